@@ -1,0 +1,1 @@
+"""Pure tensor functions: grids, ranges, moments. No ``nn.Module`` and no graph."""

@@ -1,0 +1,32 @@
+"""The errors Tersor raises on purpose.
+
+Every message names the layer or argument, the offending value, and what to do next.
+"""
+
+
+class TersorError(Exception):
+    """Base of every error that Tersor raises on purpose."""
+
+
+class CaptureError(TersorError):
+    """The model could not be turned into a graph."""
+
+
+class InvalidModelError(TersorError):
+    """The model itself is unfit: NaN or infinite weights, half precision, already quantized."""
+
+
+class InvalidInputError(TersorError):
+    """An argument beside the model is unfit: example inputs, data, options, paths."""
+
+
+class UnsupportedError(TersorError):
+    """The request is valid, but Tersor or the target runtime cannot do it."""
+
+
+class ExportError(TersorError):
+    """The ONNX file could not be built or written."""
+
+
+class VerifyError(TersorError):
+    """The exported file does not compute what it should."""

@@ -1,0 +1,1 @@
+"""Rewrites that change the function within the bits: placing, ranging, correcting."""

@@ -1,0 +1,1 @@
+"""Records and measurements, shown as tables."""
