@@ -1,0 +1,190 @@
+"""The table of weighted ATen ops, and one canonical shape for all their weights.
+
+Whatever the op, `Layer.weight` is seen as `[groups, out, in, *kernel]` with `out` and `in` counted
+per group. Depthwise, grouped, transposed and linear layers then need no special cases: output
+channels are the first two axes, input channels are the first and the third.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+
+from tersor.graph.network import Network, source
+
+aten = torch.ops.aten
+
+CONVOLUTIONS = {
+    aten.conv1d.default: 1,
+    aten.conv2d.default: 2,
+    aten.conv3d.default: 3,
+    aten.conv1d.padding: 1,
+    aten.conv2d.padding: 2,
+    aten.conv3d.padding: 3,
+}
+TRANSPOSED = {
+    aten.conv_transpose1d.default: 1,
+    aten.conv_transpose2d.input: 2,
+    aten.conv_transpose3d.input: 3,
+}
+LINEAR = {aten.linear.default: 0}
+WEIGHTED = CONVOLUTIONS | TRANSPOSED | LINEAR
+
+
+def argument(node: fx.Node, name: str) -> Any:
+    """An argument of an ATen call by its schema name, or the schema's default.
+
+    Raises:
+        KeyError: The op has no such argument.
+    """
+    assert isinstance(node.target, torch._ops.OpOverload)
+    for position, spec in enumerate(node.target._schema.arguments):
+        if spec.name == name:
+            if position < len(node.args):
+                return node.args[position]
+            return node.kwargs.get(name, spec.default_value)
+    raise KeyError(f"{node.target} has no argument {name!r}")
+
+
+def set_argument(node: fx.Node, name: str, value: Any) -> None:
+    """Set an argument of an ATen call by its schema name; earlier defaults are filled in."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    specs = node.target._schema.arguments
+    position = [spec.name for spec in specs].index(name)
+    args = list(node.args)
+    for spec in specs[len(args) : position + 1]:
+        args.append(node.kwargs.get(spec.name, spec.default_value))
+    args[position] = value
+    kept = {key: item for key, item in node.kwargs.items() if key not in {s.name for s in specs}}
+    node.args, node.kwargs = tuple(args), kept
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of a weighted op.
+
+    Attributes:
+        node: The call in the graph.
+        network: The network that it belongs to.
+    """
+
+    node: fx.Node
+    network: Network
+
+    @property
+    def name(self) -> str:
+        """The user's name of the layer, taken from its weight; else the name of the node."""
+        node = self.weight_node
+        if node.op == "get_attr":
+            return str(node.target).removesuffix(".weight")
+        return self.node.name
+
+    @property
+    def kernel_dims(self) -> int:
+        """Number of kernel axes: 0 for linear, 2 for a 2-d convolution."""
+        return WEIGHTED[self.node.target]
+
+    @property
+    def is_transposed(self) -> bool:
+        """True for transposed convolutions, whose weight is `[in, out / groups, *kernel]`."""
+        return self.node.target in TRANSPOSED
+
+    @property
+    def is_linear(self) -> bool:
+        """True for linear layers, whose channels are the last axis."""
+        return self.node.target in LINEAR
+
+    @property
+    def input(self) -> fx.Node:
+        """The node that computes the input, seen through quantizers."""
+        return source(self.node.args[0])  # type: ignore[arg-type]
+
+    @property
+    def weight_node(self) -> fx.Node:
+        """The node that delivers the weight, seen through quantizers: `get_attr` or computed."""
+        return source(argument(self.node, "weight"))
+
+    @property
+    def bias_node(self) -> fx.Node | None:
+        """The node that delivers the bias, seen through quantizers, if there is one."""
+        node = argument(self.node, "bias")
+        return None if node is None else source(node)
+
+    @property
+    def groups(self) -> int:
+        """Number of groups; 1 for linear."""
+        return 1 if self.is_linear else argument(self.node, "groups")
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of the channels in input and output: 1 for convolutions, -1 for linear."""
+        return -1 if self.is_linear else 1
+
+    @property
+    def out_axis(self) -> int:
+        """The axis of the output channels in the stored weight."""
+        return 1 if self.is_transposed else 0
+
+    @property
+    def is_depthwise(self) -> bool:
+        """True if each output channel reads one input channel."""
+        return self.groups > 1 and self.grouped_weight().shape[2] == 1
+
+    @property
+    def has_own_weight(self) -> bool:
+        """True if the weight is stored and no other call reads it."""
+        node = self.weight_node
+        return node.op == "get_attr" and len(node.users) == 1
+
+    @property
+    def weight(self) -> Tensor:
+        """The stored weight."""
+        return self.network.tensor(self.weight_node)
+
+    @property
+    def bias(self) -> Float[Tensor, " out"] | None:
+        """The stored bias, or None."""
+        return None if self.bias_node is None else self.network.tensor(self.bias_node)
+
+    def grouped_weight(self) -> Float[Tensor, "groups out in *kernel"]:
+        """The weight as `[groups, out per group, in per group, *kernel]`; a view where possible."""
+        weight, groups = self.weight.detach(), self.groups
+        grouped = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+        return grouped.transpose(1, 2) if self.is_transposed else grouped
+
+    def set_grouped_weight(self, grouped: Float[Tensor, "groups out in *kernel"]) -> None:
+        """Store a weight given in the canonical shape of `grouped_weight`."""
+        value = grouped.transpose(1, 2) if self.is_transposed else grouped
+        self.network.replace_tensor(self.weight_node, value.reshape(self.weight.shape).contiguous())
+
+    def set_bias(self, value: Float[Tensor, " out"]) -> None:
+        """Store a bias; a layer without one, or with a shared one, gets its own."""
+        node = self.bias_node
+        if node is not None and node.op == "get_attr" and len(node.users) == 1:
+            self.network.replace_tensor(node, value)
+            return
+        own = self.network.add_tensor(f"{self.name}.bias", value, before=self.node)
+        set_argument(self.node, "bias", own)
+
+    def own_weight(self) -> None:
+        """Give this call a weight of its own if it shares one, so that it can be rewritten alone."""
+        node = self.weight_node
+        if node.op == "get_attr" and len(node.users) > 1:
+            value = self.network.tensor(node).detach().clone()
+            own = self.network.add_tensor(str(node.target), value, before=self.node)
+            set_argument(self.node, "weight", own)
+
+
+def is_layer(node: fx.Node) -> bool:
+    """True if the node is a call of a weighted op."""
+    return node.op == "call_function" and node.target in WEIGHTED
+
+
+def layers(network: Network) -> Iterator[Layer]:
+    """All weighted calls in execution order."""
+    for node in network.nodes():
+        if is_layer(node):
+            yield Layer(node, network)

@@ -1,0 +1,199 @@
+"""The captured network: an ordinary PyTorch module as a graph, and what was done to it.
+
+A `Network` holds an `fx.GraphModule` of ATen calls with the weights as attributes under the user's
+own names, the distributions that folded BatchNorms left behind, and one record for everything a
+pass did or refused. Every algorithm in Tersor takes a `Network` and edits its graph.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx, nn
+
+from tersor.errors import InvalidModelError
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Something a pass did to a layer.
+
+    Attributes:
+        layer: Name of the layer or graph node.
+        step: The pass, for instance `"fold"`.
+        what: One plain sentence.
+        numbers: Figures worth printing, by name.
+    """
+
+    layer: str
+    step: str
+    what: str
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something a pass refused to do, and why.
+
+    Attributes:
+        layer: Name of the layer or graph node.
+        step: The pass, for instance `"equalize"`.
+        reason: One plain sentence that a user can act on.
+    """
+
+    layer: str
+    step: str
+    reason: str
+
+
+Record = Applied | Skipped
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Per-channel mean and standard deviation of a node's output, as a BatchNorm defined them."""
+
+    mean: Float[Tensor, " channels"]
+    std: Float[Tensor, " channels"]
+
+
+@dataclass
+class Network:
+    """A captured model, ready to be rewritten.
+
+    Attributes:
+        module: The graph. It is an ordinary `nn.Module`: call it, train it, save its state dict.
+        args: Positional example inputs, batch at least 2.
+        kwargs: Keyword example inputs.
+        statistics: Node name → distribution of that node's output, left behind by BatchNorms.
+        records: What every pass did or refused, in order.
+    """
+
+    module: fx.GraphModule
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Gaussian] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the graph, with the signature and the output structure of the original model."""
+        return self.module(*args, **kwargs)
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The graph of ATen calls."""
+        return self.module.graph
+
+    def copy(self) -> "Network":
+        """A deep copy: editing one network never touches the other."""
+        with warnings.catch_warnings():
+            # torch's own pytree classes warn when they are copied.
+            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec", FutureWarning)
+            return copy.deepcopy(self)
+
+    def nodes(self) -> Iterator[fx.Node]:
+        """All nodes in execution order; safe while nodes are added or erased."""
+        yield from list(self.graph.nodes)
+
+    def finish(self) -> None:
+        """Drop dead nodes and unused weights, check the graph, and recompile. Ends every edit."""
+        for node in reversed(list(self.graph.nodes)):
+            if not node.users and node.op in ("call_function", "get_attr", "call_module"):
+                self.graph.erase_node(node)
+        self.graph.lint()
+        self.module.recompile()
+
+    def tensor(self, node: fx.Node) -> Tensor:
+        """The tensor behind a `get_attr` node."""
+        if node.op != "get_attr":
+            raise InvalidModelError(f"node {node.name!r} is computed, not a stored tensor")
+        return get_tensor(self.module, str(node.target))
+
+    def replace_tensor(self, node: fx.Node, value: Tensor) -> None:
+        """Store a new value behind a `get_attr` node; a parameter stays a parameter."""
+        set_tensor(self.module, str(node.target), value)
+
+    def add_tensor(self, name: str, value: Tensor, before: fx.Node) -> fx.Node:
+        """Store a new parameter under `name` and return a `get_attr` node for it.
+
+        Args:
+            name: Dotted name; a free variant is found if it is taken.
+            value: The tensor.
+            before: The node before which the value becomes available.
+        """
+        name = free_name(self.module, name)
+        set_tensor(self.module, name, nn.Parameter(value, requires_grad=value.is_floating_point()))
+        with self.graph.inserting_before(before):
+            node = self.graph.get_attr(name)
+        node.meta["val"] = value
+        return node
+
+
+def source(node: fx.Node) -> fx.Node:
+    """The node behind any quantizers on an edge. In a `Network` every `call_module` is one."""
+    while node.op == "call_module":
+        node = node.args[0]  # type: ignore[assignment]
+    return node
+
+
+def get_tensor(module: nn.Module, name: str) -> Tensor:
+    """The parameter, buffer or constant called `name` (dotted)."""
+    path, _, leaf = name.rpartition(".")
+    return getattr(module.get_submodule(path), leaf)
+
+
+def set_tensor(module: nn.Module, name: str, value: Tensor) -> None:
+    """Store `value` under a dotted name, as the kind of tensor that it or the old value was.
+
+    Missing sub-modules on the way are made.
+    """
+    path, _, leaf = name.rpartition(".")
+    owner = module
+    for part in path.split(".") if path else ():
+        if not hasattr(owner, part):
+            owner.add_module(part, nn.Module())
+        owner = getattr(owner, part)
+    old = getattr(owner, leaf, None)
+    if isinstance(old, nn.Parameter) and not isinstance(value, nn.Parameter):
+        value = nn.Parameter(value.detach(), requires_grad=old.requires_grad)
+    if isinstance(value, nn.Parameter) and leaf in owner._buffers:
+        del owner._buffers[leaf]
+    if old is None and not isinstance(value, nn.Parameter):
+        owner.register_buffer(leaf, value)
+    else:
+        setattr(owner, leaf, value)
+
+
+def free_name(module: nn.Module, name: str) -> str:
+    """`name`, or `name_2`, `name_3` … if the module already has it."""
+
+    def taken(candidate: str) -> bool:
+        path, _, leaf = candidate.rpartition(".")
+        try:
+            return hasattr(module.get_submodule(path), leaf)
+        except AttributeError:
+            return False
+
+    candidate, number = name, 2
+    while taken(candidate):
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
+
+
+def set_training(network: Network, training: bool) -> None:
+    """Flip BatchNorm and dropout nodes between training and inference.
+
+    `torch.export` bakes the mode into the arguments of the ATen calls, so `module.train()` alone
+    changes nothing.
+    """
+    flag = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
+    for node in network.nodes():
+        position = flag.get(str(node.target))
+        if position is not None:
+            node.update_arg(position, training)
+    torch.nn.Module.train(network.module, training)
+    network.module.recompile()

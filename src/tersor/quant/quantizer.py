@@ -1,0 +1,97 @@
+"""A quantizer is a node on an edge: one module for weights and activations, one for biases.
+
+Both call the custom op `tersor::fake_quantize`, which simulates the integer grid in floating
+point and which the ONNX writer translates into QuantizeLinear + DequantizeLinear.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tersor.core.affine import fake_quantize
+from tersor.core.grid import Grid
+from tersor.core.ranges import scale_zero_point
+
+
+@torch.library.custom_op("tersor::fake_quantize", mutates_args=())
+def fake_quantize_op(
+    x: Tensor, scale: Tensor, zero_point: Tensor, bits: int, signed: bool, axis: int | None
+) -> Tensor:
+    """x̂ = (clamp(round(x / scale) + zero_point) − zero_point) · scale, as one graph node."""
+    return fake_quantize(x, scale, zero_point, Grid(bits, signed), axis)
+
+
+@fake_quantize_op.register_fake
+def _(
+    x: Tensor, scale: Tensor, zero_point: Tensor, bits: int, signed: bool, axis: int | None
+) -> Tensor:
+    return torch.empty_like(x)
+
+
+class FakeQuantize(nn.Module):
+    """Simulates an integer grid on one edge of the graph; off until a range is set.
+
+    Attributes:
+        grid: The integer grid.
+        axis: The channel axis of per-channel quantization, or None for per-tensor.
+        enabled: Whether the values are quantized at all.
+        scale: Size of one step, 0-d or `[channels]`.
+        zero_point: The integer that stands for 0.0, same shape as `scale`.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, grid: Grid, axis: int | None = None) -> None:
+        super().__init__()
+        self.grid = grid
+        self.axis = axis
+        self.enabled = False
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("zero_point", torch.zeros(()))
+
+    def set_range(self, low: Float[Tensor, "*channels"], high: Float[Tensor, "*channels"]) -> None:
+        """Set scale and zero-point so that the grid spans `[low, high]`, and switch on.
+
+        Args:
+            low: Smallest value, 0-d or `[channels]`.
+            high: Largest value, same shape.
+        """
+        self.set_scale(*scale_zero_point(low, high, self.grid))
+
+    def set_scale(self, scale: Float[Tensor, "*channels"], zero_point: Tensor) -> None:
+        """Set scale and zero-point directly, and switch on."""
+        self.scale, self.zero_point = scale.detach(), zero_point.detach()
+        self.enabled = True
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The nearest value on the grid."""
+        if not self.enabled:
+            return x
+        return fake_quantize_op(
+            x, self.scale, self.zero_point, self.grid.bits, self.grid.signed, self.axis
+        )
+
+    def extra_repr(self) -> str:
+        """Shown in `print(module)`."""
+        return f"{self.grid}, axis={self.axis}, enabled={self.enabled}"
+
+
+class BiasQuantize(nn.Module):
+    """Rounds a bias to the 32-bit grid of the accumulator it is added to: scale = s_in · s_w."""
+
+    def forward(
+        self,
+        bias: Float[Tensor, " out"],
+        input_scale: Float[Tensor, ""],
+        weight_scale: Float[Tensor, "*out"],
+    ) -> Float[Tensor, " out"]:
+        """The bias on the accumulator's grid.
+
+        Args:
+            bias: The float bias.
+            input_scale: Scale of the layer's input quantizer.
+            weight_scale: Scale of the layer's weight quantizer, 0-d or per output channel.
+        """
+        scale = (input_scale * weight_scale).expand(bias.shape)
+        return fake_quantize_op(bias, scale, torch.zeros_like(scale), 32, True, 0)
