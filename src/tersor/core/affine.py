@@ -11,8 +11,9 @@ Integers are returned in the floating-point dtype of `x`. float32 holds all inte
 wider grids keep full float32 precision as long as the zero point is 0.
 """
 
+import torch
 from jaxtyping import Float, Real
-from torch import Tensor, clamp, round
+from torch import Tensor
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
@@ -43,8 +44,8 @@ def quantize(
     Raises:
         InvalidInputError: If a 1-d scale or zero point does not fit `axis`.
     """
-    steps = round(x / _along(scale, x, axis))
-    return clamp(steps + _along(zero_point, x, axis), *grid.limits(x.dtype))
+    steps = torch.round(x / _along(scale, x, axis))
+    return torch.clamp(steps + _along(zero_point, x, axis), *grid.limits(x.dtype))
 
 
 def dequantize(

@@ -1,0 +1,205 @@
+"""Ranges: values, or their lowest and highest, become a scale and a zero point.
+
+Every range is a pair `(low, high)`, 0-d for the tensor (`axis=None`) or 1-d along `axis`;
+`scale_zero_point` turns it into the numbers that `tersor.core.affine` takes.
+"""
+
+from math import ceil
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tersor.core.affine import dequantize, quantize
+from tersor.core.grid import Grid
+from tersor.errors import InvalidInputError
+
+SMALLEST_SCALE = 2.0**-46
+"""Floor of every scale (about 1.4e-14, or the smallest normal number where that is larger).
+
+A step this small adds nothing to float32 values near one, and the product of two such scales (the
+scale of a bias) is still a normal float32 number.
+"""
+
+_BLOCK = 2**20  # elements that the MSE search quantizes at once
+
+
+def scale_zero_point(
+    low: Float[Tensor, "*channels"], high: Float[Tensor, "*channels"], grid: Grid
+) -> tuple[Float[Tensor, "*channels"], Int64[Tensor, "*channels"]]:
+    """The finest scale, and its zero point, with which nothing in `[low, high]` is clipped.
+
+        asymmetric:          scale = (high - low) / steps,  zero_point = round(qmin - low / scale)
+        symmetric signed:    scale = max(low / qmin, high / qmax),  zero_point = 0
+        symmetric unsigned:  scale = high / qmax,  zero_point = 0 (values below 0 become 0)
+
+    The range is first widened to contain 0, so 0.0 is always represented exactly. The scale is
+    never below `SMALLEST_SCALE`: a range of zero width gets that scale.
+
+    Args:
+        low: Lowest values.
+        high: Highest values, `high ≥ low`, of the same shape.
+        grid: Integers to map to.
+
+    Returns:
+        Scale in the dtype of `low`, and zero point as integers inside the grid.
+
+    Raises:
+        InvalidInputError: If an end is NaN or infinite, or `low > high`.
+    """
+    if not bool((low.isfinite() & high.isfinite() & (low <= high)).all()):
+        raise InvalidInputError(
+            f"not a range: low={low.tolist()}, high={high.tolist()}; both ends must be finite "
+            "and low ≤ high. Look for NaN or infinity in the values they came from."
+        )
+    bottom, top = low.double().clamp(max=0), high.double().clamp(min=0)
+    if not grid.symmetric:
+        scale = (top - bottom) / grid.steps
+    elif grid.signed:
+        scale = torch.maximum(bottom / grid.qmin, top / grid.qmax)
+    else:
+        scale = top / grid.qmax
+    info = torch.finfo(low.dtype)
+    scale = scale.clamp(max(SMALLEST_SCALE, info.tiny), info.max).to(low.dtype)
+    if grid.symmetric:
+        return scale, torch.zeros_like(scale, dtype=torch.int64)
+    zero_point = torch.round(grid.qmin - bottom / scale.double())
+    return scale, zero_point.clamp(grid.qmin, grid.qmax).long()
+
+
+def minmax(
+    x: Float[Tensor, "*shape"], axis: int | None = None
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """Lowest and highest value of `x`, or of each index of `axis`.
+
+    Raises:
+        InvalidInputError: If `x` is empty or has no such axis.
+    """
+    return _squeeze(_rows(x, axis).aminmax(dim=1), axis)
+
+
+def percentile(
+    x: Float[Tensor, "*shape"], p: float = 99.99, axis: int | None = None
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """The range left when the outermost `100 - p` percent at *each* end are ignored.
+
+    Values are ranked, not interpolated: `high` is the smallest element with at least `p` percent
+    of all elements at or below it, and `low` mirrors it. `p = 100` is `minmax`.
+
+    Args:
+        x: Values.
+        p: Percent, above 50 and at most 100.
+        axis: Channel axis, or None for the whole tensor.
+
+    Raises:
+        InvalidInputError: If `p` is out of bounds, or `x` is empty or has no such axis.
+    """
+    if not 50 < p <= 100:
+        raise InvalidInputError(f"percentile: p={p}; choose p above 50 and at most 100.")
+    rows = _rows(x, axis)
+    count = rows.shape[1]
+    rank = ceil(p * count / 100 - 1e-9)  # 1e-9: p itself is rounded
+    low, high = (rows.kthvalue(k, dim=1).values for k in (count + 1 - rank, rank))
+    return _squeeze((low, high), axis)
+
+
+def mse(
+    x: Float[Tensor, "*shape"], grid: Grid, axis: int | None = None, candidates: int = 100
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """The clipped range that minimises `‖x̂ - x‖²`, never worse than `minmax`.
+
+    The ends of the min-max range, widened to contain 0, are multiplied by `1, (candidates-1)/candidates, …,
+    1/candidates`: both together, and on asymmetric grids then the high end alone and the low end
+    alone. Each channel keeps its own best.
+
+    Args:
+        x: Values.
+        grid: Integers to round to.
+        axis: Channel axis, or None for the whole tensor.
+        candidates: Number of factors tried.
+
+    Raises:
+        InvalidInputError: If `x` is empty, not finite or has no such axis.
+    """
+    rows = _rows(x, axis)
+    low, high = rows.amin(dim=1).clamp(max=0), rows.amax(dim=1).clamp(min=0)
+    factors = torch.arange(candidates, 0, -1, device=x.device, dtype=x.dtype) / candidates
+    for move_low, move_high in ((1, 1),) if grid.symmetric else ((1, 1), (0, 1), (1, 0)):
+        lows = low * factors[:, None] ** move_low
+        highs = high * factors[:, None] ** move_high
+        best = _squared_error(rows, lows, highs, grid).argmin(dim=0, keepdim=True)
+        low, high = lows.gather(0, best)[0], highs.gather(0, best)[0]
+    return _squeeze((low, high), axis)
+
+
+def pair_safe_range(
+    weight: Float[Tensor, "*shape"], axis: int = 0, per_channel: bool = True
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """The finest 8-bit weight range with which a u8×s8 pair never saturates int16.
+
+    x86 kernels without VNNI add `a₀q₀ + a₁q₁` (`a ≤ 255`) in saturating int16: exact when
+    `-128 ≤ q₀ + q₁ ≤ 128`. Which two weights meet depends on the kernel's packing, so this holds
+    for any two of one output channel. With `p₁ ≥ p₂` its two largest positive weights and
+    `n₁ ≥ n₂` its two largest negative magnitudes (0 where there are none),
+
+        scale = max(p₁ / 127, n₁ / 128, (p₁ + p₂) / 128, (n₁ + n₂) / 128).
+
+    Proof: let `u + v ≤ 128` be two scaled magnitudes. `round(u) + round(v) ≤ u + v + 1` is an
+    integer, so it can reach 129 only if `u + v = 128` and both are halves that round up; ties go
+    to even, so both floors are odd and `u + v = odd + odd + 1` is odd: not 128. ∎
+    Four ulps of the dtype are added for the divisions; the 7-bit scale `max(p₁, n₁) / 64`, safe as
+    well, is the ceiling, so the range is never coarser than `[-64, 63]`.
+
+    Args:
+        weight: Weights of one layer.
+        axis: Output-channel axis.
+        per_channel: One range for each output channel, or the widest for the whole tensor.
+
+    Returns:
+        `(low, high) = (-128 · scale, 127 · scale)`: pass them to `scale_zero_point` with a signed
+        symmetric 8-bit grid. It guarantees round-to-nearest weights only.
+
+    Raises:
+        InvalidInputError: If `weight` is empty or has no such axis.
+    """
+    rows = _rows(weight, axis).double()
+    rows = torch.cat((rows, rows.new_zeros(len(rows), 2)), dim=1)
+    pairs = torch.stack((rows.topk(2, dim=1).values, -rows.topk(2, dim=1, largest=False).values))
+    first, both = pairs[..., 0], pairs.sum(dim=-1) / 128
+    single = first / first.new_tensor([[127.0], [128.0]])
+    scale = torch.maximum(single, both).amax(dim=0) * (1 + 4 * torch.finfo(weight.dtype).eps)
+    scale = torch.minimum(scale, first.amax(dim=0) / 64)
+    scale = scale if per_channel else scale.amax(dim=0)
+    return (-128 * scale).to(weight.dtype), (127 * scale).to(weight.dtype)
+
+
+def _rows(x: Tensor, axis: int | None) -> Tensor:
+    """View `x` as `[channels, values]`; one row for the whole tensor."""
+    if x.numel() == 0 or (axis is not None and not -x.ndim <= axis < x.ndim):
+        raise InvalidInputError(
+            f"no range along axis {axis} of a tensor of shape {tuple(x.shape)}: it is empty or "
+            "has no such axis."
+        )
+    return x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
+
+
+def _squeeze(ends: tuple[Tensor, Tensor], axis: int | None) -> tuple[Tensor, Tensor]:
+    """Drop the channel axis of a range of the whole tensor."""
+    low, high = ends
+    return (low[0], high[0]) if axis is None else (low, high)
+
+
+def _squared_error(rows: Tensor, lows: Tensor, highs: Tensor, grid: Grid) -> Tensor:
+    """`‖x̂ - x‖²` of every row `[channels, values]` under ranges `[candidates, channels]`."""
+    scale, zero_point = scale_zero_point(lows, highs, grid)
+    error = torch.zeros_like(scale, dtype=torch.float64)
+    width = max(1, _BLOCK // len(rows))
+    for block in rows.split(width, dim=1):
+        group = max(1, _BLOCK // block.numel())
+        for i in range(0, len(scale), group):
+            some = block.expand(len(scale[i : i + group]), *block.shape).flatten(0, 1)
+            s, z = scale[i : i + group].flatten(), zero_point[i : i + group].flatten()
+            rounded = dequantize(quantize(some, s, z, grid, axis=0), s, z, axis=0)
+            squares = (rounded - some).square().sum(dim=1, dtype=torch.float64)
+            error[i : i + group] += squares.view(-1, len(rows))
+    return error
