@@ -1,0 +1,32 @@
+"""s_i = √(r¹_i / r²_i): the per-channel scale that gives two layers the same channel ranges.
+
+DFQ, arXiv 1906.04721, §4.1 and appendix A: for `y = W₂ f(W₁ x)` with `f(s·x) = s·f(x)`, dividing the
+rows of W₁ by s and multiplying the columns of W₂ by s leaves the function unchanged, and this s
+maximises the precision of all channels together: both ranges become √(r¹_i · r²_i).
+
+Differs from the paper in: a channel may have any number of producers and consumers (residual
+joins, concatenation); their ranges are then replaced by geometric means, which for one of each is
+the paper's formula.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def equalizing_scale(
+    produced: Float[Tensor, "producers channels"], consumed: Float[Tensor, "consumers channels"]
+) -> Float[Tensor, " channels"]:
+    """The scale by which each channel is divided where it is produced, and multiplied where used.
+
+    Args:
+        produced: max |W| of each channel in each layer that produces it.
+        consumed: max |W| of each channel in each layer that reads it.
+
+    Returns:
+        One positive scale per channel; 1 where any range is zero, as such a channel is dead.
+    """
+    first = produced.log().mean(0)
+    second = consumed.log().mean(0)
+    scale = ((first - second) / 2).exp()
+    return torch.where(torch.isfinite(scale) & (scale > 0), scale, 1.0)
