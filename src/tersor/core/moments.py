@@ -41,15 +41,14 @@ def clipped_gaussian(
 
         L(u) = φ(u) - u Q(u)                 = E[(t - u)₊]
         M(u) = (1 + u²) Q(u) - u φ(u)        = E[(t - u)₊²]
-        H(u) = ½ - M(u) - 2 u L(u)           = E[min(t₊, u)²]
+        H(u) = ½ - M(u) - 2 u L(u)           = E[min(t₊, u)²],     t ~ N(0, 1)
 
         mean     = c + std (L(|a|) - L(|b|))
         variance = std² (E[y²] - (L(|a|) - L(|b|))²)
         E[y²]    = H(|a|) + H(|b|)                            if a ≤ 0 ≤ b
                  = M(a) - M(b) - 2 (b - a) L(b)               if 0 < a, and mirrored if b < 0
 
-    Differs from the paper in: the form, which equals the paper's where that one is accurate; the
-    variance, which the paper does not need.
+    Differs from the paper in: the arrangement only; the values are the same.
 
     Args:
         mean: Mean of `z` per channel.
@@ -76,6 +75,7 @@ def clipped_gaussian(
     outside = (m_a - m_b).abs() - 2 * (b - a) * torch.where(a > 0, l_b, l_a)
     square = torch.where(a * b > 0, outside, inside)
     below, above = (center - lower) + sigma * shift, (upper - center) - sigma * shift
+    # Among distributions on [low, high] with this mean, two-point ones have the largest variance.
     largest = (below * above).nan_to_num(nan=torch.inf, posinf=torch.inf)
     variance = (sigma**2 * (square - shift**2)).minimum(largest).clamp(min=0)
     result = (center + sigma * shift).clamp(lower, upper)
@@ -172,11 +172,11 @@ def _minimum(
     for _ in range(4):
         even = low + (high - low) * _column(fractions, low)
         z = torch.cat((even, high[None], marks)).sort(dim=0).values
-        best = fn(z).min(dim=0)
-        low = z.gather(0, (best.indices[None] - 1).clamp(min=0))[0]
-        high = z.gather(0, (best.indices[None] + 1).clamp(max=len(z) - 1))[0]
-        marks = z.gather(0, best.indices[None])
-    return best.values
+        best = fn(z).argmin(dim=0, keepdim=True)
+        low = z.gather(0, (best - 1).clamp(min=0))[0]
+        high = z.gather(0, (best + 1).clamp(max=len(z) - 1))[0]
+        marks = z.gather(0, best)
+    return fn(marks)[0]
 
 
 def _excess(u: Tensor) -> tuple[Tensor, Tensor]:

@@ -108,9 +108,9 @@ def mse(
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """The clipped range that minimises `‖x̂ - x‖²`, never worse than `minmax`.
 
-    The ends of the min-max range, widened to contain 0, are multiplied by `1, (candidates-1)/candidates, …,
-    1/candidates`: both together, and on asymmetric grids then the high end alone and the low end
-    alone. Each channel keeps its own best.
+    The ends of the min-max range, widened to contain 0, are multiplied by `k / candidates` for
+    `k = candidates … 1`: both together, and on asymmetric grids then the high end alone and the
+    low end alone. Each channel keeps its own best.
 
     Args:
         x: Values.

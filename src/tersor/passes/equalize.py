@@ -10,7 +10,7 @@ ranges alone and the weights are rescaled once, at the end.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -31,7 +31,7 @@ class Equalize:
 
     Attributes:
         sweeps: Most sweeps over all classes; the paper iterates to convergence.
-        tolerance: Converged when no log-scale changes by more than this.
+        tolerance: Converged when no scale changes by more than this, relatively.
         clipped: What to do with ReLU6 and other clipped activations between the layers:
             `"per-channel"` clips each channel at its own bound, which is exact; `"relu"` drops the
             bound, as the paper does; `"keep"` leaves these layers alone.
@@ -39,10 +39,19 @@ class Equalize:
             inside residual blocks.
     """
 
-    sweeps: int = 200
-    tolerance: float = 1e-4
+    sweeps: int = 500
+    tolerance: float = 1e-3
     clipped: Literal["per-channel", "relu", "keep"] = "per-channel"
     joins: bool = True
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The channels of a group in one layer: their positions, and which class of the group."""
+
+    layer: Layer
+    channels: Tensor
+    members: Tensor
 
 
 @dataclass
@@ -50,8 +59,8 @@ class _Group:
     """Classes that share layers: the unit of one update."""
 
     classes: Tensor
-    producers: list[Port] = field(default_factory=list)
-    consumers: list[Port] = field(default_factory=list)
+    producers: list[_Side]
+    consumers: list[_Side]
     reason: str | None = None
 
 
@@ -109,7 +118,7 @@ def _freeze_clips(partition: Channels, options: Equalize) -> None:
 
 
 def _groups(partition: Channels, options: Equalize) -> list[_Group]:
-    """Collect the classes that share a layer side, and the layers at their ends."""
+    """Collect the classes that share the same layers at both ends."""
     ends: dict[int, tuple[list[Port], list[Port]]] = defaultdict(lambda: ([], []))
     for side, ports in enumerate((partition.producers, partition.consumers)):
         for port in ports:
@@ -120,12 +129,21 @@ def _groups(partition: Channels, options: Equalize) -> list[_Group]:
         by_layers[tuple(map(id, made)), tuple(map(id, used))].append(index)
     groups = []
     for indices in by_layers.values():
-        made, used = ends[indices[0]]
         free = [index for index in indices if index not in partition.frozen]
-        group = _Group(torch.tensor(free or indices), made, used)
+        classes = torch.tensor(free or indices)
+        made, used = ([_side(port, classes) for port in ports] for ports in ends[indices[0]])
+        group = _Group(classes, made, used)
         group.reason = _refusal(group, None if free else partition.frozen[indices[0]], options)
         groups.append(group)
     return groups
+
+
+def _side(port: Port, classes: Tensor) -> _Side:
+    inside = torch.isin(port.classes, classes)
+    order = classes.argsort()
+    members = order[torch.searchsorted(classes[order], port.classes[inside])]
+    device = port.layer.weight.device
+    return _Side(port.layer, inside.nonzero().flatten().to(device), members.to(device))
 
 
 def _refusal(group: _Group, frozen: str | None, options: Equalize) -> str | None:
@@ -142,44 +160,53 @@ def _solve(
     partition: Channels, groups: list[_Group], options: Equalize
 ) -> Float[Tensor, " classes"]:
     """Sweep over the groups until every class has equal ranges on both sides."""
-    matrices = {
-        port.layer.node: _magnitudes(port.layer) for g in groups for port in g.producers + g.consumers
+    weights = {
+        side.layer.node: _magnitudes(side.layer)
+        for group in groups
+        for side in group.producers + group.consumers
     }
-    device = next(iter(matrices.values())).device if matrices else None
-    total = torch.zeros(partition.count, dtype=torch.float64, device=device)
+    total = torch.zeros(partition.count, dtype=torch.float64)
+    active = list(groups)
     for _ in range(options.sweeps):
-        change = 0.0
-        for group in groups:
-            step = torch.zeros_like(total)
-            step[group.classes] = _group_scale(group, matrices, partition.count).log()
-            for port in group.producers:
-                _rows(matrices[port.layer.node], (-step[port.classes]).exp())
-            for port in group.consumers:
-                _columns(matrices[port.layer.node], step[port.classes].exp())
-            total += step
-            change = max(change, float(step.abs().max()))
-        if change < options.tolerance:
+        changed = set()
+        for group in active:
+            step = _update(group, weights)
+            total[group.classes] += step.to(total)
+            if float(step.abs().max()) > options.tolerance:
+                changed |= {side.layer.node for side in group.producers + group.consumers}
+        active = [g for g in groups if any(s.layer.node in changed for s in g.producers + g.consumers)]
+        if not active:
             break
     return total
 
 
-def _group_scale(group: _Group, matrices: dict[fx.Node, Tensor], count: int) -> Tensor:
-    def ranges(ports: list[Port], axis: int) -> Tensor:
+def _update(group: _Group, weights: dict[fx.Node, Tensor]) -> Float[Tensor, " classes"]:
+    """Equalize one group on the range matrices; returns the logarithm of its scales."""
+
+    def ranges(sides: list[_Side], axis: int) -> Tensor:
         rows = []
-        for port in ports:
-            values = matrices[port.layer.node].amax(axis).flatten()
-            row = values.new_zeros(count)
-            index = port.classes.to(values.device)
-            rows.append(row.scatter_reduce(0, index, values, "amax")[group.classes])
+        for side in sides:
+            values = weights[side.layer.node].amax(axis).flatten()[side.channels]
+            row = values.new_zeros(len(group.classes))
+            rows.append(row.scatter_reduce(0, side.members, values, "amax"))
         return torch.stack(rows)
 
-    return equalizing_scale(ranges(group.producers, 2), ranges(group.consumers, 1))
+    scale = equalizing_scale(ranges(group.producers, 2), ranges(group.consumers, 1))
+    for side in group.producers:
+        matrix = weights[side.layer.node].flatten(0, 1)
+        matrix[side.channels] /= scale[side.members][:, None]
+    for side in group.consumers:
+        weight = weights[side.layer.node]
+        factor = weight.new_ones(weight.shape[0] * weight.shape[2])
+        factor[side.channels] = scale[side.members]
+        _columns(weight, factor)
+    return scale.log()
 
 
 def _magnitudes(layer: Layer) -> Float[Tensor, "groups out in"]:
     """max |W| over the kernel, for every pair of channels."""
-    weight = layer.grouped_weight().double().abs()
-    return weight.reshape(*weight.shape[:3], -1).amax(-1)
+    weight = layer.grouped_weight().abs()
+    return weight.reshape(*weight.shape[:3], -1).amax(-1).contiguous()
 
 
 def _rows(weight: Tensor, factor: Float[Tensor, " out"]) -> None:
@@ -239,8 +266,8 @@ def _rescale_clip(
 
 
 def _record(group: _Group, log_scale: Tensor) -> Applied | Skipped:
-    made = ", ".join(dict.fromkeys(port.layer.name for port in group.producers))
-    used = ", ".join(dict.fromkeys(port.layer.name for port in group.consumers))
+    made = ", ".join(dict.fromkeys(side.layer.name for side in group.producers))
+    used = ", ".join(dict.fromkeys(side.layer.name for side in group.consumers))
     if group.reason is not None:
         return Skipped(made or used, "equalize", group.reason)
     scale = log_scale[group.classes].exp()
