@@ -7,8 +7,9 @@ Rounding is to nearest, ties to even, and `x` is divided by the scale (not multi
 inverse): the definition of ONNX QuantizeLinear and DequantizeLinear, bit for bit.
 
 `scale` and `zero_point` are 0-d (one for the tensor) or 1-d along `axis` (one per channel).
-Integers are returned in the floating-point dtype of `x`. float32 holds all integers up to 2^24:
-wider grids keep full float32 precision as long as the zero point is 0.
+Integers are returned in the floating-point dtype of `x`, which must hold the zero point: all
+integers up to 2^24 in float32, up to 2^11 in float16. Wider grids whose zero point is 0 lose
+nothing but the rounding of the dtype itself.
 """
 
 import torch

@@ -79,7 +79,7 @@ def minmax(
 
 
 def percentile(
-    x: Float[Tensor, "*shape"], p: float = 99.99, axis: int | None = None
+    x: Float[Tensor, "*shape"], p: float | int = 99.99, axis: int | None = None
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """The range left when the outermost `100 - p` percent at *each* end are ignored.
 
