@@ -1,10 +1,7 @@
 """Small networks with random weights that cover what capture and every pass must handle.
 
-from tests.zoo import ZOO
-
-@pytest.mark.parametrize("case", ZOO.values(), ids=ZOO.keys())
-def test_pass_keeps_the_function(case):
-    model, args, kwargs = case.make().double(), case.args(float64), case.kwargs(float64)
+A test takes them as `@pytest.mark.parametrize("case", ZOO.values(), ids=ZOO.keys())` and calls
+`case.make().double()` on `case.args(torch.float64)` and `case.kwargs(torch.float64)`.
 """
 
 from tests.zoo import blocks, chains, graphs, sequences
