@@ -1,21 +1,25 @@
 """Capture: a PyTorch module becomes a `Network`, through `torch.export` with a free batch size."""
 
+import contextlib
 import copy
-import inspect
-import traceback
-from collections.abc import Mapping
+import io
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 
-from tersor.errors import CaptureError, InvalidInputError, InvalidModelError
+from tersor.errors import CaptureError, InvalidInputError
+from tersor.graph.explain import explain, first_line, line
 from tersor.graph.functional import functionalize
-from tersor.graph.network import Network
+from tersor.graph.network import Network, set_training
+from tersor.graph.validate import check_example, check_model
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def capture(
@@ -29,7 +33,7 @@ def capture(
         model: The model, or a program that `torch.export.load` returned. It is never changed.
         example: One input tensor, a tuple of positional inputs, or a mapping of keyword inputs.
             The first axis of the first tensor is the batch; a batch of 1 is repeated. Not needed
-            for a program, which carries its own.
+            for a program that carries its own.
         kwargs: Keyword inputs beside positional ones.
 
     Returns:
@@ -40,56 +44,46 @@ def capture(
         InvalidInputError: The example does not run through the model.
         CaptureError: The model cannot be captured; the message names the line and what to try.
     """
+    inputs = _split_example(example, kwargs)
     if isinstance(model, ExportedProgram):
-        return _from_program(model)
-    args, kwargs = _split_example(example, kwargs)
-    check_weights(model)
-    args, kwargs = _at_least_two(args, kwargs)
-    model = copy.deepcopy(model).eval()
-    expected = _run(model, args, kwargs)
-    program = _export(model, args, kwargs)
-    network = Network(functionalize(program), args, kwargs)
+        return _from_program(model, inputs)
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+    check_model(model)
+    check_example(*inputs)
+    model = _copy(model).eval()
+    expected, inputs = _run_at_two(model, inputs)
+    network = Network(functionalize(_export(model, inputs)), *inputs)
     network.finish()
     _check_same(network, expected)
     return network
 
 
-def _from_program(program: ExportedProgram) -> Network:
-    args, kwargs = program.example_inputs or ((), {})
-    network = Network(functionalize(program), tuple(args), dict(kwargs))
-    check_weights(network.module)
+def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
+    if not any(inputs) and program.example_inputs is not None:
+        args, kwargs = program.example_inputs
+        inputs = tuple(args), dict(kwargs)
+    check_example(*inputs)
+    inputs = _with_batch(inputs, max(2, _batch_size(inputs)))
+    network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
+    check_model(network.module)
+    _check_free_batch(network)
+    set_training(network, False)
     network.finish()
     return network
 
 
-def check_weights(model: nn.Module) -> None:
-    """Refuse weights that no algorithm could work with.
-
-    Raises:
-        InvalidModelError: Names the tensor, what is wrong with it, and what to do.
-    """
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if tensor.is_quantized:
-            raise InvalidModelError(
-                f"{name!r} is already quantized ({tensor.dtype}); pass the float model instead"
-            )
-        if tensor.dtype in (torch.float16, torch.bfloat16):
-            raise InvalidModelError(
-                f"{name!r} is in half precision ({tensor.dtype}); pass model.float() instead"
-            )
-        if tensor.is_complex():
-            raise InvalidModelError(f"{name!r} is complex ({tensor.dtype}), which is not supported")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            bad = int((~torch.isfinite(tensor)).sum())
-            raise InvalidModelError(
-                f"{name!r} has {bad} NaN or infinite values of {tensor.numel()}; "
-                "check the checkpoint that was loaded"
-            )
+def _check_free_batch(network: Network) -> None:
+    values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
+    tensors = [value for value in values if isinstance(value, Tensor) and value.ndim > 0]
+    if not any(isinstance(value.shape[0], torch.SymInt) for value in tensors):
+        raise CaptureError(
+            f"the program was exported for a fixed batch of {tensors[0].shape[0]}; export it "
+            "again with an example batch of at least 2 and "
+            "dynamic_shapes={<input>: {0: torch.export.Dim.DYNAMIC}}"
+        )
 
 
-def _split_example(
-    example: Example, kwargs: Mapping[str, Any] | None
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _split_example(example: Example, kwargs: Mapping[str, Any] | None) -> Inputs:
     if isinstance(example, Mapping):
         return (), {**example, **(kwargs or {})}
     if example is None:
@@ -101,121 +95,109 @@ def _split_example(
     return args, dict(kwargs or {})
 
 
-def _batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-    if not tensors:
-        raise InvalidInputError(
-            "the example holds no tensor; pass an input as the model takes it, for instance "
-            "torch.randn(1, 3, 224, 224)"
-        )
-    if tensors[0].ndim == 0 or 0 in tensors[0].shape:
-        raise InvalidInputError(
-            f"the first example input has shape {tuple(tensors[0].shape)}; "
-            "its first axis must be a batch of at least 1, and no axis may be empty"
-        )
-    return tensors[0].shape[0]
-
-
-def _at_least_two(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Repeat an example of batch 1: `torch.export` would fix the batch size to 1 otherwise."""
-    if _batch_of(args, kwargs) > 1:
-        return args, kwargs
-
-    def repeat(x: Any) -> Any:
-        one = isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == 1
-        return torch.cat([x, x]) if one else x
-
-    return pytree.tree_map(repeat, (args, kwargs))
-
-
-def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _copy(model: nn.Module) -> nn.Module:
     try:
-        with torch.no_grad():
-            return model(*args, **kwargs)
+        return copy.deepcopy(model)
     except Exception as error:
-        shapes = [
-            tuple(x.shape) for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)
-        ]
-        raise InvalidInputError(
-            f"the model does not run on the example (shapes {shapes}){_line(error)}: "
-            f"{_first_line(error)}"
+        raise CaptureError(
+            f"the model cannot be copied, and the original must not change: {first_line(error)}. "
+            "Weights that are computed by torch.nn.utils.weight_norm are one cause; call "
+            "torch.nn.utils.remove_weight_norm first"
         ) from error
 
 
-def _export(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
-    batch = _batch_of(args, kwargs)
+def _batch_size(inputs: Inputs) -> int:
+    return next(x.shape[0] for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor))
 
-    def spec(x: Any) -> Any:
-        has_batch = isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch
-        return {0: Dim.DYNAMIC} if has_batch else None
 
+def _with_batch(inputs: Inputs, size: int) -> Inputs:
+    """A copy of the inputs with another batch size: the first samples, repeated as needed."""
+    batch = _batch_size(inputs)
+
+    def resize(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        if x.ndim == 0 or x.shape[0] != batch:
+            return x.detach().clone()
+        return x.detach()[torch.arange(size, device=x.device) % batch]
+
+    return pytree.tree_map(resize, inputs)
+
+
+def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
+    """The model's output on the example with a batch of at least 2, and that example.
+
+    `torch.export` would fix a batch of 1.
+    """
+    repeated = _with_batch(inputs, max(2, _batch_size(inputs)))
     try:
-        # As tuple and dict: torch.export matches positional specs by position, others by name.
-        shapes = pytree.tree_map(spec, (args, kwargs))
-        names = _argument_names(model, args)
-        return torch.export.export(
-            model, args, kwargs, dynamic_shapes={**dict(zip(names, shapes[0], strict=True)), **shapes[1]}
-        )
+        return _run(model, repeated), repeated
     except Exception as error:
-        raise CaptureError(_explain(error)) from error
+        if _failure(model, inputs) is None:
+            raise CaptureError(explain(error, other_batch=error)) from error
+        shapes = [tuple(x.shape) for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
+        raise InvalidInputError(
+            f"the model does not run on the example (shapes {shapes}){line(error)}: "
+            f"{first_line(error)}"
+        ) from error
 
 
-def _argument_names(model: nn.Module, args: tuple[Any, ...]) -> list[str]:
-    parameters = list(inspect.signature(model.forward).parameters.values())
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        raise CaptureError("the model's forward takes *args; give it named arguments")
-    return [p.name for p in parameters[: len(args)]]
+def _run(model: nn.Module, inputs: Inputs) -> Any:
+    args, kwargs = _with_batch(inputs, _batch_size(inputs))  # the model may write to its inputs
+    with torch.no_grad():
+        return model(*args, **kwargs)
 
 
-def _explain(error: Exception) -> str:
-    """One clear message: where in the user's code, what happened, what to try."""
-    text = str(error)
-    if "data-dependent" in text:
-        advice = (
-            "the path through the model depends on the values of a tensor. Replace the `if` by "
-            "torch.where, or quantize the part of the model before this line and call the rest "
-            "yourself"
-        )
-    elif "specialized it to be a constant" in text:
-        advice = (
-            "the model fixes its batch size. Use x.shape[0] instead of a number, for instance "
-            "x.view(x.shape[0], -1)"
-        )
-    else:
-        advice = f"torch.export said: {_first_line(error)}"
-    return f"the model cannot be captured{_line(error)}: {advice}"
+def _failure(model: nn.Module, inputs: Inputs) -> Exception | None:
+    try:
+        _run(model, inputs)
+    except Exception as error:  # noqa: BLE001
+        return error
+    return None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _export(model: nn.Module, inputs: Inputs) -> ExportedProgram:
+    batch = _batch_size(inputs)
+    args, kwargs = _with_batch(inputs, batch)
+    shapes = ShapesCollection()
+    for x in pytree.tree_leaves((args, kwargs)):
+        if isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch:
+            shapes[x] = {0: Dim.DYNAMIC}
+    try:
+        with _quiet():
+            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
+    except Exception as error:
+        other_batch = _failure(model, _with_batch(inputs, batch + 1))
+        raise CaptureError(explain(error, other_batch)) from error
 
 
-def _line(error: Exception) -> str:
-    """Where in the user's code the error arose, as ` at file:line (code)`."""
-    inside = (torch.__path__[0], __file__, "<")
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(inside)
-    ]
-    if not frames:
-        return ""
-    return f" at {frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line})"
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.export prints and logs what it also raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _check_same(network: Network, expected: Any) -> None:
     """The captured graph must compute what the model computes."""
-    with torch.no_grad():
-        actual = network(*network.args, **network.kwargs)
+    actual = _run(network.module, (network.args, network.kwargs))
     pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(actual), strict=True)
     for want, got in pairs:
-        if isinstance(want, Tensor) and want.is_floating_point():
-            error = float((want - got).abs().max()) if want.numel() else 0.0
-            scale = float(want.abs().max()) if want.numel() else 0.0
-            if not error <= 1e-3 * scale + 1e-6:
-                raise CaptureError(
-                    f"the captured graph differs from the model by {error:.3g} (outputs up to "
-                    f"{scale:.3g}); the model may be random or keep state between calls"
-                )
+        if not isinstance(want, Tensor) or not want.is_floating_point() or not want.numel():
+            continue
+        if bool(want.isnan().any()):
+            raise InvalidInputError(
+                "the model's output on the example holds NaN; pass a real input"
+            )
+        error = torch.where(want == got, 0, want - got).abs().max()
+        scale = want.where(want.isfinite(), 0).abs().max()
+        if not error <= 1e-3 * scale + 1e-6:
+            raise CaptureError(
+                f"the captured graph differs from the model by {error:.3g} (outputs up to "
+                f"{scale:.3g}); the model may be random or keep state between calls"
+            )

@@ -1,0 +1,59 @@
+"""Why a model could not be captured: where in the user's code, what happened, what to try."""
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+import torch
+
+_TERSOR = str(Path(__file__).parents[1])
+_STDLIB = sysconfig.get_path("stdlib")
+
+_DATA_DEPENDENT = (
+    "the path through the model depends on the values of a tensor. Replace `if` by torch.where, "
+    "or quantize the part of the model before this line and call the rest yourself"
+)
+_FIXED_BATCH = (
+    "the model fixes its batch size. Take it from the input, x.view(x.shape[0], -1), where a "
+    "number stands now, and do not loop over the batch in Python. If another input only happens "
+    "to be as long as the batch, use an example of another batch size"
+)
+
+
+def explain(error: Exception, other_batch: Exception | None = None) -> str:
+    """One clear message: where in the user's code, what happened, what to try.
+
+    Args:
+        error: What `torch.export` raised.
+        other_batch: What the model itself raised at another batch size, if it did.
+    """
+    text = str(error)
+    if "data-dependent" in text:
+        where, advice = error, _DATA_DEPENDENT
+    elif other_batch is not None or "specialized it to be a constant" in text:
+        where, advice = other_batch or error, _FIXED_BATCH
+    elif "`dynamic_shapes`" in text or "Must provide a tree_name" in text:
+        where, advice = error, "its forward takes **kwargs; give it named arguments"
+    else:
+        where, advice = error, f"torch.export said: {first_line(error)}"
+    return f"the model cannot be captured{line(where)}: {advice}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def line(error: Exception) -> str:
+    """Where in the user's code the error arose, as ` at file:line (code)`; else nothing."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    if not frames:
+        return ""
+    return f" at {frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line})"
+
+
+def _is_users(filename: str) -> bool:
+    """Not torch, not Tersor, not generated, not Python's own library."""
+    if filename.startswith((torch.__path__[0], _TERSOR, "<")):
+        return False
+    return not filename.startswith(_STDLIB) or "site-packages" in filename
