@@ -214,6 +214,7 @@ halves = hnp.arrays(np.float32, (2, 6), elements=st.integers(-256, 256).map(lamb
 @given(st.one_of(rows, halves), st.booleans(), st.sampled_from([1.0, 1 / 3, 1e-6, 1e10]))
 @example(np.array([[64.5, 63.5, 0.0, -64.5, -63.5]], np.float32), True, 1.0)
 @example(np.array([[127.0, 1.0], [-128.0, 0.0]], np.float32), True, 1.0)
+@example(np.array([[-4.9746323, -4.9746323]], np.float32), False, 1 / 3)
 def test_pairs_never_saturate_nor_clip_and_are_no_coarser_than_7_bits(values, per_channel, unit):
     weight = torch.from_numpy(values) * unit
     low, high = pair_safe_range(weight, per_channel=per_channel)
@@ -225,6 +226,16 @@ def test_pairs_never_saturate_nor_clip_and_are_no_coarser_than_7_bits(values, pe
     ends = torch.stack((-peak.amin(dim=1) / 64, peak.amax(dim=1) / 63, torch.zeros(len(peak))))
     coarse = ends.amax(dim=0) if per_channel else ends.max()
     assert bool((scale <= coarse.float().clamp(min=ranges.SMALLEST_SCALE)).all())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_pairs_that_divide_to_just_above_two_ties_are_exact(sign):
+    random = torch.Generator().manual_seed(7)
+    unit = torch.rand(50_000, generator=random) + 0.5
+    odd = torch.randint(0, 64, (50_000,), generator=random) + 0.5
+    weight = sign * torch.stack(((128 - odd) * unit, odd * unit), dim=1)
+    weight = torch.nextafter(weight, sign * torch.full_like(weight, torch.inf))
+    assert integers(weight, *pair_safe_range(weight))[1].sum(dim=1).abs().max() <= 128
 
 
 def test_pair_safe_keeps_8_bits_where_one_weight_stands_out_and_no_finer_is_safe():
@@ -243,7 +254,9 @@ def test_pair_safe_takes_any_axis_and_the_tensor_takes_the_widest_row():
     low, high = pair_safe_range(weight, axis=1)
     assert_pairs_are_exact(integers(weight, low, high, axis=1)[1].movedim(1, 0).flatten(1))
     whole = pair_safe_range(weight, axis=1, per_channel=False)
-    assert torch.equal(torch.stack(whole), torch.stack((low.min(), high.max())))
+    scales, scale = (scale_zero_point(*pair, WEIGHTS)[0] for pair in ((low, high), whole))
+    assert scale == scales.max()
+    assert bool(((low <= weight.amin((0, 2, 3))) & (high >= weight.amax((0, 2, 3)))).all())
 
 
 def test_pair_safe_of_zero_weights_is_zero():

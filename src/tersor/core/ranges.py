@@ -156,8 +156,8 @@ def pair_safe_range(
         per_channel: One range for each output channel, or the widest for the whole tensor.
 
     Returns:
-        `(low, high) = (-128 · scale, 127 · scale)`: pass them to `scale_zero_point` with a signed
-        symmetric 8-bit grid. It guarantees round-to-nearest weights only.
+        `(low, high)`: `-128 · scale`, and the largest weight or 0. Pass them to `scale_zero_point`
+        with a signed symmetric 8-bit grid. Only weights rounded to nearest are guaranteed.
 
     Raises:
         InvalidInputError: If `weight` is empty or has no such axis.
@@ -169,8 +169,8 @@ def pair_safe_range(
     single = first / first.new_tensor([[127.0], [128.0]])
     scale = torch.maximum(single, both).amax(dim=0) * (1 + 4 * torch.finfo(weight.dtype).eps)
     scale = torch.minimum(scale, first.amax(dim=0) / 64)
-    scale = scale if per_channel else scale.amax(dim=0)
-    return (-128 * scale).to(weight.dtype), (127 * scale).to(weight.dtype)
+    low, high = (-128 * scale).to(weight.dtype), first[0].to(weight.dtype)
+    return (low, high) if per_channel else (low.amin(), high.amax())
 
 
 def _rows(x: Tensor, axis: int | None) -> Tensor:
