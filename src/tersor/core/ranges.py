@@ -135,7 +135,7 @@ def mse(
 def pair_safe_range(
     weight: Float[Tensor, "*shape"], axis: int = 0, per_channel: bool = True
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    """The finest 8-bit weight range with which a u8×s8 pair never saturates int16.
+    """The 8-bit weight range, in closed form, with which no u8×s8 pair saturates int16.
 
     x86 kernels without VNNI add `a₀q₀ + a₁q₁` (`a ≤ 255`) in saturating int16: exact when
     `-128 ≤ q₀ + q₁ ≤ 128`. Which two weights meet depends on the kernel's packing, so this holds
