@@ -47,13 +47,12 @@ def capture(
     inputs = _split_example(example, kwargs)
     if isinstance(model, ExportedProgram):
         return _from_program(model, inputs)
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
-    check_model(model)
+    original: nn.Module = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+    check_model(original)
     check_example(*inputs)
-    model = _copy(model).eval()
+    model = _copy(original).eval()
     expected, inputs = _run_at_two(model, inputs)
     network = Network(functionalize(_export(model, inputs)), *inputs)
-    network.finish()
     _check_same(network, expected)
     return network
 
@@ -68,7 +67,6 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     check_model(network.module)
     _check_free_batch(network)
     set_training(network, False)
-    network.finish()
     return network
 
 
@@ -159,7 +157,7 @@ def _failure(model: nn.Module, inputs: Inputs) -> Exception | None:
 def _export(model: nn.Module, inputs: Inputs) -> ExportedProgram:
     batch = _batch_size(inputs)
     args, kwargs = _with_batch(inputs, batch)
-    shapes = ShapesCollection()
+    shapes: Any = ShapesCollection()
     for x in pytree.tree_leaves((args, kwargs)):
         if isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch:
             shapes[x] = {0: Dim.DYNAMIC}

@@ -6,11 +6,16 @@ functionalization is asked instead.
 """
 
 import operator
+from typing import Any
 
 import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from tersor.graph.network import keep_out_of_state_dict, quiet_copy
+
+# `with` blocks that torch.export keeps as calls of a graph of their own. Inference needs none.
+_CONTEXTS = {"wrap_with_set_grad_enabled", "wrap_with_autocast"}
 _NATIVE_BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default
 
 
@@ -25,13 +30,15 @@ def functionalize(program: ExportedProgram) -> fx.GraphModule:
     """
     module = _plain(program)
     if any(_writes_shared_memory(node) for node in module.graph.nodes):
-        module = _plain(program.run_decompositions({}))
+        with quiet_copy():
+            module = _plain(program.run_decompositions({}))
         _restore_batch_norm(module.graph)
     _replace_in_place(module.graph)
     _drop_copies(module.graph)
     for node in module.graph.nodes:
         if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
             node.target = torch.ops.aten.reshape.default  # needs no contiguous input
+    module.graph.lint()
     module.recompile()
     return module
 
@@ -41,16 +48,69 @@ def _plain(program: ExportedProgram) -> fx.GraphModule:
     module = fx.GraphModule(unlifted, unlifted.graph)
     # torch.export's own tracer class cannot be pickled.
     module._tracer_cls = module.graph._tracer_cls = fx.Tracer
+    _inline_contexts(module)
+    saved = program.state_dict.keys()
+    keep_out_of_state_dict(module, {n for n, _ in module.named_buffers() if n not in saved})
     return module
+
+
+def _inline_contexts(module: fx.GraphModule) -> None:
+    bodies = set()
+    while wrapped := [node for node in module.graph.nodes if str(node.target) in _CONTEXTS]:
+        for node in wrapped:
+            bodies.add(_inline(module, node).partition(".")[0])
+    for body in bodies:
+        module.delete_submodule(body)
+
+
+def _inline(module: fx.GraphModule, node: fx.Node) -> str:
+    """Put the body of a `with torch.no_grad():` or `torch.autocast` in place of the call to it.
+
+    Returns:
+        The body's name.
+    """
+    position = next(i for i, arg in enumerate(node.args) if _is_graph(module, arg))
+    body = node.args[position]
+    assert isinstance(body, fx.Node)
+    inner = module.get_submodule(str(body.target))
+    assert isinstance(inner, fx.GraphModule)
+    inputs = iter(node.args[position + 1 :])
+    values: dict[fx.Node, Any] = {}
+    with module.graph.inserting_before(node):
+        for part in inner.graph.nodes:
+            if part.op == "placeholder":
+                values[part] = next(inputs)
+            elif part.op == "get_attr":
+                values[part] = module.graph.get_attr(f"{body.target}.{part.target}")
+            elif part.op != "output":
+                values[part] = module.graph.node_copy(part, values.__getitem__)
+    results: Any = inner.graph.output_node().args[0]
+    for user in list(node.users):  # the call returns a tuple
+        picked: Any = user.args[1]
+        user.replace_all_uses_with(values[results[picked]])
+        module.graph.erase_node(user)
+    module.graph.erase_node(node)
+    module.graph.erase_node(body)
+    return str(body.target)
+
+
+def _is_graph(module: fx.GraphModule, value: Any) -> bool:
+    if not isinstance(value, fx.Node) or value.op != "get_attr":
+        return False
+    path, _, leaf = str(value.target).rpartition(".")
+    return isinstance(getattr(module.get_submodule(path), leaf), fx.GraphModule)
 
 
 def _written(node: fx.Node) -> fx.Node | None:
     """The argument that an in-place op writes to."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
-    for argument, value in zip(node.target._schema.arguments, node.args, strict=False):
+    for position, argument in enumerate(node.target._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
-            return value if isinstance(value, fx.Node) else None
+            given = (
+                node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
+            )
+            return given if isinstance(given, fx.Node) else None
     return None
 
 
@@ -76,6 +136,8 @@ def _functional_twin(node: fx.Node) -> torch._ops.OpOverload | None:
     """`aten.add_.Tensor` → `aten.add.Tensor`."""
     assert isinstance(node.target, torch._ops.OpOverload)
     packet, _, overload = node.target._name.removeprefix("aten::").partition(".")
+    if not packet.endswith("_"):
+        return None
     twin = getattr(torch.ops.aten, packet.removesuffix("_"), None)
     return getattr(twin, overload or "default", None)
 

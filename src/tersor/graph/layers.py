@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.graph.network import Network, source
+from tersor.graph.network import Network, free_name, source
 
 aten = torch.ops.aten
 
@@ -55,8 +55,8 @@ def set_argument(node: fx.Node, name: str, value: Any) -> None:
     specs = node.target._schema.arguments
     position = [spec.name for spec in specs].index(name)
     args = list(node.args)
-    for spec in specs[len(args) : position + 1]:
-        args.append(node.kwargs.get(spec.name, spec.default_value))
+    missing = specs[len(args) : position + 1]
+    args += [node.kwargs.get(spec.name, spec.default_value) for spec in missing]
     args[position] = value
     kept = {key: item for key, item in node.kwargs.items() if key not in {s.name for s in specs}}
     node.args, node.kwargs = tuple(args), kept
@@ -85,7 +85,7 @@ class Layer:
     @property
     def kernel_dims(self) -> int:
         """Number of kernel axes: 0 for linear, 2 for a 2-d convolution."""
-        return WEIGHTED[self.node.target]
+        return WEIGHTED[self.node.target]  # type: ignore[index]
 
     @property
     def is_transposed(self) -> bool:
@@ -134,6 +134,16 @@ class Layer:
         return self.groups > 1 and self.grouped_weight().shape[2] == 1
 
     @property
+    def pads_with_zeros(self) -> bool:
+        """True if some outputs read zeros around the input instead of the input."""
+        if self.is_linear or self.is_transposed:
+            return self.is_transposed
+        padding = argument(self.node, "padding")
+        if isinstance(padding, str):
+            return padding == "same" and any(size > 1 for size in self.weight.shape[2:])
+        return any(size > 0 for size in padding)
+
+    @property
     def has_own_weight(self) -> bool:
         """True if the weight is stored and no other call reads it."""
         node = self.weight_node
@@ -170,11 +180,12 @@ class Layer:
         set_argument(self.node, "bias", own)
 
     def own_weight(self) -> None:
-        """Give this call a weight of its own if it shares one, so that it can be rewritten alone."""
+        """Give this call a weight of its own, and a new name, if it shares one with another."""
         node = self.weight_node
         if node.op == "get_attr" and len(node.users) > 1:
             value = self.network.tensor(node).detach().clone()
-            own = self.network.add_tensor(str(node.target), value, before=self.node)
+            name = f"{free_name(self.network.module, self.name)}.weight"
+            own = self.network.add_tensor(name, value, before=self.node)
             set_argument(self.node, "weight", own)
 
 

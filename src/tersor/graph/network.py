@@ -5,9 +5,10 @@ own names, the distributions that folded BatchNorms left behind, and one record 
 pass did or refused. Every algorithm in Tersor takes a `Network` and edits its graph.
 """
 
+import contextlib
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,22 +91,52 @@ class Network:
 
     def copy(self) -> "Network":
         """A deep copy: editing one network never touches the other."""
-        with warnings.catch_warnings():
-            # torch's own pytree classes warn when they are copied.
-            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec", FutureWarning)
+        with quiet_copy():
             return copy.deepcopy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        buffers = {name for name, _ in self.module.named_buffers()}
+        return {
+            **self.__dict__,
+            "_names": _names(self.graph),
+            "_constants": buffers - self.module.state_dict().keys(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Unpickling traces the graph anew: it renames the nodes and saves all buffers.
+        names, constants = state.pop("_names"), state.pop("_constants")
+        self.__dict__.update(state)
+        renamed = dict(zip(names, _names(self.graph), strict=True))
+        self.statistics = {renamed[name]: value for name, value in self.statistics.items()}
+        keep_out_of_state_dict(self.module, constants)
 
     def nodes(self) -> Iterator[fx.Node]:
         """All nodes in execution order; safe while nodes are added or erased."""
         yield from list(self.graph.nodes)
 
     def finish(self) -> None:
-        """Drop dead nodes and unused weights, check the graph, and recompile. Ends every edit."""
+        """Drop dead nodes and unread weights, check the graph, and recompile. Ends every edit."""
         for node in reversed(list(self.graph.nodes)):
             if not node.users and node.op in ("call_function", "get_attr", "call_module"):
                 self.graph.erase_node(node)
+        self._drop_unused()
         self.graph.lint()
         self.module.recompile()
+
+    def _drop_unused(self) -> None:
+        """Delete tensors that no node reads, and modules that hold nothing any more."""
+        read = {str(n.target) for n in self.graph.nodes if n.op in ("get_attr", "call_module")}
+
+        def is_read(name: str) -> bool:
+            return name in read or any(name.startswith(f"{path}.") for path in read)
+
+        for name in [name for name in _tensor_names(self.module) if not is_read(name)]:
+            path, _, leaf = name.rpartition(".")
+            delattr(self.module.get_submodule(path), leaf)
+        for path, module in reversed(list(self.module.named_modules())):
+            inside = is_read(path) or any(name.startswith(f"{path}.") for name in read)
+            if path and not inside and not module._modules:
+                self.module.delete_submodule(path)
 
     def tensor(self, node: fx.Node) -> Tensor:
         """The tensor behind a `get_attr` node."""
@@ -131,6 +162,32 @@ class Network:
             node = self.graph.get_attr(name)
         node.meta["val"] = value
         return node
+
+
+def _tensor_names(module: nn.Module) -> list[str]:
+    parameters = module.named_parameters(remove_duplicate=False)
+    buffers = module.named_buffers(remove_duplicate=False)
+    return [name for name, _ in [*parameters, *buffers]]
+
+
+def _names(graph: fx.Graph) -> list[str]:
+    """Names of everything that is computed, in order."""
+    return [node.name for node in graph.nodes if node.op != "get_attr"]
+
+
+def keep_out_of_state_dict(module: nn.Module, buffers: Collection[str]) -> None:
+    """Constants, and buffers that the user does not save, so that the user's state dict loads."""
+    for name in buffers:
+        path, _, leaf = name.rpartition(".")
+        module.get_submodule(path)._non_persistent_buffers_set.add(leaf)
+
+
+@contextlib.contextmanager
+def quiet_copy() -> Iterator[None]:
+    """torch's own pytree classes warn when a graph that holds them is copied."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec", FutureWarning)
+        yield
 
 
 def source(node: fx.Node) -> fx.Node:
