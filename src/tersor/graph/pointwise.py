@@ -1,0 +1,134 @@
+"""Element-by-element expressions as one function of the value that they start from.
+
+`x · sigmoid(x)`, `relu6(x + 3) / 6 · x` or `minimum(relu(x), bound)` are several nodes but one
+function of `x`. Seen as such, their moments follow exactly from those of `x`; node by node, they
+would need the moments of products of dependent values.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+
+from tersor.core.moments import clipped_gaussian, interval, pushforward
+from tersor.graph.channels import clip_bounds
+from tersor.graph.distribution import Distribution, bounded
+
+aten = torch.ops.aten
+Function = Callable[[Float[Tensor, "points channels"]], Float[Tensor, "points channels"]]
+Bound = float | Float[Tensor, " channels"]
+
+UNARY = {
+    aten.abs.default,
+    aten.celu.default,
+    aten.clamp.default,
+    aten.clamp_max.default,
+    aten.clamp_min.default,
+    aten.elu.default,
+    aten.erf.default,
+    aten.exp.default,
+    aten.gelu.default,
+    aten.hardsigmoid.default,
+    aten.hardswish.default,
+    aten.hardtanh.default,
+    aten.leaky_relu.default,
+    aten.log_sigmoid.default,
+    aten.mish.default,
+    aten.neg.default,
+    aten.pow.Tensor_Scalar,
+    aten.relu.default,
+    aten.relu6.default,
+    aten.rsub.Scalar,
+    aten.selu.default,
+    aten.sigmoid.default,
+    aten.silu.default,
+    aten.softplus.default,
+    aten.square.default,
+    aten.tanh.default,
+}
+BINARY = {
+    aten.add.Tensor,
+    aten.div.Tensor,
+    aten.maximum.default,
+    aten.minimum.default,
+    aten.mul.Tensor,
+    aten.prelu.default,
+    aten.sub.Tensor,
+}
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """A function of one root value, channel by channel.
+
+    Attributes:
+        root: The node that the expression starts from.
+        function: Takes `[points, channels]` values of the root.
+        clip: `(low, high)` if the function is nothing but a clip, else None.
+        kinks: Points of the root at which the function may bend.
+    """
+
+    root: fx.Node
+    function: Function
+    clip: tuple[Bound, Bound] | None = None
+    kinks: tuple[Bound, ...] = ()
+
+    @staticmethod
+    def identity(root: fx.Node) -> "Pointwise":
+        """The root itself."""
+        return Pointwise(root, lambda z: z, (-float("inf"), float("inf")))
+
+    def then(self, node: fx.Node) -> "Pointwise":
+        """This function, followed by the unary op of `node`."""
+        target: Callable[..., Tensor] = node.target  # type: ignore[assignment]
+        inner, rest = self.function, node.args[1:]
+        bounds = clip_bounds(node)
+        clip = None if bounds is None else self._clipped(*bounds)
+        kinks = self.kinks + tuple(b for b in bounds or () if abs(b) != float("inf"))
+        return Pointwise(self.root, lambda z: target(inner(z), *rest, **node.kwargs), clip, kinks)
+
+    def combine(self, node: fx.Node, *operands: "Pointwise | Tensor | float") -> "Pointwise":
+        """The binary op of `node` on functions of this root, constants per channel and numbers."""
+        target: Callable[..., Tensor] = node.target  # type: ignore[assignment]
+        constants = tuple(x for x in operands if isinstance(x, Tensor))
+        kinks = tuple(k for x in operands if isinstance(x, Pointwise) for k in x.kinks)
+
+        def function(z: Tensor) -> Tensor:
+            return target(*(_evaluate(x, z) for x in operands), **node.kwargs)
+
+        clip = None
+        if target is aten.minimum.default and len(constants) == 1:
+            clip = self._clipped(-float("inf"), constants[0])
+        return Pointwise(self.root, function, clip, kinks + constants)
+
+    def _clipped(self, low: Bound, high: Bound) -> tuple[Bound, Bound] | None:
+        """The bounds of this clip followed by another one."""
+        if self.clip is None:
+            return None
+        before, after = (_clamp(torch.as_tensor(end), low, high) for end in self.clip)
+        return before, after
+
+    def of(self, x: Distribution) -> Distribution:
+        """The distribution of the function's value, if the root is near Gaussian."""
+        if self.clip is not None:
+            mean, var = clipped_gaussian(x.mean, x.std, *self.clip)
+            low, high = (_clamp(end, *self.clip) for end in (x.low, x.high))
+            inside = (low == x.low) & (high == x.high)  # never clipped, Gaussian or not
+            mean, var = torch.where(inside, x.mean, mean), torch.where(inside, x.var, var)
+        else:
+            mean, var = pushforward(self.function, x.mean, x.std, kinks=self.kinks)
+            low, high = interval(self.function, x.low, x.high, kinks=self.kinks)
+        return bounded(mean, var, low, high, x.axis)
+
+
+def _evaluate(x: Pointwise | Tensor | float, z: Tensor) -> Tensor | float:
+    if isinstance(x, Pointwise):
+        return x.function(z)
+    return x.to(z) if isinstance(x, Tensor) else x
+
+
+def _clamp(x: Tensor, low: Bound, high: Bound) -> Tensor:
+    low, high = (torch.as_tensor(end).to(x.device) for end in (low, high))
+    return torch.minimum(torch.maximum(x, low), high)
