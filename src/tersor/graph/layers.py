@@ -161,7 +161,11 @@ class Layer:
 
     def grouped_weight(self) -> Float[Tensor, "groups out in *kernel"]:
         """The weight as `[groups, out per group, in per group, *kernel]`; a view where possible."""
-        weight, groups = self.weight.detach(), self.groups
+        return self.grouped(self.weight.detach())
+
+    def grouped(self, weight: Tensor) -> Float[Tensor, "groups out in *kernel"]:
+        """A tensor of the stored weight's shape in the canonical shape of `grouped_weight`."""
+        groups = self.groups
         grouped = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
         return grouped.transpose(1, 2) if self.is_transposed else grouped
 
@@ -176,8 +180,13 @@ class Layer:
         if node is not None and node.op == "get_attr" and len(node.users) == 1:
             self.network.replace_tensor(node, value)
             return
-        own = self.network.add_tensor(f"{self.name}.bias", value, before=self.node)
-        set_argument(self.node, "bias", own)
+        edge = argument(self.node, "bias")
+        quantizer = edge if edge is not None and edge.op == "call_module" else None
+        own = self.network.add_tensor(f"{self.name}.bias", value, before=quantizer or self.node)
+        if quantizer is None:
+            set_argument(self.node, "bias", own)
+        else:
+            quantizer.update_arg(0, own)
 
     def own_weight(self) -> None:
         """Give this call a weight of its own, and a new name, if it shares one with another."""
