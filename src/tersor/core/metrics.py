@@ -1,0 +1,69 @@
+"""How far one result is from another: signal-to-noise ratio and agreement of the largest class.
+
+    SQNR = 10 · log10( ‖reference‖² / ‖reference − test‖² )   in dB
+"""
+
+from math import inf, log10
+
+from jaxtyping import Bool, Num
+from torch import Tensor, float64, isfinite, where
+
+
+def signal_and_noise(
+    reference: Num[Tensor, "*shape"] | Bool[Tensor, "*shape"],
+    test: Num[Tensor, "*shape"] | Bool[Tensor, "*shape"],
+) -> tuple[float, float]:
+    """The two energies of the SQNR, so that batches can be summed before the ratio is taken.
+
+    Args:
+        reference: The wanted values.
+        test: The values to judge.
+
+    Returns:
+        `‖reference‖²` and `‖reference − test‖²`. Infinite values that agree count as neither;
+        any other infinite or NaN value makes the noise infinite.
+    """
+    reference, test = reference.detach().to(float64), test.detach().to(float64)
+    same = reference == test
+    difference = where(same, 0.0, reference - test)
+    signal = where(isfinite(reference), reference, 0.0).square().sum()
+    noise = difference.square().sum()
+    return float(signal), float(noise) if bool(isfinite(noise)) else inf
+
+
+def decibels(signal: float, noise: float) -> float:
+    """`10 · log10(signal / noise)`: infinite without noise, minus infinite without signal."""
+    if noise == 0.0:
+        return inf
+    return 10.0 * log10(signal / noise) if signal > 0.0 and noise < inf else -inf
+
+
+def sqnr(
+    reference: Num[Tensor, "*shape"] | Bool[Tensor, "*shape"],
+    test: Num[Tensor, "*shape"] | Bool[Tensor, "*shape"],
+) -> float:
+    """Signal-to-quantization-noise ratio of `test` against `reference`, in dB.
+
+    Args:
+        reference: The wanted values.
+        test: The values to judge.
+
+    Returns:
+        The ratio in dB; infinite if both are equal.
+    """
+    return decibels(*signal_and_noise(reference, test))
+
+
+def top1_agreement(
+    reference: Num[Tensor, "batch classes"], test: Num[Tensor, "batch classes"]
+) -> float:
+    """Share of rows whose largest entry is at the same place.
+
+    Args:
+        reference: Scores, one row per sample; at least one row.
+        test: Scores to compare.
+
+    Returns:
+        A share from 0 to 1.
+    """
+    return float((reference.argmax(1) == test.argmax(1)).double().mean())

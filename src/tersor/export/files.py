@@ -1,0 +1,48 @@
+"""Writing files whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tersor.errors import ExportError
+
+
+def write_atomically(path: str | Path, content: bytes | Callable[[Path], None]) -> None:
+    """Write a file so that `path` is either the old file or the complete new one.
+
+    The content first goes to a temporary folder beside `path`, is flushed to the disk, and then
+    takes the place of `path` in one step. Other files that `content` writes there (external
+    weights) move along, before `path` itself. After a failure nothing is left behind.
+
+    Args:
+        path: Where the file goes; its folder must exist.
+        content: The bytes, or a function that writes the file at the path it is given.
+
+    Raises:
+        ExportError: Names the path and the reason: a missing or read-only folder, a full disk.
+    """
+    path = Path(path)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            if callable(content):
+                content(temporary)
+            else:
+                temporary.write_bytes(content)
+            beside = [file for file in Path(folder).iterdir() if file != temporary]
+            for file in (*beside, temporary):
+                _flush(file)
+            for file in (*beside, temporary):
+                file.replace(path.parent / file.name)
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {str(path)!r}: {error.strerror or error}; nothing was written. Choose "
+            "an existing folder with write permission and enough space"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    """Wait until the file is on the disk, with the permissions that a new file usually has."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,245 @@
+"""Lowering: every quantizer of a network becomes integers, still as an ordinary PyTorch graph.
+
+A quantizer on a constant (a weight, a bias, anything computed from stored tensors alone) is
+evaluated once by `core.affine.quantize` and stored as integers in front of a `dequantize_linear`.
+A quantizer on an activation becomes `quantize_linear` → `dequantize_linear`. The lowered graph
+computes what the simulation computes.
+"""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from tersor.core.affine import quantize
+from tersor.core.grid import Grid
+from tersor.errors import ExportError, UnsupportedError
+from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
+from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.network import Network, set_training
+from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+
+aten = torch.ops.aten
+
+_STORAGE = {
+    (8, False): torch.uint8,
+    (8, True): torch.int8,
+    (16, False): torch.uint16,
+    (16, True): torch.int16,
+    (32, True): torch.int32,
+}
+
+
+@dataclass
+class Lowered:
+    """A network without quantizers, ready for `torch.onnx.export`.
+
+    Attributes:
+        network: A copy whose quantizers are `quantize_linear` and `dequantize_linear` calls.
+        grids: Name of a stored integer tensor → its grid.
+        names: Call of a layer → readable name of its output, `conv1.output`.
+        constants: Node → value, for all nodes that do not depend on the input.
+    """
+
+    network: Network
+    grids: dict[str, Grid] = field(default_factory=dict)
+    names: dict[fx.Node, str] = field(default_factory=dict)
+    constants: dict[fx.Node, Any] = field(default_factory=dict)
+
+
+def lower(network: Network) -> Lowered:
+    """Replace every quantizer by integer arithmetic in a copy of the network.
+
+    Args:
+        network: A network with or without quantizers, in training or inference mode.
+
+    Returns:
+        The lowered copy, in inference mode.
+
+    Raises:
+        ExportError: A module in the graph is not a quantizer.
+        UnsupportedError: A grid has no ONNX type, for instance an activation of 20 bits.
+    """
+    lowered = Lowered(network.copy())
+    set_training(lowered.network, False)
+    lowered.names = {layer.node: _output_name(layer) for layer in layers(lowered.network)}
+    with torch.no_grad():
+        for node in lowered.network.nodes():
+            if node.op == "call_module":
+                replacement = _lower_node(lowered, node)
+                node.replace_all_uses_with(replacement)
+                lowered.network.graph.erase_node(node)
+            else:
+                _evaluate(lowered, node)
+    lowered.network.finish()
+    return lowered
+
+
+def storage(grid: Grid) -> torch.dtype:
+    """The integer dtype that holds a grid; at least 8 bits wide.
+
+    Raises:
+        UnsupportedError: ONNX DequantizeLinear reads no unsigned integers beyond 16 bits.
+    """
+    dtype = _STORAGE.get((max(grid.container, 8), grid.signed))
+    if dtype is None:
+        raise UnsupportedError(
+            f"ONNX stores no unsigned grid of {grid.bits} bits; use at most 16 bits, or a signed "
+            "grid"
+        )
+    return dtype
+
+
+def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
+    module = lowered.network.module.get_submodule(str(node.target))
+    source: Any = node.args[0]
+    if isinstance(module, BiasQuantize):
+        return _lower_bias(lowered, node)
+    if not isinstance(module, FakeQuantize):
+        raise ExportError(
+            f"node {node.name!r} calls a {type(module).__name__}, which has no ONNX form; only "
+            "quantizers may be modules in a network"
+        )
+    if not module.enabled:
+        return source
+    if source not in lowered.constants:
+        return _lower_activation(lowered, node, module)
+    return _store(lowered, node, module.scale, module.zero_point, module.grid, module.axis)
+
+
+def _lower_bias(lowered: Lowered, node: fx.Node) -> fx.Node:
+    """The scale of a bias is that of the accumulator, `input_scale · weight_scale`."""
+    if not lowered.constants.keys() >= set(node.all_input_nodes):
+        raise UnsupportedError(
+            f"the bias quantizer {node.name!r} reads a value that depends on the input; a bias "
+            "and its two scales must be stored tensors"
+        )
+    _, input_scale, weight_scale = fx.map_arg(node.args, lowered.constants.__getitem__)
+    scale = input_scale * weight_scale
+    axis = 0 if scale.ndim else None
+    return _store(lowered, node, scale, torch.zeros_like(scale), Grid(32, signed=True), axis)
+
+
+def _store(
+    lowered: Lowered,
+    node: fx.Node,
+    scale: Tensor,
+    zero_point: Tensor,
+    grid: Grid,
+    axis: int | None,
+) -> fx.Node:
+    """Store a constant as integers and return the node that reads it back as real numbers."""
+    network, source, dtype = lowered.network, node.args[0], storage(grid)
+    assert isinstance(source, fx.Node)
+    integers = quantize(lowered.constants[source], scale, zero_point, grid, axis).to(dtype)
+    q = network.add_tensor(_release(network, source), integers, before=node)
+    lowered.grids[str(q.target)] = grid
+    step = network.add_tensor(f"{q.target}_scale", scale.detach().clone(), before=node)
+    # onnxruntime reads a missing zero point as 0, but not in its Gemm; biases never need one.
+    zero = None
+    if grid.bits < 32 or bool(zero_point.any()):
+        zero = network.add_tensor(f"{q.target}_zero_point", zero_point.to(dtype), before=node)
+    result = _call(node, torch.ops.tersor.dequantize_linear.default, q, step, zero, axis)
+    for new in (q, step, zero, result):
+        if new is not None:
+            _evaluate(lowered, new)
+    return result
+
+
+def _lower_activation(lowered: Lowered, node: fx.Node, module: FakeQuantize) -> fx.Node:
+    network, grid, axis = lowered.network, module.grid, module.axis
+    if grid.container > 16:
+        raise UnsupportedError(
+            f"the activation quantizer {node.name!r} has {grid.bits} bits; ONNX QuantizeLinear "
+            "writes at most 16"
+        )
+    source, limits = _absorb_clip(node, module)
+    name = lowered.names.get(source, source.name)
+    scale = network.add_tensor(f"{name}_scale", module.scale.detach().clone(), before=node)
+    zero_point = module.zero_point.to(storage(grid))
+    zero = network.add_tensor(f"{name}_zero_point", zero_point, before=node)
+    q = _call(node, torch.ops.tersor.quantize_linear.default, source, scale, zero, axis)
+    q = _clamp(node, q, limits, zero_point.dtype)
+    return _call(node, torch.ops.tersor.dequantize_linear.default, q, scale, zero, axis)
+
+
+def _output_name(layer: Layer) -> str:
+    """`conv1.output`; with an underscore if the layer is called by the name of its weight."""
+    own_name = str(layer.weight_node.target) == f"{layer.name}.weight"
+    return f"{layer.name}.output" if own_name else f"{layer.name}_output"
+
+
+def _absorb_clip(node: fx.Node, module: FakeQuantize) -> tuple[fx.Node, tuple[int, int]]:
+    """See through a ReLU or clip: q(clip(x, low, high)) = clip(q(x), q(low), q(high)), exactly.
+
+    A layer followed directly by its QuantizeLinear is what runtimes compute in integers.
+
+    Returns:
+        The node to quantize and the integers that it may become.
+    """
+    source, grid = node.args[0], module.grid
+    assert isinstance(source, fx.Node)
+    if len(source.users) > 1 or module.scale.ndim or (bounds := _bounds(source)) is None:
+        return source, (grid.qmin, grid.qmax)
+    ends = torch.tensor(bounds, dtype=module.scale.dtype, device=module.scale.device)
+    low, high = quantize(ends, module.scale, module.zero_point, grid).int().tolist()
+    return source.args[0], (low, high)  # type: ignore[return-value]
+
+
+def _bounds(node: fx.Node) -> tuple[float, float] | None:
+    """The range that an activation clips to, or None if the node is no such op."""
+    if node.target is aten.relu.default:
+        return 0.0, inf
+    if node.target is aten.relu6.default:
+        return 0.0, 6.0
+    if node.target is aten.hardtanh.default:
+        return argument(node, "min_val"), argument(node, "max_val")
+    if node.target is aten.clamp.default:
+        low, high = argument(node, "min"), argument(node, "max")
+        return -inf if low is None else low, inf if high is None else high
+    return None
+
+
+def _clamp(before: fx.Node, q: fx.Node, limits: tuple[int, int], dtype: torch.dtype) -> fx.Node:
+    """QuantizeLinear clamps to its dtype only: narrower limits need a Clip of the integers.
+
+    16-bit integers go through int32, for which runtimes have a Clip.
+    """
+    whole = torch.iinfo(dtype)
+    if limits == (whole.min, whole.max):
+        return q
+    if whole.bits == 8:
+        return _call(before, aten.clamp.default, q, *limits)
+    wide = _call(before, aten._to_copy.default, q, dtype=torch.int32)
+    wide = _call(before, aten.clamp.default, wide, *limits)
+    return _call(before, aten._to_copy.default, wide, dtype=dtype)
+
+
+def _call(before: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+    with before.graph.inserting_before(before):
+        return before.graph.call_function(target, args, kwargs)
+
+
+def _release(network: Network, node: fx.Node) -> str:
+    """The name of a constant, freed for its integers if nothing else reads the float tensor."""
+    if node.op != "get_attr":
+        return node.name
+    name = str(node.target)
+    readers = [n for n in network.graph.nodes if n.op == "get_attr" and n.target == name]
+    if len(readers) == 1 and len(node.users) == 1:
+        path, _, leaf = name.rpartition(".")
+        delattr(network.module.get_submodule(path), leaf)
+    return name
+
+
+def _evaluate(lowered: Lowered, node: fx.Node) -> None:
+    """Keep the value of a node that depends on stored tensors only."""
+    constants = lowered.constants
+    if node.op == "get_attr":
+        constants[node] = lowered.network.tensor(node).detach()
+    elif node.op == "call_function" and constants.keys() >= set(node.all_input_nodes):
+        if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+            args, kwargs = fx.map_arg((node.args, node.kwargs), constants.__getitem__)
+            constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]

@@ -1,0 +1,188 @@
+"""The ONNX writer: a `Network` becomes a file of integer weights with QuantizeLinear around them.
+
+    lower (quantizers → integers) → torch.export → torch.onnx → tidy → check → write
+
+The file computes what the simulation computes; `tersor.export.verify` measures it.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import torch
+
+from tersor.errors import ExportError, TersorError
+from tersor.export.files import write_atomically
+from tersor.export.lower import Lowered, lower
+from tersor.export.ops import TRANSLATIONS
+from tersor.export.signature import free_axes, input_names, output_names
+from tersor.export.tidy import tidy
+from tersor.graph.network import Network
+
+#: Protocol buffers hold less than 2 GiB; beyond this the weights go to a file of their own.
+LARGEST_FILE = 2**31 - 2**24
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        path: The ONNX file.
+        bytes: Its size, with the weights beside it if there are more than 2 GiB.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+        opset: Version of the ONNX operator set.
+    """
+
+    path: Path
+    bytes: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opset: int
+
+
+def export_onnx(
+    network: Network,
+    path: str | Path,
+    *,
+    opset: int = 21,
+    scheme: str | None = None,
+    store_int4: bool = False,
+) -> ExportResult:
+    """Write a network, quantized or float, as an ONNX file.
+
+    Weights and biases are stored as integers under the user's own names, with `_scale` (and, if
+    not 0, `_zero_point`) beside them. Axes that were free at capture stay free. Weights beyond
+    2 GiB go to `<name>.data` beside the file.
+
+    Args:
+        network: The network; it is not changed.
+        path: Where the file goes. It is replaced as a whole, or not at all.
+        opset: Version of the ONNX operator set, at least 21.
+        scheme: Name of the target, noted in the file's metadata.
+        store_int4: Store weights of up to 4 bits as INT4, at half the size. onnxruntime's CPU
+            kernels then compute these layers in float.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ExportError: The graph has no ONNX form, or the file cannot be written.
+        UnsupportedError: A quantizer has no ONNX form.
+    """
+    path = Path(path)
+    model = build_onnx(network, opset=opset, scheme=scheme, store_int4=store_int4)
+    size = _write(model, path)
+    return ExportResult(
+        path=path,
+        bytes=size,
+        inputs=tuple(str(value.name) for value in model.graph.inputs),
+        outputs=tuple(str(value.name) for value in model.graph.outputs),
+        opset=opset,
+    )
+
+
+def build_onnx(
+    network: Network,
+    *,
+    opset: int = 21,
+    scheme: str | None = None,
+    store_int4: bool = False,
+) -> ir.Model:
+    """The ONNX model of a network in memory; arguments as in `export_onnx`."""
+    if opset < 21:
+        raise ExportError(f"opset={opset}: 16-bit and 4-bit integers need opset 21 or later")
+    lowered = lower(network)
+    model = _translate(lowered, opset)
+    tidy(model, lowered.grids if store_int4 else {})
+    model.producer_name, model.producer_version = "tersor", _version()
+    if scheme is not None:
+        model.metadata_props["tersor.scheme"] = scheme
+    return model
+
+
+def _version() -> str:
+    try:
+        return version("tersor")
+    except PackageNotFoundError:  # run from a source tree
+        return "unknown"
+
+
+def _translate(lowered: Lowered, opset: int) -> ir.Model:
+    """PyTorch's own exporter, without its messages."""
+    network = lowered.network
+    network.module.eval()
+    try:
+        with _quiet():
+            program = torch.export.export(
+                network.module, network.args, network.kwargs, dynamic_shapes=free_axes(network)
+            )
+            onnx_program = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                opset_version=opset,
+                input_names=input_names(network),
+                output_names=output_names(network),
+                custom_translation_table=TRANSLATIONS,
+            )
+    except TersorError:
+        raise
+    except Exception as error:
+        reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(f"the network has no ONNX form: {reason[0]}") from error
+    assert onnx_program is not None
+    return onnx_program.model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep notices about optional packages and torch's own deprecations from the user."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _write(model: ir.Model, path: Path) -> int:
+    """Check and write the model; returns the number of bytes."""
+    weights = sum(
+        value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value
+    )
+    if weights > LARGEST_FILE:
+        return _write_beside(model, path)
+    proto = ir.to_proto(model)
+    _check(proto)
+    content = proto.SerializeToString()
+    write_atomically(path, content)
+    return len(content)
+
+
+def _write_beside(model: ir.Model, path: Path) -> int:
+    data = path.with_name(f"{path.name}.data")
+
+    def write(temporary: Path) -> None:
+        ir.save(model, temporary, external_data=data.name)
+        _check(temporary)
+
+    write_atomically(path, write)
+    return path.stat().st_size + data.stat().st_size
+
+
+def _check(model: onnx.ModelProto | Path) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the exported model is not valid ONNX: {error}") from error

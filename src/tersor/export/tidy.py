@@ -1,0 +1,230 @@
+"""Tidying an exported ONNX graph: fewer nodes, names a person can read, nothing of this machine.
+
+Each step rewrites the graph in place and keeps what it computes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import Sequential
+from onnx_ir.passes import common as passes
+
+from tersor.core.grid import Grid
+
+WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
+
+
+def tidy(model: ir.Model, int4: Mapping[str, Grid]) -> None:
+    """Merge, pack, name and strip.
+
+    Args:
+        model: The model; changed in place.
+        int4: Names of integer initializers → their grids; those of up to 4 bits become INT4.
+    """
+    for node in list(model.graph):
+        if node.op_type == "Transpose":
+            _transpose_integers(model.graph, node)
+        elif node.op_type == "Conv":
+            _merge_pad(node)
+        elif node.op_type == "ReduceMean":
+            _pool_globally(model.graph, node)
+    _store_int4(model.graph, int4)
+    _name_zero_points(model.graph)
+    _name_nodes(model.graph)
+    _name_axes(model)
+    Sequential(
+        passes.IdentityEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    )(model)
+    model.graph.name = "tersor"
+
+
+def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that computes `value`, if it is of this type."""
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == op_type else None
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The stored tensor behind a value, or None if it is computed."""
+    stored = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if stored is None else stored.numpy()
+
+
+# --- transposed weights -------------------------------------------------------------------------
+
+
+def _transpose_integers(graph: ir.Graph, node: ir.Node) -> None:
+    """`Transpose(DequantizeLinear(w))` → `DequantizeLinear(wᵀ)`, as linear layers have it."""
+    read = producer(node.inputs[0], "DequantizeLinear")
+    weight = None if read is None else read.inputs[0]
+    if read is None or weight is None or weight.const_value is None or _has_other_reader(weight):
+        return
+    order = node.attributes.get_ints("perm", list(range(len(weight.shape)))[::-1])
+    weight.const_value = ir.tensor(weight.const_value.numpy().transpose(order), name=weight.name)
+    weight.shape = ir.Shape([weight.shape[axis] for axis in order])
+    if len(read.inputs[1].shape):
+        axis = read.attributes.get_int("axis", 1)
+        read.attributes["axis"] = ir.AttrInt64("axis", order.index(axis % len(order)))
+    read.outputs[0].shape = weight.shape
+    ir.convenience.replace_all_uses_with(node.outputs[0], read.outputs[0])
+    graph.remove(node, safe=True)
+
+
+def _has_other_reader(weight: ir.Value) -> bool:
+    readers = list(weight.consumers())
+    return len(readers) > 1 or any(len(reader.outputs[0].uses()) > 1 for reader in readers)
+
+
+# --- padding ------------------------------------------------------------------------------------
+
+
+def _merge_pad(conv: ir.Node) -> None:
+    """`Conv(Pad(x))` → `Conv(x)` with asymmetric pads; also through quantizers, which keep 0."""
+    reader, chain = conv, []
+    while True:
+        value = reader.inputs[0]
+        node = None if value is None else value.producer()
+        if node is None or value is None or len(value.uses()) > 1 or value.is_graph_output():
+            return
+        if node.op_type == "Pad":
+            break
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            return
+        chain.append(node)
+        reader = node
+    pads = _spatial_pads(node)
+    if pads is None or conv.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
+        return
+    old = conv.attributes.get_ints("pads", [0] * len(pads))
+    conv.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(old, pads, strict=True)])
+    reader.replace_input_with(0, node.inputs[0])
+    for link in chain:
+        link.outputs[0].shape = node.inputs[0].shape
+    _drop_repeated_quantizer(chain)
+
+
+def _spatial_pads(pad: ir.Node) -> Sequence[int] | None:
+    """The pads of the spatial axes, begins then ends; None unless they are zeros all around."""
+    if pad.attributes.get_string("mode", "constant") != "constant" or len(pad.inputs) > 3:
+        return None
+    pads = constant(pad.inputs[1])
+    fill = constant(pad.inputs[2]) if len(pad.inputs) == 3 and pad.inputs[2] else np.zeros(())
+    if pads is None or fill is None or fill.any() or (pads < 0).any():
+        return None
+    begins, ends = pads.reshape(2, -1).tolist()
+    return None if any(begins[:2] + ends[:2]) else begins[2:] + ends[2:]
+
+
+def _drop_repeated_quantizer(chain: list[ir.Node]) -> None:
+    """`x → Q → DQ → Q → DQ` with the same scale both times is `x → Q → DQ`."""
+    if len(chain) < 2:
+        return
+    quantize, before = chain[-1], producer(chain[-1].inputs[0], "DequantizeLinear")
+    if before is not None and _parameters(quantize) == _parameters(before):
+        ir.convenience.replace_all_uses_with(chain[-2].outputs[0], before.outputs[0])
+
+
+def _parameters(node: ir.Node) -> list[tuple[str, bytes]]:
+    values = [constant(value) for value in node.inputs[1:]]
+    return [("", b"") if v is None else (str(v.dtype), v.tobytes()) for v in values]
+
+
+# --- pooling ------------------------------------------------------------------------------------
+
+
+def _pool_globally(graph: ir.Graph, mean: ir.Node) -> None:
+    """The mean over all spatial axes as GlobalAveragePool, which has integer kernels."""
+    x, axes = mean.inputs[0], constant(mean.inputs[1] if len(mean.inputs) > 1 else None)
+    rank = 0 if x is None or x.shape is None else len(x.shape)
+    if axes is None or rank < 3 or sorted(axes.ravel() % rank) != list(range(2, rank)):
+        return
+    pool = ir.node("GlobalAveragePool", [x])
+    result = pool
+    graph.insert_before(mean, pool)
+    if not mean.attributes.get_int("keepdims", 1):
+        result = ir.node("Squeeze", [pool.outputs[0], mean.inputs[1]])
+        graph.insert_before(mean, result)
+        pool.outputs[0].shape = ir.Shape([*x.shape[:2], *[1] * (rank - 2)])  # type: ignore[index]
+    result.outputs[0].shape = mean.outputs[0].shape
+    for new in {pool, result}:
+        new.outputs[0].dtype = mean.outputs[0].dtype
+    ir.convenience.replace_all_uses_with(
+        mean.outputs[0], result.outputs[0], replace_graph_outputs=True
+    )
+    result.outputs[0].name = mean.outputs[0].name
+    graph.remove(mean, safe=True)
+
+
+# --- storage and names --------------------------------------------------------------------------
+
+
+def _store_int4(graph: ir.Graph, grids: Mapping[str, Grid]) -> None:
+    for name, grid in grids.items():
+        value = graph.initializers.get(name)
+        if value is None or grid.bits > 4:
+            continue
+        dtype = ir.DataType.INT4 if grid.signed else ir.DataType.UINT4
+        readers = [user.node for user in value.uses()]
+        zero_points = [r.inputs[2] for r in readers if len(r.inputs) > 2 and r.inputs[2]]
+        for stored in {value, *zero_points}:
+            assert stored.const_value is not None
+            array = stored.const_value.numpy().astype(dtype.numpy())
+            stored.const_value = ir.Tensor(array, dtype=dtype, name=stored.name)
+            stored.dtype = dtype
+
+
+def stored_weight(node: ir.Node) -> ir.Value | None:
+    """The initializer that a weighted node reads as its weight, seen through DequantizeLinear."""
+    value = node.inputs[WEIGHTED[node.op_type]]
+    read = producer(value, "DequantizeLinear")
+    value = value if read is None else read.inputs[0]
+    return value if value is not None and value.is_initializer() else None
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Give weighted nodes the user's name of the layer, which is the name of its weight."""
+    taken: set[str] = set()
+    for node in graph:
+        name = str(node.name).removeprefix("node_")
+        if node.op_type in WEIGHTED and (weight := stored_weight(node)) is not None:
+            name = str(weight.name).removesuffix(".weight")
+        node.name, number = name, 2
+        while node.name in taken:
+            node.name, number = f"{name}_{number}", number + 1
+        taken.add(node.name)
+
+
+def _name_zero_points(graph: ir.Graph) -> None:
+    """Equal zero points are stored once; one that several tensors share belongs to none."""
+    number = 0
+    for value in list(graph.initializers.values()):
+        readers = [use.node for use in value.uses() if use.idx == 2]
+        tensors = {node.inputs[1] for node in readers if "quantize" in node.op_type.lower()}
+        if len(tensors) > 1:
+            value.name = f"zero_point_{number}"
+            number += 1
+
+
+def _name_axes(model: ir.Model) -> None:
+    """Call the free first axis of the inputs `batch` instead of `s77`."""
+    names: dict[str, str] = {}
+    for value in model.graph.inputs:
+        first = value.shape[0] if value.shape else None
+        if isinstance(first, ir.SymbolicDim) and first.value and first.value not in names:
+            names[first.value] = f"batch_{len(names)}" if names else "batch"
+    for node in model.graph:
+        for value in node.outputs:
+            _rename_axes(value, names)
+    for value in model.graph.inputs:
+        _rename_axes(value, names)
+
+
+def _rename_axes(value: ir.Value, names: Mapping[str, str]) -> None:
+    if value.shape is not None:
+        value.shape = ir.Shape(
+            names.get(str(axis.value), axis) if isinstance(axis, ir.SymbolicDim) else axis
+            for axis in value.shape
+        )
