@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.graph.network import Network, free_name, source
+from tersor.graph.network import Network, free_name, readers, source
 
 aten = torch.ops.aten
 
@@ -34,14 +34,32 @@ LINEAR = {aten.linear.default: 0}
 WEIGHTED = CONVOLUTIONS | TRANSPOSED | LINEAR
 
 
+def overload(node: fx.Node) -> torch._ops.OpOverload:
+    """The op of an ATen call."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    return node.target
+
+
+def call(node: fx.Node, args: Any, kwargs: Any) -> Any:
+    """Run the function of a `call_function` node on other arguments."""
+    assert callable(node.target)
+    return node.target(*args, **kwargs)
+
+
+def operand(node: fx.Node, position: int = 0) -> fx.Node:
+    """A positional argument that is computed by another node."""
+    value = node.args[position]
+    assert isinstance(value, fx.Node)
+    return value
+
+
 def argument(node: fx.Node, name: str) -> Any:
     """An argument of an ATen call by its schema name, or the schema's default.
 
     Raises:
         KeyError: The op has no such argument.
     """
-    assert isinstance(node.target, torch._ops.OpOverload)
-    for position, spec in enumerate(node.target._schema.arguments):
+    for position, spec in enumerate(overload(node)._schema.arguments):
         if spec.name == name:
             if position < len(node.args):
                 return node.args[position]
@@ -51,8 +69,7 @@ def argument(node: fx.Node, name: str) -> Any:
 
 def set_argument(node: fx.Node, name: str, value: Any) -> None:
     """Set an argument of an ATen call by its schema name; earlier defaults are filled in."""
-    assert isinstance(node.target, torch._ops.OpOverload)
-    specs = node.target._schema.arguments
+    specs = overload(node)._schema.arguments
     position = [spec.name for spec in specs].index(name)
     args = list(node.args)
     missing = specs[len(args) : position + 1]
@@ -85,7 +102,7 @@ class Layer:
     @property
     def kernel_dims(self) -> int:
         """Number of kernel axes: 0 for linear, 2 for a 2-d convolution."""
-        return WEIGHTED[self.node.target]  # type: ignore[index]
+        return WEIGHTED[overload(self.node)]
 
     @property
     def is_transposed(self) -> bool:
@@ -100,7 +117,7 @@ class Layer:
     @property
     def input(self) -> fx.Node:
         """The node that computes the input, seen through quantizers."""
-        return source(self.node.args[0])  # type: ignore[arg-type]
+        return source(operand(self.node))
 
     @property
     def weight_node(self) -> fx.Node:
@@ -120,8 +137,8 @@ class Layer:
 
     @property
     def channel_axis(self) -> int:
-        """The axis of the channels in input and output: 1 for convolutions, -1 for linear."""
-        return -1 if self.is_linear else 1
+        """The axis of the channels in input and output, counted from the end: -1 for linear."""
+        return -1 - self.kernel_dims
 
     @property
     def out_axis(self) -> int:
@@ -145,9 +162,9 @@ class Layer:
 
     @property
     def has_own_weight(self) -> bool:
-        """True if the weight is stored and no other call reads it."""
+        """True if the weight is stored and nothing else reads it."""
         node = self.weight_node
-        return node.op == "get_attr" and len(node.users) == 1
+        return node.op == "get_attr" and readers(node) == [self.node]
 
     @property
     def weight(self) -> Tensor:
@@ -196,6 +213,20 @@ class Layer:
             name = f"{free_name(self.network.module, self.name)}.weight"
             own = self.network.add_tensor(name, value, before=self.node)
             set_argument(self.node, "weight", own)
+
+
+def per_output(
+    factor: Float[Tensor, " outputs"], weight: Float[Tensor, "groups out in *kernel"]
+) -> Float[Tensor, "..."]:
+    """One factor per output channel, shaped to multiply a grouped weight."""
+    return factor.reshape(weight.shape[0], -1, *[1] * (weight.ndim - 2))
+
+
+def per_input(
+    factor: Float[Tensor, " inputs"], weight: Float[Tensor, "groups out in *kernel"]
+) -> Float[Tensor, "..."]:
+    """One factor per input channel, shaped to multiply a grouped weight."""
+    return factor.reshape(weight.shape[0], 1, -1, *[1] * (weight.ndim - 3))
 
 
 def is_layer(node: fx.Node) -> bool:

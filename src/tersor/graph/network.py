@@ -115,16 +115,16 @@ class Network:
         yield from list(self.graph.nodes)
 
     def finish(self) -> None:
-        """Drop dead nodes and unread weights, check the graph, and recompile. Ends every edit."""
-        for node in reversed(list(self.graph.nodes)):
-            if not node.users and node.op in ("call_function", "get_attr", "call_module"):
-                self.graph.erase_node(node)
-        self._drop_unused()
+        """Drop what is not read, check the graph, and recompile. Ends every edit."""
+        self.drop_unread()
         self.graph.lint()
         self.module.recompile()
 
-    def _drop_unused(self) -> None:
-        """Delete tensors that no node reads, and modules that hold nothing any more."""
+    def drop_unread(self) -> None:
+        """Delete nodes and tensors that nothing reads, and modules that hold nothing any more."""
+        for node in reversed(list(self.graph.nodes)):
+            if not node.users and node.op in ("call_function", "get_attr", "call_module"):
+                self.graph.erase_node(node)
         read = {str(n.target) for n in self.graph.nodes if n.op in ("get_attr", "call_module")}
 
         def is_read(name: str) -> bool:
@@ -193,8 +193,19 @@ def quiet_copy() -> Iterator[None]:
 def source(node: fx.Node) -> fx.Node:
     """The node behind any quantizers on an edge. In a `Network` every `call_module` is one."""
     while node.op == "call_module":
-        node = node.args[0]  # type: ignore[assignment]
+        first = node.args[0]
+        assert isinstance(first, fx.Node)
+        node = first
     return node
+
+
+def readers(node: fx.Node) -> list[fx.Node]:
+    """The nodes that read a value, also those behind quantizers."""
+    found: list[fx.Node] = []
+    for user in node.users:
+        is_quantized = user.op == "call_module" and user.args[0] is node
+        found += readers(user) if is_quantized else [user]
+    return found
 
 
 def get_tensor(module: nn.Module, name: str) -> Tensor:
