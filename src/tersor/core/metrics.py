@@ -1,6 +1,6 @@
 """How far one result is from another: signal-to-noise ratio and agreement of the largest class.
 
-    SQNR = 10 · log10( ‖reference‖² / ‖reference − test‖² )   in dB
+SQNR = 10 · log10( ‖reference‖² / ‖reference − test‖² )   in dB
 """
 
 from math import inf, log10

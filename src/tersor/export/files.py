@@ -43,6 +43,6 @@ def write_atomically(path: str | Path, content: bytes | Callable[[Path], None]) 
 
 
 def _flush(path: Path) -> None:
-    """Wait until the file is on the disk, with the permissions that a new file usually has."""
+    """Wait until the file is on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -17,7 +17,7 @@ from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
-from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.layers import argument, layers
 from tersor.graph.network import Network, set_training
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 
@@ -64,7 +64,7 @@ def lower(network: Network) -> Lowered:
     """
     lowered = Lowered(network.copy())
     set_training(lowered.network, False)
-    lowered.names = {layer.node: _output_name(layer) for layer in layers(lowered.network)}
+    lowered.names = _output_names(lowered.network)
     with torch.no_grad():
         for node in lowered.network.nodes():
             if node.op == "call_module":
@@ -165,10 +165,16 @@ def _lower_activation(lowered: Lowered, node: fx.Node, module: FakeQuantize) -> 
     return _call(node, torch.ops.tersor.dequantize_linear.default, q, scale, zero, axis)
 
 
-def _output_name(layer: Layer) -> str:
-    """`conv1.output`; with an underscore if the layer is called by the name of its weight."""
-    own_name = str(layer.weight_node.target) == f"{layer.name}.weight"
-    return f"{layer.name}.output" if own_name else f"{layer.name}_output"
+def _output_names(network: Network) -> dict[fx.Node, str]:
+    """`conv1.output`, and `conv1.output_2` where the same weight is called again."""
+    names: dict[fx.Node, str] = {}
+    for layer in layers(network):
+        # A layer whose weight is no module's `weight` is called by the weight's own name.
+        dotted = str(layer.weight_node.target) == f"{layer.name}.weight"
+        name = f"{layer.name}.output" if dotted else f"{layer.name}_output"
+        number = 1 + sum(taken.startswith(name) for taken in names.values())
+        names[layer.node] = name if number == 1 else f"{name}_{number}"
+    return names
 
 
 def _absorb_clip(node: fx.Node, module: FakeQuantize) -> tuple[fx.Node, tuple[int, int]]:
@@ -239,7 +245,9 @@ def _evaluate(lowered: Lowered, node: fx.Node) -> None:
     constants = lowered.constants
     if node.op == "get_attr":
         constants[node] = lowered.network.tensor(node).detach()
-    elif node.op == "call_function" and constants.keys() >= set(node.all_input_nodes):
-        if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
-            args, kwargs = fx.map_arg((node.args, node.kwargs), constants.__getitem__)
-            constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        return
+    is_random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    known = constants.keys() >= set(node.all_input_nodes)
+    if node.op == "call_function" and known and not is_random:
+        args, kwargs = fx.map_arg((node.args, node.kwargs), constants.__getitem__)
+        constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]

@@ -25,6 +25,7 @@ def quantize_linear(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int | No
 
 @quantize_linear.register_fake
 def _(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None) -> Tensor:
+    del scale, axis
     return torch.empty_like(x, dtype=zero_point.dtype)
 
 
@@ -39,6 +40,7 @@ def dequantize_linear(
 
 @dequantize_linear.register_fake
 def _(q: Tensor, scale: Tensor, zero_point: Tensor | None, axis: int | None) -> Tensor:
+    del zero_point, axis
     return torch.empty_like(q, dtype=scale.dtype)
 
 

@@ -16,7 +16,7 @@ def input_names(network: Network) -> list[str]:
 
 
 def output_names(network: Network) -> list[str]:
-    """The keys of a dict output, nested keys joined by dots; else `output`, or `output_0`, …"""
+    """The keys of a dict output, nested keys joined by dots; `output` or `output_0`… otherwise."""
     spec = network.module._out_spec
     paths = pytree.tree_flatten_with_path(
         pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
@@ -25,7 +25,9 @@ def output_names(network: Network) -> list[str]:
 
 
 def _output_name(path: tuple[Any, ...]) -> str:
-    parts = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path]
+    parts = [
+        str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path
+    ]
     if not parts or parts[0].isdigit():
         return "_".join(["output", *parts])
     return ".".join(parts)

@@ -12,6 +12,7 @@ from onnx_ir.passes import common as passes
 
 from tersor.core.grid import Grid
 
+#: ONNX ops of convolution and linear layers → the position of their weight.
 WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 
 
@@ -29,8 +30,8 @@ def tidy(model: ir.Model, int4: Mapping[str, Grid]) -> None:
             _merge_pad(node)
         elif node.op_type == "ReduceMean":
             _pool_globally(model.graph, node)
+    _own_zero_points(model.graph)
     _store_int4(model.graph, int4)
-    _name_zero_points(model.graph)
     _name_nodes(model.graph)
     _name_axes(model)
     Sequential(
@@ -176,9 +177,9 @@ def _store_int4(graph: ir.Graph, grids: Mapping[str, Grid]) -> None:
             stored.dtype = dtype
 
 
-def stored_weight(node: ir.Node) -> ir.Value | None:
-    """The initializer that a weighted node reads as its weight, seen through DequantizeLinear."""
-    value = node.inputs[WEIGHTED[node.op_type]]
+def stored_weight(node: ir.Node, position: int) -> ir.Value | None:
+    """The initializer that a node reads as its weight, seen through DequantizeLinear."""
+    value = node.inputs[position]
     read = producer(value, "DequantizeLinear")
     value = value if read is None else read.inputs[0]
     return value if value is not None and value.is_initializer() else None
@@ -189,7 +190,9 @@ def _name_nodes(graph: ir.Graph) -> None:
     taken: set[str] = set()
     for node in graph:
         name = str(node.name).removeprefix("node_")
-        if node.op_type in WEIGHTED and (weight := stored_weight(node)) is not None:
+        position = WEIGHTED.get(node.op_type)
+        weight = None if position is None else stored_weight(node, position)
+        if weight is not None:
             name = str(weight.name).removesuffix(".weight")
         node.name, number = name, 2
         while node.name in taken:
@@ -197,15 +200,26 @@ def _name_nodes(graph: ir.Graph) -> None:
         taken.add(node.name)
 
 
-def _name_zero_points(graph: ir.Graph) -> None:
-    """Equal zero points are stored once; one that several tensors share belongs to none."""
-    number = 0
-    for value in list(graph.initializers.values()):
-        readers = [use.node for use in value.uses() if use.idx == 2]
-        tensors = {node.inputs[1] for node in readers if "quantize" in node.op_type.lower()}
-        if len(tensors) > 1:
-            value.name = f"zero_point_{number}"
-            number += 1
+def _own_zero_points(graph: ir.Graph) -> None:
+    """Give every stored tensor, and every scale of an activation, a zero point of its own.
+
+    Equal zero points arrive merged into one. onnxruntime 1.32 cannot convert a weight whose zero
+    point another weight shares (`session.x64quantprecision=1`: "Attempt to replace the existing
+    tensor").
+    """
+    for node in graph:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.inputs) < 3:
+            continue
+        tensor, scale, shared = node.inputs
+        stored = tensor is not None and tensor.is_initializer()
+        owner = str((tensor if stored else scale).name)  # type: ignore[union-attr]
+        name = f"{owner if stored else owner.removesuffix('_scale')}_zero_point"
+        if shared is not None and shared.name != name and shared.const_value is not None:
+            own = graph.initializers.get(name)
+            if own is None:
+                own = ir.val(name, const_value=ir.tensor(shared.const_value.numpy(), name=name))
+                graph.register_initializer(own)
+            node.replace_input_with(2, own)
 
 
 def _name_axes(model: ir.Model) -> None:

@@ -1,0 +1,101 @@
+"""Two series of outputs side by side, summed up batch by batch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from tersor.core.metrics import decibels, signal_and_noise, top1_agreement
+from tersor.errors import InvalidInputError
+
+#: SQNR in tables and JSON ends here: float32 has no more digits, and JSON knows no infinity.
+_EQUAL_DB = 200.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far one series of outputs is from another.
+
+    Attributes:
+        sqnr: Signal-to-noise ratio in dB; infinite if all values are equal.
+        max_difference: Largest absolute difference.
+        max_value: Largest absolute value of the reference.
+        top1: Share of rows with the same largest entry; None unless the output is
+            `[batch, classes]`.
+    """
+
+    sqnr: float
+    max_difference: float
+    max_value: float
+    top1: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON; SQNR is cut at ±200 dB."""
+        return {
+            "sqnr_db": max(-_EQUAL_DB, min(_EQUAL_DB, self.sqnr)),
+            "max_difference": self.max_difference,
+            "max_value": self.max_value,
+            "top1": self.top1,
+        }
+
+    def __str__(self) -> str:
+        """One line for people."""
+        if self.max_difference == 0.0:
+            return "equal"
+        text = f"{self.sqnr:.1f} dB, largest difference {self.max_difference:.3g}"
+        text += f" of {self.max_value:.3g}"
+        return text if self.top1 is None else f"{text}, top-1 agreement {self.top1:.2%}"
+
+
+@dataclass
+class Tally:
+    """Sums over batches, from which a `Comparison` follows."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    max_difference: float = 0.0
+    max_value: float = 0.0
+    agreements: list[tuple[float, int]] = field(default_factory=list)
+
+    def add(self, reference: np.ndarray, test: np.ndarray) -> None:
+        """Add one batch of one output.
+
+        Raises:
+            InvalidInputError: The shapes differ.
+        """
+        if reference.shape != test.shape:
+            raise InvalidInputError(
+                f"outputs of shape {reference.shape} and {test.shape} cannot be compared; the two "
+                "models must compute the same"
+            )
+        wanted, given = torch.from_numpy(reference), torch.from_numpy(test)
+        signal, noise = signal_and_noise(wanted, given)
+        self.signal, self.noise = self.signal + signal, self.noise + noise
+        difference = np.abs(reference.astype(np.float64) - test.astype(np.float64))
+        self.max_difference = max(self.max_difference, _largest(difference))
+        self.max_value = max(self.max_value, _largest(np.abs(reference.astype(np.float64))))
+        if has_classes(reference):
+            self.agreements.append((top1_agreement(wanted, given), len(reference)))
+
+    def comparison(self) -> Comparison:
+        """The result over all batches so far."""
+        rows = sum(count for _, count in self.agreements)
+        agreed = sum(share * count for share, count in self.agreements)
+        return Comparison(
+            sqnr=decibels(self.signal, self.noise),
+            max_difference=self.max_difference,
+            max_value=self.max_value,
+            top1=agreed / rows if rows else None,
+        )
+
+
+def has_classes(output: np.ndarray) -> bool:
+    """True for scores `[batch, classes]`."""
+    return output.ndim == 2 and output.shape[1] > 1 and output.dtype.kind == "f"
+
+
+def _largest(values: np.ndarray) -> float:
+    """Largest finite entry; two infinite values that agree differ by NaN and do not count."""
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if finite.size else 0.0

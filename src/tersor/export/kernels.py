@@ -1,0 +1,111 @@
+"""Which layers of a file onnxruntime computes in integers, and why the others stay in float.
+
+onnxruntime decides when it loads the file. It is asked for the graph that it made, and its nodes
+are matched with those of the file by name.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from tersor.export.runtime import Config, Runtime
+from tersor.export.tidy import WEIGHTED, producer, stored_weight
+
+#: Integer kernels of convolution and linear layers → the position of their weight.
+INTEGER = {
+    "QLinearConv": 3,
+    "ConvInteger": 1,
+    "QGemm": 3,
+    "QLinearMatMul": 3,
+    "MatMulInteger": 1,
+    "MatMulIntegerToFloat": 1,
+    "DynamicQuantizeMatMul": 1,
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How onnxruntime computes one convolution or linear layer.
+
+    Attributes:
+        layer: Name of the node in the file, which is the user's name of the layer.
+        op: Type of the node in the file.
+        kernel: Type of the node that onnxruntime made of it.
+        reason: Why it stayed in float; empty for integer kernels.
+    """
+
+    layer: str
+    op: str
+    kernel: str
+    reason: str
+
+    @property
+    def is_integer(self) -> bool:
+        """True if it runs on integers."""
+        return self.kernel in INTEGER
+
+
+def kernels(path: str | Path, config: Config = ()) -> list[Kernel]:
+    """The kernel of every convolution and linear layer of a file.
+
+    Args:
+        path: An ONNX file.
+        config: Session options, as for `Runtime`.
+
+    Returns:
+        One entry per node with a stored weight, in the order of the file.
+    """
+    optimized = _optimized_nodes(path, config)
+    found = []
+    for node in ir.load(path).graph:
+        position = (WEIGHTED | INTEGER).get(node.op_type)
+        weight = None if position is None else stored_weight(node, position)
+        if weight is not None:
+            kernel = _kernel(str(node.name), str(weight.name), optimized) or node.op_type
+            reason = "" if kernel in INTEGER else _reason(node)
+            found.append(Kernel(str(node.name), node.op_type, kernel, reason))
+    return found
+
+
+def _optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        Runtime(path, config=config, optimized_path=optimized)
+        return list(onnx.load(str(optimized), load_external_data=False).graph.node)
+
+
+def _kernel(name: str, weight: str, optimized: list[onnx.NodeProto]) -> str | None:
+    """The type of the node that took this node's place: same name, or else the same weight."""
+    for node in optimized:
+        # A change of layout appends `_token_7` to a name.
+        if name and (node.name == name or node.name.startswith(f"{name}_token_")):
+            return node.op_type
+    if not name:
+        for node in optimized:
+            if node.op_type in INTEGER and weight in node.input:
+                return node.op_type
+    return None
+
+
+def _reason(node: ir.Node) -> str:
+    weight = producer(node.inputs[WEIGHTED[node.op_type]], "DequantizeLinear")
+    x = producer(node.inputs[0], "DequantizeLinear")
+    if weight is None:
+        return "its weight is not quantized"
+    if x is None:
+        return "its input is not quantized"
+    if node.op_type == "ConvTranspose":
+        return "onnxruntime has no integer kernel for transposed convolutions"
+    for what, read in (("weight", weight), ("input", x)):
+        stored = read.inputs[0]
+        if stored is not None and stored.dtype not in (ir.DataType.INT8, ir.DataType.UINT8):
+            return f"its {what} is {stored.dtype}; integer kernels read 8 bits"
+    readers = sorted({reader.op_type for reader in node.outputs[0].consumers()})
+    if node.op_type == "Conv" and (
+        readers != ["QuantizeLinear"] or len(node.outputs[0].uses()) > 1
+    ):
+        return f"its output is not quantized but read by {', '.join(readers) or 'nothing'}"
+    return "onnxruntime has no integer kernel for this combination"

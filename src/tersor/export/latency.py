@@ -1,0 +1,85 @@
+"""Latency of two files on one machine, measured in turns so that both see the same load."""
+
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from tersor.export.runtime import Arrays, Config, Runtime
+
+_WARM_UP = 3
+_SHORTEST = 2e-3  # seconds that one measurement should take at least
+# Idle threads of one session must not spin on the cores while the other one is timed.
+_CALM = {"session.force_spinning_stop": "1"}
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Medians over rounds; every round runs both files once.
+
+    Attributes:
+        float_ms: Milliseconds per run of the float file.
+        ms: Milliseconds per run of the quantized file.
+        ratio: Median over the rounds of quantized / float; below 1 is faster.
+        rounds: Number of rounds.
+    """
+
+    float_ms: float
+    ms: float
+    ratio: float
+    rounds: int
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.float_ms:.2f} → {self.ms:.2f} ms ({1 / self.ratio:.2f}× as fast)"
+
+
+def measure_latency(
+    float_path: str | Path,
+    path: str | Path,
+    feed: Arrays,
+    *,
+    config: Config = (),
+    rounds: int = 25,
+) -> Latency:
+    """Time two files on one sample, in turns.
+
+    Args:
+        float_path: The float file.
+        path: The quantized file.
+        feed: Inputs of the quantized file; the first sample is used where the batch is free.
+        config: Session options of the quantized file.
+        rounds: How many times both are measured.
+
+    Returns:
+        Medians, with onnxruntime's default number of threads.
+    """
+    floating = Runtime(float_path, config=_CALM)
+    quantized = Runtime(path, config={**dict(config), **_CALM})
+    sample = next(quantized.split(feed, 1))
+    pairs = [(floating, floating.renamed(sample)), (quantized, sample)]
+    for runtime, arrays in pairs * _WARM_UP:
+        runtime.run(arrays)
+    repeats = [max(1, ceil(_SHORTEST / _seconds(*pair, 1))) for pair in pairs]
+    times = [
+        [_seconds(*pair, count) for pair, count in zip(pairs, repeats, strict=True)]
+        for _ in range(rounds)
+    ]
+    return Latency(
+        float_ms=1e3 * median(before for before, _ in times),
+        ms=1e3 * median(after for _, after in times),
+        ratio=median(after / before for before, after in times),
+        rounds=rounds,
+    )
+
+
+def _seconds(runtime: Runtime, feed: Arrays, repeats: int) -> float:
+    start = perf_counter()
+    for _ in range(repeats):
+        runtime.run(feed)
+    return (perf_counter() - start) / repeats

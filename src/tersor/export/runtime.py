@@ -1,0 +1,191 @@
+"""onnxruntime sessions, made in one place, and batches checked against what a file expects."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch.utils import _pytree as pytree
+
+from tersor.errors import InvalidInputError
+
+_ERRORS_ONLY = 3
+
+Arrays = dict[str, np.ndarray]
+Config = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+class Runtime:
+    """One ONNX file, loaded by onnxruntime on the CPU.
+
+    Attributes:
+        path: The file.
+        inputs: Input name → shape, with a name instead of a number for each free axis.
+        outputs: Output names.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        optimize: bool = True,
+        config: Config = (),
+        threads: int | None = None,
+        optimized_path: Path | None = None,
+    ) -> None:
+        """Load a file.
+
+        Args:
+            path: The file.
+            optimize: What a user gets. Without, every node is computed as it stands in the file.
+            config: Session options such as `{"session.x64quantprecision": "1"}`.
+            threads: Threads within a node; onnxruntime's choice by default.
+            optimized_path: Where to write the graph that onnxruntime makes of the file.
+
+        Raises:
+            InvalidInputError: There is no such file, or onnxruntime cannot load it.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InvalidInputError(f"there is no file {str(path)!r}")
+        options = _options(optimize, dict(config), threads, optimized_path)
+        try:
+            self._session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            raise InvalidInputError(
+                f"onnxruntime cannot load {str(path)!r} with options {dict(config)}: {lines[-1]}"
+            ) from error
+        self.inputs = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
+        self.outputs = tuple(value.name for value in self._session.get_outputs())
+        self._dtypes = {v.name: _numpy_dtype(v.type) for v in self._session.get_inputs()}
+
+    def __call__(self, batch: Any) -> Arrays:
+        """Run one batch; see `feed` for its forms."""
+        return self.run(self.feed(batch))
+
+    def run(self, feed: Arrays) -> Arrays:
+        """Run arrays that `feed` has checked."""
+        return dict(zip(self.outputs, self._session.run(None, feed), strict=True))
+
+    def feed(self, batch: Any) -> Arrays:
+        """One array per input, checked.
+
+        Args:
+            batch: A tensor or array for a single input, a tuple or list in the order of the
+                inputs (nested ones are flattened), or a mapping by name.
+
+        Raises:
+            InvalidInputError: Names the input, what was expected and what was given.
+        """
+        if isinstance(batch, Mapping) and set(batch) == set(self.inputs):
+            values = [batch[name] for name in self.inputs]
+        else:
+            values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
+        if len(values) != len(self.inputs) or not all(map(_is_array, values)):
+            given = list(batch) if isinstance(batch, Mapping) else [_describe(v) for v in values]
+            raise InvalidInputError(
+                f"the model takes {len(self.inputs)} input(s) {list(self.inputs)}, got {given}"
+            )
+        return {
+            name: self._checked(name, value)
+            for name, value in zip(self.inputs, values, strict=True)
+        }
+
+    def renamed(self, feed: Arrays) -> Arrays:
+        """The arrays of another file under the input names of this one, in the same order.
+
+        Raises:
+            InvalidInputError: The files take different numbers of inputs.
+        """
+        if len(feed) != len(self.inputs):
+            raise InvalidInputError(
+                f"{str(self.path)!r} takes inputs {list(self.inputs)}, the other file {list(feed)}"
+            )
+        return dict(zip(self.inputs, feed.values(), strict=True))
+
+    def split(self, feed: Arrays, size: int) -> Iterator[Arrays]:
+        """Parts of at most `size` samples; the whole feed if an input has no free batch axis."""
+        lengths = {len(array) if array.ndim else 0 for array in feed.values()}
+        fixed = any(not shape or isinstance(shape[0], int) for shape in self.inputs.values())
+        if fixed or len(lengths) > 1:
+            yield feed
+            return
+        for start in range(0, lengths.pop(), size):
+            yield {name: array[start : start + size] for name, array in feed.items()}
+
+    def _checked(self, name: str, value: Any) -> np.ndarray:
+        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+        expected, dtype = self.inputs[name], self._dtypes[name]
+        fits = array.ndim == len(expected) and all(
+            have > 0 and (have == want or not isinstance(want, int))
+            for have, want in zip(array.shape, expected, strict=True)
+        )
+        if not fits:
+            shape = ", ".join(str(axis or "any") for axis in expected)
+            raise InvalidInputError(
+                f"input {name!r} has shape {array.shape}; the model takes [{shape}], no axis empty"
+            )
+        if array.dtype != dtype and array.dtype.kind != np.dtype(dtype).kind:
+            raise InvalidInputError(f"input {name!r} is {array.dtype}; the model takes {dtype}")
+        return np.ascontiguousarray(array, dtype=dtype)
+
+
+def batches(inputs: Any) -> Iterator[Any]:
+    """What a user may give as data, one batch at a time.
+
+    Args:
+        inputs: One batch (a tensor, an array, a tuple, or a mapping), or any other iterable of
+            batches: a list, a generator, a `DataLoader`.
+
+    Raises:
+        InvalidInputError: There is no batch.
+    """
+    if _is_array(inputs) or isinstance(inputs, tuple | Mapping):
+        yield inputs
+        return
+    if not isinstance(inputs, Iterable):
+        raise InvalidInputError(
+            f"inputs are {type(inputs).__name__}; give a tensor, an array, a tuple, a mapping, or "
+            "an iterable of those"
+        )
+    empty = True
+    for batch in inputs:
+        empty = False
+        yield batch
+    if empty:
+        raise InvalidInputError("inputs hold no batch; give at least one sample")
+
+
+def _options(
+    optimize: bool, config: dict[str, str], threads: int | None, optimized_path: Path | None
+) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if optimized_path is not None:
+        options.optimized_model_filepath = str(optimized_path)
+    for key, value in config.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _numpy_dtype(onnx_type: str) -> np.dtype:
+    """`tensor(int64)` → int64."""
+    name = onnx_type.removeprefix("tensor(").removesuffix(")")
+    return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, torch.Tensor | np.ndarray)
+
+
+def _describe(value: Any) -> str:
+    return f"{type(value).__name__} {tuple(value.shape)}" if _is_array(value) else repr(value)

@@ -1,0 +1,107 @@
+"""What `verify` measured, as attributes, as plain data and as a table."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tersor.export.compare import Comparison
+from tersor.export.kernels import Kernel
+from tersor.export.latency import Latency
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was measured.
+
+    Attributes:
+        samples: Number of samples.
+        exported: Output name → the file without integer kernels, against the simulation. Empty
+            without a simulation.
+        runtime: Output name → the file as users run it, against the simulation (without one:
+            against the file without integer kernels).
+        quantized: Output name → the file as users run it, against the float model.
+        accuracy: Share of samples whose label was found, by `reference`, `simulation`, `exact`
+            and `runtime`; empty without labels.
+        bytes: Size of the file, with external weights.
+        float_bytes: Size of the float file.
+        latency: The two files timed in turns, or None.
+        kernels: Every convolution and linear layer, and how onnxruntime computes it.
+    """
+
+    samples: int
+    exported: dict[str, Comparison]
+    runtime: dict[str, Comparison]
+    quantized: dict[str, Comparison]
+    accuracy: dict[str, float]
+    bytes: int
+    float_bytes: int
+    latency: Latency | None
+    kernels: tuple[Kernel, ...]
+
+    @property
+    def integer_share(self) -> float:
+        """Share of the convolution and linear layers that run on integers; 1 if there are none."""
+        integer = sum(kernel.is_integer for kernel in self.kernels)
+        return integer / len(self.kernels) if self.kernels else 1.0
+
+    @property
+    def in_float(self) -> list[tuple[str, str]]:
+        """Name of each layer that stayed in float, and why."""
+        return [(k.layer, k.reason) for k in self.kernels if not k.is_integer]
+
+    @property
+    def size_ratio(self) -> float:
+        """Size of the file over that of the float file."""
+        return self.bytes / self.float_bytes
+
+    @property
+    def sqnr(self) -> float:
+        """SQNR of the runtime against the simulation in dB, of the worst output."""
+        return min(comparison.sqnr for comparison in self.runtime.values())
+
+    @property
+    def agreement(self) -> float | None:
+        """Top-1 agreement of runtime and simulation, of the worst output with classes."""
+        shares = [c.top1 for c in self.runtime.values() if c.top1 is not None]
+        return min(shares) if shares else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts, ready for JSON; SQNR is cut at ±200 dB."""
+        compared = ("exported", "runtime", "quantized")
+        return {
+            "samples": self.samples,
+            **{
+                key: {name: c.as_dict() for name, c in getattr(self, key).items()}
+                for key in compared
+            },
+            "accuracy": dict(self.accuracy),
+            "bytes": self.bytes,
+            "float_bytes": self.float_bytes,
+            "size_ratio": self.size_ratio,
+            "latency": None if self.latency is None else self.latency.as_dict(),
+            "integer_share": self.integer_share,
+            "in_float": [{"layer": name, "reason": reason} for name, reason in self.in_float],
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The same as a table for people: what, and how much."""
+        rows = [("samples", str(self.samples))]
+        for title, outputs in (
+            ("file against simulation", self.exported),
+            ("runtime against simulation", self.runtime),
+            ("runtime against float", self.quantized),
+        ):
+            for name, comparison in outputs.items():
+                label = title if len(outputs) == 1 else f"{title}, {name}"
+                rows.append((label, str(comparison)))
+        rows += [(f"accuracy, {name}", f"{value:.2%}") for name, value in self.accuracy.items()]
+        mega = 1e6
+        sizes = (
+            f"{self.float_bytes / mega:.2f} → {self.bytes / mega:.2f} MB ({self.size_ratio:.2f}×)"
+        )
+        rows.append(("size", sizes))
+        if self.latency is not None:
+            rows.append(("latency, batch 1", str(self.latency)))
+        integer = len(self.kernels) - len(self.in_float)
+        rows.append(("integer kernels", f"{integer} of {len(self.kernels)} layers"))
+        rows += [(f"in float: {name}", reason) for name, reason in self.in_float]
+        return rows

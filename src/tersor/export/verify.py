@@ -1,0 +1,197 @@
+"""Verification: does the file compute, in the real runtime, what the simulation computed?
+
+    simulation   the quantized network in PyTorch
+    exact        the file, every node as it stands, without integer kernels
+    runtime      the file as users run it
+    float        the float network in onnxruntime
+
+`exact` against `simulation` says whether the file is right, `runtime` against `simulation` whether
+the kernels are, `runtime` against `float` what quantization costs.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from tersor.errors import InvalidInputError
+from tersor.export.compare import Comparison, Tally, has_classes
+from tersor.export.kernels import kernels
+from tersor.export.latency import measure_latency
+from tersor.export.onnx import export_onnx
+from tersor.export.runtime import Arrays, Config, Runtime, batches
+from tersor.export.verification import Verification
+from tersor.graph.network import Network
+
+_CHUNK = 32
+_PAIRS = (
+    ("simulation", "exact"),
+    ("simulation", "runtime"),
+    ("exact", "runtime"),
+    ("float", "runtime"),
+)
+
+
+def verify(
+    reference: Network | str | Path,
+    simulation: Network | None,
+    path: str | Path,
+    inputs: Any,
+    *,
+    labels: Any = None,
+    config: Config = (),
+    latency: bool = True,
+) -> Verification:
+    """Run float model, simulation and exported file on the same data, and compare.
+
+    Args:
+        reference: The float network, or its ONNX file.
+        simulation: The quantized network that was exported; None if there is only the file.
+        path: The exported file.
+        inputs: One batch, or an iterable of batches; see `tersor.export.runtime.batches`. A batch
+            that is a list or tuple may have its labels behind the inputs, as a `DataLoader` yields.
+        labels: Class of each sample, in the order of the inputs.
+        config: Session options that users of the file set.
+        latency: Whether to time the two files.
+
+    Returns:
+        The measurements.
+
+    Raises:
+        InvalidInputError: Inputs, labels or files do not fit each other; names both sides.
+    """
+    with _float_file(reference) as float_path:
+        runtime = Runtime(path, config=config)
+        files = {
+            "runtime": runtime,
+            "exact": Runtime(path, optimize=False),
+            "float": Runtime(float_path),
+        }
+        contest = _Contest(files, simulation)
+        for batch in batches(inputs):
+            contest.add(batch)
+        return Verification(
+            samples=contest.samples,
+            exported=contest.comparisons("simulation", "exact"),
+            runtime=contest.comparisons("simulation" if simulation else "exact", "runtime"),
+            quantized=contest.comparisons("float", "runtime"),
+            accuracy=contest.accuracy(labels),
+            bytes=_size(path),
+            float_bytes=_size(float_path),
+            latency=measure_latency(float_path, path, contest.first, config=config)
+            if latency
+            else None,
+            kernels=tuple(kernels(path, config)),
+        )
+
+
+@contextmanager
+def _float_file(reference: Network | str | Path) -> Iterator[Path]:
+    if not isinstance(reference, Network):
+        yield Path(reference)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield export_onnx(reference, Path(folder) / "float.onnx").path
+
+
+def _size(path: str | Path) -> int:
+    """Bytes of the file and of the weights beside it."""
+    data = Path(f"{path}.data")
+    return Path(path).stat().st_size + (data.stat().st_size if data.exists() else 0)
+
+
+class _Contest:
+    """All models over the same data, batch by batch."""
+
+    def __init__(self, files: dict[str, Runtime], simulation: Network | None) -> None:
+        self.files = files
+        self.simulation = simulation
+        self.outputs = files["runtime"].outputs
+        self.samples = 0
+        self.first: Arrays = {}
+        self.tallies: dict[tuple[str, str], list[Tally]] = {}
+        self.predictions: dict[str, list[np.ndarray]] = {}
+        self.labels: list[np.ndarray] = []
+        if len(files["float"].outputs) != len(self.outputs):
+            raise InvalidInputError(
+                f"the float model has outputs {list(files['float'].outputs)}, the quantized one "
+                f"{list(self.outputs)}"
+            )
+
+    def add(self, batch: Any) -> None:
+        runtime = self.files["runtime"]
+        batch, labels = _split_labels(batch, len(runtime.inputs))
+        feed = runtime.feed(batch)
+        self.first = self.first or feed
+        if labels is not None:
+            self.labels.append(labels)
+        for part in runtime.split(feed, _CHUNK):
+            self.samples += len(next(iter(part.values())))
+            self._compare(self._run(part))
+
+    def _run(self, feed: Arrays) -> dict[str, list[np.ndarray]]:
+        results = {
+            name: list(file.run(file.renamed(feed)).values()) for name, file in self.files.items()
+        }
+        if self.simulation is not None:
+            results["simulation"] = _simulate(self.simulation, feed)
+        return results
+
+    def _compare(self, results: dict[str, list[np.ndarray]]) -> None:
+        for first, second in _PAIRS:
+            if first in results:
+                tallies = self.tallies.setdefault((first, second), [Tally() for _ in self.outputs])
+                for tally, a, b in zip(tallies, results[first], results[second], strict=True):
+                    tally.add(a, b)
+        for name, outputs in results.items():
+            scores = next((output for output in outputs if has_classes(output)), None)
+            if scores is not None:
+                self.predictions.setdefault(name, []).append(scores.argmax(1))
+
+    def comparisons(self, first: str, second: str) -> dict[str, Comparison]:
+        """Output name → comparison; empty if one of the two did not take part."""
+        tallies = self.tallies.get((first, second), [])
+        return {name: t.comparison() for name, t in zip(self.outputs, tallies, strict=False)}
+
+    def accuracy(self, labels: Any) -> dict[str, float]:
+        """Share of correct predictions by model; empty without labels."""
+        given = self.labels if labels is None else [_as_array(labels)]
+        if not given:
+            return {}
+        wanted = np.concatenate([array.ravel() for array in given])
+        found = {name: np.concatenate(parts) for name, parts in self.predictions.items()}
+        for classes in found.values():
+            if classes.shape != wanted.shape:
+                raise InvalidInputError(f"{len(wanted)} labels for {len(classes)} predictions")
+        return {name: float((classes == wanted).mean()) for name, classes in found.items()}
+
+
+def _simulate(network: Network, feed: Arrays) -> list[np.ndarray]:
+    """The simulation's outputs, in the order of the file's."""
+    examples, spec = pytree.tree_flatten((network.args, network.kwargs))
+    tensors = [
+        torch.from_numpy(array).to(getattr(example, "device", None))
+        for array, example in zip(feed.values(), examples, strict=True)
+    ]
+    args, kwargs = pytree.tree_unflatten(tensors, spec)
+    with torch.no_grad():
+        leaves = pytree.tree_leaves(network(*args, **kwargs))
+    return [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _split_labels(batch: Any, inputs: int) -> tuple[Any, np.ndarray | None]:
+    """Take a trailing row of integers off a batch that has one item too many."""
+    if not isinstance(batch, tuple | list) or len(batch) != inputs + 1:
+        return batch, None
+    last = batch[-1]
+    is_row = getattr(last, "ndim", 0) == 1 and _as_array(last).dtype.kind in "iu"
+    return (tuple(batch[:-1]), _as_array(last)) if is_row else (batch, None)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
