@@ -1,12 +1,12 @@
 """s_i = √(r¹_i / r²_i): the per-channel scale that gives two layers the same channel ranges.
 
-DFQ, arXiv 1906.04721, §4.1 and appendix A: for `y = W₂ f(W₁ x)` with `f(s·x) = s·f(x)`, dividing the
-rows of W₁ by s and multiplying the columns of W₂ by s leaves the function unchanged, and this s
+DFQ, arXiv 1906.04721, §4.1 and appendix A: for `y = W₂ f(W₁ x)` with `f(s·x) = s·f(x)`, dividing
+the rows of W₁ by s and multiplying the columns of W₂ by s leaves the function unchanged, and this s
 maximises the precision of all channels together: both ranges become √(r¹_i · r²_i).
 
 Differs from the paper in: a channel may have any number of producers and consumers (residual
-joins, concatenation); their ranges are then replaced by geometric means, which for one of each is
-the paper's formula.
+joins, concatenation); their ranges are then replaced by geometric means over those that are not
+zero, which for one of each is the paper's formula.
 """
 
 import torch
@@ -24,9 +24,14 @@ def equalizing_scale(
         consumed: max |W| of each channel in each layer that reads it.
 
     Returns:
-        One positive scale per channel; 1 where any range is zero, as such a channel is dead.
+        One positive scale per channel; 1 for dead channels, which nothing produces or nothing
+        reads.
     """
-    first = produced.log().mean(0)
-    second = consumed.log().mean(0)
-    scale = ((first - second) / 2).exp()
+    scale = ((_mean_log(produced) - _mean_log(consumed)) / 2).exp()
     return torch.where(torch.isfinite(scale) & (scale > 0), scale, 1.0)
+
+
+def _mean_log(ranges: Float[Tensor, "layers channels"]) -> Float[Tensor, " channels"]:
+    """The mean over the layers in which a channel is not zero; NaN if there is none."""
+    alive = ranges > 0
+    return torch.where(alive, ranges, 1.0).log().sum(0) / alive.sum(0)

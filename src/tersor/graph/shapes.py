@@ -1,9 +1,11 @@
-"""The concrete shape of every value, from one run on the example inputs."""
+"""The concrete shape of every value on the example inputs, without computing any of them."""
 
+import contextlib
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from tersor.graph.network import Network
@@ -26,7 +28,15 @@ def shapes(network: Network) -> dict[fx.Node, Any]:
     Values that are not tensors (a batch size, for instance) stand for themselves; lists of
     tensors become lists of shapes.
     """
+    try:
+        return _record(network, FakeTensorMode(allow_non_fake_inputs=True))
+    except RuntimeError:  # a shape that depends on values
+        return _record(network, contextlib.nullcontext())
+
+
+def _record(network: Network, mode: Any) -> dict[fx.Node, Any]:
     recorder = _Recorder(network.module)
-    with torch.no_grad():
-        recorder.run(*pytree.tree_leaves((network.args, network.kwargs)), enable_io_processing=False)
+    inputs = pytree.tree_leaves((network.args, network.kwargs))
+    with torch.no_grad(), mode:
+        recorder.run(*inputs, enable_io_processing=False)
     return recorder.seen

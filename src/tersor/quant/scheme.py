@@ -98,13 +98,13 @@ class Scheme:
 
     def with_bits(self, weights: int | None, activations: int | None) -> "Scheme":
         """The same scheme with other widths; None keeps one."""
+        weight = replace(self.weight, bits=self.weight.bits if weights is None else weights)
+        bits = self.activation.bits if activations is None else activations
         return replace(
             self,
-            weight=self.weight if weights is None else replace(self.weight, bits=weights),
-            activation=(
-                self.activation if activations is None else replace(self.activation, bits=activations)
-            ),
-            pair_safe=self.pair_safe and (weights or self.weight.bits) == 8,
+            weight=weight,
+            activation=replace(self.activation, bits=bits),
+            pair_safe=self.pair_safe and weight.bits == 8,
         )
 
 

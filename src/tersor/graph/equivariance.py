@@ -1,0 +1,121 @@
+"""Which ATen ops commute with a positive scale per channel: `f(s · x) = s · f(x)`."""
+
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+from tersor.graph.layers import argument
+
+aten = torch.ops.aten
+
+# Element by element.
+ELEMENTWISE = {
+    aten.relu.default,
+    aten.leaky_relu.default,
+    aten.dropout.default,
+    aten.feature_dropout.default,
+    aten.neg.default,
+    aten.abs.default,
+}
+# Over the last axes, as many as named here; the axis before them is that of the channels.
+POOLS = {
+    aten.max_pool1d.default: 1,
+    aten.max_pool2d.default: 2,
+    aten.max_pool3d.default: 3,
+    aten.avg_pool1d.default: 1,
+    aten.avg_pool2d.default: 2,
+    aten.avg_pool3d.default: 3,
+    aten.adaptive_avg_pool1d.default: 1,
+    aten.adaptive_avg_pool2d.default: 2,
+    aten.adaptive_avg_pool3d.default: 3,
+    aten.upsample_nearest1d.vec: 1,
+    aten.upsample_nearest2d.vec: 2,
+    aten.upsample_nearest3d.vec: 3,
+    aten.upsample_linear1d.vec: 1,
+    aten.upsample_bilinear2d.vec: 2,
+    aten.upsample_bicubic2d.vec: 2,
+}
+SPATIAL = frozenset(POOLS)
+# Over the axes that the call names.
+REDUCTIONS = {
+    aten.mean.dim,
+    aten.sum.dim_IntList,
+    aten.amax.default,
+    aten.amin.default,
+}
+# Data movement: every element is a copy of an element of the input.
+MOVEMENT = {
+    aten.reshape.default,
+    aten.flatten.using_ints,
+    aten.unflatten.int,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.t.default,
+    aten.squeeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.unsqueeze.default,
+    aten.expand.default,
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.narrow.default,
+    aten.chunk.default,
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
+    aten.unbind.int,
+    aten.cat.default,
+    aten.stack.default,
+    aten.pixel_shuffle.default,
+    aten.channel_shuffle.default,
+    aten.flip.default,
+    aten.roll.default,
+    operator.getitem,
+}
+# Clips at numbers: these commute only if the bounds are scaled too.
+CLIPS = {
+    aten.relu6.default,
+    aten.hardtanh.default,
+    aten.clamp.default,
+    aten.clamp_min.default,
+    aten.clamp_max.default,
+}
+
+
+def clip_bounds(node: fx.Node) -> tuple[float, float] | None:
+    """Lower and upper bound of ReLU and its kind; None for other ops, or if a bound is computed."""
+    infinity = float("inf")
+    if node.target is aten.relu.default:
+        return 0.0, infinity
+    if node.target is aten.relu6.default:
+        return 0.0, 6.0
+    if node.target is aten.hardtanh.default:
+        low, high = argument(node, "min_val"), argument(node, "max_val")
+    elif node.target in CLIPS:
+        low, high = _optional(node, "min"), _optional(node, "max")
+    else:
+        return None
+    if isinstance(low, fx.Node) or isinstance(high, fx.Node):
+        return None
+    return -infinity if low is None else float(low), infinity if high is None else float(high)
+
+
+def _optional(node: fx.Node, name: str) -> Any:
+    """`clamp` has both bounds, `clamp_min` and `clamp_max` one of them."""
+    try:
+        return argument(node, name)
+    except KeyError:
+        return None
+
+
+def pads_with_constant(node: fx.Node) -> bool:
+    """True for constant padding; False for reflected, replicated or circular."""
+    return node.target is not aten.pad.default or argument(node, "mode") == "constant"
+
+
+def padding_per_axis(node: fx.Node) -> dict[int, tuple[int, int]]:
+    """Axis, counted from the end → how many elements a pad op adds before and after."""
+    pad = argument(node, "pad")
+    pairs = enumerate(zip(pad[::2], pad[1::2], strict=True))
+    return {-1 - index: (before, after) for index, (before, after) in pairs if before or after}
