@@ -1,0 +1,175 @@
+"""The named pipelines: START READING HERE. Each line is one step, and each step is one file.
+
+Level 1 (no data) is Data-Free Quantization, arXiv 1906.04721: fold, equalize, absorb, place
+quantizers, weight ranges, bias correction, activation ranges.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.export.onnx import ExportResult, export_onnx
+from tersor.export.verify import Verification, verify
+from tersor.graph.capture import capture
+from tersor.graph.constants import materialize_weights
+from tersor.graph.network import Network, Record
+from tersor.graph.propagation import propagate
+from tersor.passes.absorb import Absorb, absorb
+from tersor.passes.equalize import Equalize, equalize
+from tersor.passes.fold import fold
+from tersor.quant.bias import correct_bias
+from tersor.quant.calibrate import (
+    data_free_ranges,
+    guard_bias_overflow,
+    input_ranges,
+    weight_ranges,
+)
+from tersor.quant.place import place
+from tersor.quant.scheme import Scheme, find_scheme
+from tersor.quant.synthetic import example_inputs
+
+STEPS = (
+    "capture the model",
+    "fold BatchNorm",
+    "equalize channel ranges",
+    "place quantizers",
+    "choose weight ranges",
+    "correct biases",
+    "choose activation ranges",
+)
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DataFree:
+    """What level 1 does; the defaults are the paper's pipeline.
+
+    Attributes:
+        equalize: Options of cross-layer equalization, or None to leave it out.
+        absorb: Options of high-bias absorption, or None to leave it out.
+        correct_bias: Whether to take the expected rounding error out of each bias.
+        sigmas: Activation ranges reach this many standard deviations from the mean.
+    """
+
+    equalize: Equalize | None = field(default_factory=Equalize)
+    absorb: Absorb | None = field(default_factory=Absorb)
+    correct_bias: bool = True
+    sigmas: float = 6.0
+
+
+@dataclass
+class Quantized:
+    """A quantized model: call it, look at it, export it, prove it.
+
+    Attributes:
+        network: The simulation. `network.module` is an ordinary PyTorch module.
+        original: The captured float model.
+        scheme: The integer format.
+    """
+
+    network: Network
+    original: Network
+    scheme: Scheme
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Simulate the quantized model, with the signature of the original."""
+        return self.network(*args, **kwargs)
+
+    @property
+    def records(self) -> list[Record]:
+        """What every step did or refused, in order."""
+        return self.network.records
+
+    def export(self, path: str | Path, opset: int = 21) -> ExportResult:
+        """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
+        return export_onnx(self.network, path, opset=opset, scheme=self.scheme.name)
+
+    def verify(self, path: str | Path, inputs: Any = None, **options: Any) -> Verification:
+        """Compare simulation, exported file and float model in onnxruntime.
+
+        Args:
+            path: The file that `export` wrote.
+            inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
+            options: Passed on to `tersor.export.verify.verify`.
+        """
+        inputs = example_inputs(self.original) if inputs is None else inputs
+        config = self.scheme.session
+        return verify(self.original, self.network, path, inputs, config=config, **options)
+
+
+def quantize(
+    model: nn.Module | ExportedProgram,
+    example: Any = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    scheme: str | Scheme = "onnxruntime-cpu",
+    weights: int | None = None,
+    activations: int | None = None,
+    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+    exclude: Iterable[str] = (),
+    options: DataFree = DataFree(),
+    on_step: OnStep | None = None,
+) -> Quantized:
+    """Quantize a trained model without data (level 1, DFQ, arXiv 1906.04721).
+
+    Args:
+        model: The float model, or a loaded `torch.export` program. It is never changed.
+        example: One input tensor, a tuple of inputs, or a mapping of keyword inputs.
+        kwargs: Keyword inputs beside positional ones.
+        scheme: The target runtime, by name or as a `Scheme`.
+        weights: Bits of the weights, 2 to 16; default: the scheme's 8.
+        activations: Bits of the activations, 2 to 16; default: the scheme's 8.
+        input_range: Lowest and highest value of the inputs, for all or by input name. Default:
+            what the example holds, which a real example makes better.
+        exclude: Patterns of layer names that stay in floating point, such as `"head.*"`.
+        options: Which steps to take.
+        on_step: Called with the name of each step before it runs.
+
+    Returns:
+        The quantized model; its `records` tell what each step did and what it refused.
+
+    Raises:
+        TersorError: The model, the example or an option is unfit; the message says what to do.
+    """
+    say = on_step or (lambda _: None)
+    target = find_scheme(scheme).with_bits(weights, activations)
+    say(STEPS[0])
+    network = capture(model, example, kwargs)
+    original = network.copy()
+    data_free(network, target, input_range, exclude, options, say)
+    return Quantized(network, original, target)
+
+
+def data_free(
+    network: Network,
+    scheme: Scheme,
+    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None,
+    exclude: Iterable[str],
+    options: DataFree,
+    say: OnStep,
+) -> None:
+    """The pipeline of level 1 on a captured network, edited in place."""
+    inputs = input_ranges(network, input_range)
+    say(STEPS[1])
+    materialize_weights(network)
+    fold(network)
+    say(STEPS[2])
+    if options.equalize is not None:
+        equalize(network, options.equalize)
+    if options.absorb is not None:
+        absorb(network, options.absorb)
+    say(STEPS[3])
+    place(network, scheme, exclude)
+    distributions = propagate(network, inputs, options.sigmas)
+    say(STEPS[4])
+    weight_ranges(network, scheme.pair_safe)
+    say(STEPS[5])
+    if options.correct_bias:
+        correct_bias(network, distributions)
+    say(STEPS[6])
+    data_free_ranges(network, distributions, inputs)
+    guard_bias_overflow(network)
