@@ -24,6 +24,8 @@ class Distribution:
         high: Largest value that practically occurs, per channel.
         axis: The channel axis, counted from the front: 1 for maps `[n, c, h, w]` and features
             `[n, c]`, 2 for tokens `[n, t, c]`.
+        guess: True if variance and range rest on a layer without statistics, whose inputs were
+            taken as independent, or on a LayerNorm. Such ranges are often too narrow.
     """
 
     mean: Float[Tensor, " channels"]
@@ -31,6 +33,7 @@ class Distribution:
     low: Float[Tensor, " channels"]
     high: Float[Tensor, " channels"]
     axis: int
+    guess: bool = False
 
     @property
     def std(self) -> Float[Tensor, " channels"]:

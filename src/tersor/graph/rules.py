@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,7 +53,25 @@ def visit(walk: Walk, node: fx.Node) -> Any:
         return _call(node, walk.value)
     rule = RULES.get(node.target)
     result = None if rule is None else rule(walk, node)
-    return None if isinstance(result, Distribution) and not result.is_finite else result
+    if isinstance(result, Distribution) and not result.is_finite:
+        return None
+    guess = _is_guess(walk, node, known)
+    return pytree.tree_map(lambda part: _mark(part, guess), result)
+
+
+def _is_guess(walk: Walk, node: fx.Node, known: list[Any]) -> bool:
+    """True if a value rests on a layer without statistics, or is the output of one."""
+    if node.name in walk.network.statistics or node.target in GIVEN:
+        return False
+    return node.target in GUESSED or any(
+        part.guess for part in pytree.tree_leaves(known) if isinstance(part, Distribution | Layout)
+    )
+
+
+def _mark(part: Any, guess: bool) -> Any:
+    if isinstance(part, Layout):
+        return replace(part, channels=_mark(part.channels, guess))
+    return replace(part, guess=guess) if isinstance(part, Distribution) else part
 
 
 def _call(node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
@@ -247,6 +266,15 @@ def _embedding(walk: Walk, node: fx.Node) -> Distribution | None:
     return of_constant(table.detach(), table.shape, 1).expand(table.shape[1], axis)
 
 
+# Known whatever the input is.
+GIVEN = {
+    aten.batch_norm.default,
+    aten.embedding.default,
+    aten.instance_norm.default,
+    aten.softmax.int,
+}
+# Never known for sure, but for the statistics of a BatchNorm.
+GUESSED = {*WEIGHTED, aten.group_norm.default, aten.layer_norm.default}
 RULES: dict[Any, Rule] = {
     **dict.fromkeys(WEIGHTED, _layer),
     **dict.fromkeys(UNARY, _unary),

@@ -24,6 +24,11 @@ class Layout:
     channels: Distribution
     labels: Int[Tensor, "..."]
 
+    @property
+    def guess(self) -> bool:
+        """As of its channels."""
+        return self.channels.guess
+
     def located(self) -> Distribution | None:
         """The distribution along the one axis on which the labels vary, if there is one."""
         for axis in dict.fromkeys((self.channels.axis, *range(1, self.labels.ndim))):

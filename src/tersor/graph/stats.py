@@ -1,0 +1,71 @@
+"""Streams over data: run the network on batches and look at chosen values as they pass."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from tersor.core.ranges import minmax
+from tersor.graph.network import Network
+
+Batch = tuple[tuple[Any, ...], dict[str, Any]]  # positional and keyword inputs
+
+
+@dataclass
+class Extremes:
+    """The smallest and largest value seen so far.
+
+    Attributes:
+        axis: Channel axis, or None for the whole tensor.
+        low: Smallest value, 0-d or per channel; None before the first batch.
+        high: Largest value, likewise.
+    """
+
+    axis: int | None = None
+    low: Float[Tensor, "..."] | None = None
+    high: Float[Tensor, "..."] | None = None
+
+    def __call__(self, value: Float[Tensor, "..."]) -> None:
+        """Take one batch of values in."""
+        low, high = minmax(value, self.axis)
+        self.low = low if self.low is None else torch.minimum(self.low, low)
+        self.high = high if self.high is None else torch.maximum(self.high, high)
+
+
+def observe(
+    network: Network,
+    batches: Iterable[Batch],
+    watchers: Mapping[fx.Node, Callable[[Tensor], None]],
+) -> None:
+    """Run the float network on batches and show chosen values to their watchers.
+
+    Args:
+        network: The network; its quantizers are passed by.
+        batches: Inputs, as `(args, kwargs)` in the structure of the network's own example.
+        watchers: Node → function that is given the node's value for every batch.
+    """
+    runner = _Observer(network.module, watchers)
+    with torch.no_grad():
+        for args, kwargs in batches:
+            ordered = {name: kwargs[name] for name in network.kwargs}
+            runner.run(*pytree.tree_leaves((args, ordered)), enable_io_processing=False)
+
+
+class _Observer(fx.Interpreter):
+    def __init__(
+        self, module: fx.GraphModule, watchers: Mapping[fx.Node, Callable[[Tensor], None]]
+    ) -> None:
+        super().__init__(module)
+        self.watchers = watchers
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "call_module":  # in a Network, these are the quantizers
+            return self.fetch_args_kwargs_from_env(n)[0][0]
+        value = super().run_node(n)
+        if n in self.watchers:
+            self.watchers[n](value)
+        return value

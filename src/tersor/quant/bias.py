@@ -1,0 +1,65 @@
+"""b ← b − ε E[x],  ε = Q(W) − W: analytic bias correction.
+
+DFQ, arXiv 1906.04721, §4.2. Rounding the weights shifts the mean output of a channel by
+`E[Q(W) x] − E[W x] = ε E[x]`, which is known without data, as `E[x]` follows from BatchNorm. For
+convolutions ε is summed over the kernel.
+
+Differs from the paper in: E[x] comes from the propagation through the whole graph, not only from
+the BatchNorm and ReLU just before the layer; taps that read zero padding count with the share of
+positions at which they do not.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import fx
+
+from tersor.core.response import expected_response
+from tersor.graph.coverage import tap_coverage
+from tersor.graph.distribution import Distribution
+from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.network import Applied, Network, Record, Skipped
+from tersor.graph.shapes import shapes
+from tersor.quant.quantizer import FakeQuantize
+
+
+def correct_bias(network: Network, distributions: Mapping[str, Distribution]) -> None:
+    """Take the expected rounding error of the weights out of every bias.
+
+    Layers whose weight quantizer is off are left alone. A layer without bias gets one.
+
+    Args:
+        network: Edited in place; ranges of the weights must be set.
+        distributions: Node name → distribution, from `tersor.graph.propagation.propagate`.
+    """
+    sizes = shapes(network)
+    for layer in layers(network):
+        quantizer = _weight_quantizer(layer)
+        if quantizer is not None and quantizer.enabled:
+            mean = distributions.get(layer.input.name)
+            network.records.append(_correct(layer, quantizer, mean, sizes[layer.input]))
+    network.finish()
+
+
+def _correct(
+    layer: Layer, quantizer: FakeQuantize, x: Distribution | None, input_shape: torch.Size
+) -> Record:
+    axis = layer.channel_axis % len(input_shape)
+    if x is None or x.axis != axis or not bool(x.mean.isfinite().all()):
+        reason = f"the mean of its input {layer.input.name} is unknown without data"
+        return Skipped(layer.name, "correct bias", reason)
+    with torch.no_grad():
+        weight = layer.weight.detach()
+        error = layer.grouped(quantizer(weight) - weight)
+        shift = expected_response(error, x.mean, tap_coverage(layer, input_shape))
+        layer.set_bias(-shift if layer.bias is None else layer.bias.detach() - shift)
+    numbers = {"largest shift": float(shift.abs().max())}
+    return Applied(layer.name, "correct bias", "expected rounding error subtracted", numbers)
+
+
+def _weight_quantizer(layer: Layer) -> FakeQuantize | None:
+    edge = argument(layer.node, "weight")
+    if not isinstance(edge, fx.Node) or edge.op != "call_module":
+        return None
+    module = layer.network.module.get_submodule(str(edge.target))
+    return module if isinstance(module, FakeQuantize) else None

@@ -1,0 +1,272 @@
+"""Ranges for the quantizers of a network, without data.
+
+    weights:      [min W, max W]
+    activations:  [min_c (β_c − 6γ_c), max_c (β_c + 6γ_c)], and 0 below after a ReLU
+
+DFQ, arXiv 1906.04721, §5: activation ranges follow from the BatchNorm statistics.
+
+Differs from the paper in: the statistics are propagated through the whole graph (see
+`tersor.graph.propagation`); where they do not reach, synthetic inputs are run instead, and the
+record says so; weight ranges may also come from percentiles, or from the smallest squared error.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from tersor.core.grid import Grid
+from tersor.core.ranges import minmax, mse, pair_safe_range, percentile
+from tersor.errors import InvalidInputError
+from tersor.graph.distribution import Distribution
+from tersor.graph.layers import Layer, argument, is_layer, layers
+from tersor.graph.network import Applied, Network, Skipped, source
+from tersor.graph.stats import Extremes, observe
+from tersor.quant.place import quantizers
+from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
+
+Range = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class MinMax:
+    """The whole range of the values."""
+
+    def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:  # noqa: ARG002
+        """Lowest and highest value, per channel of `axis`."""
+        return minmax(x, axis)
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """The range without outliers.
+
+    Attributes:
+        p: Percent of the values that lie below the high end, and above the low end.
+    """
+
+    p: float = 99.99
+
+    def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:  # noqa: ARG002
+        """Low and high percentile, per channel of `axis`."""
+        return percentile(x, self.p, axis)
+
+
+@dataclass(frozen=True)
+class MSE:
+    """The range with the smallest squared rounding error.
+
+    Attributes:
+        candidates: Number of clipped ranges tried.
+    """
+
+    candidates: int = 100
+
+    def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:
+        """The best range on this grid, per channel of `axis`."""
+        return mse(x, grid, axis, self.candidates)
+
+
+RangeMethod = Callable[[Tensor, Grid, int | None], Range]
+
+
+def weight_ranges(
+    network: Network, pair_safe: bool = False, method: RangeMethod = MinMax()
+) -> None:
+    """Set the range of every weight quantizer.
+
+    Args:
+        network: Edited in place.
+        pair_safe: Choose 8-bit ranges such that no pair of u8×s8 products saturates 16 bits (see
+            `tersor.core.ranges.pair_safe_range`). Narrower grids never saturate.
+        method: How to choose a range otherwise: `MinMax`, `Percentile` or `MSE`.
+    """
+    for node, quantizer in quantizers(network):
+        stored = source(node)
+        if stored.op != "get_attr":
+            continue
+        weight = network.tensor(stored).detach()
+        if pair_safe and quantizer.grid.bits == 8:
+            per_channel = quantizer.axis is not None
+            quantizer.set_range(*pair_safe_range(weight, _out_axis(network, node), per_channel))
+        else:
+            quantizer.set_range(*method(weight, quantizer.grid, quantizer.axis))
+
+
+def _out_axis(network: Network, quantizer: fx.Node) -> int:
+    """The output-channel axis of a quantized weight."""
+    readers = [user for user in quantizer.users if is_layer(user)]
+    return Layer(readers[0], network).out_axis if readers else 0
+
+
+def input_ranges(
+    network: Network, given: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None
+) -> dict[str, tuple[float, float]]:
+    """The range of every floating-point input.
+
+    Args:
+        network: The network; gets a record for each input whose range stays unknown.
+        given: One range for all inputs, or ranges by input name; the example's own by default.
+
+    Returns:
+        Input name → smallest and largest value. Inputs whose example holds one value only, and
+        for which nothing is given, are absent.
+
+    Raises:
+        InvalidInputError: `given` names no input of the network.
+    """
+    examples = {n: x for n, x in example_inputs(network).items() if _is_float(x)}
+    if isinstance(given, Mapping):
+        unknown = [name for name in given if name not in examples]
+        if unknown:
+            raise InvalidInputError(
+                f"there is no floating-point input {unknown[0]!r} to give a range to; the inputs "
+                f"are {', '.join(examples)}"
+            )
+    ranges = {}
+    for name, example in examples.items():
+        ends = given.get(name) if isinstance(given, Mapping) else given
+        low, high = ends or (float(example.min()), float(example.max()))
+        if low < high:
+            ranges[name] = (low, high)
+        else:
+            reason = f"its example holds nothing but {low:g}; give its range, such as (0.0, 1.0)"
+            network.records.append(Skipped(name, "calibrate", reason))
+    return ranges
+
+
+def data_free_ranges(
+    network: Network,
+    distributions: Mapping[str, Distribution],
+    inputs: Mapping[str, tuple[float, float]] | None = None,
+    options: Synthetic = Synthetic(),  # noqa: B008
+) -> None:
+    """Set the range of every activation quantizer from what is known about its input.
+
+    Where nothing is known, or only by a guess, random inputs are run as well, and the wider range
+    wins. One record per quantizer says what it came from.
+
+    Args:
+        network: Edited in place.
+        distributions: Node name → distribution, from `tersor.graph.propagation.propagate`.
+        inputs: Input name → smallest and largest value; random inputs are clipped to it.
+        options: The random inputs.
+    """
+    uncertain = []
+    for value, quantizer in activation_quantizers(network):
+        known = distributions.get(value.name)
+        ends = _known_range(known, value, quantizer)
+        if known is None or ends is None:
+            uncertain.append((value, quantizer, Extremes(quantizer.axis)))
+        elif known.guess:
+            uncertain.append((value, quantizer, Extremes(quantizer.axis, *ends)))
+        else:
+            of_input = value.op == "placeholder"
+            what = "the range of the input" if of_input else "range from BatchNorm statistics"
+            _set(network, value, quantizer, ends, what)
+    _run_synthetic(network, uncertain, inputs, options)
+
+
+def synthetic_ranges(
+    network: Network,
+    names: Collection[str] | None = None,
+    inputs: Mapping[str, tuple[float, float]] | None = None,
+    options: Synthetic = Synthetic(),  # noqa: B008
+) -> None:
+    """Set ranges from random inputs that run through the float network: no data, and a guess.
+
+    Args:
+        network: Edited in place.
+        names: Nodes whose quantizers are set; all activations by default.
+        inputs: Input name → smallest and largest value; random inputs are clipped to it.
+        options: The random inputs.
+    """
+    wanted = [
+        (value, quantizer, Extremes(quantizer.axis))
+        for value, quantizer in activation_quantizers(network)
+        if names is None or value.name in names
+    ]
+    _run_synthetic(network, wanted, inputs, options)
+
+
+def _run_synthetic(
+    network: Network,
+    wanted: list[tuple[fx.Node, FakeQuantize, Extremes]],
+    inputs: Mapping[str, tuple[float, float]] | None,
+    options: Synthetic,
+) -> None:
+    """Widen the extremes by what random inputs bring about, and set the ranges."""
+    if wanted:
+        batches = synthetic_batches(network, options, inputs)
+        observe(network, batches, {value: extremes for value, _, extremes in wanted})
+    for value, quantizer, seen in wanted:
+        assert seen.low is not None
+        assert seen.high is not None
+        ends = (seen.low * (1 + options.margin), seen.high * (1 + options.margin))
+        what = "range from random inputs: no BatchNorm statistics reach it"
+        _set(network, value, quantizer, ends, what)
+
+
+def guard_bias_overflow(network: Network) -> None:
+    """Widen weight scales so that no bias overflows its 32 bits: s_w ≥ |b| / (2³⁰ s_in).
+
+    A bias is stored in steps of s_in · s_w. Dead channels, whose weights are tiny beside their
+    bias, need it. Run this when all ranges and biases are final.
+
+    Args:
+        network: Edited in place.
+    """
+    for layer in layers(network):
+        edges = [argument(layer.node, name) for name in ("weight", "bias")]
+        weight, bias = (_module(network, edge) for edge in edges)
+        if not isinstance(weight, FakeQuantize) or not isinstance(bias, BiasQuantize):
+            continue
+        input_scale = network.tensor(edges[1].args[1])
+        assert layer.bias is not None
+        needed = layer.bias.detach().abs() / (input_scale * 2**30)
+        needed = needed if weight.scale.ndim else needed.max()
+        widened = weight.scale < needed
+        if bool(widened.any()):
+            weight.set_scale(torch.maximum(weight.scale, needed), weight.zero_point)
+            what = "weight scale widened, so that the bias fits into 32 bits"
+            numbers = {"channels": float(widened.sum())}
+            network.records.append(Applied(layer.name, "calibrate", what, numbers))
+
+
+def activation_quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
+    """Every activation quantizer with the value it reads; of a shared one, the first value."""
+    found: dict[FakeQuantize, fx.Node] = {}
+    for node, quantizer in quantizers(network):
+        if source(node).op != "get_attr":
+            found.setdefault(quantizer, source(node))
+    return [(value, quantizer) for quantizer, value in found.items()]
+
+
+def _known_range(
+    known: Distribution | None, value: fx.Node, quantizer: FakeQuantize
+) -> Range | None:
+    if known is None or not bool((known.low.isfinite() & known.high.isfinite()).all()):
+        return None
+    if quantizer.axis is None:
+        return known.low.min(), known.high.max()
+    same_axis = quantizer.axis % value.meta["val"].ndim == known.axis
+    return (known.low, known.high) if same_axis else None
+
+
+def _set(network: Network, value: fx.Node, quantizer: FakeQuantize, ends: Range, what: str) -> None:
+    quantizer.set_range(*ends)
+    numbers = {"low": float(ends[0].min()), "high": float(ends[1].max())}
+    network.records.append(Applied(value.name, "calibrate", what, numbers))
+
+
+def _module(network: Network, node: fx.Node | None) -> nn.Module | None:
+    """The quantizer on an edge."""
+    if node is None or node.op != "call_module":
+        return None
+    return network.module.get_submodule(str(node.target))
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()

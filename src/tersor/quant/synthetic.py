@@ -1,0 +1,70 @@
+"""Inputs out of nothing: random values shaped like the example inputs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tersor.graph.network import Network
+from tersor.graph.stats import Batch
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Options of random inputs.
+
+    Attributes:
+        batches: Number of batches, each of the example's size.
+        seed: Seed of the random numbers.
+        margin: Share by which ranges seen on them are moved away from zero.
+    """
+
+    batches: int = 8
+    seed: int = 0
+    margin: float = 0.05
+
+
+def example_inputs(network: Network) -> dict[str, Any]:
+    """Input name → example value, in the order of the graph's inputs."""
+    names = [node.name for node in network.graph.nodes if node.op == "placeholder"]
+    return dict(zip(names, pytree.tree_leaves((network.args, network.kwargs)), strict=True))
+
+
+def synthetic_batches(
+    network: Network,
+    options: Synthetic,
+    input_ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> Iterator[Batch]:
+    """Random inputs in the shapes, and with the statistics, of the example inputs.
+
+    Floating-point inputs are Gaussian with the example's mean and standard deviation, clipped to
+    their range if it is given. Integer inputs are uniform between the example's smallest and
+    largest value. Anything else is the example itself.
+
+    Args:
+        network: The network.
+        options: See `Synthetic`.
+        input_ranges: Input name → smallest and largest value.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    limits = [(input_ranges or {}).get(name) for name in example_inputs(network)]
+    leaves, structure = pytree.tree_flatten((network.args, dict(network.kwargs)))
+    for _ in range(options.batches):
+        drawn = [_draw(x, limit, generator) for x, limit in zip(leaves, limits, strict=True)]
+        yield pytree.tree_unflatten(drawn, structure)
+
+
+def _draw(example: Any, limits: tuple[float, float] | None, generator: torch.Generator) -> Any:
+    if not isinstance(example, Tensor) or example.dtype == torch.bool or example.is_complex():
+        return example
+    if not example.is_floating_point():
+        low, high = int(example.min()), int(example.max())
+        drawn = torch.randint(low, high + 1, example.shape, generator=generator)
+        return drawn.to(example)
+    std = example.std(correction=0)
+    noise = torch.randn(example.shape, generator=generator).to(example)
+    value = noise * torch.where(std > 0, std, 1.0) + example.mean()
+    return value if limits is None else value.clamp(*limits)
