@@ -77,10 +77,6 @@ class Labels:
         for argument_node in node.all_input_nodes:
             self.freeze(self.of.get(argument_node), reason)
 
-    def is_frozen(self, node: fx.Node) -> bool:
-        """Is the scale of this value fixed already?"""
-        return all(label in self.frozen for label in compact(self.of[node]).unique().tolist())
-
     def is_constant(self, arg: Any) -> bool:
         """Does this argument not depend on an input? Numbers do not."""
         is_tensor = isinstance(arg, fx.Node) and isinstance(self.shapes[arg], torch.Size)
@@ -88,7 +84,9 @@ class Labels:
 
     def is_fixed(self, arg: Any) -> bool:
         """Has this argument a scale that cannot change?"""
-        return self.is_constant(arg) or self.is_frozen(arg)
+        if self.is_constant(arg):
+            return True
+        return all(label in self.frozen for label in compact(self.of[arg]).unique().tolist())
 
     def unite(self, left: Tensor, right: Tensor) -> None:
         """Put labels into the same class, element by element."""
@@ -151,14 +149,11 @@ def _layer(labels: Labels, node: fx.Node) -> Any:
     shape = labels.shapes[node]
     channels_out = labels.fresh(shape[layer.channel_axis])
     labels.produced.append((layer, channels_out))
-    if not layer.has_own_weight:
-        reason = f"the weight of {layer.name} is computed, or used elsewhere too"
+    bias = layer.bias_node
+    if not layer.has_own_weight or (bias is not None and bias.op != "get_attr"):
+        reason = f"{layer.name} shares its weight, or has a computed weight or bias"
         labels.freeze(channels_out, reason)
         labels.freeze_inputs(node, reason)
-    elif layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        reason = f"the bias of {layer.name} is computed"
-        labels.freeze(channels_out, reason)
-        labels.freeze(labels.of.get(layer.bias_node), reason)
     return _channels(channels_out, shape, layer.channel_axis)
 
 
