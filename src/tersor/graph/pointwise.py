@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.core.moments import clipped_gaussian, interval, pushforward
-from tersor.graph.channels import clip_bounds
 from tersor.graph.distribution import Distribution, bounded
+from tersor.graph.equivariance import clip_bounds
+from tersor.graph.layers import call
 
 aten = torch.ops.aten
 Function = Callable[[Float[Tensor, "points channels"]], Float[Tensor, "points channels"]]
@@ -82,24 +83,24 @@ class Pointwise:
 
     def then(self, node: fx.Node) -> "Pointwise":
         """This function, followed by the unary op of `node`."""
-        target: Callable[..., Tensor] = node.target  # type: ignore[assignment]
         inner, rest = self.function, node.args[1:]
         bounds = clip_bounds(node)
         clip = None if bounds is None else self._clipped(*bounds)
         kinks = self.kinks + tuple(b for b in bounds or () if abs(b) != float("inf"))
-        return Pointwise(self.root, lambda z: target(inner(z), *rest, **node.kwargs), clip, kinks)
+        return Pointwise(
+            self.root, lambda z: call(node, (inner(z), *rest), node.kwargs), clip, kinks
+        )
 
     def combine(self, node: fx.Node, *operands: "Pointwise | Tensor | float") -> "Pointwise":
         """The binary op of `node` on functions of this root, constants per channel and numbers."""
-        target: Callable[..., Tensor] = node.target  # type: ignore[assignment]
         constants = tuple(x for x in operands if isinstance(x, Tensor))
         kinks = tuple(k for x in operands if isinstance(x, Pointwise) for k in x.kinks)
 
         def function(z: Tensor) -> Tensor:
-            return target(*(_evaluate(x, z) for x in operands), **node.kwargs)
+            return call(node, [_evaluate(x, z) for x in operands], node.kwargs)
 
         clip = None
-        if target is aten.minimum.default and len(constants) == 1:
+        if node.target is aten.minimum.default and len(constants) == 1:
             clip = self._clipped(-float("inf"), constants[0])
         return Pointwise(self.root, function, clip, kinks + constants)
 

@@ -6,42 +6,29 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from tersor.core.response import expected_response, response_interval, response_variance
-from tersor.graph.channels import MOVEMENT, SPATIAL
 from tersor.graph.coverage import tap_coverage
 from tersor.graph.distribution import (
     Distribution,
     add,
-    dilute,
     gaussian,
     multiply,
     of_constant,
     subtract,
 )
-from tersor.graph.layers import WEIGHTED, Layer, argument
+from tersor.graph.equivariance import SPATIAL
+from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand
+from tersor.graph.layout_rules import MOVES, REDUCTIONS, getitem, move, pad, reduce, spatial
 from tersor.graph.pointwise import BINARY, UNARY, Pointwise
 from tersor.graph.walk import Layout, Walk
 
 aten = torch.ops.aten
 INDEPENDENT = {aten.add.Tensor: add, aten.sub.Tensor: subtract, aten.mul.Tensor: multiply}
-PADDED_POOLS = {aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default}
-MOVES = {
-    *MOVEMENT,
-    aten.concat.default,
-    aten.hstack.default,
-    aten.index.Tensor,
-    aten.index_select.default,
-    aten.repeat.default,
-    aten.tile.default,
-}
-REDUCTIONS = {aten.mean.dim, aten.amax.default, aten.amin.default}
 COPIES = {aten.dropout.default, aten.feature_dropout.default, aten.to.dtype}
-
 
 Rule = Callable[[Walk, fx.Node], Any]
 
@@ -50,8 +37,10 @@ def visit(walk: Walk, node: fx.Node) -> Any:
     """The distribution of a node's value; a tensor if it is constant; None if unknown."""
     known = [walk.value(arg) for arg in node.all_input_nodes]
     if known and all(isinstance(value, Tensor) for value in known):
-        return _call(node, walk.value)
-    rule = RULES.get(node.target)
+        return call(node, map_arg(node.args, walk.value), map_arg(node.kwargs, walk.value))
+    notes, rule = walk.network.statistics.get(node.name), RULES.get(node.target)
+    if notes is not None and node.target not in WEIGHTED:
+        return gaussian(notes.mean, notes.std**2, 1, walk.sigmas)
     result = None if rule is None else rule(walk, node)
     if isinstance(result, Distribution) and not result.is_finite:
         return None
@@ -72,12 +61,6 @@ def _mark(part: Any, guess: bool) -> Any:
     if isinstance(part, Layout):
         return replace(part, channels=_mark(part.channels, guess))
     return replace(part, guess=guess) if isinstance(part, Distribution) else part
-
-
-def _call(node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
-    """Run the op of a node on other values."""
-    target: Callable[..., Any] = node.target  # type: ignore[assignment]
-    return target(*map_arg(node.args, value), **map_arg(node.kwargs, value))
 
 
 def _layer(walk: Walk, node: fx.Node) -> Distribution | None:
@@ -101,7 +84,7 @@ def _layer(walk: Walk, node: fx.Node) -> Distribution | None:
 def _unary(walk: Walk, node: fx.Node) -> Distribution | None:
     if any(isinstance(arg, fx.Node) for arg in node.args[1:]):
         return None
-    return _express(walk, node, walk.expression(node.args[0]).then(node))  # type: ignore[arg-type]
+    return _express(walk, node, walk.expression(operand(node)).then(node))
 
 
 def _express(walk: Walk, node: fx.Node, expression: Pointwise) -> Distribution | None:
@@ -156,89 +139,23 @@ def _spread(walk: Walk, arg: Any, shape: torch.Size, axis: int) -> Distribution:
     return of_constant(torch.as_tensor(walk.value(arg)).detach(), shape, axis)
 
 
-def _move(walk: Walk, node: fx.Node) -> Any:
-    """Reshape, transpose, slice, concatenate …: the op itself, run on channel labels."""
-    inputs: list[Distribution] = []
-
-    def label(arg: fx.Node) -> Any:
-        known = walk.value(arg)
-        if not isinstance(walk.shape(arg), torch.Size):
-            return walk.shape(arg)  # a number
-        if isinstance(known, Tensor) and not known.is_floating_point():
-            return known  # an index
-        layout = walk.layout(arg)
-        if layout is None:
-            raise LookupError
-        first = sum(len(x.mean) for x in inputs)
-        inputs.append(layout.channels)
-        return layout.labels + first
-
-    try:
-        moved = _call(node, label)
-    except LookupError:
-        return None
-    channels = Distribution.cat(inputs)
-    return pytree.tree_map(lambda labels: _locate(Layout(channels, labels)), moved)
-
-
-def _locate(layout: Layout) -> Distribution | Layout:
-    located = layout.located()
-    return layout if located is None else located
-
-
-def _getitem(walk: Walk, node: fx.Node) -> Any:
-    values, index = walk.value(node.args[0]), node.args[1]
-    return values[index] if isinstance(values, list | tuple) else None  # type: ignore[index]
-
-
-def _spatial(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Pooling and upsampling: results stay within the input's range.
-
-    Mean and variance are kept. That is exact for the mean of average pooling and nearest
-    upsampling, an upper bound for the variance of averages, and too low for the mean of maxima.
-    """
-    x = walk.of(node.args[0])
-    if x is None or node.target not in PADDED_POOLS or not any(argument(node, "padding")):
-        return x
-    return Distribution(x.mean, x.var, x.low.clamp(max=0), x.high.clamp(min=0), x.axis)
-
-
-def _reduce(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Mean or extremum over axes other than the channels; moments as in `_spatial`."""
-    layout = walk.layout(node.args[0])
-    if layout is None:
-        return None
-    x, labels = layout.channels, layout.labels
-    axes = [axis % labels.ndim for axis in argument(node, "dim") or range(labels.ndim)]
-    if not bool((labels.amax(axes) == labels.amin(axes)).all()):
-        return None  # channels are mixed
-    return Layout(x, labels.amax(axes, keepdim=bool(argument(node, "keepdim")))).located()
-
-
-def _pad(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Padding with a constant counts with its share, also where it adds channels."""
-    x, layout = walk.of(node.args[0]), walk.layout(node.args[0])
-    if x is None or layout is None:
-        return None
-    if node.target is aten.pad.default and argument(node, "mode") != "constant":
-        return x
-    padded = F.pad(layout.labels, node.args[1], value=-1)  # type: ignore[arg-type]
-    rows = padded.movedim(x.axis, 0).flatten(1)
-    share = (rows < 0).to(x.mean).mean(1)
-    return dilute(x.take(rows.amax(1).clamp(min=0), x.axis), share, argument(node, "value") or 0.0)
-
-
 def _copy(walk: Walk, node: fx.Node) -> Distribution | None:
-    return _express(walk, node, walk.expression(node.args[0]))  # type: ignore[arg-type]
+    return _express(walk, node, walk.expression(operand(node)))
 
 
 def _normalized(walk: Walk, node: fx.Node, axis: int) -> Distribution | None:
     """A normalization with weight γ and bias β: values near N(β, γ²)."""
-    weight, bias = (walk.value(argument(node, name)) for name in ("weight", "bias"))
     zero = walk.zeros(walk.shapes[node][axis])
-    mean = zero if bias is None else bias.detach()
-    std = zero + 1 if weight is None else weight.detach()
-    return gaussian(mean, std**2, axis, walk.sigmas)
+    mean, std = (
+        otherwise if edge is None else walk.value(edge)
+        for edge, otherwise in (
+            (argument(node, "bias"), zero),
+            (argument(node, "weight"), zero + 1),
+        )
+    )
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        return None  # computed from the input
+    return gaussian(mean.detach(), std.detach() ** 2, axis, walk.sigmas)
 
 
 def _channel_norm(walk: Walk, node: fx.Node) -> Distribution | None:
@@ -280,12 +197,12 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(UNARY, _unary),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(COPIES, _copy),
-    **dict.fromkeys(MOVES, _move),
-    **dict.fromkeys(SPATIAL - {aten.upsample_bicubic2d.vec}, _spatial),  # bicubic overshoots
-    **dict.fromkeys(REDUCTIONS, _reduce),
-    operator.getitem: _getitem,
-    aten.pad.default: _pad,
-    aten.constant_pad_nd.default: _pad,
+    **dict.fromkeys(MOVES, move),
+    **dict.fromkeys(SPATIAL - {aten.upsample_bicubic2d.vec}, spatial),  # bicubic overshoots
+    **dict.fromkeys(REDUCTIONS, reduce),
+    operator.getitem: getitem,
+    aten.pad.default: pad,
+    aten.constant_pad_nd.default: pad,
     aten.batch_norm.default: _channel_norm,
     aten.group_norm.default: _channel_norm,
     aten.instance_norm.default: _channel_norm,
