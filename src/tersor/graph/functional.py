@@ -29,6 +29,7 @@ def functionalize(program: ExportedProgram) -> fx.GraphModule:
         A graph module without guards and input checks, whose weights are attributes.
     """
     module = _plain(program)
+    _drop_counters(module.graph)
     if any(_writes_shared_memory(node) for node in module.graph.nodes):
         with quiet_copy():
             module = _plain(program.run_decompositions({}))
@@ -99,6 +100,15 @@ def _is_graph(module: fx.GraphModule, value: Any) -> bool:
         return False
     path, _, leaf = str(value.target).rpartition(".")
     return isinstance(getattr(module.get_submodule(path), leaf), fx.GraphModule)
+
+
+def _drop_counters(graph: fx.Graph) -> None:
+    """Remove buffers that are only written to, as the number of batches of a BatchNorm is."""
+    for buffer in graph.find_nodes(op="get_attr"):
+        users = list(buffer.users)
+        if all(_written(user) is buffer and set(user.users) <= set(users) for user in users):
+            for user in reversed(users):
+                graph.erase_node(user)
 
 
 def _written(node: fx.Node) -> fx.Node | None:

@@ -18,6 +18,16 @@ from torch import Tensor, fx, nn
 
 from tersor.errors import InvalidModelError
 
+# Arguments: …, 3 running_mean, 4 running_var, 5 training
+_NORMS = {torch.ops.aten.batch_norm.default, torch.ops.aten.instance_norm.default}
+# Arguments: input, p, 2 train
+_DROPOUTS = {
+    torch.ops.aten.dropout.default,
+    torch.ops.aten.feature_dropout.default,
+    torch.ops.aten.alpha_dropout.default,
+    torch.ops.aten.feature_alpha_dropout.default,
+}
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -253,15 +263,15 @@ def free_name(module: nn.Module, name: str) -> str:
 
 
 def set_training(network: Network, training: bool) -> None:
-    """Flip BatchNorm and dropout nodes between training and inference.
+    """Flip normalisation and dropout between training and inference.
 
     `torch.export` bakes the mode into the arguments of the ATen calls, so `module.train()` alone
-    changes nothing.
+    changes nothing. A norm without running statistics uses those of the batch in either mode.
     """
-    flag = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
     for node in network.nodes():
-        position = flag.get(str(node.target))
-        if position is not None:
-            node.update_arg(position, training)
+        if node.target in _NORMS and node.args[3] is not None:
+            node.update_arg(5, training)
+        elif node.target in _DROPOUTS:
+            node.update_arg(2, training)
     torch.nn.Module.train(network.module, training)
     network.module.recompile()
