@@ -42,7 +42,8 @@ def quantize_by_hand(
         if not _feeds_fused_relu(node):
             _insert(network, node, value, activation, None)
     for layer in layers(network):
-        axis = layer.out_axis if per_channel else None
+        splits = layer.is_transposed and layer.groups > 1  # its channels are not one axis
+        axis = layer.out_axis if per_channel and not splits else None
         quantized = layer.weight_node
         if not any(user.op == "call_module" for user in quantized.users):
             _insert(network, quantized, layer.weight, weight, axis)

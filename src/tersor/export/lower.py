@@ -104,6 +104,11 @@ def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
         )
     if not module.enabled:
         return source
+    if module.scale.dtype != torch.float32:
+        raise UnsupportedError(
+            f"the quantizer {node.name!r} is {module.scale.dtype}; ONNX quantizes float32 values, "
+            "so convert the model with model.float() first"
+        )
     if source not in lowered.constants:
         return _lower_activation(lowered, node, module)
     return _store(lowered, node, module.scale, module.zero_point, module.grid, module.axis)
@@ -116,7 +121,7 @@ def _lower_bias(lowered: Lowered, node: fx.Node) -> fx.Node:
             f"the bias quantizer {node.name!r} reads a value that depends on the input; a bias "
             "and its two scales must be stored tensors"
         )
-    _, input_scale, weight_scale = fx.map_arg(node.args, lowered.constants.__getitem__)
+    input_scale, weight_scale = (lowered.constants[scale] for scale in node.all_input_nodes[1:])
     scale = input_scale * weight_scale
     axis = 0 if scale.ndim else None
     return _store(lowered, node, scale, torch.zeros_like(scale), Grid(32, signed=True), axis)

@@ -99,9 +99,10 @@ def build_onnx(
     """The ONNX model of a network in memory; arguments as in `export_onnx`."""
     if opset < 21:
         raise ExportError(f"opset={opset}: 16-bit and 4-bit integers need opset 21 or later")
+    names = input_names(network), output_names(network)
     lowered = lower(network)
     model = _translate(lowered, opset)
-    tidy(model, lowered.grids if store_int4 else {})
+    tidy(model, lowered.grids if store_int4 else {}, *names)
     model.producer_name, model.producer_version = "tersor", _version()
     if scheme is not None:
         model.metadata_props["tersor.scheme"] = scheme
@@ -129,8 +130,6 @@ def _translate(lowered: Lowered, opset: int) -> ir.Model:
                 dynamo=True,
                 verbose=False,
                 opset_version=opset,
-                input_names=input_names(network),
-                output_names=output_names(network),
                 custom_translation_table=TRANSLATIONS,
             )
     except TersorError:
@@ -145,7 +144,7 @@ def _translate(lowered: Lowered, opset: int) -> ir.Model:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep notices about optional packages and torch's own deprecations from the user."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    logger = logging.getLogger("torch.onnx._internal.exporter")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -184,5 +183,5 @@ def _write_beside(model: ir.Model, path: Path) -> int:
 def _check(model: onnx.ModelProto | Path) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the exported model is not valid ONNX: {error}") from error

@@ -70,7 +70,8 @@ class Runtime:
 
     def run(self, feed: Arrays) -> Arrays:
         """Run arrays that `feed` has checked."""
-        return dict(zip(self.outputs, self._session.run(None, feed), strict=True))
+        values: list[Any] = list(self._session.run(None, feed))
+        return dict(zip(self.outputs, values, strict=True))
 
     def feed(self, batch: Any) -> Arrays:
         """One array per input, checked.

@@ -4,33 +4,61 @@ import inspect
 from typing import Any
 
 import torch
+from torch import fx
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
+from tersor.errors import UnsupportedError
 from tersor.graph.network import Network
 
 
 def input_names(network: Network) -> list[str]:
-    """The arguments of the model's `forward`; entries of nested inputs have `_` between."""
-    return [node.name for node in network.graph.nodes if node.op == "placeholder"]
+    """The arguments of the model's `forward`; keys and positions inside one follow after dots."""
+    arguments = list(inspect.signature(network.module.forward).parameters)
+    names = []
+    for path, value in pytree.tree_flatten_with_path((network.args, network.kwargs))[0]:
+        where, first, *rest = map(_key, path)
+        name = arguments[int(first)] if where == "0" else first
+        if isinstance(value, torch.Tensor):
+            names.append(".".join([name, *rest]))
+    return names
 
 
 def output_names(network: Network) -> list[str]:
-    """The keys of a dict output, nested keys joined by dots; `output` or `output_0`… otherwise."""
-    spec = network.module._out_spec
-    paths = pytree.tree_flatten_with_path(
-        pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
-    )[0]
-    return [_output_name(path) for path, _ in paths]
+    """The keys of a dict output, nested keys joined by dots; `output` or `output_0`… otherwise.
+
+    Raises:
+        UnsupportedError: An output is no tensor. None is left out.
+    """
+    names = []
+    for path, value in _outputs(network):
+        if isinstance(value, fx.Node):
+            names.append(_output_name(path))
+        elif value is not None:
+            raise UnsupportedError(
+                f"output {_output_name(path)!r} is the constant {value!r}; an ONNX file has only "
+                "tensors as outputs, so leave it out of what the model returns"
+            )
+    return names
+
+
+def _outputs(network: Network) -> list[tuple[tuple[Any, ...], Any]]:
+    """Where each output is in what the model returns, and the node that computes it."""
+    values: Any = network.graph.output_node().args[0]
+    spec: Any = network.module._out_spec
+    return pytree.tree_flatten_with_path(pytree.tree_unflatten(values, spec))[0]
 
 
 def _output_name(path: tuple[Any, ...]) -> str:
-    parts = [
-        str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path
-    ]
+    parts = [_key(key) for key in path]
     if not parts or parts[0].isdigit():
         return "_".join(["output", *parts])
     return ".".join(parts)
+
+
+def _key(key: Any) -> str:
+    """A step into a nested value: a mapping's key, a position, or an attribute."""
+    return str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))))
 
 
 def free_axes(network: Network) -> dict[str, Any]:

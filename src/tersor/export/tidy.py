@@ -16,12 +16,16 @@ from tersor.core.grid import Grid
 WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 
 
-def tidy(model: ir.Model, int4: Mapping[str, Grid]) -> None:
+def tidy(
+    model: ir.Model, int4: Mapping[str, Grid], inputs: Sequence[str], outputs: Sequence[str]
+) -> None:
     """Merge, pack, name and strip.
 
     Args:
         model: The model; changed in place.
         int4: Names of integer initializers → their grids; those of up to 4 bits become INT4.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
     """
     for node in list(model.graph):
         if node.op_type == "Transpose":
@@ -32,13 +36,18 @@ def tidy(model: ir.Model, int4: Mapping[str, Grid]) -> None:
             _pool_globally(model.graph, node)
     _own_zero_points(model.graph)
     _store_int4(model.graph, int4)
-    _name_nodes(model.graph)
-    _name_axes(model)
     Sequential(
         passes.IdentityEliminationPass(),
         passes.RemoveUnusedNodesPass(),
+        passes.OutputFixPass(),
         passes.ClearMetadataAndDocStringPass(),
     )(model)
+    _name_nodes(model.graph)
+    _name_axes(model)
+    _rename(model.graph.inputs, inputs)
+    _rename(model.graph.outputs, outputs)
+    for value in (*model.graph.inputs, *model.graph.initializers.values(), *model.graph.outputs):
+        value.metadata_props.clear()
     model.graph.name = "tersor"
 
 
@@ -61,14 +70,15 @@ def _transpose_integers(graph: ir.Graph, node: ir.Node) -> None:
     """`Transpose(DequantizeLinear(w))` → `DequantizeLinear(wᵀ)`, as linear layers have it."""
     read = producer(node.inputs[0], "DequantizeLinear")
     weight = None if read is None else read.inputs[0]
-    if read is None or weight is None or weight.const_value is None or _has_other_reader(weight):
+    array = constant(weight)
+    if read is None or weight is None or array is None or _has_other_reader(weight):
         return
-    order = node.attributes.get_ints("perm", list(range(len(weight.shape)))[::-1])
-    weight.const_value = ir.tensor(weight.const_value.numpy().transpose(order), name=weight.name)
-    weight.shape = ir.Shape([weight.shape[axis] for axis in order])
-    if len(read.inputs[1].shape):
-        axis = read.attributes.get_int("axis", 1)
-        read.attributes["axis"] = ir.AttrInt64("axis", order.index(axis % len(order)))
+    order = list(node.attributes.get_ints("perm", list(range(array.ndim))[::-1]))
+    weight.const_value = ir.tensor(array.transpose(order), name=weight.name)
+    weight.shape = ir.Shape(array.transpose(order).shape)
+    axis = read.attributes.get_int("axis", 1)
+    if -array.ndim <= axis < array.ndim:  # per-tensor scales ignore it, and 1-d weights have none
+        read.attributes["axis"] = ir.AttrInt64("axis", order.index(axis % array.ndim))
     read.outputs[0].shape = weight.shape
     ir.convenience.replace_all_uses_with(node.outputs[0], read.outputs[0])
     graph.remove(node, safe=True)
@@ -103,7 +113,7 @@ def _merge_pad(conv: ir.Node) -> None:
     conv.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(old, pads, strict=True)])
     reader.replace_input_with(0, node.inputs[0])
     for link in chain:
-        link.outputs[0].shape = node.inputs[0].shape
+        link.outputs[0].shape = None if node.inputs[0] is None else node.inputs[0].shape
     _drop_repeated_quantizer(chain)
 
 
@@ -150,8 +160,7 @@ def _pool_globally(graph: ir.Graph, mean: ir.Node) -> None:
         graph.insert_before(mean, result)
         pool.outputs[0].shape = ir.Shape([*x.shape[:2], *[1] * (rank - 2)])  # type: ignore[index]
     result.outputs[0].shape = mean.outputs[0].shape
-    for new in {pool, result}:
-        new.outputs[0].dtype = mean.outputs[0].dtype
+    pool.outputs[0].type = result.outputs[0].type = mean.outputs[0].type
     ir.convenience.replace_all_uses_with(
         mean.outputs[0], result.outputs[0], replace_graph_outputs=True
     )
@@ -220,6 +229,11 @@ def _own_zero_points(graph: ir.Graph) -> None:
                 own = ir.val(name, const_value=ir.tensor(shared.const_value.numpy(), name=name))
                 graph.register_initializer(own)
             node.replace_input_with(2, own)
+
+
+def _rename(values: Sequence[ir.Value], names: Sequence[str]) -> None:
+    for value, name in zip(values, names, strict=True):
+        value.name = name
 
 
 def _name_axes(model: ir.Model) -> None:

@@ -174,14 +174,19 @@ class _Contest:
 def _simulate(network: Network, feed: Arrays) -> list[np.ndarray]:
     """The simulation's outputs, in the order of the file's."""
     examples, spec = pytree.tree_flatten((network.args, network.kwargs))
-    tensors = [
-        torch.from_numpy(array).to(getattr(example, "device", None))
-        for array, example in zip(feed.values(), examples, strict=True)
+    arrays = iter(feed.values())
+    values = [
+        torch.from_numpy(next(arrays)).to(example.device) if _is_tensor(example) else example
+        for example in examples
     ]
-    args, kwargs = pytree.tree_unflatten(tensors, spec)
+    args, kwargs = pytree.tree_unflatten(values, spec)
     with torch.no_grad():
         leaves = pytree.tree_leaves(network(*args, **kwargs))
-    return [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    return [leaf.cpu().numpy() for leaf in leaves if _is_tensor(leaf)]
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
 
 
 def _split_labels(batch: Any, inputs: int) -> tuple[Any, np.ndarray | None]:

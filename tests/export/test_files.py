@@ -1,0 +1,116 @@
+"""A file is written whole or not at all."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tersor.errors import ExportError
+from tersor.export.files import write_atomically
+
+
+def _full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_writes_bytes(tmp_path):
+    write_atomically(tmp_path / "a.bin", b"abc")
+    assert (tmp_path / "a.bin").read_bytes() == b"abc"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_replaces_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old and longer")
+    write_atomically(str(path), b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_files_beside_it_move_along(tmp_path):
+    def write(path):
+        path.write_bytes(b"model")
+        path.with_name("a.onnx.data").write_bytes(b"weights")
+
+    write_atomically(tmp_path / "a.onnx", write)
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == {
+        "a.onnx": b"model",
+        "a.onnx.data": b"weights",
+    }
+
+
+def test_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "usual").write_bytes(b"")
+    write_atomically(tmp_path / "ours", b"")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_full_disk_leaves_everything_as_it_was(tmp_path, monkeypatch, old):
+    path = tmp_path / "model.onnx"
+    if old is not None:
+        path.write_bytes(old)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(os, "fsync", _full_disk)
+    with pytest.raises(ExportError, match=r"model\.onnx.*No space left on device"):
+        write_atomically(path, b"new")
+    assert sorted(tmp_path.iterdir()) == before
+    assert old is None or path.read_bytes() == old
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_content_that_meets_a_really_full_device(tmp_path):
+    def write(_):
+        with open("/dev/full", "wb") as full:  # noqa: PTH123
+            full.write(b"x")
+
+    with pytest.raises(ExportError, match="No space left"):
+        write_atomically(tmp_path / "a", write)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(ExportError, match=r"nowhere.*No such file or directory"):
+        write_atomically(tmp_path / "nowhere" / "a.onnx", b"")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ExportError, match="Not a directory"):
+        write_atomically(tmp_path / "file" / "a.onnx", b"")
+
+
+def test_path_that_is_a_folder(tmp_path):
+    (tmp_path / "a.onnx").mkdir()
+    with pytest.raises(ExportError, match=r"a\.onnx"):
+        write_atomically(tmp_path / "a.onnx", b"")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_read_only_folder(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(ExportError, match="Permission denied"):
+        write_atomically(folder / "a.onnx", b"")
+
+
+def test_read_only_file_system(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(ExportError, match="Read-only file system"):
+        write_atomically(tmp_path / "a.onnx", b"")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_errors_pass_through_and_leave_nothing(tmp_path):
+    def write(path):
+        path.write_bytes(b"half")
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        write_atomically(tmp_path / "a", write)
+    assert not list(tmp_path.iterdir())

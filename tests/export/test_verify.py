@@ -1,0 +1,228 @@
+"""Verification finds what is equal, what is not, and which layers stayed in float."""
+
+import json
+import math
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from tersor.core.grid import Grid
+from tersor.errors import InvalidInputError
+from tersor.export.kernels import kernels
+from tersor.export.onnx import export_onnx
+from tersor.export.verify import verify
+from tersor.graph.capture import capture
+from tests.export.models import quantize_by_hand, small
+
+SAFE = Grid(7, signed=True, symmetric=True)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return small()
+
+
+@pytest.fixture(scope="module")
+def simulation(reference):
+    return quantize_by_hand(reference.copy(), weight=SAFE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, reference, simulation):
+    folder = tmp_path_factory.mktemp("verify")
+    export_onnx(reference, folder / "float.onnx")
+    export_onnx(simulation, folder / "int8.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(70, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def verification(reference, simulation, folder, images):
+    return verify(reference, simulation, folder / "int8.onnx", images)
+
+
+def test_figures_are_those_of_a_direct_computation(verification, reference, simulation, images):
+    wanted, given = reference(images).detach(), simulation(images).detach()
+    noise = 10 * math.log10(float(wanted.square().sum() / (wanted - given).square().sum()))
+    comparison = verification.quantized["output"]
+    assert verification.samples == 70
+    assert comparison.sqnr == pytest.approx(noise, abs=0.1)
+    assert comparison.max_difference == pytest.approx(float((wanted - given).abs().max()), rel=0.05)
+    assert comparison.max_value == pytest.approx(float(wanted.abs().max()), rel=1e-4)
+    agreement = float((wanted.argmax(1) == given.argmax(1)).float().mean())
+    assert comparison.top1 == pytest.approx(agreement, abs=2 / 70)
+
+
+def test_file_and_kernels_agree_with_the_simulation(verification):
+    assert verification.exported["output"].sqnr > 40
+    assert verification.sqnr > 40
+    assert verification.agreement >= 0.97
+    assert verification.integer_share == 1.0
+    assert verification.in_float == []
+    assert [kernel.kernel for kernel in verification.kernels] == ["QLinearConv"] * 2 + ["QGemm"]
+
+
+def test_size_and_latency(verification, folder):
+    assert verification.bytes == (folder / "int8.onnx").stat().st_size
+    assert verification.float_bytes == (folder / "float.onnx").stat().st_size
+    assert verification.latency.float_ms > 0
+    assert verification.latency.ms > 0
+    assert 0.01 < verification.latency.ratio < 100
+
+
+def test_plain_data_is_json(verification):
+    data = json.loads(json.dumps(verification.as_dict(), allow_nan=False))
+    assert data["samples"] == 70
+    assert data["runtime"]["output"]["sqnr_db"] <= 200
+    assert data["latency"]["ratio"] == verification.latency.ratio
+    assert data["integer_share"] == 1.0
+    assert ("integer kernels", "3 of 3 layers") in verification.rows()
+
+
+def test_a_wrong_file_is_noticed(reference, simulation, folder, images, tmp_path):
+    """One weight changed: neither the file nor the kernels agree with the simulation any more."""
+    model = onnx.load(str(folder / "int8.onnx"))
+    (tensor,) = [t for t in model.graph.initializer if t.name == "head.weight"]
+    values = -numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(values, "head.weight"))
+    onnx.save(model, str(tmp_path / "wrong.onnx"))
+    result = verify(reference, simulation, tmp_path / "wrong.onnx", images, latency=False)
+    assert result.exported["output"].sqnr < 10
+    assert result.sqnr < 10
+    assert result.latency is None
+
+
+def test_two_files_without_a_simulation(folder, images):
+    result = verify(folder / "float.onnx", None, folder / "int8.onnx", images, latency=False)
+    assert result.exported == {}
+    assert result.sqnr > 40
+    assert result.quantized["output"].sqnr > 15
+
+
+def test_batches_add_up(reference, simulation, folder, images, verification):
+    def generator():
+        yield from images.split(9)
+
+    result = verify(reference, simulation, folder / "int8.onnx", generator(), latency=False)
+    assert result.samples == 70
+    assert result.quantized["output"].sqnr == pytest.approx(
+        verification.quantized["output"].sqnr, abs=0.01
+    )
+
+
+@pytest.mark.parametrize("source", ["argument", "array", "loader"])
+def test_labels(source, reference, simulation, folder, images):
+    labels = reference(images).argmax(1)
+    path = folder / "int8.onnx"
+    if source == "loader":
+        data = DataLoader(TensorDataset(images, labels), batch_size=16)
+        result = verify(reference, simulation, path, data, latency=False)
+    else:
+        given = labels if source == "argument" else labels.numpy()
+        result = verify(reference, simulation, path, images, labels=given, latency=False)
+    assert result.accuracy["float"] == 1.0
+    assert result.accuracy["runtime"] == pytest.approx(result.quantized["output"].top1)
+    assert set(result.accuracy) == {"float", "simulation", "exact", "runtime"}
+
+
+def test_labels_that_do_not_fit(reference, simulation, folder, images):
+    with pytest.raises(InvalidInputError, match="69 labels for 70 predictions"):
+        verify(reference, simulation, folder / "int8.onnx", images, labels=torch.zeros(69))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (torch.randn(2, 1, 8, 8), r"'image' has shape \(2, 1, 8, 8\).*\[batch, 3, 8, 8\]"),
+        ([], "no batch"),
+        ((torch.randn(2, 3, 8, 8), torch.randn(2, 5)), r"takes 1 input"),
+    ],
+)
+def test_inputs_that_do_not_fit(inputs, message, reference, simulation, folder):
+    with pytest.raises(InvalidInputError, match=message):
+        verify(reference, simulation, folder / "int8.onnx", inputs)
+
+
+def test_models_of_different_kinds(folder, images, tmp_path):
+    class Both(nn.Module):
+        def forward(self, image):
+            return image.sum((2, 3)), image
+
+    export_onnx(capture(Both(), images[:2]), tmp_path / "both.onnx")
+    with pytest.raises(InvalidInputError, match=r"outputs \['output_0', 'output_1'\]"):
+        verify(tmp_path / "both.onnx", None, folder / "int8.onnx", images)
+
+
+class Mixed(nn.Module):
+    """Layers that stay in float, each for a reason of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+        self.up = nn.ConvTranspose2d(8, 8, 2, stride=2)
+        self.fork = nn.Conv2d(8, 8, 1)
+        self.last = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        x = self.fork(self.up(self.first(x)))
+        return {"fork": x, "last": self.last(x), "index": x.argmax(1)}
+
+
+def test_outputs_of_many_kinds(tmp_path):
+    reference = capture(Mixed(), torch.randn(2, 3, 6, 6))
+    simulation = quantize_by_hand(reference.copy(), weight=SAFE)
+    path = export_onnx(simulation, tmp_path / "mixed.onnx").path
+    result = verify(reference, simulation, path, torch.randn(3, 3, 6, 6), latency=False)
+    assert list(result.runtime) == ["fork", "last", "index"]
+    assert result.agreement is None
+    assert dict(result.in_float).keys() == {"up"}
+    assert "transposed" in dict(result.in_float)["up"]
+    assert result.integer_share == 0.75
+
+
+@pytest.mark.parametrize(
+    ("removed", "layer", "reason"),
+    [
+        ("quantizers.conv1_weight", "conv1", "weight is not quantized"),
+        ("quantizers.image", "conv1", "input is not quantized"),
+        ("quantizers.conv2d_1", "conv2", "output is not quantized but read by Add"),
+    ],
+)
+def test_reasons_for_float(removed, layer, reason, tmp_path):
+    network = quantize_by_hand(small(), weight=SAFE)
+    network.module.get_submodule(removed).enabled = False
+    path = export_onnx(network, tmp_path / "a.onnx").path
+    found = {kernel.layer: kernel for kernel in kernels(path)}
+    assert not found[layer].is_integer
+    assert reason in found[layer].reason
+    assert found["head"].is_integer
+
+
+def test_int4_storage_is_named_as_the_reason(tmp_path):
+    network = quantize_by_hand(small(), weight=Grid(4, signed=True, symmetric=True))
+    export_onnx(network, tmp_path / "int8.onnx")
+    export_onnx(network, tmp_path / "int4.onnx", store_int4=True)
+    assert all(kernel.is_integer for kernel in kernels(tmp_path / "int8.onnx"))
+    assert all("INT4" in kernel.reason for kernel in kernels(tmp_path / "int4.onnx"))
+
+
+def test_unnamed_nodes_are_found_by_their_weights(folder, tmp_path):
+    model = onnx.load(str(folder / "int8.onnx"))
+    for node in model.graph.node:
+        node.name = ""
+    onnx.save(model, str(tmp_path / "unnamed.onnx"))
+    assert [k.is_integer for k in kernels(tmp_path / "unnamed.onnx")] == [True] * 3
+
+
+def test_precise_session_has_integer_kernels_too(folder):
+    found = kernels(folder / "int8.onnx", {"session.x64quantprecision": "1"})
+    assert np.all([kernel.is_integer for kernel in found])
