@@ -6,8 +6,10 @@ maximises the precision of all channels together: both ranges become √(r¹_i �
 
 Differs from the paper in: a channel may have any number of producers and consumers (residual
 joins, concatenation); their ranges are then replaced by geometric means over those that are not
-zero, which for one of each is the paper's formula.
+zero, which for one of each is the paper's formula. A dead channel is given a typical range.
 """
+
+from math import pi, sin
 
 import torch
 from jaxtyping import Float
@@ -24,14 +26,27 @@ def equalizing_scale(
         consumed: max |W| of each channel in each layer that reads it.
 
     Returns:
-        One positive scale per channel; 1 for dead channels, which nothing produces or nothing
-        reads.
+        One positive scale per channel. A dead channel, which nothing produces or nothing reads, has
+        one range only; it becomes the median of the other channels' equalized ranges.
     """
-    scale = ((_mean_log(produced) - _mean_log(consumed)) / 2).exp()
-    return torch.where(torch.isfinite(scale) & (scale > 0), scale, 1.0)
+    first, second = _mean_log(produced), _mean_log(consumed)
+    typical = ((first + second) / 2).nanmedian()
+    only_first, only_second = first - typical, typical - second
+    log_scale = ((first - second) / 2).where(~second.isnan(), only_first)
+    return log_scale.where(~first.isnan(), only_second).nan_to_num(0.0).exp()
 
 
 def _mean_log(ranges: Float[Tensor, "layers channels"]) -> Float[Tensor, " channels"]:
     """The mean over the layers in which a channel is not zero; NaN if there is none."""
     alive = ranges > 0
     return torch.where(alive, ranges, 1.0).log().sum(0) / alive.sum(0)
+
+
+def over_relaxation(pairs: int) -> float:
+    """ω = 2 / (1 + sin(π / (n + 1))): by how much to lengthen steps of equalization in turn.
+
+    Scaling a whole layer moves ranges only to its neighbours, so without it a chain of n pairs
+    of layers needs about n² sweeps to even them out. This is the optimal factor of successive
+    over-relaxation for such a chain (Young 1954).
+    """
+    return 2 / (1 + sin(pi / (pairs + 1)))
