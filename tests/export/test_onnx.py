@@ -352,6 +352,24 @@ def test_tuple_outputs_and_an_input_that_is_an_output(tmp_path):
         assert torch.equal(given, wanted)
 
 
+def test_output_names_that_values_inside_have_too(tmp_path):
+    class Swapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.full((3,), 2.0))
+
+        def forward(self, relu):
+            x = relu.relu() * self.scale
+            return {"mul": x.neg(), "neg": x, "scale": x.exp(), "exp": x.relu()}
+
+    network = capture(Swapped(), torch.randn(2, 3))
+    result = export_onnx(network, tmp_path / "a.onnx")
+    assert result.outputs == ("mul", "neg", "scale", "exp")
+    x = torch.randn(4, 3)
+    for given, wanted in zip(run(result.path, x), network(x).values(), strict=True):
+        torch.testing.assert_close(given, wanted.detach())
+
+
 def test_a_constant_output_is_refused(tmp_path):
     class Constant(nn.Module):
         def forward(self, x):

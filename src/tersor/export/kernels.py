@@ -11,8 +11,9 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from tersor.export.rewrite import producer
 from tersor.export.runtime import Config, Runtime
-from tersor.export.tidy import WEIGHTED, producer, stored_weight
+from tersor.export.tidy import WEIGHTED, stored_weight
 
 #: Integer kernels of convolution and linear layers → the position of their weight.
 INTEGER = {
