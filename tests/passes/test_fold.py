@@ -113,6 +113,17 @@ def test_folds_into_all_layers_behind():
     assert network.records[0].what == "folded into left, right behind it"
 
 
+def test_a_shared_layer_behind_a_norm_gets_its_own_weight():
+    model = Flow(
+        lambda m, x: m.conv(m.norm(x)) + m.conv(x),
+        norm=norm(nn.BatchNorm2d, 3),
+        conv=nn.Conv2d(3, 4, 1),
+    )
+    network = folded(model, 3, 5, 5)
+    assert not norms_left(network)
+    assert [layer.name for layer in layers(network)] == ["conv_2", "conv"]
+
+
 def test_two_norms_in_a_row_fold_one_after_the_other():
     norms = norm(nn.BatchNorm2d, 4), norm(nn.BatchNorm2d, 4)
     network = folded(nn.Sequential(nn.Conv2d(3, 4, 3), *norms), 3, 6, 6)
