@@ -19,7 +19,8 @@ from tersor.graph.layers import call
 
 aten = torch.ops.aten
 Function = Callable[[Float[Tensor, "points channels"]], Float[Tensor, "points channels"]]
-Bound = float | Float[Tensor, " channels"]
+Number = float | int
+Bound = Number | Float[Tensor, "..."]  # 0-d or per channel
 
 UNARY = {
     aten.abs.default,
@@ -91,7 +92,7 @@ class Pointwise:
             self.root, lambda z: call(node, (inner(z), *rest), node.kwargs), clip, kinks
         )
 
-    def combine(self, node: fx.Node, *operands: "Pointwise | Tensor | float") -> "Pointwise":
+    def combine(self, node: fx.Node, *operands: "Pointwise | Tensor | Number") -> "Pointwise":
         """The binary op of `node` on functions of this root, constants per channel and numbers."""
         constants = tuple(x for x in operands if isinstance(x, Tensor))
         kinks = tuple(k for x in operands if isinstance(x, Pointwise) for k in x.kinks)
@@ -108,7 +109,8 @@ class Pointwise:
         """The bounds of this clip followed by another one."""
         if self.clip is None:
             return None
-        before, after = (_clamp(torch.as_tensor(end), low, high) for end in self.clip)
+        ends = (torch.as_tensor(end, dtype=torch.float64) for end in self.clip)
+        before, after = (_clamp(end, low, high) for end in ends)
         return before, after
 
     def of(self, x: Distribution) -> Distribution:
@@ -124,12 +126,12 @@ class Pointwise:
         return bounded(mean, var, low, high, x.axis)
 
 
-def _evaluate(x: Pointwise | Tensor | float, z: Tensor) -> Tensor | float:
+def _evaluate(x: Pointwise | Tensor | Number, z: Tensor) -> Tensor | Number:
     if isinstance(x, Pointwise):
         return x.function(z)
     return x.to(z) if isinstance(x, Tensor) else x
 
 
 def _clamp(x: Tensor, low: Bound, high: Bound) -> Tensor:
-    low, high = (torch.as_tensor(end).to(x.device) for end in (low, high))
-    return torch.minimum(torch.maximum(x, low), high)
+    lowest, highest = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in (low, high))
+    return torch.minimum(torch.maximum(x, lowest), highest)

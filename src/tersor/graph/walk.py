@@ -66,8 +66,8 @@ class Walk:
         value = self.value(arg)
         return value if isinstance(value, Distribution) and value.is_finite else None
 
-    def shape(self, arg: Any) -> torch.Size:
-        """The shape of an argument's value."""
+    def shape(self, arg: Any) -> Any:
+        """The shape of an argument's value; a number stands for itself."""
         return self.shapes[source(arg)]
 
     def expression(self, arg: fx.Node) -> Pointwise:
