@@ -185,18 +185,28 @@ def _output_names(network: Network) -> dict[fx.Node, str]:
 def _absorb_clip(node: fx.Node, module: FakeQuantize) -> tuple[fx.Node, tuple[int, int]]:
     """See through a ReLU or clip: q(clip(x, low, high)) = clip(q(x), q(low), q(high)), exactly.
 
-    A layer followed directly by its QuantizeLinear is what runtimes compute in integers.
+    A layer followed directly by its QuantizeLinear is what runtimes compute in integers. Between
+    two quantizers the clip stays: onnxruntime would merge them into one, which is not exact.
 
     Returns:
         The node to quantize and the integers that it may become.
     """
     source, grid = node.args[0], module.grid
     assert isinstance(source, fx.Node)
-    if len(source.users) > 1 or module.scale.ndim or (bounds := _bounds(source)) is None:
+    bounds = _bounds(source)
+    if bounds is None or len(source.users) > 1 or module.scale.ndim or _is_quantized(source):
         return source, (grid.qmin, grid.qmax)
     ends = torch.tensor(bounds, dtype=module.scale.dtype, device=module.scale.device)
     low, high = quantize(ends, module.scale, module.zero_point, grid).int().tolist()
     return source.args[0], (low, high)  # type: ignore[return-value]
+
+
+def _is_quantized(node: fx.Node) -> bool:
+    """True if the node reads values that a quantizer wrote."""
+    before = node.args[0]
+    return (
+        isinstance(before, fx.Node) and before.target is torch.ops.tersor.dequantize_linear.default
+    )
 
 
 def _bounds(node: fx.Node) -> tuple[float, float] | None:

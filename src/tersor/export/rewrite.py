@@ -57,27 +57,33 @@ def _has_other_reader(weight: ir.Value) -> bool:
 
 def _merge_pad(conv: ir.Node) -> None:
     """`Conv(Pad(x))` → `Conv(x)` with asymmetric pads; also through quantizers, which keep 0."""
-    reader, chain = conv, []
-    while True:
-        value = reader.inputs[0]
-        node = None if value is None else value.producer()
-        if node is None or value is None or len(value.uses()) > 1 or value.is_graph_output():
-            return
-        if node.op_type == "Pad":
-            break
+    chain = [conv]
+    while (node := _only_source(chain[-1])) is not None and node.op_type != "Pad":
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             return
         chain.append(node)
-        reader = node
-    pads = _spatial_pads(node)
-    if pads is None or conv.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
+    pads = None if node is None else _spatial_pads(node)
+    if node is None or pads is None or conv.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
         return
+    reader, x = chain[-1], node.inputs[0]
+    before = producer(x, "DequantizeLinear")
+    if reader is not conv and before is not None:  # two quantizers in a row must become one
+        if _parameters(reader) != _parameters(before):
+            return
+        reader, x = conv, before.outputs[0]
     old = conv.attributes.get_ints("pads", [0] * len(pads))
     conv.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(old, pads, strict=True)])
-    reader.replace_input_with(0, node.inputs[0])
-    for link in chain:
-        link.outputs[0].shape = None if node.inputs[0] is None else node.inputs[0].shape
-    _drop_repeated_quantizer(chain)
+    reader.replace_input_with(0, x)
+    for link in chain[1:]:
+        link.outputs[0].shape = None if x is None else x.shape
+
+
+def _only_source(reader: ir.Node) -> ir.Node | None:
+    """The node that computes the first input, if nothing else reads it."""
+    value = reader.inputs[0]
+    if value is None or len(value.uses()) > 1 or value.is_graph_output():
+        return None
+    return value.producer()
 
 
 def _spatial_pads(pad: ir.Node) -> Sequence[int] | None:
@@ -90,15 +96,6 @@ def _spatial_pads(pad: ir.Node) -> Sequence[int] | None:
         return None
     begins, ends = pads.reshape(2, -1).tolist()
     return None if any(begins[:2] + ends[:2]) else begins[2:] + ends[2:]
-
-
-def _drop_repeated_quantizer(chain: list[ir.Node]) -> None:
-    """`x → Q → DQ → Q → DQ` with the same scale both times is `x → Q → DQ`."""
-    if len(chain) < 2:
-        return
-    quantize, before = chain[-1], producer(chain[-1].inputs[0], "DequantizeLinear")
-    if before is not None and _parameters(quantize) == _parameters(before):
-        ir.convenience.replace_all_uses_with(chain[-2].outputs[0], before.outputs[0])
 
 
 def _parameters(node: ir.Node) -> list[tuple[str, bytes]]:
