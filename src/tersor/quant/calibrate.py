@@ -115,7 +115,7 @@ def input_ranges(
         for which nothing is given, are absent.
 
     Raises:
-        InvalidInputError: `given` names no input of the network.
+        InvalidInputError: `given` names no input of the network, or holds an empty range.
     """
     examples = {n: x for n, x in example_inputs(network).items() if _is_float(x)}
     if isinstance(given, Mapping):
@@ -128,6 +128,11 @@ def input_ranges(
     ranges = {}
     for name, example in examples.items():
         ends = given.get(name) if isinstance(given, Mapping) else given
+        if ends is not None and not ends[0] < ends[1]:
+            raise InvalidInputError(
+                f"({ends[0]}, {ends[1]}) is no range for input {name!r}; give the smallest value "
+                "it can take, then the largest"
+            )
         low, high = ends or (float(example.min()), float(example.max()))
         if low < high:
             ranges[name] = (low, high)
