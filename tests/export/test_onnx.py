@@ -247,37 +247,26 @@ def test_per_tensor_weights_have_one_scale(tmp_path):
     assert sqnr(network(image).detach(), run(path, image, optimize=True)[0]) > 40
 
 
-class Clipped(nn.Module):
-    """Quantizers in front of a clip and behind it."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 8, 3, padding=1)
-        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
-
-    def forward(self, x):
-        return self.conv2(nn.functional.relu6(3 * torch.sigmoid(self.conv1(x)) - 1))
-
-
 def test_quantizers_in_a_row_never_merge(tmp_path):
     """onnxruntime merges two quantizers that follow each other, which is not exact."""
-    network = quantize_by_hand(capture(Clipped(), torch.randn(2, 3, 8, 8)), weight=SAFE)
+
+    class Clipped(nn.Module):
+        def forward(self, x):
+            return nn.functional.relu6(x.sin()).cos()
+
+    network = quantize_by_hand(capture(Clipped(), torch.randn(2, 500)))
     relu = next(node for node in network.nodes() if "relu6" in str(node.target))
     (wide, narrow) = FakeQuantize(Grid(8)), network.module.get_submodule("quantizers.relu6")
     wide.set_range(torch.tensor(-1.0), torch.tensor(2.3))
-    narrow.set_range(torch.tensor(-0.1), torch.tensor(1.7))
+    narrow.set_range(torch.tensor(0.0), torch.tensor(1.7))
     network.module.add_submodule("quantizers.wide", wide)
     with network.graph.inserting_before(relu):
-        relu.replace_input_with(
-            relu.args[0], network.graph.call_module("quantizers.wide", (relu.args[0],))
-        )
+        edge = network.graph.call_module("quantizers.wide", (relu.args[0],))
+    relu.replace_input_with(relu.args[0], edge)
     network.finish()
     path = export_onnx(network, tmp_path / "a.onnx").path
-    image = torch.randn(4, 3, 8, 8)
-    wanted = network(image).detach()
-    (given,) = run(path, image, optimize=True)
-    assert (given - wanted).abs().max() <= 1.001 * initializers(path)["conv2.output_scale"]
-    assert sqnr(wanted, given) > 40
+    x = torch.randn(4, 500)
+    torch.testing.assert_close(run(path, x, optimize=True)[0], network(x), rtol=1e-6, atol=1e-6)
 
 
 class Padded(nn.Module):
