@@ -247,19 +247,30 @@ def set_tensor(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def free_name(module: nn.Module, name: str) -> str:
-    """`name`, or `name_2`, `name_3` … if the module already has it."""
+    """`name`, or `name_2`, `name_3` … if the module already has it.
 
-    def taken(candidate: str) -> bool:
-        path, _, leaf = candidate.rpartition(".")
-        try:
-            return hasattr(module.get_submodule(path), leaf)
-        except AttributeError:
-            return False
-
+    Nothing can be stored inside a tensor: beside a parameter `kernel`, `kernel.bias` becomes
+    `kernel_bias`.
+    """
+    path, _, _ = name.rpartition(".")
+    if path and not isinstance(_at(module, path, nn.Module()), nn.Module):
+        name = name.replace(".", "_")
     candidate, number = name, 2
-    while taken(candidate):
+    while _at(module, candidate, None) is not None:
         candidate, number = f"{name}_{number}", number + 1
     return candidate
+
+
+def _at(module: nn.Module, path: str, default: Any) -> Any:
+    """The attribute at a dotted path; the first tensor on the way; or the default."""
+    found: Any = module
+    for part in path.split("."):
+        if not isinstance(found, nn.Module):
+            return found
+        if not hasattr(found, part):
+            return default
+        found = getattr(found, part)
+    return found
 
 
 def set_training(network: Network, training: bool) -> None:

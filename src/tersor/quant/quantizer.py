@@ -25,6 +25,7 @@ def fake_quantize_op(
 def _(
     x: Tensor, scale: Tensor, zero_point: Tensor, bits: int, signed: bool, axis: int | None
 ) -> Tensor:
+    del scale, zero_point, bits, signed, axis
     return torch.empty_like(x)
 
 
@@ -78,7 +79,20 @@ class FakeQuantize(nn.Module):
 
 
 class BiasQuantize(nn.Module):
-    """Rounds a bias to the 32-bit grid of the accumulator it is added to: scale = s_in · s_w."""
+    """Rounds a bias to the 32-bit grid of the accumulator it is added to: scale = s_in · s_w.
+
+    Attributes:
+        edges: The quantizers of input and weight, if known: while one is off, so is this one.
+    """
+
+    def __init__(self, *edges: FakeQuantize) -> None:
+        super().__init__()
+        self.edges = edges  # in a tuple, so that they are no sub-modules of this one
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the bias is quantized at all."""
+        return all(edge.enabled for edge in self.edges)
 
     def forward(
         self,
@@ -93,5 +107,7 @@ class BiasQuantize(nn.Module):
             input_scale: Scale of the layer's input quantizer.
             weight_scale: Scale of the layer's weight quantizer, 0-d or per output channel.
         """
+        if not self.enabled:
+            return bias
         scale = (input_scale * weight_scale).expand(bias.shape)
         return fake_quantize_op(bias, scale, torch.zeros_like(scale), 32, True, 0)

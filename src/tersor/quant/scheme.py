@@ -30,11 +30,14 @@ INTEGER_OPS = frozenset(
         aten.softmax.int,
     }
 )
-# Moves integers, or selects among them: the result is on the grid of the input.
+# Multiplies two activations, in integers if both are; the result may be integers or floats.
+MATMULS = frozenset({aten.matmul.default, aten.bmm.default})
+# Moves integers, selects among them, or adds zeros: the result is on the grid of the input.
 PASS_THROUGH = frozenset(
     {
         aten.max_pool1d.default,
         aten.max_pool2d.default,
+        aten.amax.default,
         aten.reshape.default,
         aten.flatten.using_ints,
         aten.unflatten.int,
@@ -56,6 +59,8 @@ PASS_THROUGH = frozenset(
         aten.upsample_nearest2d.vec,
         aten.pixel_shuffle.default,
         aten.channel_shuffle.default,
+        aten.pad.default,
+        aten.constant_pad_nd.default,
         operator.getitem,
     }
 )
@@ -63,6 +68,8 @@ PASS_THROUGH = frozenset(
 FUSED = frozenset(
     {aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default}
 )
+# A layer's kernel that dequantizes its result by itself: rounding it would only lose accuracy.
+FLOAT_OUTPUTS = frozenset({aten.linear.default})
 
 INT8 = Grid(8, signed=True, symmetric=True)
 UINT8 = Grid(8)
@@ -80,6 +87,8 @@ class Scheme:
         pair_safe: Choose weight ranges such that no pair of u8×s8 products overflows 16 bits.
         activation: Grid of the activations.
         integer_ops: ATen ops, beside convolution and linear, that have integer kernels.
+        matmuls: ATen ops that multiply two activations in integers.
+        float_outputs: Integer kernels of layers that can also write floating point.
         pass_through: ATen ops that keep the scale of their input.
         fused: Activations that an integer kernel computes on its way out.
         session: onnxruntime session options that the format needs to be exact.
@@ -92,6 +101,8 @@ class Scheme:
     pair_safe: bool = False
     activation: Grid = UINT8
     integer_ops: frozenset[object] = INTEGER_OPS
+    matmuls: frozenset[object] = MATMULS
+    float_outputs: frozenset[object] = FLOAT_OUTPUTS
     pass_through: frozenset[object] = PASS_THROUGH
     fused: frozenset[object] = FUSED
     session: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,137 @@
+"""Which values a target computes in integers: one walk against the data flow.
+
+A value must be integers if an integer kernel reads it, or if one writes it. A kernel that ends in
+a ReLU writes the value after the ReLU. Ops that only move values pass the need on to their input.
+Everything else stays in floating point.
+"""
+
+from collections.abc import Collection
+
+import torch
+from torch import fx
+
+from tersor.graph.equivariance import clip_bounds, pads_with_constant
+from tersor.graph.layers import argument, operand
+from tersor.graph.network import Network, source
+from tersor.quant.scheme import Scheme
+
+aten = torch.ops.aten
+DROPOUTS = {aten.dropout.default, aten.feature_dropout.default}
+
+
+class Flow:
+    """The values of a network, as one target runtime sees them.
+
+    Attributes:
+        values: All floating-point tensors that depend on an input, in execution order.
+        needed: Those that the target computes in integers.
+    """
+
+    def __init__(self, network: Network, scheme: Scheme, layers: Collection[fx.Node]) -> None:
+        """Analyse a network without quantizers.
+
+        Args:
+            network: The network.
+            scheme: The target.
+            layers: The calls of weighted ops that are to be quantized.
+        """
+        self.scheme = scheme
+        self.layers = layers
+        self.values = _values(network)
+        self.needed: set[fx.Node] = set()
+        for node in reversed(self.values):
+            if self._is_written_in_integers(node) or self._is_read_in_integers(node):
+                self.needed.add(node)
+
+    def is_quantized(self, node: fx.Node) -> bool:
+        """Does a quantizer belong behind this value?"""
+        parts = isinstance(node.meta.get("val"), list | tuple)  # they are quantized one by one
+        return node in self.needed and not (parts or node.target in DROPOUTS or self.ends_in(node))
+
+    def origin(self, node: fx.Node) -> fx.Node:
+        """The value whose numbers this one holds, where ops in between only move them."""
+        while node.target in DROPOUTS or self._is_moved(node):
+            node = source(operand(node))
+        return node
+
+    def ends_in(self, node: fx.Node) -> fx.Node | None:
+        """The activation that this op's kernel ends in, if there is one."""
+        user = next(iter(node.users), None)
+        return user if user is not None and self._fused_with(user) is node else None
+
+    def _fused_with(self, node: fx.Node) -> fx.Node | None:
+        """The op whose kernel computes this activation on its way out."""
+        bounds = clip_bounds(node) if node.target in self.scheme.fused else None
+        if bounds is None or bounds[0] != 0:
+            return None
+        producer = operand(node)
+        has_kernel = producer in self.layers or self._is_integer(producer)
+        return producer if has_kernel and len(producer.users) == 1 else None
+
+    def _is_written_in_integers(self, node: fx.Node) -> bool:
+        """Is this a layer's result, and can the layer not write floating point?"""
+        layer = self._fused_with(node) or node
+        writes = layer in self.layers and layer.target not in self.scheme.float_outputs
+        return writes and self.ends_in(node) is None
+
+    def _is_read_in_integers(self, node: fx.Node) -> bool:
+        return any(self._reads(user, node) for user in node.users)
+
+    def _reads(self, user: fx.Node, value: fx.Node) -> bool:
+        """Does `user` take this value as integers?"""
+        if user in self.layers:
+            return operand(user) is value
+        if user.target in self.scheme.matmuls:
+            return self._has_computed_inputs(user)
+        if user not in self.needed:
+            return False
+        passes = user.target in DROPOUTS or self._is_moved(user)
+        return passes or self._is_integer(user) or self._fused_with(user) is value
+
+    def _is_integer(self, node: fx.Node) -> bool:
+        """Has this op, called like this, an integer kernel?"""
+        if node.target not in self.scheme.integer_ops or not self._has_computed_inputs(node):
+            return False
+        if node.target is aten.mean.dim:
+            return _is_global_pool(node)
+        if node.target in (aten.add.Tensor, aten.mul.Tensor):
+            both = all(isinstance(arg, fx.Node) for arg in node.args[:2])
+            return both and bool(node.kwargs.get("alpha", 1) == 1)
+        return True
+
+    def _has_computed_inputs(self, node: fx.Node) -> bool:
+        return {source(arg) for arg in node.all_input_nodes} <= set(self.values)
+
+    def _is_moved(self, node: fx.Node) -> bool:
+        """Are all elements of this value copies of elements of the first argument, or zeros?"""
+        if node.target not in self.scheme.pass_through:
+            return False
+        if node.target in (aten.pad.default, aten.constant_pad_nd.default):
+            return not (pads_with_constant(node) and argument(node, "value"))
+        first = source(operand(node))
+        parts = isinstance(first.meta.get("val"), list | tuple)
+        return not parts or first.target in self.scheme.pass_through
+
+
+def _values(network: Network) -> list[fx.Node]:
+    """Floating-point tensors, and lists of them, that depend on an input."""
+    found = []
+    computed: set[fx.Node] = set()
+    for node in network.nodes():
+        if node.op == "placeholder" or not computed.isdisjoint(node.all_input_nodes):
+            computed.add(node)
+            if node.op != "output" and _is_float(node.meta.get("val")):
+                found.append(node)
+    return found
+
+
+def _is_float(value: object) -> bool:
+    first = value[0] if isinstance(value, list | tuple) and value else value
+    return isinstance(first, torch.Tensor) and first.is_floating_point()
+
+
+def _is_global_pool(node: fx.Node) -> bool:
+    """True for a mean over all axes behind the channels, two at least."""
+    rank = operand(node).meta["val"].ndim
+    axes = argument(node, "dim") or range(rank)
+    return rank > 2 and sorted(axis % rank for axis in axes) == list(range(2, rank))
