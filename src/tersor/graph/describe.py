@@ -52,7 +52,7 @@ def describe(network: Network) -> list[LayerInfo]:
 def _describe(layer: Layer, output: tuple[int, ...], inputs: tuple[int, ...]) -> LayerInfo:
     grouped = layer.grouped_weight()
     ranges = grouped.abs().flatten(2).amax(2)
-    weight = layer.weight
+    weight = layer.weight.detach()
     smallest = float(ranges.min())
     return LayerInfo(
         name=layer.name,

@@ -86,9 +86,7 @@ def _scale_clip(
     low, high = bounds
     new = operand(node)
     if low == 0:
-        with network.graph.inserting_before(node):
-            new = network.graph.call_function(aten.relu.default, (new,))
-        new.meta = dict(node.meta)
+        new = _call(node, "relu", aten.relu.default, new)
     if clipped == "per-channel":
         _clip_above(network, node, new, high / factor)
         return
@@ -102,7 +100,12 @@ def _clip_above(network: Network, node: fx.Node, value: fx.Node, bound: Tensor) 
     like = node.meta["val"]
     bound = bound.to(like.device, like.dtype)
     stored = network.add_tensor(f"{node.name}.bound", bound, before=node)
-    with network.graph.inserting_before(node):
-        new = network.graph.call_function(aten.minimum.default, (value, stored))
+    node.replace_all_uses_with(_call(node, "minimum", aten.minimum.default, value, stored))
+
+
+def _call(node: fx.Node, name: str, target: torch._ops.OpOverload, *args: fx.Node) -> fx.Node:
+    """A call in front of a node, whose value has the same shape."""
+    with node.graph.inserting_before(node):
+        new = node.graph.create_node("call_function", target, args, name=name)
     new.meta = dict(node.meta)
-    node.replace_all_uses_with(new)
+    return new
