@@ -24,10 +24,10 @@ from tersor.passes.fold import fold
 from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import (
     data_free_ranges,
-    guard_bias_overflow,
     input_ranges,
     weight_ranges,
 )
+from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.place import place
 from tersor.quant.scheme import Scheme, find_scheme
 from tersor.quant.synthetic import example_inputs

@@ -9,7 +9,6 @@ from torch import nn
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
-from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped, source
 from tersor.graph.propagation import propagate
 from tersor.graph.stats import Extremes, observe
@@ -20,7 +19,6 @@ from tersor.quant.calibrate import (
     Percentile,
     activation_quantizers,
     data_free_ranges,
-    guard_bias_overflow,
     input_ranges,
     synthetic_ranges,
     weight_ranges,
@@ -188,30 +186,6 @@ def test_synthetic_ranges_pass_by_the_quantizers():
         synthetic_ranges(one)
     pairs = zip(activation_quantizers(network), activation_quantizers(before), strict=True)
     assert all(torch.equal(a.scale, b.scale) for (_, a), (_, b) in pairs)
-
-
-def test_a_bias_too_large_for_32_bits_widens_the_weight_scale():
-    conv = nn.Conv2d(2, 3, 1)
-    conv.weight.data[1] = 1e-12
-    conv.bias.data[1] = 1e3
-    network = capture(nn.Sequential(conv), torch.rand(2, 2, 4, 4))
-    place(network, ONNXRUNTIME_VNNI)
-    weight_ranges(network)
-    data_free_ranges(network, propagate(network, {"input_1": (0.0, 1.0)}))
-    x = torch.rand(8, 2, 4, 4, generator=torch.manual_seed(0))
-    want = conv(x).detach()
-    (layer,) = layers(network)
-    untouched = weights(network)[0][1].scale.clone()
-    assert (network(x) - want)[:, 1].abs().max() > 100
-    guard_bias_overflow(network)
-    assert (network(x) - want)[:, 1].abs().max() < 10
-    scale = weights(network)[0][1].scale
-    assert torch.equal(scale[[0, 2]], untouched[[0, 2]])
-    steps = float(layer.bias.detach()[1] / (scale[1] / 255))
-    assert 2**29 < abs(steps) <= 2**30 * (1 + 1e-6)
-    assert network.records[-1].numbers == {"channels": 1.0}
-    guard_bias_overflow(network)
-    assert torch.equal(weights(network)[0][1].scale, scale)
 
 
 def test_input_ranges_come_from_the_caller_or_the_example():

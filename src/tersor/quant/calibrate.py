@@ -14,17 +14,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from tersor.core.grid import Grid
 from tersor.core.ranges import minmax, mse, pair_safe_range, percentile
 from tersor.errors import InvalidInputError
 from tersor.graph.distribution import Distribution
-from tersor.graph.layers import Layer, argument, is_layer, layers
+from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, Skipped, source
 from tersor.graph.stats import Extremes, observe
 from tersor.quant.place import quantizers
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
 
 Range = tuple[Tensor, Tensor]
@@ -214,32 +214,6 @@ def _run_synthetic(
         _set(network, value, quantizer, ends, what)
 
 
-def guard_bias_overflow(network: Network) -> None:
-    """Widen weight scales so that no bias overflows its 32 bits: s_w ≥ |b| / (2³⁰ s_in).
-
-    A bias is stored in steps of s_in · s_w. Dead channels, whose weights are tiny beside their
-    bias, need it. Run this when all ranges and biases are final.
-
-    Args:
-        network: Edited in place.
-    """
-    for layer in layers(network):
-        edges = [argument(layer.node, name) for name in ("weight", "bias")]
-        weight, bias = (_module(network, edge) for edge in edges)
-        if not isinstance(weight, FakeQuantize) or not isinstance(bias, BiasQuantize):
-            continue
-        input_scale = network.tensor(edges[1].args[1])
-        assert layer.bias is not None
-        needed = layer.bias.detach().abs() / (input_scale * 2**30)
-        needed = needed if weight.scale.ndim else needed.max()
-        widened = weight.scale < needed
-        if bool(widened.any()):
-            weight.set_scale(torch.maximum(weight.scale, needed), weight.zero_point)
-            what = "weight scale widened, so that the bias fits into 32 bits"
-            numbers = {"channels": float(widened.sum())}
-            network.records.append(Applied(layer.name, "calibrate", what, numbers))
-
-
 def activation_quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
     """Every activation quantizer with the value it reads; of a shared one, the first value."""
     found: dict[FakeQuantize, fx.Node] = {}
@@ -264,13 +238,6 @@ def _set(network: Network, value: fx.Node, quantizer: FakeQuantize, ends: Range,
     quantizer.set_range(*ends)
     numbers = {"low": float(ends[0].min()), "high": float(ends[1].max())}
     network.records.append(Applied(value.name, "calibrate", what, numbers))
-
-
-def _module(network: Network, node: fx.Node | None) -> nn.Module | None:
-    """The quantizer on an edge."""
-    if node is None or node.op != "call_module":
-        return None
-    return network.module.get_submodule(str(node.target))
 
 
 def _is_float(value: object) -> bool:

@@ -1,0 +1,96 @@
+"""s_w ≥ |b| / (2³⁰ s_in): weight scales at which every bias fits into 32 bits.
+
+A bias is added to the accumulator in steps of s_in · s_w. A dead channel has tiny weights beside
+its bias, and equalization makes them tinier still: its bias may need more than 32 bits.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+
+from tersor.core.response import expected_response
+from tersor.graph.equivariance import clip_bounds
+from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.network import Applied, Network, source
+from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+
+aten = torch.ops.aten
+LIMIT = 2**30  # half of what 32 bits hold: the products are added to the bias
+
+
+def guard_bias_overflow(network: Network) -> None:
+    """Make every bias fit into 32 bits. Run this when all ranges and biases are final.
+
+    A bias that does not fit is first cut to what the quantizer behind the layer can show, which
+    changes no output. If it still does not fit, the weight scale is widened: that of its channel,
+    or of the whole layer if it has but one.
+
+    Args:
+        network: Edited in place.
+    """
+    for layer in layers(network):
+        edge = argument(layer.node, "bias")
+        if isinstance(edge, fx.Node) and edge.op == "call_module":
+            quantizer = network.module.get_submodule(str(edge.target))
+            if isinstance(quantizer, BiasQuantize) and quantizer.enabled:
+                _guard(layer, *quantizer.edges)
+
+
+def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> None:
+    bias, scale = layer.bias, of_weight.scale
+    assert bias is not None
+    bias = bias.detach()
+    too_large = bias.abs() > LIMIT * of_input.scale * scale
+    if not bool(too_large.any()):
+        return
+    shown = _shown(layer.node, layer.network)
+    if shown is not None:
+        reach = _reach(layer, of_input)
+        cut = bias.maximum(shown[0] - reach).minimum(shown[1] + reach)
+        bias = torch.where(too_large, cut, bias)
+        layer.set_bias(bias)
+    needed = bias.abs() / (LIMIT * of_input.scale)
+    needed = needed if scale.ndim else needed.max()
+    numbers = {
+        "channels": float(too_large.sum()),
+        "widest": float((needed / scale).max().clamp(min=1)),
+    }
+    of_weight.set_scale(torch.maximum(scale, needed), of_weight.zero_point)
+    what = "biases of dead channels made to fit into 32 bits"
+    layer.network.records.append(Applied(layer.name, "calibrate", what, numbers))
+
+
+def _reach(layer: Layer, of_input: FakeQuantize) -> Float[Tensor, " outputs"]:
+    """How far the weighted input can move the output: Σ|Q(W)| max|x|, as |Q(W)| ≤ 2 |W|."""
+    weight = layer.grouped_weight().abs()
+    largest = weight.new_ones(weight.shape[0] * weight.shape[2])
+    largest = 2 * of_input.grid.steps * of_input.scale * largest
+    return expected_response(weight, largest, weight.new_ones(weight.shape[3:]))
+
+
+def _shown(node: fx.Node, network: Network) -> tuple[Tensor, Tensor] | None:
+    """The range of the quantizer that is the only reader, behind clips that a kernel ends in."""
+    while len(node.users) == 1:
+        (user,) = node.users
+        if user.op == "call_module":
+            quantizer = network.module.get_submodule(str(user.target))
+            return _range(quantizer) if isinstance(quantizer, FakeQuantize) else None
+        if clip_bounds(user) is None and not _clips_at_stored(user):
+            return None
+        node = user
+    return None
+
+
+def _clips_at_stored(node: fx.Node) -> bool:
+    if node.target not in (aten.minimum.default, aten.maximum.default):
+        return False
+    return any(source(arg).op == "get_attr" for arg in node.all_input_nodes)
+
+
+def _range(quantizer: FakeQuantize) -> tuple[Tensor, Tensor] | None:
+    """Smallest and largest value on a grid with one scale."""
+    if not quantizer.enabled or quantizer.scale.ndim:
+        return None
+    zero_point = quantizer.zero_point.to(quantizer.scale)
+    low, high = (end - zero_point for end in (quantizer.grid.qmin, quantizer.grid.qmax))
+    return low * quantizer.scale, high * quantizer.scale
