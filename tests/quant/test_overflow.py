@@ -34,7 +34,7 @@ def dead_channel(scheme, bias, clip):
 
 def scales(network):
     """Scales of the weights."""
-    return [q.scale.clone() for n, q in quantizers(network) if source(n).op == "get_attr"][0]
+    return next(q.scale.clone() for n, q in quantizers(network) if source(n).op == "get_attr")
 
 
 def largest_error(network, model):
