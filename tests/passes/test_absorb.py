@@ -104,7 +104,7 @@ def test_small_error_on_gaussian_inputs_where_the_tails_are_cut():
 @pytest.mark.parametrize("groups", [1, 4])
 def test_exact_inside_but_not_beside_zero_padding(groups):
     reader = nn.Conv2d(4, 4, 3, padding=1, groups=groups)
-    network, model = absorbed(Chain(nn.ReLU(), reader))
+    network, model = absorbed(Chain(nn.ReLU(), reader), Absorb(borders=True))
     assert "inexact next to its zero padding" in records(network, Applied)[0].what
     ((x,), _) = gentle_inputs(model)[0]
     (want,), (got,) = outputs(model, x), outputs(network, x)
@@ -115,15 +115,14 @@ def test_exact_inside_but_not_beside_zero_padding(groups):
 
 def test_padding_as_an_op_of_its_own_counts_as_padding():
     between = nn.Sequential(nn.ReLU(), nn.ZeroPad2d((0, 1, 0, 1)))
-    network, _ = absorbed(Chain(between, nn.Conv2d(4, 5, 3)))
+    network, _ = absorbed(Chain(between, nn.Conv2d(4, 5, 3)), Absorb(borders=True))
     assert "inexact" in records(network, Applied)[0].what
-    network, _ = absorbed(Chain(between, nn.Conv2d(4, 5, 3)), Absorb(borders=False))
+    network, _ = absorbed(Chain(between, nn.Conv2d(4, 5, 3)))
     assert "zeros around" in records(network, Skipped)[0].reason
 
 
-def test_borders_can_be_kept_exact():
-    model = Chain(nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=4))
-    network, model = absorbed(model, Absorb(borders=False))
+def test_borders_stay_exact_by_default():
+    network, model = absorbed(Chain(nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=4)))
     assert "zeros around" in records(network, Skipped)[0].reason
     assert_same_function(network, model, gentle_inputs(model), tolerance=1e-12)
 
