@@ -47,18 +47,24 @@ def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
 
 
 def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | ExportedProgram, Any]:
-    sys.path.insert(0, str(Path.cwd()))
+    spec, here = f"{module_name}:{function_name}", str(Path.cwd())
+    sys.path.insert(0, here)
     try:
-        result = getattr(importlib.import_module(module_name), function_name)()
+        function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
-        raise InvalidInputError(f"{module_name}:{function_name}: {error}") from error
+        raise InvalidInputError(f"{spec}: {error}") from error
     finally:
-        sys.path.pop(0)
-    model, example = result if isinstance(result, tuple) else (result, None)
+        sys.path.remove(here)
+    try:
+        result = function()
+    except Exception as error:
+        what = f"{type(error).__name__}: {_first_line(error)}"
+        raise InvalidModelError(f"{spec} failed with {what}; call it by itself first") from error
+    model, example = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(model, nn.Module | ExportedProgram):
         raise InvalidModelError(
-            f"{module_name}:{function_name} returned {type(model).__name__}; it must return a "
-            "torch.nn.Module, or a pair (model, example)"
+            f"{spec} returned {type(model).__name__}; it must return a torch.nn.Module, or a pair "
+            "(model, example)"
         )
     return model, example
 
