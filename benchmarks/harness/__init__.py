@@ -1,0 +1,7 @@
+"""What the benchmark scripts share: arguments, networks under test, and the table they print."""
+
+from benchmarks.harness.arguments import arguments
+from benchmarks.harness.subject import DFQ, NAIVE, Subject, subjects
+from benchmarks.harness.table import Table, progress
+
+__all__ = ["DFQ", "NAIVE", "Subject", "Table", "arguments", "progress", "subjects"]
