@@ -1,5 +1,6 @@
 """Latency of two files on one machine, measured in turns so that both see the same load."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
@@ -10,8 +11,8 @@ from tersor.export.runtime import Arrays, Config, Runtime
 
 _WARM_UP = 3
 _SHORTEST = 2e-3  # seconds that one measurement should take at least
-# Idle threads of one session must not spin on the cores while the other one is timed.
-_CALM = {"session.force_spinning_stop": "1"}
+#: Idle threads of one session must not spin on the cores while another one is timed.
+CALM = {"session.force_spinning_stop": "1"}
 
 
 @dataclass(frozen=True)
@@ -59,23 +60,35 @@ def measure_latency(
     Returns:
         Medians, with onnxruntime's default number of threads.
     """
-    floating = Runtime(float_path, config=_CALM)
-    quantized = Runtime(path, config={**dict(config), **_CALM})
+    floating = Runtime(float_path, config=CALM)
+    quantized = Runtime(path, config={**dict(config), **CALM})
     sample = next(quantized.split(feed, 1))
-    pairs = [(floating, floating.renamed(sample)), (quantized, sample)]
-    for runtime, arrays in pairs * _WARM_UP:
-        runtime.run(arrays)
-    repeats = [max(1, ceil(_SHORTEST / _seconds(*pair, 1))) for pair in pairs]
-    times = [
-        [_seconds(*pair, count) for pair, count in zip(pairs, repeats, strict=True)]
-        for _ in range(rounds)
-    ]
+    times = in_turns([(floating, floating.renamed(sample)), (quantized, sample)], rounds)
     return Latency(
         float_ms=1e3 * median(before for before, _ in times),
         ms=1e3 * median(after for _, after in times),
         ratio=median(after / before for before, after in times),
         rounds=rounds,
     )
+
+
+def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[float, ...]]:
+    """Time several runs, one after the other in every round.
+
+    Args:
+        runs: What to run, and on which inputs. Make the sessions with the options `CALM`.
+        rounds: How many times each is measured.
+
+    Returns:
+        One entry per round: the seconds of each run.
+    """
+    for runtime, feed in [*runs] * _WARM_UP:
+        runtime.run(feed)
+    repeats = [max(1, ceil(_SHORTEST / _seconds(*run, 1))) for run in runs]
+    return [
+        tuple(_seconds(*run, count) for run, count in zip(runs, repeats, strict=True))
+        for _ in range(rounds)
+    ]
 
 
 def _seconds(runtime: Runtime, feed: Arrays, repeats: int) -> float:
