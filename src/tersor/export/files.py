@@ -1,5 +1,6 @@
 """Writing files whole or not at all."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -36,10 +37,33 @@ def write_atomically(path: str | Path, content: bytes | Callable[[Path], None]) 
             for file in (*beside, temporary):
                 file.replace(path.parent / file.name)
     except OSError as error:
-        raise ExportError(
-            f"cannot write {str(path)!r}: {error.strerror or error}; nothing was written. Choose "
-            "an existing folder with write permission and enough space"
-        ) from error
+        raise _cannot_write(path, error) from error
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out, before hours of work, whether a file could be written.
+
+    Args:
+        path: Where the file will go. Nothing is left there.
+
+    Raises:
+        ExportError: As `write_atomically`, for everything but a full disk.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> ExportError:
+    return ExportError(
+        f"cannot write {str(path)!r}: {error.strerror or error}; nothing was written. Choose "
+        "an existing folder with write permission and enough space"
+    )
 
 
 def _flush(path: Path) -> None:

@@ -24,6 +24,8 @@ class Runtime:
         path: The file.
         inputs: Input name → shape, with a name instead of a number for each free axis.
         outputs: Output names.
+        dtypes: Input name → element type.
+        metadata: What the writer of the file noted in it.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class Runtime:
             ) from error
         self.inputs = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
         self.outputs = tuple(value.name for value in self._session.get_outputs())
-        self._dtypes = {v.name: _numpy_dtype(v.type) for v in self._session.get_inputs()}
+        self.dtypes = {v.name: _numpy_dtype(v.type) for v in self._session.get_inputs()}
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, batch: Any) -> Arrays:
         """Run one batch; see `feed` for its forms."""
@@ -121,7 +124,7 @@ class Runtime:
 
     def _checked(self, name: str, value: Any) -> np.ndarray:
         array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-        expected, dtype = self.inputs[name], self._dtypes[name]
+        expected, dtype = self.inputs[name], self.dtypes[name]
         fits = array.ndim == len(expected) and all(
             have > 0 and (have == want or not isinstance(want, int))
             for have, want in zip(array.shape, expected, strict=True)

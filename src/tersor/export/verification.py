@@ -105,3 +105,8 @@ class Verification:
         rows.append(("integer kernels", f"{integer} of {len(self.kernels)} layers"))
         rows += [(f"in float: {name}", reason) for name, reason in self.in_float]
         return rows
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        width = max(len(what) for what, _ in self.rows())
+        return "\n".join(f"{what:{width}}  {value}" for what, value in self.rows())

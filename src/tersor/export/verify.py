@@ -10,7 +10,7 @@ the kernels are, `runtime` against `float` what quantization costs.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tersor.export.runtime import Arrays, Config, Runtime, batches
 from tersor.export.verification import Verification
 from tersor.graph.network import Network
 
+STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
 _CHUNK = 32
 _PAIRS = (
     ("simulation", "exact"),
@@ -46,6 +47,7 @@ def verify(
     labels: Any = None,
     config: Config = (),
     latency: bool = True,
+    on_step: Callable[[str], None] | None = None,
 ) -> Verification:
     """Run float model, simulation and exported file on the same data, and compare.
 
@@ -58,6 +60,7 @@ def verify(
         labels: Class of each sample, in the order of the inputs.
         config: Session options that users of the file set.
         latency: Whether to time the two files.
+        on_step: Called with the name of each of `STEPS` before it runs.
 
     Returns:
         The measurements.
@@ -65,16 +68,16 @@ def verify(
     Raises:
         InvalidInputError: Inputs, labels or files do not fit each other; names both sides.
     """
+    say = on_step or (lambda _: None)
+    say(STEPS[0])
     with _float_file(reference) as float_path:
-        runtime = Runtime(path, config=config)
-        files = {
-            "runtime": runtime,
-            "exact": Runtime(path, optimize=False),
-            "float": Runtime(float_path),
-        }
-        contest = _Contest(files, simulation)
+        say(STEPS[1])
+        contest = _Contest(path, float_path, simulation, config)
         for batch in batches(inputs):
             contest.add(batch)
+        say(STEPS[2])
+        timed = measure_latency(float_path, path, contest.first, config=config) if latency else None
+        say(STEPS[3])
         return Verification(
             samples=contest.samples,
             exported=contest.comparisons("simulation", "exact"),
@@ -83,9 +86,7 @@ def verify(
             accuracy=contest.accuracy(labels),
             bytes=_size(path),
             float_bytes=_size(float_path),
-            latency=measure_latency(float_path, path, contest.first, config=config)
-            if latency
-            else None,
+            latency=timed,
             kernels=tuple(kernels(path, config)),
         )
 
@@ -108,7 +109,14 @@ def _size(path: str | Path) -> int:
 class _Contest:
     """All models over the same data, batch by batch."""
 
-    def __init__(self, files: dict[str, Runtime], simulation: Network | None) -> None:
+    def __init__(
+        self, path: str | Path, float_path: Path, simulation: Network | None, config: Config
+    ) -> None:
+        files = {
+            "runtime": Runtime(path, config=config),
+            "exact": Runtime(path, optimize=False),
+            "float": Runtime(float_path),
+        }
         self.files = files
         self.simulation = simulation
         self.outputs = files["runtime"].outputs

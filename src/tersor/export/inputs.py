@@ -1,0 +1,101 @@
+"""Inputs to verify with: from a NumPy file, or noise in the shapes that a file takes."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tersor.errors import InvalidInputError
+from tersor.export.runtime import Arrays, Runtime
+
+_BATCH = 32
+_NOISE_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Data from a file.
+
+    Attributes:
+        batches: The samples in batches of at most 32, each a mapping by input name, or a plain
+            array if the file named none.
+        labels: Class of each sample, or None.
+    """
+
+    batches: list[Arrays | np.ndarray]
+    labels: np.ndarray | None
+
+
+def load_inputs(path: str | Path) -> Inputs:
+    """Read inputs as the network takes them, so already preprocessed, from a NumPy file.
+
+    Args:
+        path: A `.npy` file with one array, or an `.npz` file with one array per input, under the
+            input's name. An array called `labels` beside them holds the classes.
+
+    Raises:
+        InvalidInputError: The file does not exist, cannot be read, or holds NaN or infinite
+            values.
+    """
+    arrays = _read(Path(path))
+    labels = arrays.pop("labels", None) if len(arrays) > 1 else None
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidInputError(f"{str(path)!r}: {name!r} holds NaN or infinite values")
+    lengths = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
+    if lengths == {0} or len(lengths) != 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise InvalidInputError(
+            f"{str(path)!r} holds {shapes or 'nothing'}; every input needs the same number of "
+            "samples, at least 1, along its first axis"
+        )
+    parts = [
+        {name: array[start : start + _BATCH] for name, array in arrays.items()}
+        for start in range(0, lengths.pop(), _BATCH)
+    ]
+    is_single = len(arrays) == 1
+    return Inputs([next(iter(part.values())) if is_single else part for part in parts], labels)
+
+
+def _read(path: Path) -> Arrays:
+    if not path.is_file():
+        raise InvalidInputError(f"{str(path)!r}: there is no such file")
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {path.name: content}
+        with content:
+            return dict(content)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(
+            f"{str(path)!r} is not a readable .npy or .npz file ({error}); write it with np.save "
+            "or np.savez"
+        ) from error
+
+
+def noise_inputs(runtime: Runtime, seed: int = 0) -> Arrays:
+    """Random inputs for a file: normal floats, integers and booleans of 0 and 1.
+
+    Args:
+        runtime: The loaded file.
+        seed: Seed of the random numbers.
+
+    Raises:
+        InvalidInputError: An axis other than the batch is free.
+    """
+    generator = np.random.default_rng(seed)
+    found = {}
+    for name, shape in runtime.inputs.items():
+        free = [axis for axis in shape[1:] if not isinstance(axis, int)]
+        if free:
+            raise InvalidInputError(
+                f"input {name!r} has free axes {list(shape)}, so noise of its shape cannot be "
+                "made; give inputs"
+            )
+        sizes = [axis if isinstance(axis, int) else _NOISE_SAMPLES for axis in shape]
+        dtype = runtime.dtypes[name]
+        is_float = dtype.kind == "f"
+        drawn = generator.standard_normal(sizes) if is_float else generator.integers(0, 2, sizes)
+        found[name] = np.asarray(drawn, dtype)
+    return found
