@@ -132,7 +132,9 @@ def _fold_in_front(norm: BatchNorm) -> Applied:
         layer.set_bias(added if layer.bias is None else layer.bias.detach() + added)
         layer.set_grouped_weight(weight * _per_input(scale, weight))
         names.append(layer.name)
-    record = Applied(norm.name, "fold", f"folded into {', '.join(names)} behind it", _numbers(scale))
+    record = Applied(
+        norm.name, "fold", f"folded into {', '.join(names)} behind it", _numbers(scale)
+    )
     norm.node.replace_all_uses_with(norm.input)
     norm.network.graph.erase_node(norm.node)
     return record
