@@ -94,17 +94,17 @@ class Verification:
                 label = title if len(outputs) == 1 else f"{title}, {name}"
                 rows.append((label, str(comparison)))
         rows += [(f"accuracy, {name}", f"{value:.2%}") for name, value in self.accuracy.items()]
-        mega = 1e6
-        sizes = (
-            f"{self.float_bytes / mega:.2f} → {self.bytes / mega:.2f} MB ({self.size_ratio:.2f}×)"
-        )
-        rows.append(("size", sizes))
+        rows.append(("size", f"{self._sizes()} ({self.size_ratio:.2f}×)"))
         if self.latency is not None:
             rows.append(("latency, batch 1", str(self.latency)))
         integer = len(self.kernels) - len(self.in_float)
         rows.append(("integer kernels", f"{integer} of {len(self.kernels)} layers"))
         rows += [(f"in float: {name}", reason) for name, reason in self.in_float]
         return rows
+
+    def _sizes(self) -> str:
+        unit, name = (1e6, "MB") if self.float_bytes >= 1e6 else (1e3, "kB")
+        return f"{self.float_bytes / unit:.2f} → {self.bytes / unit:.2f} {name}"
 
     def __str__(self) -> str:
         """The table as plain text."""

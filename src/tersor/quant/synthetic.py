@@ -1,6 +1,6 @@
 """Inputs out of nothing: random values shaped like the example inputs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,24 @@ def example_inputs(network: Network) -> dict[str, Any]:
     """Input name → example value, in the order of the graph's inputs."""
     names = [node.name for node in network.graph.nodes if node.op == "placeholder"]
     return dict(zip(names, pytree.tree_leaves((network.args, network.kwargs)), strict=True))
+
+
+def random_example(
+    shapes: Sequence[Sequence[int]], input_range: tuple[float, float] | None = None, seed: int = 0
+) -> tuple[Tensor, ...]:
+    """Floating-point example inputs for a user who knows the shapes only.
+
+    Args:
+        shapes: One per input.
+        input_range: Values are uniform in it; without, they are standard normal.
+        seed: Seed of the random numbers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if input_range is None:
+        return tuple(torch.randn(*shape, generator=generator) for shape in shapes)
+    low, high = input_range
+    drawn = [torch.rand(*shape, generator=generator) for shape in shapes]
+    return tuple(low + (high - low) * x for x in drawn)
 
 
 def synthetic_batches(

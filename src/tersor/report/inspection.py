@@ -1,0 +1,106 @@
+"""What a model is made of, and what the passes can do with it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group
+
+from tersor.graph.describe import LayerInfo
+from tersor.report.summary import Summary
+from tersor.report.tables import layers_table, pairs_table, plain
+
+_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The layers of a model, and what each pass could and could not do; print it.
+
+    Attributes:
+        layers: One entry per layer, with BatchNorm folded into the weights.
+        equalized: The same layers with their weights as they are quantized.
+        summary: What the passes did and refused.
+    """
+
+    layers: tuple[LayerInfo, ...]
+    equalized: tuple[LayerInfo, ...]
+    summary: Summary
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one example."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights and biases in the layers; a shared layer counts once."""
+        return sum({layer.name: layer.parameters for layer in self.layers}.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; an infinite imbalance becomes None."""
+        pairs = zip(self.layers, self.equalized, strict=True)
+        return {
+            "layers": [_as_dict(layer, equalized) for layer, equalized in pairs],
+            "macs": self.macs,
+            "parameters": self.parameters,
+            **self.summary.as_dict(),
+        }
+
+    def __rich__(self) -> Group:
+        pairs = zip(self.layers, self.equalized, strict=True)
+        rows = [_row(layer, equalized) for layer, equalized in pairs]
+        totals = [
+            ("layers", str(len(self.layers))),
+            ("MACs", _count(self.macs)),
+            ("parameters", _count(self.parameters)),
+        ]
+        return Group(layers_table(rows), pairs_table("Total", totals), self.summary.__rich__())
+
+    def __str__(self) -> str:
+        """The tables as plain text."""
+        return plain(self.__rich__())
+
+
+def _as_dict(layer: LayerInfo, equalized: LayerInfo) -> dict[str, Any]:
+    return {
+        **vars(layer),
+        "imbalance": _finite(layer.imbalance),
+        "equalized_imbalance": _finite(equalized.imbalance),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _row(layer: LayerInfo, equalized: LayerInfo) -> Sequence[str]:
+    return (
+        layer.name,
+        layer.kind,
+        _shape(layer.weight),
+        _shape(layer.output),
+        _count(layer.macs),
+        _count(layer.parameters),
+        f"{layer.low:.3g} … {layer.high:.3g}",
+        _ratio(layer.imbalance),
+        _ratio(equalized.imbalance),
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _count(number: int) -> str:
+    """`12.3 M`."""
+    for unit, letter in _UNITS:
+        if number >= unit:
+            return f"{number / unit:.3g} {letter}"
+    return str(number)
+
+
+def _ratio(value: float) -> str:
+    """Beyond a thousand some channel is as good as dead."""
+    return f"{value:.3g}" if value < 1e3 else "dead channel"

@@ -1,0 +1,75 @@
+"""The tables that people read, made of plain rows."""
+
+from collections.abc import Iterable, Sequence
+from io import StringIO
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_PLAIN_WIDTH = 100
+_NAMES_SHOWN = 4
+
+
+def plain(table: RenderableType) -> str:
+    """A table as text without colours, 100 columns wide, for files and `print`."""
+    console = Console(file=StringIO(), width=_PLAIN_WIDTH, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+
+
+def pairs_table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    """Two columns: what, and how much."""
+    table = _table(title)
+    table.show_header = False
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    return _filled(table, rows)
+
+
+def steps_table(rows: Iterable[tuple[str, int, int, str]]) -> Table:
+    """What each step did: name, times done, times refused, and what it did."""
+    table = _table("What was done")
+    table.add_column("step", style="bold", no_wrap=True)
+    table.add_column("done", justify="right")
+    table.add_column("refused", justify="right")
+    table.add_column("what")
+    return _filled(table, rows)
+
+
+def refused_table(rows: Iterable[tuple[str, str, Sequence[str]]]) -> Table:
+    """What could not be done: step, reason, and where."""
+    table = _table("What could not be done, and why")
+    table.add_column("step", style="bold", no_wrap=True)
+    table.add_column("reason")
+    table.add_column("where")
+    return _filled(table, ((step, reason, _names(where)) for step, reason, where in rows))
+
+
+def layers_table(rows: Iterable[Sequence[str]]) -> Table:
+    """One row per layer."""
+    table = _table("Layers")
+    table.add_column("layer", style="bold")
+    for name in ("kind", "weight", "output"):
+        table.add_column(name)
+    for name in ("MACs", "params", "weight range", "imbalance", "equalized"):
+        table.add_column(name, justify="right")
+    return _filled(table, rows)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _filled(table: Table, rows: Iterable[Sequence[object]]) -> Table:
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
