@@ -1,0 +1,69 @@
+"""Random inputs shaped like the example inputs."""
+
+import pytest
+import torch
+from torch import nn
+
+from tersor.graph.capture import capture
+from tersor.graph.stats import Extremes, observe
+from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
+
+
+class Net(nn.Module):
+    """A map, token numbers, and a mask as keyword."""
+
+    def forward(self, x, ids, *, mask):
+        return torch.where(mask, x, 0.0) * ids[:, :, None]
+
+
+@pytest.fixture
+def network():
+    x = torch.randn(4, 5, 64, generator=torch.manual_seed(0)) * 3 + 2
+    ids = torch.arange(20).reshape(4, 5) + 7
+    return capture(Net(), (x, ids), {"mask": ids[:, :, None] > 10})
+
+
+def test_inputs_have_the_moments_of_the_example(network):
+    batches = list(synthetic_batches(network, Synthetic(batches=50)))
+    assert len(batches) == 50
+    x = torch.stack([args[0] for args, _ in batches])
+    assert x.mean().item() == pytest.approx(network.args[0].mean().item(), abs=0.1)
+    assert x.std().item() == pytest.approx(network.args[0].std().item(), abs=0.1)
+    ids = torch.stack([args[1] for args, _ in batches])
+    assert ids.dtype == torch.int64
+    assert (ids.min().item(), ids.max().item()) == (7, 26)
+    assert ids.float().mean().item() == pytest.approx(16.5, abs=1)
+    assert all(torch.equal(kwargs["mask"], network.kwargs["mask"]) for _, kwargs in batches)
+    assert not torch.equal(batches[0][0][0], batches[1][0][0])
+
+
+def test_inputs_stay_in_their_range_and_repeat_with_their_seed(network):
+    assert list(example_inputs(network)) == ["x", "ids", "mask"]
+    (args, _), *_ = synthetic_batches(network, Synthetic(), {"x": (0.0, 1.0)})
+    assert (args[0].min().item(), args[0].max().item()) == (0.0, 1.0)
+    first, second, other = (
+        next(synthetic_batches(network, Synthetic(seed=seed)))[0][0] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_an_example_of_one_value_gets_unit_variance():
+    network = capture(nn.ReLU(), torch.full((2, 5000), 3.0))
+    (x,), _ = next(synthetic_batches(network, Synthetic()))
+    assert x.mean().item() == pytest.approx(3, abs=0.05)
+    assert x.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_streams_see_every_batch_in_the_order_of_the_inputs(network):
+    (result,) = [n for n in network.graph.nodes if "mul" in n.name]
+    per_tensor, per_channel = Extremes(), Extremes(1)
+    outputs = []
+    for args, kwargs in (batches := list(synthetic_batches(network, Synthetic(batches=3)))):
+        outputs.append(network(*args, **kwargs))
+    observe(network, batches, {result: per_tensor})
+    observe(network, batches, {result: per_channel})
+    want = torch.stack(outputs)
+    assert torch.equal(per_tensor.low, want.amin())
+    assert torch.equal(per_tensor.high, want.amax())
+    assert torch.equal(per_channel.high, want.amax((0, 1, 3)))
