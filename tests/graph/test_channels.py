@@ -293,6 +293,11 @@ ODD = {
     "clip with a lower bound": (*between(lambda m, x: x.clamp(0.1, 6)), 0),
     "hardtanh": (*between(lambda m, x: F.hardtanh(x)), 0),
     "two clips": (*between(lambda m, x: F.relu6(F.relu6(4 * x).clamp(max=3) - x)), 4),
+    "clip with the batch elsewhere": (
+        lambda m, x: m.b(F.relu6(5 * m.a(x).transpose(0, 1)).transpose(0, 1)),
+        {"a": conv(3, 1), "b": conv(1, 2)},
+        1,
+    ),
     "stored clip for all": (
         *between(lambda m, x: torch.minimum(x, m.cap), cap=stored(torch.tensor(0.2))),
         4,

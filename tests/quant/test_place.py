@@ -114,20 +114,32 @@ def test_a_join_without_relu():
     assert values(network) == {"args_0", "conv2d", "add", "conv2d_1"}
 
 
+@pytest.mark.parametrize("join", [torch.add, torch.mul])
+@pytest.mark.parametrize("act", [F.relu, F.relu6])
+def test_a_join_has_a_kernel_of_its_own(join, act):
+    """Its inputs have to be integers then; linear layers alone would write floating point."""
+    network = placed(
+        lambda m, x: m.c(act(join(m.a(x), m.b(x)))), torch.randn(2, 4), **linears("abc")
+    )
+    (joined,) = values(network) - {"args_0", "linear", "linear_1"}
+    assert joined in ("relu", "relu6", "hardtanh")
+
+
 @pytest.mark.parametrize(
     "join",
     [
         lambda x, y: x - y,
         lambda x, y: torch.add(x, y, alpha=0.5),
         lambda x, y: x / (y.abs() + 1),
-        torch.maximum,
+        lambda x, y: torch.maximum(x, y),
+        lambda x, y: 2 * x,
+        lambda x, y: x + 1,
     ],
 )
 def test_other_arithmetic_is_done_in_floating_point(join):
-    """The convolutions have to write integers all the same."""
-    network = placed(lambda m, x: m.c(join(m.a(x), m.b(x))), a=conv(), b=conv(), c=conv())
-    (joined,) = values(network) - {"args_0", "conv2d", "conv2d_1", "conv2d_2"}
-    assert joined in ("sub", "add", "div", "maximum")
+    network = placed(lambda m, x: m.c(join(m.a(x), m.b(x))), torch.randn(2, 4), **linears("abc"))
+    assert len(values(network) - {"args_0"}) == 1
+    assert not values(network) & {"linear", "linear_1"}
 
 
 def test_a_concatenation_reads_and_writes_integers():

@@ -71,8 +71,7 @@ class Flow:
     def _is_written_in_integers(self, node: fx.Node) -> bool:
         """Is this a layer's result, and can the layer not write floating point?"""
         layer = self._fused_with(node) or node
-        writes = layer in self.layers and layer.target not in self.scheme.float_outputs
-        return writes and self.ends_in(node) is None
+        return layer in self.layers and layer.target not in self.scheme.float_outputs
 
     def _is_read_in_integers(self, node: fx.Node) -> bool:
         return any(self._reads(user, node) for user in node.users)
