@@ -7,7 +7,7 @@ quantizers, weight ranges, bias correction, activation ranges.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -57,13 +57,14 @@ class DataFree:
     """What level 1 does; the defaults are the paper's pipeline.
 
     Attributes:
-        equalize: Options of cross-layer equalization, or None to leave it out.
+        equalize: Options of cross-layer equalization, or None to leave it out. `"auto"` chooses
+            for the scheme: see `equalization`.
         absorb: Options of high-bias absorption, or None to leave it out.
         correct_bias: Whether to take the expected rounding error out of each bias.
         sigmas: Activation ranges reach this many standard deviations from the mean.
     """
 
-    equalize: Equalize | None = field(default_factory=Equalize)
+    equalize: Equalize | Literal["auto"] | None = "auto"
     absorb: Absorb | None = field(default_factory=Absorb)
     correct_bias: bool = True
     sigmas: float = 6.0
@@ -156,6 +157,17 @@ def quantize(
     return Quantized(network, original, target)
 
 
+def equalization(scheme: Scheme) -> Equalize:
+    """The equalization that suits a target.
+
+    With one scale per weight channel only the activations are left to equalize. With one scale per
+    layer, weights and activations share what imbalance there is.
+    """
+    if scheme.per_channel:
+        return Equalize(strength=0.0, clipped="common")
+    return Equalize(strength=0.25)
+
+
 def data_free(
     network: Network,
     scheme: Scheme,
@@ -171,7 +183,7 @@ def data_free(
     fold(network)
     say(STEPS[2])
     if options.equalize is not None:
-        equalize(network, options.equalize)
+        equalize(network, equalization(scheme) if options.equalize == "auto" else options.equalize)
     if options.absorb is not None:
         absorb(network, options.absorb)
     say(STEPS[3])

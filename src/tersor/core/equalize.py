@@ -4,26 +4,45 @@ DFQ, arXiv 1906.04721, §4.1 and appendix A: for `y = W₂ f(W₁ x)` with `f(s�
 the rows of W₁ by s and multiplying the columns of W₂ by s leaves the function unchanged, and this s
 maximises the precision of all channels together: both ranges become √(r¹_i · r²_i).
 
-Differs from the paper in: a channel may have any number of producers and consumers (residual
+With the range a_i that each channel's activations take, the scale is
+
+    log s_i = (1 − 2α) log a_i + α (log r¹_i − log r²_i):
+
+at α = ½ the paper's; at α = 0 all activations get the same range, so that one activation step size
+serves all channels too; between them, weights and activations share the imbalance.
+
+Differs from the paper in: activations count (α < ½); a channel may have any number of producers and consumers (residual
 joins, concatenation); their ranges are then replaced by geometric means over those that are not
 zero, which for one of each is the paper's formula. A dead channel is given a typical range.
 """
 
-from math import pi, sin
+from math import log, pi, sin
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+LARGEST_DRIFT = log(8.0)
+"""How far α may move a scale from a_i, against the layer's median: three bits of the activations.
+
+Channels that hardly vary have tiny weights, and would be blown up beyond all others without it.
+"""
+
+
 def equalizing_scale(
-    produced: Float[Tensor, "producers channels"], consumed: Float[Tensor, "consumers channels"]
+    produced: Float[Tensor, "producers channels"],
+    consumed: Float[Tensor, "consumers channels"],
+    carried: Float[Tensor, " channels"] | None = None,
+    strength: float = 0.5,
 ) -> Float[Tensor, " channels"]:
     """The scale by which each channel is divided where it is produced, and multiplied where used.
 
     Args:
         produced: max |W| of each channel in each layer that produces it.
         consumed: max |W| of each channel in each layer that reads it.
+        carried: Range of each channel's activations, NaN where unknown; None leaves them out.
+        strength: α, from 0 (activations alone) to ½ (weights alone).
 
     Returns:
         One positive scale per channel. A dead channel, which nothing produces or nothing reads, has
@@ -33,7 +52,20 @@ def equalizing_scale(
     typical = ((first + second) / 2).nanmedian()
     only_first, only_second = first - typical, typical - second
     log_scale = ((first - second) / 2).where(~second.isnan(), only_first)
-    return log_scale.where(~first.isnan(), only_second).nan_to_num(0.0).exp()
+    log_scale = log_scale.where(~first.isnan(), only_second).nan_to_num(0.0)
+    if carried is not None and strength < 0.5 and bool((carried > 0).any()):
+        log_scale = _anchored(log_scale, carried, strength)
+    return log_scale.exp()
+
+
+def _anchored(
+    log_scale: Float[Tensor, " channels"], carried: Float[Tensor, " channels"], strength: float
+) -> Float[Tensor, " channels"]:
+    """The paper's logarithmic scale, drawn towards the activation ranges."""
+    anchor = carried.where(carried > 0, torch.nan).log()
+    anchor = anchor.where(~anchor.isnan(), anchor.nanmedian())
+    drift = 2 * strength * (log_scale - anchor)
+    return anchor + (drift - drift.median()).clamp(-LARGEST_DRIFT, LARGEST_DRIFT)
 
 
 def _mean_log(ranges: Float[Tensor, "layers channels"]) -> Float[Tensor, " channels"]:

@@ -3,7 +3,8 @@
 DFQ, arXiv 1906.04721, §4.1. Channels that one quantization step size must serve get equal ranges;
 the function of the network does not change.
 
-Differs from the paper in: every class of channels that move together is equalized, not only plain
+Differs from the paper in: activation ranges count too where `Equalize.strength` is below ½; every
+class of channels that move together is equalized, not only plain
 chains, so residual joins, concatenations and channel shuffles take part; ReLU6 is made exact by a
 clip per channel (`Equalize.clipped`), where the paper replaces it by ReLU; all sweeps run on the
 ranges alone and the weights are rescaled once, at the end; the mean of each step is over-relaxed,
@@ -21,7 +22,7 @@ from tersor.core.equalize import equalizing_scale, over_relaxation
 from tersor.graph.channels import Channels, Port, channels
 from tersor.graph.layers import Layer, per_input, per_output
 from tersor.graph.network import Applied, Network, Skipped
-from tersor.passes.rescale import Clipping, rescale
+from tersor.passes.rescale import Clipping, rescale, upper_bound
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,21 @@ class Equalize:
     Attributes:
         sweeps: Most sweeps over all classes; the paper iterates to convergence.
         tolerance: Converged when no scale changes by more than this, relatively.
+        strength: From ½, the paper's rule, which looks at weights alone, to 0, which gives all
+            channels the same activation range. See `tersor.core.equalize`.
+        sigmas: Activations range to this many standard deviations from their mean.
         clipped: What to do with ReLU6 and other clipped activations between the layers:
-            `"per-channel"` clips each channel at its own bound, which is exact; `"relu"` drops the
-            bound, as the paper does; `"keep"` leaves these layers alone.
+            `"per-channel"` clips each channel at its own bound, which is exact; `"common"` scales
+            the channels such that one bound serves all, which is exact and costs nothing at run
+            time; `"relu"` drops the bound, as the paper does; `"keep"` leaves these layers alone.
         joins: Whether channels that meet in an addition are equalized together. The paper stays
             inside residual blocks.
     """
 
     sweeps: int = 500
     tolerance: float = 1e-3
+    strength: float = 0.5
+    sigmas: float = 6.0
     clipped: Clipping = "per-channel"
     joins: bool = True
 
@@ -83,7 +90,11 @@ def equalize(network: Network, options: Equalize = Equalize()) -> None:
     partition = channels(network)
     _freeze_clips(partition, options)
     groups = _groups(partition, options)
-    log_scale = _solve(partition, [g for g in groups if g.reason is None], options)
+    bounds = _bounds(network, partition)
+    carried = _carried(network, partition, bounds, options)
+    pinned = bounds if options.clipped == "common" else torch.full_like(bounds, torch.nan)
+    open_groups = [group for group in groups if group.reason is None]
+    log_scale = _solve(partition, open_groups, carried, pinned, options)
     rescale(network, partition, log_scale.exp(), options.clipped)
     for group in groups:
         network.records.append(_record(group, log_scale))
@@ -134,20 +145,57 @@ def _side(port: Port, classes: Int[Tensor, " classes"]) -> _Side:
     return _Side(port.layer, inside.nonzero().flatten(), members)
 
 
+def _bounds(network: Network, partition: Channels) -> Float[Tensor, " classes"]:
+    """The upper bound of each clipped class, as a share of its clip's largest; NaN: not clipped."""
+    result = torch.full((partition.count,), torch.nan, dtype=torch.float64)
+    for clip in partition.clips:
+        bound = upper_bound(network, clip).double().cpu()
+        result[clip.classes] = (bound / bound.max()).expand(clip.classes.shape)
+    return result
+
+
+def _carried(
+    network: Network,
+    partition: Channels,
+    bounds: Float[Tensor, " classes"],
+    options: Equalize,
+) -> Float[Tensor, " classes"]:
+    """The range of each class before its activation, from BatchNorm statistics and clips."""
+    result = torch.zeros(partition.count, dtype=torch.float64)
+    for port in partition.producers:
+        notes = network.statistics.get(port.layer.node.name)
+        if notes is not None:
+            reach = (notes.mean.abs() + options.sigmas * notes.std).double().cpu()
+            result = result.scatter_reduce(0, port.classes, reach, "amax")
+    for clip in partition.clips:
+        bound = upper_bound(network, clip).double().cpu().expand(clip.classes.shape)
+        result[clip.classes] = torch.minimum(result[clip.classes], bound)
+    return result
+
+
 def _solve(
-    partition: Channels, groups: list[_Group], options: Equalize
+    partition: Channels,
+    groups: list[_Group],
+    carried: Float[Tensor, " classes"],
+    pinned: Float[Tensor, " classes"],
+    options: Equalize,
 ) -> Float[Tensor, " classes"]:
     """The logarithm of all scales: sweep over the groups until no scale moves any more."""
     layers = {side.layer.node: side.layer for group in groups for side in group.sides}
     sizes = {node: _magnitudes(layer) for node, layer in layers.items()}
     total = torch.zeros(partition.count, dtype=torch.float64)
-    factor = over_relaxation(len(groups))
+    factor = over_relaxation(len(groups)) if options.strength == 0.5 else 1.0
     active = groups
     for _ in range(options.sweeps):
         changed: set[fx.Node] = set()
         for group in active:
-            step = _update(group, sizes, factor).log()
-            total[group.classes] += step.to(total)
+            now = total[group.classes]
+            scale = _wanted(group, sizes, now.exp(), carried[group.classes], options.strength)
+            fixed = pinned[group.classes]
+            step = torch.where(fixed.isnan(), scale, fixed).log() - now
+            step = step + step.mean() * (factor - 1) if bool(fixed.isnan().all()) else step
+            _apply(group, sizes, step.exp())
+            total[group.classes] += step
             if float(step.abs().max()) > options.tolerance:
                 changed |= group.nodes
         active = [group for group in groups if not changed.isdisjoint(group.nodes)]
@@ -162,21 +210,28 @@ def _magnitudes(layer: Layer) -> Float[Tensor, "groups out in"]:
     return weight.reshape(*weight.shape[:3], -1).amax(-1)
 
 
-def _update(
-    group: _Group, sizes: dict[fx.Node, Tensor], relaxation: float
+def _wanted(
+    group: _Group,
+    sizes: dict[fx.Node, Tensor],
+    scale: Float[Tensor, " classes"],
+    carried: Float[Tensor, " classes"],
+    strength: float,
 ) -> Float[Tensor, " classes"]:
-    """Equalize one group: returns its scales, and applies them to `sizes`."""
+    """The scales of one group, counted from the original network, given those of the others."""
     produced = torch.stack([_ranges(side, sizes, 2, group) for side in group.producers])
     consumed = torch.stack([_ranges(side, sizes, 1, group) for side in group.consumers])
-    scale = equalizing_scale(produced, consumed)
-    scale = scale * scale.log().mean().mul(relaxation - 1).exp()
+    produced, consumed = produced.double().cpu() * scale, consumed.double().cpu() / scale
+    return equalizing_scale(produced, consumed, carried, strength)
+
+
+def _apply(group: _Group, sizes: dict[fx.Node, Tensor], scale: Float[Tensor, " classes"]) -> None:
     for side in group.producers:
         size = sizes[side.layer.node]
-        size *= per_output(_factor(side, 1 / scale, size.shape[0] * size.shape[1]), size)
+        factor = _factor(side, 1 / scale, size.shape[0] * size.shape[1])
+        size *= per_output(factor.to(size), size)
     for side in group.consumers:
         size = sizes[side.layer.node]
-        size *= per_input(_factor(side, scale, size.shape[0] * size.shape[2]), size)
-    return scale
+        size *= per_input(_factor(side, scale, size.shape[0] * size.shape[2]).to(size), size)
 
 
 def _ranges(

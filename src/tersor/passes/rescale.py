@@ -16,7 +16,7 @@ from tersor.graph.network import Applied, Gaussian, Network
 
 aten = torch.ops.aten
 
-Clipping = Literal["per-channel", "relu", "keep"]
+Clipping = Literal["per-channel", "common", "relu", "keep"]
 
 
 def rescale(
@@ -45,6 +45,14 @@ def rescale(
         if _changes(factor := scale[clip.classes]):
             _scale_clip(network, clip, factor, clipped)
     network.finish()
+
+
+def upper_bound(network: Network, clip: Clip) -> Float[Tensor, "*channels"]:
+    """The bound of a clip: one number, or one for each channel."""
+    bounds = clip_bounds(clip.node)
+    if bounds is not None:
+        return torch.tensor(bounds[1], dtype=torch.float64)
+    return network.tensor(operand(clip.node, 1)).detach().flatten()
 
 
 def _changes(factor: Tensor) -> bool:
@@ -76,23 +84,30 @@ def _scale_clip(
     network: Network, clip: Clip, factor: Float[Tensor, " channels"], clipped: Clipping
 ) -> None:
     """min(x, h) becomes min(x, h / s_i) per channel, or loses its upper bound."""
-    node = clip.node
-    factor = factor.reshape(-1, *[1] * (-1 - clip.axis))
+    node, value = clip.node, operand(clip.node)
     bounds = clip_bounds(node)
-    if bounds is None:  # a minimum with stored bounds
-        bound = network.tensor(operand(node, 1)).detach()
-        _clip_above(network, node, operand(node), bound.double() / factor.to(bound.device))
+    high = upper_bound(network, clip).double() / factor.to(node.meta["val"].device)
+    if bounds is not None and bounds[0] == 0:
+        value = _call(node, "relu", aten.relu.default, value)
+    if clipped == "common" and float(high.max() - high.min()) <= 1e-6 * float(high.max()):
+        _clip_at(node, value, float(high.mean()))
         return
-    low, high = bounds
-    new = operand(node)
-    if low == 0:
-        new = _call(node, "relu", aten.relu.default, new)
-    if clipped == "per-channel":
-        _clip_above(network, node, new, high / factor)
+    if clipped != "relu" or bounds is None:
+        _clip_above(network, node, value, high.reshape(-1, *[1] * (-1 - clip.axis)))
         return
-    node.replace_all_uses_with(new)
-    what = f"its upper bound {high:g} was dropped, so that it commutes with the scale"
+    node.replace_all_uses_with(value)
+    what = f"its upper bound {bounds[1]:g} was dropped, so that it commutes with the scale"
     network.records.append(Applied(node.name, "equalize", what))
+
+
+def _clip_at(node: fx.Node, value: fx.Node, high: float) -> None:
+    """Put one clip for all channels in the place of a node; a ReLU before it becomes part of it."""
+    low = 0.0 if value.target is aten.relu.default else -float("inf")
+    value = operand(value) if low == 0 else value
+    with node.graph.inserting_before(node):
+        new = node.graph.call_function(aten.hardtanh.default, (value, low, high))
+    new.meta = dict(node.meta)
+    node.replace_all_uses_with(new)
 
 
 def _clip_above(network: Network, node: fx.Node, value: fx.Node, bound: Tensor) -> None:

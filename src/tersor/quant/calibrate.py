@@ -234,6 +234,19 @@ def _known_range(
     return (known.low, known.high) if same_axis else None
 
 
+def _cut_by_readers(network: Network, value: fx.Node, ends: Range) -> Range:
+    """What a clip throws away needs no range: cut to the bounds of the only reader, if it clips."""
+    readers = [user for user in value.users if user.op != "call_module"]
+    readers += [user for edge in value.users if edge.op == "call_module" for user in edge.users]
+    if len(readers) != 1 or readers[0].target is not torch.ops.aten.minimum.default:
+        return ends
+    stored = [source(x) for x in readers[0].all_input_nodes if source(x).op == "get_attr"]
+    if not stored:
+        return ends
+    bound = network.tensor(stored[0]).detach().max()
+    return ends[0], torch.minimum(ends[1], bound.to(ends[1]))
+
+
 def _set(network: Network, value: fx.Node, quantizer: FakeQuantize, ends: Range, what: str) -> None:
     quantizer.set_range(*ends)
     numbers = {"low": float(ends[0].min()), "high": float(ends[1].max())}
