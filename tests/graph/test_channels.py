@@ -314,7 +314,7 @@ ODD = {
     ),
     "stored clip per position": (
         *between(lambda m, x: torch.minimum(x, m.cap), cap=stored(MAP)),
-        4,
+        0,
     ),
     "stored clip on the left": (
         *between(lambda m, x: torch.minimum(m.cap, x), cap=stored(CAP)),

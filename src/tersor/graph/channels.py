@@ -17,9 +17,10 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx
 
 from tersor.graph.equivariance import MOVEMENT, SPATIAL, clip_bounds
-from tersor.graph.labels import Labels, trace
+from tersor.graph.labels import Labels
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network
+from tersor.graph.trace import trace
 
 __all__ = ["MOVEMENT", "SPATIAL", "Channels", "Clip", "Port", "channels", "clip_bounds"]
 

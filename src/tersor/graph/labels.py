@@ -1,33 +1,15 @@
-"""Channel labels: one walk in execution order gives every element of every value its label.
+"""Channel labels: which channel each element of each value belongs to."""
 
-Each rule below handles one kind of op. It returns the labels of the op's result, or the reason why
-the op does not commute with a scale per channel; the labels of its inputs are then frozen.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, fx
-from torch.fx.node import map_arg
 
-from tersor.graph.equivariance import (
-    CLIPS,
-    ELEMENTWISE,
-    MOVEMENT,
-    POOLS,
-    REDUCTIONS,
-    clip_bounds,
-    padding_per_axis,
-    pads_with_constant,
-)
-from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand, overload
-from tersor.graph.network import Network, source
-from tersor.graph.shapes import shapes
-
-aten = torch.ops.aten
+from tersor.graph.layers import Layer
+from tersor.graph.network import Network
 
 
 @dataclass
@@ -95,181 +77,6 @@ class Labels:
         self.pairs.append(pairs[:, pairs[0] != pairs[1]])
 
 
-Rule = Callable[[Labels, fx.Node], Any]
-
-
-def trace(network: Network) -> Labels:
-    """Label every value of a network."""
-    labels = Labels(network, shapes(network))
-    for node in network.graph.nodes:
-        if node.op == "output":
-            labels.freeze_inputs(node, "it is an output of the network")
-        elif node.op == "placeholder":
-            labels.of[node] = _opaque(labels, labels.shapes[node], "it is an input of the network")
-        elif node.op == "get_attr" or labels.constant.issuperset(node.all_input_nodes):
-            labels.constant.add(node)
-            labels.of[node] = _opaque(labels, labels.shapes[node], "it does not depend on an input")
-        elif node.op == "call_module":
-            labels.of[node] = labels.of[source(node)]
-        else:
-            _visit(labels, node)
-    return labels
-
-
-def _visit(labels: Labels, node: fx.Node) -> None:
-    shape = labels.shapes[node]
-    if not isinstance(shape, torch.Size | list | tuple):
-        return
-    rule = RULES.get(node.target)
-    found = f"{node.name} does not commute with a scale" if rule is None else rule(labels, node)
-    if isinstance(found, str):
-        labels.freeze_inputs(node, found)
-        found = _opaque(labels, shape, found)
-    labels.of[node] = found
-
-
-def _opaque(labels: Labels, shape: Any, reason: str) -> Any:
-    """One frozen label for a whole value: nothing is known of its channels."""
-    if isinstance(shape, torch.Size):
-        label = labels.fresh(1)
-        labels.freeze(label, reason)
-        return label[0].expand(shape)
-    if isinstance(shape, list | tuple):
-        return [_opaque(labels, part, reason) for part in shape]
-    return shape
-
-
-def _layer(labels: Labels, node: fx.Node) -> Any:
-    layer = Layer(node, labels.network)
-    channels_in = along(labels.of[layer.input], layer.channel_axis)
-    if channels_in is None:
-        labels.freeze(labels.of[layer.input], f"{layer.name} mixes its channels")
-    else:
-        labels.consumed.append((layer, channels_in))
-    shape = labels.shapes[node]
-    channels_out = labels.fresh(shape[layer.channel_axis])
-    labels.produced.append((layer, channels_out))
-    bias = layer.bias_node
-    if not layer.has_own_weight or (bias is not None and bias.op != "get_attr"):
-        reason = f"{layer.name} shares its weight, or has a computed weight or bias"
-        labels.freeze(channels_out, reason)
-        labels.freeze_inputs(node, reason)
-    return _channels(channels_out, shape, layer.channel_axis)
-
-
-def _elementwise(labels: Labels, node: fx.Node) -> Any:
-    return labels.of[operand(node)]
-
-
-def _prelu(labels: Labels, node: fx.Node) -> Any:
-    if labels.is_constant(node.args[1]):
-        return labels.of[operand(node)]
-    return f"{node.name} has slopes that depend on an input"
-
-
-def _clip(labels: Labels, node: fx.Node) -> Any:
-    bounds = clip_bounds(node)
-    if bounds is None:
-        return f"the bounds of {node.name} are computed"
-    low, high = bounds
-    if low not in (0.0, -float("inf")):
-        return f"the lower bound of {node.name} is not zero"
-    return _elementwise(labels, node) if high == float("inf") else _bounded(labels, node)
-
-
-def _bounded(labels: Labels, node: fx.Node) -> Any:
-    """A clip from above, whose bound will be scaled for each channel."""
-    value = labels.of[operand(node)].expand(labels.shapes[node])
-    for axis in dict.fromkeys((1 - value.ndim, -1)):
-        channels = along(value, axis) if value.ndim > 1 else None
-        if channels is not None:
-            channels = channels[:1] if bool((channels == channels[0]).all()) else channels
-            labels.clips.append((node, channels, axis))
-            return value
-    return f"{node.name} clips values whose channels are not on one axis"
-
-
-def _pool(labels: Labels, node: fx.Node) -> Any:
-    value = labels.of[operand(node)]
-    merged = _merge(labels, value, range(-POOLS[overload(node)], 0))
-    return merged.expand(labels.shapes[node])
-
-
-def _reduce(labels: Labels, node: fx.Node) -> Any:
-    value = labels.of[operand(node)]
-    axes = argument(node, "dim") or range(value.ndim)
-    merged = _merge(labels, value, axes)
-    return merged if argument(node, "keepdim") else merged.squeeze(tuple(axes))
-
-
-def _merge(labels: Labels, value: Tensor, axes: Any) -> Tensor:
-    """Unite the labels along some axes, and cut these axes to size 1."""
-    merged = value
-    for axis in axes:
-        merged = merged.narrow(axis, 0, 1)
-    labels.unite(value, merged)
-    return merged
-
-
-def _pad(labels: Labels, node: fx.Node) -> Any:
-    """Zeros have every scale: a new channel of zeros gets labels of its own."""
-    constant = pads_with_constant(node)
-    if constant and argument(node, "value"):
-        return f"{node.name} pads with a constant that is not zero"
-    value = labels.of[operand(node)]
-    for axis, (before, after) in padding_per_axis(node).items():
-        merged = value.narrow(axis, 0, 1)
-        shape = [*value.shape]
-        shape[axis] += before + after
-        if constant and bool((value != merged).any()):
-            first, last = max(-before, 0), value.shape[axis] - max(-after, 0)
-            kept = value.narrow(axis, first, last - first)
-            ends = (_channels(labels.fresh(max(n, 0)), shape, axis) for n in (before, after))
-            value = torch.cat([next(ends), kept, next(ends)], axis)
-        else:
-            value = _merge(labels, value, [axis]).expand(shape)
-    return value
-
-
-def _channels(channels: Int[Tensor, " channels"], shape: Sequence[int], axis: int) -> Tensor:
-    """One label per channel, spread over a value whose other axes have the given sizes."""
-    sizes = [*shape]
-    sizes[axis] = len(channels)
-    return channels.reshape(-1, *[1] * (-1 - axis)).expand(sizes)
-
-
-def _join(labels: Labels, node: fx.Node) -> Any:
-    """An addition, subtraction, minimum or maximum: both sides have the same scale."""
-    if any(labels.is_constant(arg) for arg in node.args[:2]):
-        return f"{node.name} adds or compares a constant"
-    left, right = labels.of[operand(node)], labels.of[operand(node, 1)]
-    labels.unite(left, right)
-    return torch.broadcast_tensors(left, right)[0]
-
-
-def _minimum(labels: Labels, node: fx.Node) -> Any:
-    """With stored bounds it is the clip that equalization makes of a ReLU6."""
-    is_clip = source(operand(node, 1)).op == "get_attr" and not labels.is_constant(node.args[0])
-    return _bounded(labels, node) if is_clip else _join(labels, node)
-
-
-def _scale(labels: Labels, node: fx.Node) -> Any:
-    """A product or quotient: one side can be scaled if the other is fixed, as a gate is."""
-    left, right = node.args[:2]
-    if labels.is_fixed(right):
-        return labels.of[operand(node)].expand(labels.shapes[node])
-    if labels.is_fixed(left) and node.target is aten.mul.Tensor:
-        return labels.of[operand(node, 1)].expand(labels.shapes[node])
-    return f"{node.name} multiplies or divides two values that both could be scaled"
-
-
-def _move(labels: Labels, node: fx.Node) -> Any:
-    def value(arg: fx.Node) -> Any:
-        return labels.of.get(arg, labels.shapes[arg])
-
-    return call(node, map_arg(node.args, value), map_arg(node.kwargs, value))
-
-
 def along(labels: Int[Tensor, "..."], axis: int) -> Int[Tensor, " channels"] | None:
     """The labels along one axis, or None if they also vary along another."""
     rows = compact(labels.movedim(axis, 0), first=1).flatten(1)
@@ -284,16 +91,8 @@ def compact(labels: Int[Tensor, "..."], first: int = 0) -> Int[Tensor, "..."]:
     return labels
 
 
-RULES: dict[Any, Rule] = {
-    **dict.fromkeys(WEIGHTED, _layer),
-    **dict.fromkeys(ELEMENTWISE, _elementwise),
-    **dict.fromkeys(CLIPS, _clip),
-    **dict.fromkeys(POOLS, _pool),
-    **dict.fromkeys(REDUCTIONS, _reduce),
-    **dict.fromkeys(MOVEMENT, _move),
-    **dict.fromkeys((aten.pad.default, aten.constant_pad_nd.default), _pad),
-    **dict.fromkeys((aten.add.Tensor, aten.sub.Tensor, aten.maximum.default), _join),
-    **dict.fromkeys((aten.mul.Tensor, aten.div.Tensor), _scale),
-    aten.minimum.default: _minimum,
-    aten.prelu.default: _prelu,
-}
+def spread(channels: Int[Tensor, " channels"], shape: Sequence[int], axis: int) -> Tensor:
+    """One label per channel, spread over a value whose other axes have the given sizes."""
+    sizes = [*shape]
+    sizes[axis] = len(channels)
+    return channels.reshape(-1, *[1] * (-1 - axis)).expand(sizes)
