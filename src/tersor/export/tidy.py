@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import Sequential
 from onnx_ir.passes import common as passes
 
 from tersor.core.grid import Grid
-from tersor.export.rewrite import producer, rewrite
+from tersor.export.rewrite import constant, producer, rewrite
 
 #: ONNX ops of convolution and linear layers → the position of their weight.
 WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
@@ -94,11 +95,23 @@ def _own_zero_points(graph: ir.Graph) -> None:
         owner = str((tensor if stored else scale).name)  # type: ignore[union-attr]
         name = f"{owner if stored else owner.removesuffix('_scale')}_zero_point"
         if shared is not None and shared.name != name and shared.const_value is not None:
-            own = graph.initializers.get(name)
-            if own is None:
-                own = ir.val(name, const_value=ir.tensor(shared.const_value.numpy(), name=name))
-                graph.register_initializer(own)
-            node.replace_input_with(2, own)
+            node.replace_input_with(2, _stored(graph, name, shared.const_value.numpy()))
+
+
+def _stored(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """The initializer with this name, or a numbered one, that holds this array; made if missing.
+
+    Quantizers with equal scales arrive with one scale, but their zero points may differ.
+    """
+    free, number = name, 2
+    while (found := graph.initializers.get(free)) is not None:
+        held = constant(found)
+        if held is not None and held.dtype == array.dtype and np.array_equal(held, array):
+            return found
+        free, number = f"{name}_{number}", number + 1
+    value = ir.val(free, const_value=ir.tensor(array, name=free))
+    graph.register_initializer(value)
+    return value
 
 
 def _name_ends(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
