@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import NamedTuple
 
 import torch
 from torch.export import Dim
@@ -25,18 +27,25 @@ from tersor.passes.fold import fold
 from tersor.recipes import Quantized, quantize
 
 
+class Time(NamedTuple):
+    """Wall seconds, and CPU seconds over all threads, which other programs disturb less."""
+
+    wall: float
+    cpu: float
+
+
 class Stopwatch:
-    """The seconds between one call and the next, under the name given to the first."""
+    """The time between one call and the next, under the name given to the first."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._name, self._start = "", 0.0
+        self.times: dict[str, Time] = {}
+        self._name, self._start = "", Time(0.0, 0.0)
 
     def __call__(self, name: str = "") -> None:
         """End what is running, and start something of this name."""
-        now = perf_counter()
+        now = Time(perf_counter(), process_time())
         if self._name:
-            self.seconds[self._name] = now - self._start
+            self.times[self._name] = Time(now.wall - self._start.wall, now.cpu - self._start.cpu)
         self._name, self._start = name, now
 
 
@@ -46,25 +55,28 @@ def main() -> None:
     parser.set_defaults(models=["efficientnet_lite0"])
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     args = parser.parse_args()
-    table = Table(args, "network", "what", "seconds")
+    table = Table(args, "network", "what", "seconds", "CPU seconds")
     for name in args.models:
-        progress(name)
-        with tempfile.TemporaryDirectory() as folder:
-            file = save(MODELS[name], Path(folder))
-            runs = [
-                {
-                    "whole process": whole_process(file),
-                    "starting Python and importing": importing(),
-                    **steps(MODELS[name], file),
-                    **passes(MODELS[name]),
-                }
-                for _ in range(args.rounds)
-            ]
-        for what in runs[0]:
-            seconds = [run[what] for run in runs]
-            table.add(
-                name, what, f"{median(seconds):.2f}", network=name, what=what, seconds=seconds
-            )
+        rounds = []
+        for number in range(args.rounds):
+            progress(name, "round", number + 1)
+            rounds.append(measure(MODELS[name]))
+        for what in rounds[0]:
+            wall, cpu = zip(*(times[what] for times in rounds), strict=True)
+            cells = f"{median(wall):.2f}", f"{median(cpu):.2f}"
+            table.add(name, what, *cells, network=name, what=what, wall=wall, cpu=cpu)
+
+
+def measure(model: Model) -> dict[str, Time]:
+    """All measurements, once."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = save(model, Path(folder))
+        return {
+            "whole process": whole_process(model, file),
+            "starting Python and importing": importing(),
+            **steps(model, file),
+            **passes(model),
+        }
 
 
 def save(model: Model, folder: Path) -> Path:
@@ -77,21 +89,20 @@ def save(model: Model, folder: Path) -> Path:
     return path
 
 
-def whole_process(file: Path) -> float:
-    """Seconds of the command."""
-    progress("whole process")
+def whole_process(model: Model, file: Path) -> Time:
+    """The command."""
     command = Path(sys.executable).with_name("tersor")
-    return _wait(str(command), "quantize", str(file), "-o", str(file.with_suffix(".onnx")))
+    output, (low, high) = file.with_suffix(".onnx"), map(str, model.input_range)
+    return _wait(str(command), "quantize", str(file), "-o", str(output), "--input-range", low, high)
 
 
-def importing() -> float:
-    """Seconds of a process that does nothing else."""
+def importing() -> Time:
+    """A process that does nothing else."""
     return _wait(sys.executable, "-c", "import tersor.recipes")
 
 
-def steps(model: Model, file: Path) -> dict[str, float]:
-    """Seconds of every step of the recipe, and of writing the file."""
-    progress("steps")
+def steps(model: Model, file: Path) -> dict[str, Time]:
+    """Every step of the recipe, and of writing the file."""
     watch = Stopwatch()
     watch("load the .pt2 file")
     program, _ = load(file)
@@ -101,26 +112,29 @@ def steps(model: Model, file: Path) -> dict[str, float]:
     watch("write the float file, for verification")
     export_onnx(quantized.original, file.with_suffix(".float.onnx"))
     watch()
-    return watch.seconds
+    return watch.times
 
 
-def passes(model: Model) -> dict[str, float]:
-    """Seconds of the passes, each by itself, and of all three."""
+def passes(model: Model) -> dict[str, Time]:
+    """The passes, each by itself, and of all three."""
     network = capture(model.load(), model.example())
     watch = Stopwatch()
     for apply in (fold, equalize, absorb):
         watch(f"pass: {apply.__name__}")
         apply(network)
     watch()
-    return {**watch.seconds, "passes together": sum(watch.seconds.values())}
+    total = Time(*map(sum, zip(*watch.times.values(), strict=True)))
+    return {**watch.times, "passes together": total}
 
 
-def _wait(*command: str) -> float:
-    start = perf_counter()
+def _wait(*command: str) -> Time:
+    start, before = perf_counter(), getrusage(RUSAGE_CHILDREN)
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
-    return perf_counter() - start
+    wall, after = perf_counter() - start, getrusage(RUSAGE_CHILDREN)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return Time(wall, cpu)
 
 
 if __name__ == "__main__":
