@@ -4,16 +4,18 @@ DFQ, arXiv 1906.04721, §4.1 and appendix A: for `y = W₂ f(W₁ x)` with `f(s�
 the rows of W₁ by s and multiplying the columns of W₂ by s leaves the function unchanged, and this s
 maximises the precision of all channels together: both ranges become √(r¹_i · r²_i).
 
-With the range a_i that each channel's activations take, the scale is
+With the range a_i that each channel's activations take, the scale becomes, up to one factor for
+the whole layer,
 
     log s_i = (1 − 2α) log a_i + α (log r¹_i − log r²_i):
 
 at α = ½ the paper's; at α = 0 all activations get the same range, so that one activation step size
 serves all channels too; between them, weights and activations share the imbalance.
 
-Differs from the paper in: activations count (α < ½); a channel may have any number of producers and consumers (residual
-joins, concatenation); their ranges are then replaced by geometric means over those that are not
-zero, which for one of each is the paper's formula. A dead channel is given a typical range.
+Differs from the paper in: activations count (α < ½); a channel may have any number of producers and
+consumers (residual joins, concatenation), whose ranges are then replaced by geometric means over
+those that are not zero, which for one of each is the paper's formula; a dead channel is given a
+typical range.
 """
 
 from math import log, pi, sin
@@ -21,7 +23,6 @@ from math import log, pi, sin
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
 
 LARGEST_DRIFT = log(8.0)
 """How far α may move a scale from a_i, against the layer's median: three bits of the activations.
@@ -41,7 +42,7 @@ def equalizing_scale(
     Args:
         produced: max |W| of each channel in each layer that produces it.
         consumed: max |W| of each channel in each layer that reads it.
-        carried: Range of each channel's activations, NaN where unknown; None leaves them out.
+        carried: Range of each channel's activations, 0 where unknown; None leaves them out.
         strength: α, from 0 (activations alone) to ½ (weights alone).
 
     Returns:

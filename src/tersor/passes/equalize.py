@@ -4,11 +4,11 @@ DFQ, arXiv 1906.04721, §4.1. Channels that one quantization step size must serv
 the function of the network does not change.
 
 Differs from the paper in: activation ranges count too where `Equalize.strength` is below ½; every
-class of channels that move together is equalized, not only plain
-chains, so residual joins, concatenations and channel shuffles take part; ReLU6 is made exact by a
-clip per channel (`Equalize.clipped`), where the paper replaces it by ReLU; all sweeps run on the
-ranges alone and the weights are rescaled once, at the end; the mean of each step is over-relaxed,
-which reaches the same ranges in a tenth of the sweeps.
+class of channels that move together is equalized, not only plain chains, so residual joins,
+concatenations and channel shuffles take part; ReLU6 is made exact by a clip per channel or by equal
+scales (`Equalize.clipped`), where the paper replaces it by ReLU; all sweeps run on the ranges alone
+and the weights are rescaled once, at the end; the mean of each step is over-relaxed, which reaches
+the same ranges in a tenth of the sweeps.
 """
 
 from collections import defaultdict
@@ -90,11 +90,7 @@ def equalize(network: Network, options: Equalize = Equalize()) -> None:
     partition = channels(network)
     _freeze_clips(partition, options)
     groups = _groups(partition, options)
-    bounds = _bounds(network, partition)
-    carried = _carried(network, partition, bounds, options)
-    pinned = bounds if options.clipped == "common" else torch.full_like(bounds, torch.nan)
-    open_groups = [group for group in groups if group.reason is None]
-    log_scale = _solve(partition, open_groups, carried, pinned, options)
+    log_scale = _solve(network, partition, [g for g in groups if g.reason is None], options)
     rescale(network, partition, log_scale.exp(), options.clipped)
     for group in groups:
         network.records.append(_record(group, log_scale))
@@ -145,54 +141,47 @@ def _side(port: Port, classes: Int[Tensor, " classes"]) -> _Side:
     return _Side(port.layer, inside.nonzero().flatten(), members)
 
 
-def _bounds(network: Network, partition: Channels) -> Float[Tensor, " classes"]:
-    """The upper bound of each clipped class, as a share of its clip's largest; NaN: not clipped."""
+def _pinned(network: Network, partition: Channels, options: Equalize) -> Float[Tensor, " classes"]:
+    """The scale at which one bound serves all channels of a clip; NaN where any scale will do."""
     result = torch.full((partition.count,), torch.nan, dtype=torch.float64)
-    for clip in partition.clips:
-        bound = upper_bound(network, clip).double().cpu()
-        result[clip.classes] = (bound / bound.max()).expand(clip.classes.shape)
+    for clip in partition.clips if options.clipped == "common" else ():
+        bound = upper_bound(network, clip).to(result)
+        if bool((bound > 0).all()):
+            result[clip.classes] = (bound / bound.max()).expand(clip.classes.shape)
     return result
 
 
-def _carried(
-    network: Network,
-    partition: Channels,
-    bounds: Float[Tensor, " classes"],
-    options: Equalize,
-) -> Float[Tensor, " classes"]:
+def _carried(network: Network, partition: Channels, options: Equalize) -> Float[Tensor, " classes"]:
     """The range of each class before its activation, from BatchNorm statistics and clips."""
     result = torch.zeros(partition.count, dtype=torch.float64)
     for port in partition.producers:
         notes = network.statistics.get(port.layer.node.name)
         if notes is not None:
-            reach = (notes.mean.abs() + options.sigmas * notes.std).double().cpu()
+            reach = (notes.mean.abs() + options.sigmas * notes.std).to(result)
             result = result.scatter_reduce(0, port.classes, reach, "amax")
     for clip in partition.clips:
-        bound = upper_bound(network, clip).double().cpu().expand(clip.classes.shape)
+        bound = upper_bound(network, clip).to(result).expand(clip.classes.shape)
         result[clip.classes] = torch.minimum(result[clip.classes], bound)
     return result
 
 
 def _solve(
-    partition: Channels,
-    groups: list[_Group],
-    carried: Float[Tensor, " classes"],
-    pinned: Float[Tensor, " classes"],
-    options: Equalize,
+    network: Network, partition: Channels, groups: list[_Group], options: Equalize
 ) -> Float[Tensor, " classes"]:
     """The logarithm of all scales: sweep over the groups until no scale moves any more."""
     layers = {side.layer.node: side.layer for group in groups for side in group.sides}
     sizes = {node: _magnitudes(layer) for node, layer in layers.items()}
-    total = torch.zeros(partition.count, dtype=torch.float64)
+    carried = _carried(network, partition, options)
+    pinned = _pinned(network, partition, options).log()
     factor = over_relaxation(len(groups)) if options.strength == 0.5 else 1.0
+    total = torch.zeros_like(carried)
     active = groups
     for _ in range(options.sweeps):
         changed: set[fx.Node] = set()
         for group in active:
-            now = total[group.classes]
-            scale = _wanted(group, sizes, now.exp(), carried[group.classes], options.strength)
-            fixed = pinned[group.classes]
-            step = torch.where(fixed.isnan(), scale, fixed).log() - now
+            now, fixed = total[group.classes], pinned[group.classes]
+            wanted = _wanted(group, sizes, now, carried[group.classes], options.strength)
+            step = wanted.where(fixed.isnan(), fixed) - now
             step = step + step.mean() * (factor - 1) if bool(fixed.isnan().all()) else step
             _apply(group, sizes, step.exp())
             total[group.classes] += step
@@ -213,25 +202,25 @@ def _magnitudes(layer: Layer) -> Float[Tensor, "groups out in"]:
 def _wanted(
     group: _Group,
     sizes: dict[fx.Node, Tensor],
-    scale: Float[Tensor, " classes"],
+    now: Float[Tensor, " classes"],
     carried: Float[Tensor, " classes"],
     strength: float,
 ) -> Float[Tensor, " classes"]:
-    """The scales of one group, counted from the original network, given those of the others."""
-    produced = torch.stack([_ranges(side, sizes, 2, group) for side in group.producers])
-    consumed = torch.stack([_ranges(side, sizes, 1, group) for side in group.consumers])
-    produced, consumed = produced.double().cpu() * scale, consumed.double().cpu() / scale
-    return equalizing_scale(produced, consumed, carried, strength)
+    """The logarithm of the scales that suit one group best, given those of the others."""
+    produced = torch.stack([_ranges(side, sizes, 2, group) for side in group.producers]).to(now)
+    consumed = torch.stack([_ranges(side, sizes, 1, group) for side in group.consumers]).to(now)
+    scale = now.exp()
+    return equalizing_scale(produced * scale, consumed / scale, carried, strength).log()
 
 
 def _apply(group: _Group, sizes: dict[fx.Node, Tensor], scale: Float[Tensor, " classes"]) -> None:
+    """Rescale the magnitudes of all layers of a group."""
     for side in group.producers:
         size = sizes[side.layer.node]
-        factor = _factor(side, 1 / scale, size.shape[0] * size.shape[1])
-        size *= per_output(factor.to(size), size)
+        size *= per_output(_factor(side, 1 / scale, size.shape[0] * size.shape[1]), size).to(size)
     for side in group.consumers:
         size = sizes[side.layer.node]
-        size *= per_input(_factor(side, scale, size.shape[0] * size.shape[2]).to(size), size)
+        size *= per_input(_factor(side, scale, size.shape[0] * size.shape[2]), size).to(size)
 
 
 def _ranges(
@@ -246,8 +235,7 @@ def _ranges(
 
 def _factor(side: _Side, scale: Float[Tensor, " classes"], channels: int) -> Tensor:
     """The scale of every channel of a layer: 1 for those outside of the group."""
-    positions, members = side.positions.to(scale.device), side.members.to(scale.device)
-    return scale.new_ones(channels).scatter(0, positions, scale[members])
+    return scale.new_ones(channels).scatter(0, side.positions, scale[side.members])
 
 
 def _record(group: _Group, log_scale: Tensor) -> Applied | Skipped:

@@ -4,7 +4,7 @@ For layers W₁, W₂ around any f with f(s · x) = s · f(x), s > 0. Clips at a
 with a scale by themselves: min(x, h) becomes min(x, h / s_i).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -104,10 +104,7 @@ def _clip_at(node: fx.Node, value: fx.Node, high: float) -> None:
     """Put one clip for all channels in the place of a node; a ReLU before it becomes part of it."""
     low = 0.0 if value.target is aten.relu.default else -float("inf")
     value = operand(value) if low == 0 else value
-    with node.graph.inserting_before(node):
-        new = node.graph.call_function(aten.hardtanh.default, (value, low, high))
-    new.meta = dict(node.meta)
-    node.replace_all_uses_with(new)
+    node.replace_all_uses_with(_call(node, "hardtanh", aten.hardtanh.default, value, low, high))
 
 
 def _clip_above(network: Network, node: fx.Node, value: fx.Node, bound: Tensor) -> None:
@@ -118,7 +115,7 @@ def _clip_above(network: Network, node: fx.Node, value: fx.Node, bound: Tensor) 
     node.replace_all_uses_with(_call(node, "minimum", aten.minimum.default, value, stored))
 
 
-def _call(node: fx.Node, name: str, target: torch._ops.OpOverload, *args: fx.Node) -> fx.Node:
+def _call(node: fx.Node, name: str, target: torch._ops.OpOverload, *args: Any) -> fx.Node:
     """A call in front of a node, whose value has the same shape."""
     with node.graph.inserting_before(node):
         new = node.graph.create_node("call_function", target, args, name=name)
