@@ -272,13 +272,13 @@ def test_quantizers_in_a_row_never_merge(tmp_path):
 def test_equal_scales_keep_their_own_zero_points(tmp_path):
     """The exporter merges equal scales: [-3, 3] and [0, 6] have one scale and two zero points."""
 
-    class Clipped(nn.Module):
+    class Exponential(nn.Module):
         def forward(self, x):
-            return nn.functional.relu6(x).cos() + x.cos()
+            return x.exp().cos()
 
-    network = quantize_by_hand(capture(Clipped(), torch.randn(2, 500)))
+    network = quantize_by_hand(capture(Exponential(), torch.randn(2, 500)))
     network.module.get_submodule("quantizers.x").set_range(torch.tensor(-3.0), torch.tensor(3.0))
-    network.module.get_submodule("quantizers.relu6").set_range(torch.tensor(0.0), torch.tensor(6.0))
+    network.module.get_submodule("quantizers.exp").set_range(torch.tensor(0.0), torch.tensor(6.0))
     path = export_onnx(network, tmp_path / "a.onnx").path
     x = torch.randn(4, 500)
     torch.testing.assert_close(run(path, x)[0], network(x), rtol=1e-6, atol=1e-6)
