@@ -9,9 +9,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -46,6 +47,10 @@ class ExportResult:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     opset: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 def export_onnx(

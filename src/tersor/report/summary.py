@@ -1,6 +1,6 @@
 """What the steps did and refused, summed up for people."""
 
-from collections import Counter
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from tersor.graph.network import Applied, Record, Skipped
 from tersor.report.tables import plain, refused_table, steps_table
 
 _EXAMPLES = 3
+_NAME = re.compile(r"\w*[._]\w[\w.]*|\w*[a-zA-Z]\d+\w*")  # layer1.conv, add_2, x3
 
 
 @dataclass(frozen=True)
@@ -75,25 +76,40 @@ class Summary:
 def summarize(records: Iterable[Record]) -> Summary:
     """Sum up the records of a network."""
     by_step: dict[str, list[Record]] = {}
-    reasons: dict[tuple[str, str], list[str]] = {}
     for record in records:
         by_step.setdefault(record.step, []).append(record)
-        if isinstance(record, Skipped):
-            reasons.setdefault((record.step, record.reason), []).append(record.layer)
     return Summary(
         tuple(_step(name, found) for name, found in by_step.items()),
-        tuple(Refusal(*key, tuple(layers)) for key, layers in reasons.items()),
+        tuple(refusal for name, found in by_step.items() for refusal in _refusals(name, found)),
     )
 
 
 def _step(name: str, records: list[Record]) -> Step:
-    done = [record for record in records if isinstance(record, Applied)]
-    return Step(name, len(done), len(records) - len(done), _what(done))
+    done = [record.what for record in records if isinstance(record, Applied)]
+    groups = sorted(_alike(done).items(), key=lambda item: -len(item[1]))
+    lines = [f"{len(where)} × {what}" if len(where) > 1 else what for what, where in groups]
+    what = "\n".join(lines[:_EXAMPLES] + ["…"] * (len(lines) > _EXAMPLES))
+    return Step(name, len(done), len(records) - len(done), what)
 
 
-def _what(done: list[Applied]) -> str:
-    """What happened most often; if everything happened once, the first as an example."""
-    counts = Counter(record.what for record in done).most_common()
-    shown = counts[:_EXAMPLES] if any(n > 1 for _, n in counts) else counts[:1]
-    lines = [f"{n} × {what}" if n > 1 else what for what, n in shown]
-    return "\n".join(lines + ["…"] * (len(shown) < len(counts)))
+def _refusals(step: str, records: list[Record]) -> list[Refusal]:
+    skipped = [record for record in records if isinstance(record, Skipped)]
+    groups = _alike([record.reason for record in skipped])
+    return [
+        Refusal(step, reason, tuple(skipped[i].layer for i in where))
+        for reason, where in groups.items()
+    ]
+
+
+def _alike(sentences: list[str]) -> dict[str, list[int]]:
+    """Sentences that differ in names only become one, with their positions in the list."""
+    groups: dict[str, list[int]] = {}
+    for position, sentence in enumerate(sentences):
+        groups.setdefault(_NAME.sub("…", sentence), []).append(position)
+    return {_common([sentences[i] for i in where]): where for where in groups.values()}
+
+
+def _common(sentences: list[str]) -> str:
+    """The words that all sentences share, and `…` for the others."""
+    columns = zip(*(sentence.split() for sentence in sentences), strict=True)
+    return " ".join(words[0] if len(set(words)) == 1 else "…" for words in columns)
