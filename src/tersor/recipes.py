@@ -5,7 +5,7 @@ quantizers, weight ranges, bias correction, activation ranges.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,21 +54,24 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DataFree:
-    """What level 1 does; the defaults are the paper's pipeline.
+    """What level 1 does; `PAPER` is the paper's own pipeline.
 
     Attributes:
         equalize: Options of cross-layer equalization, or None to leave it out. `"auto"` chooses
             for the scheme: see `equalization`.
-        absorb: Options of high-bias absorption, or None to leave it out.
+        absorb: Options of high-bias absorption, or None to leave it out. Only the paper's
+            equalization, which looks at weights alone, makes biases so high that it pays.
         correct_bias: Whether to take the expected rounding error out of each bias.
         sigmas: Activation ranges reach this many standard deviations from the mean.
     """
 
     equalize: Equalize | Literal["auto"] | None = "auto"
-    absorb: Absorb | None = field(default_factory=Absorb)
+    absorb: Absorb | None = None
     correct_bias: bool = True
     sigmas: float = 6.0
 
+
+PAPER = DataFree(equalize=Equalize(), absorb=Absorb(borders=True))
 
 @dataclass
 class Quantized:
