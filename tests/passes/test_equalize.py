@@ -89,6 +89,36 @@ def test_nothing_moves_if_all_channels_are_dead():
     assert equalizing_scale(torch.zeros(1, 3), torch.ones(1, 3)).tolist() == [1, 1, 1]
 
 
+@given(ranges, st.floats(0, 0.5))
+def test_activations_and_weights_share_the_imbalance(values, strength):
+    """log s = (1 − 2α) log a + α log(r¹ / r²), up to a factor for all channels together."""
+    first, second, carried = torch.tensor(values, dtype=torch.float64).unbind(1)
+    drift = strength * (first / second).log() - 2 * strength * carried.log()
+    near = (drift - drift.median()).abs() <= math.log(8)
+    scale = equalizing_scale(first[None], second[None], carried, strength)
+    if strength < 0.5:
+        wanted = (1 - 2 * strength) * carried.log() + strength * (first / second).log()
+        offset = (scale.log() - wanted)[near]
+        torch.testing.assert_close(offset, offset[:1].expand_as(offset))
+    else:
+        torch.testing.assert_close(scale, (first / second).sqrt())
+
+
+def test_no_channel_strays_from_the_activations_by_more_than_three_bits():
+    carried = torch.ones(5)
+    made = torch.tensor([1e-12, 1.0, 1.0, 1.0, 1e12])
+    scale = equalizing_scale(made[None], torch.ones(1, 5), carried, 0.25)
+    assert scale.tolist() == pytest.approx([1 / 8, 1, 1, 1, 8])
+
+
+def test_unknown_activations_count_as_typical():
+    carried = torch.tensor([2.0, 0.0, 8.0, 4.0])
+    scale = equalizing_scale(torch.ones(1, 4), torch.ones(1, 4), carried, 0.0)
+    assert scale.tolist() == pytest.approx([2, 4, 8, 4])
+    unknown = equalizing_scale(torch.full((1, 2), 4.0), torch.ones(1, 2), torch.zeros(2), 0.0)
+    assert unknown.tolist() == [2, 2]  # nothing is known: the paper's rule
+
+
 def test_over_relaxation_is_that_of_a_chain():
     assert over_relaxation(1) == pytest.approx(1)
     factors = [over_relaxation(n) for n in (1, 2, 5, 50, 5000)]
@@ -227,6 +257,62 @@ def test_relu6_as_relu_is_inexact_only_where_it_clipped():
     same = torch.isclose(want, got, rtol=1e-9, atol=1e-9).all(1, keepdim=True)
     assert same[calm].all()
     assert not same[~calm].all()
+
+
+def test_one_bound_for_all_channels_costs_nothing():
+    network = clipped()
+    before = network.copy()
+    scramble(network, 3)
+    assert any(node.target is torch.ops.aten.minimum.default for node in network.nodes())
+    equalize(network, Equalize(clipped="common"))
+    assert_same_function(network, before.module, [(network.args, {})], tolerance=1e-10)
+    targets = {node.target for node in network.nodes()}
+    assert torch.ops.aten.minimum.default not in targets
+    assert torch.ops.aten.relu.default not in targets
+    (clip,) = channels(network).clips
+    assert clip.node.target is torch.ops.aten.hardtanh.default
+
+
+def test_one_bound_for_all_leaves_a_fresh_relu6_alone():
+    network = clipped()
+    before = [layer.weight.detach().clone() for layer in layers(network)]
+    equalize(network, Equalize(clipped="common"))
+    assert all(
+        torch.equal(layer.weight, w) for layer, w in zip(layers(network), before, strict=True)
+    )
+
+
+@pytest.mark.parametrize("clipping", ["per-channel", "common"])
+@pytest.mark.parametrize("strength", [0.0, 0.25])
+@pytest.mark.parametrize("name", ["plain", "separable", "resnet", "mobilenetv2", "shufflenet"])
+def test_every_option_keeps_the_function(name, strength, clipping):
+    network = folded(name)
+    before = network.copy()
+    scramble(network, 0)
+    equalize(network, Equalize(strength=strength, clipped=clipping))
+    assert_same_function(network, before.module, [(network.args, network.kwargs)], tolerance=1e-10)
+
+
+def test_at_strength_zero_all_activations_get_the_same_range():
+    network = folded("plain")
+    equalize(network, Equalize(strength=0.0))
+    first, second, third, _ = layers(network)
+    for layer in (first, second, third):
+        notes = network.statistics[layer.node.name]
+        reach = notes.mean.abs() + 6 * notes.std
+        torch.testing.assert_close(reach, reach[:1].expand_as(reach))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25])
+def test_a_rescaled_network_comes_back_at_any_strength(strength):
+    options = Equalize(strength=strength, tolerance=1e-7, sweeps=5000)
+    network = folded("resnet")
+    other = network.copy()
+    scramble(other, 1)
+    equalize(network, options)
+    equalize(other, options)
+    for layer, same in zip(layers(network), layers(other), strict=True):
+        torch.testing.assert_close(same.weight, layer.weight, rtol=1e-4, atol=0)
 
 
 def test_kept_clips_leave_their_layers_alone():
