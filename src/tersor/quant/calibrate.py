@@ -163,6 +163,7 @@ def data_free_ranges(
     for value, quantizer in activation_quantizers(network):
         known = distributions.get(value.name)
         ends = _known_range(known, value, quantizer)
+        ends = ends and _cut_by_readers(network, value, ends)
         if known is None or ends is None:
             uncertain.append((value, quantizer, Extremes(quantizer.axis)))
         elif known.guess:
