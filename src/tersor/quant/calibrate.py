@@ -80,7 +80,8 @@ def weight_ranges(
     Args:
         network: Edited in place.
         pair_safe: Choose 8-bit ranges such that no pair of u8×s8 products saturates 16 bits (see
-            `tersor.core.ranges.pair_safe_range`). Narrower grids never saturate.
+            `tersor.core.ranges.pair_safe_range`). Narrower grids never saturate, nor do depthwise
+            kernels: measured with onnxruntime's AVX2 kernels, see `docs/results.md`.
         method: How to choose a range otherwise: `MinMax`, `Percentile` or `MSE`.
     """
     for node, quantizer in quantizers(network):
@@ -88,17 +89,17 @@ def weight_ranges(
         if stored.op != "get_attr":
             continue
         weight = network.tensor(stored).detach()
-        if pair_safe and quantizer.grid.bits == 8:
+        readers = [Layer(user, network) for user in node.users if is_layer(user)]
+        if pair_safe and quantizer.grid.bits == 8 and not all(map(_adds_no_pairs, readers)):
             per_channel = quantizer.axis is not None
-            quantizer.set_range(*pair_safe_range(weight, _out_axis(network, node), per_channel))
+            quantizer.set_range(*pair_safe_range(weight, readers[0].out_axis, per_channel))
         else:
             quantizer.set_range(*method(weight, quantizer.grid, quantizer.axis))
 
 
-def _out_axis(network: Network, quantizer: fx.Node) -> int:
-    """The output-channel axis of a quantized weight."""
-    readers = [user for user in quantizer.users if is_layer(user)]
-    return Layer(readers[0], network).out_axis if readers else 0
+def _adds_no_pairs(layer: Layer) -> bool:
+    """A depthwise layer with one output per input: its kernel has wide accumulators."""
+    return layer.grouped_weight().shape[1:3] == (1, 1) and layer.groups > 1
 
 
 def input_ranges(
