@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tersor.errors import UnsupportedError
+from tersor.export.files import check_writable
 from tersor.export.onnx import ExportResult
 from tersor.export.verify import Verification
 from tersor.quant.synthetic import random_example
@@ -76,6 +78,8 @@ def demo(
         ExportError: The file cannot be written.
     """
     say = on_step or (lambda _: None)
+    path = Path(folder) / FILE
+    check_writable(path)
     _check_packages()
     say("load the network")
     network = efficientnet_lite0()
@@ -83,8 +87,8 @@ def demo(
     example = random_example([(1, 3, _SIZE, _SIZE)], input_range)
     quantized = quantize(network, example, input_range=input_range, on_step=on_step)
     say("write the file")
-    written = quantized.export(Path(folder) / FILE)
-    batches = [torch.stack(list(_crops(name))) for name in PHOTOGRAPHS]
+    written = quantized.export(path)
+    batches = [torch.stack(list(crops(name))) for name in PHOTOGRAPHS]
     verification = quantized.verify(written.path, track(batches), on_step=on_step)
     return Demo(quantized, written, verification)
 
@@ -108,16 +112,14 @@ def _check_packages() -> None:
         )
 
 
-def _crops(name: str) -> Iterator[Tensor]:
-    """The middle and the four corners of a photograph, as the network takes them."""
-    import numpy as np
+def crops(name: str) -> Iterator[Tensor]:
+    """The middle and two corners of a photograph, each `[3, 224, 224]`, as the network wants it."""
     from PIL import Image
 
     photograph = Image.open(_photograph(name)).convert("RGB")
     side = round(_CROP * min(photograph.size))
     right, bottom = photograph.width - side, photograph.height - side
-    corners = [(0, 0), (right, 0), (0, bottom), (right, bottom)]
-    for left, top in [(right // 2, bottom // 2), *corners]:
+    for left, top in [(0, 0), (right // 2, bottom // 2), (right, bottom)]:
         crop = photograph.crop((left, top, left + side, top + side))
         pixels = np.array(crop.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC), np.float32)
         yield torch.from_numpy((pixels - _MEAN) / _STD).permute(2, 0, 1)

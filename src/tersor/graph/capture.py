@@ -16,7 +16,7 @@ from tersor.errors import CaptureError, InvalidInputError
 from tersor.graph.explain import explain, first_line, line
 from tersor.graph.functional import functionalize
 from tersor.graph.network import Network, set_training
-from tersor.graph.validate import check_example, check_model
+from tersor.graph.validate import check_example, check_graph, check_model
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -53,6 +53,7 @@ def capture(
     model = _copy(original).eval()
     expected, inputs = _run_at_two(model, inputs)
     network = Network(functionalize(_export(model, inputs)), *inputs)
+    check_graph(network.graph)
     _check_same(network, expected)
     return network
 
@@ -65,6 +66,7 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     inputs = _with_batch(inputs, max(2, _batch_size(inputs)))
     network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
     check_model(network.module)
+    check_graph(network.graph)
     _check_free_batch(network)
     set_training(network, False)
     return network

@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError, InvalidModelError
 
 _QUANTIZED_MODULES = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+_QUANTIZED_OPS = ("tersor", "quantized", "quantized_decomposed")
 
 
 def check_model(model: nn.Module) -> None:
@@ -54,6 +55,20 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
             f"{name!r} has {bad} NaN or infinite values of {tensor.numel()}; "
             "check the checkpoint that was loaded"
         )
+
+
+def check_graph(graph: fx.Graph) -> None:
+    """Refuse a captured graph that quantizes, by Tersor or by another tool.
+
+    Raises:
+        InvalidModelError: Names the op and what to do.
+    """
+    for node in graph.nodes:
+        if getattr(node.target, "namespace", None) in _QUANTIZED_OPS:
+            raise InvalidModelError(
+                f"the model is already quantized (it calls {node.target}); "
+                "pass the float model instead"
+            )
 
 
 def check_example(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

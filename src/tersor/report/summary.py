@@ -112,4 +112,5 @@ def _alike(sentences: list[str]) -> dict[str, list[int]]:
 def _common(sentences: list[str]) -> str:
     """The words that all sentences share, and `…` for the others."""
     columns = zip(*(sentence.split() for sentence in sentences), strict=True)
-    return " ".join(words[0] if len(set(words)) == 1 else "…" for words in columns)
+    words = [column[0] if len(set(column)) == 1 else "…" for column in columns]
+    return re.sub("…( …)+", "…", " ".join(words))
