@@ -56,7 +56,7 @@ def rescaled_network(subject: Subject, seed: int) -> tuple[Network, int]:
     network = subject.network.copy()
     fold(network)
     partition = channels(network)
-    scale = _random_scale(partition, seed)
+    scale = random_scale(partition, seed)
     rescale(network, partition, scale, clipped="per-channel")
     images = subject.images[: subject.batch_size]
     with torch.inference_mode():
@@ -65,7 +65,7 @@ def rescaled_network(subject: Subject, seed: int) -> tuple[Network, int]:
     return network, int((scale != 1).sum())
 
 
-def _random_scale(partition: Channels, seed: int) -> Tensor:
+def random_scale(partition: Channels, seed: int) -> Tensor:
     """One factor per class: random where a layer can undo it at both ends, else 1."""
     ends = (partition.producers, partition.consumers)
     made, used = ({int(i) for port in side for i in port.classes} for side in ends)

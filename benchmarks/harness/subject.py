@@ -111,13 +111,13 @@ def subjects(
     for name in args.models:
         progress(name)
         model = MODELS[name]
-        images, labels = _spread(*model.data(), args.limit or (limits or {}).get(name))
+        images, labels = spread(*model.data(), args.limit or (limits or {}).get(name))
         with tempfile.TemporaryDirectory() as folder:
             network = capture(model.load(), model.example())
             yield Subject(model, network, images, labels, Path(folder), args.threads)
 
 
-def _spread(images: Tensor, labels: Tensor, limit: int | None) -> tuple[Tensor, Tensor]:
+def spread(images: Tensor, labels: Tensor, limit: int | None) -> tuple[Tensor, Tensor]:
     """At most `limit` images, evenly spread over all."""
     count = min(limit or len(images), len(images))
     chosen = torch.arange(count) * len(images) // count

@@ -80,11 +80,11 @@ def _build(folder: Path) -> int:
     addresses = [int(a, 16) for a in INSTRUCTION.findall(_run("objdump", "-d", str(library)))]
     if not addresses:
         sys.exit(f"{library.name} has no cpuid instruction: this onnxruntime asks in another way")
-    library.write_bytes(_patch(library.read_bytes(), addresses))
+    library.write_bytes(patch(library.read_bytes(), addresses))
     return len(addresses)
 
 
-def _patch(image: bytes, addresses: list[int]) -> bytes:
+def patch(image: bytes, addresses: list[int]) -> bytes:
     """Replace the instructions at virtual addresses of a 64-bit ELF image."""
     patched = bytearray(image)
     segments = _segments(image)
