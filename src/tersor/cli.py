@@ -81,17 +81,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"tersor {version('tersor')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
 def _main(
-    _: Annotated[
+    show_version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Data-free int8 quantization of PyTorch models to verified ONNX files."""

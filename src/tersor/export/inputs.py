@@ -62,11 +62,9 @@ def _read(path: Path) -> Arrays:
     if not path.is_file():
         raise InvalidInputError(f"{str(path)!r}: there is no such file")
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {path.name: content}
-        with content:
-            return dict(content)
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return {path.name: content} if isinstance(content, np.ndarray) else dict(content)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInputError(
             f"{str(path)!r} is not a readable .npy or .npz file ({error}); write it with np.save "

@@ -18,6 +18,7 @@ _FIXED_BATCH = (
     "number stands now, and do not loop over the batch in Python. If another input only happens "
     "to be as long as the batch, use an example of another batch size"
 )
+_QUANTIZED = "this line is already quantized; pass the float model instead"
 
 
 def explain(error: Exception, other_batch: Exception | None = None) -> str:
@@ -30,6 +31,8 @@ def explain(error: Exception, other_batch: Exception | None = None) -> str:
     text = str(error)
     if "data-dependent" in text:
         where, advice = error, _DATA_DEPENDENT
+    elif "fake_quantize" in text:
+        where, advice = error, _QUANTIZED
     elif other_batch is not None or "specialized it to be a constant" in text:
         where, advice = other_batch or error, _FIXED_BATCH
     elif "`dynamic_shapes`" in text or "Must provide a tree_name" in text:

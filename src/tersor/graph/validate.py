@@ -10,7 +10,6 @@ from torch.utils import _pytree as pytree
 from tersor.errors import InvalidInputError, InvalidModelError
 
 _QUANTIZED_MODULES = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
-_QUANTIZED_OPS = ("tersor", "quantized", "quantized_decomposed")
 
 
 def check_model(model: nn.Module) -> None:
@@ -64,7 +63,7 @@ def check_graph(graph: fx.Graph) -> None:
         InvalidModelError: Names the op and what to do.
     """
     for node in graph.nodes:
-        if getattr(node.target, "namespace", None) in _QUANTIZED_OPS:
+        if node.op == "call_function" and "quantize" in str(node.target):
             raise InvalidModelError(
                 f"the model is already quantized (it calls {node.target}); "
                 "pass the float model instead"
