@@ -19,8 +19,8 @@ class Verification:
         runtime: Output name → the file as users run it, against the simulation (without one:
             against the file without integer kernels).
         quantized: Output name → the file as users run it, against the float model.
-        accuracy: Share of samples whose label was found, by `reference`, `simulation`, `exact`
-            and `runtime`; empty without labels.
+        accuracy: Share of samples whose label was found, by `float`, `simulation`, `exact` and
+            `runtime`; empty without labels.
         bytes: Size of the file, with external weights.
         float_bytes: Size of the float file.
         latency: The two files timed in turns, or None.
