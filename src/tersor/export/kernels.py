@@ -101,9 +101,10 @@ def _reason(node: ir.Node) -> str:
     if node.op_type == "ConvTranspose":
         return "onnxruntime has no integer kernel for transposed convolutions"
     for what, read in (("weight", weight), ("input", x)):
-        stored = read.inputs[0]
-        if stored is not None and stored.dtype not in (ir.DataType.INT8, ir.DataType.UINT8):
-            return f"its {what} is {stored.dtype}; integer kernels read 8 bits"
+        # Of a value in between, the file says its type through the zero point only.
+        known = [value.dtype for value in read.inputs[0:3:2] if value is not None and value.dtype]
+        if known and known[0] not in (ir.DataType.INT8, ir.DataType.UINT8):
+            return f"its {what} is {known[0]}; integer kernels read 8 bits"
     readers = sorted({reader.op_type for reader in node.outputs[0].consumers()})
     if node.op_type == "Conv" and (
         readers != ["QuantizeLinear"] or len(node.outputs[0].uses()) > 1
