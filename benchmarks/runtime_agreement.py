@@ -1,13 +1,15 @@
 """Does onnxruntime compute what the simulation computed? Several formats, side by side.
 
 Top-1 agreement and SQNR of runtime against simulation on the same images, and the accuracy of
-both. Run it on this CPU, and once more as on a CPU without VNNI:
+both. The rows `simulation, float64` compare the simulation with itself in double precision: where
+two correct computations round some values to different neighbours, later layers spread it, and no
+runtime can agree better than that. Run it on this CPU, and once more as on a CPU without VNNI:
 
     python -m benchmarks.runtime_agreement
     python -m benchmarks.without_vnni benchmarks.runtime_agreement
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo import MODELS
 from tersor.export.compare import Tally
+from tersor.graph.network import Network
 from tersor.quant.scheme import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI, Scheme
 
 #: Images by default: PyTorch simulates much slower than onnxruntime runs.
@@ -23,19 +26,21 @@ LIMITS = {**dict.fromkeys(MODELS, 2000), "efficientnet_lite0": 500}
 
 #: Title → session options. The second is slow and exact on every CPU.
 SESSIONS = {"default": {}, "x64quantprecision=1": {"session.x64quantprecision": "1"}}
+DOUBLE = "simulation, float64"
 
 
 @dataclass(frozen=True)
 class Format:
-    """A scheme, and the sessions that its file is run in."""
+    """A scheme, the sessions that its file is run in, and whether to simulate it in float64 too."""
 
     title: str
     scheme: Scheme
     sessions: tuple[str, ...] = tuple(SESSIONS)
+    double: bool = False
 
 
 FORMATS = (
-    Format("default scheme", ONNXRUNTIME_CPU),
+    Format("default scheme", ONNXRUNTIME_CPU, double=True),
     Format("full 8-bit weights", ONNXRUNTIME_VNNI),
     Format("7-bit weights", ONNXRUNTIME_VNNI.with_bits(7, None), ("default",)),
     Format("full 8-bit, per-tensor", replace(DFQ_PAPER, session=())),
@@ -57,29 +62,46 @@ def main() -> None:
                 table.add(*names, *cells, **raw)
 
 
-def compare(subject: Subject, format_: Format) -> dict[str, Mapping[str, float]]:
+def compare(subject: Subject, format_: Format) -> dict[str, dict[str, float]]:
     """Session → agreement in percent, SQNR in dB, and both accuracies in percent."""
     quantized = subject.quantize(format_.scheme)
     path = quantized.export(subject.folder / "quantized.onnx").path
     images = subject.images.split(subject.batch_size)
-    with torch.inference_mode():
-        simulated = [quantized(batch) for batch in images]
-    results = {}
+    simulated = _simulate(quantized.network, images)
+    computed = {}
     for session in format_.sessions:
         runtime = subject.runtime(path, SESSIONS[session])
-        computed = [torch.from_numpy(runtime(batch)[runtime.outputs[0]]) for batch in images]
-        tally = Tally()
-        for wanted, given in zip(simulated, computed, strict=True):
-            tally.add(wanted.numpy(), given.numpy())
-        comparison = tally.comparison()
-        assert comparison.top1 is not None
-        results[session] = {
-            "agreement": 100 * comparison.top1,
-            "sqnr": comparison.sqnr,
+        computed[session] = [torch.from_numpy(runtime(x)[runtime.outputs[0]]) for x in images]
+    if format_.double:
+        computed[DOUBLE] = _simulate(_in_double(quantized.network), [x.double() for x in images])
+    return {
+        session: {
+            **_agreement(simulated, logits),
             "simulation": _top1(simulated, subject.labels),
-            "runtime": _top1(computed, subject.labels),
+            "runtime": _top1(logits, subject.labels),
         }
-    return results
+        for session, logits in computed.items()
+    }
+
+
+def _simulate(network: Network, images: Iterable[Tensor]) -> list[Tensor]:
+    with torch.inference_mode():
+        return [network(batch).float() for batch in images]
+
+
+def _in_double(network: Network) -> Network:
+    network = network.copy()
+    network.module.double()
+    return network
+
+
+def _agreement(wanted: list[Tensor], given: list[Tensor]) -> dict[str, float]:
+    tally = Tally()
+    for first, second in zip(wanted, given, strict=True):
+        tally.add(first.numpy(), second.numpy())
+    comparison = tally.comparison()
+    assert comparison.top1 is not None
+    return {"agreement": 100 * comparison.top1, "sqnr": comparison.sqnr}
 
 
 def _top1(logits: list[Tensor], labels: Tensor) -> float:
