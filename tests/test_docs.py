@@ -1,0 +1,69 @@
+"""Every example of the README and the documentation runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tersor.cli import app
+from tersor.export.onnx import export_onnx
+from tersor.graph.capture import capture
+from tests import nets
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the files that the examples name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT)
+    (tmp_path / "mymodels.py").write_text("from tests.nets import plain as make\n")
+    images = torch.randn(8, 3, 32, 32)
+    np.save("inputs.npy", images.numpy())
+    export_onnx(capture(nets.plain(), images), "float.onnx")
+    batch = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(nets.plain(), (images,), dynamic_shapes=batch)
+    torch.export.save(program, "model.pt2")
+    return tmp_path
+
+
+def commands(text):
+    """The lines `$ tersor …`, without comments and without the demo."""
+    lines = re.findall(r"^\$ (tersor .*)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("page", [PAGES[0], ROOT / "docs/quickstart.md"], ids=lambda p: p.name)
+def test_examples_run(page, folder, capsys):
+    namespace: dict[str, object] = {}
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "python":
+            exec(compile(text, page.name, "exec"), namespace)  # noqa: S102
+            continue
+        for command in commands(text):
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code == 0, f"{command}: {result.output}"
+            assert result.stdout
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [x for x in links if "://" not in x and not (page.parent / x).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_files_that_are_named_exist(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:src|tests|docs|benchmarks)/[\w/.]*)`", text)
+    assert not [name for name in named if not (ROOT / name).exists()]
+    inside = re.findall(r"`((?:graph|quant|passes|core|export|report)/[\w/.]*)`", text)
+    assert not [name for name in inside if not (ROOT / "src/tersor" / name).exists()]
