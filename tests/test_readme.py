@@ -9,7 +9,9 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def test_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
-    code, printed = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", README, re.S).groups()
+    code, printed = re.search(
+        r"```python\n(.*?)```\s+```text\n(.*?)```", README, re.DOTALL
+    ).groups()
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102
