@@ -73,6 +73,7 @@ class DataFree:
 
 PAPER = DataFree(equalize=Equalize(), absorb=Absorb(borders=True))
 
+
 @dataclass
 class Quantized:
     """A quantized model: call it, look at it, export it, prove it.
