@@ -1,7 +1,6 @@
 """The command line: every command calls the public functions and shows what they return."""
 
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from tersor.quant.synthetic import random_example
 from tersor.report.progress import progress
 from tersor.report.tables import pairs_table
 
-_FILE_WIDTH = 120  # columns of tables that go to a file or a pipe
+_WIDTH = 120  # columns of tables in a file or a pipe; terminals have their own, within reason
+_LEAST_WIDTH = 110
 _SCHEMES = "\n\n".join(f"{scheme.name}: {scheme.summary}." for scheme in SCHEMES.values())
 
 app = typer.Typer(
@@ -247,7 +247,9 @@ def _show(result: RenderableType | dict[str, Any]) -> None:
     if isinstance(result, dict):
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(result)
+    console = Console()
+    console.width = max(console.width, _LEAST_WIDTH) if console.is_terminal else _WIDTH
+    console.print(result)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
+from tersor.export.compare import Tally
 from tersor.export.kernels import kernels
 from tersor.export.onnx import export_onnx
 from tersor.export.verify import verify
@@ -226,3 +227,13 @@ def test_unnamed_nodes_are_found_by_their_weights(folder, tmp_path):
 def test_precise_session_has_integer_kernels_too(folder):
     found = kernels(folder / "int8.onnx", {"session.x64quantprecision": "1"})
     assert np.all([kernel.is_integer for kernel in found])
+
+
+def test_nan_is_never_called_equal():
+    tally = Tally()
+    tally.add(np.array([[1.0, np.nan]], np.float32), np.array([[1.0, 2.0]], np.float32))
+    assert "equal" not in str(tally.comparison())
+    assert tally.comparison().as_dict()["sqnr_db"] == -200.0
+    tally = Tally()
+    tally.add(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))
+    assert str(tally.comparison()) == "equal"

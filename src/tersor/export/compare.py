@@ -1,6 +1,7 @@
 """Two series of outputs side by side, summed up batch by batch."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """One line for people."""
-        if self.max_difference == 0.0:
+        if self.sqnr == inf:
             return "equal"
         text = f"{self.sqnr:.1f} dB, largest difference {self.max_difference:.3g}"
         text += f" of {self.max_value:.3g}"

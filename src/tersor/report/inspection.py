@@ -83,7 +83,7 @@ def _row(layer: LayerInfo, equalized: LayerInfo) -> Sequence[str]:
         _shape(layer.output),
         _count(layer.macs),
         _count(layer.parameters),
-        f"{layer.low:.3g} … {layer.high:.3g}",
+        f"{layer.low:.2g}…{layer.high:.2g}",
         _ratio(layer.imbalance),
         _ratio(equalized.imbalance),
     )
@@ -102,5 +102,5 @@ def _count(number: int) -> str:
 
 
 def _ratio(value: float) -> str:
-    """Beyond a thousand some channel is as good as dead."""
-    return f"{value:.3g}" if value < 1e3 else "dead channel"
+    """Beyond a thousand, some channel is as good as dead."""
+    return f"{value:.3g}" if value < 1e3 else "dead"

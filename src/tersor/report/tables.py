@@ -51,16 +51,23 @@ def refused_table(rows: Iterable[tuple[str, str, Sequence[str]]]) -> Table:
 def layers_table(rows: Iterable[Sequence[str]]) -> Table:
     """One row per layer."""
     table = _table("Layers")
-    table.add_column("layer", style="bold")
+    table.add_column("layer", style="bold", no_wrap=True)
     for name in ("kind", "weight", "output"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("MACs", "params", "weight range", "imbalance", "equalized"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return _filled(table, rows)
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
 
 
 def _filled(table: Table, rows: Iterable[Sequence[object]]) -> Table:
