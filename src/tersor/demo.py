@@ -113,13 +113,14 @@ def _check_packages() -> None:
 
 
 def crops(name: str) -> Iterator[Tensor]:
-    """The middle and two corners of a photograph, each `[3, 224, 224]`, as the network wants it."""
+    """Middle and four corners of a photograph, each `[3, 224, 224]`, as the network wants it."""
     from PIL import Image
 
     photograph = Image.open(_photograph(name)).convert("RGB")
     side = round(_CROP * min(photograph.size))
     right, bottom = photograph.width - side, photograph.height - side
-    for left, top in [(0, 0), (right // 2, bottom // 2), (right, bottom)]:
+    corners = [(0, 0), (right, 0), (0, bottom), (right, bottom)]
+    for left, top in [(right // 2, bottom // 2), *corners]:
         crop = photograph.crop((left, top, left + side, top + side))
         pixels = np.array(crop.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC), np.float32)
         yield torch.from_numpy((pixels - _MEAN) / _STD).permute(2, 0, 1)
