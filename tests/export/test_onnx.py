@@ -19,6 +19,7 @@ from tersor.export import onnx as writer
 from tersor.export.onnx import export_onnx
 from tersor.graph.capture import capture
 from tersor.quant.quantizer import FakeQuantize
+from tersor.recipes import quantize
 from tests.export.models import quantize_by_hand, small
 from tests.zoo import ZOO
 
@@ -324,6 +325,32 @@ def test_padding_with_another_reader_stays(tmp_path):
     assert "Pad" in ops(path)
     x = torch.randn(3, 3, 9, 9)
     assert sqnr(network(x)[0].detach(), run(path, x)[0]) > 40
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_padding_with_zeros_moves_integers(value, tmp_path):
+    """Quantized on both sides on one grid: zeros go around the integers. Other values do not."""
+
+    class Shortcut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+            self.head = nn.Conv2d(4, 5, 1)
+
+        def forward(self, x):
+            x = self.conv(x)
+            shortcut = nn.functional.pad(x[:, 1:3], (0, 0, 0, 0, 1, 1), value=value)
+            return self.head(x + shortcut)
+
+    quantized = quantize(Shortcut(), torch.randn(2, 3, 9, 9))
+    path = quantized.export(tmp_path / "a.onnx").path
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.value_info}
+    (pad,) = [node for node in model.graph.node if node.op_type == "Pad"]
+    assert (types[pad.output[0]] == onnx.TensorProto.UINT8) == (value == 0.0)
+    x = torch.randn(3, 3, 9, 9)
+    for optimize in (False, True):
+        assert sqnr(quantized(x).detach(), run(path, x, optimize=optimize)[0]) > 40
 
 
 def test_matrix_weights_are_stored_as_they_are_read(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle, islice, permutations
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -73,7 +74,9 @@ def measure_latency(
 
 
 def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[float, ...]]:
-    """Time several runs, one after the other in every round.
+    """Time several runs, one after the other in every round, each round in another order.
+
+    What ran before leaves its traces in the caches, so no run always follows the same one.
 
     Args:
         runs: What to run, and on which inputs. Make the sessions with the options `CALM`.
@@ -85,10 +88,9 @@ def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[
     for runtime, feed in [*runs] * _WARM_UP:
         runtime.run(feed)
     repeats = [max(1, ceil(_SHORTEST / _seconds(*run, 1))) for run in runs]
-    return [
-        tuple(_seconds(*run, count) for run, count in zip(runs, repeats, strict=True))
-        for _ in range(rounds)
-    ]
+    orders = cycle(permutations(range(len(runs))))
+    times = [{i: _seconds(*runs[i], repeats[i]) for i in order} for order in islice(orders, rounds)]
+    return [tuple(seconds[i] for i in range(len(runs))) for seconds in times]
 
 
 def _seconds(runtime: Runtime, feed: Arrays, repeats: int) -> float:

@@ -18,6 +18,8 @@ def rewrite(graph: ir.Graph) -> None:
             _merge_pad(node)
         elif node.op_type == "ReduceMean":
             _pool_globally(graph, node)
+    for node in [node for node in graph if node.op_type == "Pad"]:  # those no Conv took over
+        _pad_integers(graph, node)
 
 
 def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
@@ -88,14 +90,41 @@ def _only_source(reader: ir.Node) -> ir.Node | None:
 
 def _spatial_pads(pad: ir.Node) -> Sequence[int] | None:
     """The pads of the spatial axes, begins then ends; None unless they are zeros all around."""
-    if pad.attributes.get_string("mode", "constant") != "constant" or len(pad.inputs) > 3:
-        return None
     pads = constant(pad.inputs[1])
-    fill = constant(pad.inputs[2]) if len(pad.inputs) == 3 and pad.inputs[2] else np.zeros(())
-    if pads is None or fill is None or fill.any() or (pads < 0).any():
+    if len(pad.inputs) > 3 or pads is None or not _fills_zeros(pad) or (pads < 0).any():
         return None
     begins, ends = pads.reshape(2, -1).tolist()
     return None if any(begins[:2] + ends[:2]) else begins[2:] + ends[2:]
+
+
+def _pad_integers(graph: ir.Graph, pad: ir.Node) -> None:
+    """`QuantizeLinear(Pad(DequantizeLinear(q)))` → `Pad(q)` around which the zero point stands.
+
+    With one scale and zero point on both sides it is the same, and no floats are written.
+    """
+    read, value = producer(pad.inputs[0], "DequantizeLinear"), pad.outputs[0]
+    writers = [user.node for user in value.uses()]
+    if read is None or value.is_graph_output() or len(writers) != 1 or not _fills_zeros(pad):
+        return
+    (write,) = writers
+    same = write.op_type == "QuantizeLinear" and _parameters(read) == _parameters(write)
+    if not same or len(read.inputs) < 3 or _parameters(read)[0][1] == b"":
+        return
+    zero = read.inputs[2]
+    padded = ir.node("Pad", [read.inputs[0], pad.inputs[1], zero, *pad.inputs[3:]], name=pad.name)
+    graph.insert_before(write, padded)
+    padded.outputs[0].name = write.outputs[0].name
+    ir.convenience.replace_all_uses_with(
+        write.outputs[0], padded.outputs[0], replace_graph_outputs=True
+    )
+    for old in (write, pad):
+        graph.remove(old, safe=True)
+
+
+def _fills_zeros(pad: ir.Node) -> bool:
+    fill = constant(pad.inputs[2]) if len(pad.inputs) > 2 and pad.inputs[2] else np.zeros(())
+    is_constant = pad.attributes.get_string("mode", "constant") == "constant"
+    return is_constant and fill is not None and not fill.any()
 
 
 def _parameters(node: ir.Node) -> list[tuple[str, bytes]]:
