@@ -45,8 +45,8 @@ def quantize(
     Raises:
         InvalidInputError: If a 1-d scale or zero point does not fit `axis`.
     """
-    steps = torch.round(x / _along(scale, x, axis))
-    return torch.clamp(steps + _along(zero_point, x, axis), *grid.limits(x.dtype))
+    steps = torch.div(x, _along(scale, x, axis))  # a new tensor, changed in place from here on
+    return steps.round_().add_(_along(zero_point, x, axis)).clamp_(*grid.limits(x.dtype))
 
 
 def dequantize(
@@ -69,7 +69,7 @@ def dequantize(
     Raises:
         InvalidInputError: If a 1-d scale or zero point does not fit `axis`.
     """
-    return (q - _along(zero_point, q, axis)) * _along(scale, q, axis)
+    return torch.sub(q, _along(zero_point, q, axis)).mul_(_along(scale, q, axis))
 
 
 def fake_quantize(
