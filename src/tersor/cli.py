@@ -20,7 +20,7 @@ from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.load import load
-from tersor.quant.scheme import SCHEMES
+from tersor.quant.schemes import SCHEMES
 from tersor.quant.synthetic import random_example
 from tersor.report.progress import progress
 from tersor.report.tables import pairs_table
@@ -111,7 +111,9 @@ def quantize(
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="Layers that stay in float, such as 'head.*'."),
+        typer.Option(
+            metavar="PATTERN", help="Layer or sub-module that stays in float, such as 'head'."
+        ),
     ] = None,
     example: Example = None,
     data: Data = None,
@@ -192,7 +194,7 @@ def verify(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare a quantized ONNX file with its float model, both in onnxruntime.
+    """Compare a quantized ONNX file with its float model, both in its runtime.
 
     For example:
 

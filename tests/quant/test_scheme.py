@@ -3,7 +3,7 @@
 import pytest
 
 from tersor.errors import InvalidInputError
-from tersor.quant.scheme import DFQ_PAPER, ONNXRUNTIME_CPU, SCHEMES, find_scheme
+from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, SCHEMES, find_scheme
 
 
 def test_schemes_are_found_by_their_name():
