@@ -75,7 +75,10 @@ def openvino_kernels(path: str | Path) -> list[Kernel]:
     primitives = list(OpenVINORuntime(path).primitives())
     found = []
     for node, _ in _weighted(path):
-        kernel = next((kernel for nodes, kernel in primitives if node.name in nodes), "folded")
+        # Without its bias a node is renamed; the last one is called like the output.
+        names = {f"{node.name}/WithoutBiases", *(str(value.name) for value in node.outputs)}
+        names.add(str(node.name))
+        kernel = next((kernel for nodes, kernel in primitives if names & nodes), "unknown")
         reason = "" if kernel.endswith("_I8") else "OpenVINO computes it in floating point"
         found.append(Kernel(str(node.name), node.op_type, kernel, reason))
     return found

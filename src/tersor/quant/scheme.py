@@ -78,8 +78,8 @@ class Scheme:
         integer_bias: Biases are rounded to the grid of the accumulator, and stored as int32.
         integer_clip: A clip moves behind its QuantizeLinear, onto the integers. Other runtimes
             look for the clip right behind the layer.
-        runtime: What verifies the files: a name in `tersor.export.verify.RUNTIMES`. For a target that
-            cannot be run here, onnxruntime says at least whether the file is right.
+        runtime: What verifies the files: a name in `tersor.export.verify.RUNTIMES`. For a target
+            that cannot be run here, onnxruntime says at least whether the file is right.
         session: onnxruntime session options that the format needs to be exact.
     """
 
