@@ -42,7 +42,7 @@ def image_candidate(build: Callable[[int], nn.Module], own_size: int = 224) -> C
             model = build(size).eval()
             with torch.no_grad():
                 model(torch.zeros(2, 3, size, size))
-        except Exception:  # noqa: BLE001
+        except Exception:
             if size == own_size:
                 raise
         else:

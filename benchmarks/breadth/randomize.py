@@ -5,7 +5,7 @@ position tables start at zero, so whatever goes wrong in them is multiplied by z
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.breadth.candidate import Candidate, run

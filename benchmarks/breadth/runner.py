@@ -53,9 +53,7 @@ class Job:
     row: dict[str, Any]
 
 
-def run_all(
-    wanted: Iterable[tuple[str, str]], jobs: int, limits: Limits, results: Results
-) -> None:
+def run_all(wanted: Iterable[tuple[str, str]], jobs: int, limits: Limits, results: Results) -> None:
     """Run architectures, several at a time, and add a row for each.
 
     Args:

@@ -1,6 +1,5 @@
 """The results as markdown: a summary, every failure, and a row for each architecture."""
 
-from collections import Counter
 from typing import Any
 
 from benchmarks.breadth.results import Results, Row, agrees, passed
@@ -12,23 +11,49 @@ LIBRARIES = ("torchvision", "timm", "transformers")
 def print_table(results: Results, summary_only: bool) -> None:
     """Print the machine, the summary, the failures and, unless told not to, every row."""
     print(f"\n{describe()}\n")
-    _print("library", "tried", "passed", "agree", "median SQNR dB", "integer kernels %", rows=[
-        _summary(library, list(results.of(library))) for library in LIBRARIES
-    ])
+    _print(
+        "library",
+        "tried",
+        "passed",
+        "agree",
+        "median SQNR dB",
+        "integer kernels %",
+        rows=[_summary(library, list(results.of(library))) for library in LIBRARIES],
+    )
     rows = [row for library in LIBRARIES for row in results.of(library)]
     failed = [row for row in rows if not passed(row)]
     weak = [row for row in rows if passed(row) and not agrees(row)]
-    _print("library", "failed", "step", "reason", rows=[
-        (row["library"], row["name"], row["stage"], _plain(row["reason"])) for row in failed
-    ])
-    _print("library", "runtime differs", "SQNR dB", "exact session", "float64", rows=[
-        (row["library"], row["name"], *_decibels(row, "sqnr", "sqnr_exact", "ceiling"))
-        for row in weak
-    ])
+    _print(
+        "library",
+        "failed",
+        "step",
+        "reason",
+        rows=[(row["library"], row["name"], row["stage"], _plain(row["reason"])) for row in failed],
+    )
+    _print(
+        "library",
+        "runtime differs",
+        "SQNR dB",
+        "exact session",
+        "float64",
+        rows=[
+            (row["library"], row["name"], *_decibels(row, "sqnr", "sqnr_exact", "ceiling"))
+            for row in weak
+        ],
+    )
     if not summary_only:
         _print(
-            "library", "architecture", "M parameters", "passed", "SQNR dB", "exact session",
-            "float64", "against float", "integer layers", "s", rows=[_row(row) for row in rows],
+            "library",
+            "architecture",
+            "M parameters",
+            "passed",
+            "SQNR dB",
+            "exact session",
+            "float64",
+            "against float",
+            "integer layers",
+            "s",
+            rows=[_row(row) for row in rows],
         )
 
 

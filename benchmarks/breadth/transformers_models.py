@@ -132,7 +132,11 @@ _MODELS: dict[str, tuple[Any, ...]] = {
     "Segformer": (_pixels, {**_STAGES, "num_attention_heads": [1, 2, 4, 8]}),
     "MobileViT": (
         _pixels,
-        {"image_size": 64, "hidden_sizes": [32, 48, 64], "neck_hidden_sizes": [8, 16, 24, 32, 40, 48, 64]},
+        {
+            "image_size": 64,
+            "hidden_sizes": [32, 48, 64],
+            "neck_hidden_sizes": [8, 16, 24, 32, 40, 48, 64],
+        },
     ),
     "MobileNetV1": (_pixels, {"image_size": 64, "depth_multiplier": 0.25}),
     "MobileNetV2": (_pixels, {"image_size": 64, "depth_multiplier": 0.25}),
@@ -142,18 +146,33 @@ _MODELS: dict[str, tuple[Any, ...]] = {
     "ConvNextV2": (_pixels, _STAGES),
     "Swin": (
         _pixels,
-        {"image_size": 64, "embed_dim": 16, "depths": [1, 1], "num_heads": [2, 4], "window_size": 4},
+        {
+            "image_size": 64,
+            "embed_dim": 16,
+            "depths": [1, 1],
+            "num_heads": [2, 4],
+            "window_size": 4,
+        },
     ),
     "Swinv2": (
         _pixels,
-        {"image_size": 64, "embed_dim": 16, "depths": [1, 1], "num_heads": [2, 4], "window_size": 4},
+        {
+            "image_size": 64,
+            "embed_dim": 16,
+            "depths": [1, 1],
+            "num_heads": [2, 4],
+            "window_size": 4,
+        },
     ),
     "PoolFormer": (_pixels, _STAGES),
     "Pvt": (
         _pixels,
         {"image_size": 64, **_STAGES, "num_attention_heads": [1, 2, 4, 8]},
     ),
-    "Levit": (_pixels, {"image_size": 64, "hidden_sizes": [32, 48, 64], "num_attention_heads": [2, 3, 4]}),
+    "Levit": (
+        _pixels,
+        {"image_size": 64, "hidden_sizes": [32, 48, 64], "num_attention_heads": [2, 3, 4]},
+    ),
     "Whisper": (
         _mel,
         {
