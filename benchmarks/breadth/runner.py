@@ -17,6 +17,7 @@ from benchmarks.breadth.results import Results
 _PRELOAD = (
     "benchmarks.breadth.__main__",
     "benchmarks.breadth.measure",
+    "onnxscript.function_libs.torch_lib.ops",
     "torch._dynamo",
     "torch.onnx._internal.exporter._core",
     "torchvision",
@@ -108,7 +109,9 @@ def _end(job: Job) -> int | None:
 
 def _line(row: dict[str, Any]) -> str:
     end = "" if row["stage"] == "done" else f"{row['stage']}: {row['reason'][:300]}"
-    figures = {key: row.get(key) for key in ("sqnr", "sqnr_exact", "ceiling", "sqnr_float")}
+    figures = {
+        key: row.get(key) for key in ("sqnr", "median", "sqnr_exact", "ceiling", "sqnr_float")
+    }
     shown = " ".join("-" if v is None else f"{v:.1f}" for v in figures.values())
     kernels = f"{row.get('integer')}/{row.get('layers')}"
     return f"{row['library']} {row['name']} {shown} {kernels} {row.get('seconds', 0):.0f} s {end}"
