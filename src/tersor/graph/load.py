@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+from tersor.graph.pt2 import load_program
 
 
 def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
@@ -37,13 +37,7 @@ def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
         )
     if not path.is_file():
         raise InvalidInputError(f"{text!r}: there is no such file")
-    try:
-        return torch.export.load(path), None
-    except Exception as error:
-        raise InvalidModelError(
-            f"{text!r} is not a readable torch.export program ({_first_line(error)}); "
-            "save it again with torch.export.save"
-        ) from error
+    return load_program(path), None
 
 
 def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | ExportedProgram, Any]:
