@@ -113,7 +113,9 @@ class Quantized:
             inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
             options: Passed on to `tersor.export.verify.verify`.
         """
-        inputs = example_inputs(self.original) if inputs is None else inputs
+        if inputs is None:
+            every = example_inputs(self.original)
+            inputs = {name: x for name, x in every.items() if isinstance(x, torch.Tensor)}
         config = self.scheme.session
         return verify_file(self.original, self.network, path, inputs, config=config, **options)
 

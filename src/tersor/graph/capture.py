@@ -16,7 +16,7 @@ from tersor.errors import CaptureError, InvalidInputError
 from tersor.graph.explain import explain, first_line, line
 from tersor.graph.functional import functionalize
 from tersor.graph.network import Network, set_training
-from tersor.graph.validate import check_example, check_graph, check_model
+from tersor.graph.validate import check_example, check_graph, check_model, check_names
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -63,6 +63,7 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
         args, kwargs = program.example_inputs
         inputs = tuple(args), dict(kwargs)
     check_example(*inputs)
+    check_names(program.state_dict)
     inputs = _with_batch(inputs, max(2, _batch_size(inputs)))
     network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
     check_model(network.module)

@@ -45,15 +45,16 @@ def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | Export
     sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInputError(f"{spec}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InvalidInputError(f"{spec}: {_what(error)}") from error
     finally:
         sys.path.remove(here)
     try:
         result = function()
-    except Exception as error:
-        what = f"{type(error).__name__}: {_first_line(error)}"
-        raise InvalidModelError(f"{spec} failed with {what}; call it by itself first") from error
+    except (Exception, SystemExit) as error:
+        raise InvalidModelError(
+            f"{spec} failed with {_what(error)}; call it by itself first"
+        ) from error
     model, example = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(model, nn.Module | ExportedProgram):
         raise InvalidModelError(
@@ -63,5 +64,5 @@ def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | Export
     return model, example
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _what(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
