@@ -29,6 +29,9 @@ from tersor.passes.equalize import Equalize, equalize
 from tersor.passes.fold import fold
 from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import (
+    MSE,
+    MinMax,
+    RangeMethod,
     data_free_ranges,
     input_ranges,
     weight_ranges,
@@ -61,12 +64,16 @@ class DataFree:
             for the scheme: see `equalization`.
         absorb: Options of high-bias absorption, or None to leave it out. Only the paper's
             equalization, which looks at weights alone, makes biases so high that it pays.
+        weight_range: How to choose weight ranges: `MinMax`, `Percentile` or `MSE` of
+            `tersor.quant.calibrate`. By default the smallest squared error below 8 bits, where
+            outliers are dear (white paper arXiv 2106.08295, §3.1), and else min-max.
         correct_bias: Whether to take the expected rounding error out of each bias.
         sigmas: Activation ranges reach this many standard deviations from the mean.
     """
 
     equalize: Equalize | Literal["auto"] | None = "auto"
     absorb: Absorb | None = None
+    weight_range: RangeMethod | None = None
     correct_bias: bool = True
     sigmas: float = 6.0
 
@@ -196,7 +203,8 @@ def data_free(
     place(network, scheme, exclude)
     distributions = propagate(network, inputs, options.sigmas)
     say(STEPS[4])
-    weight_ranges(network, scheme.pair_safe)
+    default = MinMax() if scheme.weight.bits >= 8 else MSE()
+    weight_ranges(network, scheme.pair_safe, options.weight_range or default)
     say(STEPS[5])
     if options.correct_bias:
         correct_bias(network, distributions)
