@@ -9,6 +9,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+from tersor.graph.explain import quiet
 from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.onnx.read import read
 from tersor.graph.pt2 import load_program
@@ -34,8 +35,8 @@ def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
         return _from_code(*text.rsplit(":", 1))
     path = Path(text)
     if path.suffix == ".onnx":
-        model = OnnxModel(read(path))
-        return model, None
+        with quiet():
+            return OnnxModel(read(path)), None
     if path.suffix != ".pt2":
         raise UnsupportedError(
             f"{text!r}: expected a .pt2 file from torch.export.save, an .onnx file, or "

@@ -8,12 +8,9 @@ then reads. Nothing that was not checked reaches it, and the file is read once.
 
 import io
 import json
-import logging
 import math
 import re
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from torch.export import ExportedProgram
 from torch.export.pt2_archive import PT2ArchiveWriter
 
 from tersor.errors import InvalidModelError, UnsupportedError
-from tersor.graph.explain import first_line
+from tersor.graph.explain import first_line, quiet
 from tersor.graph.pt2_program import checked_names, checked_program
 
 _PROGRAM = "models/model.json"
@@ -52,7 +49,7 @@ def load_program(path: str | Path) -> ExportedProgram:
     """
     name = repr(str(path))
     try:
-        with _quiet():
+        with quiet():
             return torch.export.load(_checked_copy(Path(path)))
     except UnsupportedError as error:
         raise UnsupportedError(
@@ -163,14 +160,3 @@ def _checked_example(content: bytes) -> bytes:
     copy = io.BytesIO()
     torch.save(example, copy)
     return copy.getvalue()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export logs what it also raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)

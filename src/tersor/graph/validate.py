@@ -12,7 +12,8 @@ from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError, InvalidModelError
 
-_TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph())), "_in_spec", "_out_spec"} - {"training"}
+#: Names that every graph has for something else.
+TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph())), "_in_spec", "_out_spec"} - {"training"}
 _UNFIT = re.compile(r"[\"\\\x00-\x1f\x7f]")  # in the source code that torch.fx writes
 _QUANTIZED_MODULES = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
@@ -42,6 +43,16 @@ def check_model(model: nn.Module) -> None:
         _check_tensor(name, tensor)
 
 
+def fitting(part: str) -> str:
+    """A part of a name as a graph can hold it: underscores where it must not stay as it is.
+
+    Args:
+        part: Any text without dots.
+    """
+    part = _UNFIT.sub("_", part)
+    return f"{part}_" if keyword.iskeyword(part) else part
+
+
 def check_names(names: Iterable[str]) -> None:
     """Refuse names of weights that the graph of `torch.export` has no room for.
 
@@ -51,7 +62,7 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         first, *others = name.split(".")
         bad = [part for part in (first, *others) if keyword.iskeyword(part) or _UNFIT.search(part)]
-        if bad or first in _TAKEN:
+        if bad or first in TAKEN:
             raise InvalidModelError(
                 f"torch.export cannot hold {name!r}: rename {(*bad, first)[0]!r}, which is a word "
                 "of Python, an attribute of every graph, or has quotes or backslashes in it"

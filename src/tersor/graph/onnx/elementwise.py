@@ -10,7 +10,6 @@ from torch import Tensor
 from tersor.graph.onnx.dtypes import torch_dtype
 from tersor.graph.onnx.node import Node, Op
 
-
 _ANY_RANK = 99
 
 

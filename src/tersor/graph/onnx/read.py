@@ -241,7 +241,9 @@ def _input(value: ir.Value) -> Input:
             f"input {value.name!r} has type {value.type} and shape {value.shape}; only tensors "
             "with a known number of axes can be read"
         )
-    names = (d if isinstance(d, int) else (d.value or "?") for d in value.shape)
+    names = [d if isinstance(d, int) else (d.value or "?") for d in value.shape]
+    if any(isinstance(size, int) and size < 0 for size in names):
+        raise InvalidModelError(f"input {value.name!r} has shape {names}; no size is negative")
     return Input(str(value.name), TORCH[value.dtype], tuple(names))
 
 
