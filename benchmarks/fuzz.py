@@ -39,6 +39,7 @@ from benchmarks.harness.mutate import mutate_archive, mutate_bytes, mutate_onnx
 from tersor.errors import TersorError
 from tersor.export.inputs import load_inputs
 from tersor.graph.capture import capture
+from tersor.graph.explain import quiet
 from tersor.graph.load import load
 from tersor.graph.onnx.model import OnnxModel
 
@@ -135,7 +136,7 @@ def read_onnx(path: Path, captures: bool) -> None:
     if captures:
         capture(model, inputs)
         return
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+    with quiet(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         model(*inputs)
 
 
@@ -261,7 +262,7 @@ def fuzz(
 
 
 def _listing(folder: Path) -> set[str]:
-    return {str(file) for file in folder.rglob("*")} | set(os.listdir())
+    return {str(file) for file in folder.rglob("*")} | {file.name for file in Path().iterdir()}
 
 
 def _outcome(kind: Kind, path: Path, captures: bool) -> str:

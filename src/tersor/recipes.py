@@ -128,7 +128,7 @@ class Quantized:
 
 
 def quantize(
-    model: nn.Module | ExportedProgram,
+    model: nn.Module | ExportedProgram | Network,
     example: Any = None,
     *,
     kwargs: Mapping[str, Any] | None = None,
@@ -143,7 +143,8 @@ def quantize(
     """Quantize a trained model without data (level 1, DFQ, arXiv 1906.04721).
 
     Args:
-        model: The float model, or a loaded `torch.export` program. It is never changed.
+        model: The float model, a loaded `torch.export` program, or what `capture` made of one. It
+            is never changed.
         example: One input tensor, a tuple of inputs, or a mapping of keyword inputs.
         kwargs: Keyword inputs beside positional ones.
         scheme: The target runtime, by name or as a `Scheme`.
@@ -164,7 +165,7 @@ def quantize(
     say = on_step or (lambda _: None)
     target = find_scheme(scheme).with_bits(weights, activations)
     say(STEPS[0])
-    network = capture(model, example, kwargs)
+    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     original = network.copy()
     data_free(network, target, input_range, exclude, options, say)
     return Quantized(network, original, target)

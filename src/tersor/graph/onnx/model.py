@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tersor.errors import InvalidInputError
+from tersor.errors import InvalidInputError, InvalidModelError
 from tersor.graph.network import set_tensor
 from tersor.graph.onnx.dtypes import as_array
 from tersor.graph.onnx.evaluate import Value, as_tensor, evaluate
@@ -72,6 +72,8 @@ class OnnxModel(nn.Module):
         for node in self.nodes:
             with torch.fx.traceback.annotate({"onnx": node.name}):
                 values.update(self.evaluate(node, values, self.constants))
+        if missing := [name for name in self.outputs if name not in values]:
+            raise InvalidModelError(f"the node that should compute output {missing[0]!r} does not")
         found = [_as_output(values[name]) for name in self.outputs]
         return found[0] if len(found) == 1 else tuple(found)
 
