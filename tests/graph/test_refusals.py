@@ -53,6 +53,12 @@ def with_buffer(value):
     return model
 
 
+def without_channels():
+    model = nn.Linear(4, 4)
+    model.weight = nn.Parameter(torch.empty(0, 4))
+    return model
+
+
 def named(name):
     model = nn.Sequential()
     model.add_module(name, nn.Linear(4, 4))
@@ -77,7 +83,7 @@ MODELS = {
     "quantized buffer": (with_quantized_buffer, r"'table' is already quantized.*qint8"),
     "float8": (lambda: with_buffer(torch.ones(4).to(torch.float8_e5m2)), r"'table' is already"),
     "sparse": (lambda: with_buffer(torch.eye(4).to_sparse()), r"'table' is sparse.*to_dense\(\)"),
-    "no channels": (lambda: nn.Linear(4, 0), r"'weight' has shape \(0, 4\): a layer without"),
+    "no channels": (without_channels, r"'weight' has shape \(0, 4\): a layer without"),
     "keyword": (lambda: named("class"), r"cannot hold 'class.weight': rename 'class'"),
     "quote": (lambda: named('a"b'), "rename 'a\"b'"),
     "backslash": (lambda: named("a\\b"), r"rename 'a\\\\b'"),
