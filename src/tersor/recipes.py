@@ -66,7 +66,8 @@ class DataFree:
             equalization, which looks at weights alone, makes biases so high that it pays.
         weight_range: How to choose weight ranges: `MinMax`, `Percentile` or `MSE` of
             `tersor.quant.calibrate`. By default the smallest squared error below 8 bits, where
-            outliers are dear (white paper arXiv 2106.08295, §3.1), and else min-max.
+            outliers are dear (white paper arXiv 2106.08295, §3.1), and else min-max. 8-bit
+            weights of a pair-safe scheme keep their pair-safe range, whatever is chosen.
         correct_bias: Whether to take the expected rounding error out of each bias.
         sigmas: Activation ranges reach this many standard deviations from the mean.
     """
