@@ -13,7 +13,12 @@ from tersor.graph.network import Network
 
 
 def input_names(network: Network) -> list[str]:
-    """The arguments of the model's `forward`; keys and positions inside one follow after dots."""
+    """The arguments of the model's `forward`; keys and positions inside one follow after dots.
+
+    A model that was read from an ONNX file keeps the names of the file.
+    """
+    if network.input_names:
+        return list(network.input_names)
     arguments = list(inspect.signature(network.module.forward).parameters)
     names = []
     for path, value in pytree.tree_flatten_with_path((network.args, network.kwargs))[0]:
@@ -30,6 +35,8 @@ def output_names(network: Network) -> list[str]:
     Raises:
         UnsupportedError: An output is no tensor. None is left out.
     """
+    if network.output_names:
+        return list(network.output_names)
     names = []
     for path, value in _outputs(network):
         if isinstance(value, fx.Node):

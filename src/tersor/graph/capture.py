@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 
-from tersor.errors import CaptureError, InvalidInputError
+from tersor.errors import CaptureError, InvalidInputError, TersorError, UnsupportedError
 from tersor.graph.explain import explain, first_line, line
 from tersor.graph.functional import functionalize
 from tersor.graph.network import Network, set_training
+from tersor.graph.onnx.batch import free_batch
+from tersor.graph.onnx.model import OnnxModel
+from tersor.graph.onnx.naming import name_like_file
 from tersor.graph.validate import check_example, check_graph, check_model
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
@@ -49,12 +52,32 @@ def capture(
         return _from_program(model, inputs)
     original: nn.Module = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
     check_model(original)
+    if isinstance(original, OnnxModel):
+        inputs = original.arrange(*inputs), {}
     check_example(*inputs)
     model = _copy(original).eval()
-    expected, inputs = _run_at_two(model, inputs)
-    network = Network(functionalize(_export(model, inputs)), *inputs)
+    if isinstance(model, OnnxModel):
+        return _from_file(model, inputs)
+    return _from_module(model, *_run_at_two(model, inputs))
+
+
+def _from_module(
+    model: nn.Module, expected: Any, inputs: Inputs, has_free_batch: bool = True
+) -> Network:
+    network = Network(functionalize(_export(model, inputs, has_free_batch)), *inputs)
     check_graph(network.graph)
     _check_same(network, expected)
+    return network
+
+
+def _from_file(model: OnnxModel, inputs: Inputs) -> Network:
+    """An ONNX file. Its batch stays fixed if the file fixes it and cannot do without."""
+    args, batch = inputs[0], model.fixed_batch
+    if batch is None or (_batch_size(inputs) == batch and free_batch(model, args)):
+        network = _from_module(model, *_run_at_two(model, inputs))
+    else:
+        network = _from_module(model, _run(model, inputs), inputs, has_free_batch=False)
+    name_like_file(network, model)
     return network
 
 
@@ -133,6 +156,8 @@ def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
     try:
         return _run(model, repeated), repeated
     except Exception as error:
+        if isinstance(error, UnsupportedError):
+            raise
         if _failure(model, inputs) is None:
             raise CaptureError(explain(error, other_batch=error)) from error
         shapes = [tuple(x.shape) for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
@@ -156,16 +181,18 @@ def _failure(model: nn.Module, inputs: Inputs) -> Exception | None:
     return None
 
 
-def _export(model: nn.Module, inputs: Inputs) -> ExportedProgram:
+def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> ExportedProgram:
     batch = _batch_size(inputs)
     args, kwargs = _with_batch(inputs, batch)
     shapes: Any = ShapesCollection()
     for x in pytree.tree_leaves((args, kwargs)):
-        if isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch:
+        if has_free_batch and isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch:
             shapes[x] = {0: Dim.DYNAMIC}
     try:
         with _quiet():
             return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
+    except TersorError:
+        raise
     except Exception as error:
         other_batch = _failure(model, _with_batch(inputs, batch + 1))
         raise CaptureError(explain(error, other_batch)) from error

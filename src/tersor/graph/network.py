@@ -82,6 +82,8 @@ class Network:
         kwargs: Keyword example inputs.
         statistics: Node name → distribution of that node's output, left behind by BatchNorms.
         records: What every pass did or refused, in order.
+        input_names: Names of the inputs in exported files, where the model came from one.
+        output_names: Idem, of the outputs.
     """
 
     module: fx.GraphModule
@@ -89,6 +91,8 @@ class Network:
     kwargs: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, Gaussian] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph, with the signature and the output structure of the original model."""

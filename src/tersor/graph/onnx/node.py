@@ -1,0 +1,60 @@
+"""One node of an ONNX file as plain data, and what the table of ops says about its type."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tersor.errors import UnsupportedError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of an ONNX op.
+
+    Attributes:
+        op: Type, such as `"Conv"`.
+        name: The file's name of the node, or else of its first output.
+        inputs: Names of the values that it reads; empty for an optional one that is left out.
+        outputs: Names of the values that it computes; idem.
+        attributes: Plain numbers, strings, tuples and arrays by name.
+        opset: Version of the operator set that the file was written for.
+    """
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    opset: int = 21
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute, or the default."""
+        return self.attributes.get(name, default)
+
+    def wants(self, position: int) -> bool:
+        """Is this output used?"""
+        return position < len(self.outputs) and self.outputs[position] != ""
+
+    def refuse(self, what: str) -> UnsupportedError:
+        """An error that names this node."""
+        return UnsupportedError(
+            f"ONNX node {self.name!r} ({self.op}) {what}; change the model before it is exported, "
+            "or quantize the part before this node and run the rest in float"
+        )
+
+
+@dataclass(frozen=True)
+class Op:
+    """How a type of node is computed.
+
+    Attributes:
+        run: Takes the node, then its inputs; optional ones that are left out are None. Returns a
+            tensor, a NumPy array that stays out of the graph, or a tuple of those.
+        known: Positions of inputs that are read as NumPy arrays while the graph is built, such as
+            shapes and axes. -1 stands for all.
+        scalar_rank: A stored input of up to this rank that holds one number is given as a number.
+    """
+
+    run: Callable[..., Any]
+    known: tuple[int, ...] = ()
+    scalar_rank: int = -1
