@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 
@@ -73,10 +73,10 @@ def _from_module(
 def _from_file(model: OnnxModel, inputs: Inputs) -> Network:
     """An ONNX file. Its batch stays fixed if the file fixes it and cannot do without."""
     args, batch = inputs[0], model.fixed_batch
-    if batch is None or (_batch_size(inputs) == batch and free_batch(model, args)):
-        network = _from_module(model, *_run_at_two(model, inputs))
-    else:
-        network = _from_module(model, _run(model, inputs), inputs, has_free_batch=False)
+    is_free = batch is None or (_batch_size(inputs) == batch and free_batch(model, args))
+    expected, inputs = _run_at_two(model, inputs) if is_free else (_run(model, inputs), inputs)
+    with fx.traceback.preserve_node_meta():  # each call carries the name of its node
+        network = _from_module(model, expected, inputs, is_free)
     name_like_file(network, model)
     return network
 

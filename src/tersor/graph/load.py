@@ -10,16 +10,15 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
-from tersor.graph.onnx.model import OnnxModel
-from tersor.graph.onnx.read import read
+from tersor.graph.onnx.model import read_model
 
 
 def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
     """A model, and its example inputs where it brings some.
 
     Args:
-        spec: A `.pt2` file that `torch.export.save` wrote, an `.onnx` file, or `module:function`, a function of the
-            user's own code that returns a model or a pair `(model, example)`.
+        spec: A `.pt2` file that `torch.export.save` wrote, an `.onnx` file, or `module:function`,
+            a function of the user's own code that returns a model or a pair `(model, example)`.
 
     Returns:
         The model, and the example or None.
@@ -34,8 +33,7 @@ def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
         return _from_code(*text.rsplit(":", 1))
     path = Path(text)
     if path.suffix == ".onnx":
-        model = OnnxModel(read(path))
-        return model, None
+        return read_model(path), None
     if path.suffix != ".pt2":
         raise UnsupportedError(
             f"{text!r}: expected a .pt2 file from torch.export.save, an .onnx file, or "

@@ -1,5 +1,6 @@
 """Inputs out of nothing: random values shaped like the example inputs."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,10 @@ from torch.utils import _pytree as pytree
 
 from tersor.graph.network import Network
 from tersor.graph.stats import Batch
+
+_COLOURS = (1, 3, 4)
+_SMALLEST_PICTURE = 16
+_OWN_COLOUR = 0.35  # of the amplitude that the channels share
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def synthetic_batches(
     """Random inputs in the shapes, and with the statistics, of the example inputs.
 
     Floating-point inputs are Gaussian with the example's mean and standard deviation, clipped to
-    their range if it is given. Integer inputs are uniform between the example's smallest and
+    their range if it is given; pictures have the spectrum of photographs. Integer inputs are uniform between the example's smallest and
     largest value. Anything else is the example itself.
 
     Args:
@@ -82,7 +87,40 @@ def _draw(example: Any, limits: tuple[float, float] | None, generator: torch.Gen
         low, high = int(example.min()), int(example.max())
         drawn = torch.randint(low, high + 1, example.shape, generator=generator)
         return drawn.to(example)
-    std = example.std(correction=0)
-    noise = torch.randn(example.shape, generator=generator).to(example)
-    value = noise * torch.where(std > 0, std, 1.0) + example.mean()
+    mean, std = _moments(example, limits)
+    value = _noise(example.shape, generator).to(example) * std + mean
     return value if limits is None else value.clamp(*limits)
+
+
+def _moments(example: Tensor, limits: tuple[float, float] | None) -> tuple[Any, Any]:
+    """Mean and deviation to draw with; an example that leaves its range tells the shape only."""
+    if limits is not None and not (limits[0] <= example.min() and example.max() <= limits[1]):
+        low, high = limits
+        return (low + high) / 2, (high - low) / math.sqrt(12)
+    std = example.std(correction=0)
+    return example.mean(), torch.where(std > 0, std, 1.0)
+
+
+def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Standard normal; for pictures with the spectrum of photographs, whose amplitude is 1/f.
+
+    White noise has hardly any low frequencies, so that a network without BatchNorm statistics
+    would get ranges far below those on real pictures (Field, 1987, "Relations between the
+    statistics of natural images and the response properties of cortical cells"). The channels
+    share most of their signal, as the colours of a photograph do.
+    """
+    is_picture = len(shape) == 4 and shape[1] in _COLOURS and min(shape[2:]) >= _SMALLEST_PICTURE
+    if not is_picture:
+        return torch.randn(shape, generator=generator)
+    batch, channels, height, width = shape
+    common = _pink(torch.randn(batch, 1, height, width, generator=generator))
+    own = _pink(torch.randn(batch, channels, height, width, generator=generator))
+    mixed = common + _OWN_COLOUR * own
+    return (mixed - mixed.mean()) / mixed.std()
+
+
+def _pink(white: Tensor) -> Tensor:
+    height, width = white.shape[-2:]
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
+    frequency = torch.hypot(rows, columns.expand(height, -1)).clamp(min=1 / max(height, width))
+    return torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(height, width))

@@ -64,7 +64,9 @@ def free_batch(model: OnnxModel, inputs: tuple[Tensor, ...]) -> bool:
         alone = [_leaves(model(*inputs)), _leaves(model(*flipped))]
         model.evaluate = partial(_at_any_batch, notes)
         try:
-            together = _leaves(model(*(torch.cat(pair) for pair in zip(inputs, flipped))))
+            together = _leaves(
+                model(*(torch.cat(pair) for pair in zip(inputs, flipped, strict=True)))
+            )
         except TersorError:
             together = []
     if _is_same(together, [torch.cat(pair) for pair in zip(*alone, strict=True)]):

@@ -1,7 +1,7 @@
 """Arithmetic, comparison and logic, element by element."""
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -10,37 +10,53 @@ from torch import Tensor
 from tersor.graph.onnx.dtypes import torch_dtype
 from tersor.graph.onnx.node import Node, Op
 
-
 _ANY_RANK = 99
+
+
+_WIDE = {torch.uint16, torch.uint32, torch.uint64}  # PyTorch hardly computes with these
+
+
+def _widened(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, computed in int64 where PyTorch lacks it in the type of the inputs."""
+
+    def run(*inputs: Any) -> Any:
+        odd = next((x.dtype for x in inputs if isinstance(x, Tensor) and x.dtype in _WIDE), None)
+        if odd is None:
+            return function(*inputs)
+        y = function(*(x.to(torch.int64) if isinstance(x, Tensor) else x for x in inputs))
+        return y if y.dtype == torch.bool else y.to(odd)
+
+    return run
 
 
 def _plain(function: Callable[..., Any]) -> Op:
     """An op without attributes that PyTorch has as it is."""
-    return Op(lambda _, *inputs: function(*inputs), scalar_rank=_ANY_RANK)
+    return Op(lambda _, *inputs: _widened(function)(*inputs), scalar_rank=_ANY_RANK)
 
 
 def _only(function: Callable[[Tensor], Tensor]) -> Op:
     """Idem, with one input."""
-    return Op(lambda _, x: function(x))
+    return Op(lambda _, x: _widened(function)(x))
 
 
 def _fold(function: Callable[[Any, Any], Any]) -> Op:
     """A commutative op on any number of inputs."""
-    return Op(lambda _, *inputs: reduce(function, inputs), scalar_rank=_ANY_RANK)
+    fold = partial(reduce, _widened(function))
+    return Op(lambda _, *inputs: fold(inputs), scalar_rank=_ANY_RANK)
 
 
 def _is_whole(x: Any) -> bool:
     return isinstance(x, int) or (isinstance(x, Tensor) and not x.is_floating_point())
 
 
-def _divide(_: Node, x: Any, y: Any) -> Tensor:
+def _divide(x: Any, y: Any) -> Tensor:
     if _is_whole(x) and _is_whole(y):
         return torch.div(x, y, rounding_mode="trunc")
     return x / y
 
 
 def _mod(node: Node, x: Any, y: Any) -> Tensor:
-    return torch.fmod(x, y) if node.get("fmod", 0) else torch.remainder(x, y)
+    return _widened(torch.fmod if node.get("fmod", 0) else torch.remainder)(x, y)
 
 
 def _power(_: Node, x: Any, y: Any) -> Tensor:
@@ -108,7 +124,7 @@ OPS = {
     "Add": _plain(torch.add),
     "Sub": _plain(torch.sub),
     "Mul": _plain(torch.mul),
-    "Div": Op(_divide, scalar_rank=_ANY_RANK),
+    "Div": _plain(_divide),
     "Mod": Op(_mod, scalar_rank=_ANY_RANK),
     "Pow": Op(_power, scalar_rank=_ANY_RANK),
     "Sum": _fold(torch.add),

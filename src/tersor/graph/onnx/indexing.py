@@ -40,8 +40,9 @@ def _gather_nd(node: Node, x: Tensor, indices: Tensor) -> Tensor:
         shape = [1] * (indices.ndim - 1)
         shape[axis] = -1
         index.append(counter.reshape(shape))
-    for part in range(indices.shape[-1]):
-        index.append(_wrapped(indices[..., part], x.shape[batch + part]))
+    index += [
+        _wrapped(indices[..., part], x.shape[batch + part]) for part in range(indices.shape[-1])
+    ]
     return x[tuple(index)]
 
 

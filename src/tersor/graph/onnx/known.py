@@ -56,7 +56,7 @@ def _concat(node: Node, *parts: np.ndarray) -> np.ndarray:
 
 
 def _slice(
-    node: Node,
+    _: Node,
     x: np.ndarray,
     starts: np.ndarray | None = None,
     ends: np.ndarray | None = None,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tersor.errors import InvalidInputError
+from tersor.errors import InvalidInputError, TersorError
 from tersor.graph.network import set_tensor
 from tersor.graph.onnx.dtypes import as_array
 from tersor.graph.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.graph.onnx.linear import lift_linear
 from tersor.graph.onnx.node import Node
-from tersor.graph.onnx.read import Contents, Input
+from tersor.graph.onnx.read import Contents, Input, read
 from tersor.graph.onnx.table import OPS
 
 
@@ -111,6 +112,24 @@ class OnnxModel(nn.Module):
         """The first size of the first input, or None if the file leaves it open."""
         first = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
         return first if isinstance(first, int) else None
+
+
+def read_model(path: str | Path) -> OnnxModel:
+    """Read an ONNX file as a module.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InvalidInputError: There is no such file.
+        InvalidModelError: The file is damaged, contradicts itself, or is already quantized.
+        UnsupportedError: Its opset or some of its ops cannot be read.
+    """
+    contents = read(path)
+    try:
+        return OnnxModel(contents)
+    except TersorError as error:
+        raise type(error)(f"{str(path)!r}: {error}") from error
 
 
 def _draw(spec: Input, generator: torch.Generator) -> Tensor:

@@ -157,6 +157,8 @@ def _depth_to_space(node: Node, x: Tensor) -> Tensor:
 
 def _space_to_depth(node: Node, x: Tensor) -> Tensor:
     size = node.get("blocksize", 1)
+    if node.get("mode", "DCR") == "CRD":
+        return F.pixel_unshuffle(x, size)
     b, c, h, w = x.shape
     parts = x.reshape(b, c, h // size, size, w // size, size).permute(0, 3, 5, 1, 2, 4)
     return parts.reshape(b, c * size**2, h // size, w // size)

@@ -1,4 +1,4 @@
-"""Where windows of convolutions and pools lie: `pads`, `auto_pad` and the extra end of `ceil_mode`."""
+"""Where the windows of convolutions and pools lie: `pads`, `auto_pad`, strides and dilations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,11 +62,11 @@ def windows(node: Node, sizes: Sequence[int], kernel: Sequence[int]) -> Windows:
         ]
         small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
         before, after = (small, large) if mode == "SAME_UPPER" else (large, small)
-    _check(node, dims, (tuple(kernel), stride, dilation, before, after))
+    _check(dims, (tuple(kernel), stride, dilation, before, after))
     return Windows(tuple(kernel), stride, dilation, before, after)
 
 
-def _check(node: Node, dims: int, parts: tuple[tuple[int, ...], ...]) -> None:
+def _check(dims: int, parts: tuple[tuple[int, ...], ...]) -> None:
     kernel, stride, dilation, *_ = parts
     if any(len(part) != dims for part in parts) or min((*kernel, *stride, *dilation)) < 1:
         raise ValueError(

@@ -20,7 +20,7 @@ from tersor.graph.onnx.dtypes import TORCH
 from tersor.graph.onnx.node import Node
 from tersor.graph.onnx.table import OPS
 
-OPSETS = range(11, 27)
+OPSETS = range(11, 29)
 _QUANTIZED = ("QLinear", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 _QUANTIZED_TOO = {"ConvInteger", "MatMulInteger", "QGemm"}
 

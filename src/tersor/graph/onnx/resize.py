@@ -18,21 +18,25 @@ def _resize(
     axes = [int(axis) % x.ndim for axis in node.get("axes") or range(x.ndim)]
     factors = None if scales is None or not scales.size else scales.ravel().tolist()
     wanted = None if sizes is None or not sizes.size else sizes.ravel().tolist()
+    is_scaled = wanted is None
     if factors is None and wanted is None:
         raise node.refuse("has neither scales nor sizes that are known")
     if wanted is not None:
         factors, wanted = _from_sizes(node, x, axes, wanted)
     else:
         assert factors is not None
-        wanted = [int(x.shape[a] * f) if f != 1 else x.shape[a] for a, f in zip(axes, factors)]
+        wanted = [
+            x.shape[axis] if factor == 1 else int(x.shape[axis] * factor)
+            for axis, factor in zip(axes, factors, strict=True)
+        ]
     changed = [
         (axis, factor, size)
         for axis, factor, size in zip(axes, factors, wanted, strict=True)
         if not _is_same(x.shape[axis], size)
     ]
     if node.get("mode", "nearest") == "nearest":
-        return _nearest(node, x, changed, is_scaled=sizes is None)
-    return _interpolate(node, x, changed, is_scaled=sizes is None or not sizes.size)
+        return _nearest(node, x, changed)
+    return _interpolate(node, x, changed, is_scaled=is_scaled)
 
 
 def _is_same(have: Any, want: Any) -> bool:
@@ -51,7 +55,7 @@ def _from_sizes(
     return [factor] * len(axes), [int(np.floor(x.shape[axis] * factor + 0.5)) for axis in axes]
 
 
-def _nearest(node: Node, x: Tensor, changed: list[tuple[int, float, int]], is_scaled: bool) -> Any:
+def _nearest(node: Node, x: Tensor, changed: list[tuple[int, float, int]]) -> Any:
     picks = [
         (axis, _picked(node, int(x.shape[axis]), factor, int(size)))
         for axis, factor, size in changed
@@ -110,8 +114,6 @@ def _interpolate(
     kind = node.get("mode", "nearest")
     mode = "bicubic" if kind == "cubic" else _LINEAR[x.ndim]
     options: dict[str, Any] = {"align_corners": corners}
-    if node.get("antialias", 0):
-        options["antialias"] = True
     factors, sizes = [1.0] * (x.ndim - 2), list(x.shape[2:])
     for axis, factor, size in changed:
         factors[axis - 2], sizes[axis - 2] = factor, size
@@ -127,12 +129,17 @@ def _check(node: Node, x: Tensor, changed: list[tuple[int, float, int]]) -> bool
         node.get("coordinate_transformation_mode", "half_pixel"),
     )
     is_cubic = mode == "cubic"
-    if is_cubic and x.ndim != 4 or x.ndim not in _LINEAR or min(a for a, *_ in changed) < 2:
+    if (is_cubic and x.ndim != 4) or x.ndim not in _LINEAR or min(a for a, *_ in changed) < 2:
         raise node.refuse(f"resizes {x.ndim} axes in mode {mode!r}, which PyTorch cannot do")
-    if is_cubic and node.get("cubic_coeff_a", -0.75) != -0.75 and not node.get("antialias", 0):
+    if node.get("antialias", 0) and any(factor < 1 for _, factor, _ in changed):
+        raise node.refuse("shrinks with antialias=1, which PyTorch does otherwise at the edges")
+    if is_cubic and node.get("cubic_coeff_a", -0.75) != -0.75:
         raise node.refuse(f"has cubic_coeff_a {node.get('cubic_coeff_a')}; PyTorch has -0.75")
     if node.get("exclude_outside", 0):
         raise node.refuse("has exclude_outside=1, which PyTorch cannot do")
+    is_whole = all(x.shape[axis] * factor == size for axis, factor, size in changed)
+    if how == "align_corners" and not is_whole:
+        raise node.refuse("aligns corners at scales that give no whole sizes")
     single = any(size == 1 for *_, size in changed)
     if how not in ("align_corners", "half_pixel", "pytorch_half_pixel") or (
         single and how != "half_pixel"
