@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.fx import traceback
 from torch.utils import _pytree as pytree
 
 from tersor.errors import CaptureError, InvalidInputError, TersorError, UnsupportedError
@@ -75,7 +76,7 @@ def _from_file(model: OnnxModel, inputs: Inputs) -> Network:
     args, batch = inputs[0], model.fixed_batch
     is_free = batch is None or (_batch_size(inputs) == batch and free_batch(model, args))
     expected, inputs = _run_at_two(model, inputs) if is_free else (_run(model, inputs), inputs)
-    with fx.traceback.preserve_node_meta():  # each call carries the name of its node
+    with traceback.preserve_node_meta():  # each call carries the name of its node
         network = _from_module(model, expected, inputs, is_free)
     name_like_file(network, model)
     return network
@@ -160,6 +161,8 @@ def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
             raise
         if _failure(model, inputs) is None:
             raise CaptureError(explain(error, other_batch=error)) from error
+        if isinstance(error, TersorError):
+            raise
         shapes = [tuple(x.shape) for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
         raise InvalidInputError(
             f"the model does not run on the example (shapes {shapes}){line(error)}: "

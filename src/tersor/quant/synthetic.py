@@ -64,8 +64,8 @@ def synthetic_batches(
     """Random inputs in the shapes, and with the statistics, of the example inputs.
 
     Floating-point inputs are Gaussian with the example's mean and standard deviation, clipped to
-    their range if it is given; pictures have the spectrum of photographs. Integer inputs are uniform between the example's smallest and
-    largest value. Anything else is the example itself.
+    their range if it is given; pictures have the spectrum of photographs. Integer inputs are
+    uniform between the example's smallest and largest value. Anything else is the example itself.
 
     Args:
         network: The network.

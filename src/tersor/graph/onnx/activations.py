@@ -1,5 +1,7 @@
 """Activation functions."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -71,7 +73,7 @@ def _log_softmax(node: Node, x: Tensor) -> Tensor:
     return _along(node, x, torch.log_softmax)
 
 
-def _along(node: Node, x: Tensor, function: torch._C._FunctionBase) -> Tensor:  # type: ignore
+def _along(node: Node, x: Tensor, function: Callable[[Tensor, int], Tensor]) -> Tensor:
     """Before opset 13, all axes from `axis` on were one, and the default axis was 1."""
     if node.opset >= 13:
         return function(x, node.get("axis", -1))

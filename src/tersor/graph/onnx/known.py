@@ -42,12 +42,12 @@ def _unsqueeze(node: Node, x: np.ndarray, given: np.ndarray | None = None) -> np
     return np.expand_dims(x, tuple(_axes(node, given) or ()))
 
 
-def _squeeze(node: Node, x: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
+def _squeeze(node: Node, x: np.ndarray, given: np.ndarray | None = None) -> Any:
     axes = _axes(node, given)
     return np.squeeze(x, None if axes is None else tuple(axes))
 
 
-def _gather(node: Node, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def _gather(node: Node, x: np.ndarray, indices: np.ndarray) -> Any:
     return np.take(x, indices.astype(np.int64), axis=node.get("axis", 0))
 
 
@@ -74,7 +74,7 @@ def _slice(
     return x[tuple(index)]
 
 
-def _cast(node: Node, x: np.ndarray) -> np.ndarray:
+def _cast(node: Node, x: np.ndarray) -> Any:
     to_float = node.get("to") in (1, 10, 11, 16)
     if x.dtype != object:
         return x.astype(np.float32 if to_float else np.int64)
@@ -82,7 +82,7 @@ def _cast(node: Node, x: np.ndarray) -> np.ndarray:
     return np.vectorize(convert, otypes=[object])(x)
 
 
-def _divide(_: Node, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _divide(_: Node, x: np.ndarray, y: np.ndarray) -> Any:
     def divide(a: Any, b: Any) -> Any:
         is_float = any(isinstance(v, float | np.floating | torch.SymFloat) for v in (a, b))
         return a / b if is_float else a // b

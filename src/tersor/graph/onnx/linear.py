@@ -92,7 +92,7 @@ def _join_biases(nodes: list[Node], stored: Constants, uses: Counter[str]) -> li
             linear = makers.get(value)
             if linear is None or len(linear.inputs) > 2 or uses[value] != 1:
                 continue
-            if bias in stored and stored[bias].shape == stored[linear.inputs[1]].shape[:1]:
+            if bias in stored and stored[bias].shape == (len(stored[linear.inputs[-1]]),):
                 inputs = (*linear.inputs, bias)
                 joined[node.outputs[0]] = replace(linear, inputs=inputs, outputs=node.outputs)
                 joined[value] = node

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import traceback
 
 from tersor.errors import InvalidInputError, TersorError
 from tersor.graph.network import set_tensor
@@ -66,7 +67,7 @@ class OnnxModel(nn.Module):
         for name, array in self.constants.items():
             values.setdefault(name, array)
         for node in self.nodes:
-            with torch.fx.traceback.annotate({"onnx": node.name}):
+            with traceback.annotate({"onnx": node.name}):
                 values.update(self.evaluate(node, values, self.constants))
         found = [_as_output(values[name]) for name in self.outputs]
         return found[0] if len(found) == 1 else tuple(found)

@@ -236,13 +236,14 @@ def _attributes(node: ir.Node) -> Iterator[tuple[str, Any]]:
 
 
 def _input(value: ir.Value) -> Input:
-    if value.dtype not in TORCH or value.shape is None:
+    dtype = None if value.dtype is None else TORCH.get(value.dtype)
+    if dtype is None or value.shape is None:
         raise UnsupportedError(
             f"input {value.name!r} has type {value.type} and shape {value.shape}; only tensors "
             "with a known number of axes can be read"
         )
     names = (d if isinstance(d, int) else (d.value or "?") for d in value.shape)
-    return Input(str(value.name), TORCH[value.dtype], tuple(names))
+    return Input(str(value.name), dtype, tuple(names))
 
 
 def _check_values(contents: Contents) -> None:
