@@ -53,8 +53,8 @@ def _shape(text: str) -> tuple[int, ...]:
 Model = Annotated[
     str,
     typer.Argument(
-        help="A .pt2 file from torch.export.save, or module:function, a function of your own "
-        "code that returns a model or a pair (model, example)."
+        help="An .onnx file, a .pt2 file from torch.export.save, or module:function, a function "
+        "of your own code that returns a model or a pair (model, example)."
     ),
 ]
 Example = Annotated[
@@ -123,7 +123,7 @@ def quantize(
 
     For example:
 
-        tersor quantize model.pt2 -o model.int8.onnx
+        tersor quantize model.onnx -o model.int8.onnx
 
         tersor quantize mycode:make_model -o model.int8.onnx --example 1,3,224,224
 

@@ -67,3 +67,27 @@ def test_streams_see_every_batch_in_the_order_of_the_inputs(network):
     assert torch.equal(per_tensor.low, want.amin())
     assert torch.equal(per_tensor.high, want.amax())
     assert torch.equal(per_channel.high, want.amax((0, 1, 3)))
+
+
+class Picture(nn.Module):
+    """A network on pictures."""
+
+    def forward(self, x):
+        return x.relu()
+
+
+def test_pictures_have_the_spectrum_of_photographs():
+    network = capture(Picture(), torch.rand(2, 3, 64, 64))
+    batches = list(synthetic_batches(network, Synthetic(batches=20)))
+    x = torch.cat([args[0] for args, _ in batches])
+    power = torch.fft.rfft2(x).abs().square().mean((0, 1))
+    # Amplitude 1/f: eight times the frequency, 64 times less power.
+    assert power[0, 2] / power[0, 16] == pytest.approx(64, rel=0.3)
+    assert x.mean().item() == pytest.approx(network.args[0].mean().item(), abs=0.05)
+
+
+def test_an_example_outside_of_its_range_tells_only_the_shape():
+    network = capture(Picture(), torch.randn(2, 3, 32, 32))
+    batches = list(synthetic_batches(network, Synthetic(), {"x": (0.0, 1.0)}))
+    x = torch.cat([args[0] for args, _ in batches])
+    assert x.mean().item() == pytest.approx(0.5, abs=0.05)

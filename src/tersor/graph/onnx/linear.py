@@ -90,9 +90,10 @@ def _join_biases(nodes: list[Node], stored: Constants, uses: Counter[str]) -> li
             continue
         for value, bias in (node.inputs, node.inputs[::-1]):
             linear = makers.get(value)
-            if linear is None or len(linear.inputs) > 2 or uses[value] != 1:
+            if linear is None or uses[value] != 1:
                 continue
-            if bias in stored and stored[bias].shape == (len(stored[linear.inputs[-1]]),):
+            _, weight, *has_bias = linear.inputs
+            if not has_bias and bias in stored and stored[bias].shape == (len(stored[weight]),):
                 inputs = (*linear.inputs, bias)
                 joined[node.outputs[0]] = replace(linear, inputs=inputs, outputs=node.outputs)
                 joined[value] = node
