@@ -8,7 +8,7 @@ a graph cannot be captured with shapes that depend on values; the table counts t
 import argparse
 import tempfile
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,9 +60,9 @@ def main() -> None:
     table = Table(args, "op", "passed / applicable", "shapes stored", "not applicable")
     for op, tally in sorted(tallies.items()):
         applicable = tally.passed + len(tally.failed)
-        reasons = "; ".join(
-            f"{name}: {why}" for name, why in (tally.refused | tally.failed).items()
-        )
+        counts = Counter(tally.refused.values())
+        reasons = "; ".join(f"{count} × {why}" for why, count in counts.items())
+        reasons += "".join(f" FAILED {name}: {why}" for name, why in tally.failed.items())
         numbers = f"{tally.passed} / {applicable}"
         table.add(op, numbers, str(tally.stored), reasons, op=op, **tally.__dict__)
     passed = sum(t.passed for t in tallies.values())
@@ -93,7 +93,7 @@ def run(case: Any, tally: Tally, path: Path) -> None:
     try:
         results = [] if reason else [_run(case, *data, path) for data in case.data_sets]
     except UnsupportedError as error:
-        reason = str(error).partition("; change the model")[0].removeprefix(f"'{path}': ")
+        reason = str(error).partition("; change the model")[0].partition(") ")[2]
     except Exception as error:  # noqa: BLE001
         tally.failed[case.name] = " ".join(str(error).split())[:200]
         return
