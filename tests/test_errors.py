@@ -198,6 +198,59 @@ def test_data_with_code_inside_is_not_run(onnx_file, tmp_path):
     assert_one_line(result, r"is not a readable \.npy or \.npz file.*pickle")
 
 
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((2, 4, 12, 12), np.float32)}, r"has shape \(2, 4, 12, 12\)"),
+        ({"x": np.zeros((2, 3, 9, 12), np.float32)}, r"the model takes \[any, 3, 12, 12\]"),
+        ({"x": np.zeros((2, 3, 12, 12), np.int64)}, "is int64; the model takes float32"),
+        ({"x": np.zeros((2, 3)), "y": np.zeros((2, 3))}, r"takes 1 input\(s\)"),
+        ({"x": np.zeros((2, 3, 12, 12)), "labels": np.arange(3)}, "3 labels for 2 samples"),
+        ({"x": np.zeros((2, 3), complex)}, "only real numbers and booleans"),
+        ({"x": np.array(["a", "b"])}, "only real numbers and booleans"),
+    ],
+)
+def test_data_that_does_not_fit_is_found_before_the_work(arrays, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("tersor.recipes.quantize", None)  # must not be called
+    data = _save(tmp_path / "data.npz", **arrays)
+    result = cli(*PLAIN, "-o", tmp_path / "a.onnx", "--data", data)
+    assert_one_line(result, message)
+    assert [file.name for file in tmp_path.iterdir()] == ["data.npz"]
+
+
+def test_data_that_says_it_is_huge(onnx_file, tmp_path):
+    data = tmp_path / "data.npy"
+    header = np.lib.format.header_data_from_array_1_0(np.zeros(1, np.float32))
+    with data.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (1 << 40, 1 << 10)})
+    result = cli("verify", onnx_file, onnx_file, "--data", data)
+    assert_one_line(result, r"is not a readable \.npy or \.npz file")
+
+
+def test_a_module_that_exits_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "leaves.py").write_text("import sys\ndef model():\n    sys.exit(0)\n")
+    (tmp_path / "leaves_at_once.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(cli("inspect", "leaves:model"), "failed with SystemExit")
+    assert_one_line(cli("inspect", "leaves_at_once:model"), "SystemExit")
+
+
+def test_inputs_that_are_no_tensors_and_odd_outputs(tmp_path):
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(4, 4)
+
+        def forward(self, x, scale, mode, nothing=None):
+            y = self.fc(x.float()) * scale
+            return {"": y, 1: y + 1, "1": y + 2, "a.b": y + 3, "a": {"b": y + 4}}
+
+    quantized = tersor.quantize(Odd(), (torch.ones(2, 4, dtype=torch.bool), 2.0, "mean", None))
+    written = quantized.export(tmp_path / "a.onnx")
+    assert written.outputs == ("output", "output_1", "output_1_2", "a.b", "a.b_2")
+    assert quantized.verify(written.path, latency=False).sqnr > 60
+
+
 def test_files_that_do_not_fit_each_other(onnx_file, tmp_path):
     model, example = nets.without_batchnorm()
     other = tersor.quantize(model, example).export(tmp_path / "other.onnx").path

@@ -15,10 +15,11 @@ from tersor import demo as demonstration
 from tersor import recipes
 from tersor.errors import TersorError
 from tersor.export.files import check_writable
-from tersor.export.inputs import load_inputs
+from tersor.export.inputs import check_fit, load_inputs
 from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
+from tersor.graph.capture import capture
 from tersor.graph.load import load
 from tersor.quant.scheme import SCHEMES
 from tersor.quant.synthetic import random_example
@@ -134,9 +135,12 @@ def quantize(
         inputs = load_inputs(data) if data else None
         bar.step("load the model")
         network, own = load(model)
+        given = random_example(example, input_range) if example else own
+        captured = capture(network, given)
+        if inputs:
+            check_fit(captured, inputs.batches[0])
         quantized = recipes.quantize(
-            network,
-            random_example(example, input_range) if example else own,
+            captured,
             scheme=scheme,
             weights=weights,
             activations=activations,

@@ -121,13 +121,15 @@ class Quantized:
             inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
             options: Passed on to `tersor.export.verify.verify`.
         """
-        inputs = example_inputs(self.original) if inputs is None else inputs
+        if inputs is None:
+            every = example_inputs(self.original)
+            inputs = {name: x for name, x in every.items() if isinstance(x, torch.Tensor)}
         config = self.scheme.session
         return verify_file(self.original, self.network, path, inputs, config=config, **options)
 
 
 def quantize(
-    model: nn.Module | ExportedProgram,
+    model: nn.Module | ExportedProgram | Network,
     example: Any = None,
     *,
     kwargs: Mapping[str, Any] | None = None,
@@ -142,7 +144,8 @@ def quantize(
     """Quantize a trained model without data (level 1, DFQ, arXiv 1906.04721).
 
     Args:
-        model: The float model, or a loaded `torch.export` program. It is never changed.
+        model: The float model, a loaded `torch.export` program, or what `capture` made of one. It
+            is never changed.
         example: One input tensor, a tuple of inputs, or a mapping of keyword inputs.
         kwargs: Keyword inputs beside positional ones.
         scheme: The target runtime, by name or as a `Scheme`.
@@ -163,7 +166,7 @@ def quantize(
     say = on_step or (lambda _: None)
     target = find_scheme(scheme).with_bits(weights, activations)
     say(STEPS[0])
-    network = capture(model, example, kwargs)
+    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     original = network.copy()
     data_free(network, target, input_range, exclude, options, say)
     return Quantized(network, original, target)

@@ -47,6 +47,24 @@ def with_quantized_buffer():
     return model
 
 
+def with_buffer(value):
+    model = nn.Sequential(nn.Linear(4, 4))
+    model.register_buffer("table", value)
+    return model
+
+
+def without_channels():
+    model = nn.Linear(4, 4)
+    model.weight = nn.Parameter(torch.empty(0, 4))
+    return model
+
+
+def named(name):
+    model = nn.Sequential()
+    model.add_module(name, nn.Linear(4, 4))
+    return model
+
+
 def scripted():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated
@@ -63,6 +81,14 @@ MODELS = {
     "lazy": (lambda: nn.LazyLinear(4), r"'weight' has no values yet; load"),
     "quantized modules": (dynamically_quantized, r"'0' is already quantized.*the float model"),
     "quantized buffer": (with_quantized_buffer, r"'table' is already quantized.*qint8"),
+    "float8": (lambda: with_buffer(torch.ones(4).to(torch.float8_e5m2)), r"'table' is already"),
+    "sparse": (lambda: with_buffer(torch.eye(4).to_sparse()), r"'table' is sparse.*to_dense\(\)"),
+    "no channels": (without_channels, r"'weight' has shape \(0, 4\): a layer without"),
+    "keyword": (lambda: named("class"), r"cannot hold 'class.weight': rename 'class'"),
+    "quote": (lambda: named('a"b'), "rename 'a\"b'"),
+    "backslash": (lambda: named("a\\b"), r"rename 'a\\\\b'"),
+    "line break": (lambda: named("a\nb"), r"rename 'a\\nb'"),
+    "name of the graph's own": (lambda: named("meta"), "rename 'meta'"),
     "TorchScript": (scripted, r"TorchScript cannot be captured; pass the nn.Module"),
 }
 
@@ -83,6 +109,8 @@ EXAMPLES = {
     "nothing": (nn.Linear(4, 4), None, r"holds no tensor; pass .* torch.randn"),
     "a number": (nn.Linear(4, 4), 3, r"holds no tensor"),
     "NaN": (nn.Linear(4, 4), x() * float("nan"), r"holds NaN"),
+    "meta": (nn.Linear(4, 4), x().to("meta"), r"\(2, 4\) has no values"),
+    "complex": (nn.Linear(4, 4), x().to(torch.complex64), r"is complex \(torch.complex64\)"),
     "integers": (nn.Linear(4, 4), torch.ones(2, 4, dtype=torch.long), r"same dtype"),
     "unknown keyword": (nn.Linear(4, 4), {"image": x()}, r"unexpected keyword argument 'image'"),
     "too many": (nn.Linear(4, 4), (x(), x()), r"positional arguments"),

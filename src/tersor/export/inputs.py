@@ -1,13 +1,17 @@
 """Inputs to verify with: from a NumPy file, or noise in the shapes that a file takes."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError
-from tersor.export.runtime import Arrays, Runtime
+from tersor.export.runtime import Arrays, Runtime, feed
+from tersor.export.signature import input_names
+from tersor.graph.explain import first_line
+from tersor.graph.network import Network
 
 _BATCH = 32
 _NOISE_SAMPLES = 8
@@ -50,12 +54,44 @@ def load_inputs(path: str | Path) -> Inputs:
             f"{str(path)!r} holds {shapes or 'nothing'}; every input needs the same number of "
             "samples, at least 1, along its first axis"
         )
+    samples = lengths.pop()
+    if labels is not None and labels.size != samples:
+        raise InvalidInputError(
+            f"{str(path)!r} holds {labels.size} labels for {samples} samples; give one label each"
+        )
     parts = [
         {name: array[start : start + _BATCH] for name, array in arrays.items()}
-        for start in range(0, lengths.pop(), _BATCH)
+        for start in range(0, samples, _BATCH)
     ]
     is_single = len(arrays) == 1
     return Inputs([next(iter(part.values())) if is_single else part for part in parts], labels)
+
+
+def check_fit(network: Network, batch: Arrays | np.ndarray) -> None:
+    """Find out, before the work, whether inputs fit a network.
+
+    Args:
+        network: The captured network.
+        batch: Inputs by name, or the only one.
+
+    Raises:
+        InvalidInputError: Names the input, what the network takes and what was given.
+    """
+    nodes = network.graph.find_nodes(op="placeholder")
+    values = [(node.meta.get("val"), x) for node, x in zip(nodes, _examples(network), strict=True)]
+    tensors = [(val, x) for val, x in values if isinstance(x, torch.Tensor)]
+    shapes = [[_size(axis) for axis in val.shape] for val, _ in tensors]
+    dtypes = [torch.empty(0, dtype=x.dtype).numpy().dtype for _, x in tensors]
+    names = input_names(network)
+    feed(batch, dict(zip(names, shapes, strict=True)), dict(zip(names, dtypes, strict=True)))
+
+
+def _examples(network: Network) -> list[object]:
+    return pytree.tree_leaves((network.args, network.kwargs))
+
+
+def _size(axis: int | torch.SymInt) -> int | str:
+    return axis if isinstance(axis, int) else "any"
 
 
 def _read(path: Path) -> Arrays:
@@ -64,12 +100,19 @@ def _read(path: Path) -> Arrays:
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
-            return {path.name: content} if isinstance(content, np.ndarray) else dict(content)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            arrays = {path.name: content} if isinstance(content, np.ndarray) else dict(content)
+    except Exception as error:
         raise InvalidInputError(
-            f"{str(path)!r} is not a readable .npy or .npz file ({error}); write it with np.save "
-            "or np.savez"
+            f"{str(path)!r} is not a readable .npy or .npz file ({first_line(error)}); write it "
+            "with np.save or np.savez"
         ) from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+            raise InvalidInputError(
+                f"{str(path)!r}: {name!r} holds {getattr(array, 'dtype', type(array).__name__)}; "
+                "only real numbers and booleans can be inputs"
+            )
+    return arrays
 
 
 def noise_inputs(runtime: Runtime, seed: int = 0) -> Arrays:

@@ -1,6 +1,6 @@
 """onnxruntime sessions, made in one place, and batches checked against what a file expects."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,28 +77,8 @@ class Runtime:
         return dict(zip(self.outputs, values, strict=True))
 
     def feed(self, batch: Any) -> Arrays:
-        """One array per input, checked.
-
-        Args:
-            batch: A tensor or array for a single input, a tuple or list in the order of the
-                inputs (nested ones are flattened), or a mapping by name.
-
-        Raises:
-            InvalidInputError: Names the input, what was expected and what was given.
-        """
-        if isinstance(batch, Mapping) and set(batch) == set(self.inputs):
-            values = [batch[name] for name in self.inputs]
-        else:
-            values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
-        if len(values) != len(self.inputs) or not all(map(_is_array, values)):
-            given = list(batch) if isinstance(batch, Mapping) else [_describe(v) for v in values]
-            raise InvalidInputError(
-                f"the model takes {len(self.inputs)} input(s) {list(self.inputs)}, got {given}"
-            )
-        return {
-            name: self._checked(name, value)
-            for name, value in zip(self.inputs, values, strict=True)
-        }
+        """One array per input, checked; see the function `feed`."""
+        return feed(batch, self.inputs, self.dtypes)
 
     def renamed(self, feed: Arrays) -> Arrays:
         """The arrays of another file under the input names of this one, in the same order.
@@ -122,21 +102,48 @@ class Runtime:
         for start in range(0, lengths.pop(), size):
             yield {name: array[start : start + size] for name, array in feed.items()}
 
-    def _checked(self, name: str, value: Any) -> np.ndarray:
-        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-        expected, dtype = self.inputs[name], self.dtypes[name]
-        fits = array.ndim == len(expected) and all(
-            have > 0 and (have == want or not isinstance(want, int))
-            for have, want in zip(array.shape, expected, strict=True)
+
+def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, np.dtype]) -> Arrays:
+    """One array per input of a model, checked.
+
+    Args:
+        batch: A tensor or array for a single input, a tuple or list in the order of the inputs
+            (nested ones are flattened), or a mapping by name.
+        inputs: Input name → shape, with anything but a number for each free axis.
+        dtypes: Input name → element type.
+
+    Raises:
+        InvalidInputError: Names the input, what was expected and what was given.
+    """
+    if isinstance(batch, Mapping) and set(batch) == set(inputs):
+        values = [batch[name] for name in inputs]
+    else:
+        values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
+    if len(values) != len(inputs) or not all(map(_is_array, values)):
+        given = list(batch) if isinstance(batch, Mapping) else [_describe(v) for v in values]
+        raise InvalidInputError(
+            f"the model takes {len(inputs)} input(s) {list(inputs)}, got {given}"
         )
-        if not fits:
-            shape = ", ".join(str(axis or "any") for axis in expected)
-            raise InvalidInputError(
-                f"input {name!r} has shape {array.shape}; the model takes [{shape}], no axis empty"
-            )
-        if array.dtype != dtype and array.dtype.kind != np.dtype(dtype).kind:
-            raise InvalidInputError(f"input {name!r} is {array.dtype}; the model takes {dtype}")
-        return np.ascontiguousarray(array, dtype=dtype)
+    return {
+        name: _checked(name, value, inputs[name], dtypes[name])
+        for name, value in zip(inputs, values, strict=True)
+    }
+
+
+def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) -> np.ndarray:
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    fits = array.ndim == len(expected) and all(
+        have > 0 and (have == want or not isinstance(want, int))
+        for have, want in zip(array.shape, expected, strict=True)
+    )
+    if not fits:
+        shape = ", ".join(str(axis or "any") for axis in expected)
+        raise InvalidInputError(
+            f"input {name!r} has shape {array.shape}; the model takes [{shape}], no axis empty"
+        )
+    if array.dtype != dtype and array.dtype.kind != np.dtype(dtype).kind:
+        raise InvalidInputError(f"input {name!r} is {array.dtype}; the model takes {dtype}")
+    return np.ascontiguousarray(array, dtype=dtype)
 
 
 def batches(inputs: Any) -> Iterator[Any]:

@@ -32,15 +32,17 @@ def input_names(network: Network) -> list[str]:
 def output_names(network: Network) -> list[str]:
     """The keys of a dict output, nested keys joined by dots; `output` or `output_0`… otherwise.
 
+    No two are alike.
+
     Raises:
         UnsupportedError: An output is no tensor. None is left out.
     """
     if network.output_names:
         return list(network.output_names)
-    names = []
+    names: list[str] = []
     for path, value in _outputs(network):
         if isinstance(value, fx.Node):
-            names.append(_output_name(path))
+            names.append(_distinct(_output_name(path), names))
         elif value is not None:
             raise UnsupportedError(
                 f"output {_output_name(path)!r} is the constant {value!r}; an ONNX file has only "
@@ -60,7 +62,15 @@ def _output_name(path: tuple[Any, ...]) -> str:
     parts = [_key(key) for key in path]
     if not parts or parts[0].isdigit():
         return "_".join(["output", *parts])
-    return ".".join(parts)
+    return ".".join(parts) or "output"
+
+
+def _distinct(name: str, names: list[str]) -> str:
+    """`name`, or `name_2`, `name_3` … if there is one: the keys 1 and `"1"` are written alike."""
+    candidate, number = name, 2
+    while candidate in names:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
 
 
 def _key(key: Any) -> str:

@@ -1,10 +1,7 @@
 """Capture: a PyTorch module becomes a `Network`, through `torch.export` with a free batch size."""
 
-import contextlib
 import copy
-import io
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,13 +11,13 @@ from torch.fx import traceback
 from torch.utils import _pytree as pytree
 
 from tersor.errors import CaptureError, InvalidInputError, TersorError, UnsupportedError
-from tersor.graph.explain import explain, first_line, line
+from tersor.graph.explain import explain, first_line, line, quiet
 from tersor.graph.functional import functionalize
 from tersor.graph.network import Network, set_training
 from tersor.graph.onnx.batch import free_batch
 from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.onnx.naming import name_like_file
-from tersor.graph.validate import check_example, check_graph, check_model
+from tersor.graph.validate import check_example, check_graph, check_model, check_names
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -87,11 +84,19 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
         args, kwargs = program.example_inputs
         inputs = tuple(args), dict(kwargs)
     check_example(*inputs)
+    check_names(program.state_dict)
     inputs = _with_batch(inputs, max(2, _batch_size(inputs)))
-    network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
+    try:
+        network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
+    except Exception as error:
+        raise CaptureError(f"the program contradicts itself: {first_line(error)}") from error
     check_model(network.module)
     check_graph(network.graph)
     _check_free_batch(network)
+    if error := _failure(network.module, inputs):
+        raise InvalidInputError(
+            f"the program does not run on the example: {first_line(error)}"
+        ) from error
     set_training(network, False)
     return network
 
@@ -192,25 +197,13 @@ def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> Ex
         if has_free_batch and isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch:
             shapes[x] = {0: Dim.DYNAMIC}
     try:
-        with _quiet():
+        with quiet():
             return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
     except TersorError:
         raise
     except Exception as error:
         other_batch = _failure(model, _with_batch(inputs, batch + 1))
         raise CaptureError(explain(error, other_batch)) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export prints and logs what it also raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _check_same(network: Network, expected: Any) -> None:

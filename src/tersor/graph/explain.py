@@ -1,7 +1,11 @@
 """Why a model could not be captured: where in the user's code, what happened, what to try."""
 
+import contextlib
+import io
+import logging
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -40,6 +44,18 @@ def explain(error: Exception, other_batch: Exception | None = None) -> str:
     else:
         where, advice = error, f"torch.export said: {first_line(error)}"
     return f"the model cannot be captured{line(where)}: {advice}"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """torch prints and logs what it also raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def first_line(error: Exception) -> str:

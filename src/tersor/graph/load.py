@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+from tersor.graph.explain import quiet
 from tersor.graph.onnx.model import read_model
+from tersor.graph.pt2 import load_program
 
 
 def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
@@ -33,7 +34,8 @@ def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
         return _from_code(*text.rsplit(":", 1))
     path = Path(text)
     if path.suffix == ".onnx":
-        return read_model(path), None
+        with quiet():
+            return read_model(path), None
     if path.suffix != ".pt2":
         raise UnsupportedError(
             f"{text!r}: expected a .pt2 file from torch.export.save, an .onnx file, or "
@@ -41,13 +43,7 @@ def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
         )
     if not path.is_file():
         raise InvalidInputError(f"{text!r}: there is no such file")
-    try:
-        return torch.export.load(path), None
-    except Exception as error:
-        raise InvalidModelError(
-            f"{text!r} is not a readable torch.export program ({_first_line(error)}); "
-            "save it again with torch.export.save"
-        ) from error
+    return load_program(path), None
 
 
 def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | ExportedProgram, Any]:
@@ -55,15 +51,16 @@ def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | Export
     sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInputError(f"{spec}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InvalidInputError(f"{spec}: {_what(error)}") from error
     finally:
         sys.path.remove(here)
     try:
         result = function()
-    except Exception as error:
-        what = f"{type(error).__name__}: {_first_line(error)}"
-        raise InvalidModelError(f"{spec} failed with {what}; call it by itself first") from error
+    except (Exception, SystemExit) as error:
+        raise InvalidModelError(
+            f"{spec} failed with {_what(error)}; call it by itself first"
+        ) from error
     model, example = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(model, nn.Module | ExportedProgram):
         raise InvalidModelError(
@@ -73,5 +70,5 @@ def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | Export
     return model, example
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _what(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

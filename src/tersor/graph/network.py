@@ -140,15 +140,13 @@ class Network:
             if not node.users and node.op in ("call_function", "get_attr", "call_module"):
                 self.graph.erase_node(node)
         read = {str(n.target) for n in self.graph.nodes if n.op in ("get_attr", "call_module")}
-
-        def is_read(name: str) -> bool:
-            return name in read or any(name.startswith(f"{path}.") for path in read)
-
-        for name in [name for name in _tensor_names(self.module) if not is_read(name)]:
-            path, _, leaf = name.rpartition(".")
-            delattr(self.module.get_submodule(path), leaf)
+        holding = {path for name in read for path in _paths(name)}
+        for name in _tensor_names(self.module):
+            if read.isdisjoint(_paths(name)):
+                path, _, leaf = name.rpartition(".")
+                delattr(self.module.get_submodule(path), leaf)
         for path, module in reversed(list(self.module.named_modules())):
-            inside = is_read(path) or any(name.startswith(f"{path}.") for name in read)
+            inside = path in holding or not read.isdisjoint(_paths(path))
             if path and not inside and not module._modules:
                 self.module.delete_submodule(path)
 
@@ -182,6 +180,12 @@ def _tensor_names(module: nn.Module) -> list[str]:
     parameters = module.named_parameters(remove_duplicate=False)
     buffers = module.named_buffers(remove_duplicate=False)
     return [name for name, _ in [*parameters, *buffers]]
+
+
+def _paths(name: str) -> list[str]:
+    """A dotted name, and every module on the way to it: `a`, `a.b`, `a.b.c`."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _names(graph: fx.Graph) -> list[str]:

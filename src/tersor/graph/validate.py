@@ -1,5 +1,8 @@
 """Refuse models and examples that no algorithm could work with, before anything is captured."""
 
+import keyword
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,6 +12,9 @@ from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError, InvalidModelError
 
+#: Names that every graph has for something else.
+TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph())), "_in_spec", "_out_spec"} - {"training"}
+_UNFIT = re.compile(r"[\"\\\x00-\x1f\x7f]")  # in the source code that torch.fx writes
 _QUANTIZED_MODULES = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
 
@@ -31,17 +37,42 @@ def check_model(model: nn.Module) -> None:
                 f"{name!r} is already quantized ({type(module).__name__}); "
                 "pass the float model instead"
             )
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    check_names(name for name, _ in tensors)
+    for name, tensor in tensors:
         _check_tensor(name, tensor)
+
+
+def fitting(part: str) -> str:
+    """A part of a name as a graph can hold it: underscores where it must not stay as it is.
+
+    Args:
+        part: Any text without dots.
+    """
+    part = _UNFIT.sub("_", part)
+    return f"{part}_" if keyword.iskeyword(part) else part
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names of weights that the graph of `torch.export` has no room for.
+
+    Raises:
+        InvalidModelError: Names the weight and the part of its name.
+    """
+    for name in names:
+        first, *others = name.split(".")
+        bad = [part for part in (first, *others) if keyword.iskeyword(part) or _UNFIT.search(part)]
+        if bad or first in TAKEN:
+            raise InvalidModelError(
+                f"torch.export cannot hold {name!r}: rename {(*bad, first)[0]!r}, which is a word "
+                "of Python, an attribute of every graph, or has quotes or backslashes in it"
+            )
 
 
 def _check_tensor(name: str, tensor: Tensor) -> None:
     if is_lazy(tensor) or tensor.is_meta:
         raise InvalidModelError(f"{name!r} has no values yet; load the weights first")
-    if tensor.is_quantized:
-        raise InvalidModelError(
-            f"{name!r} is already quantized ({tensor.dtype}); pass the float model instead"
-        )
+    _check_storage(name, tensor)
     if tensor.dtype in (torch.float16, torch.bfloat16):
         raise InvalidModelError(
             f"{name!r} is in half precision ({tensor.dtype}); pass model.float() instead"
@@ -53,6 +84,20 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
         raise InvalidModelError(
             f"{name!r} has {bad} NaN or infinite values of {tensor.numel()}; "
             "check the checkpoint that was loaded"
+        )
+
+
+def _check_storage(name: str, tensor: Tensor) -> None:
+    """Refuse what is stored in another way than as a dense array of numbers."""
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        raise InvalidModelError(f"{name!r} is sparse or nested; store tensor.to_dense() instead")
+    if tensor.is_quantized or (tensor.is_floating_point() and tensor.dtype.itemsize == 1):
+        raise InvalidModelError(
+            f"{name!r} is already quantized ({tensor.dtype}); pass the float model instead"
+        )
+    if isinstance(tensor, nn.Parameter) and tensor.ndim > 1 and not tensor.numel():
+        raise InvalidModelError(
+            f"{name!r} has shape {tuple(tensor.shape)}: a layer without channels; leave it out"
         )
 
 
@@ -88,6 +133,11 @@ def check_example(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             "its first axis must be a batch of at least 1, and no axis may be empty"
         )
     for tensor in tensors:
+        if tensor.is_meta or tensor.is_complex():
+            what = "has no values" if tensor.is_meta else f"is complex ({tensor.dtype})"
+            raise InvalidInputError(
+                f"an example input of shape {tuple(tensor.shape)} {what}; pass real numbers"
+            )
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
             raise InvalidInputError(
                 f"an example input of shape {tuple(tensor.shape)} holds NaN; pass a real input"

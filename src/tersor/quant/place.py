@@ -5,6 +5,7 @@ the quantizer module of its origin. Weights: one quantizer per stored tensor, wh
 Biases: on the grid of the accumulator, whose scale is that of the input times that of the weight.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from fnmatch import fnmatch
 
@@ -40,8 +41,11 @@ def place(network: Network, scheme: Scheme, exclude: Iterable[str] = ()) -> None
     for node in flow.values:
         if flow.is_quantized(node):
             _quantize_value(network, flow, node, names)
+    sharing: dict[fx.Node, list[fx.Node]] = defaultdict(list)
     for layer in chosen:
-        _quantize_weight(layer, scheme, chosen, names)
+        sharing[layer.weight_node].append(layer.node)
+    for layer in chosen:
+        _quantize_weight(layer, scheme, sharing[layer.weight_node], names)
     for layer in chosen:
         _quantize_bias(layer, names[flow.origin(layer.input)], names[layer.weight_node])
     network.finish()
@@ -65,9 +69,9 @@ def _choose(network: Network, exclude: tuple[str, ...]) -> list[Layer]:
         if not any(fnmatch(layer.name, pattern) for layer in every):
             names = ", ".join(dict.fromkeys(layer.name for layer in every))
             raise InvalidInputError(f"exclude: no layer is called {pattern!r}; there are {names}")
-    chosen = []
+    chosen, computed = [], _computed_from_inputs(network)
     for layer in every:
-        reason = _refusal(layer, exclude)
+        reason = _refusal(layer, exclude, computed)
         if reason is None:
             chosen.append(layer)
         else:
@@ -80,26 +84,23 @@ def _choose(network: Network, exclude: tuple[str, ...]) -> list[Layer]:
     return chosen
 
 
-def _refusal(layer: Layer, exclude: tuple[str, ...]) -> str | None:
+def _refusal(layer: Layer, exclude: tuple[str, ...], computed: set[fx.Node]) -> str | None:
     if any(fnmatch(layer.name, pattern) for pattern in exclude):
         return "excluded by the user"
     if layer.weight_node.op != "get_attr":
         return "its weight is computed from the input"
-    if not _depends_on_input(layer.input):
+    if layer.input not in computed:
         return "its input does not depend on the inputs of the network"
     return None
 
 
-def _depends_on_input(node: fx.Node) -> bool:
-    found, waiting = {node}, [node]
-    while waiting:
-        node = waiting.pop()
-        if node.op == "placeholder":
-            return True
-        new = [arg for arg in node.all_input_nodes if arg not in found]
-        found.update(new)
-        waiting += new
-    return False
+def _computed_from_inputs(network: Network) -> set[fx.Node]:
+    """The inputs, and every value that depends on one."""
+    found: set[fx.Node] = set()
+    for node in network.graph.nodes:
+        if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def _quantize_value(network: Network, flow: Flow, node: fx.Node, names: dict[fx.Node, str]) -> None:
@@ -112,9 +113,9 @@ def _quantize_value(network: Network, flow: Flow, node: fx.Node, names: dict[fx.
 
 
 def _quantize_weight(
-    layer: Layer, scheme: Scheme, chosen: list[Layer], names: dict[fx.Node, str]
+    layer: Layer, scheme: Scheme, sharing: list[fx.Node], names: dict[fx.Node, str]
 ) -> None:
-    """Quantize a stored weight for all layers that read it; other readers keep the float tensor."""
+    """Quantize a stored weight for the layers sharing it; other readers keep the float tensor."""
     stored = layer.weight_node
     if stored in names:
         return
@@ -122,9 +123,8 @@ def _quantize_weight(
     per_channel = scheme.per_channel and not (layer.is_transposed and layer.groups > 1)
     quantizer = FakeQuantize(scheme.weight, layer.out_axis if per_channel else None)
     names[stored] = _add(layer.network, str(stored.target), quantizer)
-    readers = [other.node for other in chosen if other.weight_node is stored]
     edge = _insert(stored, names[stored])
-    for reader in readers:
+    for reader in sharing:
         set_argument(reader, "weight", edge)
 
 
@@ -146,7 +146,9 @@ def _quantize_bias(layer: Layer, of_input: str, of_weight: str) -> None:
 
 
 def _add(network: Network, name: str, module: torch.nn.Module) -> str:
-    target = free_name(network.module, f"quantizers.{name.replace('.', '_')}")
+    leaf = name.replace(".", "_")
+    taken = hasattr(torch.nn.Module, leaf)  # a value may be called `to`, or `float`
+    target = free_name(network.module, f"quantizers.{leaf}{'_' * taken}")
     network.module.add_submodule(target, module)
     return target
 

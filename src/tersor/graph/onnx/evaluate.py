@@ -38,7 +38,7 @@ def evaluate(
     except TersorError:
         raise
     except Exception as error:
-        shapes = [list(values[name].shape) for name in node.inputs if name]
+        shapes = [list(values[name].shape) for name in node.inputs if name in values]
         raise InvalidModelError(
             f"ONNX node {node.name!r} ({node.op}) cannot be computed on inputs of shape "
             f"{shapes}: {first_line(error)}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import traceback
 
-from tersor.errors import InvalidInputError, TersorError
+from tersor.errors import InvalidInputError, InvalidModelError, TersorError
 from tersor.graph.network import set_tensor
 from tersor.graph.onnx.dtypes import as_array
 from tersor.graph.onnx.evaluate import Value, as_tensor, evaluate
@@ -19,6 +20,10 @@ from tersor.graph.onnx.linear import lift_linear
 from tersor.graph.onnx.node import Node
 from tersor.graph.onnx.read import Contents, Input, read
 from tersor.graph.onnx.table import OPS
+from tersor.graph.validate import TAKEN, fitting
+
+#: Elements of the largest random input that is made.
+LARGEST_EXAMPLE = 1 << 27
 
 
 class OnnxModel(nn.Module):
@@ -69,6 +74,8 @@ class OnnxModel(nn.Module):
         for node in self.nodes:
             with traceback.annotate({"onnx": node.name}):
                 values.update(self.evaluate(node, values, self.constants))
+        if missing := [name for name in self.outputs if name not in values]:
+            raise InvalidModelError(f"the node that should compute output {missing[0]!r} does not")
         found = [_as_output(values[name]) for name in self.outputs]
         return found[0] if len(found) == 1 else tuple(found)
 
@@ -105,6 +112,12 @@ class OnnxModel(nn.Module):
                 f"the file leaves sizes open: {wanted}; give an example of the inputs, in Python "
                 "as tensors, on the command line as --example 1,3,224,224, once per input"
             )
+        for x in self.inputs:
+            if prod(size for size in x.shape if isinstance(size, int)) > LARGEST_EXAMPLE:
+                raise InvalidInputError(
+                    f"the file says that input {x.name!r} has shape {list(x.shape)}, which is too "
+                    "large for an example; give one"
+                )
         generator = torch.Generator().manual_seed(0)
         return tuple(_draw(x, generator) for x in self.inputs)
 
@@ -198,7 +211,7 @@ def free_attribute(module: nn.Module, name: str) -> str:
         module: The module.
         name: The file's name, any text.
     """
-    parts = [part or "_" for part in re.split(r"\.", name)]
+    parts = [fitting(part) or "_" for part in re.split(r"\.", name)]
     owner: Any = module
     for position, part in enumerate(parts):
         is_last = position == len(parts) - 1
@@ -211,6 +224,8 @@ def free_attribute(module: nn.Module, name: str) -> str:
 
 
 def _is_taken(owner: nn.Module, part: str, is_last: bool) -> bool:
+    if owner is not None and part in TAKEN:
+        return True
     return hasattr(owner, part) and (is_last or part not in owner._modules)
 
 

@@ -74,7 +74,8 @@ def read(path: str | Path) -> Contents:
     try:
         return _contents(_load(path))
     except TersorError as error:
-        raise type(error)(f"{str(path)!r}: {error}") from error
+        text = " ".join(str(error).split())  # names in a file may have line breaks
+        raise type(error)(f"{str(path)!r}: {text}") from error
     except Exception as error:
         raise InvalidModelError(
             f"{str(path)!r} is no sound ONNX file: {first_line(error)}; onnx.checker may say more"
@@ -83,31 +84,40 @@ def read(path: str | Path) -> Contents:
 
 def _load(path: Path) -> ir.Model:
     model = ir.load(path)
-    _check_external(model, path.parent.resolve())
     if model.functions:
         InlinePass()(model)
+    _check_external(model, path.parent.resolve())
     TopologicalSortPass()(model)
     return model
 
 
 def _check_external(model: ir.Model, folder: Path) -> None:
     """Weights beside the file must be there, and nothing outside of its folder is opened."""
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
+    for name, tensor in _stored(model.graph):
         if not isinstance(tensor, ir.ExternalTensor):
             continue
         target = (folder / tensor.location).resolve()
         if not target.is_relative_to(folder):
             raise InvalidModelError(
-                f"weight {value.name!r} is in {str(tensor.location)!r}, outside of the file's "
+                f"weight {name!r} is in {str(tensor.location)!r}, outside of the file's "
                 "folder; that is refused"
             )
         end = (tensor.offset or 0) + (tensor.length or 0)
         if not target.is_file() or target.stat().st_size < end:
             raise InvalidModelError(
-                f"weight {value.name!r} is missing from {str(tensor.location)!r}; keep the weights "
+                f"weight {name!r} is missing from {str(tensor.location)!r}; keep the weights "
                 "beside the .onnx file, under the name they were written with"
             )
+
+
+def _stored(graph: ir.Graph) -> Iterator[tuple[str, Any]]:
+    """Every tensor in the file with its name: weights, and attributes of nodes."""
+    for value in graph.initializers.values():
+        yield str(value.name), value.const_value
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR:
+                yield f"{node.name}.{attribute.name}", attribute.value
 
 
 def _contents(model: ir.Model) -> Contents:
@@ -242,8 +252,10 @@ def _input(value: ir.Value) -> Input:
             f"input {value.name!r} has type {value.type} and shape {value.shape}; only tensors "
             "with a known number of axes can be read"
         )
-    names = (d if isinstance(d, int) else (d.value or "?") for d in value.shape)
-    return Input(str(value.name), dtype, tuple(names))
+    sizes = tuple(d if isinstance(d, int) else (d.value or "?") for d in value.shape)
+    if any(isinstance(size, int) and size < 0 for size in sizes):
+        raise InvalidModelError(f"input {value.name!r} has shape {sizes}; no size is negative")
+    return Input(str(value.name), dtype, sizes)
 
 
 def _check_values(contents: Contents) -> None:
