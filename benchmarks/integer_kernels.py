@@ -14,7 +14,7 @@ from tersor.export.kernels import Kernel, kernels
 from tersor.export.latency import CALM, in_turns
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
-from tersor.quant.scheme import ONNXRUNTIME_CPU
+from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 CALIBRATION = 32
 FLOAT, OURS, PEER = "float", "ours", "quantize_static"

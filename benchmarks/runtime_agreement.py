@@ -19,7 +19,8 @@ from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo import MODELS
 from tersor.export.compare import Tally
 from tersor.graph.network import Network
-from tersor.quant.scheme import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI, Scheme
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 
 #: Images by default: PyTorch simulates much slower than onnxruntime runs.
 LIMITS = {**dict.fromkeys(MODELS, 2000), "efficientnet_lite0": 500}

@@ -67,7 +67,7 @@ def test_layers_of_one_channel_work(tmp_path):
     ("options", "message"),
     [
         (["--scheme", "tpu"], "unknown scheme 'tpu'; choose one of onnxruntime-cpu"),
-        (["--weights", "99"], "bits=99"),
+        (["--weights", "99"], "weights=99 bits"),
         (["--input-range", "1", "-1"], r"\(1\.0, -1\.0\) is no range"),
         (["--exclude", "*"], "nothing to quantize"),
         (["--example", "1,5,12,12"], "does not run on the example"),

@@ -15,7 +15,8 @@ from benchmarks.zoo import MODELS, Model, accuracy
 from tersor.export.runtime import Config, Runtime
 from tersor.graph.capture import capture
 from tersor.graph.network import Network
-from tersor.quant.scheme import Scheme, find_scheme
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import find_scheme
 from tersor.recipes import DataFree, Quantized, data_free
 
 #: Values of one input batch: large enough for speed, and the activations stay in the cache.

@@ -21,7 +21,7 @@ from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.capture import capture
 from tersor.graph.load import load
-from tersor.quant.scheme import SCHEMES
+from tersor.quant.schemes import SCHEMES
 from tersor.quant.synthetic import random_example
 from tersor.report.progress import progress
 from tersor.report.tables import pairs_table
@@ -112,7 +112,9 @@ def quantize(
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="Layers that stay in float, such as 'head.*'."),
+        typer.Option(
+            metavar="PATTERN", help="Layer or sub-module that stays in float, such as 'head'."
+        ),
     ] = None,
     example: Example = None,
     data: Data = None,
@@ -196,7 +198,7 @@ def verify(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare a quantized ONNX file with its float model, both in onnxruntime.
+    """Compare a quantized ONNX file with its float model, both in its runtime.
 
     For example:
 

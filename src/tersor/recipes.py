@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from tersor.export import openvino
 from tersor.export.inputs import noise_inputs
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.runtime import Runtime
@@ -38,7 +39,8 @@ from tersor.quant.calibrate import (
 )
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.place import place
-from tersor.quant.scheme import SCHEMES, Scheme, find_scheme
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import SCHEMES, find_scheme
 from tersor.quant.synthetic import example_inputs
 from tersor.report.inspection import Inspection
 from tersor.report.summary import Summary, summarize
@@ -111,10 +113,12 @@ class Quantized:
 
     def export(self, path: str | Path, opset: int = 21) -> ExportResult:
         """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
-        return export_onnx(self.network, path, opset=opset, scheme=self.scheme.name)
+        return export_onnx(self.network, path, opset=opset, scheme=self.scheme)
 
     def verify(self, path: str | Path, inputs: Any = None, **options: Any) -> Verification:
-        """Compare simulation, exported file and float model in onnxruntime.
+        """Compare simulation, exported file and float model in the runtime of the scheme.
+
+        Without OpenVINO, files for it are verified in onnxruntime; the result names the runtime.
 
         Args:
             path: The file that `export` wrote.
@@ -124,8 +128,8 @@ class Quantized:
         if inputs is None:
             every = example_inputs(self.original)
             inputs = {name: x for name, x in every.items() if isinstance(x, torch.Tensor)}
-        config = self.scheme.session
-        return verify_file(self.original, self.network, path, inputs, config=config, **options)
+        options = {**_runtime(self.scheme), **options}
+        return verify_file(self.original, self.network, path, inputs, **options)
 
 
 def quantize(
@@ -153,7 +157,8 @@ def quantize(
         activations: Bits of the activations, 2 to 16; default: the scheme's 8.
         input_range: Lowest and highest value of the inputs, for all or by input name. Default:
             what the example holds, which a real example makes better.
-        exclude: Patterns of layer names that stay in floating point, such as `"head.*"`.
+        exclude: Names of layers and sub-modules that stay in floating point, such as `"head"`;
+            `*` and `?` are wildcards. Of a sub-module everything does, functions included.
         options: Which steps to take.
         on_step: Called with the name of each step before it runs.
 
@@ -251,7 +256,7 @@ def verify(
     example: Any = None,
     **options: Any,
 ) -> Verification:
-    """Compare a quantized ONNX file with its float model, both in onnxruntime.
+    """Compare a quantized ONNX file with its float model, both in the runtime it was written for.
 
     Args:
         reference: The float model: an ONNX file, or whatever `quantize` and `load` take.
@@ -266,10 +271,16 @@ def verify(
     """
     runtime = Runtime(path)
     scheme = SCHEMES.get(runtime.metadata.get("tersor.scheme", ""))
-    config = scheme.session if scheme else ()
+    options = {**(_runtime(scheme) if scheme else {}), **options}
     inputs = noise_inputs(runtime) if inputs is None else inputs
     floating = _floating(reference, example, runtime)
-    return verify_file(floating, None, path, inputs, config=config, **options)
+    return verify_file(floating, None, path, inputs, **options)
+
+
+def _runtime(scheme: Scheme) -> dict[str, Any]:
+    """Where files of a scheme are verified, as options of `verify`."""
+    is_here = scheme.runtime != openvino.NAME or openvino.is_installed()
+    return {"runtime": scheme.runtime if is_here else "onnxruntime", "config": scheme.session}
 
 
 def _floating(

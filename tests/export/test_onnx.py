@@ -19,6 +19,7 @@ from tersor.export import onnx as writer
 from tersor.export.onnx import export_onnx
 from tersor.graph.capture import capture
 from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.scheme import Scheme
 from tersor.recipes import quantize
 from tests.export.models import quantize_by_hand, small
 from tests.zoo import ZOO
@@ -54,7 +55,11 @@ def network():
 
 @pytest.fixture(scope="module")
 def result(network, tmp_path_factory):
-    return export_onnx(network, tmp_path_factory.mktemp("small") / "small.onnx", scheme="by-hand")
+    return export_onnx(
+        network,
+        tmp_path_factory.mktemp("small") / "small.onnx",
+        scheme=Scheme("by-hand", "made in a test"),
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 5])

@@ -12,7 +12,7 @@ from tersor.graph.network import Gaussian
 from tersor.graph.propagation import infer_input_mean, propagate
 from tersor.passes.fold import fold
 from tersor.quant.place import place
-from tersor.quant.scheme import ONNXRUNTIME_CPU
+from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured
 from tests.graph.sampling import SAMPLES, calibrated, folded, normals, result, sampled
 from tests.zoo import ZOO

@@ -14,7 +14,7 @@ from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.place import place, quantizers
 from tersor.quant.quantizer import BiasQuantize
-from tersor.quant.scheme import DFQ_PAPER
+from tersor.quant.schemes import DFQ_PAPER
 
 WEIGHTS_ONLY = DFQ_PAPER.with_bits(4, 16)
 

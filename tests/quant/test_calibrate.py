@@ -24,7 +24,7 @@ from tersor.quant.calibrate import (
     weight_ranges,
 )
 from tersor.quant.place import place, quantizers
-from tersor.quant.scheme import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
+from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tests.captured import captured
 
 

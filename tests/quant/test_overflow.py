@@ -11,7 +11,7 @@ from tersor.graph.propagation import propagate
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.place import place, quantizers
-from tersor.quant.scheme import DFQ_PAPER, ONNXRUNTIME_VNNI
+from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_VNNI
 
 SCHEMES = pytest.mark.parametrize(
     "scheme", [ONNXRUNTIME_VNNI, DFQ_PAPER], ids=["channel", "tensor"]

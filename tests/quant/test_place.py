@@ -4,6 +4,7 @@ What onnxruntime fuses decides; the facts were measured with `tersor.export.kern
 """
 
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -22,7 +23,8 @@ from tersor.passes.fold import fold
 from tersor.quant.flow import DROPOUTS
 from tersor.quant.place import place, quantizers
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
-from tersor.quant.scheme import DFQ_PAPER, ONNXRUNTIME_CPU, Scheme
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, TENSORRT
 from tests.captured import outputs
 from tests.zoo import ZOO
 
@@ -401,7 +403,7 @@ def test_a_layer_without_bias_gets_zeros():
     assert biases(network).keys() == {"conv2d"}
 
 
-@pytest.mark.parametrize("scheme", [ONNXRUNTIME_CPU, DFQ_PAPER])
+@pytest.mark.parametrize("scheme", [TENSORRT, replace(TENSORRT, per_channel=False)])
 @pytest.mark.parametrize(
     ("layer", "axis"),
     [

@@ -3,7 +3,7 @@
 import pytest
 
 from tersor.errors import InvalidInputError
-from tersor.quant.scheme import DFQ_PAPER, ONNXRUNTIME_CPU, SCHEMES, find_scheme
+from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, SCHEMES, find_scheme
 
 
 def test_schemes_are_found_by_their_name():
@@ -20,8 +20,14 @@ def test_other_widths():
     assert narrow.activation == ONNXRUNTIME_CPU.activation
     assert ONNXRUNTIME_CPU.with_bits(None, None) == ONNXRUNTIME_CPU
     assert ONNXRUNTIME_CPU.with_bits(None, 16).activation.bits == 16
-    with pytest.raises(InvalidInputError, match="bits=1"):
-        ONNXRUNTIME_CPU.with_bits(1, None)
+
+
+@pytest.mark.parametrize("bits", [-8, 1, 17, 33])
+def test_widths_from_2_to_16(bits):
+    with pytest.raises(InvalidInputError, match=f"weights={bits} bits.*2 to 16"):
+        ONNXRUNTIME_CPU.with_bits(bits, None)
+    with pytest.raises(InvalidInputError, match=f"activations={bits} bits.*2 to 16"):
+        ONNXRUNTIME_CPU.with_bits(None, bits)
 
 
 def test_only_8_bit_weights_need_safe_pairs():

@@ -1,16 +1,18 @@
-"""Which layers of a file onnxruntime computes in integers, and why the others stay in float.
+"""Which layers of a file a runtime computes in integers, and why the others stay in float.
 
 onnxruntime decides when it loads the file. It is asked for the graph that it made, and its nodes
 are matched with those of the file by name.
 """
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
+from tersor.export.openvino import OpenVINORuntime
 from tersor.export.rewrite import producer
 from tersor.export.runtime import Config, Runtime
 from tersor.export.tidy import WEIGHTED, stored_weight
@@ -34,7 +36,7 @@ class Kernel:
     Attributes:
         layer: Name of the node in the file, which is the user's name of the layer.
         op: Type of the node in the file.
-        kernel: Type of the node that onnxruntime made of it.
+        kernel: Type of the node that onnxruntime made of it, or the kernel's name in OpenVINO.
         reason: Why it stayed in float; empty for integer kernels.
     """
 
@@ -46,7 +48,7 @@ class Kernel:
     @property
     def is_integer(self) -> bool:
         """True if it runs on integers."""
-        return self.kernel in INTEGER
+        return not self.reason
 
 
 def kernels(path: str | Path, config: Config = ()) -> list[Kernel]:
@@ -61,14 +63,34 @@ def kernels(path: str | Path, config: Config = ()) -> list[Kernel]:
     """
     optimized = _optimized_nodes(path, config)
     found = []
+    for node, weight in _weighted(path):
+        kernel = _kernel(str(node.name), weight, optimized) or node.op_type
+        reason = "" if kernel in INTEGER else _reason(node)
+        found.append(Kernel(str(node.name), node.op_type, kernel, reason))
+    return found
+
+
+def openvino_kernels(path: str | Path) -> list[Kernel]:
+    """The same for OpenVINO, which names its kernels by instruction set and precision."""
+    primitives = list(OpenVINORuntime(path).primitives())
+    found = []
+    for node, _ in _weighted(path):
+        # Without its bias a node is renamed; the last one is called like the output.
+        names = {f"{node.name}/WithoutBiases", *(str(value.name) for value in node.outputs)}
+        names.add(str(node.name))
+        kernel = next((kernel for nodes, kernel in primitives if names & nodes), "unknown")
+        reason = "" if kernel.endswith("_I8") else "OpenVINO computes it in floating point"
+        found.append(Kernel(str(node.name), node.op_type, kernel, reason))
+    return found
+
+
+def _weighted(path: str | Path) -> Iterator[tuple[ir.Node, str]]:
+    """Each node with a stored weight, and the name of that weight."""
     for node in ir.load(path).graph:
         position = (WEIGHTED | INTEGER).get(node.op_type)
         weight = None if position is None else stored_weight(node, position)
         if weight is not None:
-            kernel = _kernel(str(node.name), str(weight.name), optimized) or node.op_type
-            reason = "" if kernel in INTEGER else _reason(node)
-            found.append(Kernel(str(node.name), node.op_type, kernel, reason))
-    return found
+            yield node, str(weight.name)
 
 
 def _optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:

@@ -1,6 +1,6 @@
 """Latency of two files on one machine, measured in turns so that both see the same load."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice, permutations
 from math import ceil
@@ -48,6 +48,7 @@ def measure_latency(
     *,
     config: Config = (),
     rounds: int = 25,
+    load: Callable[..., Runtime] = Runtime,
 ) -> Latency:
     """Time two files on one sample, in turns.
 
@@ -57,12 +58,13 @@ def measure_latency(
         feed: Inputs of the quantized file; the first sample is used where the batch is free.
         config: Session options of the quantized file.
         rounds: How many times both are measured.
+        load: The runtime: the class that loads a file.
 
     Returns:
-        Medians, with onnxruntime's default number of threads.
+        Medians, with the runtime's default number of threads.
     """
-    floating = Runtime(float_path, config=CALM)
-    quantized = Runtime(path, config={**dict(config), **CALM})
+    floating = load(float_path, config=CALM)
+    quantized = load(path, config={**dict(config), **CALM})
     sample = next(quantized.split(feed, 1))
     times = in_turns([(floating, floating.renamed(sample)), (quantized, sample)], rounds)
     return Latency(

@@ -41,19 +41,22 @@ class Lowered:
         grids: Name of a stored integer tensor → its grid.
         names: Call of a layer → readable name of its output, `conv1.output`.
         constants: Node → value, for all nodes that do not depend on the input.
+        integer_clip: Whether a clip in front of a quantizer moves onto the integers behind it.
     """
 
     network: Network
     grids: dict[str, Grid] = field(default_factory=dict)
     names: dict[fx.Node, str] = field(default_factory=dict)
     constants: dict[fx.Node, Any] = field(default_factory=dict)
+    integer_clip: bool = True
 
 
-def lower(network: Network) -> Lowered:
+def lower(network: Network, integer_clip: bool = True) -> Lowered:
     """Replace every quantizer by integer arithmetic in a copy of the network.
 
     Args:
         network: A network with or without quantizers, in training or inference mode.
+        integer_clip: As in `tersor.quant.scheme.Scheme`.
 
     Returns:
         The lowered copy, in inference mode.
@@ -62,7 +65,7 @@ def lower(network: Network) -> Lowered:
         ExportError: A module in the graph is not a quantizer.
         UnsupportedError: A grid has no ONNX type, for instance an activation of 20 bits.
     """
-    lowered = Lowered(network.copy())
+    lowered = Lowered(network.copy(), integer_clip=integer_clip)
     set_training(lowered.network, False)
     lowered.names = _output_names(lowered.network)
     with torch.no_grad():
@@ -160,7 +163,10 @@ def _lower_activation(lowered: Lowered, node: fx.Node, module: FakeQuantize) -> 
             f"the activation quantizer {node.name!r} has {grid.bits} bits; ONNX QuantizeLinear "
             "writes at most 16"
         )
-    source, limits = _absorb_clip(node, module)
+    source, limits = node.args[0], (grid.qmin, grid.qmax)
+    if lowered.integer_clip:
+        source, limits = _absorb_clip(node, module)
+    assert isinstance(source, fx.Node)
     name = lowered.names.get(source, source.name)
     scale = network.add_tensor(f"{name}_scale", module.scale.detach().clone(), before=node)
     zero_point = module.zero_point.to(storage(grid))

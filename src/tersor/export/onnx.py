@@ -25,6 +25,7 @@ from tersor.export.ops import TRANSLATIONS
 from tersor.export.signature import free_axes, input_names, output_names
 from tersor.export.tidy import tidy
 from tersor.graph.network import Network
+from tersor.quant.scheme import Scheme
 
 #: Protocol buffers hold less than 2 GiB; beyond this the weights go to a file of their own.
 LARGEST_FILE = 2**31 - 2**24
@@ -58,7 +59,7 @@ def export_onnx(
     path: str | Path,
     *,
     opset: int = 21,
-    scheme: str | None = None,
+    scheme: Scheme | None = None,
     store_int4: bool = False,
 ) -> ExportResult:
     """Write a network, quantized or float, as an ONNX file.
@@ -71,7 +72,7 @@ def export_onnx(
         network: The network; it is not changed.
         path: Where the file goes. It is replaced as a whole, or not at all.
         opset: Version of the ONNX operator set, at least 21.
-        scheme: Name of the target, noted in the file's metadata.
+        scheme: The target, noted in the file's metadata.
         store_int4: Store weights of up to 4 bits as INT4, at half the size. onnxruntime's CPU
             kernels then compute these layers in float.
 
@@ -98,19 +99,19 @@ def build_onnx(
     network: Network,
     *,
     opset: int = 21,
-    scheme: str | None = None,
+    scheme: Scheme | None = None,
     store_int4: bool = False,
 ) -> ir.Model:
     """The ONNX model of a network in memory; arguments as in `export_onnx`."""
     if opset < 21:
         raise ExportError(f"opset={opset}: 16-bit and 4-bit integers need opset 21 or later")
     names = input_names(network), output_names(network)
-    lowered = lower(network)
+    lowered = lower(network, scheme is None or scheme.integer_clip)
     model = _translate(lowered, opset)
     tidy(model, lowered.grids if store_int4 else {}, *names)
     model.producer_name, model.producer_version = "tersor", _version()
     if scheme is not None:
-        model.metadata_props["tersor.scheme"] = scheme
+        model.metadata_props["tersor.scheme"] = scheme.name
     return model
 
 

@@ -24,7 +24,8 @@ class Verification:
         bytes: Size of the file, with external weights.
         float_bytes: Size of the float file.
         latency: The two files timed in turns, or None.
-        kernels: Every convolution and linear layer, and how onnxruntime computes it.
+        kernels: Every convolution and linear layer, and how the runtime computes it.
+        runtime_name: The runtime that users run the file in.
     """
 
     samples: int
@@ -36,6 +37,7 @@ class Verification:
     float_bytes: int
     latency: Latency | None
     kernels: tuple[Kernel, ...]
+    runtime_name: str = "onnxruntime"
 
     @property
     def integer_share(self) -> float:
@@ -69,6 +71,7 @@ class Verification:
         compared = ("exported", "runtime", "quantized")
         return {
             "samples": self.samples,
+            "runtime_name": self.runtime_name,
             **{
                 key: {name: c.as_dict() for name, c in getattr(self, key).items()}
                 for key in compared
@@ -84,7 +87,7 @@ class Verification:
 
     def rows(self) -> list[tuple[str, str]]:
         """The same as a table for people: what, and how much."""
-        rows = [("samples", str(self.samples))]
+        rows = [("runtime", self.runtime_name), ("samples", str(self.samples))]
         for title, outputs in (
             ("file against simulation", self.exported),
             ("runtime against simulation", self.runtime),

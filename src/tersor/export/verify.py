@@ -21,14 +21,16 @@ from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError
 from tersor.export.compare import Comparison, Tally, has_classes
-from tersor.export.kernels import kernels
+from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
+from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Arrays, Config, Runtime, batches
 from tersor.export.verification import Verification
 from tersor.graph.network import Network
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
+RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": Runtime, NAME: OpenVINORuntime}
 _CHUNK = 32
 _PAIRS = (
     ("simulation", "exact"),
@@ -46,6 +48,7 @@ def verify(
     *,
     labels: Any = None,
     config: Config = (),
+    runtime: str = "onnxruntime",
     latency: bool = True,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
@@ -59,6 +62,7 @@ def verify(
             that is a list or tuple may have its labels behind the inputs, as a `DataLoader` yields.
         labels: Class of each sample, in the order of the inputs.
         config: Session options that users of the file set.
+        runtime: What users run the file in: `"onnxruntime"` or `"openvino"`.
         latency: Whether to time the two files.
         on_step: Called with the name of each of `STEPS` before it runs.
 
@@ -69,14 +73,17 @@ def verify(
         InvalidInputError: Inputs, labels or files do not fit each other; names both sides.
     """
     say = on_step or (lambda _: None)
+    load = _loader(runtime)
     say(STEPS[0])
     with _float_file(reference) as float_path:
         say(STEPS[1])
-        contest = _Contest(path, float_path, simulation, config)
+        contest = _Contest(load(path, config=config), float_path, simulation)
         for batch in batches(inputs):
             contest.add(batch)
         say(STEPS[2])
-        timed = measure_latency(float_path, path, contest.first, config=config) if latency else None
+        timed = None
+        if latency:
+            timed = measure_latency(float_path, path, contest.first, config=config, load=load)
         say(STEPS[3])
         return Verification(
             samples=contest.samples,
@@ -87,8 +94,15 @@ def verify(
             bytes=_size(path),
             float_bytes=_size(float_path),
             latency=timed,
-            kernels=tuple(kernels(path, config)),
+            kernels=tuple(openvino_kernels(path) if runtime == NAME else kernels(path, config)),
+            runtime_name=runtime,
         )
+
+
+def _loader(runtime: str) -> type[Runtime]:
+    if runtime not in RUNTIMES:
+        raise InvalidInputError(f"unknown runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+    return RUNTIMES[runtime]
 
 
 @contextmanager
@@ -109,12 +123,10 @@ def _size(path: str | Path) -> int:
 class _Contest:
     """All models over the same data, batch by batch."""
 
-    def __init__(
-        self, path: str | Path, float_path: Path, simulation: Network | None, config: Config
-    ) -> None:
+    def __init__(self, runtime: Runtime, float_path: Path, simulation: Network | None) -> None:
         files = {
-            "runtime": Runtime(path, config=config),
-            "exact": Runtime(path, optimize=False),
+            "runtime": runtime,
+            "exact": Runtime(runtime.path, optimize=False),
             "float": Runtime(float_path),
         }
         self.files = files

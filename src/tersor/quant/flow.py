@@ -27,15 +27,23 @@ class Flow:
         needed: Those that the target computes in integers.
     """
 
-    def __init__(self, network: Network, scheme: Scheme, layers: Collection[fx.Node]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        scheme: Scheme,
+        layers: Collection[fx.Node],
+        excluded: Collection[fx.Node] = (),
+    ) -> None:
         """Analyse a network without quantizers.
 
         Args:
             network: The network.
             scheme: The target.
             layers: The calls of weighted ops that are to be quantized.
+            excluded: Calls that read and write floating point.
         """
         self.scheme = scheme
+        self.excluded = excluded
         self.layers = layers
         self.values = _values(network)
         self.needed: set[fx.Node] = set()
@@ -61,7 +69,7 @@ class Flow:
 
     def _fused_with(self, node: fx.Node) -> fx.Node | None:
         """The op whose kernel computes this activation on its way out."""
-        bounds = clip_bounds(node) if node.target in self.scheme.fused else None
+        bounds = clip_bounds(node) if self._is_one_of(node, self.scheme.fused) else None
         if bounds is None or bounds[0] != 0:
             return None
         producer = operand(node)
@@ -80,16 +88,32 @@ class Flow:
         """Does `user` take this value as integers?"""
         if user in self.layers:
             return operand(user) is value
-        if user.target in self.scheme.matmuls:
+        if self._is_one_of(user, self.scheme.matmuls):
             return self._has_computed_inputs(user)
         if user not in self.needed:
             return False
-        passes = user.target in DROPOUTS or self._is_moved(user)
-        return passes or self._is_integer(user) or self._fused_with(user) is value
+        if self._is_integer(user):
+            return self._accumulator(user) is not value
+        return user.target in DROPOUTS or self._is_moved(user) or self._fused_with(user) is value
+
+    def _accumulator(self, node: fx.Node) -> fx.Node | None:
+        """The layer that adds a residual before it rounds, if this is such a sum."""
+        if not self.scheme.fused_add or node.target is not aten.add.Tensor:
+            return None
+        for first, second in ((0, 1), (1, 0)):
+            layer, residual = operand(node, first), operand(node, second)
+            if layer in self.layers and layer is not residual and len(layer.users) == 1:
+                is_whole = layer.meta["val"].shape == source(residual).meta["val"].shape
+                return layer if is_whole else None
+        return None
+
+    def _is_one_of(self, node: fx.Node, ops: Collection[object]) -> bool:
+        return node.target in ops and node not in self.excluded
 
     def _is_integer(self, node: fx.Node) -> bool:
         """Has this op, called like this, an integer kernel?"""
-        if node.target not in self.scheme.integer_ops or not self._has_computed_inputs(node):
+        is_known = self._is_one_of(node, self.scheme.integer_ops)
+        if not is_known or not self._has_computed_inputs(node):
             return False
         if node.target is aten.mean.dim:
             return _is_global_pool(node)
@@ -103,7 +127,7 @@ class Flow:
 
     def _is_moved(self, node: fx.Node) -> bool:
         """Are all elements of this value copies of elements of the first argument, or zeros?"""
-        if node.target not in self.scheme.pass_through:
+        if not self._is_one_of(node, self.scheme.pass_through):
             return False
         if node.target in (aten.pad.default, aten.constant_pad_nd.default):
             return not (pads_with_constant(node) and argument(node, "value"))

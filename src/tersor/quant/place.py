@@ -7,14 +7,14 @@ Biases: on the grid of the accumulator, whose scale is that of the input times t
 
 from collections import defaultdict
 from collections.abc import Iterable
-from fnmatch import fnmatch
 
 import torch
 from torch import fx
 
-from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.graph.layers import Layer, layers, set_argument
 from tersor.graph.network import Network, Skipped, free_name
+from tersor.quant.exclude import excluded
 from tersor.quant.flow import Flow
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.scheme import Scheme
@@ -26,17 +26,19 @@ def place(network: Network, scheme: Scheme, exclude: Iterable[str] = ()) -> None
     Args:
         network: Edited in place.
         scheme: The target runtime.
-        exclude: Patterns (`*` and `?`) of layer names that stay in floating point.
+        exclude: Names of layers and sub-modules that stay in floating point; see
+            `tersor.quant.exclude.excluded`.
 
     Raises:
         InvalidModelError: The network has quantizers already.
-        InvalidInputError: A pattern matches no layer.
+        InvalidInputError: A pattern matches nothing.
         UnsupportedError: The network has no layer that could be quantized.
     """
     if quantizers(network):
         raise InvalidModelError("the network has quantizers already; start from the float model")
-    chosen = _choose(network, tuple(exclude))
-    flow = Flow(network, scheme, {layer.node for layer in chosen})
+    left_out = excluded(network, exclude)
+    chosen = _choose(network, scheme, left_out)
+    flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
     for node in flow.values:
         if flow.is_quantized(node):
@@ -46,7 +48,7 @@ def place(network: Network, scheme: Scheme, exclude: Iterable[str] = ()) -> None
         sharing[layer.weight_node].append(layer.node)
     for layer in chosen:
         _quantize_weight(layer, scheme, sharing[layer.weight_node], names)
-    for layer in chosen:
+    for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, names[flow.origin(layer.input)], names[layer.weight_node])
     network.finish()
 
@@ -62,16 +64,12 @@ def quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
     return found
 
 
-def _choose(network: Network, exclude: tuple[str, ...]) -> list[Layer]:
+def _choose(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> list[Layer]:
     """The layers to quantize; one record for each of the others."""
-    every = list(layers(network))
-    for pattern in exclude:
-        if not any(fnmatch(layer.name, pattern) for layer in every):
-            names = ", ".join(dict.fromkeys(layer.name for layer in every))
-            raise InvalidInputError(f"exclude: no layer is called {pattern!r}; there are {names}")
     chosen, computed = [], _computed_from_inputs(network)
-    for layer in every:
-        reason = _refusal(layer, exclude, computed)
+    for layer in layers(network):
+        is_excluded = layer.node in left_out
+        reason = "excluded by the user" if is_excluded else _refusal(layer, scheme, computed)
         if reason is None:
             chosen.append(layer)
         else:
@@ -79,14 +77,15 @@ def _choose(network: Network, exclude: tuple[str, ...]) -> list[Layer]:
     if not chosen:
         raise UnsupportedError(
             "there is nothing to quantize: the model has no convolution or linear layer that is "
-            "not excluded"
+            f"not excluded and that {scheme.name} computes in integers"
         )
     return chosen
 
 
-def _refusal(layer: Layer, exclude: tuple[str, ...], computed: set[fx.Node]) -> str | None:
-    if any(fnmatch(layer.name, pattern) for pattern in exclude):
-        return "excluded by the user"
+def _refusal(layer: Layer, scheme: Scheme, computed: set[fx.Node]) -> str | None:
+    if layer.node.target not in scheme.kernels:
+        kind = "transposed convolutions" if layer.is_transposed else str(layer.node.target)
+        return f"{scheme.name} has no integer kernel for {kind}, so rounding would gain nothing"
     if layer.weight_node.op != "get_attr":
         return "its weight is computed from the input"
     if layer.input not in computed:

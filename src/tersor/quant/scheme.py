@@ -1,19 +1,22 @@
 """A `Scheme` describes one target runtime: what it computes in integers, and in which format.
 
 Placement, simulation and the ONNX writer all read it, so that what is simulated is what runs.
-Adding a runtime is writing one more `Scheme` here.
+The schemes themselves are the table in `tersor.quant.schemes`.
 """
 
-import operator
 from dataclasses import dataclass, replace
 
 import torch
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
+from tersor.graph.equivariance import MOVEMENT
+from tersor.graph.layers import CONVOLUTIONS, LINEAR
 
 aten = torch.ops.aten
 
+# Layers: the ops with a stored weight that have an integer kernel.
+KERNELS = frozenset(CONVOLUTIONS | LINEAR)
 # Reads and writes integers, with a scale of its own for the result.
 INTEGER_OPS = frozenset(
     {
@@ -33,46 +36,25 @@ INTEGER_OPS = frozenset(
 # Multiplies two activations, in integers if both are; the result may be integers or floats.
 MATMULS = frozenset({aten.matmul.default, aten.bmm.default})
 # Moves integers, selects among them, or adds zeros: the result is on the grid of the input.
-PASS_THROUGH = frozenset(
-    {
-        aten.max_pool1d.default,
-        aten.max_pool2d.default,
-        aten.amax.default,
-        aten.reshape.default,
-        aten.flatten.using_ints,
-        aten.unflatten.int,
-        aten.permute.default,
-        aten.transpose.int,
-        aten.t.default,
-        aten.squeeze.default,
-        aten.squeeze.dim,
-        aten.squeeze.dims,
-        aten.unsqueeze.default,
-        aten.expand.default,
-        aten.slice.Tensor,
-        aten.select.int,
-        aten.chunk.default,
-        aten.split.Tensor,
-        aten.split_with_sizes.default,
-        aten.unbind.int,
-        aten.upsample_nearest1d.vec,
-        aten.upsample_nearest2d.vec,
-        aten.pixel_shuffle.default,
-        aten.channel_shuffle.default,
-        aten.pad.default,
-        aten.constant_pad_nd.default,
-        operator.getitem,
-    }
-)
+PASS_THROUGH = frozenset(MOVEMENT - {aten.cat.default, aten.stack.default}) | {
+    aten.max_pool1d.default,
+    aten.max_pool2d.default,
+    aten.amax.default,
+    aten.upsample_nearest1d.vec,
+    aten.upsample_nearest2d.vec,
+    aten.pad.default,
+    aten.constant_pad_nd.default,
+}
 # Computed by the integer kernel of the op before it: clipping is what its output stage does.
 FUSED = frozenset(
     {aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default}
 )
 # A layer's kernel that dequantizes its result by itself: rounding it would only lose accuracy.
-FLOAT_OUTPUTS = frozenset({aten.linear.default})
+FLOAT_OUTPUTS = frozenset(LINEAR)
 
 INT8 = Grid(8, signed=True, symmetric=True)
 UINT8 = Grid(8)
+_BITS = (2, 16)  # narrowest and widest
 
 
 @dataclass(frozen=True)
@@ -86,11 +68,18 @@ class Scheme:
         per_channel: One weight scale per output channel instead of one per layer.
         pair_safe: Choose weight ranges such that no pair of u8×s8 products overflows 16 bits.
         activation: Grid of the activations.
+        kernels: Weighted ATen ops that have an integer kernel; others stay in float.
         integer_ops: ATen ops, beside convolution and linear, that have integer kernels.
         matmuls: ATen ops that multiply two activations in integers.
         float_outputs: Integer kernels of layers that can also write floating point.
         pass_through: ATen ops that keep the scale of their input.
         fused: Activations that an integer kernel computes on its way out.
+        fused_add: A layer adds a residual to its accumulator, before anything is rounded.
+        integer_bias: Biases are rounded to the grid of the accumulator, and stored as int32.
+        integer_clip: A clip moves behind its QuantizeLinear, onto the integers. Other runtimes
+            look for the clip right behind the layer.
+        runtime: What verifies the files: a name in `tersor.export.verify.RUNTIMES`. For a target
+            that cannot be run here, onnxruntime says at least whether the file is right.
         session: onnxruntime session options that the format needs to be exact.
     """
 
@@ -100,51 +89,33 @@ class Scheme:
     per_channel: bool = True
     pair_safe: bool = False
     activation: Grid = UINT8
+    kernels: frozenset[object] = KERNELS
     integer_ops: frozenset[object] = INTEGER_OPS
     matmuls: frozenset[object] = MATMULS
     float_outputs: frozenset[object] = FLOAT_OUTPUTS
     pass_through: frozenset[object] = PASS_THROUGH
     fused: frozenset[object] = FUSED
+    fused_add: bool = False
+    integer_bias: bool = True
+    integer_clip: bool = True
+    runtime: str = "onnxruntime"
     session: tuple[tuple[str, str], ...] = ()
 
     def with_bits(self, weights: int | None, activations: int | None) -> "Scheme":
-        """The same scheme with other widths; None keeps one."""
-        weight = replace(self.weight, bits=self.weight.bits if weights is None else weights)
-        bits = self.activation.bits if activations is None else activations
-        return replace(
-            self,
-            weight=weight,
-            activation=replace(self.activation, bits=bits),
-            pair_safe=self.pair_safe and weight.bits == 8,
-        )
+        """The same scheme with other widths; None keeps one.
+
+        Raises:
+            InvalidInputError: A width is not between 2 and 16 bits.
+        """
+        weight = _with_bits(self.weight, weights, "weights")
+        activation = _with_bits(self.activation, activations, "activations")
+        pair_safe = self.pair_safe and weight.bits == 8
+        return replace(self, weight=weight, activation=activation, pair_safe=pair_safe)
 
 
-ONNXRUNTIME_CPU = Scheme(
-    "onnxruntime-cpu",
-    "uint8 activations, int8 weights per channel; exact on every CPU, with or without VNNI",
-    pair_safe=True,
-)
-ONNXRUNTIME_VNNI = Scheme(
-    "onnxruntime-vnni",
-    "the same with the full weight range; saturates on x86 CPUs without VNNI",
-)
-DFQ_PAPER = Scheme(
-    "dfq-paper",
-    "one scale per layer, as in the DFQ paper; exact with session.x64quantprecision=1",
-    per_channel=False,
-    session=(("session.x64quantprecision", "1"),),
-)
-SCHEMES = {s.name: s for s in (ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI, DFQ_PAPER)}
-
-
-def find_scheme(scheme: "str | Scheme") -> Scheme:
-    """A scheme by its name; a `Scheme` stands for itself.
-
-    Raises:
-        InvalidInputError: No scheme has this name.
-    """
-    if isinstance(scheme, Scheme):
-        return scheme
-    if scheme not in SCHEMES:
-        raise InvalidInputError(f"unknown scheme {scheme!r}; choose one of {', '.join(SCHEMES)}")
-    return SCHEMES[scheme]
+def _with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
+    if bits is None:
+        return grid
+    if not _BITS[0] <= bits <= _BITS[1]:
+        raise InvalidInputError(f"{what}={bits} bits; choose a width from 2 to 16 bits")
+    return replace(grid, bits=bits)

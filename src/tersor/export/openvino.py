@@ -1,0 +1,74 @@
+"""OpenVINO beside onnxruntime: the same file, the same inputs, and which kernels it runs.
+
+OpenVINO is optional (`pip install tersor[openvino]`) and imported when it is first used.
+"""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tersor.errors import InvalidInputError
+from tersor.export.runtime import Arrays, Config, Runtime
+
+NAME = "openvino"
+#: 32-bit floats where the file has them: the CPU plugin may choose 16 bits otherwise.
+_EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+def is_installed() -> bool:
+    """True if OpenVINO can be imported."""
+    return find_spec("openvino") is not None
+
+
+class OpenVINORuntime(Runtime):
+    """One ONNX file, loaded by OpenVINO on the CPU. Its attributes are those of `Runtime`."""
+
+    def __init__(
+        self, path: str | Path, *, config: Config = (), threads: int | None = None
+    ) -> None:
+        """Load a file.
+
+        Args:
+            path: The file.
+            config: Ignored: these are onnxruntime's session options.
+            threads: Threads; OpenVINO's choice by default.
+
+        Raises:
+            InvalidInputError: OpenVINO is not installed, or the file cannot be loaded.
+        """
+        del config
+        super().__init__(path, optimize=False)  # names, shapes and types of inputs and outputs
+        if not is_installed():
+            raise InvalidInputError(
+                "OpenVINO is not installed: pip install tersor[openvino], or verify in onnxruntime"
+            )
+        import openvino
+
+        options: dict[str, Any] = dict(_EXACT)
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = openvino.Core()
+            self._compiled = core.compile_model(core.read_model(str(path)), "CPU", options)
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            raise InvalidInputError(
+                f"OpenVINO cannot load {str(path)!r}: {lines[-1] if lines else error!r}"
+            ) from error
+
+    def run(self, feed: Arrays) -> Arrays:
+        """Run arrays that `feed` has checked."""
+        results = self._compiled(list(feed.values()))
+        return {name: results[i] for i, name in enumerate(self.outputs)}
+
+    def primitives(self) -> Iterator[tuple[set[str], str]]:
+        """Of each op that runs: the nodes of the file it computes, and its kernel.
+
+        Kernels are called like `jit_avx2_I8`; `I8` says that it runs on integers.
+        """
+        for op in self._compiled.get_runtime_model().get_ops():
+            info = op.get_rt_info()
+            if "primitiveType" in info and "originalLayersNames" in info:
+                nodes = str(info["originalLayersNames"].astype(str)).split(",")
+                yield set(nodes), str(info["primitiveType"].astype(str))

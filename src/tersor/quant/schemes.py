@@ -1,0 +1,90 @@
+"""The table of schemes: one target runtime each, with its source.
+
+Adding a runtime is writing one more `Scheme` here.
+"""
+
+import torch
+
+from tersor.errors import InvalidInputError
+from tersor.graph.layers import WEIGHTED
+from tersor.quant.scheme import INT8, INTEGER_OPS, KERNELS, Scheme
+
+aten = torch.ops.aten
+
+# Measured with the kernels themselves: docs/results.md.
+ONNXRUNTIME_CPU = Scheme(
+    "onnxruntime-cpu",
+    "uint8 activations, int8 weights per channel; exact on every CPU, with or without VNNI",
+    pair_safe=True,
+)
+ONNXRUNTIME_VNNI = Scheme(
+    "onnxruntime-vnni",
+    "the same with the full weight range; saturates on x86 CPUs without VNNI",
+)
+# "On ARM64: U8S8 can be faster than U8U8 for low end ARM64 and no difference on accuracy":
+# https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+# Dot products are summed in 32 bits (udot, sdot), so weights have their full range.
+ARM_DOTPROD = Scheme(
+    "arm-dotprod",
+    "the same for onnxruntime on ARM CPUs, whose dot products never saturate; not run by us",
+)
+# Measured with OpenVINO's AVX2 kernels, docs/results.md: they add pairs of u8×s8 products in 16
+# bits, except for depthwise layers, and a convolution adds the residual before it rounds. What has
+# integer kernels: https://docs.openvino.ai/2024/documentation/openvino-extensibility/openvino-plugin-library/advanced-guides/low-precision-transformations.html
+OPENVINO_CPU = Scheme(
+    "openvino-cpu",
+    "uint8 activations, int8 weights per channel for OpenVINO; exact on every CPU",
+    pair_safe=True,
+    integer_ops=INTEGER_OPS - {aten.leaky_relu.default, aten.sigmoid.default, aten.softmax.int},
+    matmuls=frozenset(),
+    float_outputs=KERNELS,
+    fused_add=True,
+    integer_clip=False,
+    runtime="openvino",
+)
+# "TensorRT employs a symmetric quantization scheme, where both activations and weights are mapped
+# to quantized values centered around zero"; quantize the inputs of weighted operations, not their
+# outputs, and the residual of an add; biases stay in floating point:
+# https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
+# https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
+TENSORRT = Scheme(
+    "tensorrt",
+    "int8 activations and weights, all zero points 0, for NVIDIA GPUs; not run by us",
+    activation=INT8,
+    kernels=frozenset(WEIGHTED),
+    integer_ops=INTEGER_OPS - {aten.leaky_relu.default, aten.sigmoid.default, aten.softmax.int},
+    float_outputs=frozenset(WEIGHTED),
+    fused_add=True,
+    integer_bias=False,
+    integer_clip=False,
+)
+DFQ_PAPER = Scheme(
+    "dfq-paper",
+    "one scale per layer, as in the DFQ paper; exact with session.x64quantprecision=1",
+    per_channel=False,
+    session=(("session.x64quantprecision", "1"),),
+)
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (
+        ONNXRUNTIME_CPU,
+        ONNXRUNTIME_VNNI,
+        OPENVINO_CPU,
+        ARM_DOTPROD,
+        TENSORRT,
+        DFQ_PAPER,
+    )
+}
+
+
+def find_scheme(scheme: str | Scheme) -> Scheme:
+    """A scheme by its name; a `Scheme` stands for itself.
+
+    Raises:
+        InvalidInputError: No scheme has this name.
+    """
+    if isinstance(scheme, Scheme):
+        return scheme
+    if scheme not in SCHEMES:
+        raise InvalidInputError(f"unknown scheme {scheme!r}; choose one of {', '.join(SCHEMES)}")
+    return SCHEMES[scheme]
