@@ -194,3 +194,22 @@ def test_input_ranges_are_checked(ranges, message):
 
     with pytest.raises(InvalidInputError, match=message):
         propagate(capture(Net(), torch.randn(2, 3)), ranges)
+
+
+def test_integers_moved_to_the_size_of_the_batch_have_no_distribution():
+    class Typed(nn.Module):
+        """Token types that are a buffer, expanded to the batch."""
+
+        def __init__(self):
+            super().__init__()
+            self.types = nn.Embedding(2, 4)
+            self.linear = nn.Linear(4, 3)
+            self.register_buffer("type_ids", torch.tensor([[0, 1, 1]]))
+
+        def forward(self, x):
+            return self.linear(x + self.types(self.type_ids.expand(x.shape[0], -1)))
+
+    network = capture(Typed(), normals(4, 3, 4).float())
+    known = propagate(network)
+    assert "expand" not in known
+    assert "embedding" in known

@@ -223,3 +223,33 @@ def test_range_methods_agree_with_their_grid(grid):
         low, high = method(x, grid, 0)
         assert low.shape == high.shape == (4,)
         assert bool((low < high).all())
+
+
+class MaskedAttention(nn.Module):
+    """Scores of the keys that a mask rules out become the lowest float, as transformers do it."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+
+    def forward(self, x, keep):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        scores = (q @ k.transpose(1, 2)).masked_fill(~keep, torch.finfo(torch.float32).min)
+        return scores.softmax(-1) @ v
+
+
+def test_a_value_that_holds_a_mask_stays_in_floating_point():
+    torch.manual_seed(0)
+    model, x = MaskedAttention().eval(), torch.randn(4, 5, 8)
+    keep = torch.ones(4, 1, 5, dtype=torch.bool)
+    keep[:, :, 3:] = False
+    network = capture(model, (x, keep))
+    place(network, ONNXRUNTIME_CPU)
+    weight_ranges(network)
+    data_free_ranges(network, {})
+    refused = [r for r in network.records if isinstance(r, Skipped)]
+    assert [r.layer for r in refused] == ["masked_fill"]
+    assert "mask" in refused[0].reason
+    with torch.no_grad():
+        want, got = model(x, keep), network(x, keep)
+    assert float((want - got).norm() / want.norm()) < 0.03

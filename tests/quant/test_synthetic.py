@@ -6,7 +6,7 @@ from torch import nn
 
 from tersor.graph.capture import capture
 from tersor.graph.stats import Extremes, observe
-from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
+from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches, vocabularies
 
 
 class Net(nn.Module):
@@ -93,3 +93,26 @@ def test_an_example_outside_of_its_range_tells_only_the_shape():
     batches = list(synthetic_batches(network, Synthetic(), {"x": (0.0, 1.0)}))
     x = torch.cat([args[0] for args, _ in batches])
     assert x.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+class Sentence(nn.Module):
+    """Token numbers that an embedding looks up, and an integer mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(1000, 4)
+
+    def forward(self, tokens, mask):
+        return self.words(tokens) * mask[:, :, None]
+
+
+def test_tokens_cover_the_vocabulary_and_masks_stay_valid():
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    network = capture(Sentence(), (torch.tensor([[5, 6, 7, 8], [6, 5, 0, 0]]), mask))
+    assert vocabularies(network) == {"tokens": 1000}
+    batches = list(synthetic_batches(network, Synthetic(batches=500)))
+    tokens = torch.stack([args[0] for args, _ in batches])
+    assert tokens.dtype == torch.int64
+    assert 0 <= tokens.min() < 10
+    assert 990 <= tokens.max() < 1000
+    assert all(torch.equal(args[1], mask) for args, _ in batches)

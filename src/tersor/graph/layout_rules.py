@@ -48,6 +48,8 @@ def move(walk: Walk, node: fx.Node) -> Any:
         moved = call(node, map_arg(node.args, label), map_arg(node.kwargs, label))
     except LookupError:
         return None
+    if not inputs:
+        return None  # integers, of a shape that depends on the batch
     channels = Distribution.cat(inputs)
     return pytree.tree_map(lambda labels: _locate(Layout(channels, labels)), moved)
 

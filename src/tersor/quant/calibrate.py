@@ -29,6 +29,10 @@ from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
 
 Range = tuple[Tensor, Tensor]
 
+# Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
+# everything else.
+_MASK = 1e30
+
 
 @dataclass(frozen=True)
 class MinMax:
@@ -250,6 +254,10 @@ def _cut_by_readers(network: Network, value: fx.Node, ends: Range) -> Range:
 
 
 def _set(network: Network, value: fx.Node, quantizer: FakeQuantize, ends: Range, what: str) -> None:
+    if not all(bool((end.abs() < _MASK).all()) for end in ends):
+        reason = "it holds a mask, infinite or nearly so; it stays in floating point"
+        network.records.append(Skipped(value.name, "calibrate", reason))
+        return
     quantizer.set_range(*ends)
     numbers = {"low": float(ends[0].min()), "high": float(ends[1].max())}
     network.records.append(Applied(value.name, "calibrate", what, numbers))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tersor.graph.network import Network
+from tersor.graph.layers import argument
+from tersor.graph.network import Network, source
 from tersor.graph.stats import Batch
 
 _COLOURS = (1, 3, 4)
@@ -64,8 +65,10 @@ def synthetic_batches(
     """Random inputs in the shapes, and with the statistics, of the example inputs.
 
     Floating-point inputs are Gaussian with the example's mean and standard deviation, clipped to
-    their range if it is given; pictures have the spectrum of photographs. Integer inputs are
-    uniform between the example's smallest and largest value. Anything else is the example itself.
+    their range if it is given; pictures have the spectrum of photographs. Token numbers, which are
+    integers that an embedding looks up, are uniform over the rows of its table. Integers of zeros
+    and ones are masks: they stay as they are in the example, like anything that is no number. Other
+    integers are uniform between the example's smallest and largest value.
 
     Args:
         network: The network.
@@ -73,18 +76,37 @@ def synthetic_batches(
         input_ranges: Input name → smallest and largest value.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    limits = [(input_ranges or {}).get(name) for name in example_inputs(network)]
+    rows = vocabularies(network)
+    limits = [
+        (0, rows[name] - 1) if name in rows else (input_ranges or {}).get(name)
+        for name in example_inputs(network)
+    ]
     leaves, structure = pytree.tree_flatten((network.args, dict(network.kwargs)))
     for _ in range(options.batches):
         drawn = [_draw(x, limit, generator) for x, limit in zip(leaves, limits, strict=True)]
         yield pytree.tree_unflatten(drawn, structure)
 
 
+def vocabularies(network: Network) -> dict[str, int]:
+    """Input name → number of rows of the smallest embedding table that it is looked up in."""
+    found: dict[str, int] = {}
+    for node in network.nodes():
+        if node.target is not torch.ops.aten.embedding.default:
+            continue
+        table, index = source(argument(node, "weight")), source(argument(node, "indices"))
+        if index.op == "placeholder" and table.op == "get_attr":
+            rows = len(network.tensor(table))
+            found[index.name] = min(rows, found.get(index.name, rows))
+    return found
+
+
 def _draw(example: Any, limits: tuple[float, float] | None, generator: torch.Generator) -> Any:
     if not isinstance(example, Tensor) or example.dtype == torch.bool or example.is_complex():
         return example
     if not example.is_floating_point():
-        low, high = int(example.min()), int(example.max())
+        low, high = (int(x) for x in limits or example.aminmax())
+        if limits is None and 0 <= low <= high <= 1:
+            return example
         drawn = torch.randint(low, high + 1, example.shape, generator=generator)
         return drawn.to(example)
     mean, std = _moments(example, limits)

@@ -1,0 +1,1 @@
+"""How many architectures go through: torchvision, timm and transformers, with random weights."""

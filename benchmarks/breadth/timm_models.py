@@ -1,0 +1,33 @@
+"""timm: the smallest members of every family."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import nn
+
+from benchmarks.breadth.candidate import Candidate, image_candidate
+
+#: The smallest member of each family, smallest first, then further members.
+NAMES = Path(__file__).with_suffix(".txt").read_text().split()
+
+
+def candidates() -> dict[str, Callable[[], Candidate]]:
+    """Name → builder, smallest first."""
+    return {name: partial(_build, name) for name in NAMES}
+
+
+def _build(name: str) -> Candidate:
+    own_size = timm.create_model(name).default_cfg["input_size"][-1]
+    return image_candidate(partial(_make, name), own_size)
+
+
+def _make(name: str, size: int) -> nn.Module:
+    """With position tables of this image size, if the architecture has any."""
+    kwargs: dict[str, Any] = {"num_classes": 10}
+    try:
+        return timm.create_model(name, img_size=size, **kwargs)
+    except TypeError:
+        return timm.create_model(name, **kwargs)
