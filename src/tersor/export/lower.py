@@ -74,7 +74,7 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
                 replacement = _lower_node(lowered, node)
                 node.replace_all_uses_with(replacement)
                 lowered.network.graph.erase_node(node)
-            else:
+            elif not _look_up_integers(node):
                 _evaluate(lowered, node)
     lowered.network.finish()
     return lowered
@@ -98,15 +98,15 @@ def storage(grid: Grid) -> torch.dtype:
 def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
     module = lowered.network.module.get_submodule(str(node.target))
     source: Any = node.args[0]
-    if isinstance(module, BiasQuantize):
-        return _lower_bias(lowered, node)
-    if not isinstance(module, FakeQuantize):
+    if not isinstance(module, BiasQuantize | FakeQuantize):
         raise ExportError(
             f"node {node.name!r} calls a {type(module).__name__}, which has no ONNX form; only "
             "quantizers may be modules in a network"
         )
     if not module.enabled:
         return source
+    if isinstance(module, BiasQuantize):
+        return _lower_bias(lowered, node)
     if module.scale.dtype != torch.float32:
         raise UnsupportedError(
             f"the quantizer {node.name!r} is {module.scale.dtype}; ONNX quantizes float32 values, "
@@ -174,6 +174,23 @@ def _lower_activation(lowered: Lowered, node: fx.Node, module: FakeQuantize) -> 
     q = _call(node, torch.ops.tersor.quantize_linear.default, source, scale, zero, axis)
     q = _clamp(node, q, limits, zero_point.dtype)
     return _call(node, torch.ops.tersor.dequantize_linear.default, q, scale, zero, axis)
+
+
+def _look_up_integers(node: fx.Node) -> bool:
+    """Look the rows up first and make floats of them then, instead of the whole table."""
+    if node.target is not aten.embedding.default:
+        return False
+    read = node.args[0]
+    assert isinstance(read, fx.Node)
+    if read.target is not torch.ops.tersor.dequantize_linear.default or read.args[3] == 0:
+        return False
+    table, scale, zero_point, axis = read.args
+    rows = _call(node, aten.embedding.default, table, *node.args[1:], **node.kwargs)
+    axis = None if axis is None else node.meta["val"].ndim - 1
+    floats = _call(node, read.target, rows, scale, zero_point, axis)
+    node.replace_all_uses_with(floats)
+    node.graph.erase_node(node)
+    return True
 
 
 def _output_names(network: Network) -> dict[fx.Node, str]:

@@ -93,11 +93,11 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     check_model(network.module)
     check_graph(network.graph)
     _check_free_batch(network)
+    set_training(network, False)  # before it runs: training changes BatchNorm statistics
     if error := _failure(network.module, inputs):
         raise InvalidInputError(
             f"the program does not run on the example: {first_line(error)}"
         ) from error
-    set_training(network, False)
     return network
 
 
@@ -195,7 +195,7 @@ def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> Ex
     shapes: Any = ShapesCollection()
     for x in pytree.tree_leaves((args, kwargs)):
         if has_free_batch and isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch:
-            shapes[x] = {0: Dim.DYNAMIC}
+            shapes[x] = _free_axes(x)
     try:
         with quiet():
             return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
@@ -204,6 +204,12 @@ def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> Ex
     except Exception as error:
         other_batch = _failure(model, _with_batch(inputs, batch + 1))
         raise CaptureError(explain(error, other_batch)) from error
+
+
+def _free_axes(x: Tensor) -> dict[int, Any]:
+    """The batch, and in texts, which are integers, every length that the model leaves free."""
+    lengths = range(1, x.ndim) if not x.is_floating_point() else ()
+    return {0: Dim.DYNAMIC, **dict.fromkeys(lengths, Dim.AUTO)}
 
 
 def _check_same(network: Network, expected: Any) -> None:
