@@ -208,7 +208,8 @@ def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> Ex
 
 def _free_axes(x: Tensor) -> dict[int, Any]:
     """The batch, and in texts, which are integers, every length that the model leaves free."""
-    lengths = range(1, x.ndim) if not x.is_floating_point() else ()
+    is_text = not (x.is_floating_point() or x.is_complex())
+    lengths = range(1, x.ndim) if is_text else ()
     return {0: Dim.DYNAMIC, **dict.fromkeys(lengths, Dim.AUTO)}
 
 
