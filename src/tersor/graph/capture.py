@@ -17,6 +17,7 @@ from tersor.graph.network import Network, set_training
 from tersor.graph.onnx.batch import free_batch
 from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.onnx.naming import name_like_file
+from tersor.graph.shapes import is_free
 from tersor.graph.validate import check_example, check_graph, check_model, check_names
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
@@ -104,7 +105,7 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
 def _check_free_batch(network: Network) -> None:
     values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
     tensors = [value for value in values if isinstance(value, Tensor) and value.ndim > 0]
-    if not any(isinstance(value.shape[0], torch.SymInt) for value in tensors):
+    if not any(is_free(value.shape[0]) for value in tensors):
         raise CaptureError(
             f"the program was exported for a fixed batch of {tensors[0].shape[0]}; export it "
             "again with an example batch of at least 2 and "
