@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.breadth.results import ENOUGH, Results, Row, agrees, passed
-from benchmarks.harness.machine import describe
+from benchmarks.machine import describe
 
 LIBRARIES = ("torchvision", "timm", "transformers")
 _SUMMARY = (
