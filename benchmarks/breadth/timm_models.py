@@ -1,4 +1,4 @@
-"""timm: the smallest members of every family."""
+"""timm: the smallest member of every family, and further ones."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,8 +10,13 @@ from torch import nn
 
 from benchmarks.breadth.candidate import Candidate, image_candidate
 
-#: The smallest member of each family, smallest first, then further members.
+#: The smallest member of each family, smallest first; further small members; the large families.
 NAMES = Path(__file__).with_suffix(".txt").read_text().split()
+
+#: Families of large members alone, with fewer blocks of the same kind.
+_SHORTER = {
+    name: {"depth": 4} for name in NAMES if name.startswith(("qwen3", "gemma4", "deepseek"))
+}
 
 
 def candidates() -> dict[str, Callable[[], Candidate]]:
@@ -20,13 +25,15 @@ def candidates() -> dict[str, Callable[[], Candidate]]:
 
 
 def _build(name: str) -> Candidate:
-    own_size = timm.create_model(name).default_cfg["input_size"][-1]
+    config = timm.get_pretrained_cfg(name)
+    assert config is not None
+    own_size = config.input_size[-1]
     return image_candidate(partial(_make, name), own_size)
 
 
 def _make(name: str, size: int) -> nn.Module:
     """With position tables of this image size, if the architecture has any."""
-    kwargs: dict[str, Any] = {"num_classes": 10}
+    kwargs: dict[str, Any] = {"num_classes": 10, **_SHORTER.get(name, {})}
     try:
         return timm.create_model(name, img_size=size, **kwargs)
     except TypeError:
