@@ -510,11 +510,12 @@ def test_attention_with_a_trainable_mask(tmp_path):
         def __init__(self):
             super().__init__()
             self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
-            self.mask = nn.Parameter(torch.randn(1, 2, 5, 5))
+            self.table = nn.Parameter(torch.randn(25, 2))
 
         def forward(self, x):
             q, k, v = self.qkv(x).reshape(-1, 5, 3, 2, 8).permute(2, 0, 3, 1, 4).unbind(0)
-            y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
+            mask = self.table.reshape(5, 5, 2).permute(2, 0, 1)[None]
+            y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             return self.proj(y.transpose(1, 2).reshape(-1, 5, 16))
 
     torch.manual_seed(0)
