@@ -13,8 +13,8 @@ models = torchvision.models
 
 #: Larger architectures take too long; of families without a smaller one, these are tried.
 _LARGEST, _LARGER = 40e6, ("alexnet", "vgg11", "vgg11_bn", "vit_b_32", "wide_resnet50_2")
-#: Their backbones and heads are those of Faster R-CNN.
-_SAME = ("maskrcnn", "keypointrcnn")
+#: Backbone and head are those of Faster R-CNN; or many more layers than others of the family.
+_LEFT_OUT = ("maskrcnn", "keypointrcnn", "densenet161", "densenet201", "efficientnet_b5")
 _QUICK = {"init_weights": False}  # a truncated normal distribution from SciPy takes minutes
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "googlenet": _QUICK,
@@ -29,7 +29,7 @@ def candidates() -> dict[str, Callable[[], Candidate]]:
     found = {}
     for build, module in _KINDS.items():
         names = models.list_models(module=module)
-        found |= {name: partial(build, name) for name in names if not name.startswith(_SAME)}
+        found |= {name: partial(build, name) for name in names if not name.startswith(_LEFT_OUT)}
     sizes = {name: _parameters(name) for name in found}
     ordered = sorted(found, key=lambda name: sizes[name])
     return {name: found[name] for name in ordered if sizes[name] <= _LARGEST or name in _LARGER}
