@@ -11,10 +11,14 @@ from benchmarks.breadth.candidate import Candidate, image_candidate, tensors
 
 models = torchvision.models
 
-#: Larger architectures take too long; of families without a smaller one, these are tried.
-_LARGEST, _LARGER = 40e6, ("alexnet", "vgg11", "vgg11_bn", "vit_b_32", "wide_resnet50_2")
+#: Larger architectures take too long; of families of few layers, these are tried.
+_LARGEST, _VGG = 40e6, ("vgg11", "vgg11_bn", "vgg13", "vgg13_bn")
+_LARGER = ("alexnet", *_VGG, "vit_b_32", "wide_resnet50_2")
 #: Backbone and head are those of Faster R-CNN; or many more layers than others of the family.
-_LEFT_OUT = ("maskrcnn", "keypointrcnn", "densenet161", "densenet201", "efficientnet_b5")
+_LEFT_OUT = (
+    *("maskrcnn", "keypointrcnn", "densenet161", "densenet169", "densenet201"),
+    *("efficientnet_b3", "efficientnet_b4", "efficientnet_b5"),
+)
 _QUICK = {"init_weights": False}  # a truncated normal distribution from SciPy takes minutes
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "googlenet": _QUICK,

@@ -78,7 +78,7 @@ def synthetic_batches(
     generator = torch.Generator().manual_seed(options.seed)
     rows = vocabularies(network)
     limits = [
-        (0, rows[name] - 1) if name in rows else (input_ranges or {}).get(name)
+        (0.0, float(rows[name] - 1)) if name in rows else (input_ranges or {}).get(name)
         for name in example_inputs(network)
     ]
     leaves, structure = pytree.tree_flatten((network.args, dict(network.kwargs)))
