@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.dfq_rescaled import LARGEST, random_scale
 from benchmarks.harness import Table
-from benchmarks.harness.machine import saturates
 from benchmarks.harness.subject import spread
+from benchmarks.machine import saturates
 from benchmarks.without_vnni.__main__ import CPUID, TRAP, patch
 from tersor.graph.capture import capture
 from tersor.graph.channels import channels

@@ -9,12 +9,13 @@ from torch import nn
 from benchmarks.breadth.candidate import Candidate, image_candidate, run, tensors
 from benchmarks.breadth.measure import sqnr
 from benchmarks.breadth.randomize import randomize
-from benchmarks.breadth.results import Results, agrees
+from benchmarks.breadth.results import DOUBLE, Results, agrees
 from benchmarks.breadth.table import print_table
 
 
 def row(name, stage="done", sqnr=50.0, sqnr_exact=50.0, **more):
-    figures = {"sqnr": sqnr, "sqnr_exact": sqnr_exact, "median": sqnr, "layers": 4, "integer": 3}
+    figures = {"sqnr": sqnr, "sqnr_exact": sqnr_exact, "median": sqnr, "ceiling": None}
+    figures |= {"layers": 4, "integer": 3}
     return {"library": "timm", "name": name, "stage": stage, "reason": "x|y", **figures, **more}
 
 
@@ -65,10 +66,17 @@ def test_results_are_appended_and_the_last_line_counts(tmp_path):
 
 @pytest.mark.parametrize(
     ("figures", "expected"),
-    [((31.0, 60.0), True), ((20.0, 21.0), True), ((20.0, 22.0), False)],
+    [
+        ((31.0, 60.0), True),
+        ((20.0, 21.0), True),
+        ((20.0, 22.0), False),
+        ((31.0, None), True),
+        ((20.0, None), False),
+    ],
 )
 def test_agreement_is_30_db_or_what_exact_kernels_reach(figures, expected):
     assert agrees(row("a", "done", *figures)) is expected
+    assert agrees(row("a", ceiling=figures[1], sqnr=figures[0]), DOUBLE) is expected
     assert not agrees(row("a", "export", *figures))
 
 
@@ -88,7 +96,7 @@ def test_the_table_names_failures_and_disagreement(tmp_path, capsys):
     results.add({"library": "timm", "name": "ugly", "stage": "export", "reason": "a|b"})
     print_table(results, summary_only=False)
     out = capsys.readouterr().out
-    assert "| timm | 3 | 2 | 1 | 1 | 1 | 75.0 |" in out
+    assert "| timm | 3 | 2 | 1 | 1 | 1 | 1 | 75.0 | 0 |" in out
     assert "| timm | ugly | export | a\\|b |" in out
     assert "| timm | bad | 10.0 | 10.0 | 40.0 | – | – |" in out
     assert "| timm | good | 0.00 | yes | 50.0" in out

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 #: Sizes of square images that are tried in turn; 0 stands for the architecture's own.
-SIZES = (64, 96, 128, 0)
+SIZES = (64, 96, 112, 128, 0)
 
 Inputs = dict[str, Tensor] | tuple[Tensor, ...]
 

@@ -11,10 +11,14 @@ from benchmarks.breadth.candidate import Candidate, image_candidate, tensors
 
 models = torchvision.models
 
-#: Architectures with more parameters take too long for a benchmark of breadth.
-_LARGEST = 135e6
-#: Their backbones and heads are those of Faster R-CNN.
-_SAME = ("maskrcnn", "keypointrcnn")
+#: Larger architectures take too long; of families of few layers, these are tried.
+_LARGEST, _VGG = 40e6, ("vgg11", "vgg11_bn", "vgg13", "vgg13_bn")
+_LARGER = ("alexnet", *_VGG, "vit_b_32", "wide_resnet50_2")
+#: Backbone and head are those of Faster R-CNN; or many more layers than others of the family.
+_LEFT_OUT = (
+    *("maskrcnn", "keypointrcnn", "densenet161", "densenet169", "densenet201"),
+    *("efficientnet_b3", "efficientnet_b4", "efficientnet_b5"),
+)
 _QUICK = {"init_weights": False}  # a truncated normal distribution from SciPy takes minutes
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "googlenet": _QUICK,
@@ -29,10 +33,10 @@ def candidates() -> dict[str, Callable[[], Candidate]]:
     found = {}
     for build, module in _KINDS.items():
         names = models.list_models(module=module)
-        found |= {name: partial(build, name) for name in names if not name.startswith(_SAME)}
+        found |= {name: partial(build, name) for name in names if not name.startswith(_LEFT_OUT)}
     sizes = {name: _parameters(name) for name in found}
     ordered = sorted(found, key=lambda name: sizes[name])
-    return {name: found[name] for name in ordered if sizes[name] <= _LARGEST}
+    return {name: found[name] for name in ordered if sizes[name] <= _LARGEST or name in _LARGER}
 
 
 def _parameters(name: str) -> int:

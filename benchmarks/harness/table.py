@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from benchmarks.harness.machine import describe
+from benchmarks.machine import describe
 
 
 class Table:

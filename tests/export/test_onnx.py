@@ -501,3 +501,27 @@ def test_an_operator_without_onnx_form(tmp_path):
     with pytest.raises(ExportError, match="no ONNX form"):
         export_onnx(capture(Exotic(), torch.randn(2, 3)), tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_attention_with_a_trainable_mask(tmp_path):
+    """torch chooses its layout by whether the mask could be trained, in each step anew."""
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+            self.table = nn.Parameter(torch.randn(25, 2))
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).reshape(-1, 5, 3, 2, 8).permute(2, 0, 3, 1, 4).unbind(0)
+            mask = self.table.reshape(5, 5, 2).permute(2, 0, 1)[None]
+            y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            return self.proj(y.transpose(1, 2).reshape(-1, 5, 16))
+
+    torch.manual_seed(0)
+    model, x = Attention().eval(), torch.randn(3, 5, 16)
+    quantized = quantize(model, torch.randn(2, 5, 16))
+    path = quantized.export(tmp_path / "attention.onnx").path
+    (y,) = run(path, x)
+    assert sqnr(quantized(x), y) > 40
+    assert all(p.requires_grad for p in quantized.network.module.parameters())

@@ -285,14 +285,25 @@ def test_a_product_of_activations_reads_integers():
     assert found["transpose"] == found["linear_1"]
 
 
-def test_a_product_with_a_stored_matrix_stays_in_floating_point():
+def test_a_product_with_a_fixed_matrix_stays_in_floating_point():
     network = placed(
         lambda m, x: m.a(x) @ m.w,
         torch.randn(2, 5, 4),
         **linears("a"),
-        w=nn.Parameter(torch.eye(4)),
+        w=torch.eye(4),
     )
     assert values(network) == {"args_0"}
+
+
+def test_a_stored_table_that_is_repeated_for_each_sample_has_a_quantizer():
+    def forward(m, x):
+        return m.a(x) + m.b(m.table.expand(x.shape[0], -1, -1))
+
+    table = nn.Parameter(torch.randn(1, 5, 4))
+    network = placed(forward, torch.randn(2, 5, 4), **linears("ab"), table=table)
+    found = activations(network)
+    assert set(found) == {"args_0", "expand"}
+    assert biases(network)["linear_1"][0] == f"{found['expand']}.scale"
 
 
 def test_an_embedding_is_looked_up_in_integers():

@@ -67,6 +67,8 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
     """
     lowered = Lowered(network.copy(), integer_clip=integer_clip)
     set_training(lowered.network, False)
+    # torch lays out the output of an attention otherwise where its mask could be trained.
+    lowered.network.module.requires_grad_(False)
     lowered.names = _output_names(lowered.network)
     with torch.no_grad():
         for node in lowered.network.nodes():

@@ -13,6 +13,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from tersor.graph.network import keep_out_of_state_dict, quiet_copy
+from tersor.graph.products import lift_products
 
 # `with` blocks that torch.export keeps as calls of a graph of their own. Inference needs none.
 _CONTEXTS = {"wrap_with_set_grad_enabled", "wrap_with_autocast"}
@@ -39,6 +40,7 @@ def functionalize(program: ExportedProgram) -> fx.GraphModule:
     for node in module.graph.nodes:
         if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
             node.target = torch.ops.aten.reshape.default  # needs no contiguous input
+    lift_products(module)
     module.graph.lint()
     module.recompile()
     return module

@@ -46,6 +46,7 @@ class Flow:
         self.excluded = excluded
         self.layers = layers
         self.values = _values(network)
+        self._known = set(self.values)
         self.needed: set[fx.Node] = set()
         for node in reversed(self.values):
             if self._is_written_in_integers(node) or self._is_read_in_integers(node):
@@ -57,9 +58,15 @@ class Flow:
         return node in self.needed and not (parts or node.target in DROPOUTS or self.ends_in(node))
 
     def origin(self, node: fx.Node) -> fx.Node:
-        """The value whose numbers this one holds, where ops in between only move them."""
+        """The value whose numbers this one holds, where ops in between only move them.
+
+        A stored tensor that is repeated for each sample is not looked through: it has no quantizer.
+        """
         while node.target in DROPOUTS or self._is_moved(node):
-            node = source(operand(node))
+            before = source(operand(node))
+            if before not in self._known:
+                break
+            node = before
         return node
 
     def ends_in(self, node: fx.Node) -> fx.Node | None:
@@ -123,7 +130,7 @@ class Flow:
         return True
 
     def _has_computed_inputs(self, node: fx.Node) -> bool:
-        return {source(arg) for arg in node.all_input_nodes} <= set(self.values)
+        return {source(arg) for arg in node.all_input_nodes} <= self._known
 
     def _is_moved(self, node: fx.Node) -> bool:
         """Are all elements of this value copies of elements of the first argument, or zeros?"""
