@@ -254,3 +254,15 @@ def test_the_network_of_the_demo_sees_what_is_there(photograph, classes):
     with torch.no_grad():
         scores = demo.efficientnet_lite0()(torch.stack(list(demo.crops(photograph))))
     assert set(scores.argmax(1).tolist()) <= set(classes)
+
+
+def test_a_quantized_file_is_made_float_on_request(quantized, tmp_path):
+    path, _ = quantized
+    refused = CliRunner().invoke(cli.app, ["inspect", str(path)])
+    assert refused.exit_code == 1
+    assert "--dequantize" in refused.stderr
+    layers = json.loads(run("inspect", path, "--dequantize", "--json"))["layers"]
+    assert len(layers) == 3
+    options = ["--dequantize", "--input-range", "-5", "5", "--json"]
+    printed = json.loads(run("quantize", path, "-o", tmp_path / "b.onnx", *options))
+    assert printed["verification"]["runtime"]["output"]["sqnr_db"] > 30

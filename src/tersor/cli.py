@@ -75,6 +75,9 @@ Data = Annotated[
         "input and, if you like, one called labels.",
     ),
 ]
+Dequantize = Annotated[
+    bool, typer.Option("--dequantize", help="Make a quantized .onnx file float again first.")
+]
 SchemeName = Annotated[
     str, typer.Option(metavar="NAME", help=f"Target runtime: {', '.join(SCHEMES)}.")
 ]
@@ -117,6 +120,7 @@ def quantize(
         ),
     ] = None,
     example: Example = None,
+    dequantize: Dequantize = False,
     data: Data = None,
     verify: Annotated[bool, typer.Option(help="Compare the file with the float model.")] = True,
     as_json: Json = False,
@@ -136,7 +140,7 @@ def quantize(
         check_writable(output)
         inputs = load_inputs(data) if data else None
         bar.step("load the model")
-        network, own = load(model)
+        network, own = load(model, dequantize=dequantize)
         given = random_example(example, input_range) if example else own
         captured = capture(network, given)
         if inputs:
@@ -166,6 +170,7 @@ def inspect(
     model: Model,
     scheme: SchemeName = "onnxruntime-cpu",
     example: Example = None,
+    dequantize: Dequantize = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -182,7 +187,7 @@ def inspect(
     """
     with _one_line(debug), progress(len(recipes.STEPS) + 1) as bar:
         bar.step("load the model")
-        network, own = load(model)
+        network, own = load(model, dequantize=dequantize)
         given = random_example(example) if example else own
         inspection = recipes.inspect(network, given, scheme=scheme, on_step=bar.step)
     _show(inspection.as_dict() if as_json else inspection)
