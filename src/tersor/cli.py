@@ -20,7 +20,7 @@ from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.capture import capture
-from tersor.graph.load import load
+from tersor.graph.load import input_types, load
 from tersor.quant.schemes import SCHEMES
 from tersor.quant.synthetic import random_example
 from tersor.report.progress import progress
@@ -141,7 +141,7 @@ def quantize(
         inputs = load_inputs(data) if data else None
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
-        given = random_example(example, input_range) if example else own
+        given = random_example(example, input_range, types=input_types(network)) if example else own
         captured = capture(network, given)
         if inputs:
             check_fit(captured, inputs.batches[0])
@@ -188,7 +188,7 @@ def inspect(
     with _one_line(debug), progress(len(recipes.STEPS) + 1) as bar:
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
-        given = random_example(example) if example else own
+        given = random_example(example, types=input_types(network)) if example else own
         inspection = recipes.inspect(network, given, scheme=scheme, on_step=bar.step)
     _show(inspection.as_dict() if as_json else inspection)
 

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
 from tersor.graph.explain import quiet
-from tersor.graph.onnx.model import read_model
+from tersor.graph.onnx.model import OnnxModel, read_model
 from tersor.graph.pt2 import load_program
 
 
@@ -50,6 +51,23 @@ def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | Exp
     if not path.is_file():
         raise InvalidInputError(f"{text!r}: there is no such file")
     return load_program(path), None
+
+
+def input_types(model: nn.Module | ExportedProgram) -> list[torch.dtype]:
+    """The types of a loaded model's inputs in order, or nothing if the model does not tell.
+
+    Args:
+        model: What `load` returned.
+    """
+    if isinstance(model, OnnxModel):
+        return [x.dtype for x in model.inputs]
+    if not isinstance(model, ExportedProgram):
+        return []
+    given = set(model.graph_signature.user_inputs)
+    values = [
+        n.meta.get("val") for n in model.graph.find_nodes(op="placeholder") if n.name in given
+    ]
+    return [x.dtype for x in values if isinstance(x, torch.Tensor)]
 
 
 def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | ExportedProgram, Any]:

@@ -168,6 +168,10 @@ def _fit(spec: Input, value: Any) -> Tensor:
         raise InvalidInputError(
             f"input {spec.name!r} has shape {list(value.shape)}; the file takes {list(spec.shape)}"
         )
+    if value.is_floating_point() and not spec.dtype.is_floating_point:
+        raise InvalidInputError(
+            f"input {spec.name!r} is {value.dtype}; the file takes {spec.dtype}, so give integers"
+        )
     return value if value.dtype == spec.dtype else value.to(spec.dtype)
 
 
