@@ -134,8 +134,12 @@ def _input(value: ir.Value) -> Input:
 def _check_values(contents: Contents) -> None:
     """Every value has one origin, which comes before its readers."""
     known = {*contents.constants, *(x.name for x in contents.inputs)}
-    if len({x.name for x in contents.inputs}) < len(contents.inputs):
-        raise InvalidModelError("two inputs have the same name")
+    for what, names in (
+        ("inputs", [x.name for x in contents.inputs]),
+        ("outputs", contents.outputs),
+    ):
+        if len({*names}) < len(names):
+            raise InvalidModelError(f"two {what} have the same name")
     for node in contents.nodes:
         for name in filter(None, node.inputs):
             if name not in known:
