@@ -501,3 +501,13 @@ def test_an_operator_without_onnx_form(tmp_path):
     with pytest.raises(ExportError, match="no ONNX form"):
         export_onnx(capture(Exotic(), torch.randn(2, 3)), tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["слой/один", "a b-c", "größe", "0"])
+def test_names_of_modules_survive(name, tmp_path):
+    model = nn.Sequential()
+    model.add_module(name, nn.Linear(4, 4))
+    network = capture(model.eval(), torch.randn(2, 4))
+    export_onnx(network, tmp_path / "a.onnx")
+    stored = {x.name for x in onnx.load(tmp_path / "a.onnx").graph.initializer}
+    assert stored == {f"{name}.weight", f"{name}.bias"}

@@ -133,13 +133,8 @@ def _input(value: ir.Value) -> Input:
 
 def _check_values(contents: Contents) -> None:
     """Every value has one origin, which comes before its readers."""
+    _check_ends(contents)
     known = {*contents.constants, *(x.name for x in contents.inputs)}
-    for what, names in (
-        ("inputs", [x.name for x in contents.inputs]),
-        ("outputs", contents.outputs),
-    ):
-        if len({*names}) < len(names):
-            raise InvalidModelError(f"two {what} have the same name")
     for node in contents.nodes:
         for name in filter(None, node.inputs):
             if name not in known:
@@ -153,3 +148,10 @@ def _check_values(contents: Contents) -> None:
     missing = [name for name in contents.outputs if name not in known]
     if missing or not contents.outputs:
         raise InvalidModelError(f"outputs {missing} are computed by nothing")
+
+
+def _check_ends(contents: Contents) -> None:
+    ends = {"inputs": [x.name for x in contents.inputs], "outputs": contents.outputs}
+    for what, names in ends.items():
+        if len({*names}) < len(names):
+            raise InvalidModelError(f"two {what} have the same name")
