@@ -21,6 +21,7 @@ from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.capture import capture
 from tersor.graph.load import input_types, load
+from tersor.graph.onnx.model import OnnxModel
 from tersor.quant.schemes import SCHEMES
 from tersor.quant.synthetic import random_example
 from tersor.report.progress import progress
@@ -141,7 +142,7 @@ def quantize(
         inputs = load_inputs(data) if data else None
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
-        given = random_example(example, input_range, types=input_types(network)) if example else own
+        given = _example(network, example, input_range) or own
         captured = capture(network, given)
         if inputs:
             check_fit(captured, inputs.batches[0])
@@ -188,7 +189,7 @@ def inspect(
     with _one_line(debug), progress(len(recipes.STEPS) + 1) as bar:
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
-        given = random_example(example, types=input_types(network)) if example else own
+        given = _example(network, example) or own
         inspection = recipes.inspect(network, given, scheme=scheme, on_step=bar.step)
     _show(inspection.as_dict() if as_json else inspection)
 
@@ -233,6 +234,15 @@ def demo(
         made = demonstration.demo(folder, bar.step, bar.track)
     where = "on crops of photographs"
     _show_quantized(made.quantized, made.written, made.verification, where, as_json)
+
+
+def _example(
+    model: Any, shapes: list[Any] | None, input_range: tuple[float, float] | None = None
+) -> tuple[Any, ...] | None:
+    """Random inputs of the shapes that the user gave, or else of those in an ONNX file."""
+    if shapes:
+        return random_example(shapes, input_range, types=input_types(model))
+    return model.example(input_range) if isinstance(model, OnnxModel) else None
 
 
 def _show_quantized(

@@ -4,6 +4,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from torch import nn
 
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.export.onnx import export_onnx
@@ -126,3 +127,12 @@ def test_names_that_the_exporter_also_makes_up(tmp_path):
         for file in (tmp_path / "again.onnx", path)
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_an_example_fits_the_range(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    export_onnx(capture(model, torch.randn(2, 3, 6, 6)), tmp_path / "a.onnx")
+    loaded, _ = load(tmp_path / "a.onnx")
+    (x,) = loaded.example((2.0, 3.0))
+    assert x.shape == (2, 3, 6, 6)
+    assert 2 <= x.min() < x.max() <= 3

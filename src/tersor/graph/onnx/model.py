@@ -100,8 +100,11 @@ class OnnxModel(nn.Module):
             raise InvalidInputError(f"the file takes {wanted}; the example gives {got}")
         return tuple(_fit(x, given[x.name]) for x in self.inputs)
 
-    def example(self) -> tuple[Tensor, ...]:
+    def example(self, input_range: tuple[float, float] | None = None) -> tuple[Tensor, ...]:
         """Random inputs in the file's own shapes, with a batch of 2 where it is free.
+
+        Args:
+            input_range: Floating-point values are uniform in it; without, they are standard normal.
 
         Raises:
             InvalidInputError: Axes other than the first have no size; names them.
@@ -120,7 +123,7 @@ class OnnxModel(nn.Module):
                     "large for an example; give one"
                 )
         generator = torch.Generator().manual_seed(0)
-        return tuple(_draw(x, generator) for x in self.inputs)
+        return tuple(_draw(x, input_range, generator) for x in self.inputs)
 
     @property
     def fixed_batch(self) -> int | None:
@@ -148,11 +151,14 @@ def read_model(path: str | Path, dequantize: bool = False) -> OnnxModel:
         raise type(error)(f"{str(path)!r}: {error}") from error
 
 
-def _draw(spec: Input, generator: torch.Generator) -> Tensor:
+def _draw(spec: Input, limits: tuple[float, float] | None, generator: torch.Generator) -> Tensor:
     sizes = [size if isinstance(size, int) else 2 for size in spec.shape]
-    if spec.dtype.is_floating_point:
+    if not spec.dtype.is_floating_point:
+        return torch.randint(0, 2, sizes, generator=generator).to(spec.dtype)
+    if limits is None:
         return torch.randn(sizes, generator=generator).to(spec.dtype)
-    return torch.randint(0, 2, sizes, generator=generator).to(spec.dtype)
+    low, high = limits
+    return (low + (high - low) * torch.rand(sizes, generator=generator)).to(spec.dtype)
 
 
 def _fit(spec: Input, value: Any) -> Tensor:
