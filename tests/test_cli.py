@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 import tersor
@@ -254,3 +255,28 @@ def test_the_network_of_the_demo_sees_what_is_there(photograph, classes):
     with torch.no_grad():
         scores = demo.efficientnet_lite0()(torch.stack(list(demo.crops(photograph))))
     assert set(scores.argmax(1).tolist()) <= set(classes)
+
+
+def test_a_quantized_file_is_made_float_on_request(quantized, tmp_path):
+    path, _ = quantized
+    refused = CliRunner().invoke(cli.app, ["inspect", str(path)])
+    assert refused.exit_code == 1
+    assert "--dequantize" in refused.stderr
+    layers = json.loads(run("inspect", path, "--dequantize", "--json"))["layers"]
+    assert len(layers) == 3
+    options = ["--dequantize", "--input-range", "-5", "5", "--json"]
+    printed = json.loads(run("quantize", path, "-o", tmp_path / "b.onnx", *options))
+    assert printed["verification"]["runtime"]["output"]["sqnr_db"] > 30
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_the_example_of_an_integer_input_is_integers(suffix, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(7, 8), nn.Linear(8, 3))
+    tokens, free = torch.randint(7, (2, 5)), ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(model, (tokens,), dynamic_shapes=free)
+    torch.export.save(program, tmp_path / "a.pt2")
+    export_onnx(capture(model, tokens), tmp_path / "a.onnx")
+    options = ["-o", tmp_path / "b.onnx", "--example", "2,5", "--json"]
+    printed = json.loads(run("quantize", tmp_path / f"a.{suffix}", *options))
+    assert printed["verification"]["runtime"]["output"]["sqnr_db"] > 30

@@ -1,10 +1,12 @@
-"""A few hundred broken files for each reader; `benchmarks/fuzz.py` reads a hundred thousand."""
+"""A few hundred broken files for each reader; `benchmarks/fuzz` reads a hundred thousand."""
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from benchmarks.fuzz import KINDS, SECRET, fuzz, onnx_files
+from benchmarks.fuzz.kinds import KINDS, SECRET
+from benchmarks.fuzz.loop import fuzz
+from benchmarks.fuzz.sound import onnx_files
 from tersor.errors import InvalidModelError
 from tersor.graph.load import load
 

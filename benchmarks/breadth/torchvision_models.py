@@ -25,7 +25,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "inception_v3": _QUICK,
     "mvit": {"spatial_size": (64, 64)},
 }
-_VIDEO = {"s3d": (3, 16, 64, 64), "mvit": (3, 16, 64, 64)}
+_VIDEO = {"s3d": (3, 16, 224, 224), "mvit": (3, 16, 64, 64)}
 
 
 def candidates() -> dict[str, Callable[[], Candidate]]:

@@ -20,7 +20,7 @@ from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.capture import capture
-from tersor.graph.load import load
+from tersor.graph.load import input_types, load
 from tersor.quant.schemes import SCHEMES
 from tersor.quant.synthetic import random_example
 from tersor.report.progress import progress
@@ -75,6 +75,9 @@ Data = Annotated[
         "input and, if you like, one called labels.",
     ),
 ]
+Dequantize = Annotated[
+    bool, typer.Option("--dequantize", help="Make a quantized .onnx file float again first.")
+]
 SchemeName = Annotated[
     str, typer.Option(metavar="NAME", help=f"Target runtime: {', '.join(SCHEMES)}.")
 ]
@@ -117,6 +120,7 @@ def quantize(
         ),
     ] = None,
     example: Example = None,
+    dequantize: Dequantize = False,
     data: Data = None,
     verify: Annotated[bool, typer.Option(help="Compare the file with the float model.")] = True,
     as_json: Json = False,
@@ -136,8 +140,8 @@ def quantize(
         check_writable(output)
         inputs = load_inputs(data) if data else None
         bar.step("load the model")
-        network, own = load(model)
-        given = random_example(example, input_range) if example else own
+        network, own = load(model, dequantize=dequantize)
+        given = random_example(example, input_range, types=input_types(network)) if example else own
         captured = capture(network, given)
         if inputs:
             check_fit(captured, inputs.batches[0])
@@ -166,6 +170,7 @@ def inspect(
     model: Model,
     scheme: SchemeName = "onnxruntime-cpu",
     example: Example = None,
+    dequantize: Dequantize = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -182,8 +187,8 @@ def inspect(
     """
     with _one_line(debug), progress(len(recipes.STEPS) + 1) as bar:
         bar.step("load the model")
-        network, own = load(model)
-        given = random_example(example) if example else own
+        network, own = load(model, dequantize=dequantize)
+        given = random_example(example, types=input_types(network)) if example else own
         inspection = recipes.inspect(network, given, scheme=scheme, on_step=bar.step)
     _show(inspection.as_dict() if as_json else inspection)
 

@@ -12,7 +12,10 @@ from tersor.errors import ExportError, UnsupportedError
 from tersor.export.lower import lower
 from tersor.graph.capture import capture
 from tersor.graph.network import set_training
+from tersor.quant.calibrate import weight_ranges
+from tersor.quant.place import place
 from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.export.models import INT8, quantize_by_hand, small
 from tests.zoo import ZOO
 
@@ -155,6 +158,18 @@ def test_a_tied_embedding_stays_float_beside_the_integers():
     network = quantize_by_hand(capture(case.make(), case.args()))
     lowered = lower(network)
     same(network, lowered.network, *case.args(seed=3))
+
+
+def test_only_the_rows_that_are_looked_up_become_floats():
+    model = nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 3))
+    network = capture(model, torch.randint(50, (2, 5)))
+    place(network, ONNXRUNTIME_CPU)
+    weight_ranges(network)
+    lowered = lower(network)
+    (lookup,) = lowered.network.graph.find_nodes(op="call_function", target=aten.embedding.default)
+    assert lowered.network.tensor(lookup.args[0]).dtype == torch.int8
+    same(network, lowered.network, torch.randint(50, (3, 5)))
+    same(network, lowered.network, torch.randint(50, (3, 9)))
 
 
 def test_a_computed_weight_is_stored_as_integers():

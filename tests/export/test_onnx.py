@@ -525,3 +525,13 @@ def test_attention_with_a_trainable_mask(tmp_path):
     (y,) = run(path, x)
     assert sqnr(quantized(x), y) > 40
     assert all(p.requires_grad for p in quantized.network.module.parameters())
+
+
+@pytest.mark.parametrize("name", ["слой/один", "a b-c", "größe", "0"])
+def test_names_of_modules_survive(name, tmp_path):
+    model = nn.Sequential()
+    model.add_module(name, nn.Linear(4, 4))
+    network = capture(model.eval(), torch.randn(2, 4))
+    export_onnx(network, tmp_path / "a.onnx")
+    stored = {x.name for x in onnx.load(tmp_path / "a.onnx").graph.initializer}
+    assert stored == {f"{name}.weight", f"{name}.bias"}

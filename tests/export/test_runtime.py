@@ -104,6 +104,17 @@ def test_a_fixed_batch_is_not_split(tmp_path):
         runtime(torch.randn(3, 3))
 
 
+def test_a_fixed_batch_runs_several_times(one, tmp_path):
+    model = onnx.load(one.path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    path = tmp_path / "fixed.onnx"
+    onnx.save(model, path)
+    x = np.random.default_rng(0).standard_normal((6, 3, 4, 4)).astype(np.float32)
+    (got,), (want,) = (runtime.run({"input": x}).values() for runtime in (Runtime(path), one))
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 def test_renamed_goes_by_order(one, two):
     assert list(one.renamed({"x": np.ones(1)})) == ["input"]
     with pytest.raises(InvalidInputError, match=r"inputs \['left'.*other file \['x'\]"):

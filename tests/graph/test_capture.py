@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from tersor.errors import CaptureError
 from tersor.graph.capture import capture
 from tersor.graph.network import Gaussian, set_training
+from tersor.graph.shapes import is_free
 from tersor.passes.fold import fold
 from tests.captured import assert_same_function, captured
 from tests.zoo import ZOO
@@ -148,3 +149,24 @@ def test_a_program_with_a_fixed_batch_is_refused_with_the_remedy():
     program = torch.export.export(nn.Linear(3, 2), (torch.randn(4, 3),))
     with pytest.raises(CaptureError, match=r"fixed batch of 4.*dynamic_shapes"):
         capture(program)
+
+
+class Tokens(nn.Module):
+    """A lookup and a mean over however many tokens; `weights` needs four of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.out = nn.Embedding(9, 5), nn.Linear(4, 3)
+
+    def forward(self, tokens, weights):
+        return self.words(tokens).mean(1).mean(1, keepdim=True) + self.out(weights.float())
+
+
+def test_the_length_of_texts_stays_free_where_the_model_allows_it():
+    model = Tokens().eval()
+    network = capture(model, (torch.randint(9, (2, 6)), torch.ones(2, 4, dtype=torch.int64)))
+    tokens, weights = network.graph.find_nodes(op="placeholder")
+    assert [is_free(size) for size in tokens.meta["val"].shape] == [True, True]
+    assert [is_free(size) for size in weights.meta["val"].shape] == [True, False]
+    longer = torch.randint(9, (3, 11)), torch.ones(3, 4, dtype=torch.int64)
+    assert_same_function(network, model, [(longer, {})], tolerance=1e-6)

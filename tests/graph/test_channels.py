@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tersor.graph.batchnorm import batch_norms
 from tersor.graph.capture import capture
 from tersor.graph.channels import Channels, channels
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
+from tersor.graph.norms import Norm
 from tersor.passes.fold import fold
 from tersor.passes.rescale import rescale
 from tests.captured import assert_same_function, captured
@@ -449,9 +451,11 @@ def test_odd_networks_keep_their_function(name):
         check_scaling(network.copy(), [index])
 
 
-def test_unfolded_batch_norm_is_frozen_with_a_reason():
+def test_an_unfolded_batch_norm_freezes_what_it_reads_and_makes_new_channels():
     network = captured("densenet")
     partition = channels(network)
     reasons = Counter(partition.frozen.values())
     assert any("batch_norm" in reason for reason in reasons)
-    assert len(partition.producers) == len(list(layers(network)))
+    norms = [port.layer for port in partition.producers if isinstance(port.layer, Norm)]
+    assert len(norms) == len(list(batch_norms(network)))
+    assert len(partition.producers) == len(norms) + len(list(layers(network)))

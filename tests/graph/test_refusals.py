@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import tersor
 from tersor.errors import CaptureError, InvalidInputError, InvalidModelError, TersorError
 from tersor.graph.capture import capture
 
@@ -65,6 +66,12 @@ def named(name):
     return model
 
 
+def partly(change):
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    change(model[2])
+    return model
+
+
 def scripted():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated
@@ -78,6 +85,8 @@ MODELS = {
     "bfloat16": (lambda: nn.Linear(4, 4).bfloat16(), r"'weight' .*bfloat16.*pass model.float\(\)"),
     "complex": (lambda: nn.Linear(4, 4, dtype=torch.complex64), r"'weight' is complex"),
     "meta": (lambda: nn.Linear(4, 4, device="meta"), r"'weight' has no values yet; load"),
+    "mixed precision": (lambda: partly(nn.Module.half), r"'2.weight' is in half .*float16"),
+    "partly meta": (lambda: partly(lambda m: m.to("meta")), r"'2.weight' has no values yet; load"),
     "lazy": (lambda: nn.LazyLinear(4), r"'weight' has no values yet; load"),
     "quantized modules": (dynamically_quantized, r"'0' is already quantized.*the float model"),
     "quantized buffer": (with_quantized_buffer, r"'table' is already quantized.*qint8"),
@@ -88,6 +97,7 @@ MODELS = {
     "quote": (lambda: named('a"b'), "rename 'a\"b'"),
     "backslash": (lambda: named("a\\b"), r"rename 'a\\\\b'"),
     "line break": (lambda: named("a\nb"), r"rename 'a\\nb'"),
+    "the graph's own name for itself": (lambda: named("self"), "rename 'self'"),
     "name of the graph's own": (lambda: named("meta"), "rename 'meta'"),
     "TorchScript": (scripted, r"TorchScript cannot be captured; pass the nn.Module"),
 }
@@ -228,3 +238,9 @@ def test_all_refusals_are_one_family():
     assert issubclass(CaptureError, TersorError)
     assert issubclass(InvalidModelError, TersorError)
     assert issubclass(InvalidInputError, TersorError)
+
+
+@pytest.mark.parametrize("model", [nn.Sequential(), nn.Identity(), nn.ReLU()], ids=str)
+def test_a_model_without_layers(model):
+    with pytest.raises(TersorError, match="there is nothing to quantize: the model has no conv"):
+        tersor.quantize(model, x())

@@ -280,7 +280,7 @@ def test_a_product_of_activations_reads_integers():
     network = placed(forward, torch.randn(2, 5, 4), **linears("qkvo"))
     found = activations(network)
     assert set(found) == {
-        *("args_0", "linear", "linear_1", "linear_2", "transpose", "div", "softmax", "matmul_1")
+        *("args_0", "linear", "linear_1", "linear_2", "transpose", "softmax", "matmul_1")
     }
     assert found["transpose"] == found["linear_1"]
 
@@ -306,13 +306,23 @@ def test_a_stored_table_that_is_repeated_for_each_sample_has_a_quantizer():
     assert biases(network)["linear_1"][0] == f"{found['expand']}.scale"
 
 
-def test_an_embedding_stays_in_floating_point():
+def test_an_embedding_is_looked_up_in_integers():
     ids = torch.randint(7, (2, 5))
     parts = {"embed": nn.Embedding(7, 4), "out": nn.Linear(4, 3)}
     network = placed(lambda m, x: m.out(m.embed(x)), ids, **parts)
     assert values(network) == {"embedding"}
-    weights = [node for node, _ in quantizers(network) if source(node).op == "get_attr"]
-    assert [source(node).target for node in weights] == ["out.weight"]
+    weights = {source(n).target: q for n, q in quantizers(network) if source(n).op == "get_attr"}
+    assert weights.keys() == {"out.weight", "embed.weight"}
+    assert weights["embed.weight"].axis == 1  # a scale per column
+
+
+@pytest.mark.parametrize("options", [{"scheme": TENSORRT}, {"exclude": ["embed"]}])
+def test_or_in_floating_point(options):
+    ids = torch.randint(7, (2, 5))
+    parts = {"embed": nn.Embedding(7, 4), "out": nn.Linear(4, 3)}
+    network = placed(lambda m, x: m.out(m.embed(x)), ids, **parts, **options)
+    weights = [source(n).target for n, _ in quantizers(network) if source(n).op == "get_attr"]
+    assert weights == ["out.weight"]
 
 
 # --- values that are only moved -----------------------------------------------------------------
@@ -566,7 +576,9 @@ def test_invariants(name, scheme):
     place(network, scheme)
     edges = dict(quantizers(network))
     for layer in layers(network):
-        if layer.weight_node.op == "get_attr":
+        if layer.node.target not in scheme.kernels:
+            assert argument(layer.node, "weight") not in edges
+        elif layer.weight_node.op == "get_attr":
             read = through_dropout(layer.node.args[0])
             assert isinstance(edges[read], FakeQuantize)
             assert edges[read].grid == scheme.activation

@@ -12,6 +12,7 @@ from tersor.export.runtime import Arrays, Runtime, feed
 from tersor.export.signature import input_names
 from tersor.graph.explain import first_line
 from tersor.graph.network import Network
+from tersor.graph.shapes import is_free
 
 _BATCH = 32
 _NOISE_SAMPLES = 8
@@ -91,7 +92,7 @@ def _examples(network: Network) -> list[object]:
 
 
 def _size(axis: int | torch.SymInt) -> int | str:
-    return axis if isinstance(axis, int) else "any"
+    return "any" if is_free(axis) else int(axis)
 
 
 def _read(path: Path) -> Arrays:

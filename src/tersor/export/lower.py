@@ -6,6 +6,7 @@ A quantizer on an activation becomes `quantize_linear` → `dequantize_linear`. 
 computes what the simulation computes.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -17,7 +18,8 @@ from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
-from tersor.graph.layers import argument, layers
+from tersor.export.names import free_generated_names, output_names
+from tersor.graph.layers import argument
 from tersor.graph.network import Network, set_training
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 
@@ -41,6 +43,7 @@ class Lowered:
         grids: Name of a stored integer tensor → its grid.
         names: Call of a layer → readable name of its output, `conv1.output`.
         constants: Node → value, for all nodes that do not depend on the input.
+        readers: Name of a stored tensor → number of nodes that fetch it.
         integer_clip: Whether a clip in front of a quantizer moves onto the integers behind it.
     """
 
@@ -48,6 +51,7 @@ class Lowered:
     grids: dict[str, Grid] = field(default_factory=dict)
     names: dict[fx.Node, str] = field(default_factory=dict)
     constants: dict[fx.Node, Any] = field(default_factory=dict)
+    readers: Counter[str] = field(default_factory=Counter)
     integer_clip: bool = True
 
 
@@ -69,14 +73,17 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
     set_training(lowered.network, False)
     # torch lays out the output of an attention otherwise where its mask could be trained.
     lowered.network.module.requires_grad_(False)
-    lowered.names = _output_names(lowered.network)
+    free_generated_names(lowered.network)
+    lowered.names = output_names(lowered.network)
+    fetched = lowered.network.graph.find_nodes(op="get_attr")
+    lowered.readers.update(str(node.target) for node in fetched)
     with torch.no_grad():
         for node in lowered.network.nodes():
             if node.op == "call_module":
                 replacement = _lower_node(lowered, node)
                 node.replace_all_uses_with(replacement)
                 lowered.network.graph.erase_node(node)
-            else:
+            elif not _look_up_integers(node):
                 _evaluate(lowered, node)
     lowered.network.finish()
     return lowered
@@ -100,15 +107,15 @@ def storage(grid: Grid) -> torch.dtype:
 def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
     module = lowered.network.module.get_submodule(str(node.target))
     source: Any = node.args[0]
-    if isinstance(module, BiasQuantize):
-        return _lower_bias(lowered, node)
-    if not isinstance(module, FakeQuantize):
+    if not isinstance(module, BiasQuantize | FakeQuantize):
         raise ExportError(
             f"node {node.name!r} calls a {type(module).__name__}, which has no ONNX form; only "
             "quantizers may be modules in a network"
         )
     if not module.enabled:
         return source
+    if isinstance(module, BiasQuantize):
+        return _lower_bias(lowered, node)
     if module.scale.dtype != torch.float32:
         raise UnsupportedError(
             f"the quantizer {node.name!r} is {module.scale.dtype}; ONNX quantizes float32 values, "
@@ -144,7 +151,7 @@ def _store(
     network, source, dtype = lowered.network, node.args[0], storage(grid)
     assert isinstance(source, fx.Node)
     integers = quantize(lowered.constants[source], scale, zero_point, grid, axis).to(dtype)
-    q = network.add_tensor(_release(network, source), integers, before=node)
+    q = network.add_tensor(_release(lowered, source), integers, before=node)
     lowered.grids[str(q.target)] = grid
     step = network.add_tensor(f"{q.target}_scale", scale.detach().clone(), before=node)
     # onnxruntime reads a missing zero point as 0, but not in its Gemm; biases never need one.
@@ -178,16 +185,21 @@ def _lower_activation(lowered: Lowered, node: fx.Node, module: FakeQuantize) -> 
     return _call(node, torch.ops.tersor.dequantize_linear.default, q, scale, zero, axis)
 
 
-def _output_names(network: Network) -> dict[fx.Node, str]:
-    """`conv1.output`, and `conv1.output_2` where the same weight is called again."""
-    names: dict[fx.Node, str] = {}
-    for layer in layers(network):
-        # A layer whose weight is no module's `weight` is called by the weight's own name.
-        dotted = str(layer.weight_node.target) == f"{layer.name}.weight"
-        name = f"{layer.name}.output" if dotted else f"{layer.name}_output"
-        number = 1 + sum(taken.startswith(name) for taken in names.values())
-        names[layer.node] = name if number == 1 else f"{name}_{number}"
-    return names
+def _look_up_integers(node: fx.Node) -> bool:
+    """Look the rows up first and make floats of them then, instead of the whole table."""
+    if node.target is not aten.embedding.default:
+        return False
+    read = node.args[0]
+    assert isinstance(read, fx.Node)
+    if read.target is not torch.ops.tersor.dequantize_linear.default or read.args[3] == 0:
+        return False
+    table, scale, zero_point, axis = read.args
+    rows = _call(node, aten.embedding.default, table, *node.args[1:], **node.kwargs)
+    axis = None if axis is None else node.meta["val"].ndim - 1
+    floats = _call(node, read.target, rows, scale, zero_point, axis)
+    node.replace_all_uses_with(floats)
+    node.graph.erase_node(node)
+    return True
 
 
 def _absorb_clip(node: fx.Node, module: FakeQuantize) -> tuple[fx.Node, tuple[int, int]]:
@@ -251,15 +263,14 @@ def _call(before: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         return before.graph.call_function(target, args, kwargs)
 
 
-def _release(network: Network, node: fx.Node) -> str:
+def _release(lowered: Lowered, node: fx.Node) -> str:
     """The name of a constant, freed for its integers if nothing else reads the float tensor."""
     if node.op != "get_attr":
         return node.name
     name = str(node.target)
-    readers = [n for n in network.graph.nodes if n.op == "get_attr" and n.target == name]
-    if len(readers) == 1 and len(node.users) == 1:
+    if lowered.readers[name] == 1 and len(node.users) == 1:
         path, _, leaf = name.rpartition(".")
-        delattr(network.module.get_submodule(path), leaf)
+        delattr(lowered.network.module.get_submodule(path), leaf)
     return name
 
 

@@ -72,9 +72,26 @@ class Runtime:
         return self.run(self.feed(batch))
 
     def run(self, feed: Arrays) -> Arrays:
-        """Run arrays that `feed` has checked."""
-        values: list[Any] = list(self._session.run(None, feed))
+        """Run arrays that `feed` has checked.
+
+        A file with a fixed batch takes a multiple of it in several runs.
+        """
+        parts: list[Any] = [self._session.run(None, part) for part in self._in_fixed_batches(feed)]
+        values = parts[0]
+        if len(parts) > 1:
+            values = [np.concatenate(found) for found in zip(*parts, strict=True)]
         return dict(zip(self.outputs, values, strict=True))
+
+    def _in_fixed_batches(self, feed: Arrays) -> list[Arrays]:
+        sizes = {shape[0] if shape else None for shape in self.inputs.values()}
+        counts = {len(array) if array.ndim else 0 for array in feed.values()}
+        if len(sizes) != 1 or len(counts) != 1:
+            return [feed]
+        size, count = sizes.pop(), counts.pop()
+        if not isinstance(size, int) or size < 1 or count <= size or count % size:
+            return [feed]
+        starts = range(0, count, size)
+        return [{name: x[start : start + size] for name, x in feed.items()} for start in starts]
 
     def feed(self, batch: Any) -> Arrays:
         """One array per input, checked; see the function `feed`."""

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from tersor.errors import UnsupportedError
 from tersor.graph.network import Network
+from tersor.graph.shapes import is_free
 
 
 def input_names(network: Network) -> list[str]:
@@ -84,7 +85,7 @@ def free_axes(network: Network) -> dict[str, Any]:
     for node in network.graph.nodes:
         if node.op == "placeholder":
             shape = getattr(node.meta.get("val"), "shape", ())
-            axes = [axis for axis, size in enumerate(shape) if isinstance(size, torch.SymInt)]
+            axes = [axis for axis, size in enumerate(shape) if is_free(size)]
             free.append(dict.fromkeys(axes, Dim.DYNAMIC) or None)
     spec = pytree.tree_structure((network.args, network.kwargs))
     args, kwargs = pytree.tree_unflatten(free, spec)

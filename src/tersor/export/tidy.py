@@ -142,17 +142,25 @@ def _name_ends(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -
 
 
 def _name_axes(model: ir.Model) -> None:
-    """Call the free first axis of the inputs `batch` instead of `s77`."""
+    """Call free axes of the inputs `batch`, `length` or `axis_2` instead of `s77`."""
     names: dict[str, str] = {}
     for value in model.graph.inputs:
-        first = value.shape[0] if value.shape else None
-        if isinstance(first, ir.SymbolicDim) and first.value and first.value not in names:
-            names[first.value] = f"batch_{len(names)}" if names else "batch"
+        for position, axis in enumerate(value.shape or ()):
+            if isinstance(axis, ir.SymbolicDim) and axis.value and axis.value not in names:
+                names[axis.value] = _axis_name(value, position, names)
     for node in model.graph:
         for value in node.outputs:
             _rename_axes(value, names)
     for value in model.graph.inputs:
         _rename_axes(value, names)
+
+
+def _axis_name(value: ir.Value, position: int, names: Mapping[str, str]) -> str:
+    name = "batch" if position == 0 else f"axis_{position}"
+    if position == 1 and value.dtype is not None and value.dtype.is_integer():
+        name = "length"
+    same = sum(taken == name or taken.startswith(f"{name}_") for taken in names.values())
+    return f"{name}_{same}" if same else name
 
 
 def _rename_axes(value: ir.Value, names: Mapping[str, str]) -> None:

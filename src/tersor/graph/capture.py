@@ -17,6 +17,7 @@ from tersor.graph.network import Network, set_training
 from tersor.graph.onnx.batch import free_batch
 from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.onnx.naming import name_like_file
+from tersor.graph.shapes import is_free
 from tersor.graph.validate import check_example, check_graph, check_model, check_names
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
@@ -93,18 +94,18 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     check_model(network.module)
     check_graph(network.graph)
     _check_free_batch(network)
+    set_training(network, False)  # before it runs: training changes BatchNorm statistics
     if error := _failure(network.module, inputs):
         raise InvalidInputError(
             f"the program does not run on the example: {first_line(error)}"
         ) from error
-    set_training(network, False)
     return network
 
 
 def _check_free_batch(network: Network) -> None:
     values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
     tensors = [value for value in values if isinstance(value, Tensor) and value.ndim > 0]
-    if not any(isinstance(value.shape[0], torch.SymInt) for value in tensors):
+    if not any(is_free(value.shape[0]) for value in tensors):
         raise CaptureError(
             f"the program was exported for a fixed batch of {tensors[0].shape[0]}; export it "
             "again with an example batch of at least 2 and "
@@ -195,7 +196,7 @@ def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> Ex
     shapes: Any = ShapesCollection()
     for x in pytree.tree_leaves((args, kwargs)):
         if has_free_batch and isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch:
-            shapes[x] = {0: Dim.DYNAMIC}
+            shapes[x] = _free_axes(x)
     try:
         with quiet():
             return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
@@ -204,6 +205,13 @@ def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> Ex
     except Exception as error:
         other_batch = _failure(model, _with_batch(inputs, batch + 1))
         raise CaptureError(explain(error, other_batch)) from error
+
+
+def _free_axes(x: Tensor) -> dict[int, Any]:
+    """The batch, and in texts, which are integers, every length that the model leaves free."""
+    is_text = not (x.is_floating_point() or x.is_complex())
+    lengths = range(1, x.ndim) if is_text else ()
+    return {0: Dim.DYNAMIC, **dict.fromkeys(lengths, Dim.AUTO)}
 
 
 def _check_same(network: Network, expected: Any) -> None:

@@ -31,7 +31,7 @@ def materialize_weights(network: Network) -> None:
             if node is None or node.op != "call_function":
                 continue
             parts = _parts(node)
-            if all(_is_constant(part) for part in parts):
+            if parts is not None:
                 name = f"{_owner(parts) or layer.node.name}.{role}"
                 _store(network, node, _evaluate(network, node, parts), name)
                 what = f"its {role} is now stored; it was computed from {_names(parts)}"
@@ -39,18 +39,17 @@ def materialize_weights(network: Network) -> None:
     network.finish()
 
 
-def _parts(node: fx.Node) -> list[fx.Node]:
-    """All that a value is computed from, and itself, in execution order."""
-    found: dict[fx.Node, None] = {}
-
-    def collect(part: fx.Node) -> None:
-        if part not in found:
-            for one in part.all_input_nodes:
-                collect(one)
-            found[part] = None
-
-    collect(node)
-    return list(found)
+def _parts(node: fx.Node) -> list[fx.Node] | None:
+    """All that a value is computed from, and itself, in execution order, if it is constant."""
+    found, waiting = {node}, [node]
+    while waiting:
+        part = waiting.pop()
+        if not _is_constant(part):
+            return None
+        new = set(part.all_input_nodes) - found
+        found |= new
+        waiting += new
+    return sorted(found)
 
 
 def _is_constant(part: fx.Node) -> bool:

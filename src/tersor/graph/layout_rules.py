@@ -8,6 +8,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from tersor.graph.attention import mixed_values
 from tersor.graph.distribution import Distribution, dilute
 from tersor.graph.equivariance import MOVEMENT, pads_with_constant
 from tersor.graph.layers import argument, call
@@ -75,6 +76,19 @@ def spatial(walk: Walk, node: fx.Node) -> Distribution | None:
     if x is None or node.target not in PADDED_POOLS or not any(argument(node, "padding")):
         return x
     return Distribution(x.mean, x.var, x.low.clamp(max=0), x.high.clamp(min=0), x.axis)
+
+
+def attend(walk: Walk, node: fx.Node) -> Any:
+    """An average over positions: moments as in `spatial`."""
+    values = mixed_values(node)
+    layout = None if values is None else walk.layout(values)
+    if layout is None:
+        return None
+    labels = layout.labels
+    row = labels.narrow(-2, 0, 1)
+    if not bool((labels == row).all()):
+        return None  # positions have distributions of their own
+    return _locate(Layout(layout.channels, row.expand(*walk.shapes[node][:-1], row.shape[-1])))
 
 
 def reduce(walk: Walk, node: fx.Node) -> Distribution | None:

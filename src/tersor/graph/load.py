@@ -5,37 +5,44 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
 from tersor.graph.explain import quiet
-from tersor.graph.onnx.model import read_model
+from tersor.graph.onnx.model import OnnxModel, read_model
 from tersor.graph.pt2 import load_program
 
 
-def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
+def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | ExportedProgram, Any]:
     """A model, and its example inputs where it brings some.
 
     Args:
         spec: A `.pt2` file that `torch.export.save` wrote, an `.onnx` file, or `module:function`,
             a function of the user's own code that returns a model or a pair `(model, example)`.
+        dequantize: Make a quantized `.onnx` file float again: DequantizeLinear of stored integers
+            becomes a float weight, and pairs of QuantizeLinear and DequantizeLinear go. A range
+            that begins at 0 becomes a clip where nothing else keeps the value from being negative.
 
     Returns:
         The model, and the example or None.
 
     Raises:
-        InvalidInputError: The file or function does not exist.
+        InvalidInputError: The file or function does not exist, or it is no `.onnx` file that is to
+            be made float again.
         InvalidModelError: The file is damaged, or the function returns no model.
         UnsupportedError: A kind of file that cannot be loaded.
     """
     text = str(spec)
+    if dequantize and not text.endswith(".onnx"):
+        raise InvalidInputError(f"{text!r}: dequantize is for quantized .onnx files; leave it out")
     if ":" in text and not Path(text).exists():
         return _from_code(*text.rsplit(":", 1))
     path = Path(text)
     if path.suffix == ".onnx":
         with quiet():
-            return read_model(path), None
+            return read_model(path, dequantize), None
     if path.suffix != ".pt2":
         raise UnsupportedError(
             f"{text!r}: expected a .pt2 file from torch.export.save, an .onnx file, or "
@@ -44,6 +51,23 @@ def load(spec: str | Path) -> tuple[nn.Module | ExportedProgram, Any]:
     if not path.is_file():
         raise InvalidInputError(f"{text!r}: there is no such file")
     return load_program(path), None
+
+
+def input_types(model: nn.Module | ExportedProgram) -> list[torch.dtype]:
+    """The types of a loaded model's inputs in order, or nothing if the model does not tell.
+
+    Args:
+        model: What `load` returned.
+    """
+    if isinstance(model, OnnxModel):
+        return [x.dtype for x in model.inputs]
+    if not isinstance(model, ExportedProgram):
+        return []
+    given = set(model.graph_signature.user_inputs)
+    values = [
+        n.meta.get("val") for n in model.graph.find_nodes(op="placeholder") if n.name in given
+    ]
+    return [x.dtype for x in values if isinstance(x, torch.Tensor)]
 
 
 def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | ExportedProgram, Any]:

@@ -11,6 +11,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from tersor.core.response import expected_response, response_interval, response_variance
+from tersor.graph.attention import MIXING
 from tersor.graph.coverage import tap_coverage
 from tersor.graph.distribution import (
     Distribution,
@@ -22,7 +23,7 @@ from tersor.graph.distribution import (
 )
 from tersor.graph.equivariance import SPATIAL
 from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand
-from tersor.graph.layout_rules import MOVES, REDUCTIONS, getitem, move, pad, reduce, spatial
+from tersor.graph.layout_rules import MOVES, REDUCTIONS, attend, getitem, move, pad, reduce, spatial
 from tersor.graph.pointwise import BINARY, UNARY, Pointwise
 from tersor.graph.walk import Layout, Walk
 
@@ -194,6 +195,7 @@ GIVEN = {
 GUESSED = {*WEIGHTED, aten.group_norm.default, aten.layer_norm.default}
 RULES: dict[Any, Rule] = {
     **dict.fromkeys(WEIGHTED, _layer),
+    **dict.fromkeys(MIXING, attend),
     **dict.fromkeys(UNARY, _unary),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(COPIES, _copy),

@@ -11,6 +11,11 @@ from torch.utils import _pytree as pytree
 from tersor.graph.network import Network
 
 
+def is_free(size: int | torch.SymInt) -> bool:
+    """Was the size of this axis left open at capture? A symbol may stand for one number only."""
+    return isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None
+
+
 class _Recorder(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)

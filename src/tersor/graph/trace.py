@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
+from tersor.graph.attention import MIXING, mixed_values
 from tersor.graph.equivariance import (
     CLIPS,
     ELEMENTWISE,
@@ -24,6 +25,7 @@ from tersor.graph.equivariance import (
 from tersor.graph.labels import Labels, along, spread
 from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand, overload
 from tersor.graph.network import Network, source
+from tersor.graph.norms import NORMS, Norm, can_scale
 from tersor.graph.shapes import shapes
 
 aten = torch.ops.aten
@@ -78,7 +80,20 @@ def _layer(labels: Labels, node: fx.Node) -> Any:
         labels.freeze(labels.of[layer.input], f"{layer.name} mixes its channels")
     else:
         labels.consumed.append((layer, channels_in))
-    shape = labels.shapes[node]
+    return _produce(labels, layer)
+
+
+def _norm(labels: Labels, node: fx.Node) -> Any:
+    reason = f"{node.name} does not commute with a scale"
+    if not can_scale(node):
+        return reason
+    labels.freeze_inputs(node, reason)
+    return _produce(labels, Norm(node, labels.network))
+
+
+def _produce(labels: Labels, layer: Layer) -> Tensor:
+    """New labels for the channels that a layer makes."""
+    node, shape = layer.node, labels.shapes[layer.node]
     channels_out = labels.fresh(shape[layer.channel_axis])
     labels.produced.append((layer, channels_out))
     bias = layer.bias_node
@@ -87,6 +102,20 @@ def _layer(labels: Labels, node: fx.Node) -> Any:
         labels.freeze(channels_out, reason)
         labels.freeze_inputs(node, reason)
     return spread(channels_out, shape, layer.channel_axis)
+
+
+def _attend(labels: Labels, node: fx.Node) -> Any:
+    """An average over positions: a scale of V passes, the weights must not change."""
+    values = mixed_values(node)
+    if values is None:
+        return f"{node.name} does not commute with a scale"
+    value = labels.of[values]
+    for other in node.all_input_nodes:
+        if other is not values:
+            labels.freeze(labels.of.get(other), f"{node.name} does not commute with a scale")
+    merged = _merge(labels, value, [-2])
+    shape = [*labels.shapes[node]]
+    return merged.expand(*shape[:-1], merged.shape[-1])
 
 
 def _elementwise(labels: Labels, node: fx.Node) -> Any:
@@ -206,6 +235,8 @@ def _move(labels: Labels, node: fx.Node) -> Any:
 
 RULES: dict[Any, Rule] = {
     **dict.fromkeys(WEIGHTED, _layer),
+    **dict.fromkeys(NORMS, _norm),
+    **dict.fromkeys(MIXING, _attend),
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(CLIPS, _clip),
     **dict.fromkeys(POOLS, _pool),

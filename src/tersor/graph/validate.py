@@ -13,7 +13,8 @@ from torch.utils import _pytree as pytree
 from tersor.errors import InvalidInputError, InvalidModelError
 
 #: Names that every graph has for something else.
-TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph())), "_in_spec", "_out_spec"} - {"training"}
+TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph())), "_in_spec", "_out_spec", "self"}
+TAKEN -= {"training"}
 _UNFIT = re.compile(r"[\"\\\x00-\x1f\x7f]")  # in the source code that torch.fx writes
 _QUANTIZED_MODULES = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
@@ -75,7 +76,8 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
     _check_storage(name, tensor)
     if tensor.dtype in (torch.float16, torch.bfloat16):
         raise InvalidModelError(
-            f"{name!r} is in half precision ({tensor.dtype}); pass model.float() instead"
+            f"{name!r} is in half precision ({tensor.dtype}); pass model.float(), or a float32 "
+            "file, instead"
         )
     if tensor.is_complex():
         raise InvalidModelError(f"{name!r} is complex ({tensor.dtype}), which is not supported")

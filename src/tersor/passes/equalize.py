@@ -5,10 +5,11 @@ the function of the network does not change.
 
 Differs from the paper in: activation ranges count too where `Equalize.strength` is below ½; every
 class of channels that move together is equalized, not only plain chains, so residual joins,
-concatenations and channel shuffles take part; ReLU6 is made exact by a clip per channel or by equal
-scales (`Equalize.clipped`), where the paper replaces it by ReLU; all sweeps run on the ranges alone
-and the weights are rescaled once, at the end; the mean of each step is over-relaxed, which reaches
-the same ranges in a tenth of the sweeps.
+concatenations and channel shuffles take part; γ and β of a LayerNorm (or another normalization)
+take up a scale as a layer does, and a scale of V passes through attention; ReLU6 is made exact by a
+clip per channel or by equal scales (`Equalize.clipped`), where the paper replaces it by ReLU; all
+sweeps run on the ranges alone and the weights are rescaled once, at the end; the mean of each step
+is over-relaxed, which reaches the same ranges in a tenth of the sweeps.
 """
 
 from collections import defaultdict
@@ -22,6 +23,7 @@ from tersor.core.equalize import equalizing_scale, over_relaxation
 from tersor.graph.channels import Channels, Port, channels
 from tersor.graph.layers import Layer, per_input, per_output
 from tersor.graph.network import Applied, Network, Skipped
+from tersor.graph.norms import Norm
 from tersor.passes.rescale import Clipping, rescale, upper_bound
 
 
@@ -156,6 +158,8 @@ def _carried(network: Network, partition: Channels, options: Equalize) -> Float[
     result = torch.zeros(partition.count, dtype=torch.float64)
     for port in partition.producers:
         notes = network.statistics.get(port.layer.node.name)
+        if notes is None and isinstance(port.layer, Norm):
+            notes = port.layer.output
         if notes is not None:
             reach = (notes.mean.abs() + options.sigmas * notes.std).to(result)
             result = result.scatter_reduce(0, port.classes, reach, "amax")

@@ -25,7 +25,6 @@ from tersor.graph.network import Applied, Network, Skipped, source
 from tersor.graph.stats import Extremes, observe
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
-from tersor.quant.scores import too_coarse
 from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
 
 Range = tuple[Tensor, Tensor]
@@ -255,10 +254,8 @@ def _cut_by_readers(network: Network, value: fx.Node, ends: Range) -> Range:
 
 
 def _set(network: Network, value: fx.Node, quantizer: FakeQuantize, ends: Range, what: str) -> None:
-    reason = too_coarse(value, *ends, quantizer.grid)
     if not all(bool((end.abs() < _MASK).all()) for end in ends):
         reason = "it holds a mask, infinite or nearly so; it stays in floating point"
-    if reason is not None:
         network.records.append(Skipped(value.name, "calibrate", reason))
         return
     quantizer.set_range(*ends)

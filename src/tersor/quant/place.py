@@ -3,16 +3,18 @@
 Activations: behind every value that `tersor.quant.flow` finds; a value that is only moved shares
 the quantizer module of its origin. Weights: one quantizer per stored tensor, whoever reads it.
 Biases: on the grid of the accumulator, whose scale is that of the input times that of the weight.
+Tables that embeddings look up: 8 bits per column, so that only the rows found become floats again.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import fx
 
 from tersor.errors import InvalidModelError, UnsupportedError
-from tersor.graph.layers import Layer, layers, set_argument
+from tersor.graph.layers import Layer, layers, operand, set_argument
 from tersor.graph.network import Network, Skipped, free_name
 from tersor.quant.exclude import excluded
 from tersor.quant.flow import Flow
@@ -50,6 +52,8 @@ def place(network: Network, scheme: Scheme, exclude: Iterable[str] = ()) -> None
         _quantize_weight(layer, scheme, sharing[layer.weight_node], names)
     for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, names[flow.origin(layer.input)], names[layer.weight_node])
+    if scheme.lookups:
+        _quantize_tables(network, scheme, left_out)
     network.finish()
 
 
@@ -142,6 +146,25 @@ def _quantize_bias(layer: Layer, of_input: str, of_weight: str) -> None:
         scales = [network.graph.get_attr(f"{edge}.scale") for edge in edges]
         bias = network.graph.call_module(name, (stored, *scales))
     set_argument(node, "bias", bias)
+
+
+def _quantize_tables(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> None:
+    grid = replace(scheme.weight, bits=8)  # a table of fewer bits is no smaller in the file
+    found = network.graph.find_nodes(op="call_function", target=torch.ops.aten.embedding.default)
+    for node in found:
+        table = operand(node)
+        if table.op != "get_attr":
+            continue
+        name, reason = str(table.target), None
+        if node in left_out:
+            reason = "excluded by the user"
+        elif len(table.users) > 1:
+            reason = "its table has other readers, so a copy in integers would only take more space"
+        if reason is not None:
+            network.records.append(Skipped(name, "place", reason))
+            continue
+        quantizer = FakeQuantize(grid, axis=1 if scheme.per_channel else None)
+        set_argument(node, "weight", _insert(table, _add(network, name, quantizer)))
 
 
 def _add(network: Network, name: str, module: torch.nn.Module) -> str:

@@ -30,7 +30,6 @@ INTEGER_OPS = frozenset(
         aten.mean.dim,
         aten.leaky_relu.default,
         aten.sigmoid.default,
-        aten.softmax.int,
     }
 )
 # Multiplies two activations, in integers if both are; the result may be integers or floats.
@@ -70,6 +69,7 @@ class Scheme:
         activation: Grid of the activations.
         kernels: Weighted ATen ops that have an integer kernel; others stay in float.
         integer_ops: ATen ops, beside convolution and linear, that have integer kernels.
+        lookups: Tables that embeddings look rows up in are stored as integers.
         matmuls: ATen ops that multiply two activations in integers.
         float_outputs: Integer kernels of layers that can also write floating point.
         pass_through: ATen ops that keep the scale of their input.
@@ -91,6 +91,7 @@ class Scheme:
     activation: Grid = UINT8
     kernels: frozenset[object] = KERNELS
     integer_ops: frozenset[object] = INTEGER_OPS
+    lookups: bool = True
     matmuls: frozenset[object] = MATMULS
     float_outputs: frozenset[object] = FLOAT_OUTPUTS
     pass_through: frozenset[object] = PASS_THROUGH

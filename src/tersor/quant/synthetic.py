@@ -40,21 +40,32 @@ def example_inputs(network: Network) -> dict[str, Any]:
 
 
 def random_example(
-    shapes: Sequence[Sequence[int]], input_range: tuple[float, float] | None = None, seed: int = 0
+    shapes: Sequence[Sequence[int]],
+    input_range: tuple[float, float] | None = None,
+    seed: int = 0,
+    types: Sequence[torch.dtype] = (),
 ) -> tuple[Tensor, ...]:
-    """Floating-point example inputs for a user who knows the shapes only.
+    """Example inputs for a user who knows the shapes only.
 
     Args:
         shapes: One per input.
-        input_range: Values are uniform in it; without, they are standard normal.
+        input_range: Floating-point values are uniform in it; without, they are standard normal.
         seed: Seed of the random numbers.
+        types: One per input, if they are known; float32 by default. Integers are zeros and ones,
+            which every table has and every mask may hold.
     """
     generator = torch.Generator().manual_seed(seed)
-    if input_range is None:
-        return tuple(torch.randn(*shape, generator=generator) for shape in shapes)
-    low, high = input_range
-    drawn = [torch.rand(*shape, generator=generator) for shape in shapes]
-    return tuple(low + (high - low) * x for x in drawn)
+
+    def draw(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        if not dtype.is_floating_point:
+            return torch.randint(0, 2, tuple(shape), generator=generator).to(dtype)
+        if input_range is None:
+            return torch.randn(*shape, generator=generator).to(dtype)
+        low, high = input_range
+        return (low + (high - low) * torch.rand(*shape, generator=generator)).to(dtype)
+
+    known = [*types, *[torch.float32] * (len(shapes) - len(types))]
+    return tuple(draw(shape, dtype) for shape, dtype in zip(shapes, known, strict=False))
 
 
 def synthetic_batches(
@@ -78,7 +89,7 @@ def synthetic_batches(
     generator = torch.Generator().manual_seed(options.seed)
     rows = vocabularies(network)
     limits = [
-        (0.0, float(rows[name] - 1)) if name in rows else (input_ranges or {}).get(name)
+        (0.0, rows[name] - 1.0) if name in rows else (input_ranges or {}).get(name)
         for name in example_inputs(network)
     ]
     leaves, structure = pytree.tree_flatten((network.args, dict(network.kwargs)))

@@ -101,3 +101,28 @@ def test_shapes_from_values_are_refused(tmp_path):
     loaded, _ = load(write(tmp_path, model(text)))
     with pytest.raises(UnsupportedError, match="must be constant"):
         capture(loaded)
+
+
+def test_integer_inputs_take_integers_only(tmp_path):
+    text = "g (int64[N, 4] ids) => (float[N, 4, 2] y) { y = Gather(table, ids) }"
+    loaded, _ = load(write(tmp_path, model(text, table=random(3, 2))))
+    (given,) = loaded.arrange((torch.tensor([[0, 1, 2, 1]], dtype=torch.int32),), {})
+    assert given.dtype == torch.int64
+    with pytest.raises(InvalidInputError, match=r"'ids' is torch\.float32.*takes torch\.int64"):
+        loaded.arrange((torch.rand(1, 4),), {})
+
+
+def test_names_that_the_exporter_also_makes_up(tmp_path):
+    """A file that torch wrote has nodes and constants called `val_0`, `val_1`, and so on."""
+    text = """g (int64[N, 4] val_2) => (float[N, 4, 2] y) {
+        val_0 = Gather(val_3, val_2) val_1 = MatMul(val_0, val_4) y = Add(val_1, val_3) }"""
+    weights = {"val_3": random(4, 2), "val_4": random(2, 2)}
+    path = write(tmp_path, model(text, **weights))
+    captured = capture(load(path)[0])
+    export_onnx(captured, tmp_path / "again.onnx")
+    x = {"val_2": np.array([[0, 3, 1, 2]])}
+    ours, theirs = (
+        ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, x)[0]
+        for file in (tmp_path / "again.onnx", path)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)

@@ -84,7 +84,10 @@ def test_weights_outside_of_the_folder(tmp_path):
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../secret")
-    refusal(write(tmp_path / "inside", made), InvalidModelError)
+    message = refusal(write(tmp_path / "inside", made), InvalidModelError)
+    assert (
+        "'w' is in '../secret', outside of the file's folder" in message or "../secret" in message
+    )
 
 
 def test_damaged_bytes_never_crash(tmp_path):
@@ -109,6 +112,6 @@ def test_damaged_bytes_never_crash(tmp_path):
 
 
 def test_missing_and_wrong_files(tmp_path):
-    refusal(tmp_path / "missing.onnx", InvalidInputError)
-    refusal(write(tmp_path, b"no model"), InvalidModelError)
-    refusal(write(tmp_path, b""), InvalidModelError)
+    assert "there is no such file" in refusal(tmp_path / "missing.onnx", InvalidInputError)
+    assert "no sound ONNX file" in refusal(write(tmp_path, b"no model"), InvalidModelError)
+    assert "names no version" in refusal(write(tmp_path, b""), InvalidModelError)

@@ -19,6 +19,8 @@ TORCH = {
     ir.DataType.UINT64: torch.uint64,
     ir.DataType.BOOL: torch.bool,
 }
+#: Integers that only quantized files store.
+NARROW = frozenset({ir.DataType.INT4, ir.DataType.UINT4})
 
 
 def torch_dtype(number: int) -> torch.dtype | None:

