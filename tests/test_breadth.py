@@ -15,7 +15,7 @@ from benchmarks.breadth.table import print_table
 
 def row(name, stage="done", sqnr=50.0, sqnr_exact=50.0, **more):
     figures = {"sqnr": sqnr, "sqnr_exact": sqnr_exact, "median": sqnr, "ceiling": None}
-    figures |= {"layers": 4, "integer": 3}
+    figures |= {"layers": 4, "integer": 3, "spread": 0.5}
     return {"library": "timm", "name": name, "stage": stage, "reason": "x|y", **figures, **more}
 
 
@@ -78,6 +78,7 @@ def test_agreement_is_30_db_or_what_exact_kernels_reach(figures, expected):
     assert agrees(row("a", "done", *figures)) is expected
     assert agrees(row("a", ceiling=figures[1], sqnr=figures[0]), DOUBLE) is expected
     assert not agrees(row("a", "export", *figures))
+    assert not agrees(row("a", "done", *figures, spread=0.0))
 
 
 def test_the_worst_output_counts_and_infinite_values_must_match():
@@ -98,5 +99,5 @@ def test_the_table_names_failures_and_disagreement(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "| timm | 3 | 2 | 1 | 1 | 1 | 1 | 75.0 | 0 |" in out
     assert "| timm | ugly | export | a\\|b |" in out
-    assert "| timm | bad | 10.0 | 10.0 | 40.0 | – | – |" in out
+    assert "| timm | bad | 5e-01 | 10.0 | 10.0 | 40.0 | – | – |" in out
     assert "| timm | good | 0.00 | yes | 50.0" in out

@@ -37,8 +37,8 @@ class Figures:
         median: The same sample by sample, and the median of them. In a random network one value
             that is rounded to the other neighbour can change all of one sample's output, which
             then is all of the noise.
-        sqnr_exact: The same with `session.x64quantprecision=1`; None if onnxruntime does not load
-            the file with it.
+        sqnr_exact: The same with `session.x64quantprecision=1`, or without optimizations where
+            onnxruntime does not load the file with this option.
         ceiling: The simulation against itself in float64, in dB; None if that does not run.
         sqnr_float: The float network against the simulation, in dB.
         spread: Standard deviation of the outputs over the samples, relative to their size: near
@@ -119,15 +119,15 @@ def _compare(
 
 def _with_exact_kernels(
     path: Path, feed: tuple[Tensor, ...], simulated: list[np.ndarray], threads: int
-) -> float | None:
-    """The same on kernels that do not saturate; None if the file does not load with this option.
+) -> float:
+    """The same on kernels that do not saturate, or node by node in float if the file does not load.
 
-    onnxruntime 1.32 then stops at weights that several layers share.
+    With this option, onnxruntime 1.32 stops at weights that several layers share.
     """
     try:
         runtime = Runtime(path, config=EXACT, threads=threads)
     except InvalidInputError:
-        return None
+        runtime = Runtime(path, optimize=False, threads=threads)
     return sqnr(simulated, list(runtime(feed).values()))
 
 

@@ -40,8 +40,11 @@ def print_table(results: Results, summary_only: bool) -> None:
     )
     differing = [row for row in rows if passed(row) and not (agrees(row) and agrees(row, DOUBLE))]
     _print(
-        ("library", "runtime differs", *_DECIBELS.values()),
-        [(row["library"], row["name"], *_decibels(row)) for row in differing],
+        ("library", "runtime differs, or constant", "spread", *_DECIBELS.values()),
+        [
+            (row["library"], row["name"], f"{row['spread']:.0e}", *_decibels(row))
+            for row in differing
+        ],
     )
     if not summary_only:
         columns = ("library", "architecture", "M parameters", "passed", *_DECIBELS.values())

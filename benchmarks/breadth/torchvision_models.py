@@ -14,18 +14,19 @@ models = torchvision.models
 #: Larger architectures take too long; of families of few layers, these are tried.
 _LARGEST, _VGG = 40e6, ("vgg11", "vgg11_bn", "vgg13", "vgg13_bn")
 _LARGER = ("alexnet", *_VGG, "vit_b_32", "wide_resnet50_2")
-#: Backbone and head are those of Faster R-CNN; or many more layers than others of the family.
+#: Backbone and head are those of Faster R-CNN; or many more layers than others of the family; or
+#: no size below 16 frames of 224².
 _LEFT_OUT = (
     *("maskrcnn", "keypointrcnn", "densenet161", "densenet169", "densenet201"),
-    *("efficientnet_b3", "efficientnet_b4", "efficientnet_b5"),
+    *("efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "mvit"),
 )
 _QUICK = {"init_weights": False}  # a truncated normal distribution from SciPy takes minutes
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "googlenet": _QUICK,
     "inception_v3": _QUICK,
-    "mvit": {"spatial_size": (64, 64)},
 }
-_VIDEO = {"s3d": (3, 16, 64, 64), "mvit": (3, 16, 64, 64)}
+_VIDEO = {"s3d": (3, 16, 224, 224)}
+_DETECTOR = {"ssd300": (3, 300, 300)}
 
 
 def candidates() -> dict[str, Callable[[], Candidate]]:
@@ -70,7 +71,7 @@ def _video(name: str) -> Candidate:
 
 def _detector(name: str) -> Candidate:
     model = BackboneAndHead(_make(name, weights_backbone=None))
-    return Candidate(model.eval(), tensors((3, 128, 128)))
+    return Candidate(model.eval(), tensors(_of(_DETECTOR, name, (3, 128, 128))))
 
 
 class BackboneAndHead(nn.Module):
