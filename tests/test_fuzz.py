@@ -1,9 +1,12 @@
 """A few hundred broken files for each reader; `benchmarks/fuzz` reads a hundred thousand."""
 
+from dataclasses import replace
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from benchmarks.fuzz import loop
 from benchmarks.fuzz.kinds import KINDS, SECRET
 from benchmarks.fuzz.loop import fuzz
 from benchmarks.fuzz.sound import onnx_files
@@ -30,6 +33,20 @@ def test_sound_files_are_read(kind, tmp_path):
         path = tmp_path / f"{number}{KINDS[kind].suffix}"
         path.write_bytes(content)
         KINDS[kind].read(path, False)
+
+
+def test_a_reader_that_never_ends_is_found(tmp_path, monkeypatch):
+    def spin(path, captures):
+        while True:
+            pass
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "SECONDS", 0.1)
+    work = tmp_path / "work"
+    work.mkdir()
+    tally = fuzz(replace(KINDS["npz"], read=spin), range(2), work)
+    assert [number for number, _ in tally.failures] == [0, 1]
+    assert "Hang: more than 0.1 s" in tally.failures[0][1]
 
 
 def outside(location, where):

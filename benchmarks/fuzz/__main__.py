@@ -4,8 +4,8 @@
     python -m benchmarks.fuzz pt2 --inputs 5000
     python -m benchmarks.fuzz npz --inputs 20000
 
-Input number n is the same at every run. An input may take ten seconds and
-4 GiB; no file may appear, and nothing outside of the folder may be read.
+Input number n is the same at every run. An input may take ten seconds of
+the CPU and 4 GiB; no file may appear, and nothing outside of the folder may be read.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Tidying an exported ONNX graph: names a person can read, and nothing of this machine."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -83,15 +84,17 @@ def stored_weight(node: ir.Node, position: int) -> ir.Value | None:
 def _name_nodes(graph: ir.Graph) -> None:
     """Give weighted nodes the user's name of the layer, which is the name of its weight."""
     taken: set[str] = set()
+    numbers: Counter[str] = Counter()
     for node in graph:
         name = str(node.name).removeprefix("node_")
         position = WEIGHTED.get(node.op_type)
         weight = None if position is None else stored_weight(node, position)
         if weight is not None:
             name = str(weight.name).removesuffix(".weight")
-        node.name, number = name, 2
+        node.name = name
         while node.name in taken:
-            node.name, number = f"{name}_{number}", number + 1
+            numbers[name] += 1
+            node.name = f"{name}_{numbers[name] + 1}"
         taken.add(node.name)
 
 
