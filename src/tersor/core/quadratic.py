@@ -1,0 +1,116 @@
+"""E(y − ŵ·x̂)² = E[y²] − 2 ŵ·b + ŵ G ŵᵀ  with  G = E[x̂ x̂ᵀ],  b = E[y x̂]: a quadratic problem.
+
+AdaRound, arXiv 2004.10568, §3.2 and eqs. 19-20: the task loss that rounding one layer adds is, to
+second order and with the Hessian of the layer's output taken as diagonal and constant, the squared
+error of that output. All that it needs of the data are G and b: a row of weights is then chosen
+without running the layer again.
+
+Differs from the paper in: the target y is any output (that of the float layer on float inputs, or
+corrected by an error made elsewhere) while x̂ is what the quantized network delivers, which turns
+the paper's homogeneous form into one with a linear term; weights may take every value of the grid,
+not only the two next to the float weight; the bias is part of the problem (`centered`).
+
+Weights are `[groups, outputs, inputs]`, as many groups as the layer has, kernels flattened into the
+inputs.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Weights = Float[Tensor, "groups outputs inputs"]
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """The error of one layer's output as a function of its weights.
+
+    Attributes:
+        gram: G = E[x̂ x̂ᵀ] of the inputs of each group.
+        target: B = E[y x̂ᵀ] of the wanted outputs with the inputs.
+        energy: E[y²] of each wanted output.
+    """
+
+    gram: Float[Tensor, "groups inputs inputs"]
+    target: Weights
+    energy: Float[Tensor, "groups outputs"]
+
+    def error(self, weights: Weights) -> Float[Tensor, "groups outputs"]:
+        """E(y − ŵ·x̂)² of each output.
+
+        Args:
+            weights: ŵ, real numbers.
+        """
+        return self.energy + ((weights @ self.gram - 2 * self.target) * weights).sum(-1)
+
+    def centered(
+        self, inputs: Float[Tensor, "groups inputs"], outputs: Float[Tensor, "groups outputs"]
+    ) -> "Quadratic":
+        """The same problem where each output's bias is free: its best value takes all means out.
+
+        Args:
+            inputs: E[x̂].
+            outputs: E[y].
+        """
+        return Quadratic(
+            self.gram - inputs[..., :, None] * inputs[..., None, :],
+            self.target - outputs[..., :, None] * inputs[..., None, :],
+            self.energy - outputs.square(),
+        )
+
+    def damped(self, weights: Weights, share: float) -> "Quadratic":
+        """The problem with a pull towards given weights, which makes every Gram matrix regular.
+
+        Args:
+            weights: Where to pull to, the float weights.
+            share: Strength as a share of the mean diagonal of G.
+        """
+        diagonal = self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+        pull = share * diagonal + torch.finfo(diagonal.dtype).tiny ** 0.5
+        return Quadratic(
+            self.gram + torch.diag_embed(pull[:, None].expand(self.gram.shape[:2])),
+            self.target + pull[:, None, None] * weights,
+            self.energy + pull[:, None] * weights.square().sum(-1),
+        )
+
+
+def best_weights(problem: Quadratic) -> Weights:
+    """B G⁻¹: the weights of least error, if any real number will do."""
+    factor = torch.linalg.cholesky(problem.gram)
+    return torch.cholesky_solve(problem.target.mT, factor).mT
+
+
+def best_bias(
+    weights: Weights,
+    inputs: Float[Tensor, "groups inputs"],
+    outputs: Float[Tensor, "groups outputs"],
+) -> Float[Tensor, "groups outputs"]:
+    """E[y] − ŵ·E[x̂]: the bias that goes with given weights.
+
+    Args:
+        weights: ŵ.
+        inputs: E[x̂].
+        outputs: E[y].
+    """
+    return outputs - (weights * inputs[:, None, :]).sum(-1)
+
+
+def best_scale(
+    problem: Quadratic, integers: Weights, scale: Float[Tensor, "groups outputs"], shared: bool
+) -> Float[Tensor, "groups outputs"]:
+    """s = Σ b·z / Σ z G zᵀ: the scale of least error for given integers.
+
+    Args:
+        problem: The problem.
+        integers: z.
+        scale: The present scales, kept where the best one would not be positive.
+        shared: Whether all outputs have one scale.
+    """
+    along = (problem.target * integers).sum(-1)
+    across = ((integers @ problem.gram) * integers).sum(-1)
+    if shared:
+        along, across = along.sum().expand_as(scale), across.sum().expand_as(scale)
+    found = along / across
+    return torch.where((along > 0) & (across > 0), found, scale)

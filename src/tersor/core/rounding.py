@@ -1,0 +1,167 @@
+"""Integers z of least error ‖y − s z·x̂‖²: three solvers for `tersor.core.quadratic`.
+
+    nearest plane   z_j = round((a_j + Σ_{k>j} R_jk (a_k − s z_k) / R_jj) / s),  G = RᵀR, a = b G⁻¹
+    descent         z_j ← round(z_j + r_j / (s G_jj)),  r = b − s z G
+    enumeration     all choices between ⌊w / s⌋ and ⌈w / s⌉
+
+The first is GPTQ (arXiv 2210.17323), which is Babai's nearest plane algorithm on the lattice of the
+Gram matrix: each column makes up for the rounding of those before it. Descent then moves single
+weights while that lowers the error. Rows with few weights are enumerated.
+
+Every row is solved at once; columns come in blocks, so that what crosses a block is one product of
+matrices. A layer of `inputs` weights per row needs about three matrices of `inputs²` numbers.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tersor.core.grid import Grid
+from tersor.core.quadratic import Quadratic, Weights, best_weights
+
+Scales = Float[Tensor, "groups outputs"]
+_CHOICES = 2**20  # errors that enumeration computes at once
+
+
+def nearest_plane(problem: Quadratic, scale: Scales, grid: Grid, block: int = 64) -> Weights:
+    """Round column after column, the one with the largest diagonal first.
+
+    Args:
+        problem: A regular problem, see `Quadratic.damped`.
+        scale: Size of one step for each output.
+        grid: The integers allowed.
+        block: Columns per block.
+
+    Returns:
+        The integers.
+    """
+    order = problem.gram.diagonal(dim1=-2, dim2=-1).argsort(-1)
+    wanted = _columns(best_weights(problem), order)
+    gram = _columns(_columns(problem.gram, order).mT, order)
+    factor = torch.linalg.cholesky(gram, upper=True)
+    factor = factor / factor.diagonal(dim1=-2, dim2=-1)[..., None]
+    integers, error = torch.zeros_like(wanted), torch.zeros_like(wanted)
+    for stop in range(wanted.shape[-1], 0, -block):
+        start = max(stop - block, 0)
+        inside = slice(start, stop)
+        centre = wanted[..., inside] + error[..., stop:] @ factor[:, inside, stop:].mT
+        for j in reversed(range(stop - start)):
+            z = _on_grid(centre[..., j] / scale, grid)
+            integers[..., start + j] = z
+            error[..., start + j] = wanted[..., start + j] - scale * z
+            column = factor[:, inside, start + j]
+            centre[..., :j] += error[..., start + j, None] * column[:, None, :j]
+    return torch.zeros_like(integers).scatter_(-1, _like(order, integers), integers)
+
+
+def descend(
+    problem: Quadratic,
+    integers: Weights,
+    scale: Scales,
+    grid: Grid,
+    sweeps: int = 20,
+    block: int = 64,
+) -> Weights:
+    """Set one weight after the other to its best value, until none moves.
+
+    Args:
+        problem: The problem; no diagonal element of G may be zero.
+        integers: Where to start.
+        scale: Size of one step for each output.
+        grid: The integers allowed.
+        sweeps: Most passes over all weights.
+        block: Columns per block.
+
+    Returns:
+        Integers whose error is no larger than that of the start, on a start inside the grid.
+    """
+    result = integers.clone()
+    residual = problem.target - (scale[..., None] * result) @ problem.gram
+    steps = scale[..., None] * problem.gram.diagonal(dim1=-2, dim2=-1)[:, None, :]
+    for _ in range(sweeps):
+        moved = False
+        for start in range(0, result.shape[-1], block):
+            inside = slice(start, start + block)
+            delta = _descend_block(problem, result, residual, steps, scale, grid, inside)
+            if bool(delta.any()):
+                residual -= (scale[..., None] * delta) @ problem.gram[:, inside]
+                moved = True
+        if not moved:
+            break
+    return result
+
+
+def _descend_block(
+    problem: Quadratic,
+    result: Weights,
+    residual: Weights,
+    steps: Weights,
+    scale: Scales,
+    grid: Grid,
+    inside: slice,
+) -> Float[Tensor, "groups outputs block"]:
+    """Update the integers of some columns; returns how far each has moved."""
+    before = result[..., inside].clone()
+    local = residual[..., inside].clone()
+    gram = problem.gram[:, inside, inside]
+    for j in range(before.shape[-1]):
+        old = before[..., j]
+        new = _on_grid(old + local[..., j] / steps[..., inside.start + j], grid)
+        result[..., inside.start + j] = new
+        local -= (scale * (new - old))[..., None] * gram[:, j, None, :]
+    return result[..., inside] - before
+
+
+def enumerate_choices(
+    problem: Quadratic, weights: Weights, scale: Scales, grid: Grid
+) -> tuple[Weights, Float[Tensor, "groups outputs"]]:
+    """The best of all ways to round each weight up or down.
+
+    Args:
+        problem: The problem.
+        weights: The float weights; few per row, for there are 2^inputs ways.
+        scale: Size of one step for each output.
+        grid: The integers allowed.
+
+    Returns:
+        The integers, and their error.
+    """
+    inputs = weights.shape[-1]
+    ways = torch.arange(2**inputs, device=weights.device)[:, None]
+    up = (ways >> torch.arange(inputs, device=weights.device) & 1).to(weights)
+    low = (weights / scale[..., None]).floor()
+    best = _limited(low, grid)
+    least = problem.error(scale[..., None] * best)
+    chunk = max(1, _CHOICES // (low.shape[0] * low.shape[1]))
+    for part in up.split(chunk):
+        tried = _limited(low[..., None, :] + part, grid)
+        errors = _errors(problem, scale[..., None, None] * tried)
+        found, index = errors.min(-1)
+        chosen = tried.take_along_dim(index[..., None, None], -2).squeeze(-2)
+        best = torch.where((found < least)[..., None], chosen, best)
+        least = torch.minimum(found, least)
+    return best, least
+
+
+def _errors(
+    problem: Quadratic, weights: Float[Tensor, "groups outputs ways inputs"]
+) -> Float[Tensor, "groups outputs ways"]:
+    product = weights @ problem.gram[:, None] - 2 * problem.target[..., None, :]
+    return problem.energy[..., None] + (product * weights).sum(-1)
+
+
+def _on_grid(x: Tensor, grid: Grid) -> Tensor:
+    return _limited(x.round(), grid)
+
+
+def _limited(x: Tensor, grid: Grid) -> Tensor:
+    return x.clamp(grid.qmin, grid.qmax)
+
+
+def _columns(x: Float[Tensor, "groups rows inputs"], order: Tensor) -> Tensor:
+    """The columns of each group in another order."""
+    return x.gather(-1, _like(order, x))
+
+
+def _like(order: Tensor, x: Tensor) -> Tensor:
+    return order[:, None, :].expand_as(x)

@@ -1,0 +1,69 @@
+"""Run a network one node at a time over many batches, so that a layer can change before it runs."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from tersor.graph.network import Network
+from tersor.graph.stats import Batch
+
+
+class Stream:
+    """All batches on their way through a network, node after node.
+
+    Values are dropped once their last reader has run, so memory is that of the values alive at the
+    widest place, for all samples.
+
+    Attributes:
+        network: The network.
+        values: Name of a node that depends on an input → its value for every batch.
+    """
+
+    def __init__(self, network: Network, batches: list[Batch], simulate: bool) -> None:
+        """Put the inputs in.
+
+        Args:
+            network: The network; it may change in front of the node that runs next.
+            batches: Inputs, as `(args, kwargs)` in the structure of the network's own example.
+            simulate: Whether quantizers act, or let values pass.
+        """
+        self.network = network
+        self.simulate = simulate
+        self.values: dict[str, list[Any]] = {}
+        self._last: dict[str, list[str]] = {}
+        placeholders = network.graph.find_nodes(op="placeholder")
+        ordered = [pytree.tree_leaves(batch) for batch in batches]
+        for index, node in enumerate(placeholders):
+            self.values[node.name] = [leaves[index] for leaves in ordered]
+        self._count = len(batches)
+        order = {node: index for index, node in enumerate(network.graph.nodes)}
+        for node in network.graph.nodes:
+            if node.users:
+                last = max(node.users, key=order.__getitem__)
+                self._last.setdefault(last.name, []).append(node.name)
+
+    def run(self, node: fx.Node) -> None:
+        """Compute one node for every batch, if it depends on an input."""
+        if any(arg.name in self.values for arg in node.all_input_nodes) and node.op != "output":
+            with torch.no_grad():
+                self.values[node.name] = [self._call(node, i) for i in range(self._count)]
+        for name in self._last.get(node.name, ()):
+            self.values.pop(name, None)
+
+    def of(self, node: fx.Node) -> list[Tensor]:
+        """The value of a node, or of a constant, for every batch."""
+        return [self._value(node, i) for i in range(self._count)]
+
+    def _value(self, node: fx.Node, batch: int) -> Any:
+        if node.name in self.values:
+            return self.values[node.name][batch]
+        return self.network.tensor(node) if node.op == "get_attr" else self._call(node, batch)
+
+    def _call(self, node: fx.Node, batch: int) -> Any:
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda arg: self._value(arg, batch))
+        if node.op == "call_module":
+            module = self.network.module.get_submodule(str(node.target))
+            return module(*args) if self.simulate else args[0]
+        return node.target(*args, **kwargs)  # type: ignore[operator]
