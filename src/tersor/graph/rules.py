@@ -125,7 +125,7 @@ def _side(walk: Walk, node: fx.Node, arg: Any, axis: int) -> Any:
     if isinstance(value, Distribution):
         return walk.expression(arg) if value.is_finite else None
     if not isinstance(value, Tensor):
-        return value
+        return value if isinstance(value, int | float) else None
     if node.target is aten.prelu.default:
         return value.detach() if len(value) in (1, walk.shapes[node][axis]) else None
     constant = of_constant(value.detach(), walk.shapes[node], axis)
