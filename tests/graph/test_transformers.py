@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tersor.export.onnx import export_onnx
+from tersor.export.runtime import Runtime
 from tersor.graph.capture import capture
 from tersor.graph.channels import channels
 from tersor.graph.network import Applied
@@ -135,3 +137,41 @@ def test_the_mean_of_attention_is_that_of_its_values(mix):
     assert found.axis == 2
     assert torch.allclose(found.mean, values.mean((0, 1)), atol=0.05)
     assert bool((found.var > 0).all())
+
+
+class Windows(nn.Module):
+    """Attention inside of windows: five axes."""
+
+    def __init__(self, scale=None):
+        super().__init__()
+        self.qkv, self.scale = nn.Linear(WIDTH, 3 * WIDTH), scale
+
+    def forward(self, x):
+        y = self.qkv(x).unflatten(1, (-1, 4)).unflatten(-1, (3, HEADS, -1))
+        q, k, v = y.permute(3, 0, 4, 1, 2, 5).unbind(0)
+        return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_attention_with_five_axes_is_written_out_and_exports(scale, tmp_path):
+    torch.manual_seed(0)
+    model, x = Windows(scale).eval(), torch.randn(2, 8, WIDTH)
+    network = capture(model, x)
+    assert_same_function(network, model, [((torch.randn(3, 8, WIDTH),), {})], tolerance=1e-5)
+    assert not network.graph.find_nodes(
+        op="call_function", target=torch.ops.aten.scaled_dot_product_attention.default
+    )
+    path = export_onnx(network, tmp_path / "windows.onnx").path
+    (found,) = Runtime(path)(x).values()
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(found), model(x), atol=1e-5)
+
+
+def test_values_between_two_layouts_are_no_numbers():
+    class Split(nn.Module):
+        def forward(self, x):
+            y = x.unflatten(1, (2, -1))
+            return (y * y.mean(2, keepdim=True)).flatten(1, 2) + x
+
+    known = propagate(capture(Split(), torch.randn(2, 6, 4, 4)), {"x": (0.0, 1.0)})
+    assert known["x"].axis == 1

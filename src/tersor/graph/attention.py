@@ -1,5 +1,8 @@
 """Where attention mixes positions: softmax(…) · V keeps the channels of V apart."""
 
+import math
+from typing import Any
+
 import torch
 from torch import fx
 
@@ -27,3 +30,34 @@ def mixed_values(node: fx.Node) -> fx.Node | None:
         return None
     last = shares.meta["val"].ndim - 1
     return operand(node, 1) if argument(shares, "dim") % (last + 1) == last else None
+
+
+def write_out_attention(graph: fx.Graph) -> None:
+    """Write fused attention with other than four axes as softmax(Q Kᵀ / √d) · V.
+
+    torch's ONNX exporter knows the fused op with four axes only.
+
+    Args:
+        graph: Edited in place; what it computes is unchanged.
+    """
+    for node in graph.find_nodes(op="call_function", target=SDPA):
+        query, key, values = (operand(node, i) for i in range(3))
+        options = [argument(node, name) for name in ("attn_mask", "is_causal", "enable_gqa")]
+        size = query.meta["val"].shape[-1]
+        if query.meta["val"].ndim == 4 or any(options) or argument(node, "dropout_p"):
+            continue
+        scale = argument(node, "scale")
+        with graph.inserting_before(node):
+            scores = _call(aten.matmul.default, query, _call(aten.transpose.int, key, -2, -1))
+            scores = _call(aten.mul.Tensor, scores, 1 / math.sqrt(size) if scale is None else scale)
+            shares = _call(aten.softmax.int, scores, -1)
+            node.replace_all_uses_with(_call(aten.matmul.default, shares, values))
+        graph.erase_node(node)
+
+
+def _call(target: torch._ops.OpOverload, first: fx.Node, *others: Any) -> fx.Node:
+    """A call at the graph's insertion point, with the shape of its value."""
+    node = first.graph.call_function(target, (first, *others))
+    args = fx.map_arg(node.args, lambda arg: arg.meta["val"])
+    node.meta["val"] = target(*args)
+    return node
