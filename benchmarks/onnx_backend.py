@@ -24,7 +24,8 @@ from benchmarks.harness.table import Table
 from tersor.errors import UnsupportedError
 from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.onnx.node import Op
-from tersor.graph.onnx.read import OPSETS, read
+from tersor.graph.onnx.read import read
+from tersor.graph.onnx.supported import OPSETS
 from tersor.graph.onnx.table import OPS
 
 
