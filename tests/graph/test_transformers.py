@@ -142,20 +142,20 @@ def test_the_mean_of_attention_is_that_of_its_values(mix):
 class Windows(nn.Module):
     """Attention inside of windows: five axes."""
 
-    def __init__(self, scale=None):
+    def __init__(self, **options):
         super().__init__()
-        self.qkv, self.scale = nn.Linear(WIDTH, 3 * WIDTH), scale
+        self.qkv, self.options = nn.Linear(WIDTH, 3 * WIDTH), options
 
     def forward(self, x):
         y = self.qkv(x).unflatten(1, (-1, 4)).unflatten(-1, (3, HEADS, -1))
         q, k, v = y.permute(3, 0, 4, 1, 2, 5).unbind(0)
-        return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return F.scaled_dot_product_attention(q, k, v, **self.options)
 
 
-@pytest.mark.parametrize("scale", [None, 0.3])
-def test_attention_with_five_axes_is_written_out_and_exports(scale, tmp_path):
+@pytest.mark.parametrize("options", [{}, {"scale": 0.3}, {"attn_mask": torch.randn(4, 4)}])
+def test_attention_with_five_axes_is_written_out_and_exports(options, tmp_path):
     torch.manual_seed(0)
-    model, x = Windows(scale).eval(), torch.randn(2, 8, WIDTH)
+    model, x = Windows(**options).eval(), torch.randn(2, 8, WIDTH)
     network = capture(model, x)
     assert_same_function(network, model, [((torch.randn(3, 8, WIDTH),), {})], tolerance=1e-5)
     assert not network.graph.find_nodes(

@@ -42,14 +42,16 @@ def write_out_attention(graph: fx.Graph) -> None:
     """
     for node in graph.find_nodes(op="call_function", target=SDPA):
         query, key, values = (operand(node, i) for i in range(3))
-        options = [argument(node, name) for name in ("attn_mask", "is_causal", "enable_gqa")]
-        size = query.meta["val"].shape[-1]
-        if query.meta["val"].ndim == 4 or any(options) or argument(node, "dropout_p"):
+        options = [argument(node, name) for name in ("is_causal", "enable_gqa", "dropout_p")]
+        mask, scale = argument(node, "attn_mask"), argument(node, "scale")
+        is_added = mask is None or mask.meta["val"].is_floating_point()
+        if query.meta["val"].ndim == 4 or any(options) or not is_added:
             continue
-        scale = argument(node, "scale")
+        size = query.meta["val"].shape[-1]
         with graph.inserting_before(node):
             scores = _call(aten.matmul.default, query, _call(aten.transpose.int, key, -2, -1))
             scores = _call(aten.mul.Tensor, scores, 1 / math.sqrt(size) if scale is None else scale)
+            scores = scores if mask is None else _call(aten.add.Tensor, scores, mask)
             shares = _call(aten.softmax.int, scores, -1)
             node.replace_all_uses_with(_call(aten.matmul.default, shares, values))
         graph.erase_node(node)
