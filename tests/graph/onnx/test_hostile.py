@@ -10,6 +10,7 @@ import tersor
 from tersor.errors import TersorError
 from tests.graph.onnx.files import model, random, write
 
+GEMM = {"w": random(4, 3), "b": random(3)}
 DENSE = "g (float[N, 4] x) => (float[N, 3] y) { h = MatMul(x, w) y = Relu(h) }"
 HALF = """g (float[N, 4] x) => (float[N, 3] y) {
     a = Cast <to = 10> (x) b = MatMul(a, w) h = Cast <to = 1> (b) y = Relu(h) }"""
@@ -153,3 +154,11 @@ def test_a_tied_weight_is_stored_once(second, tmp_path):
     weights = [x for x in stored if x.data_type == TensorProto.INT8 and len(x.dims) == 2]
     assert len(weights) == (1 if second == "MatMul" else 2)  # a transposed copy is another weight
     assert quantized.verify(tmp_path / "int8.onnx", latency=False).sqnr > 40
+
+
+def test_an_attribute_of_another_type(tmp_path):
+    made = model("g (float[N, 4] x) => (float[N, 3] y) { y = Gemm(x, w, b) }", **GEMM)
+    flag = onnx.helper.make_tensor("t", TensorProto.INT64, [2], [0, 1])
+    made.graph.node[0].attribute.append(onnx.helper.make_attribute("transB", flag))
+    with pytest.raises(TersorError, match=r"'transB' .*\(Gemm\) is of type TENSOR; .* takes INT"):
+        tersor.load(write(tmp_path, made))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
@@ -89,7 +90,7 @@ def _node(node: ir.Node, opset: int) -> Node:
         name=node.name or next(filter(None, outputs), node.op_type),
         inputs=tuple("" if value is None else str(value.name) for value in node.inputs),
         outputs=outputs,
-        attributes=dict(_attributes(node)),
+        attributes=dict(_attributes(node, opset)),
         opset=opset,
     )
 
@@ -104,8 +105,15 @@ _PLAIN = {
 }
 
 
-def _attributes(node: ir.Node) -> Iterator[tuple[str, Any]]:
+def _attributes(node: ir.Node, opset: int) -> Iterator[tuple[str, Any]]:
+    known = onnx.defs.get_schema(node.op_type, opset).attributes
     for name, attribute in node.attributes.items():
+        wanted = ir.AttributeType(int(known[name].type)) if name in known else attribute.type  # type: ignore[call-overload]
+        if wanted != attribute.type:
+            raise InvalidModelError(
+                f"attribute {name!r} of node {node.name!r} ({node.op_type}) is of type "
+                f"{attribute.type.name}; the operator takes {wanted.name}"
+            )
         if attribute.type in _PLAIN:
             value = attribute.value
             yield name, tuple(value) if isinstance(value, list | tuple) else value
