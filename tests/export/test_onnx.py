@@ -527,6 +527,32 @@ def test_attention_with_a_trainable_mask(tmp_path):
     assert all(p.requires_grad for p in quantized.network.module.parameters())
 
 
+def test_attention_with_a_position_bias_that_is_looked_up(tmp_path):
+    """Of a text of any length, so that the bias is no stored tensor."""
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.bias = nn.Embedding(30, 16), nn.Embedding(9, 2)
+            self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+
+        def forward(self, tokens):
+            x = self.words(tokens)
+            places = torch.arange(tokens.shape[1])
+            apart = (places[:, None] - places).clamp(-4, 4) + 4
+            mask = self.bias(apart).permute(2, 0, 1)[None]
+            q, k, v = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4).unbind(0)
+            y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            return self.proj(y.transpose(1, 2).reshape(*tokens.shape, -1))
+
+    torch.manual_seed(0)
+    quantized = quantize(Encoder().eval(), torch.randint(30, (2, 6)))
+    path = quantized.export(tmp_path / "encoder.onnx").path
+    x = torch.randint(30, (3, 11))
+    (y,) = run(path, x)
+    assert sqnr(quantized(x), y) > 40
+
+
 @pytest.mark.parametrize("name", ["слой/один", "a b-c", "größe", "0"])
 def test_names_of_modules_survive(name, tmp_path):
     model = nn.Sequential()

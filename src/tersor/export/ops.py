@@ -1,6 +1,8 @@
 """ONNX QuantizeLinear and DequantizeLinear as PyTorch ops: what quantizers become on their way out.
 
-`torch.onnx.export` translates each into the ONNX op of the same name.
+`torch.onnx.export` translates each into the ONNX op of the same name. Results are contiguous: it
+gives attention another memory layout than `torch.export` does, and what was a view behind it must
+stay possible.
 """
 
 from typing import Any
@@ -20,13 +22,13 @@ def quantize_linear(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int | No
     """Integers of `x` in the dtype of `zero_point`, clamped to that dtype."""
     limits = torch.iinfo(zero_point.dtype)
     grid = Grid(limits.bits, signed=limits.min < 0)
-    return quantize(x, scale, zero_point, grid, axis).to(zero_point.dtype)
+    return quantize(x, scale, zero_point, grid, axis).to(zero_point.dtype).contiguous()
 
 
 @quantize_linear.register_fake
 def _(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None) -> Tensor:
     del scale, axis
-    return torch.empty_like(x, dtype=zero_point.dtype)
+    return x.new_empty(x.shape, dtype=zero_point.dtype)
 
 
 @torch.library.custom_op("tersor::dequantize_linear", mutates_args=())
@@ -35,13 +37,13 @@ def dequantize_linear(
 ) -> Tensor:
     """Real values of the integers `q`, in the dtype of `scale`; no zero point means 0."""
     zero_point = torch.zeros_like(scale) if zero_point is None else zero_point
-    return dequantize(q.to(scale.dtype), scale, zero_point, axis)
+    return dequantize(q.to(scale.dtype), scale, zero_point, axis).contiguous()
 
 
 @dequantize_linear.register_fake
 def _(q: Tensor, scale: Tensor, zero_point: Tensor | None, axis: int | None) -> Tensor:
     del zero_point, axis
-    return torch.empty_like(q, dtype=scale.dtype)
+    return q.new_empty(q.shape, dtype=scale.dtype)
 
 
 def _axis(axis: int | None) -> dict[str, int]:
