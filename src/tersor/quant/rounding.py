@@ -12,25 +12,20 @@ makes up for the shortcut's error; the following activation is not part of the l
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, fx
+from torch import Tensor
 
 from tersor.core.grid import Grid
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale
 from tersor.core.rounding import Scales, descend, nearest_plane
-from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, argument, layers
-from tersor.graph.network import Applied, Network, Skipped, source
+from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.patches import choose, read, written
 from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
-from tersor.quant.quantizer import FakeQuantize
-
-aten = torch.ops.aten
+from tersor.quant.layerwise import OnLayer, Site, round_layers
 
 
 @dataclass(frozen=True)
@@ -54,16 +49,30 @@ class Rounding:
 
 
 @dataclass(frozen=True)
-class _Moments:
-    """What is left of the data of one layer."""
+class Moments:
+    """What is left of the data of one layer.
+
+    Attributes:
+        problem: The output error as a function of the weights, without the bias.
+        inputs: E[x̂].
+        outputs: E[y], without the bias.
+    """
 
     problem: Quadratic
     inputs: Float[Tensor, "groups inputs"]
     outputs: Float[Tensor, "groups outputs"]
 
+    def centered(self) -> Quadratic:
+        """The problem where the bias is free."""
+        return self.problem.centered(self.inputs, self.outputs)
+
 
 def round_weights(
-    network: Network, batches: Iterable[Batch], options: Rounding = Rounding()
+    network: Network,
+    batches: list[Batch],
+    options: Rounding = Rounding(),
+    held_back: int = 0,
+    on_layer: OnLayer | None = None,
 ) -> None:
     """Choose the integers of every quantized weight, its scale and the bias.
 
@@ -71,53 +80,41 @@ def round_weights(
         network: A network whose quantizers have their ranges; edited in place.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         options: See `Rounding`.
+        held_back: How many of the batches, the last ones, only check the result: a layer where
+            nearest rounding is better on them keeps it.
+        on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
 
     Raises:
         InvalidInputError: There is no batch.
     """
-    data = list(batches)
-    if not data:
-        raise InvalidInputError("there is no batch to round with; give at least one sample")
-    floating = Stream(network.copy(), data, simulate=False)
-    quantized = Stream(network, data, simulate=True)
-    generator = torch.Generator().manual_seed(options.seed)
-    todo = {layer.node.name: layer for layer in layers(network)}
-    twins = zip(floating.network.graph.nodes, list(network.graph.nodes), strict=True)
-    for float_node, node in twins:
-        floating.run(float_node)
-        if node.name in todo:
-            network.records.append(_round(todo[node.name], floating, quantized, generator, options))
-        quantized.run(node)
-    network.finish()
+    solver = partial(round_layer, options=options)
+    round_layers(network, batches, solver, held_back, options.seed, on_layer)
 
 
-def _round(
-    layer: Layer,
-    floating: Stream,
-    quantized: Stream,
-    generator: torch.Generator,
-    options: Rounding,
-) -> Applied | Skipped:
-    quantizer = _weight_quantizer(layer)
-    if quantizer is None or not quantizer.enabled or layer.is_transposed:
-        return Skipped(layer.name, "round", "its weight is not quantized")
-    weights = layer.grouped_weight().flatten(2)
-    moments = _moments(layer, floating, quantized, generator, options)
-    free = moments.problem.centered(moments.inputs, moments.outputs)
-    damped = free.damped(weights, options.damping)
-    scale = quantizer.scale.expand(weights.shape[0] * weights.shape[1]).reshape(weights.shape[:2])
-    nearest = (weights / scale[..., None]).round().clamp(quantizer.grid.qmin, quantizer.grid.qmax)
-    before = free.error(scale[..., None] * nearest).sum()
-    integers, scale = solve(damped, scale, quantizer.grid, quantizer.axis is None, options)
+def round_layer(site: Site, options: Rounding) -> Applied | Skipped:
+    """Round one layer.
+
+    Args:
+        site: The layer.
+        options: See `Rounding`.
+    """
+    if site.layer.is_transposed:
+        return Skipped(site.layer.name, "round", "it is a transposed convolution")
+    used = len(site.given) - site.held_back
+    moments = measure(site, slice(0, used), options)
+    free = moments.centered()
+    grid, shared = site.quantizer.grid, site.shares_scale
+    damped = free.damped(site.weights, options.damping)
+    integers, scale = solve(damped, site.scale, grid, shared, options)
     rounded = scale[..., None] * integers
-    after = free.error(rounded).sum()
-    numbers = {"objective before": float(before), "objective after": float(after)}
-    if not bool(after <= before):
-        return Skipped(layer.name, "round", "no other rounding is better than the nearest")
-    _store(layer, quantizer, rounded, scale)
-    shift = best_bias(rounded, moments.inputs, moments.outputs).flatten()
-    layer.set_bias(shift if layer.bias is None else layer.bias.detach() + shift)
-    return Applied(layer.name, "round", "weights rounded for the least output error", numbers)
+    held = measure(site, slice(used, None), options).centered() if site.held_back else free
+    before, after = (float(held.error(w).sum()) for w in (site.nearest(), rounded))
+    if not after <= before:
+        return Skipped(site.layer.name, "round", "no other rounding is better than the nearest")
+    site.store(rounded, scale)
+    site.shift_bias(best_bias(rounded, moments.inputs, moments.outputs))
+    numbers = {"objective before": before, "objective after": after}
+    return Applied(site.layer.name, "round", "weights rounded for the least output error", numbers)
 
 
 def solve(
@@ -140,26 +137,24 @@ def solve(
     return integers, scale
 
 
-def _moments(
-    layer: Layer,
-    floating: Stream,
-    quantized: Stream,
-    generator: torch.Generator,
-    options: Rounding,
-) -> _Moments:
-    """One pass over the data of one layer."""
-    edge = layer.node.args[0]
-    assert isinstance(edge, fx.Node)
-    wanted, given = floating.values[layer.node.name], quantized.of(edge)
-    inputs = math.prod(layer.grouped_weight().shape[2:])
-    count = math.ceil(options.samples_per_weight * inputs / sum(map(len, given)))
-    missing = _shortcut_error(layer, floating, quantized)
+def measure(site: Site, batches: slice, options: Rounding) -> Moments:
+    """One pass over the data of one layer.
+
+    Args:
+        site: The layer.
+        batches: Which batches.
+        options: See `Rounding`.
+    """
+    layer = site.layer
+    given, wanted = site.given[batches], site.wanted[batches]
+    missing = site.missing[batches] if site.missing is not None else [0.0] * len(given)
+    generator = torch.Generator().manual_seed(site.seed)
+    count = math.ceil(options.samples_per_weight * site.weights.shape[-1] / sum(map(len, given)))
     sums: list[Tensor] = []
     samples = 0
-    for index, (y, x) in enumerate(zip(wanted, given, strict=True)):
+    for x, y, lack in zip(given, wanted, missing, strict=True):
         positions = choose(layer, y, count, generator)
-        target = y if missing is None else y + missing[index]
-        patches, outputs = read(layer, x, positions), written(layer, target, positions)
+        patches, outputs = read(layer, x, positions), written(layer, y + lack, positions)
         samples += patches.shape[-1]
         parts = (
             patches @ patches.mT,
@@ -170,56 +165,15 @@ def _moments(
         )
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
     gram, cross, energy, mean_x, mean_y = (total / samples for total in sums)
-    return _without_bias(layer, _Moments(Quadratic(gram, cross, energy), mean_x, mean_y))
+    return _without_bias(site, Moments(Quadratic(gram, cross, energy), mean_x, mean_y))
 
 
-def _without_bias(layer: Layer, moments: _Moments) -> _Moments:
+def _without_bias(site: Site, moments: Moments) -> Moments:
     """The moments of the output without its bias."""
-    if layer.bias is None:
+    if site.layer.bias is None:
         return moments
     problem, x, y = moments.problem, moments.inputs, moments.outputs
-    bias = layer.bias.detach().reshape(y.shape)
+    bias = site.layer.bias.detach().reshape(y.shape)
     target = problem.target - bias[..., None] * x[..., None, :]
     energy = problem.energy - 2 * bias * y + bias.square()
-    return _Moments(Quadratic(problem.gram, target, energy), x, y - bias)
-
-
-def _shortcut_error(layer: Layer, floating: Stream, quantized: Stream) -> list[Tensor] | None:
-    """What the other side of an addition lacks, if it is there already."""
-    reader = layer.node
-    while len(reader.users) == 1:
-        edge, (reader,) = reader, reader.users
-        if reader.target is aten.add.Tensor and not reader.kwargs:
-            others = [arg for arg in reader.args if isinstance(arg, fx.Node) and arg is not edge]
-            return _lacking(layer, others, floating, quantized)
-        if reader.op != "call_module":
-            break
-    return None
-
-
-def _lacking(
-    layer: Layer, others: list[fx.Node], floating: Stream, quantized: Stream
-) -> list[Tensor] | None:
-    if len(others) != 1 or others[0].name not in quantized.values:
-        return None
-    before = source(others[0]).name
-    want = floating.values.get(others[0].name, floating.values.get(before))
-    shape = floating.values[layer.node.name][0].shape
-    have = quantized.values[others[0].name]
-    if want is None or want[0].shape != shape:
-        return None
-    return [a - b for a, b in zip(want, have, strict=True)]
-
-
-def _store(layer: Layer, quantizer: FakeQuantize, rounded: Weights, scale: Scales) -> None:
-    layer.set_grouped_weight(rounded.reshape(layer.grouped_weight().shape))
-    flat = scale.flatten() if quantizer.axis is not None else scale.flatten()[0]
-    quantizer.set_scale(flat, quantizer.zero_point)
-
-
-def _weight_quantizer(layer: Layer) -> FakeQuantize | None:
-    edge = argument(layer.node, "weight")
-    if not isinstance(edge, fx.Node) or edge.op != "call_module":
-        return None
-    module = layer.network.module.get_submodule(str(edge.target))
-    return module if isinstance(module, FakeQuantize) else None
+    return Moments(Quadratic(problem.gram, target, energy), x, y - bias)

@@ -1,0 +1,195 @@
+"""Layer after layer, in the order of the graph: the walk that every rounding with data takes.
+
+    x̂   what a layer reads once everything before it is quantized
+    y   what it wrote in the float network: the output wanted of it
+
+AdaRound, arXiv 2004.10568, §3.3.2: with x̂ in place of x, a layer makes up for the errors of those
+before it ("asymmetric reconstruction"). The walk delivers both for all samples, a solver chooses
+the integers, and the next layer sees the result.
+
+Differs from the paper in: some samples are held back, for solvers to check their result on; where
+an output is added to a shortcut, what the shortcut lacks is at hand as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+
+from tersor.core.quadratic import Weights
+from tersor.core.rounding import Scales
+from tersor.errors import InvalidInputError
+from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.network import Applied, Network, Skipped, source
+from tersor.graph.stats import Batch
+from tersor.graph.stream import Stream
+from tersor.quant.quantizer import FakeQuantize
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Site:
+    """One layer whose weight is to be rounded, and what the data say about it.
+
+    Attributes:
+        layer: The layer; its weight and bias are still those of the float network.
+        quantizer: The quantizer of its weight, with a range.
+        given: x̂ of every batch.
+        wanted: y of every batch, bias included.
+        missing: What the other side of an addition lacks, for every batch, if the output is added
+            to something that is quantized already.
+        held_back: How many batches, the last ones, are there to check the result on.
+        seed: Seed of this layer.
+    """
+
+    layer: Layer
+    quantizer: FakeQuantize
+    given: list[Tensor] = field(repr=False)
+    wanted: list[Tensor] = field(repr=False)
+    missing: list[Tensor] | None = field(repr=False)
+    held_back: int
+    seed: int
+
+    @property
+    def weights(self) -> Weights:
+        """The float weights, kernels flattened into the inputs."""
+        return self.layer.grouped_weight().flatten(2)
+
+    @property
+    def scale(self) -> Scales:
+        """The scale of every output, also where all have the same."""
+        groups, outputs = self.layer.grouped_weight().shape[:2]
+        return self.quantizer.scale.expand(groups * outputs).reshape(groups, outputs)
+
+    @property
+    def shares_scale(self) -> bool:
+        """Whether all outputs have one scale."""
+        return self.quantizer.axis is None
+
+    def nearest(self) -> Weights:
+        """The weights, each at its nearest value of the grid."""
+        grid, step = self.quantizer.grid, self.scale[..., None]
+        return (self.weights / step).round().clamp(grid.qmin, grid.qmax) * step
+
+    def store(self, rounded: Weights, scale: Scales | None = None) -> None:
+        """Put weights on the grid into the network.
+
+        Args:
+            rounded: Weights, multiples of their scale.
+            scale: New scales, if they have changed.
+        """
+        self.layer.set_grouped_weight(rounded.reshape(self.layer.grouped_weight().shape))
+        if scale is not None:
+            flat = scale.flatten()
+            flat = flat[0] if self.shares_scale else flat
+            self.quantizer.set_scale(flat, self.quantizer.zero_point)
+
+    def shift_bias(self, shift: Tensor) -> None:
+        """Add to the bias, which a layer without one then gets.
+
+        Args:
+            shift: One number for each output.
+        """
+        shift = shift.flatten()
+        self.layer.set_bias(shift if self.layer.bias is None else self.layer.bias.detach() + shift)
+
+
+Solver = Callable[[Site], Applied | Skipped]
+OnLayer = Callable[[int, int, Applied | Skipped], None]
+
+
+def round_layers(
+    network: Network,
+    batches: list[Batch],
+    solver: Solver,
+    held_back: int = 0,
+    seed: int = 0,
+    on_layer: OnLayer | None = None,
+) -> None:
+    """Let a solver round the weights of one layer after the other.
+
+    Args:
+        network: A network whose quantizers have their ranges; edited in place.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        solver: Rounds one layer, and tells what it did.
+        held_back: How many of the batches, the last ones, solvers only check their result on.
+        seed: Seed of the first layer; every layer has its own.
+        on_layer: Called after each layer with its number, how many there are, and its record.
+
+    Raises:
+        InvalidInputError: There is no batch, or none is left to round with.
+    """
+    if len(batches) <= held_back:
+        raise InvalidInputError(
+            f"there is no batch to round with: of {len(batches)}, {held_back} are held back; give "
+            "more samples"
+        )
+    floating = Stream(network.copy(), batches, simulate=False)
+    quantized = Stream(network, batches, simulate=True)
+    todo = {layer.node.name: layer for layer in layers(network)}
+    twins = zip(floating.network.graph.nodes, list(network.graph.nodes), strict=True)
+    done = 0
+    for float_node, node in twins:
+        floating.run(float_node)
+        if node.name in todo:
+            layer = todo[node.name]
+            site = _site(layer, floating, quantized, held_back, seed + done)
+            record = solver(site) if site else Skipped(layer.name, "round", _NOT_QUANTIZED)
+            network.records.append(record)
+            done += 1
+            if on_layer is not None:
+                on_layer(done, len(todo), record)
+        quantized.run(node)
+    network.finish()
+
+
+_NOT_QUANTIZED = "its weight is not quantized"
+
+
+def _site(
+    layer: Layer, floating: Stream, quantized: Stream, held_back: int, seed: int
+) -> Site | None:
+    edge, quantizer = layer.node.args[0], weight_quantizer(layer)
+    assert isinstance(edge, fx.Node)
+    if quantizer is None or not quantizer.enabled:
+        return None
+    wanted, missing = floating.values[layer.node.name], _missing(layer, floating, quantized)
+    return Site(layer, quantizer, quantized.of(edge), wanted, missing, held_back, seed)
+
+
+def weight_quantizer(layer: Layer) -> FakeQuantize | None:
+    """The quantizer between a layer and its weight, if there is one."""
+    edge = argument(layer.node, "weight")
+    if not isinstance(edge, fx.Node) or edge.op != "call_module":
+        return None
+    module = layer.network.module.get_submodule(str(edge.target))
+    return module if isinstance(module, FakeQuantize) else None
+
+
+def _missing(layer: Layer, floating: Stream, quantized: Stream) -> list[Tensor] | None:
+    """What the other side of an addition lacks, if it is there already."""
+    reader = layer.node
+    while len(reader.users) == 1:
+        edge, (reader,) = reader, reader.users
+        if reader.target is aten.add.Tensor and not reader.kwargs:
+            others = [arg for arg in reader.args if isinstance(arg, fx.Node) and arg is not edge]
+            return _lacking(layer, others, floating, quantized)
+        if reader.op != "call_module":
+            break
+    return None
+
+
+def _lacking(
+    layer: Layer, others: list[fx.Node], floating: Stream, quantized: Stream
+) -> list[Tensor] | None:
+    if len(others) != 1 or others[0].name not in quantized.values:
+        return None
+    before = source(others[0]).name
+    want = floating.values.get(others[0].name, floating.values.get(before))
+    shape = floating.values[layer.node.name][0].shape
+    have = quantized.values[others[0].name]
+    if want is None or want[0].shape != shape:
+        return None
+    return [a - b for a, b in zip(want, have, strict=True)]
