@@ -4,6 +4,7 @@ import io
 import json
 import random
 import zipfile
+from copy import deepcopy
 from typing import Any
 
 #: Values that are put in place of others.
@@ -92,9 +93,6 @@ def _mutate_json(content: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.choice((1, 1, 2, 4))):
         container, key = rng.choice(_leaves(tree))
         other, source = rng.choice(_leaves(tree))
-        new = rng.choice((*NUMBERS, *NAMES, *FLOATS, None, [], {}, True, other[source]))
-        container[key] = new
-    try:
-        return json.dumps(tree).encode()
-    except ValueError:  # it holds itself
-        return content
+        elsewhere = deepcopy(other[source])  # so that the tree never holds itself
+        container[key] = rng.choice((*NUMBERS, *NAMES, *FLOATS, None, [], {}, True, elsewhere))
+    return json.dumps(tree).encode()
