@@ -3,8 +3,9 @@
 AdaRound, arXiv 2004.10568, chooses for every weight whether it is rounded up or down, such that the
 output of its layer stays as it was; x̂ comes from the layers before, already quantized, and y from
 the float network. Here the same problem is solved on the Gram matrix of x̂, which needs one pass
-over the data and no training (`tersor.core.quadratic`): nearest plane, coordinate descent, then
-scale and integers in turns, then the bias.
+over the data and no training (`tersor.core.quadratic`): nearest plane, coordinate descent, where
+rows have few weights (depthwise layers) every choice, then scale and integers in turns, then the
+bias.
 
 Differs from the paper in: weights may move further than to the next integer; the scale is fitted
 along with them; the bias takes the mean error; a layer whose output is added to a shortcut also
@@ -21,13 +22,15 @@ from torch import Tensor
 
 from tersor.core.grid import Grid
 from tersor.core.pairs import Partners
-from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale
-from tersor.core.rounding import Scales, descend, nearest_plane
+from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
+from tersor.core.rounding import Scales, descend, enumerate_choices, nearest_plane
 from tersor.graph.lanes import partners
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.patches import choose, read, written
 from tersor.graph.stats import Batch
 from tersor.quant.layerwise import OnLayer, Site, round_layers
+
+_FEW = 10  # weights of a row of which every choice is tried
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,11 @@ def solve(
     """
     integers = nearest_plane(problem, scale, grid, partner)
     integers = descend(problem, integers, scale, grid, partner, options.sweeps)
+    if integers.shape[-1] <= _FEW:
+        wanted = best_weights(problem)
+        chosen, least = enumerate_choices(problem, wanted, scale, grid, partner)
+        better = least < problem.error(scale[..., None] * integers)
+        integers = chosen.where(better[..., None], integers)
     for _ in range(options.rescale):
         scale = best_scale(problem, integers, scale, shared)
         integers = descend(problem, integers, scale, grid, partner, options.sweeps)
