@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tersor.core import ranges
 from tersor.core.affine import fake_quantize, quantize
 from tersor.core.grid import Grid
+from tersor.core.pairs import lane_partners
 from tersor.core.ranges import minmax, mse, pair_safe_range, percentile, scale_zero_point
 from tersor.errors import InvalidInputError
 
@@ -226,6 +227,30 @@ def test_pairs_never_saturate_nor_clip_and_are_no_coarser_than_7_bits(values, pe
     ends = torch.stack((-peak.amin(dim=1) / 64, peak.amax(dim=1) / 63, torch.zeros(len(peak))))
     coarse = ends.amax(dim=0) if per_channel else ends.max()
     assert bool((scale <= coarse.float().clamp(min=ranges.SMALLEST_SCALE)).all())
+
+
+@given(rows, st.booleans())
+def test_known_partners_never_saturate_and_need_no_coarser_range(values, per_channel):
+    weight = torch.from_numpy(values)
+    partner = lane_partners(weight.shape[1])
+    scale, q = integers(weight, *pair_safe_range(weight, 0, per_channel, partner))
+    for one, other in enumerate(partner.tolist()):
+        if one != other:
+            assert_pairs_are_exact(q[:, [one, other]])
+    any_two, _ = integers(weight, *pair_safe_range(weight, 0, per_channel))
+    assert bool((scale <= any_two).all())
+    whole, _ = integers(weight, *minmax(weight, 0 if per_channel else None))
+    assert bool((scale >= whole * (1 - 1e-6)).all())
+
+
+def test_only_the_weights_that_meet_restrain_the_range():
+    weight = tensor(127.0, -100.0, 100.0, 20.0, 90.0).view(1, 5)
+    partner = lane_partners(5)  # (127, -100), (100, 20), and 90 alone
+    scale, _ = integers(weight, *pair_safe_range(weight, partner=partner))
+    assert scale.item() == pytest.approx(1.0, rel=1e-6)
+    weight[0, 3] = 60.0
+    scale, _ = integers(weight, *pair_safe_range(weight, partner=partner))
+    assert scale.item() == pytest.approx(160 / 128, rel=1e-6)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tersor.core.grid import Grid
+from tersor.core.pairs import lane_partners
 from tersor.core.quadratic import Quadratic, best_bias, best_scale, best_weights
 from tersor.core.rounding import descend, enumerate_choices, nearest_plane
 
@@ -195,3 +196,88 @@ def test_the_dtype_is_kept(dtype):
     problem = problem_of(x, y).damped(weights, 0.01)
     found = descend(problem, nearest_plane(problem, scale, GRID), scale, GRID)
     assert found.dtype == dtype
+
+
+def pairs_of(inputs: int, seed: int):
+    """Random partners; some columns are alone, whatever their number."""
+    order = torch.randperm(inputs, generator=torch.Generator().manual_seed(seed))
+    partner = torch.arange(inputs)
+    first, second = order[: inputs // 2 * 2].reshape(-1, 2).T[:, : max(1, inputs // 2 - 1)]
+    partner[first], partner[second] = second, first
+    return partner
+
+
+def is_allowed(integers, partner):
+    """Pair by pair, without the code under test."""
+    legal = torch.ones(integers.shape[:-1], dtype=torch.bool)
+    for one, other in enumerate(partner.tolist()):
+        if one != other:
+            total = integers[..., one] + integers[..., other]
+            legal &= (total >= GRID.qmin) & (total <= -GRID.qmin)
+    inside = (integers >= GRID.qmin) & (integers <= GRID.qmax)
+    return legal & inside.all(-1)
+
+
+@given(seeds, st.sampled_from([1, 2, 64]), st.integers(2, 7), st.sampled_from([0.4, 0.7, 1.0]))
+def test_pairs_stay_legal_and_no_legal_move_improves(seed, block, inputs, finer):
+    weights, x, y = data(seed, inputs=inputs)
+    problem, scale = problem_of(x, y), finer * scales(weights)  # finer: pairs do collide
+    partner = pairs_of(inputs, seed)
+    start = nearest_plane(problem, scale, GRID, partner, block=block)
+    assert bool(is_allowed(start, partner).all())
+    found = descend(problem, start, scale, GRID, partner, sweeps=500, block=block)
+    assert bool(is_allowed(found, partner).all())
+    least = reached(problem, found, scale)
+    assert bool((least <= reached(problem, start, scale) + 1e-9).all())
+    for column, value in itertools.product(range(inputs), range(GRID.qmin, GRID.qmax + 1)):
+        other = found.clone()
+        other[..., column] = value
+        improves = reached(problem, other, scale) < least - 1e-9
+        assert not bool((improves & is_allowed(other, partner)).any())
+
+
+@given(seeds, st.sampled_from([0.5, 1.0]))
+@settings(max_examples=20)
+def test_pairs_come_close_to_the_legal_optimum(seed, finer):
+    weights, x, y = data(seed, groups=1, outputs=2, inputs=4)
+    problem, scale = problem_of(x, y), finer * scales(weights)
+    partner = lane_partners(4)
+    values = torch.tensor(
+        [*itertools.product(range(GRID.qmin, GRID.qmax + 1), repeat=4)], dtype=torch.float64
+    )
+    values = values[is_allowed(values, partner)]
+    every = torch.stack([reached(problem, v.expand(1, 2, 4), scale) for v in values])
+    start = nearest_plane(problem, scale, GRID, partner)
+    error = reached(problem, descend(problem, start, scale, GRID, partner), scale)
+    assert bool((error >= every.amin(0) - 1e-9).all())
+    worst = every.median(0).values  # far from the optimum, and yet never reached
+    assert bool((error <= worst).all())
+
+
+@given(seeds)
+@settings(max_examples=20)
+def test_enumeration_finds_the_best_legal_choice(seed):
+    weights, x, y = data(seed, inputs=4)
+    problem, scale = problem_of(x, y), 0.7 * scales(weights)
+    partner = pairs_of(4, seed)
+    found, error = enumerate_choices(problem, weights, scale, GRID, partner)
+    low = (weights / scale[..., None]).floor()
+    every = []
+    for ups in itertools.product((0.0, 1.0), repeat=4):
+        z = (low + torch.tensor(ups)).clamp(GRID.qmin, GRID.qmax)
+        every.append(reached(problem, z, scale).where(is_allowed(z, partner), torch.inf))
+    assert torch.allclose(error, torch.stack(every).amin(0))
+    possible = error.isfinite()
+    assert torch.allclose(error[possible], reached(problem, found, scale)[possible])
+    assert bool(is_allowed(found, partner)[possible].all())
+
+
+def test_columns_that_meet_none_are_free():
+    weights, x, y = data(4)
+    problem, scale = problem_of(x, y), 0.5 * scales(weights)
+    alone = torch.arange(weights.shape[-1])
+    free = nearest_plane(problem, scale, GRID)
+    assert torch.equal(nearest_plane(problem, scale, GRID, alone), free)
+    assert torch.equal(
+        descend(problem, free, scale, GRID, alone), descend(problem, free, scale, GRID)
+    )

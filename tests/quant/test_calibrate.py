@@ -11,6 +11,7 @@ from torch import nn
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
+from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped, source
 from tersor.graph.propagation import propagate
 from tersor.graph.stats import Extremes, observe
@@ -25,6 +26,7 @@ from tersor.quant.calibrate import (
     synthetic_ranges,
     weight_ranges,
 )
+from tersor.quant.layerwise import weight_quantizer
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tests.captured import captured
@@ -58,19 +60,32 @@ def test_minmax_weights_use_the_whole_grid_of_each_channel(name):
         assert bool((error <= quantizer.scale / 2 * (1 + 1e-9)).all())
 
 
-def test_pair_safe_weights_never_saturate_16_bits():
-    network = placed("mobilenetv2", ONNXRUNTIME_CPU)
-    weight_ranges(network, pair_safe=True)
-    for weight, quantizer in weights(network):
-        if weight.shape[1] == 1:  # depthwise kernels have wide accumulators
-            assert torch.equal(quantizer.scale, _minmax_scale(weight, quantizer))
+@pytest.mark.parametrize("pairs", ["lanes", "any"])
+@pytest.mark.parametrize("name", ["mobilenetv2", "grouped", "conv1d", "encoder_layer"])
+def test_pair_safe_weights_never_saturate_16_bits(name, pairs):
+    network = placed(name, ONNXRUNTIME_CPU)
+    weight_ranges(network, pairs)
+    for layer in layers(network):
+        quantizer = weight_quantizer(layer)
+        if quantizer is None:  # computes in float
             continue
-        q = (quantizer(weight) / quantizer.scale.reshape(-1, *[1] * (weight.ndim - 1))).flatten(1)
-        q = F.pad(q.round(), (0, 2))
-        assert float(q.topk(2, 1).values.sum(1).max()) <= 128
-        assert float(q.topk(2, 1, largest=False).values.sum(1).min()) >= -128
+        weight, depthwise = layer.weight.detach(), layer.is_depthwise
+        q = quantizer(weight) / quantizer.scale.reshape(-1, *[1] * (weight.ndim - 1))
+        if depthwise and layer.grouped_weight().shape[1] == 1:  # accumulates in 32 bits
+            assert torch.equal(quantizer.scale, _minmax_scale(weight, quantizer))
+        elif pairs == "any":
+            q = F.pad(q.round().flatten(1), (0, 2))
+            assert float(q.topk(2, 1).values.sum(1).max()) <= 128
+            assert float(q.topk(2, 1, largest=False).values.sum(1).min()) >= -128
+        else:  # a row as onnxruntime's kernels see it: channels last, two by two
+            row = q.round().movedim(1, -1).flatten(1)
+            row = F.pad(row, (0, row.shape[1] % 2))
+            assert float((row[:, ::2] + row[:, 1::2]).abs().max()) <= 128
+
+
+def test_narrow_weights_need_no_safe_pairs():
     narrow = placed("plain", ONNXRUNTIME_CPU.with_bits(4, None))
-    weight_ranges(narrow, pair_safe=True)
+    weight_ranges(narrow, "lanes")
     for weight, quantizer in weights(narrow):
         assert torch.equal(quantizer.scale, _minmax_scale(weight, quantizer))
 

@@ -12,6 +12,7 @@ from tersor.graph.layers import argument, layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.stream import Stream
 from tersor.quant.calibrate import MSE, data_free_ranges, weight_ranges
+from tersor.quant.layerwise import weight_quantizer
 from tersor.quant.place import place
 from tersor.quant.rounding import Rounding, round_weights
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
@@ -120,6 +121,35 @@ def test_layers_in_float_are_left_alone():
     skipped = [r.layer for r in network.records if isinstance(r, Skipped) and r.step == "round"]
     assert "up" in skipped
     assert torch.equal(network.module.state_dict()["up.weight"], before["up.weight"])
+
+
+@pytest.mark.parametrize("name", ["vgg", "grouped", "separable", "shufflenet", "conv1d"])
+def test_pairs_of_8_bit_weights_stay_safe(name):
+    network = captured(name)
+    place(network, ONNXRUNTIME_CPU)
+    weight_ranges(network, ONNXRUNTIME_CPU.pair_safe)
+    data_free_ranges(network, {})
+    free = network.copy()
+    for rounded, pair_safe in ((network, True), (free, False)):
+        round_weights(rounded, samples(name, seed=0), pair_safe=pair_safe)
+    assert _overflowing(network) == 0
+    if name in ("vgg", "grouped"):  # without the constraint some pairs do overflow
+        assert _overflowing(free) > 0
+
+
+def _overflowing(network) -> int:
+    """How many pairs of neighbours, channels last, leave 16 bits."""
+    count = 0
+    for layer in layers(network):
+        quantizer = weight_quantizer(layer)
+        is_wide = layer.groups > 1 and layer.grouped_weight().shape[1:3] == (1, 1)
+        if quantizer is None or is_wide:
+            continue
+        step = quantizer.scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+        row = (quantizer(layer.weight.detach()) / step).round().movedim(1, -1).flatten(1)
+        row = torch.nn.functional.pad(row, (0, row.shape[1] % 2))
+        count += int(((row[:, ::2] + row[:, 1::2]).abs() > 128).sum())
+    return count
 
 
 def test_no_data():

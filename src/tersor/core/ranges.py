@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tersor.core.affine import dequantize, quantize
 from tersor.core.grid import Grid
+from tersor.core.pairs import Partners
 from tersor.errors import InvalidInputError
 
 SMALLEST_SCALE = 2.0**-46
@@ -133,27 +134,31 @@ def mse(
 
 
 def pair_safe_range(
-    weight: Float[Tensor, "*shape"], axis: int = 0, per_channel: bool = True
+    weight: Float[Tensor, "*shape"],
+    axis: int = 0,
+    per_channel: bool = True,
+    partner: Partners | None = None,
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """The 8-bit weight range, in closed form, with which no u8×s8 pair saturates int16.
 
-    x86 kernels without VNNI add `a₀q₀ + a₁q₁` (`a ≤ 255`) in saturating int16: exact when
-    `-128 ≤ q₀ + q₁ ≤ 128`. Which two weights meet depends on the kernel's packing, so this holds
-    for any two of one output channel. With `p₁ ≥ p₂` its two largest positive weights and
-    `n₁ ≥ n₂` its two largest negative magnitudes (0 where there are none),
+    x86 kernels without VNNI add `a₀q₀ + a₁q₁` in saturating int16: exact when
+    `-128 ≤ q₀ + q₁ ≤ 128`, see `tersor.core.pairs`. With `p` the largest positive weight of an
+    output channel, `n` the largest negative magnitude, `P` the largest positive sum of two weights
+    that meet, and `N` the largest negative magnitude of such a sum (0 where there is none),
 
-        scale = max(p₁ / 127, n₁ / 128, (p₁ + p₂) / 128, (n₁ + n₂) / 128).
+        scale = max(p / 127, n / 128, P / 128, N / 128).
 
-    Proof: let `u + v ≤ 128` be two scaled magnitudes. `round(u) + round(v) ≤ u + v + 1` is an
+    Proof: let `u + v ≤ 128` be two scaled weights. `round(u) + round(v) ≤ u + v + 1` is an
     integer, so it can reach 129 only if `u + v = 128` and both are halves that round up; ties go
     to even, so both floors are odd and `u + v = odd + odd + 1` is odd: not 128. ∎
-    Four ulps of the dtype are added for the divisions; the 7-bit scale `max(p₁, n₁) / 64`, safe as
+    Four ulps of the dtype are added for the divisions; the 7-bit scale `max(p, n) / 64`, safe as
     well, is the ceiling, so the range is never coarser than `[-64, 63]`.
 
     Args:
         weight: Weights of one layer.
         axis: Output-channel axis.
         per_channel: One range for each output channel, or the widest for the whole tensor.
+        partner: Which weights of a channel meet, flattened; by default any two may.
 
     Returns:
         `(low, high)`: `-128 · scale`, and the largest weight or 0. Pass them to `scale_zero_point`
@@ -163,14 +168,23 @@ def pair_safe_range(
         InvalidInputError: If `weight` is empty or has no such axis.
     """
     rows = _rows(weight, axis).double()
-    rows = torch.cat((rows, rows.new_zeros(len(rows), 2)), dim=1)
-    pairs = torch.stack((rows.topk(2, dim=1).values, -rows.topk(2, dim=1, largest=False).values))
-    first, both = pairs[..., 0], pairs.sum(dim=-1) / 128
-    single = first / first.new_tensor([[127.0], [128.0]])
-    scale = torch.maximum(single, both).amax(dim=0) * (1 + 4 * torch.finfo(weight.dtype).eps)
-    scale = torch.minimum(scale, first.amax(dim=0) / 64)
-    low, high = (-128 * scale).to(weight.dtype), first[0].to(weight.dtype)
+    largest = torch.stack((rows.amax(dim=1), -rows.amin(dim=1))).clamp(min=0)
+    single = largest / largest.new_tensor([[127.0], [128.0]])
+    scale = torch.maximum(single, _sums(rows, partner) / 128).amax(dim=0)
+    scale = scale * (1 + 4 * torch.finfo(weight.dtype).eps)
+    scale = torch.minimum(scale, largest.amax(dim=0) / 64)
+    low, high = (-128 * scale).to(weight.dtype), largest[0].to(weight.dtype)
     return (low, high) if per_channel else (low.amin(), high.amax())
+
+
+def _sums(rows: Float[Tensor, "channels values"], partner: Partners | None) -> Tensor:
+    """The largest sum of two weights that meet, and the largest negative magnitude of one."""
+    if partner is not None:
+        both = rows + rows[:, partner] * (partner != torch.arange(len(partner)).to(partner))
+        return torch.stack((both.amax(dim=1), -both.amin(dim=1)))
+    rows = torch.cat((rows, rows.new_zeros(len(rows), 2)), dim=1)
+    ends = torch.stack((rows.topk(2, dim=1).values, -rows.topk(2, dim=1, largest=False).values))
+    return ends.sum(dim=-1)
 
 
 def _rows(x: Tensor, axis: int | None) -> Tensor:

@@ -13,23 +13,31 @@ matrices. A layer of `inputs` weights per row needs about three matrices of `inp
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tersor.core.grid import Grid
+from tersor.core.pairs import Partners, are_safe, beside
 from tersor.core.quadratic import Quadratic, Weights, best_weights
 
 Scales = Float[Tensor, "groups outputs"]
 _CHOICES = 2**20  # errors that enumeration computes at once
 
 
-def nearest_plane(problem: Quadratic, scale: Scales, grid: Grid, block: int = 64) -> Weights:
+def nearest_plane(
+    problem: Quadratic,
+    scale: Scales,
+    grid: Grid,
+    partner: Partners | None = None,
+    block: int = 64,
+) -> Weights:
     """Round column after column, the one with the largest diagonal first.
 
     Args:
         problem: A regular problem, see `Quadratic.damped`.
         scale: Size of one step for each output.
         grid: The integers allowed.
+        partner: Which columns meet, if any; see `tersor.core.pairs`.
         block: Columns per block.
 
     Returns:
@@ -40,18 +48,21 @@ def nearest_plane(problem: Quadratic, scale: Scales, grid: Grid, block: int = 64
     gram = _columns(_columns(problem.gram, order).mT, order)
     factor = torch.linalg.cholesky(gram, upper=True)
     factor = factor / factor.diagonal(dim1=-2, dim2=-1)[..., None]
+    # In the order of the problem; 0, which restrains no partner, until a column is rounded.
     integers, error = torch.zeros_like(wanted), torch.zeros_like(wanted)
     for stop in range(wanted.shape[-1], 0, -block):
         start = max(stop - block, 0)
         inside = slice(start, stop)
         centre = wanted[..., inside] + error[..., stop:] @ factor[:, inside, stop:].mT
         for j in reversed(range(stop - start)):
-            z = _on_grid(centre[..., j] / scale, grid)
-            integers[..., start + j] = z
+            column = order[:, start + j]
+            other = None if partner is None else _column(integers, partner[column])
+            z = _on_grid(centre[..., j] / scale, grid, other)
+            integers.scatter_(-1, _like(column[:, None], z[..., None]), z[..., None])
             error[..., start + j] = wanted[..., start + j] - scale * z
-            column = factor[:, inside, start + j]
-            centre[..., :j] += error[..., start + j, None] * column[:, None, :j]
-    return torch.zeros_like(integers).scatter_(-1, _like(order, integers), integers)
+            pull = factor[:, inside, start + j]
+            centre[..., :j] += error[..., start + j, None] * pull[:, None, :j]
+    return integers
 
 
 def descend(
@@ -59,6 +70,7 @@ def descend(
     integers: Weights,
     scale: Scales,
     grid: Grid,
+    partner: Partners | None = None,
     sweeps: int = 20,
     block: int = 64,
 ) -> Weights:
@@ -69,20 +81,22 @@ def descend(
         integers: Where to start.
         scale: Size of one step for each output.
         grid: The integers allowed.
+        partner: Which columns meet, if any; see `tersor.core.pairs`.
         sweeps: Most passes over all weights.
         block: Columns per block.
 
     Returns:
-        Integers whose error is no larger than that of the start, on a start inside the grid.
+        Integers whose error is no larger than that of the start, and allowed if the start is.
     """
     result = integers.clone()
     residual = problem.target - (scale[..., None] * result) @ problem.gram
     steps = scale[..., None] * problem.gram.diagonal(dim1=-2, dim2=-1)[:, None, :]
+    mates = list(range(result.shape[-1])) if partner is None else partner.tolist()
     for _ in range(sweeps):
         moved = False
         for start in range(0, result.shape[-1], block):
             inside = slice(start, start + block)
-            delta = _descend_block(problem, result, residual, steps, scale, grid, inside)
+            delta = _descend_block(problem, result, residual, steps, scale, grid, mates, inside)
             if bool(delta.any()):
                 residual -= (scale[..., None] * delta) @ problem.gram[:, inside]
                 moved = True
@@ -98,6 +112,7 @@ def _descend_block(
     steps: Weights,
     scale: Scales,
     grid: Grid,
+    mates: list[int],
     inside: slice,
 ) -> Float[Tensor, "groups outputs block"]:
     """Update the integers of some columns; returns how far each has moved."""
@@ -105,15 +120,20 @@ def _descend_block(
     local = residual[..., inside].clone()
     gram = problem.gram[:, inside, inside]
     for j in range(before.shape[-1]):
-        old = before[..., j]
-        new = _on_grid(old + local[..., j] / steps[..., inside.start + j], grid)
-        result[..., inside.start + j] = new
+        old, column = before[..., j], inside.start + j
+        other = None if mates[column] == column else result[..., mates[column]]
+        new = _on_grid(old + local[..., j] / steps[..., column], grid, other)
+        result[..., column] = new
         local -= (scale * (new - old))[..., None] * gram[:, j, None, :]
     return result[..., inside] - before
 
 
 def enumerate_choices(
-    problem: Quadratic, weights: Weights, scale: Scales, grid: Grid
+    problem: Quadratic,
+    weights: Weights,
+    scale: Scales,
+    grid: Grid,
+    partner: Partners | None = None,
 ) -> tuple[Weights, Float[Tensor, "groups outputs"]]:
     """The best of all ways to round each weight up or down.
 
@@ -122,20 +142,22 @@ def enumerate_choices(
         weights: The float weights; few per row, for there are 2^inputs ways.
         scale: Size of one step for each output.
         grid: The integers allowed.
+        partner: Which columns meet, if any; see `tersor.core.pairs`.
 
     Returns:
-        The integers, and their error.
+        The integers, and their error: infinite if no choice is allowed.
     """
     inputs = weights.shape[-1]
     ways = torch.arange(2**inputs, device=weights.device)[:, None]
     up = (ways >> torch.arange(inputs, device=weights.device) & 1).to(weights)
     low = (weights / scale[..., None]).floor()
-    best = _limited(low, grid)
-    least = problem.error(scale[..., None] * best)
+    best, least = low, torch.full_like(scale, torch.inf)
     chunk = max(1, _CHOICES // (low.shape[0] * low.shape[1]))
     for part in up.split(chunk):
-        tried = _limited(low[..., None, :] + part, grid)
+        tried = (low[..., None, :] + part).clamp(grid.qmin, grid.qmax)
         errors = _errors(problem, scale[..., None, None] * tried)
+        if partner is not None:
+            errors = errors.where(are_safe(tried, partner, grid), torch.inf)
         found, index = errors.min(-1)
         chosen = tried.take_along_dim(index[..., None, None], -2).squeeze(-2)
         best = torch.where((found < least)[..., None], chosen, best)
@@ -150,12 +172,16 @@ def _errors(
     return problem.energy[..., None] + (product * weights).sum(-1)
 
 
-def _on_grid(x: Tensor, grid: Grid) -> Tensor:
-    return _limited(x.round(), grid)
+def _on_grid(x: Tensor, grid: Grid, other: Tensor | None) -> Tensor:
+    """The nearest integer allowed, beside another one if there is one."""
+    if other is None:
+        return x.round().clamp(grid.qmin, grid.qmax)
+    return x.round().clamp(*beside(other, grid))
 
 
-def _limited(x: Tensor, grid: Grid) -> Tensor:
-    return x.clamp(grid.qmin, grid.qmax)
+def _column(x: Float[Tensor, "groups rows inputs"], index: Int64[Tensor, " groups"]) -> Tensor:
+    """One column of each group."""
+    return x.gather(-1, _like(index[:, None], x[..., :1])).squeeze(-1)
 
 
 def _columns(x: Float[Tensor, "groups rows inputs"], order: Tensor) -> Tensor:

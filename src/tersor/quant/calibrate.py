@@ -20,11 +20,13 @@ from tersor.core.grid import Grid
 from tersor.core.ranges import minmax, mse, pair_safe_range, percentile
 from tersor.errors import InvalidInputError
 from tersor.graph.distribution import Distribution
+from tersor.graph.lanes import adds_no_pairs, partners
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, Skipped, source
 from tersor.graph.stats import Extremes, observe
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.scheme import Pairs
 from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
 
 Range = tuple[Tensor, Tensor]
@@ -77,15 +79,16 @@ RangeMethod = Callable[[Tensor, Grid, int | None], Range]
 
 
 def weight_ranges(
-    network: Network, pair_safe: bool = False, method: RangeMethod = MinMax()
+    network: Network, pair_safe: Pairs | None = None, method: RangeMethod = MinMax()
 ) -> None:
     """Set the range of every weight quantizer.
 
     Args:
         network: Edited in place.
         pair_safe: Choose 8-bit ranges such that no pair of u8×s8 products saturates 16 bits (see
-            `tersor.core.ranges.pair_safe_range`). Narrower grids never saturate, nor do depthwise
-            kernels: measured with onnxruntime's AVX2 kernels, see `docs/results.md`.
+            `tersor.core.ranges.pair_safe_range`): of those that meet in a lane of onnxruntime's
+            kernels, or any two. Narrower grids never saturate, nor do depthwise kernels: measured
+            with AVX2 kernels, see `docs/results.md`.
         method: How to choose a range otherwise: `MinMax`, `Percentile` or `MSE`.
     """
     for node, quantizer in quantizers(network):
@@ -94,16 +97,17 @@ def weight_ranges(
             continue
         weight = network.tensor(stored).detach()
         readers = [Layer(user, network) for user in node.users if is_layer(user)]
-        if pair_safe and quantizer.grid.bits == 8 and not all(map(_adds_no_pairs, readers)):
-            per_channel = quantizer.axis is not None
-            quantizer.set_range(*pair_safe_range(weight, readers[0].out_axis, per_channel))
+        adding = [layer for layer in readers if not adds_no_pairs(layer)]
+        if pair_safe and quantizer.grid.bits == 8 and adding:
+            quantizer.set_range(*_pair_safe(adding[0], quantizer.axis is not None, pair_safe))
         else:
             quantizer.set_range(*method(weight, quantizer.grid, quantizer.axis))
 
 
-def _adds_no_pairs(layer: Layer) -> bool:
-    """A depthwise layer with one output per input: its kernel has wide accumulators."""
-    return layer.grouped_weight().shape[1:3] == (1, 1) and layer.groups > 1
+def _pair_safe(layer: Layer, per_channel: bool, pairs: Pairs) -> Range:
+    """The finest range whose pairs are safe; of transposed layers no lanes are known."""
+    partner = partners(layer) if pairs == "lanes" and not layer.is_transposed else None
+    return pair_safe_range(layer.weight.detach(), layer.out_axis, per_channel, partner)
 
 
 def input_ranges(

@@ -3,8 +3,9 @@
 AdaRound, arXiv 2004.10568, chooses for every weight whether it is rounded up or down, such that the
 output of its layer stays as it was; x̂ comes from the layers before, already quantized, and y from
 the float network. Here the same problem is solved on the Gram matrix of x̂, which needs one pass
-over the data and no training (`tersor.core.quadratic`): nearest plane, coordinate descent, then
-scale and integers in turns, then the bias.
+over the data and no training (`tersor.core.quadratic`): nearest plane, coordinate descent, where
+rows have few weights (depthwise layers) every choice, then scale and integers in turns, then the
+bias.
 
 Differs from the paper in: weights may move further than to the next integer; the scale is fitted
 along with them; the bias takes the mean error; a layer whose output is added to a shortcut also
@@ -20,12 +21,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.grid import Grid
-from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale
-from tersor.core.rounding import Scales, descend, nearest_plane
+from tersor.core.pairs import Partners
+from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
+from tersor.core.rounding import Scales, descend, enumerate_choices, nearest_plane
+from tersor.graph.lanes import partners
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.patches import choose, read, written
 from tersor.graph.stats import Batch
 from tersor.quant.layerwise import OnLayer, Site, round_layers
+
+_FEW = 10  # weights of a row of which every choice is tried
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def round_weights(
     options: Rounding = Rounding(),
     held_back: int = 0,
     on_layer: OnLayer | None = None,
+    pair_safe: bool = False,
 ) -> None:
     """Choose the integers of every quantized weight, its scale and the bias.
 
@@ -83,20 +89,23 @@ def round_weights(
         held_back: How many of the batches, the last ones, only check the result: a layer where
             nearest rounding is better on them keeps it.
         on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
+        pair_safe: Keep pairs of 8-bit weights from overflowing 16 bits in onnxruntime's kernels
+            (see `tersor.graph.lanes`); ranges must be such that nearest rounding does.
 
     Raises:
         InvalidInputError: There is no batch.
     """
-    solver = partial(round_layer, options=options)
+    solver = partial(round_layer, options=options, pair_safe=pair_safe)
     round_layers(network, batches, solver, held_back, options.seed, on_layer)
 
 
-def round_layer(site: Site, options: Rounding) -> Applied | Skipped:
+def round_layer(site: Site, options: Rounding, pair_safe: bool = False) -> Applied | Skipped:
     """Round one layer.
 
     Args:
         site: The layer.
         options: See `Rounding`.
+        pair_safe: See `round_weights`.
     """
     if site.layer.is_transposed:
         return Skipped(site.layer.name, "round", "it is a transposed convolution")
@@ -105,7 +114,8 @@ def round_layer(site: Site, options: Rounding) -> Applied | Skipped:
     free = moments.centered()
     grid, shared = site.quantizer.grid, site.shares_scale
     damped = free.damped(site.weights, options.damping)
-    integers, scale = solve(damped, site.scale, grid, shared, options)
+    partner = partners(site.layer) if pair_safe and grid.bits == 8 else None
+    integers, scale = solve(damped, site.scale, grid, shared, options, partner)
     rounded = scale[..., None] * integers
     held = measure(site, slice(used, None), options).centered() if site.held_back else free
     before, after = (float(held.error(w).sum()) for w in (site.nearest(), rounded))
@@ -118,7 +128,12 @@ def round_layer(site: Site, options: Rounding) -> Applied | Skipped:
 
 
 def solve(
-    problem: Quadratic, scale: Scales, grid: Grid, shared: bool, options: Rounding
+    problem: Quadratic,
+    scale: Scales,
+    grid: Grid,
+    shared: bool,
+    options: Rounding,
+    partner: Partners | None = None,
 ) -> tuple[Weights, Scales]:
     """Integers and scales of small error.
 
@@ -128,12 +143,18 @@ def solve(
         grid: The integers allowed.
         shared: Whether all outputs have one scale.
         options: See `Rounding`.
+        partner: Which columns meet in a kernel that saturates; see `tersor.core.pairs`.
     """
-    integers = nearest_plane(problem, scale, grid)
-    integers = descend(problem, integers, scale, grid, options.sweeps)
+    integers = nearest_plane(problem, scale, grid, partner)
+    integers = descend(problem, integers, scale, grid, partner, options.sweeps)
+    if integers.shape[-1] <= _FEW:
+        wanted = best_weights(problem)
+        chosen, least = enumerate_choices(problem, wanted, scale, grid, partner)
+        better = least < problem.error(scale[..., None] * integers)
+        integers = chosen.where(better[..., None], integers)
     for _ in range(options.rescale):
         scale = best_scale(problem, integers, scale, shared)
-        integers = descend(problem, integers, scale, grid, options.sweeps)
+        integers = descend(problem, integers, scale, grid, partner, options.sweeps)
     return integers, scale
 
 

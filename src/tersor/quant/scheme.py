@@ -5,6 +5,7 @@ The schemes themselves are the table in `tersor.quant.schemes`.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
@@ -53,6 +54,7 @@ FLOAT_OUTPUTS = frozenset(LINEAR)
 
 INT8 = Grid(8, signed=True, symmetric=True)
 UINT8 = Grid(8)
+Pairs = Literal["lanes", "any"]
 _BITS = (2, 16)  # narrowest and widest
 
 
@@ -65,7 +67,8 @@ class Scheme:
         summary: One sentence for tables and `--help`.
         weight: Grid of the weights.
         per_channel: One weight scale per output channel instead of one per layer.
-        pair_safe: Choose weight ranges such that no pair of u8×s8 products overflows 16 bits.
+        pair_safe: No pair of u8×s8 products may overflow 16 bits: of those that meet in a lane of
+            onnxruntime's kernels (`tersor.graph.lanes`), or any two of an output channel.
         activation: Grid of the activations.
         kernels: Weighted ATen ops that have an integer kernel; others stay in float.
         integer_ops: ATen ops, beside convolution and linear, that have integer kernels.
@@ -87,7 +90,7 @@ class Scheme:
     summary: str
     weight: Grid = INT8
     per_channel: bool = True
-    pair_safe: bool = False
+    pair_safe: Pairs | None = None
     activation: Grid = UINT8
     kernels: frozenset[object] = KERNELS
     integer_ops: frozenset[object] = INTEGER_OPS
@@ -110,7 +113,7 @@ class Scheme:
         """
         weight = _with_bits(self.weight, weights, "weights")
         activation = _with_bits(self.activation, activations, "activations")
-        pair_safe = self.pair_safe and weight.bits == 8
+        pair_safe = self.pair_safe if weight.bits == 8 else None
         return replace(self, weight=weight, activation=activation, pair_safe=pair_safe)
 
 
