@@ -5,8 +5,8 @@ import torch
 
 import tersor
 from tersor.graph.network import source
-from tersor.quant.calibrate import MSE, MinMax, Percentile
 from tersor.quant.place import quantizers
+from tersor.quant.ranges import MSE, MinMax, Percentile
 from tests import nets
 
 

@@ -18,7 +18,8 @@ from tersor.errors import InvalidInputError
 from tersor.export.compare import Tally
 from tersor.export.kernels import kernels
 from tersor.export.runtime import Runtime
-from tersor.recipes import Quantized, quantize
+from tersor.quantized import Quantized
+from tersor.recipes import quantize
 
 EXACT = {"session.x64quantprecision": "1"}
 _SAMPLES = 8

@@ -17,7 +17,8 @@ from tersor.graph.capture import capture
 from tersor.graph.network import Network
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
-from tersor.recipes import DataFree, Quantized, data_free
+from tersor.quantized import Quantized
+from tersor.recipes import DataFree, Frame, data_free
 
 #: Values of one input batch: large enough for speed, and the activations stay in the cache.
 _BATCH_VALUES = 10 * 3 * 224 * 224
@@ -72,7 +73,7 @@ class Subject:
         """
         original = self.network if network is None else network
         target, simulation = find_scheme(scheme), original.copy()
-        data_free(simulation, target, self.model.input_range, (), options, lambda _: None)
+        data_free(simulation, Frame(target), self.model.input_range, options)
         return Quantized(simulation, original, target)
 
     def runtime(self, path: Path, config: Config = ()) -> Runtime:

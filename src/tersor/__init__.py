@@ -1,9 +1,11 @@
-"""Data-free int8 quantization of PyTorch models to verified ONNX files."""
+"""Quantization of PyTorch and ONNX models to verified ONNX files, without data or with a little."""
 
+from tersor.checks import inspect, verify
 from tersor.errors import TersorError
 from tersor.graph.load import load
 from tersor.quant.scheme import Scheme
-from tersor.recipes import DataFree, Quantized, inspect, quantize, verify
+from tersor.quantized import Quantized
+from tersor.recipes import DataFree, WithData, quantize
 
 __version__ = "0.1.0.dev0"
 
@@ -12,6 +14,7 @@ __all__ = [
     "Quantized",
     "Scheme",
     "TersorError",
+    "WithData",
     "inspect",
     "load",
     "quantize",

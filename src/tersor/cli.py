@@ -11,19 +11,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 
+from tersor import checks, recipes
 from tersor import demo as demonstration
-from tersor import recipes
 from tersor.errors import TersorError
-from tersor.export.files import check_writable
-from tersor.export.inputs import check_fit, load_inputs
+from tersor.export.inputs import load_inputs
 from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.capture import capture
+from tersor.graph.feeds import network_feed
+from tersor.graph.files import check_writable
 from tersor.graph.load import input_types, load
 from tersor.graph.onnx.model import OnnxModel
 from tersor.quant.schemes import SCHEMES
 from tersor.quant.synthetic import random_example
+from tersor.quantized import Quantized
 from tersor.report.progress import progress
 from tersor.report.tables import pairs_table
 
@@ -145,7 +147,7 @@ def quantize(
         given = _example(network, example, input_range) or own
         captured = capture(network, given)
         if inputs:
-            check_fit(captured, inputs.batches[0])
+            network_feed(captured, inputs.batches[0])
         quantized = recipes.quantize(
             captured,
             scheme=scheme,
@@ -190,7 +192,7 @@ def inspect(
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
         given = _example(network, example) or own
-        inspection = recipes.inspect(network, given, scheme=scheme, on_step=bar.step)
+        inspection = checks.inspect(network, given, scheme=scheme, on_step=bar.step)
     _show(inspection.as_dict() if as_json else inspection)
 
 
@@ -216,7 +218,7 @@ def verify(
         inputs = load_inputs(data) if data else None
         batches = bar.track(inputs.batches) if inputs else None
         labels = inputs.labels if inputs else None
-        checked = recipes.verify(reference, quantized, batches, labels=labels, on_step=bar.step)
+        checked = checks.verify(reference, quantized, batches, labels=labels, on_step=bar.step)
     where = f"on {data}" if data else "on noise; give --data for a real test"
     _show(checked.as_dict() if as_json else pairs_table(f"Verified {where}", checked.rows()))
 
@@ -246,7 +248,7 @@ def _example(
 
 
 def _show_quantized(
-    quantized: recipes.Quantized,
+    quantized: Quantized,
     written: ExportResult,
     checked: Verification | None,
     where: str,

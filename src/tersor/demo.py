@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from tersor.errors import UnsupportedError
-from tersor.export.files import check_writable
 from tersor.export.onnx import ExportResult
 from tersor.export.verify import Verification
+from tersor.graph.files import check_writable
 from tersor.quant.synthetic import random_example
-from tersor.recipes import Quantized, quantize
+from tersor.quantized import Quantized
+from tersor.recipes import quantize
 
 FILE = "efficientnet_lite0.int8.onnx"
 PACKAGES = {

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from tersor.errors import InvalidInputError
 from tersor.export import openvino
-from tersor.recipes import Quantized, quantize
+from tersor.quantized import Quantized
+from tersor.recipes import quantize
 from tests.nets import images
 
 needs_openvino = pytest.mark.skipif(not openvino.is_installed(), reason="needs OpenVINO")

@@ -16,6 +16,7 @@ from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.place import place, quantizers
 from tersor.quant.quantizer import BiasQuantize
+from tersor.quant.ranges import MinMax
 from tersor.quant.schemes import DFQ_PAPER
 
 WEIGHTS_ONLY = replace(DFQ_PAPER, kernels=frozenset(WEIGHTED)).with_bits(4, 16)
@@ -62,7 +63,7 @@ def network_of(make, exclude=()):
     network = capture(model.eval(), inputs(2, 2))
     fold(network)
     place(network, WEIGHTS_ONLY, exclude)
-    weight_ranges(network)
+    weight_ranges(network, method=MinMax())
     return network, model
 
 
@@ -135,7 +136,7 @@ def test_an_unknown_input_is_skipped_with_the_reason():
 
     network = capture(Sorted(), torch.randn(2, 4))
     place(network, WEIGHTS_ONLY)
-    weight_ranges(network)
+    weight_ranges(network, method=MinMax())
     before = next(layers(network)).bias.clone()
     correct_bias(network, propagate(network, {"x": (0.0, 1.0)}))
     record = network.records[-1]
@@ -166,7 +167,7 @@ def test_a_shared_bias_is_split_behind_its_quantizers():
 
     network = capture(Tied(), torch.randn(2, 3, 4, 4))
     place(network, WEIGHTS_ONLY)
-    weight_ranges(network)
+    weight_ranges(network, method=MinMax())
     correct_bias(network, propagate(network, {"x": (0.0, 1.0)}))
     first, second = layers(network)
     assert isinstance(first, Layer)

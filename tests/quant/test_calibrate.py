@@ -17,9 +17,6 @@ from tersor.graph.propagation import propagate
 from tersor.graph.stats import Extremes, observe
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import (
-    MSE,
-    MinMax,
-    Percentile,
     activation_quantizers,
     data_free_ranges,
     input_ranges,
@@ -28,6 +25,7 @@ from tersor.quant.calibrate import (
 )
 from tersor.quant.layerwise import weight_quantizer
 from tersor.quant.place import place, quantizers
+from tersor.quant.ranges import MSE, MinMax, Percentile
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tests.captured import captured
 

@@ -4,15 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError
-from tersor.export.runtime import Arrays, Runtime, feed
-from tersor.export.signature import input_names
+from tersor.export.runtime import Runtime
 from tersor.graph.explain import first_line
-from tersor.graph.network import Network
-from tersor.graph.shapes import is_free
+from tersor.graph.feeds import Arrays
 
 _BATCH = 32
 _NOISE_SAMPLES = 8
@@ -66,33 +62,6 @@ def load_inputs(path: str | Path) -> Inputs:
     ]
     is_single = len(arrays) == 1
     return Inputs([next(iter(part.values())) if is_single else part for part in parts], labels)
-
-
-def check_fit(network: Network, batch: Arrays | np.ndarray) -> None:
-    """Find out, before the work, whether inputs fit a network.
-
-    Args:
-        network: The captured network.
-        batch: Inputs by name, or the only one.
-
-    Raises:
-        InvalidInputError: Names the input, what the network takes and what was given.
-    """
-    nodes = network.graph.find_nodes(op="placeholder")
-    values = [(node.meta.get("val"), x) for node, x in zip(nodes, _examples(network), strict=True)]
-    tensors = [(val, x) for val, x in values if isinstance(x, torch.Tensor)]
-    shapes = [[_size(axis) for axis in val.shape] for val, _ in tensors]
-    dtypes = [torch.empty(0, dtype=x.dtype).numpy().dtype for _, x in tensors]
-    names = input_names(network)
-    feed(batch, dict(zip(names, shapes, strict=True)), dict(zip(names, dtypes, strict=True)))
-
-
-def _examples(network: Network) -> list[object]:
-    return pytree.tree_leaves((network.args, network.kwargs))
-
-
-def _size(axis: int | torch.SymInt) -> int | str:
-    return "any" if is_free(axis) else int(axis)
 
 
 def _read(path: Path) -> Arrays:

@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from tersor.export.runtime import Arrays, Config, Runtime
+from tersor.export.runtime import Config, Runtime
+from tersor.graph.feeds import Arrays
 
 _WARM_UP = 3
 _SHORTEST = 2e-3  # seconds that one measurement should take at least

@@ -19,11 +19,12 @@ import onnx_ir as ir
 import torch
 
 from tersor.errors import ExportError, TersorError
-from tersor.export.files import write_atomically
 from tersor.export.lower import Lowered, lower
 from tersor.export.ops import TRANSLATIONS
-from tersor.export.signature import free_axes, input_names, output_names
+from tersor.export.signature import free_axes, output_names
 from tersor.export.tidy import tidy
+from tersor.graph.feeds import input_names
+from tersor.graph.files import write_atomically
 from tersor.graph.network import Network
 from tersor.quant.scheme import Scheme
 

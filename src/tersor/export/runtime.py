@@ -1,19 +1,17 @@
 """onnxruntime sessions, made in one place, and batches checked against what a file expects."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import torch
-from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError
+from tersor.graph.feeds import Arrays, feed
 
 _ERRORS_ONLY = 3
 
-Arrays = dict[str, np.ndarray]
 Config = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
@@ -120,75 +118,6 @@ class Runtime:
             yield {name: array[start : start + size] for name, array in feed.items()}
 
 
-def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, np.dtype]) -> Arrays:
-    """One array per input of a model, checked.
-
-    Args:
-        batch: A tensor or array for a single input, a tuple or list in the order of the inputs
-            (nested ones are flattened), or a mapping by name.
-        inputs: Input name → shape, with anything but a number for each free axis.
-        dtypes: Input name → element type.
-
-    Raises:
-        InvalidInputError: Names the input, what was expected and what was given.
-    """
-    if isinstance(batch, Mapping) and set(batch) == set(inputs):
-        values = [batch[name] for name in inputs]
-    else:
-        values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
-    if len(values) != len(inputs) or not all(map(_is_array, values)):
-        given = list(batch) if isinstance(batch, Mapping) else [_describe(v) for v in values]
-        raise InvalidInputError(
-            f"the model takes {len(inputs)} input(s) {list(inputs)}, got {given}"
-        )
-    return {
-        name: _checked(name, value, inputs[name], dtypes[name])
-        for name, value in zip(inputs, values, strict=True)
-    }
-
-
-def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) -> np.ndarray:
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-    fits = array.ndim == len(expected) and all(
-        have > 0 and (have == want or not isinstance(want, int))
-        for have, want in zip(array.shape, expected, strict=True)
-    )
-    if not fits:
-        shape = ", ".join(str(axis or "any") for axis in expected)
-        raise InvalidInputError(
-            f"input {name!r} has shape {array.shape}; the model takes [{shape}], no axis empty"
-        )
-    if array.dtype != dtype and array.dtype.kind != np.dtype(dtype).kind:
-        raise InvalidInputError(f"input {name!r} is {array.dtype}; the model takes {dtype}")
-    return np.ascontiguousarray(array, dtype=dtype)
-
-
-def batches(inputs: Any) -> Iterator[Any]:
-    """What a user may give as data, one batch at a time.
-
-    Args:
-        inputs: One batch (a tensor, an array, a tuple, or a mapping), or any other iterable of
-            batches: a list, a generator, a `DataLoader`.
-
-    Raises:
-        InvalidInputError: There is no batch.
-    """
-    if _is_array(inputs) or isinstance(inputs, tuple | Mapping):
-        yield inputs
-        return
-    if not isinstance(inputs, Iterable):
-        raise InvalidInputError(
-            f"inputs are {type(inputs).__name__}; give a tensor, an array, a tuple, a mapping, or "
-            "an iterable of those"
-        )
-    empty = True
-    for batch in inputs:
-        empty = False
-        yield batch
-    if empty:
-        raise InvalidInputError("inputs hold no batch; give at least one sample")
-
-
 def _options(
     optimize: bool, config: dict[str, str], threads: int | None, optimized_path: Path | None
 ) -> ort.SessionOptions:
@@ -209,11 +138,3 @@ def _numpy_dtype(onnx_type: str) -> np.dtype:
     """`tensor(int64)` → int64."""
     name = onnx_type.removeprefix("tensor(").removesuffix(")")
     return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, torch.Tensor | np.ndarray)
-
-
-def _describe(value: Any) -> str:
-    return f"{type(value).__name__} {tuple(value.shape)}" if _is_array(value) else repr(value)

@@ -1,33 +1,16 @@
-"""The names that the user sees on an ONNX file: inputs, outputs, and which axes are free."""
+"""What the user sees on an ONNX file: the names of outputs, and which axes are free."""
 
 import inspect
 from typing import Any
 
-import torch
 from torch import fx
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 from tersor.errors import UnsupportedError
+from tersor.graph.feeds import key
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
-
-
-def input_names(network: Network) -> list[str]:
-    """The arguments of the model's `forward`; keys and positions inside one follow after dots.
-
-    A model that was read from an ONNX file keeps the names of the file.
-    """
-    if network.input_names:
-        return list(network.input_names)
-    arguments = list(inspect.signature(network.module.forward).parameters)
-    names = []
-    for path, value in pytree.tree_flatten_with_path((network.args, network.kwargs))[0]:
-        where, first, *rest = map(_key, path)
-        name = arguments[int(first)] if where == "0" else first
-        if isinstance(value, torch.Tensor):
-            names.append(".".join([name, *rest]))
-    return names
 
 
 def output_names(network: Network) -> list[str]:
@@ -60,7 +43,7 @@ def _outputs(network: Network) -> list[tuple[tuple[Any, ...], Any]]:
 
 
 def _output_name(path: tuple[Any, ...]) -> str:
-    parts = [_key(key) for key in path]
+    parts = [key(key) for key_ in path]
     if not parts or parts[0].isdigit():
         return "_".join(["output", *parts])
     return ".".join(parts) or "output"
@@ -72,11 +55,6 @@ def _distinct(name: str, names: list[str]) -> str:
     while candidate in names:
         candidate, number = f"{name}_{number}", number + 1
     return candidate
-
-
-def _key(key: Any) -> str:
-    """A step into a nested value: a mapping's key, a position, or an attribute."""
-    return str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))))
 
 
 def free_axes(network: Network) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
 from tersor.export.openvino import NAME, OpenVINORuntime
-from tersor.export.runtime import Arrays, Config, Runtime, batches
+from tersor.export.runtime import Config, Runtime
 from tersor.export.verification import Verification
+from tersor.graph.feeds import Arrays, as_array, batches, split_labels, to_batch
 from tersor.graph.network import Network
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
@@ -58,7 +59,7 @@ def verify(
         reference: The float network, or its ONNX file.
         simulation: The quantized network that was exported; None if there is only the file.
         path: The exported file.
-        inputs: One batch, or an iterable of batches; see `tersor.export.runtime.batches`. A batch
+        inputs: One batch, or an iterable of batches; see `tersor.graph.feeds.batches`. A batch
             that is a list or tuple may have its labels behind the inputs, as a `DataLoader` yields.
         labels: Class of each sample, in the order of the inputs.
         config: Session options that users of the file set.
@@ -145,7 +146,7 @@ class _Contest:
 
     def add(self, batch: Any) -> None:
         runtime = self.files["runtime"]
-        batch, labels = _split_labels(batch, len(runtime.inputs))
+        batch, labels = split_labels(batch, len(runtime.inputs))
         feed = runtime.feed(batch)
         self.first = self.first or feed
         if labels is not None:
@@ -180,7 +181,7 @@ class _Contest:
 
     def accuracy(self, labels: Any) -> dict[str, float]:
         """Share of correct predictions by model; empty without labels."""
-        given = self.labels if labels is None else [_as_array(labels)]
+        given = self.labels if labels is None else [as_array(labels)]
         if not given:
             return {}
         wanted = np.concatenate([array.ravel() for array in given])
@@ -193,30 +194,7 @@ class _Contest:
 
 def _simulate(network: Network, feed: Arrays) -> list[np.ndarray]:
     """The simulation's outputs, in the order of the file's."""
-    examples, spec = pytree.tree_flatten((network.args, network.kwargs))
-    arrays = iter(feed.values())
-    values = [
-        torch.from_numpy(next(arrays)).to(example.device) if _is_tensor(example) else example
-        for example in examples
-    ]
-    args, kwargs = pytree.tree_unflatten(values, spec)
+    args, kwargs = to_batch(network, feed)
     with torch.no_grad():
         leaves = pytree.tree_leaves(network(*args, **kwargs))
-    return [leaf.cpu().numpy() for leaf in leaves if _is_tensor(leaf)]
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor)
-
-
-def _split_labels(batch: Any, inputs: int) -> tuple[Any, np.ndarray | None]:
-    """Take a trailing row of integers off a batch that has one item too many."""
-    if not isinstance(batch, tuple | list) or len(batch) != inputs + 1:
-        return batch, None
-    last = batch[-1]
-    is_row = getattr(last, "ndim", 0) == 1 and _as_array(last).dtype.kind in "iu"
-    return (tuple(batch[:-1]), _as_array(last)) if is_row else (batch, None)
-
-
-def _as_array(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    return [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]

@@ -10,14 +10,12 @@ Differs from the paper in: the statistics are propagated through the whole graph
 record says so; weight ranges may also come from percentiles, or from the smallest squared error.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, fx
 
-from tersor.core.grid import Grid
-from tersor.core.ranges import minmax, mse, pair_safe_range, percentile
+from tersor.core.ranges import pair_safe_range
 from tersor.errors import InvalidInputError
 from tersor.graph.distribution import Distribution
 from tersor.graph.lanes import adds_no_pairs, partners
@@ -26,60 +24,17 @@ from tersor.graph.network import Applied, Network, Skipped, source
 from tersor.graph.stats import Extremes, observe
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.ranges import MSE, MinMax, Range, RangeMethod
 from tersor.quant.scheme import Pairs
 from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
-
-Range = tuple[Tensor, Tensor]
 
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
 # everything else.
 _MASK = 1e30
 
 
-@dataclass(frozen=True)
-class MinMax:
-    """The whole range of the values."""
-
-    def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:  # noqa: ARG002
-        """Lowest and highest value, per channel of `axis`."""
-        return minmax(x, axis)
-
-
-@dataclass(frozen=True)
-class Percentile:
-    """The range without outliers.
-
-    Attributes:
-        p: Percent of the values that lie below the high end, and above the low end.
-    """
-
-    p: float = 99.99
-
-    def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:  # noqa: ARG002
-        """Low and high percentile, per channel of `axis`."""
-        return percentile(x, self.p, axis)
-
-
-@dataclass(frozen=True)
-class MSE:
-    """The range with the smallest squared rounding error.
-
-    Attributes:
-        candidates: Number of clipped ranges tried.
-    """
-
-    candidates: int = 100
-
-    def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:
-        """The best range on this grid, per channel of `axis`."""
-        return mse(x, grid, axis, self.candidates)
-
-
-RangeMethod = Callable[[Tensor, Grid, int | None], Range]
-
-
 def weight_ranges(
-    network: Network, pair_safe: Pairs | None = None, method: RangeMethod = MinMax()
+    network: Network, pair_safe: Pairs | None = None, method: RangeMethod | None = None
 ) -> None:
     """Set the range of every weight quantizer.
 
@@ -89,7 +44,8 @@ def weight_ranges(
             `tersor.core.ranges.pair_safe_range`): of those that meet in a lane of onnxruntime's
             kernels, or any two. Narrower grids never saturate, nor do depthwise kernels: measured
             with AVX2 kernels, see `docs/results.md`.
-        method: How to choose a range otherwise: `MinMax`, `Percentile` or `MSE`.
+        method: How to choose a range otherwise: `MinMax`, `Percentile` or `MSE`. Default: the
+            smallest squared error below 8 bits, and else min-max.
     """
     for node, quantizer in quantizers(network):
         stored = source(node)
@@ -101,7 +57,8 @@ def weight_ranges(
         if pair_safe and quantizer.grid.bits == 8 and adding:
             quantizer.set_range(*_pair_safe(adding[0], quantizer.axis is not None, pair_safe))
         else:
-            quantizer.set_range(*method(weight, quantizer.grid, quantizer.axis))
+            chosen = method or (MinMax() if quantizer.grid.bits >= 8 else MSE())
+            quantizer.set_range(*chosen(weight, quantizer.grid, quantizer.axis))
 
 
 def _pair_safe(layer: Layer, per_channel: bool, pairs: Pairs) -> Range:
@@ -172,7 +129,7 @@ def data_free_ranges(
     for value, quantizer in activation_quantizers(network):
         known = distributions.get(value.name)
         ends = _known_range(known, value, quantizer)
-        ends = ends and _cut_by_readers(network, value, ends)
+        ends = ends and cut_by_readers(network, value, ends)
         if known is None or ends is None:
             uncertain.append((value, quantizer, Extremes(quantizer.axis)))
         elif known.guess:
@@ -180,7 +137,7 @@ def data_free_ranges(
         else:
             of_input = value.op == "placeholder"
             what = "the range of the input" if of_input else "range from BatchNorm statistics"
-            _set(network, value, quantizer, ends, what)
+            set_activation(network, value, quantizer, ends, what)
     _run_synthetic(network, uncertain, inputs, options)
 
 
@@ -221,7 +178,7 @@ def _run_synthetic(
         assert seen.high is not None
         ends = (seen.low * (1 + options.margin), seen.high * (1 + options.margin))
         what = "range from random inputs: no BatchNorm statistics reach it"
-        _set(network, value, quantizer, ends, what)
+        set_activation(network, value, quantizer, ends, what)
 
 
 def activation_quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
@@ -244,8 +201,14 @@ def _known_range(
     return (known.low, known.high) if same_axis else None
 
 
-def _cut_by_readers(network: Network, value: fx.Node, ends: Range) -> Range:
-    """What a clip throws away needs no range: cut to the bounds of the only reader, if it clips."""
+def cut_by_readers(network: Network, value: fx.Node, ends: Range) -> Range:
+    """What a clip throws away needs no range: cut to the bounds of the only reader, if it clips.
+
+    Args:
+        network: The network.
+        value: The activation.
+        ends: Its range.
+    """
     readers = [user for user in value.users if user.op != "call_module"]
     readers += [user for edge in value.users if edge.op == "call_module" for user in edge.users]
     if len(readers) != 1 or readers[0].target is not torch.ops.aten.minimum.default:
@@ -257,7 +220,18 @@ def _cut_by_readers(network: Network, value: fx.Node, ends: Range) -> Range:
     return ends[0], torch.minimum(ends[1], bound.to(ends[1]))
 
 
-def _set(network: Network, value: fx.Node, quantizer: FakeQuantize, ends: Range, what: str) -> None:
+def set_activation(
+    network: Network, value: fx.Node, quantizer: FakeQuantize, ends: Range, what: str
+) -> None:
+    """Set the range of one activation, and record it; masks stay in floating point.
+
+    Args:
+        network: Gets the record.
+        value: The activation.
+        quantizer: Its quantizer.
+        ends: Lowest and highest value.
+        what: Where the range comes from.
+    """
     if not all(bool((end.abs() < _MASK).all()) for end in ends):
         reason = "it holds a mask, infinite or nearly so; it stays in floating point"
         network.records.append(Skipped(value.name, "calibrate", reason))

@@ -21,9 +21,10 @@ from tersor.core.quadratic import Weights
 from tersor.core.rounding import Scales
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, argument, layers
-from tersor.graph.network import Applied, Network, Skipped, source
+from tersor.graph.network import Network, Record, Skipped, source
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
+from tersor.quant.journal import Journal
 from tersor.quant.quantizer import FakeQuantize
 
 aten = torch.ops.aten
@@ -95,9 +96,26 @@ class Site:
         shift = shift.flatten()
         self.layer.set_bias(shift if self.layer.bias is None else self.layer.bias.detach() + shift)
 
+    def state(self) -> dict[str, Tensor]:
+        """All that a solver may have changed."""
+        state = {"weight": self.layer.grouped_weight(), "scale": self.quantizer.scale}
+        return state if self.layer.bias is None else {**state, "bias": self.layer.bias}
 
-Solver = Callable[[Site], Applied | Skipped]
-OnLayer = Callable[[int, int, Applied | Skipped], None]
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state` gave.
+
+        Args:
+            state: What `state` gave.
+        """
+        weight = self.layer.weight
+        self.layer.set_grouped_weight(state["weight"].to(weight))
+        self.quantizer.set_scale(state["scale"].to(weight.device), self.quantizer.zero_point)
+        if "bias" in state:
+            self.layer.set_bias(state["bias"].to(weight.device))
+
+
+Solver = Callable[[Site], Record]
+OnLayer = Callable[[int, int, Record], None]
 
 
 def round_layers(
@@ -107,6 +125,7 @@ def round_layers(
     held_back: int = 0,
     seed: int = 0,
     on_layer: OnLayer | None = None,
+    journal: Journal | None = None,
 ) -> None:
     """Let a solver round the weights of one layer after the other.
 
@@ -117,6 +136,7 @@ def round_layers(
         held_back: How many of the batches, the last ones, solvers only check their result on.
         seed: Seed of the first layer; every layer has its own.
         on_layer: Called after each layer with its number, how many there are, and its record.
+        journal: Keeps what is finished; layers that are in it are not solved again.
 
     Raises:
         InvalidInputError: There is no batch, or none is left to round with.
@@ -130,13 +150,18 @@ def round_layers(
     quantized = Stream(network, batches, simulate=True)
     todo = {layer.node.name: layer for layer in layers(network)}
     twins = zip(floating.network.graph.nodes, list(network.graph.nodes), strict=True)
-    done = 0
+    done, rounded = 0, set[fx.Node]()
     for float_node, node in twins:
         floating.run(float_node)
         if node.name in todo:
             layer = todo[node.name]
-            site = _site(layer, floating, quantized, held_back, seed + done)
-            record = solver(site) if site else Skipped(layer.name, "round", _NOT_QUANTIZED)
+            if layer.weight_node in rounded:
+                record: Record = Skipped(layer.name, "round", _ROUNDED)
+            elif site := _site(layer, floating, quantized, held_back, seed + done):
+                record = _solve(solver, site, journal, f"{done:05d}")
+            else:
+                record = Skipped(layer.name, "round", _NOT_QUANTIZED)
+            rounded.add(layer.weight_node)
             network.records.append(record)
             done += 1
             if on_layer is not None:
@@ -145,7 +170,20 @@ def round_layers(
     network.finish()
 
 
+def _solve(solver: Solver, site: Site, journal: Journal | None, key: str) -> Record:
+    """Solve one layer, or read its result."""
+    finished = journal.read(key) if journal else None
+    if finished is not None:
+        site.restore(finished[0])
+        return finished[1]
+    record = solver(site)
+    if journal is not None:
+        journal.write(key, site.state(), record)
+    return record
+
+
 _NOT_QUANTIZED = "its weight is not quantized"
+_ROUNDED = "its weight was rounded for another layer that reads it"
 
 
 def _site(

@@ -7,38 +7,47 @@ Tables that embeddings look up: 8 bits per column, so that only the rows found b
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import fx
 
+from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.graph.layers import Layer, layers, operand, set_argument
 from tersor.graph.network import Network, Skipped, free_name
-from tersor.quant.exclude import excluded
 from tersor.quant.flow import Flow
+from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
-from tersor.quant.scheme import Scheme
+from tersor.quant.scheme import Scheme, with_bits
 
 
-def place(network: Network, scheme: Scheme, exclude: Iterable[str] = ()) -> None:
+def place(
+    network: Network,
+    scheme: Scheme,
+    exclude: Iterable[str] = (),
+    bits: Mapping[str, int] | None = None,
+) -> None:
     """Insert a switched-off quantizer on every edge that the target computes in integers.
 
     Args:
         network: Edited in place.
         scheme: The target runtime.
         exclude: Names of layers and sub-modules that stay in floating point; see
-            `tersor.quant.exclude.excluded`.
+            `tersor.quant.patterns`.
+        bits: Name of a layer or sub-module → bits of its weights, if others than the scheme's; of
+            several patterns the last counts.
 
     Raises:
         InvalidModelError: The network has quantizers already.
-        InvalidInputError: A pattern matches nothing.
+        InvalidInputError: A pattern matches nothing, or a width is out of bounds.
         UnsupportedError: The network has no layer that could be quantized.
     """
     if quantizers(network):
         raise InvalidModelError("the network has quantizers already; start from the float model")
     left_out = excluded(network, exclude)
+    width = widths(network, bits or {})
     chosen = _choose(network, scheme, left_out)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
@@ -49,7 +58,9 @@ def place(network: Network, scheme: Scheme, exclude: Iterable[str] = ()) -> None
     for layer in chosen:
         sharing[layer.weight_node].append(layer.node)
     for layer in chosen:
-        _quantize_weight(layer, scheme, sharing[layer.weight_node], names)
+        own = [width[reader] for reader in sharing[layer.weight_node] if reader in width]
+        grid = with_bits(scheme.weight, max(own, default=None), f"weights of {layer.name!r}")
+        _quantize_weight(layer, scheme.per_channel, grid, sharing[layer.weight_node], names)
     for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, names[flow.origin(layer.input)], names[layer.weight_node])
     if scheme.lookups:
@@ -116,15 +127,15 @@ def _quantize_value(network: Network, flow: Flow, node: fx.Node, names: dict[fx.
 
 
 def _quantize_weight(
-    layer: Layer, scheme: Scheme, sharing: list[fx.Node], names: dict[fx.Node, str]
+    layer: Layer, per_channel: bool, grid: Grid, sharing: list[fx.Node], names: dict[fx.Node, str]
 ) -> None:
     """Quantize a stored weight for the layers sharing it; other readers keep the float tensor."""
     stored = layer.weight_node
     if stored in names:
         return
     # The output channels of a grouped transposed convolution lie on two axes of its weight.
-    per_channel = scheme.per_channel and not (layer.is_transposed and layer.groups > 1)
-    quantizer = FakeQuantize(scheme.weight, layer.out_axis if per_channel else None)
+    per_channel = per_channel and not (layer.is_transposed and layer.groups > 1)
+    quantizer = FakeQuantize(grid, layer.out_axis if per_channel else None)
     names[stored] = _add(layer.network, str(stored.target), quantizer)
     edge = _insert(stored, names[stored])
     for reader in sharing:

@@ -28,6 +28,7 @@ from tersor.graph.lanes import partners
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.patches import choose, read, written
 from tersor.graph.stats import Batch
+from tersor.quant.journal import Journal
 from tersor.quant.layerwise import OnLayer, Site, round_layers
 
 _FEW = 10  # weights of a row of which every choice is tried
@@ -79,6 +80,7 @@ def round_weights(
     held_back: int = 0,
     on_layer: OnLayer | None = None,
     pair_safe: bool = False,
+    journal: Journal | None = None,
 ) -> None:
     """Choose the integers of every quantized weight, its scale and the bias.
 
@@ -91,12 +93,13 @@ def round_weights(
         on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
         pair_safe: Keep pairs of 8-bit weights from overflowing 16 bits in onnxruntime's kernels
             (see `tersor.graph.lanes`); ranges must be such that nearest rounding does.
+        journal: See `tersor.quant.layerwise.round_layers`.
 
     Raises:
         InvalidInputError: There is no batch.
     """
     solver = partial(round_layer, options=options, pair_safe=pair_safe)
-    round_layers(network, batches, solver, held_back, options.seed, on_layer)
+    round_layers(network, batches, solver, held_back, options.seed, on_layer, journal)
 
 
 def round_layer(site: Site, options: Rounding, pair_safe: bool = False) -> Applied | Skipped:
@@ -120,6 +123,7 @@ def round_layer(site: Site, options: Rounding, pair_safe: bool = False) -> Appli
     held = measure(site, slice(used, None), options).centered() if site.held_back else free
     before, after = (float(held.error(w).sum()) for w in (site.nearest(), rounded))
     if not after <= before:
+        site.shift_bias(best_bias(site.nearest(), moments.inputs, moments.outputs))
         return Skipped(site.layer.name, "round", "no other rounding is better than the nearest")
     site.store(rounded, scale)
     site.shift_bias(best_bias(rounded, moments.inputs, moments.outputs))

@@ -111,13 +111,22 @@ class Scheme:
         Raises:
             InvalidInputError: A width is not between 2 and 16 bits.
         """
-        weight = _with_bits(self.weight, weights, "weights")
-        activation = _with_bits(self.activation, activations, "activations")
-        pair_safe = self.pair_safe if weight.bits == 8 else None
-        return replace(self, weight=weight, activation=activation, pair_safe=pair_safe)
+        weight = with_bits(self.weight, weights, "weights")
+        activation = with_bits(self.activation, activations, "activations")
+        return replace(self, weight=weight, activation=activation)
 
 
-def _with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
+def with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
+    """A grid of another width; None keeps its own.
+
+    Args:
+        grid: The grid.
+        bits: From 2 to 16.
+        what: What it is for, for the message.
+
+    Raises:
+        InvalidInputError: The width is out of bounds.
+    """
     if bits is None:
         return grid
     if not _BITS[0] <= bits <= _BITS[1]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tersor.errors import ExportError
-from tersor.export.files import write_atomically
+from tersor.graph.files import write_atomically
 
 
 def _full_disk(*_):

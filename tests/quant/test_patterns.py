@@ -11,7 +11,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
 from tersor.graph.layers import is_layer
 from tersor.graph.network import Network, Skipped, source
-from tersor.quant.exclude import excluded
+from tersor.quant.patterns import excluded
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.recipes import quantize

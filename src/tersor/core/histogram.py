@@ -1,0 +1,159 @@
+"""Ranges of values that were counted, not kept: percentile, squared error, entropy.
+
+    percentile   the range without the outermost values at each end
+    mse          min Σ n (x̂ − x)²
+    entropy      min KL(P ‖ Q) = Σ P log(P / Q)
+
+P is the histogram with everything outside of the range moved to its ends; Q is what is left of it
+after rounding: the count of each level spread evenly over the values that occur in it. The entropy
+criterion is that of TensorRT (Migacz, 2017, "8-bit inference with TensorRT").
+
+Differs from Migacz in: ranges may have two ends, and are searched as `tersor.core.ranges.mse` does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tersor.core.affine import dequantize, quantize
+from tersor.core.grid import Grid
+from tersor.core.ranges import scale_zero_point
+from tersor.errors import InvalidInputError
+
+_SMOOTHING = 1e-4  # of the mass: what Q has where P has something and Q nothing
+Ends = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often values occur.
+
+    Attributes:
+        values: The values, ascending.
+        counts: How often each occurs; not all zero.
+    """
+
+    values: Float[Tensor, " values"]
+    counts: Float[Tensor, " values"]
+
+
+class Counter:
+    """Counts values in bins of equal width, zeros by themselves.
+
+    Zero is on every grid, and often half of all values: as the middle of a bin it would not be.
+    """
+
+    def __init__(self, low: Float[Tensor, ""], high: Float[Tensor, ""], bins: int = 2048) -> None:
+        """Lay out the bins.
+
+        Args:
+            low: Lowest value to come.
+            high: Highest value to come.
+            bins: Number of bins.
+        """
+        self.low, self.high, self.bins = low, high, bins
+        self._counts = torch.zeros(bins, dtype=torch.float64, device=low.device)
+        self._zeros = torch.zeros((), dtype=torch.float64, device=low.device)
+
+    def __call__(self, x: Float[Tensor, "*shape"]) -> None:
+        """Take values in."""
+        x = x.detach().flatten()
+        other = x[x != 0]
+        self._zeros += len(x) - len(other)
+        width = (self.high - self.low).clamp(min=torch.finfo(x.dtype).tiny) / self.bins
+        place = ((other - self.low) / width).long().clamp(0, self.bins - 1)
+        self._counts += torch.bincount(place, minlength=self.bins)
+
+    def histogram(self) -> Histogram:
+        """What has been counted, bins by their middle, and both ends."""
+        edges = torch.linspace(0, 1, self.bins + 1, dtype=torch.float64, device=self.low.device)
+        middle = self.low + (self.high - self.low) * (edges[1:] + edges[:-1]) / 2
+        middle[0], middle[-1] = self.low, self.high
+        values = torch.cat((middle, middle.new_zeros(1))).to(self.low.dtype)
+        counts = torch.cat((self._counts, self._zeros[None])).to(self.low.dtype)
+        order = values.argsort(stable=True)
+        return Histogram(values[order], counts[order])
+
+
+def percentile(seen: Histogram, p: float) -> Ends:
+    """The range left when the outermost `100 − p` percent at each end are ignored.
+
+    Args:
+        seen: The histogram.
+        p: Percent, above 50 and at most 100.
+
+    Raises:
+        InvalidInputError: If `p` is out of bounds.
+    """
+    if not 50 < p <= 100:
+        raise InvalidInputError(f"percentile: p={p}; choose p above 50 and at most 100.")
+
+    def end(counts: Tensor) -> Tensor:
+        reached = counts.double().cumsum(0) >= counts.double().sum() * p / 100 * (1 - 1e-12)
+        return reached.long().argmax()
+
+    return seen.values.flip(0)[end(seen.counts.flip(0))], seen.values[end(seen.counts)]
+
+
+def mse(seen: Histogram, grid: Grid, candidates: int = 100) -> Ends:
+    """The clipped range with the smallest squared rounding error.
+
+    Args:
+        seen: The histogram.
+        grid: Integers to round to.
+        candidates: Number of factors tried, see `tersor.core.ranges.mse`.
+    """
+
+    def loss(low: Tensor, high: Tensor) -> Tensor:
+        scale, zero_point = scale_zero_point(low, high, grid)
+        rounded = dequantize(quantize(seen.values, scale, zero_point, grid), scale, zero_point)
+        return ((rounded - seen.values).double().square() * seen.counts).sum()
+
+    return _search(seen, grid, loss, candidates)
+
+
+def entropy(seen: Histogram, grid: Grid, candidates: int = 100) -> Ends:
+    """The clipped range after which the rounded values have most of the distribution left.
+
+    Args:
+        seen: The histogram.
+        grid: Integers to round to.
+        candidates: Number of factors tried, see `tersor.core.ranges.mse`.
+    """
+    values, counts = seen.values, seen.counts.double()
+
+    def loss(low: Tensor, high: Tensor) -> Tensor:
+        inside = (values >= low) & (values <= high)
+        if int(inside.sum()) <= grid.steps and not bool(inside.all()):
+            return counts.new_tensor(torch.inf)  # fewer values than levels: nothing to compare
+        first, last = inside.long().argmax(), len(values) - 1 - inside.flip(0).long().argmax()
+        p = counts * inside
+        levels = quantize(values, *scale_zero_point(low, high, grid), grid).long() - grid.qmin
+        mass, used = (
+            torch.zeros(grid.steps + 1, dtype=p.dtype, device=p.device).index_add(0, levels, x)
+            for x in (p, (p > 0).to(p))
+        )
+        q = (mass / used.clamp(min=1))[levels] * (p > 0)
+        p[first] += counts[values < low].sum()
+        p[last] += counts[values > high].sum()
+        p, q = p / p.sum(), q / q.sum().clamp(min=1)
+        floor = _SMOOTHING / len(values)
+        return torch.where(p > 0, p * (p / q.clamp(min=floor)).log(), 0.0).sum()
+
+    return _search(seen, grid, loss, candidates)
+
+
+def _search(
+    seen: Histogram, grid: Grid, loss: Callable[[Tensor, Tensor], Tensor], candidates: int
+) -> Ends:
+    """Clip both ends, then the high one, then the low one; the widest of equal ranges wins."""
+    low, high = seen.values[0].clamp(max=0), seen.values[-1].clamp(min=0)
+    factors = [k / candidates for k in range(candidates, 0, -1)]
+    for move_low, move_high in ((1, 1),) if grid.symmetric else ((1, 1), (0, 1), (1, 0)):
+        tried = [(low * f**move_low, high * f**move_high) for f in factors]
+        best = torch.stack([loss(*ends) for ends in tried]).argmin()
+        low, high = tried[int(best)]
+    return low, high

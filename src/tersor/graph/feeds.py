@@ -1,0 +1,175 @@
+"""What a user gives as data becomes the inputs of a network, checked on the way.
+
+One batch is a tensor or array for a single input, a tuple or list in the order of the inputs, or a
+mapping by name; data are one batch, or any iterable of batches.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from tersor.errors import InvalidInputError
+from tersor.graph.network import Network
+from tersor.graph.shapes import is_free
+from tersor.graph.stats import Batch
+
+Arrays = dict[str, np.ndarray]
+
+
+def input_names(network: Network) -> list[str]:
+    """The arguments of the model's `forward`; keys and positions inside one follow after dots.
+
+    A model that was read from an ONNX file keeps the names of the file.
+    """
+    if network.input_names:
+        return list(network.input_names)
+    arguments = list(inspect.signature(network.module.forward).parameters)
+    names = []
+    for path, value in pytree.tree_flatten_with_path((network.args, network.kwargs))[0]:
+        where, first, *rest = map(key, path)
+        name = arguments[int(first)] if where == "0" else first
+        if isinstance(value, torch.Tensor):
+            names.append(".".join([name, *rest]))
+    return names
+
+
+def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, np.dtype]) -> Arrays:
+    """One array per input of a model, checked.
+
+    Args:
+        batch: A tensor or array for a single input, a tuple or list in the order of the inputs
+            (nested ones are flattened), or a mapping by name, which may hold more.
+        inputs: Input name → shape, with anything but a number for each free axis.
+        dtypes: Input name → element type.
+
+    Raises:
+        InvalidInputError: Names the input, what was expected and what was given.
+    """
+    if isinstance(batch, Mapping) and set(batch) >= set(inputs):
+        values = [batch[name] for name in inputs]
+    else:
+        values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
+    if len(values) != len(inputs) or not all(map(_is_array, values)):
+        given = list(batch) if isinstance(batch, Mapping) else [_describe(v) for v in values]
+        raise InvalidInputError(
+            f"the model takes {len(inputs)} input(s) {list(inputs)}, got {given}"
+        )
+    return {
+        name: _checked(name, value, inputs[name], dtypes[name])
+        for name, value in zip(inputs, values, strict=True)
+    }
+
+
+def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) -> np.ndarray:
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    fits = array.ndim == len(expected) and all(
+        have > 0 and (have == want or not isinstance(want, int))
+        for have, want in zip(array.shape, expected, strict=True)
+    )
+    if not fits:
+        shape = ", ".join(str(axis or "any") for axis in expected)
+        raise InvalidInputError(
+            f"input {name!r} has shape {array.shape}; the model takes [{shape}], no axis empty"
+        )
+    if array.dtype != dtype and array.dtype.kind != np.dtype(dtype).kind:
+        raise InvalidInputError(f"input {name!r} is {array.dtype}; the model takes {dtype}")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def network_feed(network: Network, batch: Any) -> Arrays:
+    """One array per input of a network, checked before any work.
+
+    Args:
+        network: The captured network.
+        batch: One batch.
+
+    Raises:
+        InvalidInputError: Names the input, what the network takes and what was given.
+    """
+    nodes = network.graph.find_nodes(op="placeholder")
+    examples = pytree.tree_leaves((network.args, network.kwargs))
+    values = [(node.meta.get("val"), x) for node, x in zip(nodes, examples, strict=True)]
+    tensors = [(val, x) for val, x in values if isinstance(x, torch.Tensor)]
+    shapes = [[_size(axis) for axis in val.shape] for val, _ in tensors]
+    dtypes = [torch.empty(0, dtype=x.dtype).numpy().dtype for _, x in tensors]
+    names = input_names(network)
+    return feed(batch, dict(zip(names, shapes, strict=True)), dict(zip(names, dtypes, strict=True)))
+
+
+def to_batch(network: Network, arrays: Arrays) -> Batch:
+    """Arrays as arguments of a network, on the device of its example.
+
+    Args:
+        network: The network.
+        arrays: One per tensor among its inputs, in their order; see `feed`.
+    """
+    examples, spec = pytree.tree_flatten((network.args, network.kwargs))
+    left = iter(arrays.values())
+    values = [
+        torch.from_numpy(next(left)).to(example.device)
+        if isinstance(example, torch.Tensor)
+        else example
+        for example in examples
+    ]
+    return pytree.tree_unflatten(values, spec)
+
+
+def batches(inputs: Any) -> Iterator[Any]:
+    """What a user may give as data, one batch at a time.
+
+    Args:
+        inputs: One batch (a tensor, an array, a tuple, or a mapping), or any other iterable of
+            batches: a list, a generator, a `DataLoader`.
+
+    Raises:
+        InvalidInputError: There is no batch.
+    """
+    if _is_array(inputs) or isinstance(inputs, tuple | Mapping):
+        yield inputs
+        return
+    if not isinstance(inputs, Iterable):
+        raise InvalidInputError(
+            f"inputs are {type(inputs).__name__}; give a tensor, an array, a tuple, a mapping, or "
+            "an iterable of those"
+        )
+    empty = True
+    for batch in inputs:
+        empty = False
+        yield batch
+    if empty:
+        raise InvalidInputError("inputs hold no batch; give at least one sample")
+
+
+def split_labels(batch: Any, inputs: int) -> tuple[Any, np.ndarray | None]:
+    """Take a trailing row of integers off a batch that has one item too many."""
+    if not isinstance(batch, tuple | list) or len(batch) != inputs + 1:
+        return batch, None
+    last = batch[-1]
+    is_row = getattr(last, "ndim", 0) == 1 and as_array(last).dtype.kind in "iu"
+    return (tuple(batch[:-1]), as_array(last)) if is_row else (batch, None)
+
+
+def as_array(values: Any) -> np.ndarray:
+    """A tensor, array or list as a NumPy array."""
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _size(axis: int | torch.SymInt) -> int | str:
+    return "any" if is_free(axis) else int(axis)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, torch.Tensor | np.ndarray)
+
+
+def _describe(value: Any) -> str:
+    return f"{type(value).__name__} {tuple(value.shape)}" if _is_array(value) else repr(value)
+
+
+def key(key: Any) -> str:
+    """A step into a nested value: a mapping's key, a position, or an attribute."""
+    return str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))))

@@ -1,0 +1,102 @@
+"""Unlabelled samples: what the user gives becomes a list of batches, checked and cut to size."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from tersor.errors import InvalidInputError
+from tersor.graph.feeds import Arrays, batches, network_feed, split_labels, to_batch
+from tersor.graph.network import Network
+from tersor.graph.shapes import is_free
+from tersor.graph.stats import Batch
+
+_LARGEST = 32  # samples in one batch
+_PARTS = 8  # a small set of samples still becomes so many batches
+
+
+def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]:
+    """The samples in batches that the network takes.
+
+    Batches of equal shape are joined and cut anew, so that what is held back for checks does not
+    depend on the batches that the user happened to make.
+
+    Args:
+        network: The captured network.
+        data: One batch, or an iterable of batches (a list, a generator, a `DataLoader`): see
+            `tersor.graph.feeds`. Labels behind the inputs are dropped, and so are keys of a mapping
+            that are no inputs.
+        most: Reads no more samples than this.
+
+    Raises:
+        InvalidInputError: There is no sample, or one has another shape or type than the network
+            takes, or holds NaN or infinite values; names the input and the batch.
+    """
+    found = list(_limited(_checked(network, data), most))
+    if not _can_be_cut(network) or len({_shape_of_a_sample(arrays) for arrays in found}) != 1:
+        return [to_batch(network, arrays) for arrays in found]
+    joined = {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+    count = _length(joined)
+    size = min(_LARGEST, math.ceil(count / _PARTS))
+    parts = (_part(joined, slice(start, start + size)) for start in range(0, count, size))
+    return [to_batch(network, part) for part in parts]
+
+
+def held_back(batches: list[Batch], share: float) -> int:
+    """How many batches to keep for checks: a share of them, never all, and none of a single one.
+
+    Args:
+        batches: The batches.
+        share: From 0 to below 1.
+
+    Raises:
+        InvalidInputError: The share is out of bounds.
+    """
+    if not 0 <= share < 1:
+        raise InvalidInputError(f"held_back={share}; choose a share from 0 to below 1")
+    return min(math.ceil(share * len(batches)), len(batches) - 1)
+
+
+def _checked(network: Network, data: Any) -> Iterator[Arrays]:
+    for number, batch in enumerate(batches(data)):
+        tensors = len(network.graph.find_nodes(op="placeholder"))
+        arrays = network_feed(network, split_labels(batch, tensors)[0])
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise InvalidInputError(
+                    f"batch {number} of the data holds NaN or infinite values in input {name!r}; "
+                    "clean the samples first"
+                )
+        yield arrays
+
+
+def _limited(found: Iterator[Arrays], most: int | None) -> Iterator[Arrays]:
+    left = math.inf if most is None else most
+    if left < 1:
+        raise InvalidInputError(f"samples={most}; give at least 1")
+    for arrays in found:
+        yield arrays if _length(arrays) <= left else _part(arrays, slice(0, int(left)))
+        left -= _length(arrays)
+        if left <= 0:
+            return
+
+
+def _can_be_cut(network: Network) -> bool:
+    """Every input has a first axis of any size."""
+    values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
+    shapes = [value.shape for value in values if isinstance(value, torch.Tensor)]
+    return all(shape and is_free(shape[0]) for shape in shapes)
+
+
+def _shape_of_a_sample(arrays: Arrays) -> tuple[tuple[int, ...], ...]:
+    return tuple(array.shape[1:] for array in arrays.values())
+
+
+def _length(arrays: Arrays) -> int:
+    return max((len(array) for array in arrays.values() if array.ndim), default=1)
+
+
+def _part(arrays: Arrays, rows: slice) -> Arrays:
+    return {name: array[rows] for name, array in arrays.items()}

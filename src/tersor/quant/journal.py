@@ -1,0 +1,141 @@
+"""What a long run has finished, layer by layer, so that a run that was stopped goes on from there.
+
+A folder holds one safetensors file for each finished layer, and a manifest with a hash of all that
+the result depends on: network, options and data. A layer that is there is read, not solved again;
+as every layer has a seed of its own, the result is bit for bit that of a run without a stop.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tersor.errors import InvalidInputError
+from tersor.graph.files import write_atomically
+from tersor.graph.network import Applied, Network, Record, Skipped
+from tersor.graph.stats import Batch
+
+_MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+class Journal:
+    """The finished layers of one run.
+
+    Attributes:
+        folder: Where they are kept.
+    """
+
+    def __init__(self, folder: str | Path, fingerprint: str) -> None:
+        """Open a folder, or begin one.
+
+        Args:
+            folder: The folder; made if it is not there.
+            fingerprint: Hash of what the result depends on, see `fingerprint`.
+
+        Raises:
+            InvalidInputError: The folder holds another run, or something else.
+            ExportError: It cannot be written to.
+        """
+        self.folder = Path(folder)
+        expected = {"format": _FORMAT, "fingerprint": fingerprint}
+        manifest = self.folder / _MANIFEST
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not manifest.exists():
+                if any(self.folder.glob("*.safetensors")):
+                    raise InvalidInputError(f"{str(folder)!r} is no folder of a run; give another")
+                write_atomically(manifest, json.dumps(expected).encode())
+            found = json.loads(manifest.read_text())
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(
+                f"{str(folder)!r} cannot keep the progress of a run ({error}); give another folder"
+            ) from error
+        if found != expected:
+            raise InvalidInputError(
+                f"{str(folder)!r} holds a run with another network, other options or other data; "
+                "give another folder, or delete it to start anew"
+            )
+
+    def read(self, key: str) -> tuple[dict[str, Tensor], Record] | None:
+        """What was written for a layer, or None.
+
+        Args:
+            key: Identifies the layer.
+
+        Raises:
+            InvalidInputError: The file is damaged.
+        """
+        path = self._path(key)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                record = _record(json.loads(file.metadata()["record"]))
+                return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            raise InvalidInputError(
+                f"{str(path)!r} is damaged ({error}); delete it, and its layer is solved again"
+            ) from error
+
+    def write(self, key: str, tensors: dict[str, Tensor], record: Record) -> None:
+        """Keep a finished layer; the file is there as a whole or not at all.
+
+        Args:
+            key: Identifies the layer.
+            tensors: Its state.
+            record: What was done to it.
+
+        Raises:
+            ExportError: The file cannot be written.
+        """
+        metadata = {"record": json.dumps({"kind": type(record).__name__, **vars(record)})}
+        whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        write_atomically(self._path(key), lambda path: _save(whole, path, metadata))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+
+def fingerprint(network: Network, batches: list[Batch], options: Iterable[Any]) -> str:
+    """A hash of all that the result of a run depends on.
+
+    Args:
+        network: The network as the run gets it.
+        batches: The data.
+        options: Everything else; its `repr` counts.
+    """
+    digest = hashlib.sha256(torch.__version__.encode())
+    digest.update(repr(list(options)).encode())
+    digest.update(str(network.graph).encode())
+    for name, tensor in network.module.state_dict().items():
+        digest.update(name.encode())
+        _add(digest, tensor)
+    for leaf in pytree.tree_leaves(batches):
+        if isinstance(leaf, Tensor):
+            _add(digest, leaf)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, tensor: Tensor) -> None:
+    digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+
+
+def _record(stored: dict[str, Any]) -> Record:
+    kinds = {"Applied": Applied, "Skipped": Skipped}
+    return kinds[stored.pop("kind")](**stored)
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:  # a full disk, too
+        raise OSError(str(error)) from error

@@ -1,0 +1,70 @@
+"""What `quantize` returns: the simulation, and the way from it to a file that is proven."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tersor.export import openvino
+from tersor.export.onnx import ExportResult, export_onnx
+from tersor.export.verify import Verification
+from tersor.export.verify import verify as verify_file
+from tersor.graph.network import Network, Record
+from tersor.quant.scheme import Scheme
+from tersor.quant.synthetic import example_inputs
+from tersor.report.summary import Summary, summarize
+
+
+@dataclass
+class Quantized:
+    """A quantized model: call it, look at it, export it, prove it.
+
+    Attributes:
+        network: The simulation. `network.module` is an ordinary PyTorch module.
+        original: The captured float model.
+        scheme: The integer format.
+    """
+
+    network: Network
+    original: Network
+    scheme: Scheme
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Simulate the quantized model, with the signature of the original."""
+        return self.network(*args, **kwargs)
+
+    @property
+    def records(self) -> list[Record]:
+        """What every step did or refused, in order."""
+        return self.network.records
+
+    def summary(self) -> Summary:
+        """The records counted per step, with the refusals grouped by reason; print it."""
+        return summarize(self.records)
+
+    def export(self, path: str | Path, opset: int = 21) -> ExportResult:
+        """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
+        return export_onnx(self.network, path, opset=opset, scheme=self.scheme)
+
+    def verify(self, path: str | Path, inputs: Any = None, **options: Any) -> Verification:
+        """Compare simulation, exported file and float model in the runtime of the scheme.
+
+        Without OpenVINO, files for it are verified in onnxruntime; the result names the runtime.
+
+        Args:
+            path: The file that `export` wrote.
+            inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
+            options: Passed on to `tersor.export.verify.verify`.
+        """
+        if inputs is None:
+            every = example_inputs(self.original)
+            inputs = {name: x for name, x in every.items() if isinstance(x, torch.Tensor)}
+        options = {**runtime_options(self.scheme), **options}
+        return verify_file(self.original, self.network, path, inputs, **options)
+
+
+def runtime_options(scheme: Scheme) -> dict[str, Any]:
+    """Where files of a scheme are verified, as options of `tersor.export.verify.verify`."""
+    is_here = scheme.runtime != openvino.NAME or openvino.is_installed()
+    return {"runtime": scheme.runtime if is_here else "onnxruntime", "config": scheme.session}
