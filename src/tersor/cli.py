@@ -17,6 +17,7 @@ from tersor.errors import TersorError
 from tersor.export.files import check_writable
 from tersor.export.inputs import check_fit, load_inputs
 from tersor.export.onnx import ExportResult
+from tersor.export.storage import Storage
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.capture import capture
@@ -123,6 +124,13 @@ def quantize(
     example: Example = None,
     dequantize: Dequantize = False,
     data: Data = None,
+    storage: Annotated[
+        Storage,
+        typer.Option(
+            help="What holds weights of up to 4 bits: int4 halves their size, but onnxruntime then "
+            "computes them in float on CPUs."
+        ),
+    ] = "int8",
     verify: Annotated[bool, typer.Option(help="Compare the file with the float model.")] = True,
     as_json: Json = False,
     debug: Debug = False,
@@ -156,7 +164,7 @@ def quantize(
             on_step=bar.step,
         )
         bar.step("write the file")
-        written = quantized.export(output)
+        written = quantized.export(output, storage=storage)
         checked = None
         if verify:
             batches = bar.track(inputs.batches) if inputs else None
@@ -260,6 +268,8 @@ def _show_quantized(
     _show(summary)
     if checked:
         _show(pairs_table(f"Verified {where}", checked.rows()))
+    for line in (*written.weights, *written.notes):
+        typer.echo(f"{line}.")
     typer.echo(f"Wrote {written.path} for {quantized.scheme.name}.")
 
 
