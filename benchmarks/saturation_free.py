@@ -10,8 +10,8 @@ images; activation ranges are the same):
     lanes          only weights that do meet restrain each other, `tersor.graph.lanes`
 
 `exact` is the file without integer kernels and `runtime` the file as users run it, both against
-the simulation. Speed is that of one image, relative to the full range. Run it as on a CPU without
-VNNI:
+the simulation; `float` is the file as users run it against the float network. Time is that of one
+image, relative to the full range without data. Run it as on a CPU without VNNI:
 
     python -m benchmarks.without_vnni benchmarks.saturation_free
 """
@@ -59,8 +59,8 @@ def main() -> None:
     parser.set_defaults(models=NETWORKS)
     parser.add_argument("--rounds", type=int, default=100, metavar="N", help="default: 100")
     args = parser.parse_args()
-    titles = ("network", "images", "weights", "data", "exact dB", "runtime dB", "top-1 simulation")
-    table = Table(args, *titles, "top-1 runtime", "× full range, time")
+    titles = ("network", "images", "weights", "data", "exact dB", "runtime dB", "float dB")
+    table = Table(args, *titles, "top-1 simulation", "top-1 runtime", "time")
     for subject, calibration in _apart(args):
         files = list(_files(subject, calibration))
         progress(subject.name, "latency")
@@ -106,9 +106,11 @@ def _verify(subject: Subject, file: File) -> dict[str, float]:
     images = iter(subject.images.split(subject.batch_size))
     found = file.quantized.verify(file.path, images, labels=subject.labels, latency=False)
     (exact,), (runtime,) = found.exported.values(), found.runtime.values()
+    (floating,) = found.quantized.values()
     return {
         "exact": exact.sqnr,
         "runtime": runtime.sqnr,
+        "float": floating.sqnr,
         "top-1 simulation": 100 * found.accuracy["simulation"],
         "top-1 runtime": 100 * found.accuracy["runtime"],
     }
