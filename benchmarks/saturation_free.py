@@ -7,7 +7,7 @@ images; activation ranges are the same):
     full range     ignores it
     7 bits         the grid is [-64, 63]
     any two        of one output channel may meet: scale by the two largest weights
-    lanes          only weights that do meet restrain each other, `tersor.graph.lanes`
+    those that do  only weights that do meet restrain each other, `tersor.graph.lanes`
 
 `exact` is the file without integer kernels and `runtime` the file as users run it, both against
 the simulation; `float` is the file as users run it against the float network. Time is that of one
@@ -39,7 +39,7 @@ WEIGHTS = {
     FULL: ONNXRUNTIME_VNNI,
     "7 bits": ONNXRUNTIME_VNNI.with_bits(7, None),
     "any two": replace(ONNXRUNTIME_CPU, pair_safe="any"),
-    "lanes": ONNXRUNTIME_CPU,
+    "those that do": ONNXRUNTIME_CPU,
 }
 
 

@@ -25,12 +25,11 @@ from tersor.core.pairs import Partners
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
 from tersor.core.ranges import minmax, scale_zero_point
 from tersor.core.rounding import Scales, descend, enumerate_choices, nearest_plane
-from tersor.graph.lanes import partners
+from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.patches import choose, read, written
 from tersor.graph.stats import Batch
 from tersor.quant.layerwise import OnLayer, Site, round_layers
-from tersor.quant.scheme import Pairs
 
 _FEW = 10  # weights of a row of which every choice is tried
 
@@ -133,10 +132,11 @@ def _allowed(site: Site, pair_safe: Pairs | None) -> tuple[Scales, Grid, Partner
 
     Of 7-bit integers any two are safe.
     """
-    grid, partner = site.quantizer.grid, partners(site.layer)
-    if pair_safe is None or grid.bits != 8 or partner is None:
+    grid = site.quantizer.grid
+    if pair_safe is None or grid.bits != 8 or adds_no_pairs(site.layer):
         return site.scale, grid, None
-    if pair_safe == "lanes":
+    partner = partners(site.layer, pair_safe)
+    if partner is not None:
         return site.scale, grid, partner
     narrow, rows = replace(grid, bits=7), site.weights.flatten(0, 1)
     scale, _ = scale_zero_point(*minmax(rows, None if site.shares_scale else 0), narrow)
