@@ -16,6 +16,7 @@ from tersor import demo as demonstration
 from tersor.errors import TersorError
 from tersor.export.inputs import load_inputs
 from tersor.export.onnx import ExportResult
+from tersor.export.storage import Storage
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.capture import capture
@@ -125,6 +126,13 @@ def quantize(
     example: Example = None,
     dequantize: Dequantize = False,
     data: Data = None,
+    storage: Annotated[
+        Storage,
+        typer.Option(
+            help="What holds weights of up to 4 bits: int4 halves their size, but onnxruntime then "
+            "computes them in float on CPUs."
+        ),
+    ] = "int8",
     verify: Annotated[bool, typer.Option(help="Compare the file with the float model.")] = True,
     as_json: Json = False,
     debug: Debug = False,
@@ -158,7 +166,7 @@ def quantize(
             on_step=bar.step,
         )
         bar.step("write the file")
-        written = quantized.export(output)
+        written = quantized.export(output, storage=storage)
         checked = None
         if verify:
             batches = bar.track(inputs.batches) if inputs else None
@@ -262,6 +270,8 @@ def _show_quantized(
     _show(summary)
     if checked:
         _show(pairs_table(f"Verified {where}", checked.rows()))
+    for line in (*written.weights, *written.notes):
+        typer.echo(f"{line}.")
     typer.echo(f"Wrote {written.path} for {quantized.scheme.name}.")
 
 

@@ -43,9 +43,9 @@ class Quantized:
         """The records counted per step, with the refusals grouped by reason; print it."""
         return summarize(self.records)
 
-    def export(self, path: str | Path, opset: int = 21) -> ExportResult:
+    def export(self, path: str | Path, opset: int = 21, storage: str = "int8") -> ExportResult:
         """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
-        return export_onnx(self.network, path, opset=opset, scheme=self.scheme)
+        return export_onnx(self.network, path, opset=opset, scheme=self.scheme, storage=storage)
 
     def verify(self, path: str | Path, inputs: Any = None, **options: Any) -> Verification:
         """Compare simulation, exported file and float model in the runtime of the scheme.

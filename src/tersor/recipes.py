@@ -234,7 +234,7 @@ def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> N
     if options.rounding is None:
         correct_bias_on_data(network, batches, frame.on_layer)
     else:
-        pairs = frame.scheme.pair_safe is not None
+        pairs = frame.scheme.pair_safe
         round_weights(network, batches, options.rounding, kept, frame.on_layer, pairs, journal)
     guard_bias_overflow(network)
 

@@ -219,13 +219,13 @@ def test_layers_with_narrow_activations_still_run_on_integers(tmp_path):
     assert optimized.count("QGemm") == 1
 
 
-@pytest.mark.parametrize("store_int4", [False, True])
-def test_four_bit_weights(store_int4, tmp_path):
+@pytest.mark.parametrize("storage", ["int8", "int4"])
+def test_four_bit_weights(storage, tmp_path):
     grid = Grid(4, signed=True, symmetric=True)
     network = quantize_by_hand(small(), weight=grid)
-    path = export_onnx(network, tmp_path / "a.onnx", store_int4=store_int4).path
+    path = export_onnx(network, tmp_path / "a.onnx", storage=storage).path
     kinds = {t.name: t.data_type for t in onnx.load(str(path)).graph.initializer}
-    expected = onnx.TensorProto.INT4 if store_int4 else onnx.TensorProto.INT8
+    expected = onnx.TensorProto.INT4 if storage == "int4" else onnx.TensorProto.INT8
     assert kinds["conv1.weight"] == kinds["conv1.weight_zero_point"] == expected
     assert kinds["conv1.bias"] == onnx.TensorProto.INT32
     values = initializers(path)["conv1.weight"].astype(int)

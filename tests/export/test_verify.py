@@ -211,7 +211,7 @@ def test_reasons_for_float(removed, layer, reason, tmp_path):
 def test_int4_storage_is_named_as_the_reason(tmp_path):
     network = quantize_by_hand(small(), weight=Grid(4, signed=True, symmetric=True))
     export_onnx(network, tmp_path / "int8.onnx")
-    export_onnx(network, tmp_path / "int4.onnx", store_int4=True)
+    export_onnx(network, tmp_path / "int4.onnx", storage="int4")
     assert all(kernel.is_integer for kernel in kernels(tmp_path / "int8.onnx"))
     assert all("INT4" in kernel.reason for kernel in kernels(tmp_path / "int4.onnx"))
 

@@ -12,16 +12,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import onnx
 import onnx_ir as ir
 import torch
 
-from tersor.errors import ExportError, TersorError
+from tersor.core.grid import Grid
+from tersor.errors import ExportError, InvalidInputError, TersorError
 from tersor.export.lower import Lowered, lower
 from tersor.export.ops import TRANSLATIONS
 from tersor.export.signature import free_axes, output_names
+from tersor.export.storage import Storage, StoredWeights, store_int4, stored_weights
 from tersor.export.tidy import tidy
 from tersor.graph.feeds import input_names
 from tersor.graph.files import write_atomically
@@ -42,6 +44,7 @@ class ExportResult:
         inputs: Names of the inputs.
         outputs: Names of the outputs.
         opset: Version of the ONNX operator set.
+        weights: How the weights of layers are stored, the most frequent way first.
     """
 
     path: Path
@@ -49,10 +52,18 @@ class ExportResult:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     opset: int
+    weights: tuple[StoredWeights, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the way that weights are stored means for whoever runs the file."""
+        layers = sum(stored.layers for stored in self.weights if stored.is_int4)
+        what = f"{layers} layer{'s have' if layers != 1 else ' has'} INT4 weights"
+        return [f"{what}: onnxruntime computes them in float on CPUs"] if layers else []
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
-        return {**asdict(self), "path": str(self.path)}
+        return {**asdict(self), "path": str(self.path), "notes": self.notes}
 
 
 def export_onnx(
@@ -61,7 +72,7 @@ def export_onnx(
     *,
     opset: int = 21,
     scheme: Scheme | None = None,
-    store_int4: bool = False,
+    storage: str = "int8",
 ) -> ExportResult:
     """Write a network, quantized or float, as an ONNX file.
 
@@ -74,18 +85,20 @@ def export_onnx(
         path: Where the file goes. It is replaced as a whole, or not at all.
         opset: Version of the ONNX operator set, at least 21.
         scheme: The target, noted in the file's metadata.
-        store_int4: Store weights of up to 4 bits as INT4, at half the size. onnxruntime's CPU
-            kernels then compute these layers in float.
+        storage: What holds weights of up to 4 bits. `"int8"` keeps them on integer kernels.
+            `"int4"` halves their size (3- and 2-bit weights take 4 bits as well), for when size
+            counts: onnxruntime's CPU kernels then compute these layers in float.
 
     Returns:
         What was written.
 
     Raises:
+        InvalidInputError: There is no such storage.
         ExportError: The graph has no ONNX form, or the file cannot be written.
         UnsupportedError: A quantizer has no ONNX form.
     """
     path = Path(path)
-    model = build_onnx(network, opset=opset, scheme=scheme, store_int4=store_int4)
+    model, grids = _build(network, opset, scheme, storage)
     size = _write(model, path)
     return ExportResult(
         path=path,
@@ -93,6 +106,7 @@ def export_onnx(
         inputs=tuple(str(value.name) for value in model.graph.inputs),
         outputs=tuple(str(value.name) for value in model.graph.outputs),
         opset=opset,
+        weights=stored_weights(model.graph, grids),
     )
 
 
@@ -101,19 +115,31 @@ def build_onnx(
     *,
     opset: int = 21,
     scheme: Scheme | None = None,
-    store_int4: bool = False,
+    storage: str = "int8",
 ) -> ir.Model:
     """The ONNX model of a network in memory; arguments as in `export_onnx`."""
+    return _build(network, opset, scheme, storage)[0]
+
+
+def _build(
+    network: Network, opset: int, scheme: Scheme | None, storage: str
+) -> tuple[ir.Model, dict[str, Grid]]:
+    """The model, and the grids of the integers that it stores."""
     if opset < 21:
         raise ExportError(f"opset={opset}: 16-bit and 4-bit integers need opset 21 or later")
+    if storage not in get_args(Storage):
+        known = " or ".join(map(repr, get_args(Storage)))
+        raise InvalidInputError(f"unknown storage {storage!r}; choose {known}")
     names = input_names(network), output_names(network)
     lowered = lower(network, scheme is None or scheme.integer_clip)
     model = _translate(lowered, opset)
-    tidy(model, lowered.grids if store_int4 else {}, *names)
+    tidy(model, *names)
+    if storage == "int4":
+        store_int4(model.graph, lowered.grids)
     model.producer_name, model.producer_version = "tersor", _version()
     if scheme is not None:
         model.metadata_props["tersor.scheme"] = scheme.name
-    return model
+    return model, lowered.grids
 
 
 def _version() -> str:

@@ -8,27 +8,22 @@ import onnx_ir as ir
 from onnx_ir.passes import Sequential
 from onnx_ir.passes import common as passes
 
-from tersor.core.grid import Grid
 from tersor.export.rewrite import constant, producer, rewrite
 
 #: ONNX ops of convolution and linear layers → the position of their weight.
 WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 
 
-def tidy(
-    model: ir.Model, int4: Mapping[str, Grid], inputs: Sequence[str], outputs: Sequence[str]
-) -> None:
-    """Rewrite, store, name and strip.
+def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Rewrite, name and strip.
 
     Args:
         model: The model; changed in place.
-        int4: Names of integer initializers → their grids; those of up to 4 bits become INT4.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
     """
     rewrite(model.graph)
     _own_zero_points(model.graph)
-    _store_int4(model.graph, int4)
     Sequential(
         passes.IdentityEliminationPass(),
         passes.RemoveUnusedNodesPass(),
@@ -56,21 +51,6 @@ def _trim(graph: ir.Graph) -> None:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape, value.type = None, None
-
-
-def _store_int4(graph: ir.Graph, grids: Mapping[str, Grid]) -> None:
-    for name, grid in grids.items():
-        value = graph.initializers.get(name)
-        if value is None or grid.bits > 4:
-            continue
-        dtype = ir.DataType.INT4 if grid.signed else ir.DataType.UINT4
-        readers = [user.node for user in value.uses()]
-        zero_points = [r.inputs[2] for r in readers if len(r.inputs) > 2 and r.inputs[2]]
-        for stored in {value, *zero_points}:
-            assert stored.const_value is not None
-            array = stored.const_value.numpy().astype(dtype.numpy())
-            stored.const_value = ir.Tensor(array, dtype=dtype, name=stored.name)
-            stored.dtype = dtype
 
 
 def stored_weight(node: ir.Node, position: int) -> ir.Value | None:

@@ -1,28 +1,39 @@
-"""Which two weights of a layer meet in one lane of onnxruntime's u8×s8 kernels without VNNI.
+"""Which two weights of a layer meet in one lane of the u8×s8 kernels of CPUs without VNNI.
 
-Measured with the kernels themselves, for convolutions of one to three dimensions, strided, dilated
-and grouped, and for Gemm and MatMul, with odd numbers of channels too: a row of the weight is laid
-out with the channels last, and weights 2i and 2i + 1 of the row meet, across kernel taps as well.
-The last of an odd number meets none. Depthwise kernels have wide accumulators, unless one input
-channel has several outputs.
+Measured with the kernels themselves: one pair of large weights after the other, in convolutions of
+one to three dimensions, strided, dilated and grouped, in Gemm and in MatMul.
+
+    rows        onnxruntime: a row of the weight is laid out with the channels last, and weights
+                2i and 2i + 1 of it meet, across kernel taps too; the last of an odd number is alone
+    channels    OpenVINO: input channels 2i and 2i + 1 of one tap meet; where a kernel of several
+                taps reads an odd number of them, it depends on the CPU, so any two may meet
+    any         any two of a row may meet
+
+Depthwise kernels of both have wide accumulators, unless one input channel has several outputs.
 """
 
 from math import prod
+from typing import Literal
 
 from tersor.core.pairs import Partners, lane_partners
 from tersor.graph.layers import Layer
 
+Pairs = Literal["rows", "channels", "any"]
 
-def partners(layer: Layer) -> Partners | None:
-    """The partner of every column of the flattened grouped weight; None if products never meet.
+
+def partners(layer: Layer, pairs: Pairs) -> Partners | None:
+    """The partner of every column of the flattened grouped weight; None if any two may meet.
 
     Args:
-        layer: A layer with a stored weight.
+        layer: A layer with a stored weight, one that adds pairs.
+        pairs: What is known of the kernels.
     """
-    if adds_no_pairs(layer):
-        return None
     _, _, inputs, *kernel = layer.grouped_weight().shape
-    return lane_partners(inputs, prod(kernel)).to(layer.weight.device)
+    taps = prod(kernel)
+    is_unknown = pairs == "channels" and inputs % 2 and taps > 1
+    if pairs == "any" or is_unknown or layer.is_transposed:
+        return None
+    return lane_partners(inputs, taps).to(layer.weight.device)
 
 
 def adds_no_pairs(layer: Layer) -> bool:

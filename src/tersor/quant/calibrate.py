@@ -18,14 +18,13 @@ from torch import Tensor, fx
 from tersor.core.ranges import pair_safe_range
 from tersor.errors import InvalidInputError
 from tersor.graph.distribution import Distribution
-from tersor.graph.lanes import adds_no_pairs, partners
+from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, Skipped, source
 from tersor.graph.stats import Extremes, observe
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.ranges import MSE, MinMax, Range, RangeMethod
-from tersor.quant.scheme import Pairs
 from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
 
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
@@ -40,10 +39,9 @@ def weight_ranges(
 
     Args:
         network: Edited in place.
-        pair_safe: Choose 8-bit ranges such that no pair of u8×s8 products saturates 16 bits (see
-            `tersor.core.ranges.pair_safe_range`): of those that meet in a lane of onnxruntime's
-            kernels, or any two. Narrower grids never saturate, nor do depthwise kernels: measured
-            with AVX2 kernels, see `docs/results.md`.
+        pair_safe: Choose 8-bit ranges such that no pair of u8×s8 products saturates 16 bits, as
+            `Scheme.pair_safe` has it; see `tersor.core.ranges.pair_safe_range`. Narrower grids
+            never saturate, nor do depthwise kernels.
         method: How to choose a range otherwise: `MinMax`, `Percentile` or `MSE`. Default: the
             smallest squared error below 8 bits, and else min-max.
     """
@@ -62,8 +60,8 @@ def weight_ranges(
 
 
 def _pair_safe(layer: Layer, per_channel: bool, pairs: Pairs) -> Range:
-    """The finest range whose pairs are safe; of transposed layers no lanes are known."""
-    partner = partners(layer) if pairs == "lanes" and not layer.is_transposed else None
+    """The finest range whose pairs are safe."""
+    partner = partners(layer, pairs)
     return pair_safe_range(layer.weight.detach(), layer.out_axis, per_channel, partner)
 
 

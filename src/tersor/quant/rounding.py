@@ -13,7 +13,7 @@ makes up for the shortcut's error; the following activation is not part of the l
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -23,8 +23,9 @@ from torch import Tensor
 from tersor.core.grid import Grid
 from tersor.core.pairs import Partners
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
+from tersor.core.ranges import minmax, scale_zero_point
 from tersor.core.rounding import Scales, descend, enumerate_choices, nearest_plane
-from tersor.graph.lanes import partners
+from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.patches import choose, read, written
 from tersor.graph.stats import Batch
@@ -79,7 +80,7 @@ def round_weights(
     options: Rounding = Rounding(),
     held_back: int = 0,
     on_layer: OnLayer | None = None,
-    pair_safe: bool = False,
+    pair_safe: Pairs | None = None,
     journal: Journal | None = None,
 ) -> None:
     """Choose the integers of every quantized weight, its scale and the bias.
@@ -91,8 +92,8 @@ def round_weights(
         held_back: How many of the batches, the last ones, only check the result: a layer where
             nearest rounding is better on them keeps it.
         on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
-        pair_safe: Keep pairs of 8-bit weights from overflowing 16 bits in onnxruntime's kernels
-            (see `tersor.graph.lanes`); ranges must be such that nearest rounding does.
+        pair_safe: Which pairs of 8-bit weights may not overflow 16 bits, as in the `Scheme`. The
+            ranges must be such that nearest rounding does not; see `weight_ranges`.
         journal: See `tersor.quant.layerwise.round_layers`.
 
     Raises:
@@ -102,7 +103,7 @@ def round_weights(
     round_layers(network, batches, solver, held_back, options.seed, on_layer, journal)
 
 
-def round_layer(site: Site, options: Rounding, pair_safe: bool = False) -> Applied | Skipped:
+def round_layer(site: Site, options: Rounding, pair_safe: Pairs | None = None) -> Applied | Skipped:
     """Round one layer.
 
     Args:
@@ -115,10 +116,9 @@ def round_layer(site: Site, options: Rounding, pair_safe: bool = False) -> Appli
     used = len(site.given) - site.held_back
     moments = measure(site, slice(0, used), options)
     free = moments.centered()
-    grid, shared = site.quantizer.grid, site.shares_scale
     damped = free.damped(site.weights, options.damping)
-    partner = partners(site.layer) if pair_safe and grid.bits == 8 else None
-    integers, scale = solve(damped, site.scale, grid, shared, options, partner)
+    scale, grid, partner = _allowed(site, pair_safe)
+    integers, scale = solve(damped, scale, grid, site.shares_scale, options, partner)
     rounded = scale[..., None] * integers
     held = measure(site, slice(used, None), options).centered() if site.held_back else free
     before, after = (float(held.error(w).sum()) for w in (site.nearest(), rounded))
@@ -129,6 +129,22 @@ def round_layer(site: Site, options: Rounding, pair_safe: bool = False) -> Appli
     site.shift_bias(best_bias(rounded, moments.inputs, moments.outputs))
     numbers = {"objective before": before, "objective after": after}
     return Applied(site.layer.name, "round", "weights rounded for the least output error", numbers)
+
+
+def _allowed(site: Site, pair_safe: Pairs | None) -> tuple[Scales, Grid, Partners | None]:
+    """The scale to start with, the integers allowed, and which of them meet.
+
+    Of 7-bit integers any two are safe.
+    """
+    grid = site.quantizer.grid
+    if pair_safe is None or grid.bits != 8 or adds_no_pairs(site.layer):
+        return site.scale, grid, None
+    partner = partners(site.layer, pair_safe)
+    if partner is not None:
+        return site.scale, grid, partner
+    narrow, rows = replace(grid, bits=7), site.weights.flatten(0, 1)
+    scale, _ = scale_zero_point(*minmax(rows, None if site.shares_scale else 0), narrow)
+    return scale.expand(len(rows)).reshape(site.scale.shape), narrow, None
 
 
 def solve(

@@ -5,13 +5,13 @@ The schemes themselves are the table in `tersor.quant.schemes`.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.graph.equivariance import MOVEMENT
+from tersor.graph.lanes import Pairs
 from tersor.graph.layers import CONVOLUTIONS, LINEAR
 
 aten = torch.ops.aten
@@ -54,7 +54,6 @@ FLOAT_OUTPUTS = frozenset(LINEAR)
 
 INT8 = Grid(8, signed=True, symmetric=True)
 UINT8 = Grid(8)
-Pairs = Literal["lanes", "any"]
 _BITS = (2, 16)  # narrowest and widest
 
 
@@ -67,8 +66,8 @@ class Scheme:
         summary: One sentence for tables and `--help`.
         weight: Grid of the weights.
         per_channel: One weight scale per output channel instead of one per layer.
-        pair_safe: No pair of u8×s8 products may overflow 16 bits: of those that meet in a lane of
-            onnxruntime's kernels (`tersor.graph.lanes`), or any two of an output channel.
+        pair_safe: No pair of u8×s8 products may overflow 16 bits: which two weights meet in the
+            kernels, see `tersor.graph.lanes`. None if their sums are wide enough.
         activation: Grid of the activations.
         kernels: Weighted ATen ops that have an integer kernel; others stay in float.
         integer_ops: ATen ops, beside convolution and linear, that have integer kernels.

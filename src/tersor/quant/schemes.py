@@ -15,7 +15,7 @@ aten = torch.ops.aten
 ONNXRUNTIME_CPU = Scheme(
     "onnxruntime-cpu",
     "uint8 activations, int8 weights per channel; exact on every CPU, with or without VNNI",
-    pair_safe="lanes",
+    pair_safe="rows",
 )
 ONNXRUNTIME_VNNI = Scheme(
     "onnxruntime-vnni",
@@ -34,7 +34,7 @@ ARM_DOTPROD = Scheme(
 OPENVINO_CPU = Scheme(
     "openvino-cpu",
     "uint8 activations, int8 weights per channel for OpenVINO; exact on every CPU",
-    pair_safe="any",
+    pair_safe="channels",
     integer_ops=INTEGER_OPS - {aten.leaky_relu.default, aten.sigmoid.default},
     matmuls=frozenset(),
     float_outputs=KERNELS,
