@@ -21,7 +21,6 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool
 from torch import Tensor
 
 from tersor.core.soft_rounding import (
@@ -119,41 +118,37 @@ class Problem:
         site: The layer.
         follow: f_a.
         step: s of every weight.
-        ratio: W / s.
+        low: ⌊W / s⌋.
+        rest: W / s − ⌊W / s⌋.
     """
 
     site: Site
     follow: Callable[[Tensor], Tensor] = field(repr=False)
     step: Tensor = field(repr=False)
-    ratio: Tensor = field(repr=False)
+    low: Tensor = field(repr=False)
+    rest: Tensor = field(repr=False)
 
     @staticmethod
     def of(site: Site) -> "Problem":
-        """The problem at a site, in single precision at least: Adam's steps are small."""
+        """The problem at a site."""
         layer = site.layer
-        dtype = _precise(layer.weight)
         step = site.scale[..., None].expand_as(site.weights)
-        step = layer.ungrouped(step.reshape(layer.grouped_weight().shape)).to(dtype)
-        ratio = layer.weight.detach().to(dtype) / step
-        return Problem(site, activation(layer.network, layer.node), step, ratio)
+        step = layer.ungrouped(step.reshape(layer.grouped_weight().shape))
+        ratio = layer.weight.detach() / step
+        low = ratio.floor()
+        return Problem(site, activation(layer.network, layer.node), step, low, ratio - low)
 
     def weight(self, up: Tensor) -> Tensor:
-        """W̃, in the dtype of the layer.
+        """W̃.
 
         Args:
             up: How far each weight is rounded up, from 0 to 1.
         """
-        integers = soft_integers(self.ratio.floor(), up, self.site.quantizer.grid)
-        return (self.step * integers).to(self.site.layer.weight.dtype)
+        return self.step * soft_integers(self.low, up, self.site.quantizer.grid)
 
     def output(self, x: Tensor, weight: Tensor) -> Tensor:
-        """f_a(W̃ x̂), in the dtype that errors are summed in."""
-        y = self.follow(self.site.layer.run(x, weight))
-        return y.to(_precise(y))
-
-    def target(self, y: Tensor) -> Tensor:
-        """f_a(W x), idem."""
-        return self.follow(y).to(_precise(y))
+        """f_a(W̃ x̂)."""
+        return self.follow(self.site.layer.run(x, weight))
 
     @torch.no_grad()
     def error(self, weight: Tensor, batches: slice) -> float:
@@ -166,7 +161,7 @@ class Problem:
         pairs = zip(self.site.given[batches], self.site.wanted[batches], strict=True)
         total, values = 0.0, 0
         for x, y in pairs:
-            total += F.mse_loss(self.output(x, weight), self.target(y), reduction="sum")
+            total += F.mse_loss(self.output(x, weight), self.follow(y), reduction="sum")
             values += y.numel()
         return float(total) * self.channels / values
 
@@ -177,8 +172,8 @@ class Problem:
 
 
 @torch.enable_grad()
-def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Bool[Tensor, "..."]:
-    """Decide which weights are rounded up.
+def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Tensor:
+    """Decide for every weight whether it is rounded up, 1, or down, 0.
 
     Args:
         problem: The problem.
@@ -186,7 +181,7 @@ def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Boo
         options: See `AdaRound`.
         seed: Seed of the random samples.
     """
-    v = inverse_rectified_sigmoid(problem.ratio - problem.ratio.floor()).requires_grad_()
+    v = inverse_rectified_sigmoid(problem.rest).requires_grad_()
     adam = torch.optim.Adam([v], options.learning_rate)
     for step, (x, wanted) in enumerate(_draw(problem, batches, options, seed)):
         h, beta = rectified_sigmoid(v), options.beta_at(step)
@@ -195,7 +190,7 @@ def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Boo
             loss = loss + options.regularization * regularizer(h, beta)
         (v.grad,) = torch.autograd.grad(loss, [v])
         adam.step()
-    return rectified_sigmoid(v.detach()) >= 0.5
+    return (rectified_sigmoid(v.detach()) >= 0.5).to(v.dtype)
 
 
 def _draw(
@@ -206,7 +201,7 @@ def _draw(
     pools = []
     for shape in dict.fromkeys(x.shape[1:] for x in given):
         chosen = [(x, y) for x, y in zip(given, wanted, strict=True) if x.shape[1:] == shape]
-        targets = torch.cat([problem.target(y) for _, y in chosen])
+        targets = torch.cat([problem.follow(y) for _, y in chosen])
         pools.append((torch.cat([x for x, _ in chosen]), targets))
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.tensor([float(len(x)) for x, _ in pools])
@@ -217,8 +212,3 @@ def _draw(
         x, targets = pools[turn]
         index = (place * len(x)).long()
         yield x[index], targets[index]
-
-
-def _precise(x: Tensor) -> torch.dtype:
-    """The dtype of a tensor, single precision at least."""
-    return torch.promote_types(x.dtype, torch.float32)
