@@ -135,7 +135,7 @@ def enumerate_choices(
     chunk = max(1, _CHOICES // (low.shape[0] * low.shape[1]))
     for part in up.split(chunk):
         tried = _limited(low[..., None, :] + part, grid)
-        errors = _errors(problem, scale[..., None, None] * tried)
+        errors = errors_of_ways(problem, scale[..., None, None] * tried)
         found, index = errors.min(-1)
         chosen = tried.take_along_dim(index[..., None, None], -2).squeeze(-2)
         best = torch.where((found < least)[..., None], chosen, best)
@@ -143,9 +143,15 @@ def enumerate_choices(
     return best, least
 
 
-def _errors(
+def errors_of_ways(
     problem: Quadratic, weights: Float[Tensor, "groups outputs ways inputs"]
 ) -> Float[Tensor, "groups outputs ways"]:
+    """`Quadratic.error` for several rows of weights in place of each one.
+
+    Args:
+        problem: The problem.
+        weights: ŵ, real numbers.
+    """
     product = weights @ problem.gram[:, None] - 2 * problem.target[..., None, :]
     return problem.energy[..., None] + (product * weights).sum(-1)
 
