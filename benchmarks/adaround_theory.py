@@ -175,7 +175,7 @@ def compare(case: Case, args: argparse.Namespace, add: Add) -> Points:
         add(title, [case.judge(case.limited(integers))])
     draws = [case.judge(integers) for integers in stochastic(case, args.draws)]
     nearest = case.judge(case.limited(ratio.round()))
-    add("stochastic", draws, _of_draws(draws, nearest[1]))
+    add("stochastic", draws, of_draws(draws, nearest[1]))
     add("stochastic, the draw of least cost", [min(draws)])
     solvers = {"cross-entropy": by_cross_entropy, "nearest plane, descent": by_descent}
     solvers |= {
@@ -229,7 +229,7 @@ def by_adaround(case: Case, seed: int, iterations: int, alone: bool) -> Weights:
     return (case.site.layer.grouped(rounded).flatten(2) / case.site.scale[..., None]).round()
 
 
-def _of_draws(draws: Points, nearest: float) -> str:
+def of_draws(draws: Points, nearest: float) -> str:
     """How accurate the best is, how many beat nearest, and the correlation with the cost."""
     cost, top1 = torch.tensor(draws).T
     ranks = [values.argsort().argsort().float() for values in (cost, top1)]

@@ -29,7 +29,7 @@ def problem(seed: int, inputs: int, dtype=torch.float64):
 
 
 @given(seeds)
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_it_finds_the_best_choice_or_nearly(seed):
     form, weights, scale = problem(seed, inputs=8)
     found, error = cross_entropy(form, weights, scale, GRID, torch.Generator().manual_seed(seed))
@@ -55,9 +55,9 @@ def test_the_first_round_is_stochastic_rounding():
     form, weights, scale = problem(0, inputs=6)
     one = CrossEntropy(draws=1, rounds=1)
     generator = torch.Generator().manual_seed(0)
-    drawn = [cross_entropy(form, weights, scale, GRID, generator, one)[0] for _ in range(2000)]
+    drawn = [cross_entropy(form, weights, scale, GRID, generator, one)[0] for _ in range(1000)]
     wanted = (weights / scale[..., None]).clamp(GRID.qmin, GRID.qmax)
-    assert bool(((torch.stack(drawn).mean(0) - wanted).abs() < 0.06).all())
+    assert bool(((torch.stack(drawn).mean(0) - wanted).abs() < 0.08).all())
 
 
 def test_more_rounds_are_better_and_the_seed_decides():

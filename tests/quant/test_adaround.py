@@ -152,6 +152,20 @@ def test_whole_networks_come_closer_to_float(name):
     assert errors[0] < errors[1]
 
 
+def test_the_objective_is_the_error_behind_the_activation_with_all_before_quantized():
+    batches = data(3, 6, 6)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU6(), nn.Conv2d(5, 4, 3), nn.Hardswish())
+    network = capture(module.double(), batches[0][0])
+    place(network, PER_TENSOR)
+    weight_ranges(network, method=MSE())
+    adaround(network, batches, replace(QUICK, iterations=50), held_back=1)
+    ((x,), _) = batches[-1]
+    with torch.no_grad():
+        error = (network(x) - module(x)).square().sum(1).mean()
+    assert network.records[-1].numbers["objective after"] == pytest.approx(float(error))
+
+
 def test_the_same_seed_gives_the_same_weights_and_no_other_generator_is_touched():
     batches, found = data(6, 6, 7), []
     state = None

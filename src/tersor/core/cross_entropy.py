@@ -2,8 +2,8 @@
 
     b ~ Bernoulli(q),   q ← (1 − α) q + α · mean of the best b drawn,   q₀ = w / s − ⌊w / s⌋
 
-AdaRound, arXiv 2004.10568, §4.1: the yardstick for the relaxation is to solve the binary problem of
-eq. 20 itself, with the method of Rubinstein (1999). The distribution that choices are drawn from
+AdaRound, arXiv 2004.10568, Table 2: the yardstick for the relaxation is to solve the binary problem
+of eq. 20 itself, with the method of Rubinstein (1999). The distribution that choices are drawn from
 starts as the stochastic rounding of Gupta et al. (arXiv 1502.02551), which rounds up with the
 probability q₀, and moves towards the best of each round, until it has one choice left.
 

@@ -1,8 +1,8 @@
 """min_V ‖f_a(W x) − f_a(W̃ x̂)‖² + λ f_reg(V) layer after layer: AdaRound, the paper's solver.
 
-    W̃ = s · clip(⌊W / s⌋ + h(V), n, p)                         eq. 25, h and f_reg: eqs. 22-24
+    W̃ = s · clip(⌊W / s⌋ + h(V), n, p)         h and f_reg: `tersor.core.soft_rounding`
 
-AdaRound, arXiv 2004.10568, §3.3: for every weight, Adam decides whether it is rounded up or down,
+AdaRound, arXiv 2004.10568, eq. 25: for every weight, Adam decides whether it is rounded up or down,
 such that the output of its layer stays as it was. x̂ comes from the layers before, already
 quantized; f_a is the activation that follows. The scale s is that of the quantizer: choose it
 first, by the least ‖W − W̄‖² (§5, `tersor.quant.calibrate.MSE`).
