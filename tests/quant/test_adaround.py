@@ -253,6 +253,17 @@ def test_layers_in_float_are_left_alone():
     assert torch.equal(network.module.state_dict()["up.weight"], before)
 
 
+@pytest.mark.parametrize("warm_start", [0.0, 1.0])
+def test_the_regularizer_acts_after_the_warm_start(warm_start):
+    """So strong that nothing else counts, it takes every weight to its nearest side."""
+    batches = data(6)
+    network = single(nn.Linear(6, 8), batches)
+    nearest, _ = integers(network)
+    strong = replace(QUICK, regularization=1e6, beta=(2.0, 2.0), warm_start=warm_start)
+    adaround(network, batches, strong)
+    assert torch.equal(integers(network)[0], nearest) == (warm_start == 0)
+
+
 def test_beta_falls_after_the_warm_start():
     options = AdaRound(iterations=100)
     assert all(options.beta_at(step) is None for step in range(20))
