@@ -163,25 +163,19 @@ def prepare(subject: Subject, name: str, bits: int, batches: list[Batch]) -> Cas
 
 def compare(case: Case, args: argparse.Namespace, add: Add) -> Points:
     """Round in every way, and return cost and accuracy of the stochastic draws."""
-    ratio = case.ratio
     case.site.quantizer.enabled = False
     add("float", [(0.0, case.tail.top1())])
     case.site.quantizer.enabled = True
-    for title, integers in (
-        ("nearest", ratio.round()),
-        ("up", ratio.ceil()),
-        ("down", ratio.floor()),
-    ):
-        add(title, [case.judge(case.limited(integers))])
+    ways = {"nearest": case.ratio.round(), "up": case.ratio.ceil(), "down": case.ratio.floor()}
+    judged = {title: case.judge(case.limited(integers)) for title, integers in ways.items()}
+    for title, point in judged.items():
+        add(title, [point])
     draws = [case.judge(integers) for integers in stochastic(case, args.draws)]
-    nearest = case.judge(case.limited(ratio.round()))
-    add("stochastic", draws, of_draws(draws, nearest[1]))
+    add("stochastic", draws, of_draws(draws, judged["nearest"][1]))
     add("stochastic, the draw of least cost", [min(draws)])
     solvers = {"cross-entropy": by_cross_entropy, "nearest plane, descent": by_descent}
-    solvers |= {
-        "AdaRound, eq. 21": partial(by_adaround, iterations=args.iterations, alone=True),
-        "AdaRound, eq. 25": partial(by_adaround, iterations=args.iterations, alone=False),
-    }
+    for title, alone in (("AdaRound, eq. 21", True), ("AdaRound, eq. 25", False)):
+        solvers[title] = partial(by_adaround, iterations=args.iterations, alone=alone)
     for title, solver in solvers.items():
         progress(title)
         add(title, [case.judge(solver(case, seed)) for seed in range(args.seeds)])
@@ -232,10 +226,18 @@ def by_adaround(case: Case, seed: int, iterations: int, alone: bool) -> Weights:
 def of_draws(draws: Points, nearest: float) -> str:
     """How accurate the best is, how many beat nearest, and the correlation with the cost."""
     cost, top1 = torch.tensor(draws).T
-    ranks = [values.argsort().argsort().float() for values in (cost, top1)]
-    pearson, spearman = (float(torch.corrcoef(torch.stack(x))[0, 1]) for x in ((cost, top1), ranks))
+    pearson, spearman = _correlation(cost, top1), _correlation(_ranks(cost), _ranks(top1))
     better = int((top1 > nearest).sum())
     return f"best {top1.max():.2f}; {better} beat nearest; r = {pearson:.2f}, ρ = {spearman:.2f}"
+
+
+def _correlation(x: Tensor, y: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([x, y]))[0, 1])
+
+
+def _ranks(x: Tensor) -> Tensor:
+    """Ranks from smallest to largest; equal values have the mean of theirs."""
+    return (x[:, None] > x).sum(1) + 0.5 * (x[:, None] == x).sum(1)
 
 
 def _add(

@@ -114,3 +114,4 @@ def test_what_is_said_of_the_draws():
     draws = [(1.0, 95.0), (2.0, 93.0), (4.0, 80.0)]
     assert of_draws(draws, nearest=92.0).startswith("best 95.00; 2 beat nearest; r = -0.9")
     assert of_draws(draws, nearest=92.0).endswith("ρ = -1.00")
+    assert of_draws([*draws, (4.0, 80.0)], nearest=92.0).endswith("ρ = -1.00")
