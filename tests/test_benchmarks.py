@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.adaround_theory import Tail, of_draws
 from benchmarks.dfq_rescaled import LARGEST, random_scale
 from benchmarks.harness import Table
 from benchmarks.harness.subject import spread
@@ -17,6 +18,8 @@ from benchmarks.machine import saturates
 from benchmarks.without_vnni.__main__ import CPUID, TRAP, patch
 from tersor.graph.capture import capture
 from tersor.graph.channels import channels
+from tersor.graph.layers import layers
+from tests.nets import images, plain
 
 
 def test_spread_reaches_over_all_images():
@@ -89,3 +92,26 @@ def test_patch_translates_addresses_to_places_in_the_file(offset):
     assert patched[place : place + 2] == TRAP
     assert patched[:place] == image[:place]
     assert patched[place + 2 :] == image[place + 2 :]
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_the_tail_of_a_network_is_as_accurate_as_all_of_it(index):
+    network = capture(plain(), images())
+    found, inputs = list(layers(network)), images(300)
+    layer, head = found[index], found[-1]
+    with torch.no_grad():
+        head.set_bias(head.bias - network(inputs).mean(0))  # so that every class is found
+        labels = network(inputs).argmax(1)
+        tail = Tail(network, layer, inputs, labels)
+        assert tail.top1() == 100
+        layer.set_grouped_weight(layer.grouped_weight().flip(0, 1, 2))
+        expected = 100 * float((network(inputs).argmax(1) == labels).float().mean())
+    assert tail.top1() == pytest.approx(expected)
+    assert tail.top1() < 100
+
+
+def test_what_is_said_of_the_draws():
+    draws = [(1.0, 95.0), (2.0, 93.0), (4.0, 80.0)]
+    assert of_draws(draws, nearest=92.0).startswith("best 95.00; 2 beat nearest; r = -0.9")
+    assert of_draws(draws, nearest=92.0).endswith("ρ = -1.00")
+    assert of_draws([*draws, (4.0, 80.0)], nearest=92.0).endswith("ρ = -1.00")

@@ -56,6 +56,20 @@ def test_output_and_input_channels_of_the_canonical_weight(module, kind, shape):
 
 
 @kinds
+def test_a_layer_runs_with_another_weight(module, kind, shape):
+    network, layer = one_layer(module, shape)
+    (x,) = network.args
+    other = torch.randn_like(layer.weight)
+    assert torch.equal(layer.ungrouped(layer.grouped(other)), other)
+    with torch.no_grad():
+        before, found = network(x), layer.run(x, other)
+        assert torch.equal(network(x), before)
+        layer.network.replace_tensor(layer.weight_node, other)
+        assert torch.equal(network(x), found)
+    assert not torch.allclose(found, before)
+
+
+@kinds
 def test_the_layer_table(module, kind, shape):
     network, layer = one_layer(module, shape)
     (row,) = describe(network)

@@ -155,7 +155,7 @@ def enumerate_choices(
     chunk = max(1, _CHOICES // (low.shape[0] * low.shape[1]))
     for part in up.split(chunk):
         tried = (low[..., None, :] + part).clamp(grid.qmin, grid.qmax)
-        errors = _errors(problem, scale[..., None, None] * tried)
+        errors = errors_of_ways(problem, scale[..., None, None] * tried)
         if partner is not None:
             errors = errors.where(are_safe(tried, partner, grid), torch.inf)
         found, index = errors.min(-1)
@@ -165,9 +165,15 @@ def enumerate_choices(
     return best, least
 
 
-def _errors(
+def errors_of_ways(
     problem: Quadratic, weights: Float[Tensor, "groups outputs ways inputs"]
 ) -> Float[Tensor, "groups outputs ways"]:
+    """`Quadratic.error` for several rows of weights in place of each one.
+
+    Args:
+        problem: The problem.
+        weights: ŵ, real numbers.
+    """
     product = weights @ problem.gram[:, None] - 2 * problem.target[..., None, :]
     return problem.energy[..., None] + (product * weights).sum(-1)
 
