@@ -1,0 +1,163 @@
+"""Ŵ = s · round(clip(U, n, p)): the weights, scales and biases of a block as parameters.
+
+A weight is a real number of steps, U, that is rounded on its way into the layer and learned with a
+straight-through gradient; so is the logarithm of each scale. A bias is shifted in units of the
+standard deviation of its layer's output, so that one learning rate suits every layer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from tersor.core.straight_through import round_through
+from tersor.graph.blocks import Block
+from tersor.graph.layers import Layer, argument
+from tersor.graph.network import Network, readers
+from tersor.quant.layerwise import weight_quantizer
+from tersor.quant.quantizer import FakeQuantize
+
+_MARGIN = 0.01  # a weight starts this far from where it would be rounded to another integer
+_LONG = 8  # weights of as many bits stay as they are
+
+Values = dict[fx.Node, Any]
+Quantize = Callable[[FakeQuantize, Tensor], Tensor]
+
+
+class Body:
+    """The computation of a block, with any values replaced by others.
+
+    Attributes:
+        block: The block.
+        network: Its network.
+        constants: What it reads that does not depend on an input, as the network has it now.
+    """
+
+    def __init__(self, block: Block, network: Network) -> None:
+        self.block = block
+        self.network = network
+        self.constants: Values = {}
+        for node in block.nodes:
+            for arg in node.all_input_nodes:
+                if arg not in block.nodes and arg not in block.entries:
+                    self.constants[arg] = self._constant(arg)
+
+    def _constant(self, node: Any) -> Any:
+        if node.op == "get_attr":
+            return self.network.tensor(node).detach()
+        args, kwargs = fx.map_arg((node.args, node.kwargs), self._constant)
+        if node.op == "call_module":
+            return self.network.module.get_submodule(str(node.target))(*args)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def __call__(self, given: Values, quantize: Quantize) -> Values:
+        """All values of the block.
+
+        Args:
+            given: The entries, and constants that others take the place of.
+            quantize: Computes a quantizer.
+        """
+        values = self.constants | given
+        for node in self.block.nodes:
+            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+            if node.op == "call_module":
+                module = self.network.module.get_submodule(str(node.target))
+                assert isinstance(module, FakeQuantize)
+                values[node] = quantize(module, args[0])
+            else:
+                values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        return values
+
+
+class LearnableLayer:
+    """A layer whose weight, scale and bias are learned.
+
+    Attributes:
+        layer: The layer.
+        quantizer: The quantizer of its weight.
+        steps: U, the weight in steps of the grid.
+        stretch: The logarithm of what each scale is multiplied by.
+        shift: What is added to each bias, in units.
+        unit: Size of a unit.
+    """
+
+    def __init__(self, layer: Layer, wanted: Tensor) -> None:
+        """Start from the rounded weight, leaning towards the float weight.
+
+        Args:
+            layer: A layer for which `is_learnable` holds.
+            wanted: The float weight.
+        """
+        quantizer = weight_quantizer(layer)
+        assert quantizer is not None
+        self.layer = layer
+        self.quantizer = quantizer
+        self.unit = 1.0
+        self._weight, self._scale = layer.weight.detach().clone(), quantizer.scale.clone()
+        self._bias = _own_bias(layer)
+        step = self._along(self._scale)
+        integers = self._clip(self._weight / step).round()
+        reach = 0.5 - _MARGIN
+        steps = (wanted / step).maximum(integers - reach).minimum(integers + reach)
+        self.steps = steps.requires_grad_()
+        self.stretch = torch.zeros_like(self._scale).requires_grad_()
+        outputs = layer.node.meta["val"].shape[layer.channel_axis]
+        self.shift = self._weight.new_zeros(outputs).requires_grad_()
+
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What is learned."""
+        return self.steps, self.stretch, self.shift
+
+    def replaced(self) -> Values:
+        """Weight and bias for `Body`."""
+        found = {argument(self.layer.node, "weight"): self.weight()}
+        if self._bias is not None:
+            found[argument(self.layer.node, "bias")] = self._bias + self.unit * self.shift
+        return found
+
+    def weight(self) -> Tensor:
+        """The weight on its grid."""
+        return round_through(self._clip(self.steps)) * self._along(self._scale * self.stretch.exp())
+
+    def store(self) -> None:
+        """Put weight, scale and bias into the network."""
+        with torch.no_grad():
+            bias = None if self._bias is None else self._bias + self.unit * self.shift
+            self._put(self.weight(), self._scale * self.stretch.exp(), bias)
+
+    def restore(self) -> None:
+        """Put those back that were there before."""
+        self._put(self._weight, self._scale, self._bias)
+
+    def _put(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        self.layer.network.replace_tensor(self.layer.weight_node, weight)
+        self.quantizer.set_scale(scale, self.quantizer.zero_point)
+        if bias is not None:
+            self.layer.set_bias(bias)
+
+    def _along(self, scale: Tensor) -> Tensor:
+        """Scales in the shape of the stored weight."""
+        if self.quantizer.axis is None:
+            return scale
+        shape = [1] * self._weight.ndim
+        shape[self.quantizer.axis] = -1
+        return scale.view(shape)
+
+    def _clip(self, steps: Tensor) -> Tensor:
+        return steps.clamp(self.quantizer.grid.qmin, self.quantizer.grid.qmax)
+
+
+def _own_bias(layer: Layer) -> Tensor | None:
+    """The bias, if it is stored and nothing else reads it."""
+    node = layer.bias_node
+    if node is None or node.op != "get_attr" or readers(node) != [layer.node]:
+        return None
+    return layer.network.tensor(node).detach().clone()
+
+
+def is_learnable(layer: Layer) -> bool:
+    """Whether the weight is quantized to few bits, and nothing else reads it."""
+    quantizer = weight_quantizer(layer)
+    is_short = quantizer is not None and quantizer.enabled and quantizer.grid.bits < _LONG
+    return is_short and layer.has_own_weight
