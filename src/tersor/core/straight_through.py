@@ -54,8 +54,9 @@ class _FakeQuantize(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         x, value, inside, scale = ctx.saved_tensors
+        (gradient,) = gradients
         of_scale = None
         if ctx.needs_input_grad[1]:
             of_scale = (gradient * (value - x * inside)).sum() / scale

@@ -217,9 +217,7 @@ def _learn(
     rates = (options.weight_rate, options.scale_rate, options.bias_rate)
     groups = zip(zip(*(layer.parameters() for layer in learned), strict=True), rates, strict=True)
     optimizer = Adam([{"params": params, "lr": rate} for params, rate in groups])
-    schedule = CosineAnnealingLR(
-        optimizer, lambda step: (1 + math.cos(math.pi * step / options.iterations)) / 2
-    )
+    schedule = CosineAnnealingLR(optimizer, options.iterations)
     quantize = partial(_quantize, drop=options.drop, generator=generator)
     order: list[int] = []
     for _ in range(options.iterations):

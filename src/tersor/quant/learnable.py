@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from tersor.core.straight_through import round_through
 from tersor.graph.blocks import Block
-from tersor.graph.layers import Layer, argument
+from tersor.graph.layers import Layer, argument, operand
 from tersor.graph.network import Network, readers
 from tersor.quant.layerwise import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
@@ -64,7 +64,7 @@ class Body:
             if node.op == "call_module":
                 module = self.network.module.get_submodule(str(node.target))
                 assert isinstance(module, FakeQuantize)
-                values[node] = quantize(module, args[0])
+                values[node] = quantize(module, values[operand(node)])
             else:
                 values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         return values
