@@ -186,10 +186,14 @@ class Layer:
         grouped = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
         return grouped.transpose(1, 2) if self.is_transposed else grouped
 
+    def ungrouped(self, grouped: Float[Tensor, "groups out in *kernel"]) -> Tensor:
+        """The inverse of `grouped`: the shape of the stored weight."""
+        value = grouped.transpose(1, 2) if self.is_transposed else grouped
+        return value.reshape(self.weight.shape).contiguous()
+
     def set_grouped_weight(self, grouped: Float[Tensor, "groups out in *kernel"]) -> None:
         """Store a weight given in the canonical shape of `grouped_weight`."""
-        value = grouped.transpose(1, 2) if self.is_transposed else grouped
-        self.network.replace_tensor(self.weight_node, value.reshape(self.weight.shape).contiguous())
+        self.network.replace_tensor(self.weight_node, self.ungrouped(grouped))
 
     def set_bias(self, value: Float[Tensor, " out"]) -> None:
         """Store a bias; a layer without one, or with a shared one, gets its own."""
@@ -204,6 +208,17 @@ class Layer:
             set_argument(self.node, "bias", own)
         else:
             quantizer.update_arg(0, own)
+
+    def run(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Run the layer's op on an input, with its own bias and settings and another weight.
+
+        Args:
+            x: The input.
+            weight: A tensor of the stored weight's shape.
+        """
+        settings = [spec.name for spec in overload(self.node)._schema.arguments[3:]]
+        bias = None if self.bias is None else self.bias.detach()
+        return call(self.node, (x, weight, bias, *(argument(self.node, s) for s in settings)), {})
 
     def own_weight(self) -> None:
         """Give this call a weight of its own, and a new name, if it shares one with another."""

@@ -1,0 +1,214 @@
+"""min_V ‖f_a(W x) − f_a(W̃ x̂)‖² + λ f_reg(V) layer after layer: AdaRound, the paper's solver.
+
+    W̃ = s · clip(⌊W / s⌋ + h(V), n, p)                         eq. 25, h and f_reg: eqs. 22-24
+
+AdaRound, arXiv 2004.10568, §3.3: for every weight, Adam decides whether it is rounded up or down,
+such that the output of its layer stays as it was. x̂ comes from the layers before, already
+quantized; f_a is the activation that follows. The scale s is that of the quantizer: choose it
+first, by the least ‖W − W̄‖² (§5, `tersor.quant.calibrate.MSE`).
+
+A weight ends at the side that h(V) is nearer to. The paper has neither λ nor how β falls, nor how
+the terms are weighed; these are of the authors' own code, AIMET (github.com/quic/aimet): the error
+is summed over channels and averaged over all else, f_reg is summed over all weights.
+
+Differs from the paper in: a layer where nearest rounding is better, on samples held back if there
+are any, keeps it. `tersor.quant.rounding` solves nearly the same problem many times faster.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tersor.core.soft_rounding import (
+    annealed,
+    inverse_rectified_sigmoid,
+    rectified_sigmoid,
+    regularizer,
+    soft_integers,
+)
+from tersor.graph.activation import activation
+from tersor.graph.network import Applied, Network, Skipped
+from tersor.graph.stats import Batch
+from tersor.quant.layerwise import OnLayer, Site, round_layers
+
+
+@dataclass(frozen=True)
+class AdaRound:
+    """Options of the paper's solver.
+
+    Attributes:
+        iterations: Steps of Adam for each layer (§5: 10,000).
+        batch: Random samples in each step (§5: 32).
+        learning_rate: Of Adam (§5: its default). Fewer iterations need a higher one.
+        regularization: λ (AIMET: 0.01).
+        beta: First and last β (AIMET: 20 and 2).
+        warm_start: Share of the iterations without the regulariser (AIMET: 20 %).
+        seed: Seed of the random samples.
+    """
+
+    iterations: int = 10_000
+    batch: int = 32
+    learning_rate: float = 1e-3
+    regularization: float = 0.01
+    beta: tuple[float, float] = (20.0, 2.0)
+    warm_start: float = 0.2
+    seed: int = 0
+
+    def beta_at(self, step: int) -> float | None:
+        """β at one step, None during the warm start."""
+        first = self.warm_start * self.iterations
+        if step < first:
+            return None
+        return annealed((step - first) / (self.iterations - first), *self.beta)
+
+
+def adaround(
+    network: Network,
+    batches: list[Batch],
+    options: AdaRound = AdaRound(),
+    held_back: int = 0,
+    on_layer: OnLayer | None = None,
+) -> None:
+    """Round every quantized weight up or down.
+
+    Args:
+        network: A network whose quantizers have their ranges; edited in place.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        options: See `AdaRound`.
+        held_back: How many of the batches, the last ones, only check the result: a layer where
+            nearest rounding is better on them keeps it.
+        on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
+
+    Raises:
+        InvalidInputError: There is no batch.
+    """
+    solver = partial(adaround_layer, options=options)
+    round_layers(network, batches, solver, held_back, options.seed, on_layer)
+
+
+def adaround_layer(site: Site, options: AdaRound) -> Applied | Skipped:
+    """Round one layer.
+
+    Args:
+        site: The layer.
+        options: See `AdaRound`.
+    """
+    layer, problem, used = site.layer, Problem.of(site), len(site.given) - site.held_back
+    rounded = problem.weight(train(problem, slice(0, used), options, site.seed))
+    nearest = layer.ungrouped(site.nearest().reshape(layer.grouped_weight().shape))
+    held = slice(used, None) if site.held_back else slice(0, used)
+    before, after = (problem.error(weight, held) for weight in (nearest, rounded))
+    if not after <= before:
+        return Skipped(layer.name, "round", "no other rounding is better than the nearest")
+    site.store(layer.grouped(rounded).flatten(2))
+    numbers = {"objective before": before, "objective after": after}
+    what = "weights rounded up or down for the least output error"
+    return Applied(layer.name, "round", what, numbers)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be decided at one layer. Weights have the shape that the layer stores.
+
+    Attributes:
+        site: The layer.
+        follow: f_a.
+        step: s of every weight.
+        low: ⌊W / s⌋.
+        rest: W / s − ⌊W / s⌋.
+    """
+
+    site: Site
+    follow: Callable[[Tensor], Tensor] = field(repr=False)
+    step: Tensor = field(repr=False)
+    low: Tensor = field(repr=False)
+    rest: Tensor = field(repr=False)
+
+    @staticmethod
+    def of(site: Site) -> "Problem":
+        """The problem at a site."""
+        layer = site.layer
+        step = site.scale[..., None].expand_as(site.weights)
+        step = layer.ungrouped(step.reshape(layer.grouped_weight().shape))
+        ratio = layer.weight.detach() / step
+        low = ratio.floor()
+        return Problem(site, activation(layer.network, layer.node), step, low, ratio - low)
+
+    def weight(self, up: Tensor) -> Tensor:
+        """W̃.
+
+        Args:
+            up: How far each weight is rounded up, from 0 to 1.
+        """
+        return self.step * soft_integers(self.low, up, self.site.quantizer.grid)
+
+    def output(self, x: Tensor, weight: Tensor) -> Tensor:
+        """f_a(W̃ x̂)."""
+        return self.follow(self.site.layer.run(x, weight))
+
+    @torch.no_grad()
+    def error(self, weight: Tensor, batches: slice) -> float:
+        """‖f_a(W x) − f_a(W̃ x̂)‖², summed over channels, averaged over samples and positions.
+
+        Args:
+            weight: W̃.
+            batches: Which batches.
+        """
+        pairs = zip(self.site.given[batches], self.site.wanted[batches], strict=True)
+        total, values = 0.0, 0
+        for x, y in pairs:
+            total += F.mse_loss(self.output(x, weight), self.follow(y), reduction="sum")
+            values += y.numel()
+        return float(total) * self.channels / values
+
+    @property
+    def channels(self) -> int:
+        """How many channels the output has."""
+        return self.site.wanted[0].shape[self.site.layer.channel_axis]
+
+
+@torch.enable_grad()
+def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Tensor:
+    """Decide for every weight whether it is rounded up, 1, or down, 0.
+
+    Args:
+        problem: The problem.
+        batches: Which batches to learn from.
+        options: See `AdaRound`.
+        seed: Seed of the random samples.
+    """
+    v = inverse_rectified_sigmoid(problem.rest).requires_grad_()
+    adam = torch.optim.Adam([v], options.learning_rate)
+    for step, (x, wanted) in enumerate(_draw(problem, batches, options, seed)):
+        h, beta = rectified_sigmoid(v), options.beta_at(step)
+        loss = problem.channels * F.mse_loss(problem.output(x, problem.weight(h)), wanted)
+        if beta is not None:
+            loss = loss + options.regularization * regularizer(h, beta)
+        (v.grad,) = torch.autograd.grad(loss, [v])
+        adam.step()
+    return (rectified_sigmoid(v.detach()) >= 0.5).to(v.dtype)
+
+
+def _draw(
+    problem: Problem, batches: slice, options: AdaRound, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Random samples x̂ and f_a(W x) for each step; those of one step have the same shape."""
+    given, wanted = problem.site.given[batches], problem.site.wanted[batches]
+    pools = []
+    for shape in dict.fromkeys(x.shape[1:] for x in given):
+        chosen = [(x, y) for x, y in zip(given, wanted, strict=True) if x.shape[1:] == shape]
+        targets = torch.cat([problem.follow(y) for _, y in chosen])
+        pools.append((torch.cat([x for x, _ in chosen]), targets))
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.tensor([float(len(x)) for x, _ in pools])
+    turns = sizes.multinomial(options.iterations, replacement=True, generator=generator)
+    shape = options.iterations, options.batch
+    places = torch.rand(shape, generator=generator, dtype=torch.float64).to(pools[0][0].device)
+    for turn, place in zip(turns.tolist(), places, strict=True):
+        x, targets = pools[turn]
+        index = (place * len(x)).long()
+        yield x[index], targets[index]
