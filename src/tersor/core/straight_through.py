@@ -17,15 +17,6 @@ from tersor.core.affine import fake_quantize
 from tersor.core.grid import Grid
 
 
-def round_through(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The nearest integers, with the gradient of the identity.
-
-    Args:
-        x: Real values.
-    """
-    return x + (x.round() - x).detach()
-
-
 def fake_quantize_through(
     x: Float[Tensor, "*shape"],
     scale: Float[Tensor, ""],

@@ -6,11 +6,12 @@ other in the order of the graph. QDrop, arXiv 2203.05740: while weights are lear
 activations are replaced by their float values at random, so that the result does not depend on the
 rounding errors of the calibration set.
 
-Differs from the papers in: the fast solver (`tersor.quant.rounding`) goes first, and its integers
-are where learning starts; weights may move to any integer, with a straight-through gradient in
-place of AdaRound's soft rounding; weight scales and biases are learned along with them; there is no
-Fisher information in the loss; blocks come from the graph; samples are held back, and a block that
-is no better on them stays as it was.
+Differs from the papers in: the fast solver (`tersor.quant.rounding`) goes first, and every weight
+decides between its integer and a neighbour of it, not between those next to the float weight;
+weight scales and biases are learned along with the weights, scales of activations are not; few
+iterations with a high learning rate; there is no Fisher information in the loss; blocks come from
+the graph; a block that is no better than before, on samples held back if there are any, stays as it
+was.
 """
 
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from tersor.core.soft_rounding import annealed
 from tersor.core.straight_through import fake_quantize_through
 from tersor.graph.blocks import Block, blocks
 from tersor.graph.layers import layers
@@ -41,9 +42,13 @@ class Blocks:
 
     Attributes:
         iterations: Steps per block; each looks at one batch.
-        weight_rate: Learning rate of the weights, in steps of their grid.
+        weight_rate: Learning rate of V, by which a weight moves between two integers.
         scale_rate: Learning rate of the logarithms of the weight scales.
         bias_rate: Learning rate of the biases, in standard deviations of the layer's output.
+        regularization: λ, where f_reg is a mean over the weights of a block, and the error is a
+            share of the variance of its output.
+        beta: First and last β.
+        warm_start: Share of the iterations without the regulariser.
         drop: Probability of each quantized activation to be its float value instead. QDrop has 0.5;
             0 is never.
         largest: Most layers of a block; what cannot be cut into such blocks stays as it is.
@@ -52,13 +57,23 @@ class Blocks:
     """
 
     iterations: int = 1000
-    weight_rate: float = 3e-3
+    weight_rate: float = 0.2
     scale_rate: float = 1e-3
     bias_rate: float = 1e-3
+    regularization: float = 100.0
+    beta: tuple[float, float] = (20.0, 2.0)
+    warm_start: float = 0.05
     drop: float = 0.0
     largest: int = 32
     seed: int = 0
     start: Rounding = field(default_factory=Rounding)
+
+    def beta_at(self, step: int) -> float | None:
+        """β at one step, None during the warm start."""
+        first = self.warm_start * self.iterations
+        if step < first:
+            return None
+        return annealed((step - first) / (self.iterations - first), *self.beta)
 
 
 def reconstruct_blocks(
@@ -206,6 +221,7 @@ def _refusal(block: Block, learned: list[LearnableLayer], options: Blocks) -> st
     return None
 
 
+@torch.enable_grad()
 def _learn(
     task: Task, learned: list[LearnableLayer], options: Blocks, generator: torch.Generator
 ) -> None:
@@ -217,20 +233,27 @@ def _learn(
     rates = (options.weight_rate, options.scale_rate, options.bias_rate)
     groups = zip(zip(*(layer.parameters() for layer in learned), strict=True), rates, strict=True)
     optimizer = Adam([{"params": params, "lr": rate} for params, rate in groups])
-    schedule = CosineAnnealingLR(optimizer, options.iterations)
     quantize = partial(_quantize, drop=options.drop, generator=generator)
-    order: list[int] = []
-    for _ in range(options.iterations):
-        order = order or torch.randperm(task.used, generator=generator).tolist()
-        batch = order.pop()
+    count = sum(layer.gate.numel() for layer in learned)
+    for step, batch in enumerate(_order(task.used, options.iterations, generator)):
         given = task.mixed(batch, options.drop, generator)
         for layer in learned:
             given |= layer.replaced()
         loss = task.loss(body(given, quantize), batch)
+        if (beta := options.beta_at(step)) is not None:
+            undecided = torch.stack([layer.undecided(beta) for layer in learned]).sum()
+            loss = loss + options.regularization * undecided / count
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        schedule.step()
+
+
+def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int]:
+    """All batches in random order, again and again."""
+    order: list[int] = []
+    for _ in range(steps):
+        order = order or torch.randperm(batches, generator=generator).tolist()
+        yield order.pop()
 
 
 def _quantize(

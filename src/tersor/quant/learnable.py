@@ -1,8 +1,9 @@
-"""Ŵ = s · round(clip(U, n, p)): the weights, scales and biases of a block as parameters.
+"""Ŵ = s · clip(Z + h(V), n, p): the weights, scales and biases of a block as parameters.
 
-A weight is a real number of steps, U, that is rounded on its way into the layer and learned with a
-straight-through gradient; so is the logarithm of each scale. A bias is shifted in units of the
-standard deviation of its layer's output, so that one learning rate suits every layer.
+AdaRound's relaxation, arXiv 2004.10568, eqs. 22-24, around integers that are chosen already: each
+weight decides between its integer and the next one on the side of the float weight. Scales are
+learned as the logarithm of a factor, and biases in units of the standard deviation of their layer's
+output, so that one learning rate suits every layer.
 """
 
 from collections.abc import Callable
@@ -11,14 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from tersor.core.straight_through import round_through
+from tersor.core.soft_rounding import (
+    inverse_rectified_sigmoid,
+    rectified_sigmoid,
+    regularizer,
+    soft_integers,
+)
 from tersor.graph.blocks import Block
 from tersor.graph.layers import Layer, argument, operand
 from tersor.graph.network import Network, readers
 from tersor.quant.layerwise import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 
-_MARGIN = 0.01  # a weight starts this far from where it would be rounded to another integer
+_MARGIN = 0.01  # h starts this far from ½, on the side of the integer chosen already
 _LONG = 8  # weights of as many bits stay as they are
 
 Values = dict[fx.Node, Any]
@@ -76,7 +82,8 @@ class LearnableLayer:
     Attributes:
         layer: The layer.
         quantizer: The quantizer of its weight.
-        steps: U, the weight in steps of the grid.
+        low: Z, the lower of the two integers of each weight.
+        gate: V.
         stretch: The logarithm of what each scale is multiplied by.
         shift: What is added to each bias, in units.
         unit: Size of a unit.
@@ -96,35 +103,45 @@ class LearnableLayer:
         self.unit = 1.0
         self._weight, self._scale = layer.weight.detach().clone(), quantizer.scale.clone()
         self._bias = _own_bias(layer)
-        step = self._along(self._scale)
-        integers = self._clip(self._weight / step).round()
-        reach = 0.5 - _MARGIN
-        steps = (wanted / step).maximum(integers - reach).minimum(integers + reach)
-        self.steps = steps.requires_grad_()
+        self.low, start = self._between(wanted)
+        self.gate = inverse_rectified_sigmoid(start).requires_grad_()
         self.stretch = torch.zeros_like(self._scale).requires_grad_()
-        outputs = layer.node.meta["val"].shape[layer.channel_axis]
+        outputs = self._weight.shape[layer.out_axis] * (layer.groups if layer.is_transposed else 1)
         self.shift = self._weight.new_zeros(outputs).requires_grad_()
+
+    def _between(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """The lower integer of each weight, and how far it is on its way to the upper one."""
+        grid, step, reach = self.quantizer.grid, self._along(self._scale), 0.5 - _MARGIN
+        integers = (self._weight / step).round().clamp(grid.qmin, grid.qmax)
+        steps = (wanted / step).maximum(integers - reach).minimum(integers + reach)
+        low = steps.floor().clamp(grid.qmin, grid.qmax - 1)
+        return low, (steps - low).clamp(0, 1)
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
         """What is learned."""
-        return self.steps, self.stretch, self.shift
+        return self.gate, self.stretch, self.shift
 
     def replaced(self) -> Values:
         """Weight and bias for `Body`."""
-        found = {argument(self.layer.node, "weight"): self.weight()}
-        if self._bias is not None:
-            found[argument(self.layer.node, "bias")] = self._bias + self.unit * self.shift
+        weight, _, bias = self._values(rectified_sigmoid(self.gate))
+        found = {argument(self.layer.node, "weight"): weight}
+        if bias is not None:
+            found[argument(self.layer.node, "bias")] = bias
         return found
 
-    def weight(self) -> Tensor:
-        """The weight on its grid."""
-        return round_through(self._clip(self.steps)) * self._along(self._scale * self.stretch.exp())
+    def undecided(self, beta: float) -> Tensor:
+        """f_reg: how many weights are between two integers.
 
+        Args:
+            beta: β.
+        """
+        return regularizer(rectified_sigmoid(self.gate), beta)
+
+    @torch.no_grad()
     def store(self) -> None:
-        """Put weight, scale and bias into the network."""
-        with torch.no_grad():
-            bias = None if self._bias is None else self._bias + self.unit * self.shift
-            self._put(self.weight(), self._scale * self.stretch.exp(), bias)
+        """Decide, and put weight, scale and bias into the network."""
+        up = rectified_sigmoid(self.gate) >= 0.5
+        self._put(*self._values(up.to(self.gate.dtype)))
 
     def restore(self) -> None:
         """Put those back that were there before."""
@@ -136,6 +153,12 @@ class LearnableLayer:
         if bias is not None:
             self.layer.set_bias(bias)
 
+    def _values(self, up: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Weight, scale and bias."""
+        scale = self._scale * self.stretch.exp()
+        weight = self._along(scale) * soft_integers(self.low, up, self.quantizer.grid)
+        return weight, scale, None if self._bias is None else self._bias + self.unit * self.shift
+
     def _along(self, scale: Tensor) -> Tensor:
         """Scales in the shape of the stored weight."""
         if self.quantizer.axis is None:
@@ -143,9 +166,6 @@ class LearnableLayer:
         shape = [1] * self._weight.ndim
         shape[self.quantizer.axis] = -1
         return scale.view(shape)
-
-    def _clip(self, steps: Tensor) -> Tensor:
-        return steps.clamp(self.quantizer.grid.qmin, self.quantizer.grid.qmax)
 
 
 def _own_bias(layer: Layer) -> Tensor | None:
