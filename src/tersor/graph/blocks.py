@@ -117,13 +117,15 @@ def _bound_to_inputs(values: list[fx.Node]) -> set[fx.Node]:
     """The values that a cut must not leave behind: not sizes, nor what masks are made of."""
     bound: set[fx.Node] = set()
     for node in values:
-        value = node.meta.get("val")
-        is_start = node.target in _LOOKUPS or (node.op == "placeholder" and _is_float(value))
+        is_start = node.target in _LOOKUPS or (node.op == "placeholder" and is_float(node))
         depends = any(arg in bound for arg in node.all_input_nodes)
-        if (is_start or depends) and not isinstance(value, int | float | torch.SymInt):
+        is_number = isinstance(node.meta.get("val"), int | float | torch.SymInt)
+        if (is_start or depends) and not is_number:
             bound.add(node)
     return bound
 
 
-def _is_float(value: object) -> bool:
+def is_float(node: fx.Node) -> bool:
+    """Whether a value is a floating-point tensor."""
+    value = node.meta.get("val")
     return isinstance(value, Tensor) and value.is_floating_point()

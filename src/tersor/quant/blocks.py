@@ -25,8 +25,8 @@ from torch.optim import Adam
 
 from tersor.core.soft_rounding import annealed
 from tersor.core.straight_through import fake_quantize_through
-from tersor.graph.blocks import Block, blocks
-from tersor.graph.layers import layers
+from tersor.graph.blocks import Block, blocks, is_float
+from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
@@ -131,7 +131,7 @@ class Task:
     @property
     def used(self) -> int:
         """How many batches there are to learn from."""
-        return len(next(iter(self.wanted.values()))) - self.held_back
+        return len(next(iter(self.given.values()))) - self.held_back
 
     def at(self, values: Values, batch: int) -> Values:
         """Of these values, those of one batch."""
@@ -141,7 +141,7 @@ class Task:
         """Squared error of the exits for one batch, as a share of the variance of each."""
         wanted = self.at(self.wanted, batch)
         pairs = [(values[node], want) for node, want in wanted.items()]
-        losses = [(got - want).square().mean() / want.var() for got, want in pairs]
+        losses = [(got - want).square().mean() / _variance(want) for got, want in pairs]
         return torch.stack(losses).mean()
 
     def mixed(self, batch: int, share: float, generator: torch.Generator) -> Values:
@@ -178,7 +178,7 @@ def _tasks(
             wanted.run(twins[node.name])
         if node in closing:
             block = closing[node]
-            exits = {last: wanted.of(twins[last.name]) for last in block.exits}
+            exits = {last: wanted.of(twins[last.name]) for last in block.exits if is_float(last)}
             yield Task(block, floating, entries, ideal, exits, held_back)
             for later in block.nodes:
                 given.run(later)
@@ -189,14 +189,12 @@ def _tasks(
 def _reconstruct(task: Task, options: Blocks, seed: int) -> Applied | Skipped:
     block = task.block
     twins = {layer.node.name: layer for layer in layers(task.floating)}
-    learned = [
-        LearnableLayer(layer, twins[layer.node.name].weight.detach())
-        for layer in block.layers
-        if is_learnable(layer)
-    ]
-    reason = _refusal(block, learned, options)
+    chosen = [layer for layer in block.layers if is_learnable(layer)]
+    reason = _refusal(task, chosen, options)
     if reason is not None:
         return Skipped(block.name, "reconstruct", reason)
+    floats = (twins[layer.node.name].weight.detach() for layer in chosen)
+    learned = [LearnableLayer(*pair) for pair in zip(chosen, floats, strict=True)]
     before = task.error()
     _learn(task, learned, options, torch.Generator().manual_seed(seed))
     for layer in learned:
@@ -210,15 +208,16 @@ def _reconstruct(task: Task, options: Blocks, seed: int) -> Applied | Skipped:
     return Applied(block.name, "reconstruct", "weights rounded together", numbers)
 
 
-def _refusal(block: Block, learned: list[LearnableLayer], options: Blocks) -> str | None:
-    if not learned:
-        return "none of its weights has fewer than 8 bits"
-    if len(block.layers) > options.largest:
+def _refusal(task: Task, chosen: list[Layer], options: Blocks) -> str | None:
+    count = len(task.block.layers)
+    if not chosen:
+        return "none of its weights is quantized to fewer than 8 bits and read by one layer only"
+    if count > options.largest:
         return (
-            f"its {len(block.layers)} layers cannot be cut apart: no single tensor leads on from "
-            f"any of them; raise `largest` beyond {options.largest} if time and memory allow"
+            f"its {count} layers cannot be cut apart: no single tensor leads on from any of them; "
+            f"raise `largest` beyond {options.largest} if time and memory allow"
         )
-    return None
+    return None if task.wanted else "its results are no floating-point numbers"
 
 
 @torch.enable_grad()
@@ -246,6 +245,10 @@ def _learn(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def _variance(x: Tensor) -> Tensor:
+    return x.var(correction=0).clamp(min=torch.finfo(x.dtype).tiny)
 
 
 def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int]:

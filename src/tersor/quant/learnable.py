@@ -43,11 +43,9 @@ class Body:
     def __init__(self, block: Block, network: Network) -> None:
         self.block = block
         self.network = network
-        self.constants: Values = {}
-        for node in block.nodes:
-            for arg in node.all_input_nodes:
-                if arg not in block.nodes and arg not in block.entries:
-                    self.constants[arg] = self._constant(arg)
+        computed = {*block.nodes, *block.entries}
+        read = {arg for node in block.nodes for arg in node.all_input_nodes}
+        self.constants: Values = {arg: self._constant(arg) for arg in read - computed}
 
     def _constant(self, node: Any) -> Any:
         if node.op == "get_attr":
@@ -85,7 +83,7 @@ class LearnableLayer:
         low: Z, the lower of the two integers of each weight.
         gate: V.
         stretch: The logarithm of what each scale is multiplied by.
-        shift: What is added to each bias, in units.
+        shift: What is added to each bias, in units; empty without a bias of its own.
         unit: Size of a unit.
     """
 
@@ -106,8 +104,8 @@ class LearnableLayer:
         self.low, start = self._between(wanted)
         self.gate = inverse_rectified_sigmoid(start).requires_grad_()
         self.stretch = torch.zeros_like(self._scale).requires_grad_()
-        outputs = self._weight.shape[layer.out_axis] * (layer.groups if layer.is_transposed else 1)
-        self.shift = self._weight.new_zeros(outputs).requires_grad_()
+        none = self._weight.new_zeros(0)
+        self.shift = torch.zeros_like(none if self._bias is None else self._bias).requires_grad_()
 
     def _between(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """The lower integer of each weight, and how far it is on its way to the upper one."""
