@@ -10,7 +10,7 @@ LSQ, arXiv 1902.08153, eqs. 3 and 5.
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from tersor.core.affine import fake_quantize
@@ -20,7 +20,7 @@ from tersor.core.grid import Grid
 def fake_quantize_through(
     x: Float[Tensor, "*shape"],
     scale: Float[Tensor, ""],
-    zero_point: Float[Tensor, ""],
+    zero_point: Real[Tensor, ""],
     grid: Grid,
 ) -> Float[Tensor, "*shape"]:
     """`tersor.core.affine.fake_quantize` of a tensor with one scale, with gradients.
