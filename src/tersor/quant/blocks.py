@@ -1,0 +1,280 @@
+"""min ‖f(x; W) − f̂(x̂; Ŵ)‖² over all weights of a block f at once: rounding for 2 and 3 bits.
+
+BRECQ, arXiv 2102.05426: the errors that the layers of one residual branch make depend on each
+other, so they are reconstructed together, addition and activation included; the blocks follow each
+other in the order of the graph. QDrop, arXiv 2203.05740: while weights are learned, quantized
+activations are replaced by their float values at random, so that the result does not depend on the
+rounding errors of the calibration set.
+
+Differs from the papers in: the fast solver (`tersor.quant.rounding`) goes first, and every weight
+decides between its integer and a neighbour of it, not between those next to the float weight;
+weight scales and biases are learned along with the weights, scales of activations are not; few
+iterations with a high learning rate; there is no Fisher information in the loss; blocks come from
+the graph; a block that is no better than before, on samples held back if there are any, stays as it
+was.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from tersor.core.soft_rounding import annealed
+from tersor.core.straight_through import fake_quantize_through
+from tersor.graph.blocks import Block, blocks, is_float
+from tersor.graph.layers import Layer, layers
+from tersor.graph.network import Applied, Network, Skipped
+from tersor.graph.stats import Batch
+from tersor.graph.stream import Stream
+from tersor.quant.layerwise import OnLayer
+from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
+from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.rounding import Rounding, round_weights
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Options of block reconstruction.
+
+    Attributes:
+        iterations: Steps per block; each looks at one batch.
+        weight_rate: Learning rate of V, by which a weight moves between two integers.
+        scale_rate: Learning rate of the logarithms of the weight scales.
+        bias_rate: Learning rate of the biases, in standard deviations of the layer's output.
+        regularization: λ, where f_reg is a mean over the weights of a block, and the error is a
+            share of the variance of its output.
+        beta: First and last β.
+        warm_start: Share of the iterations without the regulariser.
+        drop: Probability of each quantized activation to be its float value instead. QDrop has 0.5;
+            0 is never.
+        largest: Most layers of a block; what cannot be cut into such blocks stays as it is.
+        seed: Seed of the order of the batches, and of what is dropped.
+        start: The fast solver, which goes first.
+    """
+
+    iterations: int = 1000
+    weight_rate: float = 0.2
+    scale_rate: float = 1e-3
+    bias_rate: float = 1e-3
+    regularization: float = 100.0
+    beta: tuple[float, float] = (20.0, 2.0)
+    warm_start: float = 0.05
+    drop: float = 0.0
+    largest: int = 32
+    seed: int = 0
+    start: Rounding = field(default_factory=Rounding)
+
+    def beta_at(self, step: int) -> float | None:
+        """β at one step, None during the warm start."""
+        first = self.warm_start * self.iterations
+        if step < first:
+            return None
+        return annealed((step - first) / (self.iterations - first), *self.beta)
+
+
+def reconstruct_blocks(
+    network: Network,
+    batches: list[Batch],
+    options: Blocks = Blocks(),
+    held_back: int = 0,
+    on_layer: OnLayer | None = None,
+) -> None:
+    """Round layer by layer, then improve block by block.
+
+    Args:
+        network: A network whose quantizers have their ranges; edited in place.
+        batches: Unlabelled inputs, as `(args, kwargs)`; best about 32 samples each.
+        options: See `Blocks`.
+        held_back: How many of the batches, the last ones, only check the result: a layer or block
+            that is no better on them keeps what it had.
+        on_layer: Called after each layer, then after each block; see
+            `tersor.quant.layerwise.round_layers`.
+
+    Raises:
+        InvalidInputError: There is no batch, or none is left to round with.
+    """
+    floating = network.copy()
+    round_weights(network, batches, options.start, held_back, on_layer)
+    count = len(list(blocks(network)))
+    for number, task in enumerate(_tasks(network, floating, batches, held_back)):
+        record = _reconstruct(task, options, options.seed + number)
+        network.records.append(record)
+        if on_layer is not None:
+            on_layer(number + 1, count, record)
+    network.finish()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One block and its data, for every batch.
+
+    Attributes:
+        block: The block, in the quantized network.
+        floating: The float network.
+        given: What the block reads once everything before it is quantized.
+        ideal: What it read in the float network.
+        wanted: What it wrote there.
+        held_back: How many batches, the last ones, are there to check the result on.
+    """
+
+    block: Block
+    floating: Network
+    given: Values = field(repr=False)
+    ideal: Values = field(repr=False)
+    wanted: Values = field(repr=False)
+    held_back: int
+
+    @property
+    def used(self) -> int:
+        """How many batches there are to learn from."""
+        return len(next(iter(self.given.values()))) - self.held_back
+
+    def at(self, values: Values, batch: int) -> Values:
+        """Of these values, those of one batch."""
+        return {node: found[batch] for node, found in values.items()}
+
+    def loss(self, values: Values, batch: int) -> Tensor:
+        """Squared error of the exits for one batch, as a share of the variance of each."""
+        wanted = self.at(self.wanted, batch)
+        pairs = [(values[node], want) for node, want in wanted.items()]
+        losses = [(got - want).square().mean() / _variance(want) for got, want in pairs]
+        return torch.stack(losses).mean()
+
+    def mixed(self, batch: int, share: float, generator: torch.Generator) -> Values:
+        """What the block reads, with a share of the elements taken from the float network."""
+        given, ideal = self.at(self.given, batch), self.at(self.ideal, batch)
+        return {node: _mix(value, ideal[node], share, generator) for node, value in given.items()}
+
+    @torch.no_grad()
+    def error(self) -> float:
+        """Mean loss of the simulation, on the batches held back if there are any."""
+        body = Body(self.block, self.block.layers[0].network)
+        judges = range(self.used, self.used + self.held_back) or range(self.used)
+        values = ((body(self.at(self.given, i), _simulate), i) for i in judges)
+        return sum(float(self.loss(found, i)) for found, i in values) / len(judges)
+
+
+def _tasks(
+    network: Network, floating: Network, batches: list[Batch], held_back: int
+) -> Iterator[Task]:
+    """The blocks one after the other; each sees what the caller made of those before it."""
+    wanted, given = Stream(floating, batches, False), Stream(network, batches, True)
+    twins = {node.name: node for node in floating.graph.nodes}
+    found = list(blocks(network))
+    opening = {block.nodes[0]: block for block in found}
+    closing = {block.nodes[-1]: block for block in found}
+    inside = {node for block in found for node in block.nodes}
+    entries: Values = {}
+    ideal: Values = {}
+    for node in network.nodes():
+        if node in opening:
+            entries = {entry: given.of(entry) for entry in opening[node].entries}
+            ideal = {entry: wanted.of(twins[entry.name]) for entry in entries}
+        if node.name in twins:
+            wanted.run(twins[node.name])
+        if node in closing:
+            block = closing[node]
+            exits = {last: wanted.of(twins[last.name]) for last in block.exits if is_float(last)}
+            yield Task(block, floating, entries, ideal, exits, held_back)
+            for later in block.nodes:
+                given.run(later)
+        elif node not in inside:
+            given.run(node)
+
+
+def _reconstruct(task: Task, options: Blocks, seed: int) -> Applied | Skipped:
+    block = task.block
+    twins = {layer.node.name: layer for layer in layers(task.floating)}
+    chosen = [layer for layer in block.layers if is_learnable(layer)]
+    reason = _refusal(task, chosen, options)
+    if reason is not None:
+        return Skipped(block.name, "reconstruct", reason)
+    floats = (twins[layer.node.name].weight.detach() for layer in chosen)
+    learned = [LearnableLayer(*pair) for pair in zip(chosen, floats, strict=True)]
+    before = task.error()
+    _learn(task, learned, options, torch.Generator().manual_seed(seed))
+    for layer in learned:
+        layer.store()
+    after = task.error()
+    if not after <= before:
+        for layer in learned:
+            layer.restore()
+        return Skipped(block.name, "reconstruct", "no better than layer by layer")
+    numbers = {"error before": before, "error after": after}
+    return Applied(block.name, "reconstruct", "weights rounded together", numbers)
+
+
+def _refusal(task: Task, chosen: list[Layer], options: Blocks) -> str | None:
+    count = len(task.block.layers)
+    if not chosen:
+        return "none of its weights is quantized to fewer than 8 bits and read by one layer only"
+    if count > options.largest:
+        return (
+            f"its {count} layers cannot be cut apart: no single tensor leads on from any of them; "
+            f"raise `largest` beyond {options.largest} if time and memory allow"
+        )
+    return None if task.wanted else "its results are no floating-point numbers"
+
+
+@torch.enable_grad()
+def _learn(
+    task: Task, learned: list[LearnableLayer], options: Blocks, generator: torch.Generator
+) -> None:
+    body = Body(task.block, task.block.layers[0].network)
+    with torch.no_grad():
+        values = body(task.at(task.given, 0), _simulate)
+    for layer in learned:
+        layer.unit = float(values[layer.layer.node].std())
+    rates = (options.weight_rate, options.scale_rate, options.bias_rate)
+    groups = zip(zip(*(layer.parameters() for layer in learned), strict=True), rates, strict=True)
+    optimizer = Adam([{"params": params, "lr": rate} for params, rate in groups])
+    quantize = partial(_quantize, drop=options.drop, generator=generator)
+    count = sum(layer.gate.numel() for layer in learned)
+    for step, batch in enumerate(_order(task.used, options.iterations, generator)):
+        given = task.mixed(batch, options.drop, generator)
+        for layer in learned:
+            given |= layer.replaced()
+        loss = task.loss(body(given, quantize), batch)
+        if (beta := options.beta_at(step)) is not None:
+            undecided = torch.stack([layer.undecided(beta) for layer in learned]).sum()
+            loss = loss + options.regularization * undecided / count
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def _variance(x: Tensor) -> Tensor:
+    return x.var(correction=0).clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int]:
+    """All batches in random order, again and again."""
+    order: list[int] = []
+    for _ in range(steps):
+        order = order or torch.randperm(batches, generator=generator).tolist()
+        yield order.pop()
+
+
+def _quantize(
+    quantizer: FakeQuantize, x: Tensor, drop: float, generator: torch.Generator
+) -> Tensor:
+    """A quantizer that lets gradients through, and some values unrounded."""
+    if not quantizer.enabled:
+        return x
+    rounded = fake_quantize_through(x, quantizer.scale, quantizer.zero_point, quantizer.grid)
+    return _mix(rounded, x, drop, generator)
+
+
+def _simulate(quantizer: FakeQuantize, x: Tensor) -> Tensor:
+    return quantizer(x)
+
+
+def _mix(value: Any, other: Any, share: float, generator: torch.Generator) -> Any:
+    """A value with a share of its elements, chosen at random, replaced by those of another."""
+    if not share or not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return torch.where(torch.rand(value.shape, generator=generator) < share, other, value)

@@ -1,0 +1,166 @@
+"""Block reconstruction: better than layer by layer on new data, and never worse where it counts."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from tersor.core.metrics import sqnr
+from tersor.errors import InvalidInputError
+from tersor.export.onnx import export_onnx
+from tersor.graph.layers import argument, layers
+from tersor.graph.network import Applied, Skipped
+from tersor.passes.fold import fold
+from tersor.quant.blocks import Blocks, reconstruct_blocks
+from tersor.quant.calibrate import MSE, data_free_ranges, weight_ranges
+from tersor.quant.place import place
+from tersor.quant.rounding import round_weights
+from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
+from tests.captured import captured, outputs
+from tests.zoo import ZOO
+
+TWO_BITS = ONNXRUNTIME_CPU.with_bits(2, 8)
+QUICK = Blocks(iterations=150)
+
+
+def folded(name):
+    network = captured(name)
+    fold(network)
+    return network
+
+
+def samples(name, seed, batches=8):
+    case = ZOO[name]
+    return [(case.args(torch.float64, batch=32, seed=seed + i), {}) for i in range(batches)]
+
+
+@cache
+def _quantized(name, scheme):
+    network = folded(name)
+    place(network, scheme)
+    weight_ranges(network, method=MSE())
+    data_free_ranges(network, {})
+    return network
+
+
+def quantized(name, scheme=TWO_BITS):
+    return _quantized(name, scheme).copy()
+
+
+def error(network, name, seed=100):
+    """Squared error on samples that no solver has seen."""
+    float_network, total = folded(name), 0.0
+    for args, kwargs in samples(name, seed, batches=4):
+        want, got = (outputs(net, *args, **kwargs)[0] for net in (float_network, network))
+        total += float((want - got).square().mean())
+    return total
+
+
+def state(network):
+    return {key: value.clone() for key, value in network.module.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenetv2", "shufflenet", "encoder_layer"])
+def test_new_outputs_come_closer_to_float_than_layer_by_layer(name):
+    one_by_one, together = quantized(name), quantized(name)
+    round_weights(one_by_one, samples(name, seed=0))
+    reconstruct_blocks(together, samples(name, seed=0), QUICK)
+    assert error(together, name) < 0.9 * error(one_by_one, name)
+
+
+@pytest.mark.parametrize("scheme", [TWO_BITS, DFQ_PAPER.with_bits(3, 8)], ids=lambda s: s.name)
+def test_weights_are_on_their_grids(scheme):
+    network = quantized("resnet", scheme)
+    reconstruct_blocks(network, samples("resnet", seed=0, batches=2), Blocks(iterations=20))
+    for layer in layers(network):
+        module = network.module.get_submodule(argument(layer.node, "weight").target)
+        assert module.enabled
+        assert torch.allclose(module(layer.weight), layer.weight)
+
+
+def test_a_block_that_gets_no_better_stays_as_it_was():
+    one_by_one, together = quantized("resnet"), quantized("resnet")
+    data = samples("resnet", seed=0)
+    round_weights(one_by_one, data, held_back=2)
+    wild = Blocks(iterations=3, weight_rate=100.0, scale_rate=3.0, bias_rate=3.0)
+    reconstruct_blocks(together, data, wild, held_back=2)
+    before, after = state(one_by_one), state(together)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    found = [record for record in together.records if record.step == "reconstruct"]
+    assert len(found) == 4
+    assert all(isinstance(record, Skipped) for record in found)
+
+
+def test_every_block_has_a_record_and_is_announced():
+    network, told = quantized("resnet"), []
+    data = samples("resnet", seed=0)
+    reconstruct_blocks(network, data, QUICK, 2, lambda *news: told.append(news))
+    found = [record for record in network.records if record.step == "reconstruct"]
+    names = ["0", "3.branch.0 … 3.branch.3", "4.branch.0 … 4.shortcut.0", "7"]
+    assert [record.layer for record in found] == names
+    assert told[-4:] == [(number + 1, 4, record) for number, record in enumerate(found)]
+    applied = [record for record in found if isinstance(record, Applied)]
+    assert applied
+    for record in applied:
+        assert record.numbers["error after"] <= record.numbers["error before"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    found = []
+    for seed in (0, 0, 1):
+        network = quantized("resnet")
+        options = Blocks(iterations=20, drop=0.5, seed=seed)
+        reconstruct_blocks(network, samples("resnet", seed=0), options)
+        found.append(state(network))
+    first, same, other = found
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_dropping_activations_helps_where_they_are_coarse():
+    scheme = ONNXRUNTIME_CPU.with_bits(3, 3)
+    errors = []
+    for drop in (0.0, 0.5):
+        network = quantized("resnet", scheme)
+        reconstruct_blocks(network, samples("resnet", seed=0), replace(QUICK, drop=drop))
+        errors.append(error(network, "resnet"))
+    assert errors[1] < errors[0]
+
+
+def test_long_weights_stay_as_they_are():
+    one_by_one, together = (quantized("resnet", ONNXRUNTIME_CPU) for _ in range(2))
+    round_weights(one_by_one, samples("resnet", seed=0))
+    reconstruct_blocks(together, samples("resnet", seed=0), QUICK)
+    before, after = state(one_by_one), state(together)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    reasons = {record.reason for record in together.records if record.step == "reconstruct"}
+    assert len(reasons) == 1
+    assert "fewer than 8 bits" in reasons.pop()
+
+
+def test_blocks_that_are_too_large_stay_as_they_are():
+    network = quantized("resnet")
+    reconstruct_blocks(network, samples("resnet", seed=0), replace(QUICK, largest=2))
+    skipped = [r for r in network.records if r.step == "reconstruct" and isinstance(r, Skipped)]
+    assert any("its 3 layers cannot be cut apart" in record.reason for record in skipped)
+
+
+def test_the_file_computes_what_the_simulation_computes(tmp_path):
+    network = quantized("resnet")
+    reconstruct_blocks(network, samples("resnet", seed=0), QUICK)
+    network.module.float()
+    path = export_onnx(network, tmp_path / "blocks.onnx").path
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    (x,) = ZOO["resnet"].args(batch=32, seed=7)
+    (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert sqnr(outputs(network, x)[0], torch.from_numpy(np.asarray(got))) > 40
+
+
+def test_no_data():
+    with pytest.raises(InvalidInputError, match="no batch to round with"):
+        reconstruct_blocks(quantized("resnet"), [])
