@@ -17,7 +17,6 @@ are any, keeps it. `tersor.quant.rounding` solves nearly the same problem many t
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +30,12 @@ from tersor.core.soft_rounding import (
     soft_integers,
 )
 from tersor.graph.activation import activation
-from tersor.graph.network import Applied, Network, Skipped
+from tersor.graph.lanes import Pairs
+from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.stats import Batch
+from tersor.quant.journal import Journal
 from tersor.quant.layerwise import OnLayer, Site, round_layers
+from tersor.quant.rounding import Rounding, round_layer
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def adaround(
     options: AdaRound = AdaRound(),
     held_back: int = 0,
     on_layer: OnLayer | None = None,
+    pair_safe: Pairs | None = None,
+    journal: Journal | None = None,
 ) -> None:
     """Round every quantized weight up or down.
 
@@ -82,12 +86,19 @@ def adaround(
         held_back: How many of the batches, the last ones, only check the result: a layer where
             nearest rounding is better on them keeps it.
         on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
+        pair_safe: As for `tersor.quant.rounding.round_weights`, which then rounds 8-bit weights.
+        journal: See `tersor.quant.layerwise.round_layers`.
 
     Raises:
         InvalidInputError: There is no batch.
     """
-    solver = partial(adaround_layer, options=options)
-    round_layers(network, batches, solver, held_back, options.seed, on_layer)
+
+    def solver(site: Site) -> Record:
+        if pair_safe and site.quantizer.grid.bits == 8:
+            return round_layer(site, Rounding(seed=options.seed), pair_safe)
+        return adaround_layer(site, options)
+
+    round_layers(network, batches, solver, held_back, options.seed, on_layer, journal)
 
 
 def adaround_layer(site: Site, options: AdaRound) -> Applied | Skipped:

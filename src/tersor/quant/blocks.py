@@ -26,11 +26,13 @@ from torch.optim import Adam
 from tersor.core.soft_rounding import annealed
 from tersor.core.straight_through import fake_quantize_through
 from tersor.graph.blocks import Block, blocks, is_float
+from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, layers
-from tersor.graph.network import Applied, Network, Skipped
+from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
-from tersor.quant.layerwise import OnLayer
+from tersor.quant.journal import Journal
+from tersor.quant.layerwise import OnLayer, restore, state
 from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.rounding import Rounding, round_weights
@@ -82,6 +84,8 @@ def reconstruct_blocks(
     options: Blocks = Blocks(),
     held_back: int = 0,
     on_layer: OnLayer | None = None,
+    pair_safe: Pairs | None = None,
+    journal: Journal | None = None,
 ) -> None:
     """Round layer by layer, then improve block by block.
 
@@ -93,19 +97,42 @@ def reconstruct_blocks(
             that is no better on them keeps what it had.
         on_layer: Called after each layer, then after each block; see
             `tersor.quant.layerwise.round_layers`.
+        pair_safe: As for `tersor.quant.rounding.round_weights`.
+        journal: See `tersor.quant.layerwise.round_layers`; finished blocks are kept, too.
 
     Raises:
         InvalidInputError: There is no batch, or none is left to round with.
     """
     floating = network.copy()
-    round_weights(network, batches, options.start, held_back, on_layer)
+    round_weights(network, batches, options.start, held_back, on_layer, pair_safe, journal)
     count = len(list(blocks(network)))
     for number, task in enumerate(_tasks(network, floating, batches, held_back)):
-        record = _reconstruct(task, options, options.seed + number)
+        record = _finished(task, journal, f"block{number:05d}")
+        if record is None:
+            record = _reconstruct(task, options, options.seed + number)
+            if journal is not None:
+                journal.write(f"block{number:05d}", _state(task.block), record)
         network.records.append(record)
         if on_layer is not None:
             on_layer(number + 1, count, record)
     network.finish()
+
+
+def _state(block: Block) -> dict[str, Tensor]:
+    """All that rounding may have changed in a block."""
+    states = (state(layer) for layer in block.layers)
+    return {f"{i}.{name}": x for i, found in enumerate(states) for name, x in found.items()}
+
+
+def _finished(task: "Task", journal: Journal | None, key: str) -> Record | None:
+    """Put back what a stopped run made of a block, if it got there."""
+    found = journal.read(key) if journal else None
+    if found is None:
+        return None
+    for i, layer in enumerate(task.block.layers):
+        own = {k.split(".")[1]: x for k, x in found[0].items() if k.split(".")[0] == str(i)}
+        restore(layer, own)
+    return found[1]
 
 
 @dataclass(frozen=True)

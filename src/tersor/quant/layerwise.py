@@ -96,22 +96,29 @@ class Site:
         shift = shift.flatten()
         self.layer.set_bias(shift if self.layer.bias is None else self.layer.bias.detach() + shift)
 
-    def state(self) -> dict[str, Tensor]:
-        """All that a solver may have changed."""
-        state = {"weight": self.layer.grouped_weight(), "scale": self.quantizer.scale}
-        return state if self.layer.bias is None else {**state, "bias": self.layer.bias}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Put back what `state` gave.
+def state(layer: Layer) -> dict[str, Tensor]:
+    """All of a layer that a solver may change."""
+    quantizer = weight_quantizer(layer)
+    found = {"weight": layer.grouped_weight().detach()}
+    if quantizer is not None:
+        found["scale"] = quantizer.scale
+    return found if layer.bias is None else {**found, "bias": layer.bias.detach()}
 
-        Args:
-            state: What `state` gave.
-        """
-        weight = self.layer.weight
-        self.layer.set_grouped_weight(state["weight"].to(weight))
-        self.quantizer.set_scale(state["scale"].to(weight.device), self.quantizer.zero_point)
-        if "bias" in state:
-            self.layer.set_bias(state["bias"].to(weight.device))
+
+def restore(layer: Layer, found: dict[str, Tensor]) -> None:
+    """Put back what `state` gave.
+
+    Args:
+        layer: The layer.
+        found: What `state` gave, on any device.
+    """
+    device, quantizer = layer.weight.device, weight_quantizer(layer)
+    layer.set_grouped_weight(found["weight"].to(device))
+    if quantizer is not None:
+        quantizer.set_scale(found["scale"].to(device), quantizer.zero_point)
+    if "bias" in found:
+        layer.set_bias(found["bias"].to(device))
 
 
 Solver = Callable[[Site], Record]
@@ -174,11 +181,11 @@ def _solve(solver: Solver, site: Site, journal: Journal | None, key: str) -> Rec
     """Solve one layer, or read its result."""
     finished = journal.read(key) if journal else None
     if finished is not None:
-        site.restore(finished[0])
+        restore(site.layer, finished[0])
         return finished[1]
     record = solver(site)
     if journal is not None:
-        journal.write(key, site.state(), record)
+        journal.write(key, state(site.layer), record)
     return record
 
 
