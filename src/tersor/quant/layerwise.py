@@ -101,7 +101,7 @@ def state(layer: Layer) -> dict[str, Tensor]:
     """All of a layer that a solver may change."""
     quantizer = weight_quantizer(layer)
     found = {"weight": layer.grouped_weight().detach()}
-    if quantizer is not None:
+    if quantizer is not None and quantizer.enabled:
         found["scale"] = quantizer.scale
     return found if layer.bias is None else {**found, "bias": layer.bias.detach()}
 
@@ -115,7 +115,7 @@ def restore(layer: Layer, found: dict[str, Tensor]) -> None:
     """
     device, quantizer = layer.weight.device, weight_quantizer(layer)
     layer.set_grouped_weight(found["weight"].to(device))
-    if quantizer is not None:
+    if quantizer is not None and "scale" in found:
         quantizer.set_scale(found["scale"].to(device), quantizer.zero_point)
     if "bias" in found:
         layer.set_bias(found["bias"].to(device))
