@@ -1,0 +1,1 @@
+"""Weights of few bits, rounded with a few unlabelled samples."""
