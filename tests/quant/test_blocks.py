@@ -15,8 +15,9 @@ from tersor.graph.layers import argument, layers
 from tersor.graph.network import Applied, Skipped
 from tersor.passes.fold import fold
 from tersor.quant.blocks import Blocks, reconstruct_blocks
-from tersor.quant.calibrate import MSE, data_free_ranges, weight_ranges
+from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.place import place
+from tersor.quant.ranges import MSE
 from tersor.quant.rounding import round_weights
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
 from tests.captured import captured, outputs

@@ -89,7 +89,7 @@ def is_unknown(layer):
 
 def test_narrow_weights_need_no_safe_pairs():
     narrow = placed("plain", ONNXRUNTIME_CPU.with_bits(4, None))
-    weight_ranges(narrow, "rows")
+    weight_ranges(narrow, "rows", MinMax())
     for weight, quantizer in weights(narrow):
         assert torch.equal(quantizer.scale, _minmax_scale(weight, quantizer))
 

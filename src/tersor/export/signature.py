@@ -43,7 +43,7 @@ def _outputs(network: Network) -> list[tuple[tuple[Any, ...], Any]]:
 
 
 def _output_name(path: tuple[Any, ...]) -> str:
-    parts = [key(key) for key_ in path]
+    parts = [key(step) for step in path]
     if not parts or parts[0].isdigit():
         return "_".join(["output", *parts])
     return ".".join(parts) or "output"

@@ -170,6 +170,6 @@ def _describe(value: Any) -> str:
     return f"{type(value).__name__} {tuple(value.shape)}" if _is_array(value) else repr(value)
 
 
-def key(key: Any) -> str:
+def key(step: Any) -> str:
     """A step into a nested value: a mapping's key, a position, or an attribute."""
-    return str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))))
+    return str(getattr(step, "key", getattr(step, "idx", getattr(step, "name", step))))

@@ -8,6 +8,7 @@ as every layer has a seed of its own, the result is bit for bit that of a run wi
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,10 @@ def fingerprint(network: Network, batches: list[Batch], options: Iterable[Any]) 
     Args:
         network: The network as the run gets it.
         batches: The data.
-        options: Everything else; its `repr` counts.
+        options: Everything else: dataclasses, or whatever has a `repr`.
     """
     digest = hashlib.sha256(torch.__version__.encode())
-    digest.update(repr(list(options)).encode())
+    digest.update(repr([_stable(option) for option in options]).encode())
     digest.update(str(network.graph).encode())
     for name, tensor in network.module.state_dict().items():
         digest.update(name.encode())
@@ -122,6 +123,13 @@ def fingerprint(network: Network, batches: list[Batch], options: Iterable[Any]) 
         if isinstance(leaf, Tensor):
             _add(digest, leaf)
     return digest.hexdigest()
+
+
+def _stable(value: Any) -> Any:
+    """A value whose `repr` is the same in every process, as that of a set is not."""
+    if is_dataclass(value):
+        return type(value).__name__, {k: _stable(x) for k, x in vars(value).items()}
+    return sorted(map(str, value)) if isinstance(value, frozenset | set) else value
 
 
 def _add(digest: Any, tensor: Tensor) -> None:

@@ -112,7 +112,8 @@ class Scheme:
         """
         weight = with_bits(self.weight, weights, "weights")
         activation = with_bits(self.activation, activations, "activations")
-        return replace(self, weight=weight, activation=activation)
+        pair_safe = self.pair_safe if weight.bits == 8 else None
+        return replace(self, weight=weight, activation=activation, pair_safe=pair_safe)
 
 
 def with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
