@@ -265,6 +265,19 @@ def test_the_regularizer_acts_after_the_warm_start(warm_start):
     assert torch.equal(integers(network)[0], nearest) == (warm_start == 0)
 
 
+def test_large_outputs_change_nothing():
+    """λ grows with the error; if it did not, most weights would end between up and down."""
+    found = []
+    for factor in (1.0, 64.0):
+        batches = [((factor * x,), {}) for (x,), _ in data(8)]
+        network = single(nn.Linear(8, 4, bias=False), batches)
+        adaround(network, batches, replace(QUICK, regularization=1e-3))
+        found.append((integers(network)[0], network.records[-1].numbers["objective after"]))
+    (small, error), (large, larger) = found
+    assert torch.equal(small, large)
+    assert larger == pytest.approx(64**2 * error)
+
+
 def test_beta_falls_after_the_warm_start():
     options = AdaRound(iterations=100)
     assert all(options.beta_at(step) is None for step in range(20))
