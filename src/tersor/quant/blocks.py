@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.optim import Adam
 
 from tersor.core.soft_rounding import annealed
@@ -30,10 +30,10 @@ from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
-from tersor.quant.layerwise import OnLayer
+from tersor.quant.layerwise import OnLayer, round_layers
 from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
 from tersor.quant.quantizer import FakeQuantize
-from tersor.quant.rounding import Rounding, round_weights
+from tersor.quant.rounding import Rounding, round_layer
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Blocks:
     iterations: int = 1000
     weight_rate: float = 0.2
     scale_rate: float = 1e-3
-    bias_rate: float = 1e-3
+    bias_rate: float = 5e-3
     regularization: float = 100.0
     beta: tuple[float, float] = (20.0, 2.0)
     warm_start: float = 0.05
@@ -83,7 +83,7 @@ def reconstruct_blocks(
     held_back: int = 0,
     on_layer: OnLayer | None = None,
 ) -> None:
-    """Round layer by layer, then improve block by block.
+    """Round layer by layer, and improve each block once its layers are rounded.
 
     Args:
         network: A network whose quantizers have their ranges; edited in place.
@@ -91,21 +91,49 @@ def reconstruct_blocks(
         options: See `Blocks`.
         held_back: How many of the batches, the last ones, only check the result: a layer or block
             that is no better on them keeps what it had.
-        on_layer: Called after each layer, then after each block; see
-            `tersor.quant.layerwise.round_layers`.
+        on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
 
     Raises:
         InvalidInputError: There is no batch, or none is left to round with.
     """
-    floating = network.copy()
-    round_weights(network, batches, options.start, held_back, on_layer)
-    count = len(list(blocks(network)))
-    for number, task in enumerate(_tasks(network, floating, batches, held_back)):
-        record = _reconstruct(task, options, options.seed + number)
-        network.records.append(record)
-        if on_layer is not None:
-            on_layer(number + 1, count, record)
-    network.finish()
+    solver = partial(round_layer, options=options.start)
+    walk = _Walk(network, options, held_back)
+    round_layers(network, batches, solver, held_back, options.start.seed, on_layer, walk)
+
+
+class _Walk:
+    """Waits along the walk over layers for blocks to be complete."""
+
+    def __init__(self, network: Network, options: Blocks, held_back: int) -> None:
+        self.network = network
+        self.options = options
+        self.held_back = held_back
+        found = list(blocks(network))
+        self.ends = {block.nodes[-1]: block for block in found}
+        self.entries = {entry for block in found for entry in block.entries}
+        self.given: Values = {}
+        self.ideal: Values = {}
+        self.done = 0
+
+    def __call__(self, node: fx.Node, floating: Stream, quantized: Stream) -> None:
+        if node in self.entries:
+            self.given[node] = quantized.values[node.name]
+            self.ideal[node] = floating.values[node.name]
+        if node in self.ends:
+            task = self._task(self.ends[node], floating)
+            self.network.records.append(_reconstruct(task, self.options, self.done))
+            quantized.values |= {entry.name: value for entry, value in task.given.items()}
+            for inner in task.block.nodes:
+                quantized.run(inner)
+            self.done += 1
+
+    def _task(self, block: Block, floating: Stream) -> "Task":
+        weights = {layer.node.name: layer.weight.detach() for layer in layers(floating.network)}
+        given, ideal = (
+            {e: values[e] for e in block.entries} for values in (self.given, self.ideal)
+        )
+        wanted = {last: floating.values[last.name] for last in block.exits if is_float(last)}
+        return Task(block, weights, given, ideal, wanted, self.held_back)
 
 
 @dataclass(frozen=True)
@@ -114,7 +142,7 @@ class Task:
 
     Attributes:
         block: The block, in the quantized network.
-        floating: The float network.
+        weights: The float weight of each layer, by the name of its call.
         given: What the block reads once everything before it is quantized.
         ideal: What it read in the float network.
         wanted: What it wrote there.
@@ -122,7 +150,7 @@ class Task:
     """
 
     block: Block
-    floating: Network
+    weights: dict[str, Tensor] = field(repr=False)
     given: Values = field(repr=False)
     ideal: Values = field(repr=False)
     wanted: Values = field(repr=False)
@@ -158,45 +186,15 @@ class Task:
         return sum(float(self.loss(found, i)) for found, i in values) / len(judges)
 
 
-def _tasks(
-    network: Network, floating: Network, batches: list[Batch], held_back: int
-) -> Iterator[Task]:
-    """The blocks one after the other; each sees what the caller made of those before it."""
-    wanted, given = Stream(floating, batches, False), Stream(network, batches, True)
-    twins = {node.name: node for node in floating.graph.nodes}
-    found = list(blocks(network))
-    opening = {block.nodes[0]: block for block in found}
-    closing = {block.nodes[-1]: block for block in found}
-    inside = {node for block in found for node in block.nodes}
-    entries: Values = {}
-    ideal: Values = {}
-    for node in network.nodes():
-        if node in opening:
-            entries = {entry: given.of(entry) for entry in opening[node].entries}
-            ideal = {entry: wanted.of(twins[entry.name]) for entry in entries}
-        if node.name in twins:
-            wanted.run(twins[node.name])
-        if node in closing:
-            block = closing[node]
-            exits = {last: wanted.of(twins[last.name]) for last in block.exits if is_float(last)}
-            yield Task(block, floating, entries, ideal, exits, held_back)
-            for later in block.nodes:
-                given.run(later)
-        elif node not in inside:
-            given.run(node)
-
-
-def _reconstruct(task: Task, options: Blocks, seed: int) -> Applied | Skipped:
+def _reconstruct(task: Task, options: Blocks, number: int) -> Applied | Skipped:
     block = task.block
-    twins = {layer.node.name: layer for layer in layers(task.floating)}
     chosen = [layer for layer in block.layers if is_learnable(layer)]
     reason = _refusal(task, chosen, options)
     if reason is not None:
         return Skipped(block.name, "reconstruct", reason)
-    floats = (twins[layer.node.name].weight.detach() for layer in chosen)
-    learned = [LearnableLayer(*pair) for pair in zip(chosen, floats, strict=True)]
+    learned = [LearnableLayer(layer, task.weights[layer.node.name]) for layer in chosen]
     before = task.error()
-    _learn(task, learned, options, torch.Generator().manual_seed(seed))
+    _learn(task, learned, options, torch.Generator().manual_seed(options.seed + number))
     for layer in learned:
         layer.store()
     after = task.error()

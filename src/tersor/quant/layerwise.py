@@ -98,6 +98,7 @@ class Site:
 
 Solver = Callable[[Site], Applied | Skipped]
 OnLayer = Callable[[int, int, Applied | Skipped], None]
+OnNode = Callable[[fx.Node, Stream, Stream], None]
 
 
 def round_layers(
@@ -107,6 +108,7 @@ def round_layers(
     held_back: int = 0,
     seed: int = 0,
     on_layer: OnLayer | None = None,
+    on_node: OnNode | None = None,
 ) -> None:
     """Let a solver round the weights of one layer after the other.
 
@@ -117,6 +119,7 @@ def round_layers(
         held_back: How many of the batches, the last ones, solvers only check their result on.
         seed: Seed of the first layer; every layer has its own.
         on_layer: Called after each layer with its number, how many there are, and its record.
+        on_node: Called after each node with the float and the quantized stream, which have run it.
 
     Raises:
         InvalidInputError: There is no batch, or none is left to round with.
@@ -142,6 +145,8 @@ def round_layers(
             if on_layer is not None:
                 on_layer(done, len(todo), record)
         quantized.run(node)
+        if on_node is not None:
+            on_node(node, floating, quantized)
     network.finish()
 
 
