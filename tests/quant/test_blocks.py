@@ -51,7 +51,7 @@ def quantized(name, scheme=TWO_BITS):
     return _quantized(name, scheme).copy()
 
 
-def samples(name, seed, batches=6):
+def samples(name, seed, batches=8):
     case = ZOO[name]
     return [(case.args(batch=32, seed=seed + i), {}) for i in range(batches)]
 
@@ -119,7 +119,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     found = []
     for seed in (0, 0, 1):
         network = quantized("resnet")
-        options = replace(QUICK, drop=0.5, seed=seed)
+        options = replace(QUICK, seed=seed)
         reconstruct_blocks(network, samples("resnet", seed=0), options)
         found.append(state(network))
     first, same, other = found
@@ -127,12 +127,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def test_dropping_activations_helps_where_they_are_coarse():
-    scheme = ONNXRUNTIME_CPU.with_bits(3, 3)
+def test_dropping_activations_helps_with_few_samples():
     errors = []
     for drop in (0.0, 0.5):
-        network = quantized("resnet", scheme)
-        reconstruct_blocks(network, samples("resnet", seed=0), replace(QUICK, drop=drop))
+        network = quantized("resnet", ONNXRUNTIME_CPU.with_bits(3, 3))
+        reconstruct_blocks(network, samples("resnet", 0, batches=4), replace(QUICK, drop=drop))
         errors.append(error(network, "resnet"))
     assert errors[1] < errors[0]
 

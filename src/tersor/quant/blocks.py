@@ -49,8 +49,8 @@ class Blocks:
             share of the variance of its output.
         beta: First and last β.
         warm_start: Share of the iterations without the regulariser.
-        drop: Probability of each quantized activation to be its float value instead. QDrop has 0.5;
-            0 is never.
+        drop: Probability of each quantized activation to be its float value instead (QDrop: 0.5).
+            Without, steps take two thirds of the time, and more samples are needed.
         largest: Most layers of a block; what cannot be cut into such blocks stays as it is.
         seed: Seed of the order of the batches, and of what is dropped.
         start: The fast solver, which goes first.
@@ -63,7 +63,7 @@ class Blocks:
     regularization: float = 100.0
     beta: tuple[float, float] = (20.0, 2.0)
     warm_start: float = 0.05
-    drop: float = 0.0
+    drop: float = 0.5
     largest: int = 32
     seed: int = 0
     start: Rounding = field(default_factory=Rounding)
