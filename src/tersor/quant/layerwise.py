@@ -123,6 +123,7 @@ def restore(layer: Layer, found: dict[str, Tensor]) -> None:
 
 Solver = Callable[[Site], Record]
 OnLayer = Callable[[int, int, Record], None]
+OnNode = Callable[[fx.Node, Stream, Stream], None]
 
 
 def round_layers(
@@ -133,6 +134,7 @@ def round_layers(
     seed: int = 0,
     on_layer: OnLayer | None = None,
     journal: Journal | None = None,
+    on_node: OnNode | None = None,
 ) -> None:
     """Let a solver round the weights of one layer after the other.
 
@@ -144,6 +146,7 @@ def round_layers(
         seed: Seed of the first layer; every layer has its own.
         on_layer: Called after each layer with its number, how many there are, and its record.
         journal: Keeps what is finished; layers that are in it are not solved again.
+        on_node: Called after each node with the float and the quantized stream, which have run it.
 
     Raises:
         InvalidInputError: There is no batch, or none is left to round with.
@@ -174,6 +177,8 @@ def round_layers(
             if on_layer is not None:
                 on_layer(done, len(todo), record)
         quantized.run(node)
+        if on_node is not None:
+            on_node(node, floating, quantized)
     network.finish()
 
 
