@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.dfq_rescaled import LARGEST, random_scale
 from benchmarks.harness import Table
 from benchmarks.harness.subject import spread
+from benchmarks.lanes import CASES, expected, meeting
 from benchmarks.machine import saturates
 from benchmarks.without_vnni.__main__ import CPUID, TRAP, patch
 from tersor.graph.capture import capture
@@ -89,3 +90,8 @@ def test_patch_translates_addresses_to_places_in_the_file(offset):
     assert patched[place : place + 2] == TRAP
     assert patched[:place] == image[:place]
     assert patched[place + 2 :] == image[place + 2 :]
+
+
+@pytest.mark.parametrize("case", CASES[::5], ids=str)
+def test_no_other_weights_meet_than_those_assumed(case):
+    assert meeting(case, "onnxruntime") == (expected(case) if saturates() else set())
