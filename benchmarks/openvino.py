@@ -6,6 +6,8 @@ of one image over that of the float file in the same runtime: a median over roun
 files run in turns, on one thread unless `--threads` says otherwise.
 
     pip install -e ".[openvino]"
+
+`ONEDNN_MAX_CPU_ISA=AVX2` in the environment shows OpenVINO's kernels of CPUs without VNNI.
 """
 
 import argparse

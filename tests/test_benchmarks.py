@@ -14,6 +14,7 @@ from benchmarks.adaround_theory import Tail, of_draws
 from benchmarks.dfq_rescaled import LARGEST, random_scale
 from benchmarks.harness import Table
 from benchmarks.harness.subject import spread
+from benchmarks.lanes import CASES, expected, meeting
 from benchmarks.machine import saturates
 from benchmarks.without_vnni.__main__ import CPUID, TRAP, patch
 from tersor.graph.capture import capture
@@ -115,3 +116,8 @@ def test_what_is_said_of_the_draws():
     assert of_draws(draws, nearest=92.0).startswith("best 95.00; 2 beat nearest; r = -0.9")
     assert of_draws(draws, nearest=92.0).endswith("ρ = -1.00")
     assert of_draws([*draws, (4.0, 80.0)], nearest=92.0).endswith("ρ = -1.00")
+
+
+@pytest.mark.parametrize("case", CASES[::5], ids=str)
+def test_no_other_weights_meet_than_those_assumed(case):
+    assert meeting(case, "onnxruntime") == (expected(case) if saturates() else set())
