@@ -7,9 +7,9 @@ Differs from the paper in: the layers before it are corrected already.
 """
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from tersor.graph.layers import Layer, argument, call, operand
+from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.stats import Batch
 from tersor.quant.layerwise import OnLayer, Site, round_layers
@@ -36,20 +36,11 @@ def correct_layer(site: Site) -> Record:
     """Correct the bias of one layer."""
     layer = site.layer
     with torch.no_grad():
-        found = [_output(layer, x, site.quantizer(layer.weight)) for x in site.given]
+        found = [layer.run(x, site.quantizer(layer.weight)) for x in site.given]
     shift = _mean(layer, site.wanted) - _mean(layer, found)
     site.shift_bias(shift)
     numbers = {"largest shift": float(shift.abs().max())}
     return Applied(layer.name, "correct bias", "mean error seen on the data subtracted", numbers)
-
-
-def _output(layer: Layer, x: Tensor, weight: Tensor) -> Tensor:
-    """What a layer writes with another weight, its bias included."""
-    node = layer.node
-    edges = (operand(node), argument(node, "weight"), argument(node, "bias"))
-    values = dict(zip(map(str, edges), (x, weight, layer.bias), strict=True))
-    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda edge: values[str(edge)])
-    return call(node, args, kwargs)
 
 
 def _mean(layer: Layer, outputs: list[Tensor]) -> Tensor:
