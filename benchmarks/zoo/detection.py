@@ -31,9 +31,13 @@ class Photograph:
     boxes: np.ndarray
 
 
-def coco128() -> list[Photograph]:
-    """128 images of COCO val2017."""
-    with np.load(asset("data/coco128_val2017.npz"), allow_pickle=False) as pack:
+def coco128(part: str = "val2017") -> list[Photograph]:
+    """128 images of COCO.
+
+    Args:
+        part: `"val2017"` or `"train2017"`.
+    """
+    with np.load(asset(f"data/coco128_{part}.npz"), allow_pickle=False) as pack:
         jpeg, boxes = pack["jpeg"].tobytes(), pack["boxes"]
         spans = zip(pairwise(pack["offsets"]), pairwise(pack["box_offsets"]), strict=True)
         return [_photograph(jpeg[a:b], boxes[c:d]) for (a, b), (c, d) in spans]
