@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import tersor
+from tersor.errors import TersorError
 from tersor.graph.network import source
 from tersor.quant.place import quantizers
 from tersor.quant.ranges import MSE, MinMax, Percentile
@@ -27,3 +28,45 @@ def test_narrow_weights_are_clipped_where_that_costs_least(bits, method):
 
 def test_the_method_can_be_chosen():
     assert bool((weight_errors(4, MSE()) < weight_errors(4, Percentile(90.0))).all())
+
+
+def test_data_are_level_2():
+    network, example = nets.with_example()
+    quantized = tersor.quantize(network, example, data=nets.images(64), weights=4)
+    steps = {record.step for record in quantized.records}
+    assert "round" in steps
+    assert not any("random inputs" in getattr(r, "what", "") for r in quantized.records)
+
+
+def test_bits_by_name_of_a_layer():
+    network, example = nets.with_example()
+    quantized = tersor.quantize(network, example, weights={"*": 4, "0": 8, "8": 3})
+    found = {source(node).target: q.grid.bits for node, q in quantizers(quantized.network)}
+    assert [found[name] for name in ("0.weight", "3.weight", "8.weight")] == [8, 4, 3]
+    with pytest.raises(TersorError, match="no layer or sub-module is called 'head'"):
+        tersor.quantize(network, example, weights={"head": 4})
+    with pytest.raises(TersorError, match="weights of '3'=1 bits; choose a width from 2 to 16"):
+        tersor.quantize(network, example, weights={"3": 1})
+
+
+def test_options_of_the_other_level():
+    network, example = nets.with_example()
+    with pytest.raises(TersorError, match="options=WithData go with data"):
+        tersor.quantize(network, example, options=tersor.WithData())
+    with pytest.raises(TersorError, match="options=DataFree go without data"):
+        tersor.quantize(network, example, data=example, options=tersor.DataFree())
+
+
+def test_unfit_data_are_refused_before_any_work():
+    steps = []
+    with pytest.raises(TersorError, match="has shape"):
+        tersor.quantize(*nets.with_example(), data=torch.ones(4, 3), on_step=steps.append)
+    assert steps == ["capture the model"]
+
+
+def test_every_layer_is_told_of():
+    told = []
+    tersor.quantize(
+        *nets.with_example(), data=nets.images(16), on_layer=lambda *args: told.append(args)
+    )
+    assert [(number, total) for number, total, _ in told] == [(1, 3), (2, 3), (3, 3)]
