@@ -219,8 +219,8 @@ def by_adaround(case: Case, seed: int, iterations: int, alone: bool) -> Weights:
     if alone:
         problem = replace(problem, follow=lambda y: y)
     options = AdaRound(iterations=iterations, learning_rate=1e-2)
-    rounded = problem.weight(train(problem, EVERYTHING, options, seed))
-    return (case.site.layer.grouped(rounded).flatten(2) / case.site.scale[..., None]).round()
+    soft = problem.weight(train(problem, EVERYTHING, options, seed))
+    return (case.site.layer.grouped(soft).flatten(2) / case.site.scale[..., None]).round()
 
 
 def of_draws(draws: Points, nearest: float) -> str:

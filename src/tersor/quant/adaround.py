@@ -116,14 +116,16 @@ def adaround_layer(site: Site, options: AdaRound) -> Applied | Skipped:
         options: See `AdaRound`.
     """
     layer, problem, used = site.layer, Problem.of(site), len(site.given) - site.held_back
-    rounded = problem.weight(train(problem, slice(0, used), options, site.seed))
+    h = train(problem, slice(0, used), options, site.seed)
+    rounded = problem.weight((h >= 0.5).to(h.dtype))
     nearest = layer.ungrouped(site.nearest().reshape(layer.grouped_weight().shape))
     held = slice(used, None) if site.held_back else slice(0, used)
     before, after = (problem.error(weight, held) for weight in (nearest, rounded))
     if not after <= before:
         return Skipped(layer.name, "round", "no other rounding is better than the nearest")
     site.store(layer.grouped(rounded).flatten(2))
-    numbers = {"objective before": before, "objective after": after}
+    undecided = float(((h > 0.01) & (h < 0.99)).to(h.dtype).mean())
+    numbers = {"objective before": before, "objective after": after, "undecided": undecided}
     what = "weights rounded up or down for the least output error"
     return Applied(layer.name, "round", what, numbers)
 
@@ -191,7 +193,9 @@ class Problem:
 
 @torch.enable_grad()
 def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Tensor:
-    """Decide for every weight whether it is rounded up, 1, or down, 0.
+    """h(V) at the end: 1 for every weight that is rounded up, 0 for the others.
+
+    Weights in between have stayed undecided; they are few.
 
     Args:
         problem: The problem.
@@ -210,7 +214,7 @@ def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Ten
             loss = loss + strength * regularizer(h, beta)
         (v.grad,) = torch.autograd.grad(loss, [v])
         adam.step()
-    return (rectified_sigmoid(v.detach()) >= 0.5).to(v.dtype)
+    return rectified_sigmoid(v.detach())
 
 
 def _draw(
