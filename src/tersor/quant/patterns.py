@@ -54,13 +54,17 @@ def _named(network: Network) -> dict[fx.Node, list[str]]:
 def _matching(
     network: Network, named: dict[fx.Node, list[str]], pattern: str, option: str
 ) -> list[fx.Node]:
-    matches = [n for n, own in named.items() if any(fnmatch(name, pattern) for name in own)]
+    matches = [n for n, own in named.items() if any(_fits(name, pattern) for name in own)]
     if not matches:
         raise InvalidInputError(
             f"{option}: no layer or sub-module is called {pattern!r}; there are "
             f"{', '.join(_choices(network))}"
         )
     return matches
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatch(name, pattern)  # names from elsewhere may hold brackets
 
 
 def _names(network: Network, node: fx.Node) -> list[str]:
