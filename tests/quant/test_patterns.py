@@ -9,7 +9,7 @@ from torch import fx
 
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
-from tersor.graph.layers import is_layer
+from tersor.graph.layers import is_layer, layers
 from tersor.graph.network import Network, Skipped, source
 from tersor.quant.patterns import excluded
 from tersor.quant.place import place, quantizers
@@ -108,3 +108,12 @@ def test_the_file_holds_the_head_in_float(tmp_path):
     skipped = {r.layer: r.reason for r in quantized.records if isinstance(r, Skipped)}
     assert "no integer kernel for transposed convolutions" in skipped["up"]
     assert "up" in dict(result.in_float)
+
+
+def test_names_that_look_like_patterns_name_themselves():
+    network = capture(torch.nn.Sequential(torch.nn.Linear(4, 4)), torch.rand(2, 4))
+    (layer,) = layers(network)
+    network.module.add_module("a[1]", network.module.get_submodule("0"))
+    layer.weight_node.target = "a[1].weight"
+    assert layer.name == "a[1]"
+    assert excluded(network, ["a[1]"]) == {layer.node}
