@@ -136,6 +136,22 @@ def test_a_layer_around_layers_does_not_hand_its_bits_down():
     assert widths(tersor.quantize(Net(), x[:1], data=x, weights=found)) == found
 
 
+def test_a_layer_is_not_mistaken_for_a_node_of_its_name():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.linear = nn.Linear(8, 64), nn.Linear(64, 8)
+
+        def forward(self, x):
+            return self.linear(self.first(x).relu())
+
+    x = torch.randn(64, 8)
+    found = tersor.search_bits(Net(), x[:1], data=x, average=3.0, choices=(2, 4))
+    assert sorted(found.values()) == [2, 4]
+    assert widths(tersor.quantize(Net(), x[:1], data=x, weights=found)) == found
+
+
 def test_the_table_has_every_layer(searched):
     lines = searched.table().splitlines()
     for layer in searched.sensitivities:
@@ -174,3 +190,15 @@ def test_steps_and_layers_are_told():
 def test_what_cannot_be(options, message):
     with pytest.raises(tersor.TersorError, match=message):
         tersor.search_bits(*nets.with_example(), data=DATA, **options)
+
+
+def test_infinite_damage_is_not_chosen():
+    def infinite(outputs, reference):
+        return float("inf")
+
+    with pytest.raises(
+        tersor.TersorError, match=r"the bits of '0' cannot be chosen: each of \[2, 4"
+    ):
+        tersor.search_bits(
+            *nets.with_example(), data=DATA, average=8.0, choices=(2, 4), metric=infinite
+        )

@@ -8,6 +8,7 @@ unlabelled samples (`tersor.quant.sensitivity`); the sum is minimised exactly
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,14 @@ class Bits(dict[str, int]):
             budget: Most bits that all weights may have together.
 
         Raises:
-            InvalidInputError: The budget is too small; says how small it may be.
+            InvalidInputError: The budget is too small, or nothing can be chosen for a layer.
         """
+        for layer in measured:
+            if not any(map(isfinite, layer.damage.values())):
+                raise InvalidInputError(
+                    f"the bits of {layer.layer!r} cannot be chosen: each of {list(layer.damage)} "
+                    "does infinite damage to the outputs; allow more bits, or exclude the layer"
+                )
         self.sensitivities = tuple(measured)
         choices = sorted(measured[0].damage)
         costs = np.array([[layer.damage[bits] for bits in choices] for layer in measured])

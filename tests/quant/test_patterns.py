@@ -11,7 +11,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
 from tersor.graph.layers import is_layer, layers
 from tersor.graph.network import Network, Skipped, source
-from tersor.quant.patterns import excluded
+from tersor.quant.patterns import excluded, widths
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.recipes import quantize
@@ -117,3 +117,20 @@ def test_names_that_look_like_patterns_name_themselves():
     layer.weight_node.target = "a[1].weight"
     assert layer.name == "a[1]"
     assert excluded(network, ["a[1]"]) == {layer.node}
+
+
+def test_what_the_user_calls_so_comes_before_a_node_of_that_name():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.linear = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.linear(self.first(x).relu())
+
+    network = capture(Net(), torch.rand(2, 4))
+    first, second = layers(network)
+    assert first.node.name == second.name == "linear"
+    assert excluded(network, ["linear"]) == {second.node}
+    assert widths(network, {"first": 8, "linear": 2}) == {first.node: 8, second.node: 2}
+    assert excluded(network, ["relu"]) < excluded(network, ["*"])

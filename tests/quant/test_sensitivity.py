@@ -147,6 +147,21 @@ def test_a_metric_that_is_no_number():
         sensitivities(placed("vgg"), samples("vgg"), Trial((4,), metric=lambda y, x: math.nan))
 
 
+def test_classes_have_no_noise():
+    class Classes(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).argmax(1)
+
+    batches = [((torch.randn(4, 6),), {})]
+    network = capture(Classes(6, 3).eval(), batches[0][0])
+    place(network, ONNXRUNTIME_CPU)
+    with pytest.raises(InvalidInputError, match=r"nothing in floating point.*give a metric"):
+        sensitivities(network.copy(), batches, Trial((4,)))
+    metric = lambda y, x: float((y != x).double().mean())  # noqa: E731
+    (layer,) = sensitivities(network, batches, Trial((4,), metric=metric))
+    assert 0 <= layer.damage[4] <= 1
+
+
 def test_progress():
     seen = []
     found = sensitivities(

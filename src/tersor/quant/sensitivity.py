@@ -100,7 +100,8 @@ def sensitivities(
         on_layer: Called after each layer with its number, how many there are, and its record.
 
     Raises:
-        InvalidInputError: The metric is not a number.
+        InvalidInputError: The metric is NaN, or there is none and the network returns nothing in
+            floating point.
     """
     judged = slice(-held_back if held_back else None, None)
     nodes = list(network.graph.nodes)
@@ -197,12 +198,17 @@ def noise_to_signal(outputs: list[Any], reference: list[Any]) -> float:
     Args:
         outputs: What the network returns, for every batch.
         reference: What the float network returns.
+
+    Raises:
+        InvalidInputError: It returns no floating-point tensor.
     """
-    pairs = [
-        zip(_floats(y), _floats(x), strict=True) for y, x in zip(reference, outputs, strict=True)
-    ]
-    energies = torch.tensor([[signal_and_noise(*p) for p in batch] for batch in pairs]).double()
-    signal, noise = energies.sum(0).unbind(-1)
+    pairs = [zip(*map(_floats, both), strict=True) for both in zip(reference, outputs, strict=True)]
+    energies = [[signal_and_noise(y, x) for y, x in batch] for batch in pairs]
+    if not energies[0]:
+        raise InvalidInputError(
+            "the model returns nothing in floating point to measure noise in; give a metric"
+        )
+    signal, noise = torch.tensor(energies, dtype=torch.float64).sum(0).unbind(-1)
     return float(torch.where(noise > 0, noise / signal, 0.0).mean())
 
 
