@@ -3,6 +3,7 @@
 from tersor.checks import inspect, verify
 from tersor.errors import TersorError
 from tersor.graph.load import load
+from tersor.mixed import Bits, search_bits
 from tersor.quant.scheme import Scheme
 from tersor.quantized import Quantized
 from tersor.recipes import DataFree, WithData, quantize
@@ -10,6 +11,7 @@ from tersor.recipes import DataFree, WithData, quantize
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Bits",
     "DataFree",
     "Quantized",
     "Scheme",
@@ -18,5 +20,6 @@ __all__ = [
     "inspect",
     "load",
     "quantize",
+    "search_bits",
     "verify",
 ]

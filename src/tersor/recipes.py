@@ -212,7 +212,7 @@ def data_free(
 ) -> None:
     """The pipeline of level 1 on a captured network, edited in place."""
     inputs = input_ranges(network, input_range)
-    _prepare(network, frame, options.equalize, options.absorb)
+    prepare(network, frame, options.equalize, options.absorb)
     distributions = propagate(network, inputs, options.sigmas)
     frame.say(STEPS[4])
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
@@ -228,7 +228,7 @@ def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> N
     """The pipeline of level 2 on a captured network, edited in place."""
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
-    _prepare(network, frame, options.equalize, None)
+    prepare(network, frame, options.equalize)
     frame.say(STEPS[4])
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(STEPS[6])
@@ -255,10 +255,17 @@ def _round(
         round_weights(network, batches, solver, pair_safe=pairs, **common)
 
 
-def _prepare(
-    network: Network, frame: Frame, chosen: Equalization, absorption: Absorb | None
+def prepare(
+    network: Network, frame: Frame, chosen: Equalization, absorption: Absorb | None = None
 ) -> None:
-    """What is done with and without data: the function stays, quantizers are placed."""
+    """What is done with and without data: the function stays, quantizers are placed.
+
+    Args:
+        network: The captured network, edited in place.
+        frame: What the pipeline is run for.
+        chosen: As in `DataFree`.
+        absorption: Idem.
+    """
     frame.say(STEPS[1])
     materialize_weights(network)
     fold(network)

@@ -9,9 +9,9 @@ from torch import fx
 
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
-from tersor.graph.layers import is_layer
+from tersor.graph.layers import is_layer, layers
 from tersor.graph.network import Network, Skipped, source
-from tersor.quant.patterns import excluded
+from tersor.quant.patterns import excluded, widths
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.recipes import quantize
@@ -108,3 +108,29 @@ def test_the_file_holds_the_head_in_float(tmp_path):
     skipped = {r.layer: r.reason for r in quantized.records if isinstance(r, Skipped)}
     assert "no integer kernel for transposed convolutions" in skipped["up"]
     assert "up" in dict(result.in_float)
+
+
+def test_names_that_look_like_patterns_name_themselves():
+    network = capture(torch.nn.Sequential(torch.nn.Linear(4, 4)), torch.rand(2, 4))
+    (layer,) = layers(network)
+    network.module.add_module("a[1]", network.module.get_submodule("0"))
+    layer.weight_node.target = "a[1].weight"
+    assert layer.name == "a[1]"
+    assert excluded(network, ["a[1]"]) == {layer.node}
+
+
+def test_what_the_user_calls_so_comes_before_a_node_of_that_name():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.linear = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.linear(self.first(x).relu())
+
+    network = capture(Net(), torch.rand(2, 4))
+    first, second = layers(network)
+    assert first.node.name == second.name == "linear"
+    assert excluded(network, ["linear"]) == {second.node}
+    assert widths(network, {"first": 8, "linear": 2}) == {first.node: 8, second.node: 2}
+    assert excluded(network, ["relu"]) < excluded(network, ["*"])

@@ -1,5 +1,6 @@
 """Run a network one node at a time over many batches, so that a layer can change before it runs."""
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -52,9 +53,31 @@ class Stream:
         for name in self._last.get(node.name, ()):
             self.values.pop(name, None)
 
+    def fork(self, batches: slice = slice(None)) -> "Stream":
+        """A stream that goes on from here on its own, with some of the batches.
+
+        Args:
+            batches: Which ones; default: all.
+        """
+        fork = copy(self)
+        fork.values = {name: values[batches] for name, values in self.values.items()}
+        fork._count = len(range(self._count)[batches])
+        return fork
+
     def of(self, node: fx.Node) -> list[Tensor]:
         """The value of a node, or of a constant, for every batch."""
         return [self._value(node, i) for i in range(self._count)]
+
+    def outputs(self) -> list[Any]:
+        """What the network returns for every batch, once all else has run."""
+        graph = self.network.graph
+        end = graph.output_node()
+        values = {node: self.of(node) for node in end.all_input_nodes}
+        found = []
+        for batch in range(self._count):
+            of_batch = {node: each[batch] for node, each in values.items()}
+            found.append(graph.process_outputs(fx.map_arg(end.args[0], of_batch.__getitem__)))
+        return found
 
     def _value(self, node: fx.Node, batch: int) -> Any:
         if node.name in self.values:

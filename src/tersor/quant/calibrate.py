@@ -46,17 +46,34 @@ def weight_ranges(
             smallest squared error below 8 bits, and else min-max.
     """
     for node, quantizer in quantizers(network):
-        stored = source(node)
-        if stored.op != "get_attr":
-            continue
-        weight = network.tensor(stored).detach()
-        readers = [Layer(user, network) for user in node.users if is_layer(user)]
-        adding = [layer for layer in readers if not adds_no_pairs(layer)]
-        if pair_safe and quantizer.grid.bits == 8 and adding:
-            quantizer.set_range(*_pair_safe(adding[0], quantizer.axis is not None, pair_safe))
-        else:
-            chosen = method or (MinMax() if quantizer.grid.bits >= 8 else MSE())
-            quantizer.set_range(*chosen(weight, quantizer.grid, quantizer.axis))
+        if source(node).op == "get_attr":
+            weight_range(network, node, quantizer, pair_safe, method)
+
+
+def weight_range(
+    network: Network,
+    node: fx.Node,
+    quantizer: FakeQuantize,
+    pair_safe: Pairs | None = None,
+    method: RangeMethod | None = None,
+) -> None:
+    """Set the range of one weight quantizer.
+
+    Args:
+        network: The network.
+        node: The call of the quantizer.
+        quantizer: The quantizer.
+        pair_safe: See `weight_ranges`.
+        method: See `weight_ranges`.
+    """
+    weight = network.tensor(source(node)).detach()
+    readers = [Layer(user, network) for user in node.users if is_layer(user)]
+    adding = [layer for layer in readers if not adds_no_pairs(layer)]
+    if pair_safe and quantizer.grid.bits == 8 and adding:
+        quantizer.set_range(*_pair_safe(adding[0], quantizer.axis is not None, pair_safe))
+    else:
+        chosen = method or (MinMax() if quantizer.grid.bits >= 8 else MSE())
+        quantizer.set_range(*chosen(weight, quantizer.grid, quantizer.axis))
 
 
 def _pair_safe(layer: Layer, per_channel: bool, pairs: Pairs) -> Range:

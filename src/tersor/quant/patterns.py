@@ -1,12 +1,13 @@
 """Which calls a user means by a name: layers, or everything that a sub-module computes.
 
 A pattern names a layer, a graph node, or a sub-module: `head` and `head.*` stand for all that is
-computed in `head`, layers and functions alike; `*` and `?` are wildcards. Networks read from ONNX
-have no sub-modules.
+computed in `head`, layers and functions alike; `*` and `?` are wildcards. What the user calls
+`linear` comes before a graph node of that name. Networks read from ONNX have no sub-modules.
 """
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
+from itertools import chain
 
 from torch import fx
 
@@ -47,14 +48,25 @@ def widths(network: Network, bits: Mapping[str, int]) -> dict[fx.Node, int]:
     }
 
 
-def _named(network: Network) -> dict[fx.Node, list[str]]:
-    return {n: _names(network, n) for n in network.nodes() if n.op == "call_function"}
+def _named(network: Network) -> dict[fx.Node, tuple[list[str], list[str]]]:
+    """Every call with the names that the user gave it, and those of the graph."""
+    return {
+        n: (_given(network, n), [n.name, ".".join([*_modules(n)[-1:], n.name])])
+        for n in network.nodes()
+        if n.op == "call_function"
+    }
 
 
 def _matching(
-    network: Network, named: dict[fx.Node, list[str]], pattern: str, option: str
+    network: Network,
+    named: dict[fx.Node, tuple[list[str], list[str]]],
+    pattern: str,
+    option: str,
 ) -> list[fx.Node]:
-    matches = [n for n, own in named.items() if any(fnmatch(name, pattern) for name in own)]
+    """The calls that a pattern names; what the user calls so comes before any other match."""
+    matches = [n for n, (given, _) in named.items() if pattern in given] or [
+        n for n, names in named.items() if any(fnmatch(name, pattern) for name in chain(*names))
+    ]
     if not matches:
         raise InvalidInputError(
             f"{option}: no layer or sub-module is called {pattern!r}; there are "
@@ -63,13 +75,9 @@ def _matching(
     return matches
 
 
-def _names(network: Network, node: fx.Node) -> list[str]:
-    """Every name that stands for this call, those of the modules around it included."""
-    modules = _modules(node)
-    names = [*modules, node.name, ".".join([*modules[-1:], node.name])]
-    if is_layer(node):
-        names.append(Layer(node, network).name)
-    return names
+def _given(network: Network, node: fx.Node) -> list[str]:
+    """The user's names of a call, those of the modules around it included."""
+    return [*_modules(node), *([Layer(node, network).name] if is_layer(node) else [])]
 
 
 def _modules(node: fx.Node) -> list[str]:

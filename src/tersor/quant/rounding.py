@@ -115,13 +115,28 @@ def round_layer(site: Site, options: Rounding, pair_safe: Pairs | None = None) -
         return Skipped(site.layer.name, "round", "it is a transposed convolution")
     used = len(site.given) - site.held_back
     moments = measure(site, slice(0, used), options)
-    free = moments.centered()
+    held = measure(site, slice(used, None), options) if site.held_back else moments
+    return fit(site, moments, held, options, pair_safe)
+
+
+def fit(
+    site: Site, moments: Moments, held: Moments, options: Rounding, pair_safe: Pairs | None = None
+) -> Applied | Skipped:
+    """Round one layer whose data are measured.
+
+    Args:
+        site: The layer.
+        moments: Its data.
+        held: The data that check the result.
+        options: See `Rounding`.
+        pair_safe: See `round_weights`.
+    """
+    free, check = moments.centered(), held.centered()
     damped = free.damped(site.weights, options.damping)
     scale, grid, partner = _allowed(site, pair_safe)
     integers, scale = solve(damped, scale, grid, site.shares_scale, options, partner)
     rounded = scale[..., None] * integers
-    held = measure(site, slice(used, None), options).centered() if site.held_back else free
-    before, after = (float(held.error(w).sum()) for w in (site.nearest(), rounded))
+    before, after = (float(check.error(w).sum()) for w in (site.nearest(), rounded))
     if not after <= before:
         site.shift_bias(best_bias(site.nearest(), moments.inputs, moments.outputs))
         return Skipped(site.layer.name, "round", "no other rounding is better than the nearest")

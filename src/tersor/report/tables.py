@@ -59,6 +59,15 @@ def layers_table(rows: Iterable[Sequence[str]]) -> Table:
     return _filled(table, rows)
 
 
+def bits_table(choices: Sequence[int], rows: Iterable[Sequence[str]]) -> Table:
+    """One row per layer: its weights, the bits that they get, and the damage at each choice."""
+    table = _table("Bits of the weights")
+    table.add_column("layer", style="bold", no_wrap=True)
+    for name in ("weights", "bits", *(f"damage at {bits}" for bits in choices)):
+        table.add_column(name, justify="right", no_wrap=True)
+    return _filled(table, rows)
+
+
 def _table(title: str) -> Table:
     return Table(
         title=title,

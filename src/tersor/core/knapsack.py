@@ -1,0 +1,106 @@
+"""min Σ_l c[l, k_l]  such that  Σ_l s[l, k_l] ≤ B: the multiple-choice knapsack, solved exactly.
+
+Layer after layer, all partial choices are kept that could still be part of the best one: those for
+which no other is both smaller and cheaper, and whose bound
+
+    c + λ (s − B) + Σ_{later l} min_k (c[l, k] + λ s[l, k])
+
+is not above the cost of a choice that is known. λ is that of the tightest bound (the Lagrangian
+dual), so that few are left however many layers there are.
+
+An integer program solver would do, but for its tolerances: costs span many orders of magnitude.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tersor.errors import InvalidInputError
+
+Costs = Float[np.ndarray, "layers choices"]
+Sizes = Int[np.ndarray, "layers choices"]
+Choice = Int[np.ndarray, " layers"]
+
+_HALVINGS = 100  # of the interval of λ
+_SLACK = 1e-9  # for the rounding of sums
+
+
+def knapsack(costs: Costs, sizes: Sizes, budget: int) -> Choice:
+    """The choice for each layer of least total cost within the budget.
+
+    Args:
+        costs: What each choice costs; infinite ones are never made.
+        sizes: How large each is.
+        budget: Largest total size.
+
+    Returns:
+        The index of each layer's choice; of equally cheap ones, a smallest.
+
+    Raises:
+        InvalidInputError: No choice is small enough, or a cost is NaN.
+    """
+    if np.isnan(costs).any():
+        raise InvalidInputError(f"costs of layer {np.isnan(costs).any(1).argmax()} are NaN")
+    possible = np.isfinite(costs)
+    if not possible.any(1).all():
+        raise InvalidInputError(f"every choice of layer {possible.any(1).argmin()} costs infinity")
+    smallest = np.where(possible, sizes, sizes.max()).min(1).sum()
+    if smallest > budget:
+        raise InvalidInputError(
+            f"a budget of {budget:,} is too small: the smallest possible size is {smallest:,}"
+        )
+    price, known = _price(costs, sizes, budget)
+    if price == 0:
+        return known
+    return _search(costs, sizes, budget, price, _total(costs, known))
+
+
+def _total(values: Costs | Sizes, choice: Choice) -> float:
+    return float(values[np.arange(len(choice)), choice].sum())
+
+
+def _price(costs: Costs, sizes: Sizes, budget: int) -> tuple[float, Choice]:
+    """λ, the price of size at which the budget suffices, and what is chosen at that price."""
+    low, high = 0.0, 0.0
+    chosen = _at_price(costs, sizes, high)
+    while _total(sizes, chosen) > budget:
+        low, high = high, max(2 * high, np.finfo(float).tiny)
+        chosen = _at_price(costs, sizes, high)
+    for _ in range(_HALVINGS if high else 0):
+        middle = (low + high) / 2
+        tried = _at_price(costs, sizes, middle)
+        if _total(sizes, tried) > budget:
+            low = middle
+        else:
+            high, chosen = middle, tried
+    return high, chosen
+
+
+def _at_price(costs: Costs, sizes: Sizes, price: float) -> Choice:
+    """The cheapest choices if size has a price; of equally cheap ones, the smallest."""
+    total = costs + price * sizes
+    cheapest = total == total.min(1, keepdims=True)
+    return np.where(cheapest, sizes, np.iinfo(sizes.dtype).max).argmin(1)
+
+
+def _search(costs: Costs, sizes: Sizes, budget: int, price: float, known: float) -> Choice:
+    """Try all that may be better than what is known."""
+    bounds = (costs + price * sizes).min(1)
+    later = bounds.sum() - bounds.cumsum()
+    slack = _SLACK * (abs(known) + price * budget)
+    size, cost = np.zeros(1, sizes.dtype), np.zeros(1)
+    steps: list[tuple[np.ndarray, np.ndarray]] = []
+    for of_layer, size_of_layer, rest in zip(costs, sizes, later, strict=True):
+        cost = (cost[:, None] + of_layer).ravel()
+        size = (size[:, None] + size_of_layer).ravel()
+        kept = np.flatnonzero(cost + price * (size - budget) + rest <= known + slack)
+        kept = kept[np.lexsort((cost[kept], size[kept]))]
+        cheapest = np.minimum.accumulate(cost[kept])
+        kept = kept[np.append(True, cheapest[1:] < cheapest[:-1])]
+        cost, size = cost[kept], size[kept]
+        steps.append(np.divmod(kept, len(of_layer)))
+    best = int(np.where(size <= budget, cost, np.inf).argmin())
+    choice = np.zeros(len(costs), dtype=np.int64)
+    for layer in reversed(range(len(costs))):
+        before, chosen = steps[layer]
+        choice[layer], best = chosen[best], before[best]
+    return choice

@@ -1,0 +1,217 @@
+"""Ω_l(b) = ‖y − ŷ‖² / ‖y‖²: the damage to the network's outputs if layer l alone has b bits.
+
+Nothing else is quantized, y is what the float network returns, and no label is needed. Noise of
+many independent sources adds up, so Σ_l Ω_l(b_l) says how well widths go together before they have
+been tried together: what a search over widths minimises (`tersor.core.knapsack`).
+
+The float network runs once. Each layer is rounded by the fast solver, with one measurement for all
+widths; from there on the rest of the network runs on samples that the solver has not seen.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from math import isnan
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from tersor.core.metrics import signal_and_noise
+from tersor.errors import InvalidInputError
+from tersor.graph.lanes import Pairs
+from tersor.graph.layers import Layer, argument, is_layer, operand
+from tersor.graph.network import Applied, Network
+from tersor.graph.stats import Batch
+from tersor.graph.stream import Stream
+from tersor.quant.calibrate import weight_range
+from tersor.quant.layerwise import OnLayer, Site, restore, state, weight_quantizer
+from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.ranges import RangeMethod
+from tersor.quant.rounding import Moments, Rounding, fit, measure
+
+Metric = Callable[[Any, Any], float]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How much one layer's width matters.
+
+    Attributes:
+        layer: Its name.
+        weights: How many weights it has.
+        damage: Bits → damage to the outputs.
+    """
+
+    layer: str
+    weights: int
+    damage: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How layers are tried.
+
+    Attributes:
+        choices: The widths.
+        rounding: Options of the fast solver.
+        weight_range: How weight ranges are chosen; see `tersor.quant.calibrate.weight_ranges`.
+        pair_safe: Idem.
+        metric: Damage to what the network returns for a batch, given what the float network
+            returns: `metric(outputs, reference)`, higher is worse; its mean over the batches
+            counts. Default: ‖y − ŷ‖² / ‖y‖² over all batches, averaged over the outputs.
+    """
+
+    choices: tuple[int, ...]
+    rounding: Rounding = Rounding()  # noqa: RUF009
+    weight_range: RangeMethod | None = None
+    pair_safe: Pairs | None = None
+    metric: Metric | None = None
+
+    def damage(self, outputs: list[Any], reference: list[Any]) -> float:
+        """The damage to what the network returns.
+
+        Args:
+            outputs: What it returns, for every batch.
+            reference: What the float network returns.
+        """
+        if self.metric is None:
+            return noise_to_signal(outputs, reference)
+        values = [float(self.metric(y, x)) for y, x in zip(outputs, reference, strict=True)]
+        return sum(values) / len(values)
+
+
+def sensitivities(
+    network: Network,
+    batches: list[Batch],
+    trial: Trial,
+    held_back: int = 0,
+    on_layer: OnLayer | None = None,
+) -> list[Sensitivity]:
+    """Try every width for every layer whose weight has a quantizer.
+
+    Args:
+        network: A float network with its quantizers placed. It is used up: copy it before.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        trial: How layers are tried.
+        held_back: How many batches, the last ones, to judge on; the others are rounded with. With
+            0, all serve both.
+        on_layer: Called after each layer with its number, how many there are, and its record.
+
+    Raises:
+        InvalidInputError: The metric is NaN, or there is none and the network returns nothing in
+            floating point.
+    """
+    judged = slice(-held_back if held_back else None, None)
+    nodes = list(network.graph.nodes)
+    todo = _first_readers(network, nodes)
+    reference = _run(Stream(network, batches[judged], simulate=False), nodes)
+    stream = Stream(network, batches, simulate=False)
+    found: list[Sensitivity] = []
+    for index, node in enumerate(nodes):
+        if node not in todo:
+            stream.run(node)
+            continue
+        layer, quantizer = todo[node]
+        here, given = stream.fork(judged), stream.of(operand(node))
+        stream.run(node)
+        seed = trial.rounding.seed + len(found)
+        site = Site(layer, quantizer, given, stream.values[node.name], None, held_back, seed)
+        damage = _tried(site, trial, partial(_run, here, nodes[index:]), reference)
+        found.append(Sensitivity(layer.name, layer.weight.numel(), damage))
+        if on_layer is not None:
+            numbers = {f"{bits} bits": value for bits, value in damage.items()}
+            record = Applied(layer.name, "sensitivity", "damage measured at each width", numbers)
+            on_layer(len(found), len(todo), record)
+    return found
+
+
+def _first_readers(
+    network: Network, nodes: list[fx.Node]
+) -> dict[fx.Node, tuple[Layer, FakeQuantize]]:
+    """The layers that a weight is rounded for: of several that share one, the first."""
+    found: dict[FakeQuantize, Layer] = {}
+    for node in nodes:
+        if is_layer(node):
+            layer = Layer(node, network)
+            quantizer = weight_quantizer(layer)
+            if quantizer is not None:
+                found.setdefault(quantizer, layer)
+    return {layer.node: (layer, quantizer) for quantizer, layer in found.items()}
+
+
+def _run(stream: Stream, nodes: list[fx.Node]) -> list[Any]:
+    """What the network returns for every batch of a stream, which itself stays where it is."""
+    stream = stream.fork()
+    for node in nodes:
+        if node.op != "output":
+            stream.run(node)
+    return stream.outputs()
+
+
+def _tried(
+    site: Site, trial: Trial, run: Callable[[], list[Any]], reference: list[Any]
+) -> dict[int, float]:
+    """The damage at every width; the layer is left as it was."""
+    layer, damage = site.layer, {}
+    if layer.bias is None:  # the fast solver would add one
+        channels = layer.node.meta["val"].shape[layer.channel_axis]
+        layer.set_bias(layer.weight.detach().new_zeros(channels))
+    before, measured = state(layer), _measured(site, trial.rounding)
+    for bits in trial.choices:
+        site.quantizer.grid = replace(site.quantizer.grid, bits=bits)
+        _round(site, measured, trial)
+        damage[bits] = trial.damage(run(), reference)
+        if isnan(damage[bits]):
+            raise InvalidInputError(
+                f"the metric is NaN with {bits}-bit weights in {layer.name!r}; return infinity for "
+                "what must not be chosen"
+            )
+        restore(layer, before)
+    return damage
+
+
+def _measured(site: Site, options: Rounding) -> tuple[Moments, Moments] | None:
+    """The data of a layer: to round with, and to check the result with."""
+    if site.layer.is_transposed:
+        return None
+    used = len(site.given) - site.held_back
+    moments = measure(site, slice(0, used), options)
+    return moments, measure(site, slice(used, None), options) if site.held_back else moments
+
+
+def _round(site: Site, measured: tuple[Moments, Moments] | None, trial: Trial) -> None:
+    """Round a layer with the fast solver, and where that cannot, to the nearest values."""
+    layer, quantizer = site.layer, site.quantizer
+    edge = argument(layer.node, "weight")
+    weight_range(layer.network, edge, quantizer, trial.pair_safe, trial.weight_range)
+    if measured is not None:
+        fit(site, *measured, trial.rounding, trial.pair_safe)
+    with torch.no_grad():
+        layer.network.replace_tensor(layer.weight_node, quantizer(layer.weight))
+
+
+def noise_to_signal(outputs: list[Any], reference: list[Any]) -> float:
+    """‖y − ŷ‖² / ‖y‖² over all batches, averaged over the outputs in floating point.
+
+    Args:
+        outputs: What the network returns, for every batch.
+        reference: What the float network returns.
+
+    Raises:
+        InvalidInputError: It returns no floating-point tensor.
+    """
+    pairs = [zip(*map(_floats, both), strict=True) for both in zip(reference, outputs, strict=True)]
+    energies = [[signal_and_noise(y, x) for y, x in batch] for batch in pairs]
+    if not energies[0]:
+        raise InvalidInputError(
+            "the model returns nothing in floating point to measure noise in; give a metric"
+        )
+    signal, noise = torch.tensor(energies, dtype=torch.float64).sum(0).unbind(-1)
+    return float(torch.where(noise > 0, noise / signal, 0.0).mean())
+
+
+def _floats(outputs: Any) -> list[Tensor]:
+    leaves = pytree.tree_leaves(outputs)
+    return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
