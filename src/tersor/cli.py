@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from torch import nn
 
 from tersor import checks, recipes
 from tersor import cli_choices as choices
@@ -99,10 +100,14 @@ def quantize(
         check_writable(output)
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        seen = seen.first(level.samples) if seen and level else None
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
-        captured = capture(network, _example(network, example, input_range) or own)
-        seen = choices.fit(captured, seen and seen.first(level and level.samples))
+        given = _example(network, example, input_range) or own
+        if given is None and seen and isinstance(network, nn.Module):
+            given = choices.first_example(seen)
+        captured = capture(network, given)
+        seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
         quantized = recipes.quantize(
             captured,

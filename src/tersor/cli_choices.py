@@ -5,9 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
 from tersor.errors import InvalidInputError
 from tersor.export.images import Pixels
 from tersor.export.sources import Source, find_source
+from tersor.graph.feeds import split_labels
 from tersor.graph.network import Network
 from tersor.graph.samples import check_first, fixed_batch
 from tersor.quant.adaround import AdaRound
@@ -52,6 +57,23 @@ def sources(
             "--resize, --crop, --mean and --std go with a folder of images, and none is given"
         )
     return [None if name is None else find_source(name, pixels) for name in wanted]
+
+
+def first_example(source: Source) -> Any:
+    """The first batch as an example for a model that brings none; labels behind it are dropped.
+
+    Args:
+        source: The samples.
+    """
+    batch = next(iter(source))
+    if isinstance(batch, tuple | list):
+        batch = tuple(split_labels(batch, len(batch) - 1)[0])
+    return pytree.tree_map_only(np.ndarray, _tensor, batch)
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def fit(network: Network, source: Source | None) -> Source | None:
