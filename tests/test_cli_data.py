@@ -185,12 +185,12 @@ def test_bits_of_single_layers_need_no_data(asked, tmp_path):
         (["--data", "IMAGES"], "give a crop"),
         (
             ["--data", "IMAGES", "--crop", "13"],
-            r"shape (6, 3, 13, 13); the model takes [any, 3, 12",
+            "shape (6, 3, 13, 13); the model takes [any, 3",
         ),
         (["--data", "IMAGES", "--crop", "99"], "less than crop=99; resize to at least that"),
         (
             ["--test", "IMAGES", "--crop", "13"],
-            r"shape (6, 3, 13, 13); the model takes [any, 3, 12",
+            "shape (6, 3, 13, 13); the model takes [any, 3",
         ),
         (["--data", "tests.nets:gone"], "tests.nets:gone: AttributeError"),
         (["--data", "tests.nets:failing"], "failed with RuntimeError: no weights"),
