@@ -36,7 +36,7 @@ def run(*args):
 def data(tmp_path_factory):
     """Inputs, labelled with what the float model says."""
     path = tmp_path_factory.mktemp("data") / "data.npz"
-    images = nets.images(40)
+    images = nets.images(70)
     with torch.no_grad():
         labels = nets.plain()(images).argmax(1)
     np.savez(path, input=images.numpy(), labels=labels.numpy())
@@ -68,15 +68,17 @@ def asked(monkeypatch):
 
 
 def test_a_file_of_samples_quantizes_and_verifies(data, tmp_path):
-    printed = run(*MODEL, "-o", tmp_path / "a.onnx", "--data", data, "--weights", "4")
+    printed = run(
+        *MODEL, "-o", tmp_path / "a.onnx", "--data", data, "--weights", "4", "--bits", "8=8"
+    )
     flat = " ".join(printed.split())
     assert "Verified on the samples it was quantized with" in flat
-    assert "range seen on 40 samples" in flat
+    assert "range seen on 70 samples" in flat
     assert "weights rounded for the least output error" in flat
     assert re.search(r"error left, median: \d?\d%", flat)
     assert "accuracy, runtime" in flat
     model, example = nets.with_example()
-    same = tersor.quantize(model, example, data=nets.images(40), weights=4)
+    same = tersor.quantize(model, example, data=nets.images(70), weights={"*": 4, "8": 8})
     checked = same.verify(tmp_path / "a.onnx", nets.images(16), latency=False)
     assert checked.sqnr > 60
 
@@ -84,7 +86,7 @@ def test_a_file_of_samples_quantizes_and_verifies(data, tmp_path):
 def test_other_samples_verify(data, images, tmp_path):
     options = ["--data", images, *IMAGES, "--test", data, "--json"]
     printed = json.loads(run(*MODEL, "-o", tmp_path / "a.onnx", *options))
-    assert printed["verification"]["samples"] == 40
+    assert printed["verification"]["samples"] == 70
     assert printed["verification"]["accuracy"]["float"] == 1.0
     assert "range seen on 6 samples" in str(printed["steps"])
 

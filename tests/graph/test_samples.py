@@ -6,19 +6,17 @@ from torch import nn
 
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
+from tersor.graph.load import load
 from tersor.graph.samples import check_first, fixed_batch, samples
-
-
-class Fixed(nn.Module):
-    """Its batch is written into a shape, so that it takes batches of 4 only."""
-
-    def forward(self, x):
-        return x.reshape(4, 6).relu()
+from tests.graph.onnx.files import model, write
 
 
 @pytest.fixture(scope="module")
-def fixed():
-    return capture(torch.export.export(Fixed(), (torch.zeros(4, 2, 3),)))
+def fixed(tmp_path_factory):
+    """A file that mixes the samples of a batch takes batches of one size only."""
+    text = """g (float[4, 2, 3] x) => (float[4, 2, 3] y) { m = ReduceMean <axes = [0]> (x)
+        y = Sub(x, m) }"""
+    return capture(load(write(tmp_path_factory.mktemp("fixed"), model(text)))[0])
 
 
 @pytest.fixture(scope="module")
