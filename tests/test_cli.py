@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 def quantized(tmp_path_factory, data):
     """A quantized file, and what the command printed."""
     path = tmp_path_factory.mktemp("quantized") / "a.onnx"
-    options = ["--data", data, "--input-range", "-5", "5", "--json"]
+    options = ["--test", data, "--input-range", "-5", "5", "--json"]
     return path, run("quantize", "tests.nets:with_example", "-o", path, *options)
 
 
@@ -76,7 +76,7 @@ def test_quantize_shows_tables_and_takes_options(tmp_path):
     printed = run("quantize", "tests.nets:plain", "-o", path, *options, *scheme)
     assert "What was done" in printed
     assert "What could not be done, and why" in printed
-    assert "on the example inputs; give --data for a real test" in printed
+    assert "on the example inputs; give --test for a real test" in printed
     assert "2 of 3 layers" in printed
     assert "in float: 8" in printed
     assert printed.endswith(f"Wrote {path} for dfq-paper.\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from tersor.cli import app
@@ -16,6 +17,13 @@ from tests import nets
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODELS = """
+import torch
+from tests.nets import plain as make
+
+def batches():
+    return torch.utils.data.DataLoader(torch.randn(16, 3, 32, 32), batch_size=8)
+"""
 BLOCK = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
 
 
@@ -24,9 +32,14 @@ def folder(tmp_path, monkeypatch):
     """A folder with the files that the examples name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT)
-    (tmp_path / "mymodels.py").write_text("from tests.nets import plain as make\n")
+    (tmp_path / "mymodels.py").write_text(MODELS)
     images = torch.randn(8, 3, 32, 32)
     np.save("inputs.npy", images.numpy())
+    np.savez("labelled.npz", x=images.numpy(), labels=np.arange(8) % 5)
+    (tmp_path / "photographs").mkdir()
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photographs" / f"{number}.jpg")
     export_onnx(capture(nets.plain(), images), "float.onnx")
     batch = ({0: torch.export.Dim.DYNAMIC},)
     program = torch.export.export(nets.plain(), (images,), dynamic_shapes=batch)
@@ -40,7 +53,10 @@ def commands(text):
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
-@pytest.mark.parametrize("page", [PAGES[0], ROOT / "docs/quickstart.md"], ids=lambda p: p.name)
+EXECUTED = [PAGES[0], ROOT / "docs/quickstart.md", ROOT / "docs/data.md"]
+
+
+@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.name)
 def test_examples_run(page, folder, capsys):
     namespace: dict[str, object] = {}
     for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):

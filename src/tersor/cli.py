@@ -1,92 +1,38 @@
 """The command line: every command calls the public functions and shows what they return."""
 
-import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from torch import nn
 
 from tersor import checks, recipes
+from tersor import cli_choices as choices
+from tersor import cli_options as options
 from tersor import demo as demonstration
-from tersor.errors import TersorError
-from tersor.export.inputs import load_inputs
-from tersor.export.onnx import ExportResult
-from tersor.export.storage import Storage
-from tersor.export.verification import Verification
+from tersor.cli_output import one_line, show, show_quantized
+from tersor.export.sources import Source
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.capture import capture
-from tersor.graph.feeds import network_feed
 from tersor.graph.files import check_writable
 from tersor.graph.load import input_types, load
 from tersor.graph.onnx.model import OnnxModel
 from tersor.quant.schemes import SCHEMES
 from tersor.quant.synthetic import random_example
-from tersor.quantized import Quantized
-from tersor.report.progress import progress
+from tersor.report.progress import Bar, progress
 from tersor.report.tables import pairs_table
 
-_WIDTH = 120  # columns of tables in a file or a pipe; terminals have their own, within reason
-_LEAST_WIDTH = 110
 _SCHEMES = "\n\n".join(f"{scheme.name}: {scheme.summary}." for scheme in SCHEMES.values())
 
 app = typer.Typer(
-    help="Data-free int8 quantization of PyTorch models to verified ONNX files.",
+    help="Quantize PyTorch and ONNX models without data or with a little, to verified ONNX files.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    """`1,3,224,224` as numbers."""
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise typer.BadParameter(f"{text!r} is no shape; write it as 1,3,224,224")
-    return shape
-
-
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="An .onnx file, a .pt2 file from torch.export.save, or module:function, a function "
-        "of your own code that returns a model or a pair (model, example)."
-    ),
-]
-Example = Annotated[
-    list[Any] | None,
-    typer.Option(
-        parser=_shape,
-        metavar="SHAPE",
-        help="Shape of an input, such as 1,3,224,224, if the model brings no example. Once per "
-        "input.",
-    ),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Preprocessed inputs to compare on: an .npy file, or an .npz file with an array per "
-        "input and, if you like, one called labels.",
-    ),
-]
-Dequantize = Annotated[
-    bool, typer.Option("--dequantize", help="Make a quantized .onnx file float again first.")
-]
-SchemeName = Annotated[
-    str, typer.Option(metavar="NAME", help=f"Target runtime: {', '.join(SCHEMES)}.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def _show_version(wanted: bool) -> bool:
@@ -103,41 +49,40 @@ def _main(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Data-free int8 quantization of PyTorch models to verified ONNX files."""
+    """Quantize PyTorch and ONNX models without data or with a little, to verified ONNX files."""
 
 
 @app.command(epilog=_SCHEMES)
 def quantize(
-    model: Model,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.")],
-    scheme: SchemeName = "onnxruntime-cpu",
-    weights: Annotated[int | None, typer.Option(help="Bits of the weights.")] = None,
-    activations: Annotated[int | None, typer.Option(help="Bits of the activations.")] = None,
-    input_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LOW HIGH", help="Smallest and largest value of the inputs."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATTERN", help="Layer or sub-module that stays in float, such as 'head'."
-        ),
-    ] = None,
-    example: Example = None,
-    dequantize: Dequantize = False,
-    data: Data = None,
-    storage: Annotated[
-        Storage,
-        typer.Option(
-            help="What holds weights of up to 4 bits: int4 halves their size, but onnxruntime then "
-            "computes them in float on CPUs."
-        ),
-    ] = "int8",
-    verify: Annotated[bool, typer.Option(help="Compare the file with the float model.")] = True,
-    as_json: Json = False,
-    debug: Debug = False,
+    model: options.Model,
+    output: options.Output,
+    scheme: options.SchemeName = "onnxruntime-cpu",
+    weights: options.Weights = None,
+    bits: options.Bits = None,
+    activations: options.Activations = None,
+    input_range: options.InputRange = None,
+    exclude: options.Exclude = None,
+    example: options.Example = None,
+    dequantize: options.Dequantize = False,
+    storage: options.StorageName = "int8",
+    data: options.Data = None,
+    test: options.Test = None,
+    rounding: options.SolverName = None,
+    iterations: options.Iterations = None,
+    ranges: options.Ranges = None,
+    samples: options.Samples = None,
+    held_back: options.HeldBack = None,
+    seed: options.Seed = None,
+    work: options.Work = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    verify: options.Verify = True,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
-    """Quantize a model without data, write the ONNX file, and compare it with the model.
+    """Quantize a model without data or with a little, write the ONNX file, and verify it.
 
     For example:
 
@@ -145,45 +90,55 @@ def quantize(
 
         tersor quantize mycode:make_model -o model.int8.onnx --example 1,3,224,224
 
-        tersor quantize model.pt2 -o model.int8.onnx --data images.npz --input-range -1 1
+        tersor quantize model.pt2 -o model.int4.onnx --weights 4 --data photographs/ --resize 256
+        --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
-    with _one_line(debug), progress(len(recipes.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
+    asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
+    asked |= {"held_back": held_back, "seed": seed, "work": work}
+    steps = recipes.STEPS_WITH_DATA if data else recipes.STEPS
+    with one_line(debug), progress(len(steps) + 2 + len(VERIFY_STEPS)) as bar:
         check_writable(output)
-        inputs = load_inputs(data) if data else None
+        level = choices.with_data(data is not None, input_range is not None, asked)
+        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        seen = seen.first(level.samples) if seen and level else None
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
         given = _example(network, example, input_range) or own
+        if given is None and seen and isinstance(network, nn.Module):
+            given = choices.first_example(seen)
         captured = capture(network, given)
-        if inputs:
-            network_feed(captured, inputs.batches[0])
+        seen = choices.fit(captured, seen)
+        tested = choices.fit(captured, tested) or seen
         quantized = recipes.quantize(
             captured,
+            data=seen,
             scheme=scheme,
-            weights=weights,
+            weights=choices.widths(weights, bits),
             activations=activations,
             input_range=input_range,
             exclude=exclude or (),
+            options=level,
+            folder=work,
             on_step=bar.step,
+            on_layer=bar.layer,
         )
         bar.step("write the file")
         written = quantized.export(output, storage=storage)
         checked = None
         if verify:
-            batches = bar.track(inputs.batches) if inputs else None
-            labels = inputs.labels if inputs else None
+            batches, labels = _read(tested, bar)
             checked = quantized.verify(output, batches, labels=labels, on_step=bar.step)
-    where = f"on {data}" if data else "on the example inputs; give --data for a real test"
-    _show_quantized(quantized, written, checked, where, as_json)
+    show_quantized(quantized, written, checked, _where(data, test), as_json)
 
 
 @app.command()
 def inspect(
-    model: Model,
-    scheme: SchemeName = "onnxruntime-cpu",
-    example: Example = None,
-    dequantize: Dequantize = False,
-    as_json: Json = False,
-    debug: Debug = False,
+    model: options.Model,
+    scheme: options.SchemeName = "onnxruntime-cpu",
+    example: options.Example = None,
+    dequantize: options.Dequantize = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """List the layers of a model, and what each pass can and cannot do with it, and why.
 
@@ -196,12 +151,12 @@ def inspect(
 
         tersor inspect mycode:make_model --example 1,3,224,224 --json
     """
-    with _one_line(debug), progress(len(recipes.STEPS) + 1) as bar:
+    with one_line(debug), progress(len(recipes.STEPS) + 1) as bar:
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
         given = _example(network, example) or own
         inspection = checks.inspect(network, given, scheme=scheme, on_step=bar.step)
-    _show(inspection.as_dict() if as_json else inspection)
+    show(inspection.as_dict() if as_json else inspection)
 
 
 @app.command()
@@ -210,9 +165,13 @@ def verify(
         str, typer.Argument(metavar="FLOAT", help="The float model: .onnx, .pt2, module:function.")
     ],
     quantized: Annotated[Path, typer.Argument(metavar="QUANTIZED", help="The quantized .onnx.")],
-    data: Data = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    data: options.VerifyData = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Compare a quantized ONNX file with its float model, both in its runtime.
 
@@ -222,13 +181,12 @@ def verify(
 
         tersor verify model.pt2 model.int8.onnx
     """
-    with _one_line(debug), progress(len(VERIFY_STEPS)) as bar:
-        inputs = load_inputs(data) if data else None
-        batches = bar.track(inputs.batches) if inputs else None
-        labels = inputs.labels if inputs else None
+    with one_line(debug), progress(len(VERIFY_STEPS)) as bar:
+        (source,) = choices.sources((data,), resize, crop, mean, std)
+        batches, labels = _read(source, bar)
         checked = checks.verify(reference, quantized, batches, labels=labels, on_step=bar.step)
     where = f"on {data}" if data else "on noise; give --data for a real test"
-    _show(checked.as_dict() if as_json else pairs_table(f"Verified {where}", checked.rows()))
+    show(checked.as_dict() if as_json else pairs_table(f"Verified {where}", checked.rows()))
 
 
 @app.command()
@@ -236,14 +194,26 @@ def demo(
     folder: Annotated[
         Path, typer.Option("-o", "--output", help="The folder that the ONNX file goes to.")
     ] = Path(),
-    as_json: Json = False,
-    debug: Debug = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Quantize a pretrained EfficientNet-Lite0 without data, and compare it on photographs."""
-    with _one_line(debug), progress(len(recipes.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
+    with one_line(debug), progress(len(recipes.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
         made = demonstration.demo(folder, bar.step, bar.track)
     where = "on crops of photographs"
-    _show_quantized(made.quantized, made.written, made.verification, where, as_json)
+    show_quantized(made.quantized, made.written, made.verification, where, as_json)
+
+
+def _read(source: Source | None, bar: Bar) -> tuple[Any, Any]:
+    """Batches that a bar counts, and their labels."""
+    return (None, None) if source is None else (bar.track(source), source.labels)
+
+
+def _where(data: str | None, test: str | None) -> str:
+    """What a quantized model was verified on."""
+    if test is None and data is not None:
+        return f"on the samples it was quantized with, {data}; give --test for a real test"
+    return f"on {test}" if test else "on the example inputs; give --test for a real test"
 
 
 def _example(
@@ -253,61 +223,6 @@ def _example(
     if shapes:
         return random_example(shapes, input_range, types=input_types(model))
     return model.example(input_range) if isinstance(model, OnnxModel) else None
-
-
-def _show_quantized(
-    quantized: Quantized,
-    written: ExportResult,
-    checked: Verification | None,
-    where: str,
-    as_json: bool,
-) -> None:
-    summary = quantized.summary()
-    if as_json:
-        verification = checked.as_dict() if checked else None
-        _show({**written.as_dict(), **summary.as_dict(), "verification": verification})
-        return
-    _show(summary)
-    if checked:
-        _show(pairs_table(f"Verified {where}", checked.rows()))
-    for line in (*written.weights, *written.notes):
-        typer.echo(f"{line}.")
-    typer.echo(f"Wrote {written.path} for {quantized.scheme.name}.")
-
-
-def _show(result: RenderableType | dict[str, Any]) -> None:
-    """A table for people, or JSON for scripts."""
-    if isinstance(result, dict):
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
-        return
-    console = Console()
-    console.width = max(console.width, _LEAST_WIDTH) if console.is_terminal else _WIDTH
-    console.print(result)
-
-
-@contextmanager
-def _one_line(debug: bool) -> Iterator[None]:
-    """Turn an error into one line on standard error and an exit code."""
-    try:
-        with warnings.catch_warnings():
-            if not debug:
-                warnings.simplefilter("ignore")
-            yield
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            raise
-        message, code = _explain(error)
-        typer.echo(f"error: {message}", err=True)
-        raise typer.Exit(code) from error
-
-
-def _explain(error: BaseException) -> tuple[str, int]:
-    text = " ".join(str(error).split())
-    if isinstance(error, TersorError):
-        return text, 1
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted", 130
-    return f"internal error, {type(error).__name__}: {text}; run with --debug", 2
 
 
 def main() -> None:

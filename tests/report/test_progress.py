@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from tersor.graph.network import Applied, Skipped
 from tersor.report import progress as module
 from tersor.report.progress import progress
 
@@ -31,6 +32,40 @@ def test_shows_step_count_and_time(terminal):
     assert "3/3" in text
     assert "0:00:00" in text
     assert "left" in text
+
+
+def test_layers_have_a_bar_of_their_own(terminal):
+    numbers = {"error before": 2.0, "error after": 1.0}
+    with progress(1) as bar:
+        bar.step("round")
+        bar.layer(1, 3, Applied("conv1", "round", "done"))
+        bar.layer(2, 3, Skipped("conv2", "round", "no other rounding is better"))
+        bar._shown.refresh()
+        assert len(bar._shown.tasks) == 2
+        bar.layer(3, 3, Applied("conv3", "round", "done"))
+        assert len(bar._shown.tasks) == 1
+        bar.layer(1, 2, Applied("block", "reconstruct", "done", numbers))
+        bar._shown.refresh()
+        assert len(bar._shown.tasks) == 2
+    text = terminal.getvalue()
+    assert "conv2" in text
+    assert "2/3" in text
+    assert "block: 2 → 1" in text
+    assert "1/2" in text
+
+
+def test_a_layer_is_shown_with_its_error_before_and_after(terminal):
+    numbers = {"objective before": 0.51234, "objective after": 0.0321}
+    with progress(1) as bar:
+        bar.layer(1, 3, Applied("[conv]1", "round", "done", numbers))
+        bar._shown.refresh()
+    assert "[conv]1: 0.512 → 0.0321" in terminal.getvalue()
+
+
+def test_an_iterator_without_a_length_is_counted(terminal):
+    with progress(1) as bar:
+        assert list(bar.track(x for x in (1, 2, 3))) == [1, 2, 3]
+    assert "3/?" in terminal.getvalue()
 
 
 def test_is_silent_without_a_terminal(capfd):

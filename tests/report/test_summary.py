@@ -62,3 +62,14 @@ def test_no_records():
     summary = summarize([])
     assert summary.as_dict() == {"steps": (), "refusals": ()}
     assert "could not" not in plain(summary)
+
+
+def test_what_is_left_of_the_error_is_a_median_over_layers():
+    errors = [(4.0, 1.0), (10.0, 1.0), (2.0, 1.0), (0.0, 0.0)]
+    done = [
+        Applied(f"l{i}", "round", "rounded", {"objective before": a, "objective after": b})
+        for i, (a, b) in enumerate(errors)
+    ]
+    refused = Skipped("last", "round", "no other rounding is better")
+    (step,) = summarize([*done, refused]).steps
+    assert step.what == "4 × rounded\nerror left, median: 25%"

@@ -1,6 +1,5 @@
-"""Inputs to verify with: from a NumPy file, or noise in the shapes that a file takes."""
+"""Samples from a NumPy file, or noise in the shapes that a file takes."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,30 +9,18 @@ from tersor.export.runtime import Runtime
 from tersor.graph.explain import first_line
 from tersor.graph.feeds import Arrays
 
-_BATCH = 32
 _NOISE_SAMPLES = 8
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Data from a file.
-
-    Attributes:
-        batches: The samples in batches of at most 32, each a mapping by input name, or a plain
-            array if the file named none.
-        labels: Class of each sample, or None.
-    """
-
-    batches: list[Arrays | np.ndarray]
-    labels: np.ndarray | None
-
-
-def load_inputs(path: str | Path) -> Inputs:
+def load_inputs(path: str | Path) -> tuple[Arrays, np.ndarray | None]:
     """Read inputs as the network takes them, so already preprocessed, from a NumPy file.
 
     Args:
         path: A `.npy` file with one array, or an `.npz` file with one array per input, under the
             input's name. An array called `labels` beside them holds the classes.
+
+    Returns:
+        The arrays, and the labels or None. A `.npy` file goes by its own name.
 
     Raises:
         InvalidInputError: The file does not exist, cannot be read, or holds NaN or infinite
@@ -56,12 +43,7 @@ def load_inputs(path: str | Path) -> Inputs:
         raise InvalidInputError(
             f"{str(path)!r} holds {labels.size} labels for {samples} samples; give one label each"
         )
-    parts = [
-        {name: array[start : start + _BATCH] for name, array in arrays.items()}
-        for start in range(0, samples, _BATCH)
-    ]
-    is_single = len(arrays) == 1
-    return Inputs([next(iter(part.values())) if is_single else part for part in parts], labels)
+    return arrays, labels
 
 
 def _read(path: Path) -> Arrays:

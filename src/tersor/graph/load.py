@@ -1,7 +1,5 @@
 """Load a model from disk, or from the user's own code, by one string."""
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from torch.export import ExportedProgram
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
 from tersor.graph.explain import quiet
 from tersor.graph.onnx.model import OnnxModel, read_model
+from tersor.graph.own_code import find_function, in_short, is_function
 from tersor.graph.pt2 import load_program
 
 
@@ -37,8 +36,8 @@ def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | Exp
     text = str(spec)
     if dequantize and not text.endswith(".onnx"):
         raise InvalidInputError(f"{text!r}: dequantize is for quantized .onnx files; leave it out")
-    if ":" in text and not Path(text).exists():
-        return _from_code(*text.rsplit(":", 1))
+    if is_function(text):
+        return _from_code(text)
     path = Path(text)
     if path.suffix == ".onnx":
         with quiet():
@@ -70,20 +69,13 @@ def input_types(model: nn.Module | ExportedProgram) -> list[torch.dtype]:
     return [x.dtype for x in values if isinstance(x, torch.Tensor)]
 
 
-def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | ExportedProgram, Any]:
-    spec, here = f"{module_name}:{function_name}", str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (Exception, SystemExit) as error:
-        raise InvalidInputError(f"{spec}: {_what(error)}") from error
-    finally:
-        sys.path.remove(here)
+def _from_code(spec: str) -> tuple[nn.Module | ExportedProgram, Any]:
+    function = find_function(spec)
     try:
         result = function()
     except (Exception, SystemExit) as error:
         raise InvalidModelError(
-            f"{spec} failed with {_what(error)}; call it by itself first"
+            f"{spec} failed with {in_short(error)}; call it by itself first"
         ) from error
     model, example = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if not isinstance(model, nn.Module | ExportedProgram):
@@ -92,7 +84,3 @@ def _from_code(module_name: str, function_name: str) -> tuple[nn.Module | Export
             "(model, example)"
         )
     return model, example
-
-
-def _what(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

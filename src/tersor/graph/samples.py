@@ -34,14 +34,38 @@ def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]
         InvalidInputError: There is no sample, or one has another shape or type than the network
             takes, or holds NaN or infinite values; names the input and the batch.
     """
-    found = list(_limited(_checked(network, data), most))
-    if not _can_be_cut(network) or len({_shape_of_a_sample(arrays) for arrays in found}) != 1:
+    can_be_cut = _can_be_cut(network)
+    found = list(_limited(_checked(network, data), most, can_be_cut))
+    if not can_be_cut or len({_shape_of_a_sample(arrays) for arrays in found}) != 1:
         return [to_batch(network, arrays) for arrays in found]
     joined = {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
     count = _length(joined)
     size = min(_LARGEST, math.ceil(count / _PARTS))
     parts = (_part(joined, slice(start, start + size)) for start in range(0, count, size))
     return [to_batch(network, part) for part in parts]
+
+
+def check_first(network: Network, data: Any) -> None:
+    """See whether the first batch fits, and read no other.
+
+    Args:
+        network: The captured network.
+        data: As for `samples`.
+
+    Raises:
+        InvalidInputError: As for `samples`.
+    """
+    next(_checked(network, data))
+
+
+def fixed_batch(network: Network) -> int | None:
+    """The only number of samples that a network takes at once; None if it takes any number.
+
+    Args:
+        network: The captured network.
+    """
+    sizes = {shape[0] for shape in _input_shapes(network) if shape and not is_free(shape[0])}
+    return int(sizes.pop()) if len(sizes) == 1 else None
 
 
 def held_back(batches: list[Batch], share: float) -> int:
@@ -72,12 +96,15 @@ def _checked(network: Network, data: Any) -> Iterator[Arrays]:
         yield arrays
 
 
-def _limited(found: Iterator[Arrays], most: int | None) -> Iterator[Arrays]:
+def _limited(found: Iterator[Arrays], most: int | None, can_be_cut: bool) -> Iterator[Arrays]:
     left = math.inf if most is None else most
     if left < 1:
         raise InvalidInputError(f"samples={most}; give at least 1")
-    for arrays in found:
-        yield arrays if _length(arrays) <= left else _part(arrays, slice(0, int(left)))
+    for number, arrays in enumerate(found):
+        if _length(arrays) <= left or (number == 0 and not can_be_cut):
+            yield arrays
+        elif can_be_cut:
+            yield _part(arrays, slice(0, int(left)))
         left -= _length(arrays)
         if left <= 0:
             return
@@ -85,9 +112,12 @@ def _limited(found: Iterator[Arrays], most: int | None) -> Iterator[Arrays]:
 
 def _can_be_cut(network: Network) -> bool:
     """Every input has a first axis of any size."""
+    return all(shape and is_free(shape[0]) for shape in _input_shapes(network))
+
+
+def _input_shapes(network: Network) -> list[torch.Size]:
     values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
-    shapes = [value.shape for value in values if isinstance(value, torch.Tensor)]
-    return all(shape and is_free(shape[0]) for shape in shapes)
+    return [value.shape for value in values if isinstance(value, torch.Tensor)]
 
 
 def _shape_of_a_sample(arrays: Arrays) -> tuple[tuple[int, ...], ...]:

@@ -1,18 +1,23 @@
-"""A progress bar for the steps of a pipeline, on standard error."""
+"""Progress bars for the steps of a pipeline, its layers and its data, on standard error."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from tersor.graph.network import Record
+from tersor.report.summary import change
 
 T = TypeVar("T")
 
@@ -24,13 +29,36 @@ class Bar:
         self._shown = shown
         self._task = shown.add_task("start", total=steps)
         self._begun = False
+        self._layers: TaskID | None = None
 
     def step(self, name: str) -> None:
         """Announce the next step; the one before it is done."""
         self._shown.update(self._task, description=name, advance=1 if self._begun else 0)
         self._begun = True
 
-    def track(self, batches: Sequence[T]) -> Iterator[T]:
+    def layer(self, number: int, total: int, record: Record) -> None:
+        """Show what was done to a layer, and how much time the others will take.
+
+        Args:
+            number: How many layers are done.
+            total: How many there are.
+            record: What was done to the last one.
+        """
+        if self._layers is None or number == 1:
+            self._end_layers()
+            self._layers = self._shown.add_task("layers", total=total)
+        moved = change(record)
+        said = record.layer + (f": {moved[0]:.3g} → {moved[1]:.3g}" if moved else "")
+        self._shown.update(self._layers, description=escape(said), completed=number)
+        if number == total:
+            self._end_layers()
+
+    def _end_layers(self) -> None:
+        if self._layers is not None:
+            self._shown.remove_task(self._layers)
+            self._layers = None
+
+    def track(self, batches: Iterable[T]) -> Iterator[T]:
         """The same batches, counted by a bar of their own."""
         yield from self._shown.track(batches, description="batches")
 

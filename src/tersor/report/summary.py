@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from rich.console import Group
@@ -73,6 +74,15 @@ class Summary:
         return plain(self.__rich__())
 
 
+def change(record: Record) -> tuple[float, float] | None:
+    """The error or objective of a layer before and after a step, if the record tells it."""
+    numbers = record.numbers if isinstance(record, Applied) else {}
+    for what in ("objective", "error"):
+        if f"{what} before" in numbers and f"{what} after" in numbers:
+            return numbers[f"{what} before"], numbers[f"{what} after"]
+    return None
+
+
 def summarize(records: Iterable[Record]) -> Summary:
     """Sum up the records of a network."""
     by_step: dict[str, list[Record]] = {}
@@ -88,8 +98,15 @@ def _step(name: str, records: list[Record]) -> Step:
     done = [record.what for record in records if isinstance(record, Applied)]
     groups = sorted(_alike(done).items(), key=lambda item: -len(item[1]))
     lines = [f"{len(where)} × {what}" if len(where) > 1 else what for what, where in groups]
-    what = "\n".join(lines[:_EXAMPLES] + ["…"] * (len(lines) > _EXAMPLES))
+    what = "\n".join(lines[:_EXAMPLES] + ["…"] * (len(lines) > _EXAMPLES) + _gain(records))
     return Step(name, len(done), len(records) - len(done), what)
+
+
+def _gain(records: list[Record]) -> list[str]:
+    """How much of an error is left, where a step tells it from before and after."""
+    changes = [change(record) for record in records]
+    left = [after / before for before, after in filter(None, changes) if before > 0]
+    return [f"error left, median: {median(left):.0%}"] if left else []
 
 
 def _refusals(step: str, records: list[Record]) -> list[Refusal]:

@@ -1,0 +1,153 @@
+"""What the options of the commands mean for the public functions."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from tersor.errors import InvalidInputError
+from tersor.export.images import Pixels
+from tersor.export.sources import Source, find_source
+from tersor.graph.feeds import split_labels
+from tersor.graph.network import Network
+from tersor.graph.samples import check_first, fixed_batch
+from tersor.quant.adaround import AdaRound
+from tersor.quant.blocks import Blocks
+from tersor.quant.ranges import MSE, ActivationRange, Entropy, MinMax, Percentile
+from tersor.quant.rounding import Rounding
+from tersor.recipes import WithData
+
+_RANGES: dict[str, ActivationRange] = {
+    "minmax": MinMax(),
+    "percentile": Percentile(),
+    "mse": MSE(),
+    "entropy": Entropy(),
+}
+_IDLE = {  # option → where it would do nothing
+    "iterations": ("fast", "nearest"),
+    "held_back": ("nearest",),
+    "seed": ("nearest",),
+    "work": ("nearest",),
+}
+
+
+def sources(
+    names: Iterable[str | None], resize: int | None, crop: int | None, mean: Any, std: Any
+) -> list[Source | None]:
+    """The samples that the user names.
+
+    Args:
+        names: Each a source, or None.
+        resize: See `tersor.export.images.Pixels`, as for the others.
+        crop: As above.
+        mean: As above; None leaves it at 0.
+        std: As above; None leaves it at 1.
+
+    Raises:
+        InvalidInputError: There are no images to change, or a source is unfit.
+    """
+    wanted = list(names)
+    pixels = Pixels(resize, crop, mean or Pixels.mean, std or Pixels.std)
+    if pixels != Pixels() and not any(Path(name).is_dir() for name in wanted if name):
+        raise InvalidInputError(
+            "--resize, --crop, --mean and --std go with a folder of images, and none is given"
+        )
+    return [None if name is None else find_source(name, pixels) for name in wanted]
+
+
+def first_example(source: Source) -> Any:
+    """The first batch as an example for a model that brings none; labels behind it are dropped.
+
+    Args:
+        source: The samples.
+    """
+    batch = next(iter(source))
+    if isinstance(batch, tuple | list):
+        batch = tuple(split_labels(batch, len(batch) - 1)[0])
+    return pytree.tree_map_only(np.ndarray, _tensor, batch)
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def fit(network: Network, source: Source | None) -> Source | None:
+    """The samples in batches that a network takes, once the first has been looked at.
+
+    Args:
+        network: The captured network.
+        source: The samples, or None.
+
+    Raises:
+        InvalidInputError: They do not fit; names both shapes.
+    """
+    if source is None:
+        return None
+    fitting = source.in_batches(fixed_batch(network))
+    check_first(network, fitting)
+    return fitting
+
+
+def widths(weights: int | None, layers: list[tuple[str, int]] | None) -> Any:
+    """Bits of the weights as `tersor.quantize` takes them.
+
+    Args:
+        weights: Bits of all layers, or None.
+        layers: Names of layers with bits of their own.
+    """
+    if not layers:
+        return weights
+    return {**({} if weights is None else {"*": weights}), **dict(layers)}
+
+
+def with_data(has_data: bool, has_input_range: bool, given: dict[str, Any]) -> WithData | None:
+    """What the options of quantization with data say.
+
+    Args:
+        has_data: Whether there are data.
+        has_input_range: Whether the user told the range of the inputs.
+        given: The options; None where the user did not give one.
+
+    Raises:
+        InvalidInputError: An option does nothing here.
+    """
+    named = [name for name, value in given.items() if value is not None]
+    if not has_data:
+        if named:
+            raise InvalidInputError(f"{_flag(named[0])} goes with data; give --data, too")
+        return None
+    if has_input_range:
+        raise InvalidInputError("--input-range is what --data show by themselves; leave out one")
+    solver = given["rounding"] or "fast"
+    for name in named:
+        if solver in _IDLE.get(name, ()):
+            raise InvalidInputError(f"{_flag(name)} does nothing with --rounding {solver}")
+    chosen = {
+        "samples": given["samples"],
+        "held_back": given["held_back"],
+        "activation_range": _RANGES.get(given["ranges"]),
+    }
+    return WithData(
+        rounding=_solver(solver, given["iterations"], given["seed"] or 0),
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+
+
+def _solver(name: str, iterations: int | None, seed: int) -> Rounding | AdaRound | Blocks | None:
+    if name == "nearest":
+        return None
+    if name == "fast":
+        return Rounding(seed=seed)
+    solver = (
+        AdaRound(seed=seed) if name == "adaround" else Blocks(seed=seed, start=Rounding(seed=seed))
+    )
+    return solver if iterations is None else replace(solver, iterations=iterations)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

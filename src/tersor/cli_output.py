@@ -1,0 +1,91 @@
+"""What the commands show: tables for people, JSON for scripts, and errors in one line."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console, RenderableType
+
+from tersor.errors import TersorError
+from tersor.export.onnx import ExportResult
+from tersor.export.verification import Verification
+from tersor.quantized import Quantized
+from tersor.report.tables import pairs_table
+
+_WIDTH = 120  # columns of tables in a file or a pipe; terminals have their own, within reason
+_LEAST_WIDTH = 110
+
+
+def show_quantized(
+    quantized: Quantized,
+    written: ExportResult,
+    checked: Verification | None,
+    where: str,
+    as_json: bool,
+) -> None:
+    """Show what was done to a model.
+
+    Args:
+        quantized: The model.
+        written: Its file.
+        checked: How it compares with the float model, if that was asked for.
+        where: What it was compared on.
+        as_json: Print JSON instead of tables.
+    """
+    summary = quantized.summary()
+    if as_json:
+        verification = checked.as_dict() if checked else None
+        show({**written.as_dict(), **summary.as_dict(), "verification": verification})
+        return
+    show(summary)
+    if checked:
+        show(pairs_table(f"Verified {where}", checked.rows()))
+    for line in (*written.weights, *written.notes):
+        typer.echo(f"{line}.")
+    typer.echo(f"Wrote {written.path} for {quantized.scheme.name}.")
+
+
+def show(result: RenderableType | dict[str, Any]) -> None:
+    """Print a table for people, or JSON for scripts.
+
+    Args:
+        result: The table, or what becomes JSON.
+    """
+    if isinstance(result, dict):
+        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        return
+    console = Console()
+    console.width = max(console.width, _LEAST_WIDTH) if console.is_terminal else _WIDTH
+    console.print(result)
+
+
+@contextmanager
+def one_line(debug: bool) -> Iterator[None]:
+    """Turn an error into one line on standard error and an exit code.
+
+    Args:
+        debug: Leave it as it is, with its traceback.
+    """
+    try:
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore")
+            yield
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        message, code = _explain(error)
+        typer.echo(f"error: {message}", err=True)
+        raise typer.Exit(code) from error
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    text = " ".join(str(error).split())
+    if isinstance(error, TersorError):
+        return text, 1
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    return f"internal error, {type(error).__name__}: {text}; run with --debug", 2

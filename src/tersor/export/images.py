@@ -1,0 +1,134 @@
+"""A folder of images becomes arrays that a network takes, as torchvision's transforms make them.
+
+Resize the short side, cut out the middle, scale pixels to 0…1, subtract a mean, divide by a
+deviation: what nearly every classifier was trained with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tersor.errors import InvalidInputError, UnsupportedError
+from tersor.graph.explain import first_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr")
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How an image becomes the input of a network.
+
+    Attributes:
+        resize: Pixels of the short side, bilinear; None leaves the size.
+        crop: Side of the square in the middle; None keeps all.
+        mean: Subtracted from red, green and blue, which go from 0 to 1.
+        std: Red, green and blue are then divided by it.
+    """
+
+    resize: int | None = None
+    crop: int | None = None
+    mean: Colour = (0.0, 0.0, 0.0)
+    std: Colour = (1.0, 1.0, 1.0)
+
+    def of(self, image: "Image") -> np.ndarray:
+        """An image as `[3, height, width]`.
+
+        Raises:
+            InvalidInputError: It is smaller than the crop.
+        """
+        pixels = np.asarray(self._cut(self._sized(image)), np.float32) / 255
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return ((pixels - mean) / std).transpose(2, 0, 1)
+
+    def _sized(self, image: "Image") -> "Image":
+        from PIL.Image import Resampling
+
+        if self.resize is None:
+            return image
+        short = min(image.size)
+        width, height = (int(self.resize * side / short) for side in image.size)
+        return image.resize((width, height), Resampling.BILINEAR)
+
+    def _cut(self, image: "Image") -> "Image":
+        side = self.crop
+        if side is None:
+            return image
+        if min(image.size) < side:
+            raise InvalidInputError(
+                f"it has {image.width}×{image.height} pixels, which is less than crop={side}; "
+                "resize to at least that"
+            )
+        left, top = (round((length - side) / 2) for length in image.size)
+        return image.crop((left, top, left + side, top + side))
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """The images of a folder, by name; sub-folders and hidden files do not count.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        InvalidInputError: There is none.
+        UnsupportedError: Pillow, which reads them, is not installed.
+    """
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise UnsupportedError(
+            "Pillow, which reads images, is not installed: pip install tersor[images]"
+        ) from error
+    files = [x for x in Path(folder).iterdir() if x.is_file() and not x.name.startswith(".")]
+    images = sorted(x for x in files if x.suffix.lower() in SUFFIXES)
+    if not images:
+        raise InvalidInputError(
+            f"{str(folder)!r} holds no images ({', '.join(SUFFIXES)}); sub-folders are not read"
+        )
+    return images
+
+
+def read_images(files: Sequence[Path], pixels: Pixels) -> np.ndarray:
+    """Images as one batch `[images, 3, height, width]`.
+
+    Args:
+        files: At least one.
+        pixels: What is done to each.
+
+    Raises:
+        InvalidInputError: A file cannot be read, or sizes differ; names the file.
+    """
+    found = [_read(file, pixels) for file in files]
+    for file, image in zip(files, found, strict=True):
+        if image.shape != found[0].shape:
+            sizes = [f"{x.shape[2]}×{x.shape[1]}" for x in (image, found[0])]
+            raise InvalidInputError(
+                f"{str(file)!r} has {sizes[0]} pixels, {files[0].name!r} has {sizes[1]}; give a "
+                "crop, and resize to at least that"
+            )
+    return np.stack(found)
+
+
+def _read(file: Path, pixels: Pixels) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            if image.mode not in _MODES:
+                raise InvalidInputError(f"its mode is {image.mode}; save it with 8 bits per colour")
+            return pixels.of(image.convert("RGB"))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{str(file)!r}: {error}") from error
+    except Exception as error:
+        raise InvalidInputError(
+            f"{str(file)!r} is not a readable image ({first_line(error)}); repair it, or take it "
+            "out of the folder"
+        ) from error

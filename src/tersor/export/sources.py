@@ -1,0 +1,161 @@
+"""Where samples come from, by one string: a NumPy file, a folder of images, or the user's code.
+
+A source is an iterable of batches. It reads when a batch is wanted and as often as it is iterated,
+so that samples may serve twice: to quantize and to verify.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from tersor.errors import InvalidInputError, TersorError
+from tersor.export.images import Pixels, find_images, read_images
+from tersor.export.inputs import load_inputs
+from tersor.graph.feeds import Arrays, batches
+from tersor.graph.own_code import find_function, in_short, is_function
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Samples in a file or a folder.
+
+    Attributes:
+        name: What the user called them.
+        count: How many there are.
+        read: Reads some of them.
+        classes: Label of each sample, or None.
+        size: Samples in a batch, if it has to be whole.
+    """
+
+    name: str
+    count: int
+    read: Callable[[slice], Any] = field(repr=False)
+    classes: np.ndarray | None = field(default=None, repr=False)
+    size: int | None = None
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Class of each sample that is read, or None."""
+        return None if self.classes is None else self.classes.ravel()[: self._end]
+
+    def first(self, most: int | None) -> "Stored":
+        """No more samples than this."""
+        return self if most is None else replace(self, count=min(self.count, most))
+
+    def in_batches(self, size: int | None) -> "Stored":
+        """Whole batches of one size, for a model that takes no others.
+
+        Raises:
+            InvalidInputError: There are too few samples for one.
+        """
+        if size is not None and self.count < size:
+            raise InvalidInputError(
+                f"{self.name!r}: {self.count} samples, but the model takes batches of {size}; give "
+                "more"
+            )
+        return replace(self, size=size)
+
+    @property
+    def _end(self) -> int:
+        return self.count - self.count % (self.size or 1)
+
+    def _starts(self) -> range:
+        return range(0, self._end, self.size or _BATCH)
+
+    def __len__(self) -> int:
+        """How many batches."""
+        return len(self._starts())
+
+    def __iter__(self) -> Iterator[Any]:
+        step = self._starts().step
+        for start in self._starts():
+            yield self.read(slice(start, min(start + step, self._end)))
+
+
+@dataclass(frozen=True)
+class Made:
+    """Samples that the user's own code makes.
+
+    Attributes:
+        name: `module:function`.
+        function: Returns a batch, or an iterable of batches; labels may stand behind the inputs.
+        most: Ends behind the batch that brings so many samples.
+    """
+
+    name: str
+    function: Callable[[], Any] = field(repr=False)
+    most: int | None = None
+    labels: None = None
+
+    def first(self, most: int | None) -> "Made":
+        """No more batches than so many samples need."""
+        return replace(self, most=most)
+
+    def in_batches(self, size: int | None) -> "Made":  # noqa: ARG002
+        """The same: the code makes its own batches."""
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        seen = 0
+        for batch in self._batches():
+            yield batch
+            seen += _length(batch)
+            if self.most is not None and seen >= self.most:
+                return
+
+    def _batches(self) -> Iterator[Any]:
+        try:
+            yield from batches(self.function())
+        except (Exception, SystemExit) as error:
+            failed = f"it failed with {in_short(error)}; call it by itself first"
+            what = error if isinstance(error, TersorError) else failed
+            raise InvalidInputError(f"{self.name}: {what}") from error
+
+
+Source = Stored | Made
+
+
+def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
+    """The samples that a string names.
+
+    Args:
+        spec: A `.npy` or `.npz` file, see `tersor.export.inputs.load_inputs`; a folder of images;
+            or `module:function`, a function of the user's own code that returns batches.
+        pixels: What is done to images; by default only their pixels become 0…1.
+
+    Raises:
+        InvalidInputError: There is nothing of that name, or it cannot be read.
+        UnsupportedError: Pillow is needed, and is not installed.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        files = find_images(path)
+        return Stored(spec, len(files), partial(_read_images, files, pixels))
+    if is_function(spec):
+        return Made(spec, find_function(spec))
+    arrays, labels = load_inputs(path)
+    count = len(next(iter(arrays.values())))
+    return Stored(spec, count, partial(_cut, arrays), labels)
+
+
+def _read_images(files: list[Path], pixels: Pixels, rows: slice) -> np.ndarray:
+    return read_images(files[rows], pixels)
+
+
+def _cut(arrays: Arrays, rows: slice) -> Arrays | np.ndarray:
+    """Some rows: by name, or a plain array where the file has only one."""
+    parts = {name: array[rows] for name, array in arrays.items()}
+    return next(iter(parts.values())) if len(parts) == 1 else parts
+
+
+def _length(batch: Any) -> int:
+    arrays = [x for x in pytree.tree_leaves(batch) if isinstance(x, torch.Tensor | np.ndarray)]
+    return max((len(x) for x in arrays if x.ndim), default=1)

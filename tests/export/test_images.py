@@ -1,0 +1,105 @@
+"""A folder of images: against torchvision's transforms by hand, and every way to be unfit."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tersor.errors import InvalidInputError, UnsupportedError
+from tersor.export.images import Pixels, find_images, read_images
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def picture(width, height, seed=0):
+    """Random colours."""
+    generator = np.random.default_rng(seed)
+    return Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images of one size, and things that are none."""
+    picture(8, 6, 1).save(tmp_path / "b.PNG")
+    picture(8, 6, 0).save(tmp_path / "a.bmp")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "._a.png").write_bytes(b"what macOS leaves behind")
+    (tmp_path / "more.png").mkdir()
+    return tmp_path
+
+
+def test_images_come_by_name_and_go_from_0_to_1(folder):
+    files = find_images(folder)
+    assert [file.name for file in files] == ["a.bmp", "b.PNG"]
+    batch = read_images(files, Pixels())
+    assert batch.shape == (2, 3, 6, 8)
+    assert batch.dtype == np.float32
+    for image, seed in zip(batch, (0, 1), strict=True):
+        expected = np.asarray(picture(8, 6, seed)).transpose(2, 0, 1) / 255
+        np.testing.assert_allclose(image, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "resized"), [((40, 30), (26, 20)), ((30, 41), (20, 27))])
+def test_the_short_side_is_resized_and_the_middle_cut_out(size, resized, tmp_path):
+    picture(*size).save(tmp_path / "a.png")
+    found = read_images([tmp_path / "a.png"], Pixels(resize=20, crop=10, mean=MEAN, std=STD))[0]
+    whole = np.asarray(picture(*size).resize(resized, Image.Resampling.BILINEAR))
+    left, top = ((length - 10) // 2 for length in resized)  # 8.5 is 8, as in torchvision
+    middle = whole[top : top + 10, left : left + 10].astype(np.float64) / 255
+    expected = (middle - MEAN) / STD
+    np.testing.assert_allclose(found, expected.transpose(2, 0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])
+def test_other_modes_become_red_green_and_blue(mode, tmp_path):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    grey = Image.fromarray(np.full((4, 4, 3), 255, np.uint8)).convert(mode)
+    grey.save(tmp_path / f"a.{suffix}")
+    found = read_images([tmp_path / f"a.{suffix}"], Pixels())
+    np.testing.assert_allclose(found, np.ones((1, 3, 4, 4)), atol=0.02)
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 60000, np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(InvalidInputError, match=r"a\.png': its mode is I;16; save it with 8 bits"):
+        read_images([tmp_path / "a.png"], Pixels())
+
+
+def test_sizes_that_differ_name_both(tmp_path):
+    picture(8, 6).save(tmp_path / "a.png")
+    picture(9, 6).save(tmp_path / "b.png")
+    files = find_images(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"b\.png' has 9×6 pixels, 'a\.png' has 8×6"):
+        read_images(files, Pixels())
+    assert read_images(files, Pixels(crop=4)).shape == (2, 3, 4, 4)
+
+
+def test_an_image_smaller_than_the_crop(tmp_path):
+    picture(8, 6).save(tmp_path / "a.png")
+    with pytest.raises(InvalidInputError, match=r"a\.png': it has 8×6 pixels.* crop=7"):
+        read_images([tmp_path / "a.png"], Pixels(crop=7))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+def test_a_damaged_image_is_named(suffix, share, tmp_path):
+    path = tmp_path / f"cut.{suffix}"
+    picture(64, 64).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InvalidInputError, match=rf"cut\.{suffix}' is not a readable image \(.*out"):
+        read_images([path], Pixels())
+
+
+def test_a_folder_without_images(tmp_path):
+    (tmp_path / "cats").mkdir()
+    picture(8, 6).save(tmp_path / "cats" / "a.png")
+    with pytest.raises(InvalidInputError, match=r"holds no images \(\.jpg.*sub-folders"):
+        find_images(tmp_path)
+
+
+def test_without_pillow(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(UnsupportedError, match=r"pip install tersor\[images\]"):
+        find_images(folder)
