@@ -1,17 +1,24 @@
 """One network to be rounded: its calibration images by seed, and what came of it."""
 
+import io
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from benchmarks.harness.subject import spread
 from benchmarks.zoo import MODELS, Model, accuracy
-from benchmarks.zoo.data import cifar10_train
+from benchmarks.zoo.data import asset, cifar10_train
+from tersor.export.runtime import Runtime
 from tersor.graph.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
@@ -20,6 +27,8 @@ from tersor.recipes import WithData, quantize
 
 #: Granularity of the weights → scheme. Activations have one scale per tensor in both.
 SCHEMES = {"tensor": "dfq-paper", "channel": "onnxruntime-cpu"}
+_CIFAR = 32  # size of its images
+_CROPS = 8  # of each photograph
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,16 @@ class Task:
         return Task(model, capture(model.load(), model.example()), images, labels)
 
     def calibration(self, count: int, seed: int) -> Tensor:
-        """Random training images."""
-        pixels = _train()
+        """Random training images; photographs for networks whose training images are not at hand."""
+        if self.model.size != _CIFAR:
+            return self.photographs(count, seed)
+        return self._drawn(_train(), count, seed)
+
+    def photographs(self, count: int, seed: int) -> Tensor:
+        """Random crops of photographs, COCO train2017."""
+        return self._drawn(_crops(self.model.size), count, seed)
+
+    def _drawn(self, pixels: np.ndarray, count: int, seed: int) -> Tensor:
         order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))
         return self.model.normalize(pixels[order[:count].numpy()])
 
@@ -106,7 +123,34 @@ class Task:
         """Accuracy of a simulation on the test images, in percent."""
         return accuracy(network, self.images, self.labels)
 
+    def runtime_top1(self, quantized: Quantized) -> float:
+        """Accuracy of the exported file in onnxruntime."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = quantized.export(Path(folder) / "rounded.onnx").path
+            runtime = Runtime(path, config=quantized.scheme.session)
+
+            def predict(batch: Tensor) -> np.ndarray:
+                return runtime(batch)[runtime.outputs[0]]
+
+            return accuracy(predict, self.images, self.labels)
+
 
 @cache
-def _train() -> Any:
+def _train() -> np.ndarray:
     return cifar10_train()[0]
+
+
+@cache
+def _crops(size: int) -> np.ndarray:
+    """Random squares of photographs, scaled to one size."""
+    generator, found = np.random.default_rng(0), []
+    with np.load(asset("data/coco128_train2017.npz"), allow_pickle=False) as pack:
+        jpeg, offsets = pack["jpeg"].tobytes(), pack["offsets"]
+    for start, stop in pairwise(offsets):
+        image = Image.open(io.BytesIO(jpeg[start:stop])).convert("RGB")
+        for _ in range(_CROPS):
+            side = int(min(image.size) * generator.uniform(0.4, 1))
+            left, top = (int(generator.integers(0, extent - side + 1)) for extent in image.size)
+            crop = image.crop((left, top, left + side, top + side))
+            found.append(np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC)))
+    return np.stack(found)
