@@ -7,7 +7,8 @@
         --seeds 1
 
 A seed draws the calibration images, and seeds the solver. Those of the CIFAR networks are training
-images; for EfficientNet-Lite0 they are crops of photographs of COCO. All layers are quantized; `--ends 8` gives the first and the last 8 bits.
+images; for EfficientNet-Lite0 they are crops of photographs of COCO. All layers are quantized;
+`--ends 8` gives the first and the last 8 bits.
 """
 
 import argparse
@@ -26,6 +27,18 @@ from tersor.quant.rounding import Rounding
 from tersor.recipes import WithData
 
 Run = tuple[float, float, float | None]  # top-1, CPU seconds, top-1 in onnxruntime
+TITLES = (
+    "network",
+    "weights",
+    "activations",
+    "solver",
+    "float",
+    "top-1",
+    "±",
+    "drop",
+    "runtime",
+    "CPU s",
+)
 SOLVERS = {"nearest": None, "fast": Rounding(), "adaround": AdaRound(), "block": Blocks()}
 
 

@@ -70,7 +70,7 @@ class Task:
         return Task(model, capture(model.load(), model.example()), images, labels)
 
     def calibration(self, count: int, seed: int) -> Tensor:
-        """Random training images; photographs for networks whose training images are not at hand."""
+        """Random training images, or photographs where those are not at hand."""
         if self.model.size != _CIFAR:
             return self.photographs(count, seed)
         return self._drawn(_train(), count, seed)
