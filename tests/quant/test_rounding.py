@@ -175,3 +175,28 @@ def test_a_stream_computes_what_the_network_computes(name):
     for batch, (args, kwargs) in enumerate(data):
         for want, got in zip(outputs(network, *args, **kwargs), found, strict=True):
             assert torch.equal(want, got[batch])
+
+
+def test_a_shared_weight_is_rounded_once_and_a_computed_bias_is_left_alone():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.offset = nn.Linear(8, 8, bias=False), nn.Linear(8, 8)
+
+        def forward(self, x):
+            x = self.linear(self.linear(x).relu())
+            return nn.functional.linear(x, self.offset.weight, self.offset.bias * x.mean())
+
+    torch.manual_seed(0)
+    data = [((torch.randn(16, 8),), {}) for _ in range(4)]
+    network = capture(Shared().eval(), data[0][0])
+    place(network, ONNXRUNTIME_CPU.with_bits(3, 8))
+    weight_ranges(network)
+    data_free_ranges(network, {}, {"x": (-4.0, 4.0)})
+    round_weights(network, data)
+    first, second, third = [r for r in network.records if r.step == "round"]
+    assert isinstance(first, Applied)
+    assert isinstance(second, Skipped)
+    assert "rounded for another layer" in second.reason
+    assert isinstance(third, Skipped)
+    assert "its bias is computed" in third.reason

@@ -20,7 +20,7 @@ from torch import Tensor, fx
 from tersor.core.quadratic import Weights
 from tersor.core.rounding import Scales
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.layers import Layer, argument, layers, operand
 from tersor.graph.network import Network, Record, Skipped, source
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
@@ -165,12 +165,12 @@ def round_layers(
         floating.run(float_node)
         if node.name in todo:
             layer = todo[node.name]
-            if layer.weight_node in rounded:
-                record: Record = Skipped(layer.name, "round", _ROUNDED)
-            elif site := _site(layer, floating, quantized, held_back, seed + done):
-                record = _solve(solver, site, journal, f"{done:05d}")
+            quantizer, reason = weight_quantizer(layer), _refusal(layer, rounded)
+            if quantizer is None or reason is not None:
+                record: Record = Skipped(layer.name, "round", reason or _NOT_QUANTIZED)
             else:
-                record = Skipped(layer.name, "round", _NOT_QUANTIZED)
+                site = _site(layer, quantizer, floating, quantized, held_back, seed + done)
+                record = _solve(solver, site, journal, f"{done:05d}")
             rounded.add(layer.weight_node)
             network.records.append(record)
             done += 1
@@ -180,6 +180,20 @@ def round_layers(
         if on_node is not None:
             on_node(node, floating, quantized)
     network.finish()
+
+
+_NOT_QUANTIZED = "its weight is not quantized"
+
+
+def _refusal(layer: Layer, rounded: set[fx.Node]) -> str | None:
+    quantizer = weight_quantizer(layer)
+    if quantizer is None or not quantizer.enabled:
+        return _NOT_QUANTIZED
+    if layer.weight_node in rounded:
+        return "its weight was rounded for another layer that reads it"
+    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
+        return "its bias is computed, so that it cannot make up for anything"
+    return None
 
 
 def _solve(solver: Solver, site: Site, journal: Journal | None, key: str) -> Record:
@@ -194,17 +208,15 @@ def _solve(solver: Solver, site: Site, journal: Journal | None, key: str) -> Rec
     return record
 
 
-_NOT_QUANTIZED = "its weight is not quantized"
-_ROUNDED = "its weight was rounded for another layer that reads it"
-
-
 def _site(
-    layer: Layer, floating: Stream, quantized: Stream, held_back: int, seed: int
-) -> Site | None:
-    edge, quantizer = layer.node.args[0], weight_quantizer(layer)
-    assert isinstance(edge, fx.Node)
-    if quantizer is None or not quantizer.enabled:
-        return None
+    layer: Layer,
+    quantizer: FakeQuantize,
+    floating: Stream,
+    quantized: Stream,
+    held_back: int,
+    seed: int,
+) -> Site:
+    edge = operand(layer.node)
     wanted, missing = floating.values[layer.node.name], _missing(layer, floating, quantized)
     return Site(layer, quantizer, quantized.of(edge), wanted, missing, held_back, seed)
 
