@@ -17,7 +17,6 @@ was.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -31,6 +30,7 @@ from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
+from tersor.quant.block_task import Task, mix, simulate
 from tersor.quant.journal import Journal
 from tersor.quant.layerwise import OnLayer, restore, round_layers, state
 from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
@@ -140,7 +140,7 @@ class _Walk:
                 if self.last[entry] is node:
                     del self.given[entry], self.ideal[entry]
 
-    def _improve(self, task: "Task") -> Record:
+    def _improve(self, task: Task) -> Record:
         """Reconstruct a block, or read what a stopped run made of it."""
         key = f"block{self.done:05d}"
         record = _finished(task, self.journal, key)
@@ -150,7 +150,7 @@ class _Walk:
                 self.journal.write(key, _state(task.block), record)
         return record
 
-    def _task(self, block: Block, floating: Stream) -> "Task":
+    def _task(self, block: Block, floating: Stream) -> Task:
         weights = {layer.node.name: layer.weight.detach() for layer in layers(floating.network)}
         given, ideal = (
             {e: values[e] for e in block.entries} for values in (self.given, self.ideal)
@@ -165,7 +165,7 @@ def _state(block: Block) -> dict[str, Tensor]:
     return {f"{i}.{name}": x for i, found in enumerate(states) for name, x in found.items()}
 
 
-def _finished(task: "Task", journal: Journal | None, key: str) -> Record | None:
+def _finished(task: Task, journal: Journal | None, key: str) -> Record | None:
     """Put back what a stopped run made of a block, if it got there."""
     found = journal.read(key) if journal else None
     if found is None:
@@ -174,56 +174,6 @@ def _finished(task: "Task", journal: Journal | None, key: str) -> Record | None:
         own = {k.split(".")[1]: x for k, x in found[0].items() if k.split(".")[0] == str(i)}
         restore(layer, own)
     return found[1]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One block and its data, for every batch.
-
-    Attributes:
-        block: The block, in the quantized network.
-        weights: The float weight of each layer, by the name of its call.
-        given: What the block reads once everything before it is quantized.
-        ideal: What it read in the float network.
-        wanted: What it wrote there.
-        held_back: How many batches, the last ones, are there to check the result on.
-    """
-
-    block: Block
-    weights: dict[str, Tensor] = field(repr=False)
-    given: Values = field(repr=False)
-    ideal: Values = field(repr=False)
-    wanted: Values = field(repr=False)
-    held_back: int
-
-    @property
-    def used(self) -> int:
-        """How many batches there are to learn from."""
-        return len(next(iter(self.given.values()))) - self.held_back
-
-    def at(self, values: Values, batch: int) -> Values:
-        """Of these values, those of one batch."""
-        return {node: found[batch] for node, found in values.items()}
-
-    def loss(self, values: Values, batch: int) -> Tensor:
-        """Squared error of the exits for one batch, as a share of the variance of each."""
-        wanted = self.at(self.wanted, batch)
-        pairs = [(values[node], want) for node, want in wanted.items()]
-        losses = [(got - want).square().mean() / _variance(want) for got, want in pairs]
-        return torch.stack(losses).mean()
-
-    def mixed(self, batch: int, share: float, generator: torch.Generator) -> Values:
-        """What the block reads, with a share of the elements taken from the float network."""
-        given, ideal = self.at(self.given, batch), self.at(self.ideal, batch)
-        return {node: _mix(value, ideal[node], share, generator) for node, value in given.items()}
-
-    @torch.no_grad()
-    def error(self) -> float:
-        """Mean loss of the simulation, on the batches held back if there are any."""
-        body = Body(self.block, self.block.layers[0].network)
-        judges = range(self.used, self.used + self.held_back) or range(self.used)
-        values = ((body(self.at(self.given, i), _simulate), i) for i in judges)
-        return sum(float(self.loss(found, i)) for found, i in values) / len(judges)
 
 
 def _reconstruct(task: Task, options: Blocks, number: int) -> Applied | Skipped:
@@ -264,7 +214,7 @@ def _learn(
 ) -> None:
     body = Body(task.block, task.block.layers[0].network)
     with torch.no_grad():
-        values = body(task.at(task.given, 0), _simulate)
+        values = body(task.at(task.given, 0), simulate)
     for layer in learned:
         layer.unit = float(values[layer.layer.node].std())
     rates = (options.weight_rate, options.scale_rate, options.bias_rate)
@@ -285,10 +235,6 @@ def _learn(
         optimizer.step()
 
 
-def _variance(x: Tensor) -> Tensor:
-    return x.var(correction=0).clamp(min=torch.finfo(x.dtype).tiny)
-
-
 def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int]:
     """All batches in random order, again and again."""
     order: list[int] = []
@@ -304,15 +250,4 @@ def _quantize(
     if not quantizer.enabled:
         return x
     rounded = fake_quantize_through(x, quantizer.scale, quantizer.zero_point, quantizer.grid)
-    return _mix(rounded, x, drop, generator)
-
-
-def _simulate(quantizer: FakeQuantize, x: Tensor) -> Tensor:
-    return quantizer(x)
-
-
-def _mix(value: Any, other: Any, share: float, generator: torch.Generator) -> Any:
-    """A value with a share of its elements, chosen at random, replaced by those of another."""
-    if not share or not isinstance(value, Tensor) or not value.is_floating_point():
-        return value
-    return torch.where(torch.rand(value.shape, generator=generator) < share, other, value)
+    return mix(rounded, x, drop, generator)
