@@ -12,7 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import tersor
-from tersor import cli, demo, recipes
+from tersor import checks, cli, demo
 from tersor.export.onnx import export_onnx
 from tersor.graph.capture import capture
 from tests import nets
@@ -155,13 +155,13 @@ def test_verify_uses_the_session_options_of_the_scheme(tmp_path, monkeypatch):
     model, example = nets.with_example()
     path = tersor.quantize(model, example, scheme="dfq-paper").export(tmp_path / "a.onnx").path
     seen = []
-    verify_file = recipes.verify_file
+    verify_file = checks.verify_file
 
     def spy(*args, config, **options):
         seen.append(dict(config))
         return verify_file(*args, config=config, **options)
 
-    monkeypatch.setattr(recipes, "verify_file", spy)
+    monkeypatch.setattr(checks, "verify_file", spy)
     tersor.verify(model, path, latency=False)
     assert seen == [{"session.x64quantprecision": "1"}]
 
@@ -178,7 +178,7 @@ def test_an_unexpected_error_is_one_line_and_exit_code_2(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("tersor.recipes.inspect", fail)
+    monkeypatch.setattr("tersor.checks.inspect", fail)
     args = ["inspect", "tests.nets:with_example"]
     result = CliRunner().invoke(cli.app, args)
     assert result.exit_code == 2
@@ -197,7 +197,7 @@ def test_an_interrupt_is_one_line(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tersor.recipes.inspect", interrupt)
+    monkeypatch.setattr("tersor.checks.inspect", interrupt)
     result = CliRunner().invoke(cli.app, ["inspect", "tests.nets:with_example"])
     assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
 

@@ -163,8 +163,9 @@ def test_everything_else_that_can_be_chosen(data, asked, tmp_path):
 
 
 def test_bits_of_single_layers_need_no_data(asked, tmp_path):
-    invoke(*MODEL, "-o", tmp_path / "a.onnx", "--bits", "a=b=4")
-    assert asked["weights"] == {"a=b": 4}
+    bits = ["--bits", "a=b=4", "--bits", "*=6", "--bits", "a=b=3"]
+    invoke(*MODEL, "-o", tmp_path / "a.onnx", *bits)
+    assert list(asked["weights"].items()) == [("*", 6), ("a=b", 3)]
     assert (asked["data"], asked["options"], asked["folder"]) == (None, None, None)
 
 

@@ -102,7 +102,11 @@ def widths(weights: int | None, layers: list[tuple[str, int]] | None) -> Any:
     """
     if not layers:
         return weights
-    return {**({} if weights is None else {"*": weights}), **dict(layers)}
+    found = {} if weights is None else {"*": weights}
+    for name, bits in layers:
+        found.pop(name, None)  # the last counts, so it goes to the end
+        found[name] = bits
+    return found
 
 
 def with_data(has_data: bool, has_input_range: bool, given: dict[str, Any]) -> WithData | None:

@@ -1,6 +1,7 @@
 """The progress bar, as a terminal shows it."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -34,6 +35,22 @@ def test_shows_step_count_and_time(terminal):
     assert "left" in text
 
 
+def visible(bar):
+    return sum(task.visible for task in bar._shown.tasks)
+
+
+def test_the_time_left_counts_from_the_start_of_the_step(terminal, monkeypatch):
+    now = [0.0]
+    with progress(1) as bar:
+        monkeypatch.setattr(bar._shown, "get_time", lambda: now[0])
+        bar.step("round")
+        now[0] = 100.0  # longer than rich looks back
+        bar.layer(1, 4, Applied("conv1", "round", "done"))
+        monkeypatch.setattr(bar._shown.tasks[-1], "_get_time", lambda: now[0])
+        bar._shown.refresh()
+        assert "left 0:05:00" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+
+
 def test_layers_have_a_bar_of_their_own(terminal):
     numbers = {"error before": 2.0, "error after": 1.0}
     with progress(1) as bar:
@@ -41,12 +58,12 @@ def test_layers_have_a_bar_of_their_own(terminal):
         bar.layer(1, 3, Applied("conv1", "round", "done"))
         bar.layer(2, 3, Skipped("conv2", "round", "no other rounding is better"))
         bar._shown.refresh()
-        assert len(bar._shown.tasks) == 2
+        assert visible(bar) == 2
         bar.layer(3, 3, Applied("conv3", "round", "done"))
-        assert len(bar._shown.tasks) == 1
+        assert visible(bar) == 1
         bar.layer(1, 2, Applied("block", "reconstruct", "done", numbers))
         bar._shown.refresh()
-        assert len(bar._shown.tasks) == 2
+        assert visible(bar) == 2
     text = terminal.getvalue()
     assert "conv2" in text
     assert "2/3" in text

@@ -140,10 +140,25 @@ def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
         files = find_images(path)
         return Stored(spec, len(files), partial(_read_images, files, pixels))
     if is_function(spec):
-        return Made(spec, find_function(spec))
+        return Made(spec, _called_once(find_function(spec)))
     arrays, labels = load_inputs(path)
     count = len(next(iter(arrays.values())))
     return Stored(spec, count, partial(_cut, arrays), labels)
+
+
+def _called_once(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Keep what a function returns, unless it is an iterator, which serves only once."""
+    kept: list[Any] = []
+
+    def call() -> Any:
+        if kept:
+            return kept[0]
+        result = function()
+        if not isinstance(result, Iterator):
+            kept.append(result)
+        return result
+
+    return call
 
 
 def _read_images(files: list[Path], pixels: Pixels, rows: slice) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
@@ -10,11 +11,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from tersor.graph.network import Record
 from tersor.report.summary import change
@@ -29,12 +32,13 @@ class Bar:
         self._shown = shown
         self._task = shown.add_task("start", total=steps)
         self._begun = False
-        self._layers: TaskID | None = None
+        self._layers = self._hidden()
 
     def step(self, name: str) -> None:
         """Announce the next step; the one before it is done."""
         self._shown.update(self._task, description=name, advance=1 if self._begun else 0)
         self._begun = True
+        self._renew_layers()
 
     def layer(self, number: int, total: int, record: Record) -> None:
         """Show what was done to a layer, and how much time the others will take.
@@ -44,23 +48,37 @@ class Bar:
             total: How many there are.
             record: What was done to the last one.
         """
-        if self._layers is None or number == 1:
-            self._end_layers()
-            self._layers = self._shown.add_task("layers", total=total)
         moved = change(record)
-        said = record.layer + (f": {moved[0]:.3g} → {moved[1]:.3g}" if moved else "")
-        self._shown.update(self._layers, description=escape(said), completed=number)
+        said = escape(record.layer + (f": {moved[0]:.3g} → {moved[1]:.3g}" if moved else ""))
+        self._shown.update(
+            self._layers, description=said, completed=number, total=total, visible=True
+        )
         if number == total:
-            self._end_layers()
+            self._renew_layers()
 
-    def _end_layers(self) -> None:
-        if self._layers is not None:
-            self._shown.remove_task(self._layers)
-            self._layers = None
+    def _renew_layers(self) -> None:
+        """The clock of the layers starts with the step that goes through them."""
+        self._shown.remove_task(self._layers)
+        self._layers = self._hidden()
+
+    def _hidden(self) -> TaskID:
+        return self._shown.add_task("layers", total=None, visible=False)
 
     def track(self, batches: Iterable[T]) -> Iterator[T]:
         """The same batches, counted by a bar of their own."""
         yield from self._shown.track(batches, description="batches")
+
+
+class _TimeLeft(ProgressColumn):
+    """From the mean of all that is done; one layer may take longer than rich looks back."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or task.total is None or task.elapsed is None:
+            return Text("-:--:--")
+        seconds = task.elapsed * (task.total - task.completed) / task.completed
+        return Text(str(timedelta(seconds=int(seconds))))
 
 
 @contextmanager
@@ -78,7 +96,7 @@ def progress(steps: int) -> Iterator[Bar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        _TimeLeft(),
     )
     console = Console(stderr=True)
     hidden = not console.is_terminal
