@@ -233,3 +233,21 @@ def test_samples_that_are_no_numbers(value, tmp_path):
     result = invoke(*MODEL, "-o", tmp_path / "a.onnx", "--data", tmp_path / "data.npy")
     assert result.exit_code == 1
     assert "holds NaN or infinite values" in result.stderr
+
+
+def test_bits_that_are_searched_for(data, asked, tmp_path):
+    command = [*MODEL, "-o", tmp_path / "a.onnx", "--data", data, "--average-bits", "3.5"]
+    assert "stop here" in invoke(*command).stderr
+    model, example = nets.with_example()
+    same = tersor.search_bits(model, example, data=nets.images(70), average=3.5)
+    assert dict(asked["weights"]) == dict(same)
+    assert asked["weights"].average <= 3.5
+    assert invoke(*command, "--bits", "8=8").exit_code == 1
+    assert asked["weights"]["8"] == 8
+
+
+def test_bits_are_either_given_or_searched_for(data, tmp_path):
+    command = [*MODEL, "-o", tmp_path / "a.onnx", "--average-bits", "3.5"]
+    assert "--average-bits goes with data" in invoke(*command).stderr
+    both = invoke(*command, "--data", data, "--weights", "4")
+    assert "leave out one" in both.stderr

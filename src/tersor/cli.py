@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from torch import nn
 
-from tersor import checks, recipes
+from tersor import checks, mixed, recipes
 from tersor import cli_choices as choices
 from tersor import cli_options as options
 from tersor import demo as demonstration
@@ -59,6 +59,7 @@ def quantize(
     scheme: options.SchemeName = "onnxruntime-cpu",
     weights: options.Weights = None,
     bits: options.Bits = None,
+    average_bits: options.AverageBits = None,
     activations: options.Activations = None,
     input_range: options.InputRange = None,
     exclude: options.Exclude = None,
@@ -94,10 +95,12 @@ def quantize(
         --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
-    asked |= {"held_back": held_back, "seed": seed, "work": work}
+    asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
     steps = recipes.STEPS_WITH_DATA if data else recipes.STEPS
+    steps += mixed.STEPS if average_bits else ()
     with one_line(debug), progress(len(steps) + 2 + len(VERIFY_STEPS)) as bar:
         check_writable(output)
+        widths = choices.widths(weights, bits, average_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         seen = seen.first(level.samples) if seen and level else None
@@ -109,11 +112,23 @@ def quantize(
         captured = capture(network, given)
         seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
+        if average_bits is not None:
+            widths = mixed.search_bits(
+                captured,
+                data=seen,
+                average=average_bits,
+                scheme=scheme,
+                exclude=exclude or (),
+                options=level,
+                on_step=bar.step,
+                on_layer=bar.layer,
+            )
+            widths |= dict(bits or ())
         quantized = recipes.quantize(
             captured,
             data=seen,
             scheme=scheme,
-            weights=choices.widths(weights, bits),
+            weights=widths,
             activations=activations,
             input_range=input_range,
             exclude=exclude or (),

@@ -93,13 +93,23 @@ def fit(network: Network, source: Source | None) -> Source | None:
     return fitting
 
 
-def widths(weights: int | None, layers: list[tuple[str, int]] | None) -> Any:
+def widths(
+    weights: int | None, layers: list[tuple[str, int]] | None, average: float | None = None
+) -> Any:
     """Bits of the weights as `tersor.quantize` takes them.
 
     Args:
         weights: Bits of all layers, or None.
         layers: Names of layers with bits of their own.
+        average: Bits per weight, if the others are to be searched for.
+
+    Raises:
+        InvalidInputError: All layers are given bits, and bits are to be searched for as well.
     """
+    if average is not None and weights is not None:
+        raise InvalidInputError(
+            "--weights gives all layers bits, and --average-bits searches for them; leave out one"
+        )
     if not layers:
         return weights
     found = {} if weights is None else {"*": weights}

@@ -86,6 +86,14 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.")]
 Weights = Annotated[int | None, typer.Option(metavar="BITS", help="Bits of the weights.")]
+AverageBits = Annotated[
+    float | None,
+    typer.Option(
+        metavar="BITS",
+        help="With --data: choose 2, 3, 4 or 8 bits for each layer, such that the weights have so "
+        "many on average and the outputs suffer least.",
+    ),
+]
 Bits = Annotated[
     list[Any] | None,
     typer.Option(

@@ -25,10 +25,12 @@ from tersor.quant.rounding import Rounding
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quant.sensitivity import Metric, Sensitivity, Trial, sensitivities
-from tersor.recipes import STEPS, Frame, OnStep, WithData, prepare
+from tersor.recipes import STEPS as LEVEL_STEPS
+from tersor.recipes import Frame, OnStep, WithData, prepare
 from tersor.report.tables import bits_table, plain
 
 MEASURE = "measure how much each layer's bits matter"
+STEPS = (*LEVEL_STEPS[:4], MEASURE)
 _MEGABYTE = 8_000_000  # bits
 _SLACK = 1e-6  # bits, for the rounding of an average
 
@@ -165,7 +167,7 @@ def search_bits(
     say, options, target = on_step or (lambda _: None), options or WithData(), find_scheme(scheme)
     widths = _widths(choices, target)
     _check_one(average, megabytes)
-    say(STEPS[0])
+    say(LEVEL_STEPS[0])
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
