@@ -57,6 +57,12 @@ def test_options_of_the_other_level():
         tersor.quantize(network, example, data=example, options=tersor.DataFree())
 
 
+def test_a_range_beside_data():
+    network, example = nets.with_example()
+    with pytest.raises(TersorError, match="input_range is what the data show"):
+        tersor.quantize(network, example, data=example, input_range=(0.0, 1.0))
+
+
 def test_unfit_data_are_refused_before_any_work():
     steps = []
     with pytest.raises(TersorError, match="has shape"):

@@ -189,6 +189,8 @@ def quantize(
         TersorError: The model, the example, the data or an option is unfit; the message says what
             to do.
     """
+    if data is not None and input_range is not None:
+        raise InvalidInputError("input_range is what the data show by themselves; leave out one")
     say = on_step or (lambda _: None)
     bits = weights if isinstance(weights, Mapping) else {}
     everywhere = None if isinstance(weights, Mapping) else weights
