@@ -3,8 +3,9 @@
     python -m benchmarks.rounding.accuracy --models resnet20 resnet32 resnet56 --bits 4
     python -m benchmarks.rounding.accuracy --models resnet20 --bits 3 2 --ends 8 \
         --granularity tensor channel
-    python -m benchmarks.rounding.accuracy --models resnet20 --solvers adaround --iterations 10000 \
-        --seeds 1
+    python -m benchmarks.rounding.accuracy --models resnet20 --solvers adaround --seeds 1
+    python -m benchmarks.rounding.accuracy --models resnet20 --solvers adaround --iterations 1000 \
+        --rate 0.01 --seeds 1 --bits 3 --ends 8
 
 A seed draws the calibration images, and seeds the solver. Those of the CIFAR networks are training
 images; for EfficientNet-Lite0 they are crops of photographs of COCO. All layers are quantized;
@@ -94,6 +95,8 @@ def _solver(name: str, seed: int, args: argparse.Namespace) -> Rounding | AdaRou
         return None
     if args.iterations and not isinstance(solver, Rounding):
         solver = replace(solver, iterations=args.iterations)
+    if args.rate and isinstance(solver, AdaRound):
+        solver = replace(solver, learning_rate=args.rate)
     return replace(solver, seed=seed)
 
 
@@ -116,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--granularity", nargs="+", choices=SCHEMES, default=["tensor"])
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=["nearest", "fast"])
     parser.add_argument("--iterations", type=int, help="of adaround and block")
+    parser.add_argument("--rate", type=float, help="learning rate of adaround")
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--no-equalization", action="store_true")
