@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ def is_function(spec: str) -> bool:
     return ":" in spec and not Path(spec).exists()
 
 
-def find_function(spec: str) -> Callable[[], Any]:
-    """The function; modules in the current folder are found, too.
+def find_function(spec: str) -> Any:
+    """What should be a function; modules in the current folder are found, too.
 
     Args:
         spec: `module:function`.
