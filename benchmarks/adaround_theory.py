@@ -32,8 +32,8 @@ from tersor.graph.stream import Stream
 from tersor.passes.fold import fold
 from tersor.quant.adaround import AdaRound, Problem, train
 from tersor.quant.calibrate import MSE, weight_ranges
-from tersor.quant.layerwise import Site, round_layers, weight_quantizer
-from tersor.quant.place import place, quantizers
+from tersor.quant.layerwise import Site, round_layers
+from tersor.quant.place import place, quantizers, weight_quantizer
 from tersor.quant.rounding import Moments, Rounding, measure, round_layer, solve
 from tersor.quant.schemes import find_scheme
 

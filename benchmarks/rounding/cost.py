@@ -21,8 +21,8 @@ from benchmarks.harness import Table
 from tersor.graph.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
-from tersor.quant.layerwise import Site, weight_quantizer
-from tersor.quant.place import place
+from tersor.quant.layerwise import Site
+from tersor.quant.place import place, weight_quantizer
 from tersor.quant.rounding import Rounding, measure, solve
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 

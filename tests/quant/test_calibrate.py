@@ -23,8 +23,7 @@ from tersor.quant.calibrate import (
     synthetic_ranges,
     weight_ranges,
 )
-from tersor.quant.layerwise import weight_quantizer
-from tersor.quant.place import place, quantizers
+from tersor.quant.place import place, quantizers, weight_quantizer
 from tersor.quant.ranges import MSE, MinMax, Percentile
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tests.captured import captured

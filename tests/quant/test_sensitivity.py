@@ -10,8 +10,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
-from tersor.quant.layerwise import weight_quantizer
-from tersor.quant.place import place, quantizers
+from tersor.quant.place import place, quantizers, weight_quantizer
 from tersor.quant.rounding import round_weights
 from tersor.quant.schemes import ONNXRUNTIME_CPU, TENSORRT
 from tersor.quant.sensitivity import Trial, sensitivities

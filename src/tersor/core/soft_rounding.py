@@ -75,3 +75,20 @@ def annealed(progress: float, first: float, last: float) -> float:
         last: β at 1.
     """
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def beta_at(
+    step: int, iterations: int, warm_start: float, ends: tuple[float, float]
+) -> float | None:
+    """β at one step, None during the warm start.
+
+    Args:
+        step: From 0.
+        iterations: How many steps there are.
+        warm_start: Share of the steps without the regulariser.
+        ends: First and last β.
+    """
+    first = warm_start * iterations
+    if step < first:
+        return None
+    return annealed((step - first) / (iterations - first), *ends)

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tersor.core.soft_rounding import (
-    annealed,
+    beta_at,
     inverse_rectified_sigmoid,
     rectified_sigmoid,
     regularizer,
@@ -69,10 +69,7 @@ class AdaRound:
 
     def beta_at(self, step: int) -> float | None:
         """β at one step, None during the warm start."""
-        first = self.warm_start * self.iterations
-        if step < first:
-            return None
-        return annealed((step - first) / (self.iterations - first), *self.beta)
+        return beta_at(step, self.iterations, self.warm_start, self.beta)
 
 
 def adaround(

@@ -12,14 +12,14 @@ positions at which they do not.
 from collections.abc import Mapping
 
 import torch
-from torch import fx
 
 from tersor.core.response import expected_response
 from tersor.graph.coverage import tap_coverage
 from tersor.graph.distribution import Distribution
-from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.shapes import shapes
+from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 
 
@@ -34,7 +34,7 @@ def correct_bias(network: Network, distributions: Mapping[str, Distribution]) ->
     """
     sizes = shapes(network)
     for layer in layers(network):
-        quantizer = _weight_quantizer(layer)
+        quantizer = weight_quantizer(layer)
         if quantizer is not None and quantizer.enabled:
             mean = distributions.get(layer.input.name)
             network.records.append(_correct(layer, quantizer, mean, sizes[layer.input]))
@@ -55,11 +55,3 @@ def _correct(
         layer.set_bias(-shift if layer.bias is None else layer.bias.detach() - shift)
     numbers = {"largest shift": float(shift.abs().max())}
     return Applied(layer.name, "correct bias", "expected rounding error subtracted", numbers)
-
-
-def _weight_quantizer(layer: Layer) -> FakeQuantize | None:
-    edge = argument(layer.node, "weight")
-    if not isinstance(edge, fx.Node) or edge.op != "call_module":
-        return None
-    module = layer.network.module.get_submodule(str(edge.target))
-    return module if isinstance(module, FakeQuantize) else None

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, fx
 from torch.optim import Adam
 
-from tersor.core.soft_rounding import annealed
+from tersor.core.soft_rounding import beta_at
 from tersor.core.straight_through import fake_quantize_through
 from tersor.graph.blocks import Block, blocks, is_float
 from tersor.graph.lanes import Pairs
@@ -72,10 +72,7 @@ class Blocks:
 
     def beta_at(self, step: int) -> float | None:
         """β at one step, None during the warm start."""
-        first = self.warm_start * self.iterations
-        if step < first:
-            return None
-        return annealed((step - first) / (self.iterations - first), *self.beta)
+        return beta_at(step, self.iterations, self.warm_start, self.beta)
 
 
 def reconstruct_blocks(

@@ -20,11 +20,12 @@ from torch import Tensor, fx
 from tersor.core.quadratic import Weights
 from tersor.core.rounding import Scales
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, argument, layers, operand
+from tersor.graph.layers import Layer, layers, operand
 from tersor.graph.network import Network, Record, Skipped, source
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 from tersor.quant.journal import Journal
+from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 
 aten = torch.ops.aten
@@ -219,15 +220,6 @@ def _site(
     edge = operand(layer.node)
     wanted, missing = floating.values[layer.node.name], _missing(layer, floating, quantized)
     return Site(layer, quantizer, quantized.of(edge), wanted, missing, held_back, seed)
-
-
-def weight_quantizer(layer: Layer) -> FakeQuantize | None:
-    """The quantizer between a layer and its weight, if there is one."""
-    edge = argument(layer.node, "weight")
-    if not isinstance(edge, fx.Node) or edge.op != "call_module":
-        return None
-    module = layer.network.module.get_submodule(str(edge.target))
-    return module if isinstance(module, FakeQuantize) else None
 
 
 def _missing(layer: Layer, floating: Stream, quantized: Stream) -> list[Tensor] | None:

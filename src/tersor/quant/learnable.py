@@ -21,7 +21,7 @@ from tersor.core.soft_rounding import (
 from tersor.graph.blocks import Block
 from tersor.graph.layers import Layer, argument, operand
 from tersor.graph.network import Network, readers
-from tersor.quant.layerwise import weight_quantizer
+from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 
 _MARGIN = 0.01  # h starts this far from ½, on the side of the integer chosen already

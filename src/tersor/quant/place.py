@@ -15,7 +15,7 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError, UnsupportedError
-from tersor.graph.layers import Layer, layers, operand, set_argument
+from tersor.graph.layers import Layer, argument, layers, operand, set_argument
 from tersor.graph.network import Network, Skipped, free_name
 from tersor.quant.flow import Flow
 from tersor.quant.patterns import excluded, widths
@@ -77,6 +77,15 @@ def quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
             if isinstance(module, FakeQuantize):
                 found.append((node, module))
     return found
+
+
+def weight_quantizer(layer: Layer) -> FakeQuantize | None:
+    """The quantizer between a layer and its weight, if there is one."""
+    edge = argument(layer.node, "weight")
+    if not isinstance(edge, fx.Node) or edge.op != "call_module":
+        return None
+    module = layer.network.module.get_submodule(str(edge.target))
+    return module if isinstance(module, FakeQuantize) else None
 
 
 def _choose(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> list[Layer]:

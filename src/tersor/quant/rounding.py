@@ -113,10 +113,19 @@ def round_layer(site: Site, options: Rounding, pair_safe: Pairs | None = None) -
     """
     if site.layer.is_transposed:
         return Skipped(site.layer.name, "round", "it is a transposed convolution")
+    return fit(site, *measure_both(site, options), options, pair_safe)
+
+
+def measure_both(site: Site, options: Rounding) -> tuple[Moments, Moments]:
+    """The data of a layer: to round with, and to check the result with.
+
+    Args:
+        site: The layer.
+        options: See `Rounding`.
+    """
     used = len(site.given) - site.held_back
     moments = measure(site, slice(0, used), options)
-    held = measure(site, slice(used, None), options) if site.held_back else moments
-    return fit(site, moments, held, options, pair_safe)
+    return moments, measure(site, slice(used, None), options) if site.held_back else moments
 
 
 def fit(

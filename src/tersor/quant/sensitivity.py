@@ -26,10 +26,11 @@ from tersor.graph.network import Applied, Network
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 from tersor.quant.calibrate import weight_range
-from tersor.quant.layerwise import OnLayer, Site, restore, state, weight_quantizer
+from tersor.quant.layerwise import OnLayer, Site, restore, state
+from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.ranges import RangeMethod
-from tersor.quant.rounding import Moments, Rounding, fit, measure
+from tersor.quant.rounding import Moments, Rounding, fit, measure_both
 
 Metric = Callable[[Any, Any], float]
 
@@ -158,7 +159,8 @@ def _tried(
     if layer.bias is None:  # the fast solver would add one
         channels = layer.node.meta["val"].shape[layer.channel_axis]
         layer.set_bias(layer.weight.detach().new_zeros(channels))
-    before, measured = state(layer), _measured(site, trial.rounding)
+    before = state(layer)
+    measured = None if layer.is_transposed else measure_both(site, trial.rounding)
     for bits in trial.choices:
         site.quantizer.grid = replace(site.quantizer.grid, bits=bits)
         _round(site, measured, trial)
@@ -170,15 +172,6 @@ def _tried(
             )
         restore(layer, before)
     return damage
-
-
-def _measured(site: Site, options: Rounding) -> tuple[Moments, Moments] | None:
-    """The data of a layer: to round with, and to check the result with."""
-    if site.layer.is_transposed:
-        return None
-    used = len(site.given) - site.held_back
-    moments = measure(site, slice(0, used), options)
-    return moments, measure(site, slice(used, None), options) if site.held_back else moments
 
 
 def _round(site: Site, measured: tuple[Moments, Moments] | None, trial: Trial) -> None:
