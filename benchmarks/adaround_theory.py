@@ -33,14 +33,15 @@ from tersor.passes.fold import fold
 from tersor.quant.adaround import AdaRound, Problem, train
 from tersor.quant.calibrate import MSE, weight_ranges
 from tersor.quant.layerwise import Site, round_layers
+from tersor.quant.measured import Moments, measure
 from tersor.quant.place import place, quantizers, weight_quantizer
-from tersor.quant.rounding import Moments, Rounding, measure, round_layer, solve
+from tersor.quant.rounding import Rounding, round_layer, solve
 from tersor.quant.schemes import find_scheme
 
 BATCH = 250
 EVERYTHING = slice(0, None)
 #: Samples per weight so many that every output position is one.
-ALL_POSITIONS = Rounding(samples_per_weight=10**9)
+ALL_POSITIONS = 10**9
 #: Integers and scale as they come out of the problem, nothing fitted.
 INTEGERS_ONLY = Rounding(rescale=0)
 
@@ -201,7 +202,7 @@ def by_cross_entropy(case: Case, seed: int) -> Weights:
 def by_descent(case: Case, seed: int) -> Weights:  # noqa: ARG001
     """Minimise the cost over all integers of the grid."""
     site = case.site
-    problem = case.moments.problem.damped(case.floating, INTEGERS_ONLY.damping)
+    problem = case.moments.problem.damped(case.floating, INTEGERS_ONLY.damping[0])
     return solve(problem, site.scale, site.quantizer.grid, site.shares_scale, INTEGERS_ONLY)[0]
 
 

@@ -22,8 +22,9 @@ from tersor.graph.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.layerwise import Site
+from tersor.quant.measured import measure
 from tersor.quant.place import place, weight_quantizer
-from tersor.quant.rounding import Rounding, measure, solve
+from tersor.quant.rounding import Rounding, solve
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 #: Name → layer and the shape of one input.
@@ -58,10 +59,11 @@ def run(name: str, images: int, results: Any) -> None:
         before, start = _megabytes(), time.process_time()
         options = Rounding()
         site = Site(layer, quantizer, given, wanted, None, 0, 0)
-        moments = measure(site, slice(0, None), options)
+        moments = measure(site, site.used, options.positions(site.weights.shape[-1]))
         gram = time.process_time() - start
-        problem = moments.centered().damped(site.weights, options.damping)
-        solve(problem, site.scale, quantizer.grid, False, options)
+        for damping in options.damping:
+            problem = moments.centered().damped(site.weights, damping)
+            solve(problem, site.scale, quantizer.grid, False, options)
     seconds = time.process_time() - start
     results.put((gram, seconds - gram, _megabytes() - before))
 

@@ -112,12 +112,11 @@ def adaround_layer(site: Site, options: AdaRound) -> Applied | Skipped:
         site: The layer.
         options: See `AdaRound`.
     """
-    layer, problem, used = site.layer, Problem.of(site), len(site.given) - site.held_back
-    h = train(problem, slice(0, used), options, site.seed)
+    layer, problem = site.layer, Problem.of(site)
+    h = train(problem, site.used, options, site.seed)
     rounded = problem.weight((h >= 0.5).to(h.dtype))
     nearest = layer.ungrouped(site.nearest().reshape(layer.grouped_weight().shape))
-    held = slice(used, None) if site.held_back else slice(0, used)
-    before, after = (problem.error(weight, held) for weight in (nearest, rounded))
+    before, after = (problem.error(weight, site.judges) for weight in (nearest, rounded))
     if not after <= before:
         return Skipped(layer.name, "round", "no other rounding is better than the nearest")
     site.store(layer.grouped(rounded).flatten(2))

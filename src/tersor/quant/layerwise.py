@@ -55,6 +55,16 @@ class Site:
     seed: int
 
     @property
+    def used(self) -> slice:
+        """The batches to round with."""
+        return slice(0, len(self.given) - self.held_back)
+
+    @property
+    def judges(self) -> slice:
+        """The batches to check the result on: those held back, or all if none are."""
+        return slice(len(self.given) - self.held_back, None) if self.held_back else self.used
+
+    @property
     def weights(self) -> Weights:
         """The float weights, kernels flattened into the inputs."""
         return self.layer.grouped_weight().flatten(2)

@@ -12,13 +12,8 @@ along with them; the bias takes the mean error; a layer whose output is added to
 makes up for the shortcut's error; the following activation is not part of the loss.
 """
 
-import math
 from dataclasses import dataclass, replace
 from functools import partial
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from tersor.core.grid import Grid
 from tersor.core.pairs import Partners
@@ -27,11 +22,12 @@ from tersor.core.ranges import minmax, scale_zero_point
 from tersor.core.rounding import Scales, descend, enumerate_choices, nearest_plane
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
-from tersor.graph.patches import choose, read, written
 from tersor.graph.stats import Batch
 from tersor.quant.journal import Journal
 from tersor.quant.layerwise import OnLayer, Site, round_layers
+from tersor.quant.measured import Moments, measure
 
+Allowed = tuple[Scales, Grid, Partners | None]
 _FEW = 10  # weights of a row of which every choice is tried
 
 
@@ -40,38 +36,26 @@ class Rounding:
     """Options of the fast solver.
 
     Attributes:
-        samples_per_weight: Sampled output positions for each weight of a row; more positions mean
-            less noise in the Gram matrix.
-        damping: Pull towards the float weights, as a share of the mean diagonal of the Gram matrix.
+        samples: Output positions that are sampled for the Gram matrix; more mean less noise in it.
+        samples_per_weight: But for each weight of a row at least and at most so many.
+        damping: Pulls towards the float weights, as shares of the mean diagonal of the Gram matrix.
+            The one that suits the samples held back best is taken.
         rescale: How often the scale is fitted to the integers, and these to the scale again.
         sweeps: Most sweeps of coordinate descent.
         seed: Seed of the sampled positions.
     """
 
-    samples_per_weight: int = 20
-    damping: float = 0.01
+    samples: int = 200_000
+    samples_per_weight: tuple[int, int] = (20, 200)
+    damping: tuple[float, ...] = (0.01, 0.1, 1.0)
     rescale: int = 2
     sweeps: int = 20
     seed: int = 0
 
-
-@dataclass(frozen=True)
-class Moments:
-    """What is left of the data of one layer.
-
-    Attributes:
-        problem: The output error as a function of the weights, without the bias.
-        inputs: E[x̂].
-        outputs: E[y], without the bias.
-    """
-
-    problem: Quadratic
-    inputs: Float[Tensor, "groups inputs"]
-    outputs: Float[Tensor, "groups outputs"]
-
-    def centered(self) -> Quadratic:
-        """The problem where the bias is free."""
-        return self.problem.centered(self.inputs, self.outputs)
+    def positions(self, inputs: int) -> int:
+        """How many output positions to sample where a row has so many weights."""
+        least, most = (share * inputs for share in self.samples_per_weight)
+        return min(max(self.samples, least), most)
 
 
 def round_weights(
@@ -123,9 +107,9 @@ def measure_both(site: Site, options: Rounding) -> tuple[Moments, Moments]:
         site: The layer.
         options: See `Rounding`.
     """
-    used = len(site.given) - site.held_back
-    moments = measure(site, slice(0, used), options)
-    return moments, measure(site, slice(used, None), options) if site.held_back else moments
+    positions = options.positions(site.weights.shape[-1])
+    moments = measure(site, site.used, positions)
+    return moments, measure(site, site.judges, positions) if site.held_back else moments
 
 
 def fit(
@@ -141,9 +125,10 @@ def fit(
         pair_safe: See `round_weights`.
     """
     free, check = moments.centered(), held.centered()
-    damped = free.damped(site.weights, options.damping)
-    scale, grid, partner = _allowed(site, pair_safe)
-    integers, scale = solve(damped, scale, grid, site.shares_scale, options, partner)
+    allowed = _allowed(site, pair_safe)
+    scale, grid, partner = allowed
+    problem = _damped(site, free, check, options, allowed)
+    integers, scale = solve(problem, scale, grid, site.shares_scale, options, partner)
     rounded = scale[..., None] * integers
     before, after = (float(check.error(w).sum()) for w in (site.nearest(), rounded))
     if not after <= before:
@@ -155,7 +140,23 @@ def fit(
     return Applied(site.layer.name, "round", "weights rounded for the least output error", numbers)
 
 
-def _allowed(site: Site, pair_safe: Pairs | None) -> tuple[Scales, Grid, Partners | None]:
+def _damped(
+    site: Site, free: Quadratic, check: Quadratic, options: Rounding, allowed: Allowed
+) -> Quadratic:
+    """The problem with the pull whose nearest plane serves the held-back samples best."""
+    scale, grid, partner = allowed
+    problems = [free.damped(site.weights, damping) for damping in options.damping]
+    if len(problems) == 1:
+        return problems[0]
+
+    def error(problem: Quadratic) -> float:
+        integers = nearest_plane(problem, scale, grid, partner)
+        return float(check.error(scale[..., None] * integers).sum())
+
+    return min(problems, key=error)
+
+
+def _allowed(site: Site, pair_safe: Pairs | None) -> Allowed:
     """The scale to start with, the integers allowed, and which of them meet.
 
     Of 7-bit integers any two are safe.
@@ -200,45 +201,3 @@ def solve(
         scale = best_scale(problem, integers, scale, shared)
         integers = descend(problem, integers, scale, grid, partner, options.sweeps)
     return integers, scale
-
-
-def measure(site: Site, batches: slice, options: Rounding) -> Moments:
-    """One pass over the data of one layer.
-
-    Args:
-        site: The layer.
-        batches: Which batches.
-        options: See `Rounding`.
-    """
-    layer = site.layer
-    given, wanted = site.given[batches], site.wanted[batches]
-    missing = site.missing[batches] if site.missing is not None else [0.0] * len(given)
-    generator = torch.Generator().manual_seed(site.seed)
-    count = math.ceil(options.samples_per_weight * site.weights.shape[-1] / sum(map(len, given)))
-    sums: list[Tensor] = []
-    samples = 0
-    for x, y, lack in zip(given, wanted, missing, strict=True):
-        positions = choose(layer, y, count, generator)
-        patches, outputs = read(layer, x, positions), written(layer, y + lack, positions)
-        samples += patches.shape[-1]
-        parts = (
-            patches @ patches.mT,
-            outputs @ patches.mT,
-            outputs.square().sum(-1),
-            patches.sum(-1),
-            outputs.sum(-1),
-        )
-        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
-    gram, cross, energy, mean_x, mean_y = (total / samples for total in sums)
-    return _without_bias(site, Moments(Quadratic(gram, cross, energy), mean_x, mean_y))
-
-
-def _without_bias(site: Site, moments: Moments) -> Moments:
-    """The moments of the output without its bias."""
-    if site.layer.bias is None:
-        return moments
-    problem, x, y = moments.problem, moments.inputs, moments.outputs
-    bias = site.layer.bias.detach().reshape(y.shape)
-    target = problem.target - bias[..., None] * x[..., None, :]
-    energy = problem.energy - 2 * bias * y + bias.square()
-    return Moments(Quadratic(problem.gram, target, energy), x, y - bias)
