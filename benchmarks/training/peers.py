@@ -98,7 +98,8 @@ def aimet_layers(model: Model, images: Tensor) -> nn.Module:
             module.output_quantizers[place] = None
         if isinstance(module, LAYERS):
             bits = MANY if name in ends else FEW
-            module.input_quantizers[0] = QuantizeDequantize((), bitwidth=bits, symmetric=False)
+            inputs: Any = module.input_quantizers
+            inputs[0] = QuantizeDequantize((), bitwidth=bits, symmetric=False)
     simulation.compute_encodings(lambda network: _run(network, images))
     return simulation.model.train()
 

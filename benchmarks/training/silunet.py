@@ -113,7 +113,7 @@ def _step(
     return float(loss.detach())
 
 
-def _average(memory: float, old: Tensor, new: Tensor, steps: Tensor) -> Tensor:
+def _average(memory: float, old: Tensor, new: Tensor, steps: Tensor | int) -> Tensor:
     """The moving average; its memory grows with the steps, so that the first weights fade."""
     memory = min(memory, (1 + int(steps)) / (10 + int(steps)))
     return memory * old + (1 - memory) * new
