@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.training.augment import augment, batches
+from benchmarks.training.silunet import save
 from benchmarks.zoo import MODELS, accuracy
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.resnet import CifarResNet
 from benchmarks.zoo.shufflenet import ShuffleNetV2
+from benchmarks.zoo.silunet import SiluNet
 
 models = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
@@ -68,3 +71,53 @@ def test_missing_assets_are_explained(monkeypatch, tmp_path):
     monkeypatch.setenv("TERSOR_ASSETS", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"wanted one file .*resnet20-\*\.th, found 0"):
         asset("weights/resnet20-*.th")
+
+
+def test_silunet_is_small_and_classifies():
+    net = SiluNet().eval()
+    assert sum(p.numel() for p in net.parameters()) < 500_000
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_missing_weights_of_silunet_name_the_command(monkeypatch, tmp_path):
+    monkeypatch.setenv("TERSOR_SILUNET", str(tmp_path / "silunet.safetensors"))
+    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.training\.silunet"):
+        MODELS["silunet"].load()
+
+
+def test_saved_weights_of_silunet_are_loaded(monkeypatch, tmp_path):
+    path = tmp_path / "new" / "silunet.safetensors"
+    monkeypatch.setenv("TERSOR_SILUNET", str(path))
+    net = SiluNet().to(memory_format=torch.channels_last).eval()
+    save(net, path)
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(MODELS["silunet"].load()(x), net(x))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_batches_hold_each_image_once():
+    images = np.zeros((10, 8, 8, 3), dtype=np.uint8)
+    found = [labels for _, labels in batches(images, np.arange(10), size=5, seed=0)]
+    assert [len(labels) for labels in found] == [5, 5]
+    assert sorted(np.concatenate(found)) == list(range(10))
+
+
+def test_without_shift_and_hole_an_image_is_at_most_mirrored():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)
+    given = augment(images, rng, shift=0, hole=0)
+    kept = (given == images).all((1, 2, 3))
+    mirrored = (given == images[:, :, ::-1]).all((1, 2, 3))
+    assert (kept ^ mirrored).all()
+    assert 0 < kept.sum() < 40
+
+
+def test_augmented_images_are_shifted_crops_with_a_grey_hole():
+    rng = np.random.default_rng(0)
+    images = np.broadcast_to(np.arange(200, 216, dtype=np.uint8)[:, None, None], (9, 16, 16, 3))
+    given = augment(images, rng, shift=2, hole=4)
+    for image in given:
+        grey = (image == 127).all(-1)
+        assert 4 <= grey.sum() <= 16
+        columns = [set(row[~grey[i]].flatten().tolist()) for i, row in enumerate(image)]
+        assert all(len(values) == 1 for values in columns)

@@ -15,13 +15,14 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    published = [name for name, model in MODELS.items() if not model.own]
     parser.add_argument(
         "--models",
         nargs="+",
         choices=MODELS,
-        default=list(MODELS),
+        default=published,
         metavar="NAME",
-        help=f"networks of the zoo; default: all of {', '.join(MODELS)}",
+        help=f"of {', '.join(MODELS)}; default: the published ones, {', '.join(published)}",
     )
     parser.add_argument(
         "--limit", type=int, metavar="N", help="only N images, evenly spread, for a quick look"

