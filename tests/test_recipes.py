@@ -8,6 +8,7 @@ from tersor.errors import TersorError
 from tersor.graph.network import source
 from tersor.quant.place import quantizers
 from tersor.quant.ranges import MSE, MinMax, Percentile
+from tersor.quant.rounding import Rounding
 from tests import nets
 
 
@@ -36,6 +37,19 @@ def test_data_are_level_2():
     steps = {record.step for record in quantized.records}
     assert "round" in steps
     assert not any("random inputs" in getattr(r, "what", "") for r in quantized.records)
+
+
+def test_one_scale_per_layer_is_not_equalized_where_a_solver_rounds():
+    network, example = nets.with_example()
+
+    def is_equalized(rounding):
+        options = tersor.WithData(rounding=rounding)
+        data = nets.images(64)
+        found = tersor.quantize(network, example, data=data, scheme="dfq-paper", options=options)
+        return any(record.step == "equalize" for record in found.records)
+
+    assert is_equalized(None)
+    assert not is_equalized(Rounding())
 
 
 def test_bits_by_name_of_a_layer():

@@ -171,7 +171,8 @@ def search_bits(
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
-    prepare(network, Frame(target, exclude=tuple(exclude), say=say), options.equalize)
+    frame, solved = Frame(target, exclude=tuple(exclude), say=say), options.rounding is not None
+    prepare(network, frame, options.equalize, solved=solved)
     say(MEASURE)
     solver = options.rounding if isinstance(options.rounding, Rounding) else Rounding()
     trial = Trial(widths, solver, options.weight_range, target.pair_safe, metric)

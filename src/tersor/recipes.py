@@ -230,7 +230,7 @@ def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> N
     """The pipeline of level 2 on a captured network, edited in place."""
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
-    prepare(network, frame, options.equalize)
+    prepare(network, frame, options.equalize, solved=options.rounding is not None)
     frame.say(STEPS[4])
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(STEPS[6])
@@ -258,7 +258,11 @@ def _round(
 
 
 def prepare(
-    network: Network, frame: Frame, chosen: Equalization, absorption: Absorb | None = None
+    network: Network,
+    frame: Frame,
+    chosen: Equalization,
+    absorption: Absorb | None = None,
+    solved: bool = False,
 ) -> None:
     """What is done with and without data: the function stays, quantizers are placed.
 
@@ -267,28 +271,35 @@ def prepare(
         frame: What the pipeline is run for.
         chosen: As in `DataFree`.
         absorption: Idem.
+        solved: Whether a solver will round the weights.
     """
     frame.say(STEPS[1])
     materialize_weights(network)
     fold(network)
     frame.say(STEPS[2])
+    chosen = equalization(frame.scheme, solved) if chosen == "auto" else chosen
     if chosen is not None:
-        equalize(network, equalization(frame.scheme) if chosen == "auto" else chosen)
+        equalize(network, chosen)
     if absorption is not None:
         absorb(network, absorption)
     frame.say(STEPS[3])
     place(network, frame.scheme, frame.exclude, frame.bits)
 
 
-def equalization(scheme: Scheme) -> Equalize:
+def equalization(scheme: Scheme, solved: bool = False) -> Equalize | None:
     """The equalization that suits a target.
 
     With one scale per weight channel only the activations are left to equalize. With one scale per
-    layer, weights and activations share what imbalance there is.
+    layer, weights and activations share what imbalance there is; a solver makes up for what that
+    costs the weights, and does so best without.
+
+    Args:
+        scheme: The target.
+        solved: Whether a solver will round the weights.
     """
     if scheme.per_channel:
         return Equalize(strength=0.0, clipped="common")
-    return Equalize(strength=0.25)
+    return None if solved else Equalize(strength=0.25)
 
 
 def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:

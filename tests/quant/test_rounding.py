@@ -199,3 +199,24 @@ def test_a_shared_weight_is_rounded_once_and_a_computed_bias_is_left_alone():
     assert "rounded for another layer" in second.reason
     assert isinstance(third, Skipped)
     assert "its bias is computed" in third.reason
+
+
+@pytest.mark.parametrize(
+    ("inputs", "positions"), [(9, 1_800), (144, 28_800), (1_152, 200_000), (20_000, 400_000)]
+)
+def test_short_rows_need_fewer_positions_and_long_ones_more(inputs, positions):
+    assert Rounding().positions(inputs) == positions
+
+
+def test_the_damping_is_the_one_that_suits_samples_held_back():
+    few, dampings = samples("separable", seed=0, batches=3), (1e-4, 1e-2, 1.0)
+
+    def objectives(damping):
+        network = quantized("separable", THREE_BITS["per channel"])
+        round_weights(network, few, Rounding(damping=damping, rescale=0, sweeps=0), held_back=2)
+        records = (r for r in network.records if r.step == "round" and isinstance(r, Applied))
+        return next(records).numbers["objective after"]  # only first layers have the same problem
+
+    alone = [objectives((damping,)) for damping in dampings]
+    assert objectives(dampings) == min(alone)
+    assert min(alone) < max(alone)
