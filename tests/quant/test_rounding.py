@@ -77,7 +77,9 @@ def test_the_same_seed_gives_the_same_weights():
     found = []
     for _ in range(2):
         network = quantized("vgg", THREE_BITS["per channel"])
-        round_weights(network, samples("vgg", seed=0), Rounding(samples=0, samples_per_weight=(2, 2)))
+        round_weights(
+            network, samples("vgg", seed=0), Rounding(samples=0, samples_per_weight=(2, 2))
+        )
         found.append({k: v.clone() for k, v in network.module.state_dict().items()})
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
 
