@@ -39,13 +39,14 @@ def test_data_are_level_2():
     assert not any("random inputs" in getattr(r, "what", "") for r in quantized.records)
 
 
-def test_one_scale_per_layer_is_not_equalized_where_a_solver_rounds():
+@pytest.mark.parametrize("scheme", ["dfq-paper", "onnxruntime-cpu"])
+def test_nothing_is_equalized_where_a_solver_rounds(scheme):
     network, example = nets.with_example()
 
     def is_equalized(rounding):
         options = tersor.WithData(rounding=rounding)
         data = nets.images(64)
-        found = tersor.quantize(network, example, data=data, scheme="dfq-paper", options=options)
+        found = tersor.quantize(network, example, data=data, scheme=scheme, options=options)
         return any(record.step == "equalize" for record in found.records)
 
     assert is_equalized(None)

@@ -24,7 +24,7 @@ from tersor.quant.calibrate import weight_ranges
 from tersor.quant.layerwise import Site
 from tersor.quant.measured import measure
 from tersor.quant.place import place, weight_quantizer
-from tersor.quant.rounding import Rounding, solve
+from tersor.quant.rounding import Rounding, fit
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 #: Name → layer and the shape of one input.
@@ -61,9 +61,7 @@ def run(name: str, images: int, results: Any) -> None:
         site = Site(layer, quantizer, given, wanted, None, 0, 0)
         moments = measure(site, site.used, options.positions(site.weights.shape[-1]))
         gram = time.process_time() - start
-        for damping in options.damping:
-            problem = moments.centered().damped(site.weights, damping)
-            solve(problem, site.scale, quantizer.grid, False, options)
+        fit(site, moments, moments, options)
     seconds = time.process_time() - start
     results.put((gram, seconds - gram, _megabytes() - before))
 

@@ -84,7 +84,7 @@ class WithData:
     """What level 2 does.
 
     Attributes:
-        equalize: As for `DataFree`.
+        equalize: As for `DataFree`; `"auto"` leaves it out where a solver rounds the weights.
         weight_range: As for `DataFree`.
         activation_range: How to choose a range for what the data bring about: `MinMax`,
             `Percentile`, `MSE` or `Entropy` of `tersor.quant.ranges`. AdaRound has min-max.
@@ -287,19 +287,21 @@ def prepare(
 
 
 def equalization(scheme: Scheme, solved: bool = False) -> Equalize | None:
-    """The equalization that suits a target.
+    """The equalization that suits a target, or None.
 
     With one scale per weight channel only the activations are left to equalize. With one scale per
-    layer, weights and activations share what imbalance there is; a solver makes up for what that
-    costs the weights, and does so best without.
+    layer, weights and activations share what imbalance there is. A solver makes up for imbalance
+    by itself, and does so best in the network as it was trained: see docs/results.md.
 
     Args:
         scheme: The target.
         solved: Whether a solver will round the weights.
     """
+    if solved:
+        return None
     if scheme.per_channel:
         return Equalize(strength=0.0, clipped="common")
-    return None if solved else Equalize(strength=0.25)
+    return Equalize(strength=0.25)
 
 
 def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:
