@@ -15,6 +15,9 @@ from benchmarks.harness.table import Table, progress
 from benchmarks.rounding.accuracy import SOLVERS
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import coco128
+from tersor.quant.ranges import MSE, MinMax
+
+RANGES = {"minmax": MinMax(), "mse": MSE()}
 
 
 def main() -> None:
@@ -23,6 +26,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--weights", nargs="+", type=int, default=[8, 4])
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=["nearest", "fast"])
+    parser.add_argument("--ranges", choices=RANGES, default="minmax", help="of activations")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -36,7 +40,8 @@ def main() -> None:
         for bits in args.weights:
             for solver in args.solvers:
                 progress(bits, solver)
-                options = tersor.WithData(rounding=SOLVERS[solver])
+                ranges = RANGES[args.ranges]
+                options = tersor.WithData(rounding=SOLVERS[solver], activation_range=ranges)
                 quantized = tersor.quantize(
                     model, example, data=data, weights=bits, options=options
                 )
