@@ -118,9 +118,9 @@ class LearnedQuantize(nn.Module):
         self.shift = None if self.grid.symmetric else nn.Parameter(offset)
 
     @property
-    def scale(self) -> Float[Tensor, " channels"]:
-        """s."""
-        return (self.unit * self.stretch.exp()).clamp(min=SMALLEST_SCALE)
+    def scale(self) -> Float[Tensor, "*channels"]:
+        """s, of the shape that a `FakeQuantize` has it in."""
+        return self._steps() if self.axis is not None else self._steps().reshape(())
 
     @property
     def offset(self) -> Float[Tensor, " channels"] | None:
@@ -132,20 +132,22 @@ class LearnedQuantize(nn.Module):
         values = x.numel() // (len(x) if self.is_batched else self.unit.numel())
         g = gradient_scale(values, self.grid)
         return fake_quantize_learned(
-            x, self.scale, self.offset, self.grid, self.axis, g, self.whole
+            x, self._steps(), self.offset, self.grid, self.axis, g, self.whole
         )
+
+    def _steps(self) -> Float[Tensor, " channels"]:
+        return (self.unit * self.stretch.exp()).clamp(min=SMALLEST_SCALE)
 
     @torch.no_grad()
     def settled(self) -> FakeQuantize:
         """The `FakeQuantize` that computes the same, if the offset is a whole number of steps."""
-        fake, scale, offset = self._replaced[0], self.scale, self.offset
+        fake, scale = self._replaced[0], self.scale
         zero = torch.zeros_like(scale)
-        if offset is not None:
-            zero = zero_point(offset, scale, self.grid)
+        if self.offset is not None:
+            zero = zero_point(self.offset, self._steps(), self.grid).reshape(scale.shape)
         if fake.grid.signed != self.grid.signed:  # the same values, counted from another integer
             zero = zero + (fake.grid.qmin - self.grid.qmin)
-        shape = () if self.axis is None else scale.shape
-        fake.set_scale(scale.reshape(shape).clone(), zero.reshape(shape))
+        fake.set_scale(scale.clone(), zero)
         return fake
 
     def extra_repr(self) -> str:

@@ -75,7 +75,6 @@ class Site:
     def integers(self) -> Tensor:
         """w_int."""
         scale = self.quantizer.scale.detach()
-        scale = scale.reshape(()) if self.quantizer.axis is None else scale
         zero = torch.zeros_like(scale)
         return quantize(self.weight.detach(), scale, zero, self.quantizer.grid, self.quantizer.axis)
 
