@@ -99,7 +99,7 @@ def _options(
         whole=args.offset == "whole",
     )
     given = {"rate": args.rate, "quantizer_rate": args.quantizer_rate, "ema": args.ema}
-    given["temperature"] = args.temperature
+    given |= {"temperature": args.temperature, "batchnorm": args.batchnorm}
     return Training(
         epochs=args.epochs,
         quantizers=quantizers,
@@ -146,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--losses", nargs="+", choices=("distil", "labels"), default=["distil"])
     parser.add_argument("--freezing", nargs="+", choices=("off", "on", "damping"), default=["off"])
     parser.add_argument("--offset", choices=("whole", "free"), default="whole")
+    parser.add_argument("--batchnorm", choices=("kept", "folded"))
     parser.add_argument("--sums", type=int, default=8, help="bits of what additions read; 0: few")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=128)

@@ -7,23 +7,31 @@ any other, and `Trainable.quantized` takes it back.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from tersor.graph.network import Applied, Network
 from tersor.passes.fold import fold
 from tersor.quant.journal import fingerprint
-from tersor.quant.lsq import LSQ, learn, settle
+from tersor.quant.lsq import LSQ, learn
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quantized import Quantized
 from tersor.report.progress import training_bar
+from tersor.train.batchnorm import (
+    keep_batchnorm,
+    normalize_by_batch,
+    reestimate,
+    settle_batchnorm,
+)
 from tersor.train.checkpoint import Checkpoint
 from tersor.train.feed import Batches, Feed
 from tersor.train.log import Line
 from tersor.train.loop import OnBatch, fit
 from tersor.train.objective import Distillation, Loss
 from tersor.train.options import Training
+
+_REESTIMATED = 50  # batches; as in arXiv 2203.11086
 
 
 def train(
@@ -61,10 +69,18 @@ def train(
     checkpoint = None
     if folder is not None:
         checkpoint = Checkpoint.open(folder, _fingerprint(quantized, loss, options))
-    model = trainable(quantized, batches, options=options.quantizers, labelled=loss is not None)
+    model = trainable(
+        quantized,
+        batches,
+        options=options.quantizers,
+        batchnorm=options.batchnorm,
+        labelled=loss is not None,
+    )
     objective = loss or _distillation(quantized.original, options)
     with training_bar(on_batch) as bar:
         lines = fit(model.network, feed, objective, options, checkpoint, bar)
+    if options.batchnorm == "kept":
+        reestimate(model.network, feed.inputs(_REESTIMATED))
     found = model.quantized()
     found.network.records.append(_record(lines))
     return found
@@ -75,6 +91,7 @@ def trainable(
     batches: Batches | None = None,
     *,
     options: LSQ | None = None,
+    batchnorm: Literal["folded", "kept"] = "kept",
     labelled: bool = False,
 ) -> "Trainable":
     """The network as an ordinary module, for a training loop of one's own.
@@ -84,6 +101,7 @@ def trainable(
         batches: The first of them show the ranges of activations, where quantizers start. Default:
             they start where `quantized` has them.
         options: How quantizers are trained.
+        batchnorm: See `Training`. Kept ones take part in `train()` and `eval()` of the module.
         labelled: Whether batches are pairs `(inputs, targets)`.
     """
     options = options or LSQ()
@@ -94,6 +112,10 @@ def trainable(
     elif options.activations != "keep":
         seen = Feed(network, batches, labelled, 0).first(options.samples)
     learn(network, seen, options, quantized.scheme.pair_safe)
+    for parameter in network.module.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    if batchnorm == "kept":
+        keep_batchnorm(network)
     return Trainable(network, quantized)
 
 
@@ -116,10 +138,16 @@ class Trainable(nn.Module):
         """Simulate the quantized network, with the signature of the original."""
         return self.module(*args, **kwargs)
 
+    def train(self, mode: bool = True) -> "Trainable":
+        """Kept BatchNorms take the statistics of each batch, or the running ones."""
+        super().train(mode)
+        normalize_by_batch(self.network, mode)
+        return self
+
     def quantized(self) -> Quantized:
         """What has been trained so far, ready for export; the module can be trained on."""
         network = self.network.copy()
-        settle(network)
+        settle_batchnorm(network)
         guard_bias_overflow(network)
         return Quantized(network, self._start.original, self._start.scheme)
 

@@ -115,6 +115,12 @@ class Feed:
             raise InvalidInputError("batches hold no batch; give at least one")
         return found
 
+    def inputs(self, batches: int) -> Iterator[Batch]:
+        """The inputs of so many batches of the first epoch."""
+        with own_randomness():
+            for example in islice(self.epoch(0), batches):
+                yield example.inputs
+
     def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> Example:
         """The arguments of the network, and the targets, from one batch of the user."""
         targets = None

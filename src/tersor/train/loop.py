@@ -83,7 +83,7 @@ class Run:
         total = feed.total(options.epochs, options.steps)
         self.total = max(total // options.accumulate, 1) * options.accumulate
         self.accelerator = _accelerator(options)
-        module = self.network.module.requires_grad_(True)
+        module = self.network.module
         optimizer = torch.optim.AdamW(parameter_groups(module, options), lr=options.rate)
         self.model, self.optimizer = self.accelerator.prepare(module, optimizer)
         if isinstance(loss, nn.Module):

@@ -29,6 +29,9 @@ class Training:
         distil: How the outputs are compared with those of the float network: `"kl"` for logits,
             `"mse"` for others; `"auto"` takes a single output `[samples, classes]` for logits.
         temperature: Of the distillation of logits.
+        batchnorm: `"kept"` puts BatchNorms that `quantize` folded back for the training, where
+            weights have a step for each channel: few bits need it. `"folded"` leaves them folded,
+            which is faster and does not depend on how a batch is divided among processes.
         damping: Pull weights to the middle of their step, or None; for depthwise layers.
         freezing: Fix weights that oscillate, or None; idem.
         precision: `"bf16"` or `"fp16"` for mixed precision on a GPU.
@@ -41,8 +44,8 @@ class Training:
     epochs: int = 12
     steps: int | None = None
     quantizers: LSQ = field(default_factory=LSQ)
-    rate: float = 1e-3
-    quantizer_rate: float = 1e-3
+    rate: float = 2e-3
+    quantizer_rate: float = 5e-3
     weight_decay: float = 1e-4
     warm_up: float = 0.05
     accumulate: int = 1
@@ -50,6 +53,7 @@ class Training:
     ema: float = 0.0
     distil: Literal["auto", "kl", "mse"] = "auto"
     temperature: float = 4.0
+    batchnorm: Literal["folded", "kept"] = "kept"
     damping: Damping | None = None
     freezing: Freezing | None = None
     precision: Literal["bf16", "fp16"] | None = None
