@@ -141,8 +141,9 @@ class Run:
     def _take(self, example: Example) -> Tensor:
         """One batch: forward, backward, and a step of the optimizer if it is time."""
         options, accelerator = self.options, self.accelerator
-        progress = self.step / self.total
-        set_rates(self.optimizer, rate_at((self.step + 0.5) / self.total, options.warm_up))
+        update, updates = (n // options.accumulate for n in (self.step, self.total))
+        progress = update / updates
+        set_rates(self.optimizer, rate_at((update + 0.5) / updates, options.warm_up))
         (args, kwargs), targets = _to((example.inputs, example.targets), accelerator.device)
         with step_randomness(options.seed, self.step), accelerator.accumulate(self.model):
             if isinstance(self.loss, Distillation):
