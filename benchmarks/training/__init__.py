@@ -1,1 +1,1 @@
-"""Training of quantized networks: accuracy by bits, configuration, start and loss; and its cost."""
+"""Training: the recipes that make weights, and what a step costs beside other toolkits."""

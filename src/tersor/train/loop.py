@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import DistributedType, GradientAccumulationPlugin
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from tersor.errors import InvalidInputError
+from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.network import Network
 from tersor.train.average import Average
 from tersor.train.checkpoint import Checkpoint
@@ -24,7 +24,7 @@ from tersor.train.log import Line, Log
 from tersor.train.objective import Distillation, Loss
 from tersor.train.optimizer import parameter_groups, rate_at, set_rates
 from tersor.train.options import Training
-from tersor.train.oscillation import Freezer, damping_loss, sites
+from tersor.train.oscillation import Freezer, Site, damping_loss, sites
 from tersor.train.seeds import own_randomness, step_randomness
 from tersor.train.shards import like, whole
 
@@ -89,11 +89,22 @@ class Run:
         if isinstance(loss, nn.Module):
             loss.to(self.accelerator.device)
         self.average = Average(self.module, options.ema) if options.ema else None
-        self.sites = sites(self.network) if options.damping or options.freezing else []
+        self.sites = self._sites()
         self.freezer = Freezer(self.sites) if options.freezing else None
         self.step = self._resume()
         folder = checkpoint.folder if checkpoint and self.accelerator.is_main_process else None
         self.log = Log(folder, options.tensorboard, self.step)
+
+    def _sites(self) -> list[Site]:
+        """The weights whose oscillation is watched."""
+        if not (self.options.damping or self.options.freezing):
+            return []
+        if self.accelerator.distributed_type is DistributedType.FSDP:
+            raise UnsupportedError(
+                "damping and freezing look at whole weights, which FSDP divides among processes; "
+                "train with DDP, or without them"
+            )
+        return sites(self.network)
 
     @property
     def module(self) -> nn.Module:
