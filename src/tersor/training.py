@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied, Network
 from tersor.passes.fold import fold
 from tersor.quant.journal import fingerprint
@@ -21,7 +22,6 @@ from tersor.report.progress import training_bar
 from tersor.train.batchnorm import (
     keep_batchnorm,
     normalize_by_batch,
-    reestimate,
     settle_batchnorm,
 )
 from tersor.train.checkpoint import Checkpoint
@@ -30,8 +30,6 @@ from tersor.train.log import Line
 from tersor.train.loop import OnBatch, fit
 from tersor.train.objective import Distillation, Loss
 from tersor.train.options import Training
-
-_REESTIMATED = 50  # batches; as in arXiv 2203.11086
 
 
 def train(
@@ -66,6 +64,8 @@ def train(
     """
     options = options or Training()
     feed = Feed(quantized.network, batches, loss is not None, options.seed)
+    if options.tensorboard and folder is None:
+        raise InvalidInputError("Training(tensorboard=True) needs a folder for its log; give one")
     checkpoint = None
     if folder is not None:
         checkpoint = Checkpoint.open(folder, _fingerprint(quantized, loss, options))
@@ -79,8 +79,6 @@ def train(
     objective = loss or _distillation(quantized.original, options)
     with training_bar(on_batch) as bar:
         lines = fit(model.network, feed, objective, options, checkpoint, bar)
-    if options.batchnorm == "kept":
-        reestimate(model.network, feed.inputs(_REESTIMATED))
     found = model.quantized()
     found.network.records.append(_record(lines))
     return found
@@ -110,7 +108,7 @@ def trainable(
     if batches is None:
         options = replace(options, activations="keep")
     elif options.activations != "keep":
-        seen = Feed(network, batches, labelled, 0).first(options.samples)
+        seen = list(Feed(network, batches, labelled, 0).inputs(options.samples))
     learn(network, seen, options, quantized.scheme.pair_safe)
     for parameter in network.module.parameters():
         parameter.requires_grad_(parameter.is_floating_point())

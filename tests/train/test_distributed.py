@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-5
 
 
+SHARDING = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+
+
 def run(folder, processes, *words, **environment):
     """The tensors that `worker.py` writes, and what it says."""
     folder.mkdir(exist_ok=True)
@@ -49,10 +52,13 @@ def test_two_processes_learn_what_one_does(alone, tmp_path):
 
 
 def test_so_do_two_that_share_the_parameters(alone, tmp_path):
-    sharding = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-    together, said = run(tmp_path, 2, "fsdp", **sharding)
+    together, said = run(tmp_path, 2, "fsdp", **SHARDING)
     assert re.search(r"steps/s, FSDP, processes: 2", said)
     assert difference(alone, together) < TOLERANCE
     # Its checkpoint is whole: one process goes on from it, here from its end.
     again, _ = run(tmp_path, 1)
     assert difference(together, again) == 0
+
+
+def test_kept_batchnorm_runs_in_shares(tmp_path):
+    run(tmp_path, 2, "fsdp", "kept", **SHARDING)

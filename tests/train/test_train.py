@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.state import AcceleratorState
 from torch.utils.data import DataLoader, TensorDataset
 
 import tersor
@@ -144,6 +145,11 @@ def test_a_log(tmp_path):
     assert all(float(row["loss"]) > 0 for row in rows)
 
 
+def test_tensorboard(tmp_path):
+    tersor.train(quantized(), batches(), options=short(tensorboard=True), folder=tmp_path)
+    assert list(tmp_path.glob("events.*"))
+
+
 def test_steps_for_batches_whose_number_is_not_known():
     def stream():
         yield from batches()
@@ -158,11 +164,17 @@ def test_steps_for_batches_whose_number_is_not_known():
         on_batch=lambda done, total, _: told.append((done, total)),
     )
     assert told[-1] == (6, 6)
+    twice = tersor.train(quantized(), stream, options=short(steps=12))  # two epochs
+    assert difference(twice, tersor.train(quantized(), batches(), options=short())) == 0
 
 
 def test_refusals():
     with pytest.raises(InvalidInputError, match="read only once"):
         tersor.train(quantized(), iter(batches()))
+    with pytest.raises(InvalidInputError, match="no batch"):
+        tersor.train(quantized(), list)
+    with pytest.raises(InvalidInputError, match="needs a folder"):
+        tersor.train(quantized(), batches(), options=short(tensorboard=True))
     with pytest.raises(InvalidInputError, match="pairs"):
         tersor.train(quantized(), batches(), F.cross_entropy)
     with pytest.raises(InvalidInputError, match="takes 1 input"):
@@ -199,3 +211,19 @@ def test_logits_and_other_outputs():
 def test_a_loss_may_draw_random_numbers():
     runs = [tersor.train(quantized(), labelled(), noisy_loss, options=short()) for _ in range(2)]
     assert difference(*runs) == 0
+
+
+@pytest.fixture
+def fresh_accelerate():
+    """Accelerate keeps the precision of a process; forget it, before and after."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_mixed_precision():
+    q = quantized(bits=3)
+    trained = tersor.train(q, batches(), options=short(epochs=40, precision="bf16"))
+    assert distance(trained) < 0.5 * distance(q)
+    assert all(x.dtype != torch.bfloat16 for x in state(trained).values())

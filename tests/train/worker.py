@@ -1,8 +1,9 @@
-"""One process of a distributed training, for `test_distributed`: `worker.py FOLDER [fsdp]`."""
+"""One process of a distributed training: `worker.py FOLDER [fsdp] [kept]`."""
 
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate.state import AcceleratorState, PartialState
@@ -13,7 +14,7 @@ import tersor
 from tests.train.setting import batches, quantized, short, state
 
 
-def main(folder: Path, sharded: bool) -> None:
+def main(folder: Path, sharded: bool, batchnorm: Literal["kept", "folded"]) -> None:
     """Train, and let the main process write the result."""
     torch.set_num_threads(1)
     process = PartialState(cpu=True)
@@ -24,7 +25,7 @@ def main(folder: Path, sharded: bool) -> None:
     trained = tersor.train(
         quantized(),
         batches(),
-        options=short(batchnorm="folded", ema=0.9, clip=1.0, checkpoint_every=5),
+        options=short(batchnorm=batchnorm, ema=0.9, clip=1.0, checkpoint_every=5),
         folder=folder,
     )
     if process.is_main_process:
@@ -37,4 +38,4 @@ def main(folder: Path, sharded: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), "fsdp" in sys.argv)
+    main(Path(sys.argv[1]), "fsdp" in sys.argv, "kept" if "kept" in sys.argv else "folded")

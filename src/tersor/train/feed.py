@@ -58,6 +58,7 @@ class Feed:
             batches = [batches]
         self.network, self.batches, self.labelled, self.seed = network, batches, labelled, seed
         self.names = input_names(network)
+        self._examples = network.args, network.kwargs
 
     @property
     def length(self) -> int | None:
@@ -86,40 +87,45 @@ class Feed:
             )
         return steps or epochs * (length or 0)
 
-    def epoch(
-        self, number: int, first: int = 0, part: tuple[int, int] = (0, 1)
-    ) -> Iterator[Example]:
-        """The batches of one epoch.
+    def stream(self, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Example]:
+        """Batches without end, epoch after epoch.
 
         Args:
-            number: The epoch.
             first: How many batches to leave out.
             part: Which process this is, and of how many; a batch is divided among them.
-        """
-        seed_epoch(self.seed, number, self.batches)
-        found = self.batches() if callable(self.batches) else self.batches
-        for batch in islice(found, first, None):
-            yield self.example(batch, part)
 
-    def first(self, samples: int) -> list[Batch]:
-        """The inputs of the first batches, with so many samples or a few more."""
-        found: list[Batch] = []
+        Raises:
+            InvalidInputError: There is no batch, or one does not fit.
+        """
+        number, left = divmod(first, self.length) if self.length else (0, first)
+        while True:
+            seed_epoch(self.seed, number, self.batches)
+            count = 0
+            for batch in self.batches() if callable(self.batches) else self.batches:
+                count += 1
+                if left:
+                    left -= 1
+                else:
+                    yield self.example(batch, part)
+            if not count:
+                raise InvalidInputError("batches hold no batch; give at least one")
+            number += 1
+
+    def inputs(self, samples: int | None = None, batches: int | None = None) -> Iterator[Batch]:
+        """The inputs of the first batches, on the device of the network.
+
+        Args:
+            samples: Stops once there are so many.
+            batches: Stops after so many.
+        """
+        devices = [x.device for x in pytree.tree_leaves(self._examples) if isinstance(x, Tensor)]
         count = 0
         with own_randomness():
-            for example in self.epoch(0):
-                found.append(example.inputs)
+            for example in islice(self.stream(), batches):
+                yield to_device(example.inputs, devices[0])
                 count += _size(example.inputs)
-                if count >= samples:
+                if samples is not None and count >= samples:
                     break
-        if not found:
-            raise InvalidInputError("batches hold no batch; give at least one")
-        return found
-
-    def inputs(self, batches: int) -> Iterator[Batch]:
-        """The inputs of so many batches of the first epoch."""
-        with own_randomness():
-            for example in islice(self.epoch(0), batches):
-                yield example.inputs
 
     def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> Example:
         """The arguments of the network, and the targets, from one batch of the user."""
@@ -135,6 +141,11 @@ class Feed:
         if parts == 1:
             return Example((args, kwargs), targets)
         size = _size((args, kwargs))
+        if size < parts:
+            raise InvalidInputError(
+                f"a batch has {size} sample(s) for {parts} processes; give larger batches, and "
+                "leave out a last one that is smaller"
+            )
         rows = slice(size * rank // parts, size * (rank + 1) // parts)
         cut = pytree.tree_map(lambda x: _rows(x, rows, size), ((args, kwargs), targets))
         return Example(*cut, share=(rows.stop - rows.start) * parts / size)
@@ -152,10 +163,22 @@ class Feed:
                 f"the model takes {len(self.names)} input(s) {self.names}, a batch has "
                 f"{len(values)}"
             )
-        examples, spec = pytree.tree_flatten((self.network.args, self.network.kwargs))
+        examples, spec = pytree.tree_flatten(self._examples)
         left = iter(values)
         filled = [torch.as_tensor(next(left)) if isinstance(x, Tensor) else x for x in examples]
         return pytree.tree_unflatten(filled, spec)
+
+
+def to_device(values: Any, device: torch.device) -> Any:
+    """All tensors on a device.
+
+    Args:
+        values: Tensors, in any structure.
+        device: The device.
+    """
+    return pytree.tree_map(
+        lambda x: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x, values
+    )
 
 
 def _size(values: Any) -> int:

@@ -6,20 +6,21 @@ run the same script with DDP or FSDP; every process then works on its share of e
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, GradientAccumulationPlugin
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.network import Network
 from tersor.train.average import Average
+from tersor.train.batchnorm import reestimate
 from tersor.train.checkpoint import Checkpoint
-from tersor.train.feed import Example, Feed
+from tersor.train.feed import Example, Feed, to_device
 from tersor.train.log import Line, Log
 from tersor.train.objective import Distillation, Loss
 from tersor.train.optimizer import parameter_groups, rate_at, set_rates
@@ -28,6 +29,7 @@ from tersor.train.oscillation import Freezer, Site, damping_loss, sites
 from tersor.train.seeds import own_randomness, step_randomness
 from tersor.train.shards import like, whole
 
+_REESTIMATED = 50  # batches; as in arXiv 2203.11086
 OnBatch = Callable[[int, int, float], None]  # batches done, of how many, the last loss seen
 
 
@@ -115,7 +117,8 @@ class Run:
         """Take all steps that are left."""
         recent: list[Tensor] = []
         begun, shown = time.perf_counter(), float("nan")
-        for example in self._examples():
+        part = self.accelerator.process_index, self.accelerator.num_processes
+        for example in islice(self.feed.stream(self.step, part), self.total - self.step):
             recent.append(self._take(example))
             self.step += 1
             if self.step % self.options.log_every == 0 or self.step == self.total:
@@ -127,27 +130,14 @@ class Run:
         self.log.close()
         if self.average is not None:
             self.average.store(self.module)
+        if self.options.batchnorm == "kept":
+            batches = self.feed.inputs(batches=_REESTIMATED)
+            device = self.accelerator.device
+            reestimate(self.network, (to_device(batch, device) for batch in batches))
 
     def result(self) -> dict[str, Tensor]:
         """The state of the network, whole, in every process."""
         return {name: whole(x).detach() for name, x in self.module.state_dict().items()}
-
-    def _examples(self) -> Iterator[Example]:
-        """The batches that are left, epoch after epoch."""
-        part = self.accelerator.process_index, self.accelerator.num_processes
-        size = self.feed.length or self.total
-        while self.step < self.total:
-            number, first = divmod(self.step, size)
-            before = self.step
-            for example in self.feed.epoch(number, first, part):
-                yield example
-                if self.step >= self.total or self.step - before == size - first:
-                    break
-            if self.step == before:
-                raise InvalidInputError(
-                    f"batches ended after {self.step} of {self.total} steps; give more of them, or "
-                    "take fewer steps"
-                )
 
     def _take(self, example: Example) -> Tensor:
         """One batch: forward, backward, and a step of the optimizer if it is time."""
@@ -155,7 +145,7 @@ class Run:
         update, updates = (n // options.accumulate for n in (self.step, self.total))
         progress = update / updates
         set_rates(self.optimizer, rate_at((update + 0.5) / updates, options.warm_up))
-        (args, kwargs), targets = _to((example.inputs, example.targets), accelerator.device)
+        (args, kwargs), targets = to_device((example.inputs, example.targets), accelerator.device)
         with step_randomness(options.seed, self.step), accelerator.accumulate(self.model):
             if isinstance(self.loss, Distillation):
                 with accelerator.autocast():
@@ -243,12 +233,6 @@ def _begin(optimizer: torch.optim.Optimizer) -> None:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
-
-
-def _to(values: Any, device: torch.device) -> Any:
-    return pytree.tree_map(
-        lambda x: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x, values
-    )
 
 
 def _accelerator(options: Training) -> Accelerator:
