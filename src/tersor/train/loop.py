@@ -61,6 +61,8 @@ def fit(
         run = Run(network, feed, loss, options, checkpoint)
         run.go(on_batch or (lambda *_: None))
         network.module.load_state_dict(run.result())
+        if options.batchnorm == "kept":
+            _reestimate(network, feed, run.accelerator.device)
         return run.log.lines
 
 
@@ -130,10 +132,6 @@ class Run:
         self.log.close()
         if self.average is not None:
             self.average.store(self.module)
-        if self.options.batchnorm == "kept":
-            batches = self.feed.inputs(batches=_REESTIMATED)
-            device = self.accelerator.device
-            reestimate(self.network, (to_device(batch, device) for batch in batches))
 
     def result(self) -> dict[str, Tensor]:
         """The state of the network, whole, in every process."""
@@ -222,6 +220,15 @@ class Run:
         for name, tensor in self._state().items():
             tensor.copy_(like(tensors[name], tensor))
         return step
+
+
+def _reestimate(network: Network, feed: Feed, device: torch.device) -> None:
+    """The statistics of kept BatchNorms, computed where the network was trained."""
+    home = next(network.module.parameters()).device
+    network.module.to(device)
+    batches = feed.inputs(batches=_REESTIMATED)
+    reestimate(network, (to_device(batch, device) for batch in batches))
+    network.module.to(home)
 
 
 def _begin(optimizer: torch.optim.Optimizer) -> None:
