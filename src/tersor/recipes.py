@@ -3,7 +3,8 @@
 Level 1 (no data) is Data-Free Quantization, arXiv 1906.04721: fold, equalize, absorb, place
 quantizers, weight ranges, bias correction, activation ranges. Level 2 (a few unlabelled samples)
 sees the activation ranges instead, and rounds the weights for the least error of each layer's
-output, as AdaRound does, arXiv 2004.10568.
+output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from either: see
+`tersor.training`.
 """
 
 from collections.abc import Callable, Iterable, Mapping

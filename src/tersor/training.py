@@ -75,6 +75,7 @@ def train(
         options=options.quantizers,
         batchnorm=options.batchnorm,
         labelled=loss is not None,
+        seed=options.seed,
     )
     objective = loss or _distillation(quantized.original, options)
     with training_bar(on_batch) as bar:
@@ -91,6 +92,7 @@ def trainable(
     options: LSQ | None = None,
     batchnorm: Literal["folded", "kept"] = "kept",
     labelled: bool = False,
+    seed: int = 0,
 ) -> "Trainable":
     """The network as an ordinary module, for a training loop of one's own.
 
@@ -101,6 +103,7 @@ def trainable(
         options: How quantizers are trained.
         batchnorm: See `Training`. Kept ones take part in `train()` and `eval()` of the module.
         labelled: Whether batches are pairs `(inputs, targets)`.
+        seed: Of the order of the batches.
     """
     options = options or LSQ()
     network = quantized.network.copy()
@@ -108,7 +111,7 @@ def trainable(
     if batches is None:
         options = replace(options, activations="keep")
     elif options.activations != "keep":
-        seen = list(Feed(network, batches, labelled, 0).inputs(options.samples))
+        seen = list(Feed(network, batches, labelled, seed).inputs(options.samples))
     learn(network, seen, options, quantized.scheme.pair_safe)
     for parameter in network.module.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
