@@ -12,8 +12,8 @@ from tersor.train.oscillation import Damping, Freezing
 class Training:
     """Options of training.
 
-    The LSQ+ paper names no optimizer and no schedule. The defaults are ours, chosen on ResNet-20
-    with 4-bit weights and activations; docs/results.md has the figures.
+    The LSQ+ paper names no optimizer and no schedule. The defaults are ours, chosen on one epoch of
+    ResNet-20 with 2 bits.
 
     Attributes:
         epochs: How often the batches are gone through.
