@@ -53,7 +53,7 @@ def commands(text):
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
-EXECUTED = [PAGES[0], ROOT / "docs/quickstart.md", ROOT / "docs/data.md"]
+EXECUTED = [PAGES[0], *(ROOT / f"docs/{page}.md" for page in ("quickstart", "data", "training"))]
 
 
 @pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.name)

@@ -4,22 +4,30 @@ from tersor.checks import inspect, verify
 from tersor.errors import TersorError
 from tersor.graph.load import load
 from tersor.mixed import Bits, search_bits
+from tersor.quant.lsq import LSQ
 from tersor.quant.scheme import Scheme
 from tersor.quantized import Quantized
 from tersor.recipes import DataFree, WithData, quantize
+from tersor.train.options import Training
+from tersor.training import Trainable, train, trainable
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "LSQ",
     "Bits",
     "DataFree",
     "Quantized",
     "Scheme",
     "TersorError",
+    "Trainable",
+    "Training",
     "WithData",
     "inspect",
     "load",
     "quantize",
     "search_bits",
+    "train",
+    "trainable",
     "verify",
 ]

@@ -3,7 +3,8 @@
 Level 1 (no data) is Data-Free Quantization, arXiv 1906.04721: fold, equalize, absorb, place
 quantizers, weight ranges, bias correction, activation ranges. Level 2 (a few unlabelled samples)
 sees the activation ranges instead, and rounds the weights for the least error of each layer's
-output, as AdaRound does, arXiv 2004.10568.
+output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from either: see
+`tersor.training`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -111,6 +112,7 @@ class Frame:
     Attributes:
         scheme: The target.
         bits: Bits of the weights by layer name, where they are not the scheme's.
+        read: Bits of what a layer reads, idem.
         exclude: Names of what stays in floating point.
         say: Called with the name of each step.
         on_layer: Called after each layer that is rounded with data.
@@ -119,6 +121,7 @@ class Frame:
 
     scheme: Scheme
     bits: Mapping[str, int] = field(default_factory=dict)
+    read: Mapping[str, int] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     say: OnStep = lambda _: None
     on_layer: OnLayer | None = None
@@ -145,7 +148,7 @@ def quantize(
     data: Any = None,
     scheme: str | Scheme = "onnxruntime-cpu",
     weights: int | Mapping[str, int] | None = None,
-    activations: int | None = None,
+    activations: int | Mapping[str, int] | None = None,
     input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
     exclude: Iterable[str] = (),
     options: DataFree | WithData | None = None,
@@ -170,7 +173,8 @@ def quantize(
         weights: Bits of the weights, 2 to 16, for all layers, or by name of a layer or sub-module:
             `{"*": 4, "head": 8}`; the last pattern that names a layer counts. Default: the
             scheme's 8.
-        activations: Bits of the activations, 2 to 16; default: the scheme's 8.
+        activations: Bits of the activations, idem; a pattern names the layer that reads them:
+            `{"*": 4, "stem": 8}`.
         input_range: Lowest and highest value of the inputs, for all or by input name, where there
             are no data. Default: what the example holds, which a real example makes better.
         exclude: Names of layers and sub-modules that stay in floating point, such as `"head"`;
@@ -192,13 +196,13 @@ def quantize(
     if data is not None and input_range is not None:
         raise InvalidInputError("input_range is what the data show by themselves; leave out one")
     say = on_step or (lambda _: None)
-    bits = weights if isinstance(weights, Mapping) else {}
-    everywhere = None if isinstance(weights, Mapping) else weights
-    target = find_scheme(scheme).with_bits(everywhere, activations)
+    weight_bits, bits = _split(weights)
+    activation_bits, read = _split(activations)
+    target = find_scheme(scheme).with_bits(weight_bits, activation_bits)
     say(STEPS[0])
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     original = network.copy()
-    frame = Frame(target, bits, tuple(exclude), say, on_layer, folder)
+    frame = Frame(target, bits, read, tuple(exclude), say, on_layer, folder)
     if data is None:
         data_free(network, frame, input_range, _chosen(options, DataFree))
     else:
@@ -283,7 +287,7 @@ def prepare(
     if absorption is not None:
         absorb(network, absorption)
     frame.say(STEPS[3])
-    place(network, frame.scheme, frame.exclude, frame.bits)
+    place(network, frame.scheme, frame.exclude, frame.bits, frame.read)
 
 
 def equalization(scheme: Scheme, solved: bool = False) -> Equalize | None:
@@ -302,6 +306,11 @@ def equalization(scheme: Scheme, solved: bool = False) -> Equalize | None:
     if scheme.per_channel:
         return Equalize(strength=0.0, clipped="common")
     return Equalize(strength=0.25)
+
+
+def _split(bits: int | Mapping[str, int] | None) -> tuple[int | None, Mapping[str, int]]:
+    """Bits of everything, and bits by name."""
+    return (None, bits) if isinstance(bits, Mapping) else (bits, {})
 
 
 def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:

@@ -7,6 +7,11 @@ Samples stream through twice: first for the ends of each activation, then to cou
 Nothing is kept but the counts, so that any number of samples will do.
 """
 
+from collections.abc import Mapping
+
+from torch import fx
+
+from tersor.core.grid import Grid
 from tersor.core.histogram import Counter, Ends
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
@@ -30,21 +35,43 @@ def observed_ranges(
     Raises:
         InvalidInputError: There is no batch.
     """
+    wanted = activation_quantizers(network)
+    grids = {value: quantizer.grid for value, quantizer in wanted}
+    found = seen_ranges(network, batches, grids, method)
+    samples = sum(_samples(batch) for batch in batches)
+    for value, quantizer in wanted:
+        set_activation(
+            network, value, quantizer, found[value], f"range seen on {samples:,} samples"
+        )
+
+
+def seen_ranges(
+    network: Network,
+    batches: list[Batch],
+    grids: Mapping[fx.Node, Grid],
+    method: ActivationRange,
+) -> dict[fx.Node, Ends]:
+    """The range of activations in the float network.
+
+    Args:
+        network: The network; its quantizers are passed by.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        grids: The activations, each with the grid that it is to be rounded to.
+        method: How to choose a range.
+
+    Raises:
+        InvalidInputError: There is no batch.
+    """
     if not batches:
         raise InvalidInputError("there is no batch to calibrate with; give at least one sample")
-    wanted = activation_quantizers(network)
-    ends = {value: Extremes(quantizer.axis) for value, quantizer in wanted}
+    ends = {value: Extremes() for value in grids}
     observe(network, batches, ends)
     found = {value: _ends(seen) for value, seen in ends.items()}
     if not isinstance(method, MinMax):
         counters = {value: Counter(*low_high) for value, low_high in found.items()}
         observe(network, batches, counters)
-        grids = {value: quantizer.grid for value, quantizer in wanted}
         found = {v: method.of(counter.histogram(), grids[v]) for v, counter in counters.items()}
-    samples = sum(_samples(batch) for batch in batches)
-    for value, quantizer in wanted:
-        low_high = cut_by_readers(network, value, found[value])
-        set_activation(network, value, quantizer, low_high, f"range seen on {samples:,} samples")
+    return {value: cut_by_readers(network, value, found[value]) for value in grids}
 
 
 def _ends(seen: Extremes) -> Ends:

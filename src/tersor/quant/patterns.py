@@ -30,12 +30,13 @@ def excluded(network: Network, patterns: Iterable[str]) -> set[fx.Node]:
     return {node for pattern in patterns for node in _matching(network, named, pattern, "exclude")}
 
 
-def widths(network: Network, bits: Mapping[str, int]) -> dict[fx.Node, int]:
+def widths(network: Network, bits: Mapping[str, int], option: str = "bits") -> dict[fx.Node, int]:
     """The bits that a user gives to single layers.
 
     Args:
         network: The network.
         bits: Name → bits; of several patterns that name a layer, the last counts.
+        option: What the user calls it, for the message.
 
     Raises:
         InvalidInputError: A pattern matches nothing; says what there is.
@@ -44,7 +45,7 @@ def widths(network: Network, bits: Mapping[str, int]) -> dict[fx.Node, int]:
     return {
         node: width
         for pattern, width in bits.items()
-        for node in _matching(network, named, pattern, "bits")
+        for node in _matching(network, named, pattern, option)
     }
 
 

@@ -20,6 +20,7 @@ from tersor.graph.network import Network, Skipped, free_name
 from tersor.quant.flow import Flow
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.read_widths import read_widths
 from tersor.quant.scheme import Scheme, with_bits
 
 
@@ -28,6 +29,7 @@ def place(
     scheme: Scheme,
     exclude: Iterable[str] = (),
     bits: Mapping[str, int] | None = None,
+    activations: Mapping[str, int] | None = None,
 ) -> None:
     """Insert a switched-off quantizer on every edge that the target computes in integers.
 
@@ -38,6 +40,7 @@ def place(
             `tersor.quant.patterns`.
         bits: Name of a layer or sub-module → bits of its weights, if others than the scheme's; of
             several patterns the last counts.
+        activations: Idem → bits of what it reads; see `tersor.quant.read_widths`.
 
     Raises:
         InvalidModelError: The network has quantizers already.
@@ -48,12 +51,14 @@ def place(
         raise InvalidModelError("the network has quantizers already; start from the float model")
     left_out = excluded(network, exclude)
     width = widths(network, bits or {})
+    reading = widths(network, activations or {}, "activations")
     chosen = _choose(network, scheme, left_out)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
-    for node in flow.values:
-        if flow.is_quantized(node):
-            _quantize_value(network, flow, node, names)
+    edges = [node for node in flow.values if flow.is_quantized(node)]
+    read = read_widths(flow, edges, reading)
+    for node in edges:
+        _quantize_value(network, flow, node, names, read.get(flow.origin(node)))
     sharing: dict[fx.Node, list[fx.Node]] = defaultdict(list)
     for layer in chosen:
         sharing[layer.weight_node].append(layer.node)
@@ -126,10 +131,13 @@ def _computed_from_inputs(network: Network) -> set[fx.Node]:
     return found
 
 
-def _quantize_value(network: Network, flow: Flow, node: fx.Node, names: dict[fx.Node, str]) -> None:
+def _quantize_value(
+    network: Network, flow: Flow, node: fx.Node, names: dict[fx.Node, str], bits: int | None
+) -> None:
     name = names.get(flow.origin(node))
     if name is None:
-        name = _add(network, node.name, FakeQuantize(flow.scheme.activation))
+        grid = with_bits(flow.scheme.activation, bits, f"activations of {node.name!r}")
+        name = _add(network, node.name, FakeQuantize(grid))
     names[node] = name
     quantizer = _insert(node, name)
     node.replace_all_uses_with(quantizer, delete_user_cb=lambda user: user is not quantizer)

@@ -10,6 +10,7 @@ from tersor.core import histogram
 from tersor.core.grid import Grid
 from tersor.core.histogram import Histogram
 from tersor.core.ranges import minmax, mse, percentile
+from tersor.core.starts import mean_step
 
 Range = tuple[Tensor, Tensor]
 
@@ -78,6 +79,20 @@ class Entropy:
     def of(self, seen: Histogram, grid: Grid) -> Range:
         """The best range for what was seen."""
         return histogram.entropy(seen, grid, self.candidates)
+
+
+@dataclass(frozen=True)
+class MeanRange:
+    """The range of LSQ, arXiv 1902.08153: from the mean of the magnitudes, for training."""
+
+    def of(self, seen: Histogram, grid: Grid) -> Range:
+        """As many steps of 2 · mean|v| / √p as the grid has, from the lowest value, or from 0."""
+        mean = (seen.values.abs() * seen.counts).sum() / seen.counts.sum()
+        step = mean_step(mean, grid)
+        if grid.symmetric:
+            return step * grid.qmin, step * grid.qmax
+        low = seen.values[0].clamp(max=0)
+        return low, low + grid.steps * step
 
 
 RangeMethod = Callable[[Tensor, Grid, int | None], Range]

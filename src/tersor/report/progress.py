@@ -1,6 +1,7 @@
 """Progress bars for the steps of a pipeline, its layers and its data, on standard error."""
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -23,6 +24,7 @@ from tersor.graph.network import Record
 from tersor.report.summary import change
 
 T = TypeVar("T")
+OnBatch = Callable[[int, int, float], None]
 
 
 class Bar:
@@ -90,6 +92,11 @@ def progress(steps: int) -> Iterator[Bar]:
     Args:
         steps: How many steps will be announced.
     """
+    with _bars() as shown:
+        yield Bar(shown, steps)
+
+
+def _bars(shown: bool = True) -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -99,6 +106,27 @@ def progress(steps: int) -> Iterator[Bar]:
         _TimeLeft(),
     )
     console = Console(stderr=True)
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as shown:
-        yield Bar(shown, steps)
+    hidden = not (shown and console.is_terminal)
+    return Progress(*columns, console=console, transient=True, disable=hidden)
+
+
+@contextmanager
+def training_bar(given: OnBatch | None = None) -> Iterator[OnBatch]:
+    """Show how many batches are done, the loss, and the time left; of many processes one shows it.
+
+    Args:
+        given: What to call instead.
+    """
+    if given is not None:
+        yield given
+        return
+    with _bars(shown=os.environ.get("RANK", "0") == "0") as shown:
+        task = shown.add_task("train", total=None)
+
+        def on_batch(done: int, total: int, loss: float) -> None:
+            said = "train" if loss != loss else f"loss {loss:.4g}"
+            if shown.tasks[task].total is None:  # a run may go on from its middle
+                shown.reset(task, total=total, completed=done - 1)
+            shown.update(task, description=said, completed=done)
+
+        yield on_batch

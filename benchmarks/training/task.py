@@ -1,0 +1,123 @@
+"""One network to be trained: its training batches, and how it is quantized before."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.rounding.task import Task
+from benchmarks.zoo.data import cifar10_train
+from tersor.graph.layers import layers
+from tersor.quant.rounding import Rounding
+from tersor.quantized import Quantized
+from tersor.recipes import WithData, quantize
+
+#: Where training starts → the solver that rounds before.
+STARTS = {"nearest": None, "fast": Rounding()}
+_ENDS = 8  # bits of the first and the last layer
+_SUMS = 8  # bits of what additions read
+_BORDER = 4  # pixels that images are shifted by at most
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """A network of the zoo with training images.
+
+    Attributes:
+        task: The network with its test images.
+        inputs: Training images, normalised.
+        labels: Their classes.
+    """
+
+    task: Task
+    inputs: Tensor
+    labels: Tensor
+
+    @staticmethod
+    def of(name: str, limit: int | None = None, images: int | None = None) -> "TrainingTask":
+        """A network, with at most so many test images and training images."""
+        task = Task.of(name, limit)
+        pixels, labels = _train()
+        inputs = task.model.normalize(pixels[:images])
+        return TrainingTask(task, inputs, torch.from_numpy(labels[:images]))
+
+    def quantize(self, bits: int, start: str, seed: int, sums: int | None = _SUMS) -> Quantized:
+        """The network with few bits, before training.
+
+        Args:
+            bits: Of weights, and of what layers read; the first and the last layer have 8.
+            start: One of `STARTS`.
+            seed: Of the calibration images and of the solver.
+            sums: Bits of what additions read; papers leave it in floating point.
+        """
+        solver = STARTS[start]
+        solver = None if solver is None else replace(solver, seed=seed)
+        adds = any(node.name.startswith("add") for node in self.task.network.nodes())
+        reading: Mapping[str, int] = {"*": bits} | ({"add*": sums} if sums and adds else {})
+        return quantize(
+            self.task.network,
+            data=self.task.calibration(1024, seed),
+            weights=self.with_ends({"*": bits}),
+            activations=self.with_ends(reading),
+            options=WithData(rounding=solver, samples=None),
+        )
+
+    def with_ends(self, bits: Mapping[str, int]) -> dict[str, int]:
+        """The same with 8 bits for the first and for the last layer."""
+        names = [layer.name for layer in layers(self.task.network)]
+        return {**bits, names[0]: _ENDS, names[-1]: _ENDS}
+
+    def batches(self, size: int) -> "Augmented":
+        """Training batches, as they are drawn anew in each epoch."""
+        return Augmented(self.inputs, self.labels, size)
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """Batches of shifted and mirrored images, in random order; a last one that is smaller is left.
+
+    Attributes:
+        inputs: The images.
+        labels: Their classes.
+        size: Images in a batch.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    size: int
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return len(self.inputs) // self.size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch, from torch's global random generator."""
+        order = torch.randperm(len(self.inputs))
+        for index in order[: len(self) * self.size].split(self.size):
+            yield augmented(self.inputs[index]), self.labels[index]
+
+
+def augmented(images: Tensor) -> Tensor:
+    """Every image shifted by at most 4 pixels, zeros coming in, and mirrored or not."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, (_BORDER,) * 4)
+    down, right = torch.randint(0, 2 * _BORDER + 1, (2, count))
+    mirrored = torch.rand(count) < 0.5
+    columns = torch.arange(width).expand(count, width)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns) + right[:, None]
+    rows = torch.arange(height) + down[:, None]
+    samples = torch.arange(count)[:, None, None]
+    return (
+        padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None]]
+        .permute(0, 3, 1, 2)
+        .contiguous()
+    )
+
+
+@cache
+def _train() -> tuple[np.ndarray, np.ndarray]:
+    return cifar10_train()

@@ -1,0 +1,237 @@
+"""Quantizers whose steps and offsets are trained with the weights: LSQ+.
+
+    x̂ = clamp(round((x − β) / s), n, p) · s + β          see `tersor.core.learned_step`
+
+LSQ+, arXiv 2004.09576. `learn` puts a `LearnedQuantize` in the place of every `FakeQuantize`, for
+training; `settle` puts the `FakeQuantize` back, with the step and the zero point that were learned.
+What was trained is then what is exported, to the bit. The configuration of each activation follows
+from what computes it (`tersor.quant.configuration`); weights are symmetric and signed (§3.1).
+
+Steps start where the network has them, or (§3.3):
+
+    weights       s = max(|μ − 3σ|, |μ + 3σ|) / 2^(b−1)
+    activations   argmin ‖x̂ − x‖² over a few batches
+    both, in LSQ  s = 2 · mean|v| / √p                   arXiv 1902.08153, §2.1
+
+Differs from the paper in: the logarithm of s is trained, and β in units of the first s, so that
+s stays positive and one learning rate suits every layer; β is held to whole steps, unless told
+otherwise; the least squared error is searched, not descended; biases stay in floating point.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx, nn
+
+from tersor.core.grid import Grid
+from tersor.core.learned_step import fake_quantize_learned, gradient_scale, zero_point
+from tersor.core.ranges import SMALLEST_SCALE, scale_zero_point
+from tersor.core.starts import mean_range, sigma_range
+from tersor.graph.lanes import Pairs, adds_no_pairs
+from tersor.graph.layers import Layer, is_layer
+from tersor.graph.network import Network, source
+from tersor.graph.stats import Batch
+from tersor.quant.calibrate import activation_quantizers
+from tersor.quant.configuration import Configuration, configured
+from tersor.quant.observed import seen_ranges
+from tersor.quant.place import quantizers
+from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.ranges import MSE, ActivationRange, MeanRange, MinMax, Range, RangeMethod
+
+_WEIGHTS: dict[str, RangeMethod] = {"sigma": sigma_range, "minmax": MinMax(), "mean": mean_range}
+_ACTIVATIONS: dict[str, ActivationRange] = {"mse": MSE(), "minmax": MinMax(), "mean": MeanRange()}
+
+
+@dataclass(frozen=True)
+class LSQ:
+    """How quantizers are trained.
+
+    Attributes:
+        configuration: That of every activation, 1 to 4, or `"auto"`: 1 behind a ReLU and its kind,
+            where nothing is negative, and else 4. With 1, LSQ without an offset, what is of either
+            sign gets 2.
+        weights: Where the steps of weights start: `"keep"` those of the network, `"sigma"` (the
+            paper's), `"minmax"`, or `"mean"` (LSQ's).
+        activations: Idem, and their offsets: `"mse"` (the paper's), `"minmax"`, `"mean"` or
+            `"keep"`.
+        whole: Offsets are whole steps in training, too. Else they become so at the end, which
+            changes the result.
+        samples: Activations are seen on no more samples than this.
+    """
+
+    configuration: Configuration | Literal["auto"] = "auto"
+    weights: Literal["keep", "sigma", "minmax", "mean"] = "keep"
+    activations: Literal["keep", "mse", "minmax", "mean"] = "mse"
+    whole: bool = True
+    samples: int = 256
+
+
+class LearnedQuantize(nn.Module):
+    """A quantizer with a trainable step and offset, in the place of a `FakeQuantize`.
+
+    Attributes:
+        grid: The integers n … p.
+        axis: The channel axis, or None.
+        whole: Whether the offset is held to whole steps.
+        is_batched: Whether the first axis of the values counts samples.
+        stretch: log(s / unit), `[1]` or `[channels]`.
+        shift: β / unit, or None where β is 0.
+        unit: The first s.
+    """
+
+    unit: Tensor
+    shift: nn.Parameter | None
+
+    def __init__(self, replaced: FakeQuantize, grid: Grid, is_batched: bool, whole: bool) -> None:
+        """Start with the step and the zero point of a `FakeQuantize`, which is switched off.
+
+        Args:
+            replaced: The quantizer.
+            grid: What to train it on, as wide as its own grid or narrower.
+            is_batched: See above.
+            whole: See above.
+        """
+        super().__init__()
+        self.grid, self.axis = grid, replaced.axis
+        self.is_batched, self.whole = is_batched, whole
+        self._replaced = (replaced,)  # in a tuple, so that it is no sub-module
+        own = replaced.grid
+        low, high = ((end - replaced.zero_point) * replaced.scale for end in (own.qmin, own.qmax))
+        replaced.enabled = False
+        self.register_buffer("unit", torch.ones_like(low))
+        self.stretch = nn.Parameter(torch.empty(0))
+        self.set_range(low, high)
+
+    def set_range(self, low: Float[Tensor, "*channels"], high: Float[Tensor, "*channels"]) -> None:
+        """Start anew, with a grid that spans `[low, high]`.
+
+        Args:
+            low: Smallest value, 0-d or `[channels]`.
+            high: Largest value, same shape.
+        """
+        low, high = low.detach().reshape(-1), high.detach().reshape(-1)
+        self.unit = scale_zero_point(low, high, self.grid)[0]
+        self.stretch = nn.Parameter(torch.zeros_like(self.unit))
+        offset = low.clamp(max=0) / self.unit - self.grid.qmin
+        self.shift = None if self.grid.symmetric else nn.Parameter(offset)
+
+    @property
+    def scale(self) -> Float[Tensor, "*channels"]:
+        """s, of the shape that a `FakeQuantize` has it in."""
+        return self._steps() if self.axis is not None else self._steps().reshape(())
+
+    @property
+    def offset(self) -> Float[Tensor, " channels"] | None:
+        """β; None for 0."""
+        return None if self.shift is None else self.unit * self.shift
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """x̂, with the gradients of LSQ+."""
+        values = x.numel() // (len(x) if self.is_batched else self.unit.numel())
+        g = gradient_scale(values, self.grid)
+        return fake_quantize_learned(
+            x, self._steps(), self.offset, self.grid, self.axis, g, self.whole
+        )
+
+    def _steps(self) -> Float[Tensor, " channels"]:
+        return (self.unit * self.stretch.exp()).clamp(min=SMALLEST_SCALE)
+
+    @torch.no_grad()
+    def settled(self) -> FakeQuantize:
+        """The `FakeQuantize` that computes the same, if the offset is a whole number of steps."""
+        fake, scale = self._replaced[0], self.scale
+        zero = torch.zeros_like(scale)
+        if self.offset is not None:
+            zero = zero_point(self.offset, self._steps(), self.grid).reshape(scale.shape)
+        if fake.grid.signed != self.grid.signed:  # the same values, counted from another integer
+            zero = zero + (fake.grid.qmin - self.grid.qmin)
+        fake.set_scale(scale.clone(), zero)
+        return fake
+
+    def extra_repr(self) -> str:
+        """Shown in `print(module)`."""
+        return f"{self.grid}, axis={self.axis}, whole={self.whole}"
+
+
+def learn(
+    network: Network,
+    batches: list[Batch],
+    options: LSQ = LSQ(),
+    pair_safe: Pairs | None = None,
+) -> None:
+    """Make every quantizer that is switched on trainable.
+
+    Args:
+        network: Edited in place. Its biases, which `BiasQuantize` rounds, are float from here on.
+        batches: Unlabelled inputs, on which activations are seen.
+        options: See `LSQ`.
+        pair_safe: As in `Scheme`. 8-bit weights whose pairs could saturate are trained within
+            seven bits, where none can.
+    """
+    edges = [(node, quantizer) for node, quantizer in quantizers(network) if quantizer.enabled]
+    of_weights = {q: node for node, q in edges if source(node).op == "get_attr"}
+    seen = {value: q for value, q in activation_quantizers(network) if q.enabled}
+    grids = {v: configured(v, q.grid, options.configuration) for v, q in seen.items()}
+    ranges: dict[fx.Node, Range] = {}
+    if options.activations != "keep":
+        ranges = seen_ranges(network, batches, grids, _ACTIVATIONS[options.activations])
+    for value, quantizer in seen.items():
+        learned = LearnedQuantize(quantizer, grids[value], True, options.whole)
+        if value in ranges:
+            learned.set_range(*ranges[value])
+        _exchange(network, quantizer, learned)
+    for quantizer, node in of_weights.items():
+        _exchange(network, quantizer, _of_weight(network, node, quantizer, options, pair_safe))
+    network.module.recompile()
+
+
+def settle(network: Network) -> None:
+    """Put back the `FakeQuantize` of every `LearnedQuantize`, with what was learned.
+
+    Args:
+        network: Edited in place.
+    """
+    for node in network.nodes():
+        if node.op != "call_module":
+            continue
+        learned = network.module.get_submodule(str(node.target))
+        if not isinstance(learned, LearnedQuantize):
+            continue
+        fake = learned.settled()
+        if source(node).op == "get_attr" and learned.grid != fake.grid:
+            weight, scale = network.tensor(source(node)).detach(), fake.scale
+            if fake.axis is not None:
+                scale = scale.view([-1 if i == fake.axis else 1 for i in range(weight.ndim)])
+            grid = learned.grid
+            clipped = weight.maximum(scale * grid.qmin).minimum(scale * grid.qmax)
+            network.replace_tensor(source(node), clipped)
+        network.module.set_submodule(str(node.target), fake)
+    network.module.recompile()
+
+
+def learned_quantizers(module: nn.Module) -> list[tuple[str, LearnedQuantize]]:
+    """Every trainable quantizer, once, by name."""
+    return [(n, m) for n, m in module.named_modules() if isinstance(m, LearnedQuantize)]
+
+
+def _of_weight(
+    network: Network, node: fx.Node, quantizer: FakeQuantize, options: LSQ, pairs: Pairs | None
+) -> LearnedQuantize:
+    weight, grid = network.tensor(source(node)).detach(), quantizer.grid
+    readers = [Layer(user, network) for user in node.users if is_layer(user)]
+    method = _WEIGHTS.get(options.weights)
+    if pairs and grid.bits == 8 and any(not adds_no_pairs(layer) for layer in readers):
+        grid = replace(grid, bits=7)
+        method = method or MinMax()
+    learned = LearnedQuantize(quantizer, grid, False, True)
+    if method is not None:
+        learned.set_range(*method(weight, grid, quantizer.axis))
+    return learned
+
+
+def _exchange(network: Network, quantizer: FakeQuantize, learned: LearnedQuantize) -> None:
+    for name, module in list(network.module.named_modules()):
+        if module is quantizer:
+            network.module.set_submodule(name, learned)

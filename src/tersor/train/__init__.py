@@ -1,0 +1,1 @@
+"""Training of quantized networks: the loop and its parts."""

@@ -1,0 +1,156 @@
+"""BatchNorm while weights are trained: put back behind the layers it was folded into.
+
+    y = γ · (W x − μ_B) / √(σ²_B + ε) + β,  γ, β: what the output had in the float network
+
+Statically folded, a BatchNorm is gone, and nothing restores the scale of what few bits distort.
+Kept, it normalises by the statistics of each batch, and networks of 2 and 3 bits learn many times
+faster. In the end the statistics are estimated anew with the weights as they are (arXiv 2203.11086,
+§4.3), and the BatchNorm is folded into the step of each weight channel, so that no integer changes:
+
+    s′ = s · γ / √(σ² + ε)
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import fx
+
+from tersor.graph.batchnorm import BatchNorm, batch_norms
+from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.network import Network, set_tensor
+from tersor.graph.stats import Batch
+from tersor.passes.fold import fold
+from tersor.quant.lsq import LearnedQuantize, settle
+from tersor.quant.place import weight_quantizer
+
+aten = torch.ops.aten
+_EPSILON = 1e-5
+_MOMENTUM = 0.1
+_NORM = "_kept_batchnorm"  # what their tensors are called behind the layer's name
+
+
+def keep_batchnorm(network: Network) -> None:
+    """Put a BatchNorm behind every layer that one was folded into.
+
+    Args:
+        network: A network with quantizers, edited in place; its function is unchanged. Layers whose
+            weight has one step for all channels cannot take a BatchNorm in again and have none.
+    """
+    found = [layer for layer in layers(network) if _can_have(layer)]
+    for layer in found:
+        _put_behind(layer)
+    network.finish()
+
+
+def normalize_by_batch(network: Network, by_batch: bool) -> None:
+    """Choose between the statistics of each batch and the running ones.
+
+    Args:
+        network: A network with BatchNorms.
+        by_batch: Whether the statistics are those of the batch.
+    """
+    for norm in _kept(network):
+        norm.node.update_arg(5, by_batch)
+    network.module.recompile()
+
+
+@torch.no_grad()
+def reestimate(network: Network, batches: Iterable[Batch]) -> None:
+    """Estimate the running statistics anew, as means over batches.
+
+    Args:
+        network: Edited in place.
+        batches: The inputs.
+    """
+    norms = list(_kept(network))
+    if not norms:
+        return
+    normalize_by_batch(network, True)
+    for norm in norms:
+        norm.node.update_arg(6, 1.0)  # what is kept is that of the last batch
+    network.module.recompile()
+    running = [node for norm in norms for node in _running(norm)]
+    sums, count = [torch.zeros_like(network.tensor(node)) for node in running], 0
+    for args, kwargs in batches:
+        network(*args, **kwargs)
+        sums = [total + network.tensor(node) for total, node in zip(sums, running, strict=True)]
+        count += 1
+    for node, total in zip(running, sums, strict=True):
+        network.tensor(node).copy_(total / max(count, 1))
+    for norm in norms:
+        norm.node.update_arg(6, _MOMENTUM)
+    network.module.recompile()
+
+
+def settle_batchnorm(network: Network) -> None:
+    """End training: `tersor.quant.lsq.settle`, and fold the BatchNorms, integers unchanged.
+
+    Args:
+        network: Edited in place.
+    """
+    settle(network)
+    norms = list(_kept(network))
+    if not norms:
+        return
+    normalize_by_batch(network, False)
+    for norm in norms:
+        quantizer = weight_quantizer(Layer(norm.input, network))
+        assert quantizer is not None
+        factor, _ = norm.scale_and_shift
+        quantizer.set_scale(quantizer.scale * factor.abs(), quantizer.zero_point)
+    fold(network)
+
+
+def _kept(network: Network) -> Iterator[BatchNorm]:
+    for norm in batch_norms(network):
+        if norm.name.endswith(_NORM):
+            yield norm
+
+
+def _running(norm: BatchNorm) -> tuple[fx.Node, fx.Node]:
+    mean, var = norm.parameters[2:4]
+    assert isinstance(mean, fx.Node)
+    assert isinstance(var, fx.Node)
+    return mean, var
+
+
+def _can_have(layer: Layer) -> bool:
+    """Was a BatchNorm folded into it, and can its weight take one in again?"""
+    edge = argument(layer.node, "weight")
+    quantizer = None
+    if isinstance(edge, fx.Node) and edge.op == "call_module":
+        quantizer = layer.network.module.get_submodule(str(edge.target))
+    known = layer.network.statistics.get(layer.node.name)
+    if not isinstance(quantizer, LearnedQuantize) or quantizer.axis is None or known is None:
+        return False
+    is_whole = layer.has_own_weight and not layer.is_transposed and bool((known.std > 0).all())
+    channels_second = not layer.is_linear or layer.node.meta["val"].ndim == 2
+    return is_whole and channels_second and layer.bias is not None
+
+
+def _put_behind(layer: Layer) -> None:
+    """γ and β are the statistics of the output; the layer's own bias is 0 from here on."""
+    network, node, bias = layer.network, layer.node, layer.bias
+    assert bias is not None
+    known = network.statistics[node.name]
+    values = {
+        "weight": torch.nn.Parameter(known.std.clone()),
+        "bias": torch.nn.Parameter(known.mean.clone()),
+        "running_mean": known.mean - bias.detach(),
+        "running_var": (known.std.square() - _EPSILON).clamp(min=0),
+    }
+    stored = []
+    for name, value in values.items():
+        path = f"{layer.name}{_NORM}.{name}"
+        set_tensor(network.module, path, value)
+        with network.graph.inserting_after(node):
+            stored.append(network.graph.get_attr(path))
+        stored[-1].meta["val"] = value.detach()
+    layer.set_bias(torch.zeros_like(bias))
+    layer.bias.requires_grad_(False)  # type: ignore[union-attr]
+    with network.graph.inserting_after(stored[0]):
+        norm = network.graph.call_function(
+            aten.batch_norm.default, (node, *stored, True, _MOMENTUM, _EPSILON, False)
+        )
+    norm.meta = dict(node.meta)
+    node.replace_all_uses_with(norm, delete_user_cb=lambda user: user is not norm)

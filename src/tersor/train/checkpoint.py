@@ -1,0 +1,116 @@
+"""All of a run in one file, so that a run that was stopped goes on from there.
+
+The file is written whole or not at all (`tersor.graph.files`). It holds tensors and JSON, nothing
+that could run code when loaded; a hash of its tensors tells damage, and a hash of the network and
+the options tells that it belongs to another run.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tersor.errors import InvalidInputError
+from tersor.graph.files import write_atomically
+
+NAME = "checkpoint.safetensors"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of a run.
+
+    Attributes:
+        folder: Where it is.
+        fingerprint: Hash of the network and the options.
+    """
+
+    folder: Path
+    fingerprint: str
+
+    @staticmethod
+    def open(folder: str | Path, fingerprint: str) -> "Checkpoint":
+        """A folder for a run; made if it is not there.
+
+        Raises:
+            InvalidInputError: It cannot be made.
+        """
+        path = Path(folder)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInputError(
+                f"{str(folder)!r} cannot keep checkpoints ({error}); give another folder"
+            ) from error
+        return Checkpoint(path, fingerprint)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / NAME
+
+    def write(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Replace the file.
+
+        Args:
+            step: How many batches are done.
+            tensors: The state.
+
+        Raises:
+            ExportError: It cannot be written; the old file is still there.
+        """
+        whole = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+        about = {"format": _FORMAT, "fingerprint": self.fingerprint, "step": step}
+        metadata = {"run": json.dumps({**about, "digest": _digest(whole)})}
+        write_atomically(self.path, lambda path: _save(whole, path, metadata))
+
+    def read(self) -> tuple[int, dict[str, Tensor]] | None:
+        """The step and the state; None if there is no file.
+
+        Raises:
+            InvalidInputError: The file is damaged, or of another run.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, "pt") as file:
+                about = json.loads(file.metadata()["run"])
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            step, kind, digest = int(about["step"]), about["format"], about["digest"]
+            fingerprint = about["fingerprint"]
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            raise self._damaged(str(error)) from error
+        if kind != _FORMAT or fingerprint != self.fingerprint:
+            raise InvalidInputError(
+                f"{str(self.path)!r} is of a run with another network or other options; give "
+                "another folder, or delete it to start anew"
+            )
+        if digest != _digest(found):
+            raise self._damaged("its tensors are not those that were written")
+        return step, found
+
+    def _damaged(self, reason: str) -> InvalidInputError:
+        return InvalidInputError(
+            f"{str(self.path)!r} is damaged ({reason}); delete it to start anew"
+        )
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:  # a full disk, too
+        raise OSError(str(error)) from error

@@ -1,0 +1,71 @@
+"""What training minimises: the user's loss, or the distance to the float network.
+
+    KL(softmax(t / T) ‖ softmax(y / T)) · T²     logits y, with t those of the float network
+    ‖y − t‖² / n                                 other outputs, added up
+
+Distillation: Hinton et al., arXiv 1503.02531, §2. With it, no labels are needed.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+Loss = Callable[[Any, Any], Tensor]  # outputs, targets → 0-d
+
+
+def divergence(
+    outputs: Float[Tensor, "samples classes"],
+    wanted: Float[Tensor, "samples classes"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """KL(softmax(t / T) ‖ softmax(y / T)) · T², a mean over the samples.
+
+    Args:
+        outputs: y.
+        wanted: t.
+        temperature: T.
+    """
+    got, target = (F.log_softmax(x.float() / temperature, dim=1) for x in (outputs, wanted))
+    return temperature**2 * F.kl_div(got, target, reduction="batchmean", log_target=True)
+
+
+class Distillation(nn.Module):
+    """The distance between what a network returns and what the float network does.
+
+    Attributes:
+        teacher: The float network.
+        temperature: T.
+        kind: `"kl"` for logits, `"mse"` for anything else, `"auto"`: the first if the output is a
+            single tensor `[samples, classes]`.
+    """
+
+    def __init__(
+        self, teacher: nn.Module, temperature: float, kind: Literal["auto", "kl", "mse"] = "auto"
+    ) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.temperature = temperature
+        self.kind = kind
+
+    @torch.no_grad()
+    def targets(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the float network returns."""
+        return self.teacher(*args, **kwargs)
+
+    def forward(self, outputs: Any, targets: Any) -> Float[Tensor, ""]:
+        """The loss."""
+        pairs = list(zip(_floats(outputs), _floats(targets), strict=True))
+        is_logits = len(pairs) == 1 and pairs[0][0].ndim == 2
+        if self.kind == "kl" or (self.kind == "auto" and is_logits):
+            return torch.stack([divergence(y, t, self.temperature) for y, t in pairs]).sum()
+        return torch.stack([F.mse_loss(y.float(), t.float()) for y, t in pairs]).sum()
+
+
+def _floats(outputs: Any) -> list[Tensor]:
+    leaves = pytree.tree_leaves(outputs)
+    return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]

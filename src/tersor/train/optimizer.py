@@ -1,0 +1,56 @@
+"""One optimizer with three groups: weights, what does not decay, and quantizers."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tersor.core.soft_rounding import annealed
+from tersor.quant.lsq import learned_quantizers
+from tersor.train.options import Training
+
+
+def parameter_groups(module: nn.Module, options: Training) -> list[dict[str, Any]]:
+    """The groups for an optimizer of one's own.
+
+    Weights with two axes or more decay. Biases and the parameters of norms do not; nor do
+    quantizers, which have a rate of their own.
+
+    Args:
+        module: A network in training.
+        options: Their rates and the decay.
+    """
+    quantizers = [p for _, q in learned_quantizers(module) for p in q.parameters()]
+    own = {id(p) for p in quantizers}
+    others = [p for p in module.parameters() if id(p) not in own and p.requires_grad]
+    weights = [p for p in others if p.ndim > 1]
+    rest = [p for p in others if p.ndim <= 1]
+    groups = [
+        {"params": weights, "lr": options.rate, "weight_decay": options.weight_decay},
+        {"params": rest, "lr": options.rate, "weight_decay": 0.0},
+        {"params": quantizers, "lr": options.quantizer_rate, "weight_decay": 0.0},
+    ]
+    return [{**group, "highest": group["lr"]} for group in groups if group["params"]]
+
+
+def rate_at(progress: float, warm_up: float) -> float:
+    """The share of the highest rate: a line up, then half a cosine down to 0.
+
+    Args:
+        progress: From 0 to 1.
+        warm_up: Where the line ends.
+    """
+    if progress < warm_up:
+        return progress / warm_up
+    return annealed((progress - warm_up) / (1 - warm_up), 1.0, 0.0)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Give every group this share of its highest rate.
+
+    Args:
+        optimizer: Made with `parameter_groups`.
+        factor: The share.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = group["highest"] * factor

@@ -1,0 +1,77 @@
+"""What training does, and for how long."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tersor.errors import InvalidInputError
+from tersor.quant.lsq import LSQ
+from tersor.train.oscillation import Damping, Freezing
+
+
+@dataclass(frozen=True)
+class Training:
+    """Options of training.
+
+    The LSQ+ paper names no optimizer and no schedule. The defaults are ours, chosen on one epoch of
+    ResNet-20 with 2 bits.
+
+    Attributes:
+        epochs: How often the batches are gone through.
+        steps: How many batches to take instead, for batches whose number is not known.
+        quantizers: How quantizers are trained.
+        rate: Highest learning rate of the weights (AdamW).
+        quantizer_rate: That of the logarithms of the steps, and of the offsets in steps.
+        weight_decay: Of weights with two axes or more; nothing else decays.
+        warm_up: Share of the steps in which learning rates rise; they fall along half a cosine.
+        accumulate: How many batches make up one step of the optimizer.
+        clip: Largest norm of the gradient of the weights, or None.
+        ema: Decay of an average of all parameters, whose values are kept in the end; 0 for none.
+        distil: How the outputs are compared with those of the float network: `"kl"` for logits,
+            `"mse"` for others; `"auto"` takes a single output `[samples, classes]` for logits.
+        temperature: Of the distillation of logits.
+        batchnorm: `"kept"` puts BatchNorms that `quantize` folded back for the training, where
+            weights have a step for each channel: few bits need it. `"folded"` leaves them folded,
+            which is faster and does not depend on how a batch is divided among processes.
+        damping: Pull weights to the middle of their step, or None; for depthwise layers.
+        freezing: Fix weights that oscillate, or None; idem.
+        precision: `"bf16"` or `"fp16"` for mixed precision on a GPU.
+        seed: Of the order of the batches, and all else that is random.
+        checkpoint_every: Steps between two checkpoints, where there is a folder.
+        log_every: Steps between two lines of the log.
+        tensorboard: Whether to write a TensorBoard log, too.
+    """
+
+    epochs: int = 12
+    steps: int | None = None
+    quantizers: LSQ = field(default_factory=LSQ)
+    rate: float = 2e-3
+    quantizer_rate: float = 5e-3
+    weight_decay: float = 1e-4
+    warm_up: float = 0.05
+    accumulate: int = 1
+    clip: float | None = None
+    ema: float = 0.0
+    distil: Literal["auto", "kl", "mse"] = "auto"
+    temperature: float = 4.0
+    batchnorm: Literal["folded", "kept"] = "kept"
+    damping: Damping | None = None
+    freezing: Freezing | None = None
+    precision: Literal["bf16", "fp16"] | None = None
+    seed: int = 0
+    checkpoint_every: int = 500
+    log_every: int = 20
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps", "accumulate", "checkpoint_every", "log_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInputError(f"Training: {name}={value}; give at least 1")
+        for name in ("rate", "quantizer_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise InvalidInputError(f"Training: {name}={getattr(self, name)}; must be above 0")
+        for name in ("warm_up", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidInputError(
+                    f"Training: {name}={getattr(self, name)}; choose from 0 to below 1"
+                )

@@ -1,0 +1,71 @@
+"""Everything random in a run follows from its seed, so that it can be stopped and go on.
+
+The seed of an epoch orders the batches and whatever is drawn to make them. The seed of a step does
+the rest, such as the noise of a loss; it takes nothing from the batches to come.
+"""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+_EPOCHS, _STEPS = 0, 1
+
+
+def seed_epoch(seed: int, epoch: int, batches: Any) -> None:
+    """Seed torch, NumPy and `random`, and the generators of a `DataLoader`.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Its number.
+        batches: What the user gave, perhaps a `DataLoader`.
+    """
+    number = _mixed(seed, _EPOCHS, epoch)
+    torch.manual_seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002  (what users' datasets draw from)
+    random.seed(number)
+    if isinstance(batches, DataLoader):
+        for owner in (batches, batches.sampler):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(number)
+
+
+@contextlib.contextmanager
+def step_randomness(seed: int, step: int) -> Iterator[None]:
+    """What torch draws in here depends on the number of the step alone.
+
+    Args:
+        seed: Seed of the run.
+        step: Number of the step.
+    """
+    with torch.random.fork_rng(_devices()):
+        torch.manual_seed(_mixed(seed, _STEPS, step))
+        yield
+
+
+@contextlib.contextmanager
+def own_randomness() -> Iterator[None]:
+    """Put the state of all random generators back in the end."""
+    kept, drawn = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(_devices()):
+        try:
+            yield
+        finally:
+            random.setstate(kept)
+            np.random.set_state(drawn)  # noqa: NPY002
+
+
+def _mixed(seed: int, kind: int, number: int) -> int:
+    """One seed for each epoch and each step, far from those of others."""
+    return int(
+        np.random.SeedSequence([seed % 2**63, kind, number]).generate_state(1, np.uint64)[0] >> 1
+    )
+
+
+def _devices() -> list[int]:
+    return [torch.cuda.current_device()] if torch.cuda.is_available() else []

@@ -1,0 +1,174 @@
+"""Level 3: train a quantized network, here or in a loop of one's own.
+
+LSQ+, arXiv 2004.09576: steps and offsets of the quantizers are trained with the weights
+(`tersor.quant.lsq`). `train` is one loop (`tersor.train.loop`); `trainable` gives the network to
+any other, and `Trainable.quantized` takes it back.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from tersor.errors import InvalidInputError
+from tersor.graph.network import Applied, Network
+from tersor.passes.fold import fold
+from tersor.quant.journal import fingerprint
+from tersor.quant.lsq import LSQ, learn
+from tersor.quant.overflow import guard_bias_overflow
+from tersor.quantized import Quantized
+from tersor.report.progress import training_bar
+from tersor.train.batchnorm import (
+    keep_batchnorm,
+    normalize_by_batch,
+    settle_batchnorm,
+)
+from tersor.train.checkpoint import Checkpoint
+from tersor.train.feed import Batches, Feed
+from tersor.train.log import Line
+from tersor.train.loop import OnBatch, fit
+from tersor.train.objective import Distillation, Loss
+from tersor.train.options import Training
+
+
+def train(
+    quantized: Quantized,
+    batches: Batches,
+    loss: Loss | None = None,
+    *,
+    options: Training | None = None,
+    folder: str | Path | None = None,
+    on_batch: OnBatch | None = None,
+) -> Quantized:
+    """Train a quantized network, quantizers and weights together: level 3, for 4 bits and fewer.
+
+    Args:
+        quantized: What `quantize` returned; it is not changed.
+        batches: What to go through in each epoch: a `DataLoader`, a list, or a function that
+            returns an iterable. Without a loss a batch is as for `quantize(data=…)`; with one it is
+            a pair `(inputs, targets)`.
+        loss: `loss(outputs, targets)`, a number. Default: the distance to the outputs of the float
+            network, for which no labels are needed.
+        options: See `Training`.
+        folder: Keeps checkpoints and the log. A run that was stopped goes on from there, with the
+            result of a run without a stop.
+        on_batch: Called after each batch, with how many are done, how many there are, and the last
+            loss that was noted. Default: a progress bar, in a terminal.
+
+    Returns:
+        The trained network.
+
+    Raises:
+        TersorError: A batch, an option or a checkpoint is unfit; the message says what to do.
+    """
+    options = options or Training()
+    feed = Feed(quantized.network, batches, loss is not None, options.seed)
+    if options.tensorboard and folder is None:
+        raise InvalidInputError("Training(tensorboard=True) needs a folder for its log; give one")
+    checkpoint = None
+    if folder is not None:
+        checkpoint = Checkpoint.open(folder, _fingerprint(quantized, loss, options))
+    model = trainable(
+        quantized,
+        batches,
+        options=options.quantizers,
+        batchnorm=options.batchnorm,
+        labelled=loss is not None,
+        seed=options.seed,
+    )
+    objective = loss or _distillation(quantized.original, options)
+    with training_bar(on_batch) as bar:
+        lines = fit(model.network, feed, objective, options, checkpoint, bar)
+    found = model.quantized()
+    found.network.records.append(_record(lines))
+    return found
+
+
+def trainable(
+    quantized: Quantized,
+    batches: Batches | None = None,
+    *,
+    options: LSQ | None = None,
+    batchnorm: Literal["folded", "kept"] = "kept",
+    labelled: bool = False,
+    seed: int = 0,
+) -> "Trainable":
+    """The network as an ordinary module, for a training loop of one's own.
+
+    Args:
+        quantized: What `quantize` returned; it is not changed.
+        batches: The first of them show the ranges of activations, where quantizers start. Default:
+            they start where `quantized` has them.
+        options: How quantizers are trained.
+        batchnorm: See `Training`. Kept ones take part in `train()` and `eval()` of the module.
+        labelled: Whether batches are pairs `(inputs, targets)`.
+        seed: Of the order of the batches.
+    """
+    options = options or LSQ()
+    network = quantized.network.copy()
+    seen = []
+    if batches is None:
+        options = replace(options, activations="keep")
+    elif options.activations != "keep":
+        seen = list(Feed(network, batches, labelled, seed).inputs(options.samples))
+    learn(network, seen, options, quantized.scheme.pair_safe)
+    for parameter in network.module.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    if batchnorm == "kept":
+        keep_batchnorm(network)
+    return Trainable(network, quantized)
+
+
+class Trainable(nn.Module):
+    """A network whose quantizers are trained; `quantized()` takes it back.
+
+    Call it like the model. Its parameters are those of the model, and of its quantizers.
+
+    Attributes:
+        module: The network.
+    """
+
+    def __init__(self, network: Network, start: Quantized) -> None:
+        super().__init__()
+        self.module = network.module
+        self.network = network
+        self._start = start
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Simulate the quantized network, with the signature of the original."""
+        return self.module(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> "Trainable":
+        """Kept BatchNorms take the statistics of each batch, or the running ones."""
+        super().train(mode)
+        normalize_by_batch(self.network, mode)
+        return self
+
+    def quantized(self) -> Quantized:
+        """What has been trained so far, ready for export; the module can be trained on."""
+        network = self.network.copy()
+        settle_batchnorm(network)
+        guard_bias_overflow(network)
+        return Quantized(network, self._start.original, self._start.scheme)
+
+
+def _distillation(original: Network, options: Training) -> Distillation:
+    """The float network as teacher, BatchNorms folded."""
+    teacher = original.copy()
+    fold(teacher)
+    return Distillation(teacher.module.requires_grad_(False), options.temperature, options.distil)
+
+
+def _fingerprint(quantized: Quantized, loss: Loss | None, options: Training) -> str:
+    """A hash of all that the result depends on, but for the batches."""
+    named = getattr(loss, "__qualname__", type(loss).__qualname__)
+    ours = replace(options, log_every=1, checkpoint_every=1, tensorboard=False)
+    return fingerprint(quantized.network, [], (quantized.scheme, named, ours))
+
+
+def _record(lines: list[Line]) -> Applied:
+    numbers = {"steps": float(lines[-1].step)} if lines else {}
+    if lines:
+        numbers |= {"loss before": lines[0].loss, "loss after": lines[-1].loss}
+    return Applied("network", "train", "weights and quantizers trained together", numbers)
