@@ -15,10 +15,11 @@ from benchmarks.zoo import MODELS, Model, accuracy
 from tersor.export.runtime import Config, Runtime
 from tersor.graph.capture import capture
 from tersor.graph.network import Network
+from tersor.levels import DataFree
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quantized import Quantized
-from tersor.recipes import DataFree, Frame, data_free
+from tersor.recipes import Frame, data_free
 
 #: Values of one input batch: large enough for speed, and the activations stay in the cache.
 _BATCH_VALUES = 10 * 3 * 224 * 224

@@ -22,8 +22,9 @@ from tersor.export.runtime import Runtime
 from tersor.graph.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
+from tersor.levels import WithData
 from tersor.quantized import Quantized
-from tersor.recipes import WithData, quantize
+from tersor.recipes import quantize
 
 #: Granularity of the weights → scheme. Activations have one scale per tensor in both.
 SCHEMES = {"tensor": "dfq-paper", "channel": "onnxruntime-cpu"}

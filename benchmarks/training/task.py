@@ -12,9 +12,10 @@ from torch import Tensor
 from benchmarks.rounding.task import Task
 from benchmarks.zoo.data import cifar10_train
 from tersor.graph.layers import layers
+from tersor.levels import WithData
 from tersor.quant.rounding import Rounding
 from tersor.quantized import Quantized
-from tersor.recipes import WithData, quantize
+from tersor.recipes import quantize
 
 #: Where training starts → the solver that rounds before.
 STARTS = {"nearest": None, "fast": Rounding()}

@@ -3,11 +3,12 @@
 from tersor.checks import inspect, verify
 from tersor.errors import TersorError
 from tersor.graph.load import load
+from tersor.levels import DataFree, WithData
 from tersor.mixed import Bits, search_bits
 from tersor.quant.lsq import LSQ
 from tersor.quant.scheme import Scheme
 from tersor.quantized import Quantized
-from tersor.recipes import DataFree, WithData, quantize
+from tersor.recipes import quantize
 from tersor.train.options import Training
 from tersor.training import Trainable, train, trainable
 

@@ -15,11 +15,11 @@ from tersor.export.sources import Source, find_source
 from tersor.graph.feeds import split_labels
 from tersor.graph.network import Network
 from tersor.graph.samples import check_first, fixed_batch
+from tersor.levels import WithData
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
 from tersor.quant.ranges import MSE, ActivationRange, Entropy, MinMax, Percentile
 from tersor.quant.rounding import Rounding
-from tersor.recipes import WithData
 
 _RANGES: dict[str, ActivationRange] = {
     "minmax": MinMax(),

@@ -10,7 +10,7 @@ output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from eithe
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 from torch.export import ExportedProgram
@@ -22,8 +22,9 @@ from tersor.graph.network import Network
 from tersor.graph.propagation import propagate
 from tersor.graph.samples import held_back, samples
 from tersor.graph.stats import Batch
+from tersor.levels import DataFree, Equalization, WithData, equalization
 from tersor.passes.absorb import Absorb, absorb
-from tersor.passes.equalize import Equalize, equalize
+from tersor.passes.equalize import equalize
 from tersor.passes.fold import fold
 from tersor.quant.adaround import AdaRound, adaround
 from tersor.quant.bias import correct_bias
@@ -35,8 +36,7 @@ from tersor.quant.layerwise import OnLayer
 from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.place import place
-from tersor.quant.ranges import ActivationRange, MinMax, RangeMethod
-from tersor.quant.rounding import Rounding, round_weights
+from tersor.quant.rounding import round_weights
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quantized import Quantized
@@ -53,56 +53,6 @@ STEPS = (
 ROUND = "round the weights with data"
 STEPS_WITH_DATA = (*STEPS[:5], STEPS[6], ROUND)
 OnStep = Callable[[str], None]
-Equalization = Equalize | Literal["auto"] | None
-
-
-@dataclass(frozen=True)
-class DataFree:
-    """What level 1 does; `PAPER` is the paper's own pipeline.
-
-    Attributes:
-        equalize: Options of cross-layer equalization, or None to leave it out. `"auto"` chooses
-            for the scheme: see `equalization`.
-        absorb: Options of high-bias absorption, or None to leave it out. Only the paper's
-            equalization, which looks at weights alone, makes biases so high that it pays.
-        weight_range: How to choose weight ranges: `MinMax`, `Percentile` or `MSE` of
-            `tersor.quant.ranges`. By default the smallest squared error below 8 bits, where
-            outliers are dear (white paper arXiv 2106.08295, §3.1), and else min-max. 8-bit
-            weights of a pair-safe scheme keep their pair-safe range, whatever is chosen.
-        correct_bias: Whether to take the expected rounding error out of each bias.
-        sigmas: Activation ranges reach this many standard deviations from the mean.
-    """
-
-    equalize: Equalization = "auto"
-    absorb: Absorb | None = None
-    weight_range: RangeMethod | None = None
-    correct_bias: bool = True
-    sigmas: float = 6.0
-
-
-@dataclass(frozen=True)
-class WithData:
-    """What level 2 does.
-
-    Attributes:
-        equalize: As for `DataFree`; `"auto"` leaves it out where a solver rounds the weights.
-        weight_range: As for `DataFree`.
-        activation_range: How to choose a range for what the data bring about: `MinMax`,
-            `Percentile`, `MSE` or `Entropy` of `tersor.quant.ranges`. AdaRound has min-max.
-        rounding: The solver that rounds the weights, by its options: `Rounding` takes seconds,
-            `AdaRound` is the paper's method, `Blocks` is the best for 2 and 3 bits. None rounds
-            each weight to its nearest value, and takes the mean error that data show out of each
-            bias.
-        samples: Reads no more samples than this; None reads all. 1,024 as in AdaRound, §5.
-        held_back: Share of the samples that only check the rounding.
-    """
-
-    equalize: Equalization = "auto"
-    weight_range: RangeMethod | None = None
-    activation_range: ActivationRange = MinMax()  # noqa: RUF009
-    rounding: Rounding | AdaRound | Blocks | None = Rounding()  # noqa: RUF009
-    samples: int | None = 1024
-    held_back: float = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -132,9 +82,6 @@ class Frame:
         if self.folder is None:
             return None
         return Journal(self.folder, fingerprint(network, batches, (self.scheme, options)))
-
-
-PAPER = DataFree(equalize=Equalize(), absorb=Absorb(borders=True))
 
 
 T = TypeVar("T", DataFree, WithData)
@@ -288,24 +235,6 @@ def prepare(
         absorb(network, absorption)
     frame.say(STEPS[3])
     place(network, frame.scheme, frame.exclude, frame.bits, frame.read)
-
-
-def equalization(scheme: Scheme, solved: bool = False) -> Equalize | None:
-    """The equalization that suits a target, or None.
-
-    With one scale per weight channel only the activations are left to equalize. With one scale per
-    layer, weights and activations share what imbalance there is. A solver makes up for imbalance
-    by itself, and does so best in the network as it was trained: see docs/results.md.
-
-    Args:
-        scheme: The target.
-        solved: Whether a solver will round the weights.
-    """
-    if solved:
-        return None
-    if scheme.per_channel:
-        return Equalize(strength=0.0, clipped="common")
-    return Equalize(strength=0.25)
 
 
 def _split(bits: int | Mapping[str, int] | None) -> tuple[int | None, Mapping[str, int]]:
