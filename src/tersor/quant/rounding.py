@@ -145,15 +145,14 @@ def _damped(
 ) -> Quadratic:
     """The problem with the pull whose nearest plane serves the held-back samples best."""
     scale, grid, partner = allowed
-    problems = [free.damped(site.weights, damping) for damping in options.damping]
-    if len(problems) == 1:
-        return problems[0]
 
-    def error(problem: Quadratic) -> float:
-        integers = nearest_plane(problem, scale, grid, partner)
+    def error(damping: float) -> float:
+        integers = nearest_plane(free.damped(site.weights, damping), scale, grid, partner)
         return float(check.error(scale[..., None] * integers).sum())
 
-    return min(problems, key=error)
+    choose = len(options.damping) > 1
+    damping = min(options.damping, key=error) if choose else options.damping[0]
+    return free.damped(site.weights, damping)
 
 
 def _allowed(site: Site, pair_safe: Pairs | None) -> Allowed:
