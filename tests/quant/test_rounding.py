@@ -204,7 +204,7 @@ def test_a_shared_weight_is_rounded_once_and_a_computed_bias_is_left_alone():
 
 
 @pytest.mark.parametrize(
-    ("inputs", "positions"), [(9, 1_800), (144, 28_800), (1_152, 200_000), (20_000, 400_000)]
+    ("inputs", "positions"), [(9, 1_800), (144, 28_800), (1_152, 100_000), (20_000, 400_000)]
 )
 def test_short_rows_need_fewer_positions_and_long_ones_more(inputs, positions):
     assert Rounding().positions(inputs) == positions

@@ -45,7 +45,7 @@ class Rounding:
         seed: Seed of the sampled positions.
     """
 
-    samples: int = 200_000
+    samples: int = 100_000
     samples_per_weight: tuple[int, int] = (20, 200)
     damping: tuple[float, ...] = (0.01, 0.1, 1.0)
     rescale: int = 2
