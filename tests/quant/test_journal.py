@@ -126,7 +126,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     record = Applied("layer", "round", "rounded", {"objective before": 1.0})
     journal.write("a", {"weight": torch.ones(3)}, record)
     with monkeypatch.context() as patch:
-        patch.setattr("tersor.quant.journal.save_file", full)
+        patch.setattr("tersor.graph.files.save_file", full)
         with pytest.raises(ExportError, match="No space left"):
             journal.write("b", {"weight": torch.ones(3)}, Skipped("layer", "round", "no"))
     found = Journal(tmp_path, "x")

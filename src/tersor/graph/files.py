@@ -6,6 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
 from tersor.errors import ExportError
 
 
@@ -38,6 +42,28 @@ def write_atomically(path: str | Path, content: bytes | Callable[[Path], None]) 
                 file.replace(path.parent / file.name)
     except OSError as error:
         raise _cannot_write(path, error) from error
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file as `write_atomically` does.
+
+    Args:
+        path: Where the file goes; its folder must exist.
+        tensors: By name, on any device.
+        metadata: Texts that go with them.
+
+    Raises:
+        ExportError: As `write_atomically`.
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+    def save(temporary: Path) -> None:
+        try:
+            save_file(whole, temporary, metadata)
+        except SafetensorError as error:  # a full disk, too
+            raise OSError(str(error)) from error
+
+    write_atomically(path, save)
 
 
 def check_writable(path: str | Path) -> None:

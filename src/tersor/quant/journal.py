@@ -14,12 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError
-from tersor.graph.files import write_atomically
+from tersor.graph.files import write_atomically, write_tensors
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.stats import Batch
 
@@ -98,8 +97,7 @@ class Journal:
             ExportError: The file cannot be written.
         """
         metadata = {"record": json.dumps({"kind": type(record).__name__, **vars(record)})}
-        whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        write_atomically(self._path(key), lambda path: _save(whole, path, metadata))
+        write_tensors(self._path(key), tensors, metadata)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
@@ -118,10 +116,10 @@ def fingerprint(network: Network, batches: list[Batch], options: Iterable[Any]) 
     digest.update(str(network.graph).encode())
     for name, tensor in network.module.state_dict().items():
         digest.update(name.encode())
-        _add(digest, tensor)
+        hash_tensor(digest, tensor)
     for leaf in pytree.tree_leaves(batches):
         if isinstance(leaf, Tensor):
-            _add(digest, leaf)
+            hash_tensor(digest, leaf)
     return digest.hexdigest()
 
 
@@ -132,7 +130,8 @@ def _stable(value: Any) -> Any:
     return sorted(map(str, value)) if isinstance(value, frozenset | set) else value
 
 
-def _add(digest: Any, tensor: Tensor) -> None:
+def hash_tensor(digest: Any, tensor: Tensor) -> None:
+    """Take type, shape and values of a tensor into a hash of `hashlib`."""
     digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
 
@@ -140,10 +139,3 @@ def _add(digest: Any, tensor: Tensor) -> None:
 def _record(stored: dict[str, Any]) -> Record:
     kinds = {"Applied": Applied, "Skipped": Skipped}
     return kinds[stored.pop("kind")](**stored)
-
-
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:  # a full disk, too
-        raise OSError(str(error)) from error

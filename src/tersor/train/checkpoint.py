@@ -10,13 +10,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tersor.errors import InvalidInputError
-from tersor.graph.files import write_atomically
+from tersor.graph.files import write_tensors
+from tersor.quant.journal import hash_tensor
 
 NAME = "checkpoint.safetensors"
 _FORMAT = 1
@@ -65,10 +64,9 @@ class Checkpoint:
         Raises:
             ExportError: It cannot be written; the old file is still there.
         """
-        whole = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
         about = {"format": _FORMAT, "fingerprint": self.fingerprint, "step": step}
-        metadata = {"run": json.dumps({**about, "digest": _digest(whole)})}
-        write_atomically(self.path, lambda path: _save(whole, path, metadata))
+        metadata = {"run": json.dumps({**about, "digest": _digest(tensors)})}
+        write_tensors(self.path, tensors, metadata)
 
     def read(self) -> tuple[int, dict[str, Tensor]] | None:
         """The step and the state; None if there is no file.
@@ -104,13 +102,6 @@ class Checkpoint:
 def _digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode())
+        hash_tensor(digest, tensors[name])
     return digest.hexdigest()
-
-
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:  # a full disk, too
-        raise OSError(str(error)) from error

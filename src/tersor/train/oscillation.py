@@ -162,12 +162,5 @@ class Freezer:
             found[f"{site.name}.frozen"] = held
         return found
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Put back what `state` gave."""
-        for index, (site, seen) in enumerate(zip(self.sites, self.seen, strict=True)):
-            for key in vars(seen):
-                setattr(seen, key, state[f"{site.name}.{key}"].to(site.weight.device))
-            self.frozen[index] = state[f"{site.name}.frozen"].to(site.weight.device)
-
     def _step(self, site: Site) -> Tensor:
         return site.along(site.quantizer.scale.detach())
