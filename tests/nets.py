@@ -1,5 +1,7 @@
 """Small models as a user of the command line names them: `tests.nets:plain`."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,16 @@ def plain() -> nn.Module:
 def images(count: int = SHAPE[0], seed: int = 1) -> Tensor:
     """Inputs for these models."""
     return torch.randn(count, *SHAPE[1:], generator=torch.Generator().manual_seed(seed))
+
+
+def batches() -> list[tuple[Tensor, Tensor]]:
+    """Three batches with labels."""
+    return [(images(16, seed), torch.arange(16) % 5) for seed in range(3)]
+
+
+def stream() -> Iterator[tuple[Tensor, Tensor]]:
+    """The same, one after the other."""
+    yield from batches()
 
 
 def with_example() -> tuple[nn.Module, Tensor]:

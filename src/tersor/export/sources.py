@@ -4,7 +4,8 @@ A source is an iterable of batches. It reads when a batch is wanted and as often
 so that samples may serve twice: to quantize and to verify.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader, Dataset
 
 from tersor.errors import InvalidInputError, TersorError
 from tersor.export.images import Pixels, find_images, read_images
@@ -70,6 +72,29 @@ class Stored:
     def _starts(self) -> range:
         return range(0, self._end, self.size or _BATCH)
 
+    def epochs(self, size: int, labelled: bool) -> DataLoader:
+        """Batches for a training, in another order in each epoch.
+
+        Args:
+            size: Samples in a batch; the last that would be smaller is left out.
+            labelled: Whether a batch is a pair of inputs and labels.
+
+        Raises:
+            InvalidInputError: There are too few samples for a batch, or no labels.
+        """
+        size = self.size or size
+        if self.count < size:
+            raise InvalidInputError(
+                f"{self.name!r}: {self.count} samples, fewer than one batch of {size}; give more "
+                "or make batches smaller"
+            )
+        if labelled and self.labels is None:
+            raise InvalidInputError(
+                f"{self.name!r} holds no labels, which a loss compares with; store them in an .npz "
+                "file under the name labels, or train without a loss"
+            )
+        return DataLoader(_Rows(self, labelled), size, shuffle=True, drop_last=True)
+
     def __len__(self) -> int:
         """How many batches."""
         return len(self._starts())
@@ -78,6 +103,20 @@ class Stored:
         step = self._starts().step
         for start in self._starts():
             yield self.read(slice(start, min(start + step, self._end)))
+
+
+class _Rows(Dataset):
+    """One stored sample after the other, by its number."""
+
+    def __init__(self, stored: Stored, labelled: bool) -> None:
+        self.stored, self.labels = stored, stored.labels if labelled else None
+
+    def __len__(self) -> int:
+        return self.stored.count
+
+    def __getitem__(self, row: int) -> Any:
+        inputs = pytree.tree_map(lambda array: array[0], self.stored.read(slice(row, row + 1)))
+        return inputs if self.labels is None else (inputs, self.labels[row])
 
 
 @dataclass(frozen=True)
@@ -103,6 +142,11 @@ class Made:
         """The same: the code makes its own batches."""
         return self
 
+    def epochs(self, size: int, labelled: bool) -> Iterable[Any] | Callable[[], Any]:  # noqa: ARG002
+        """What the code returns, which makes and shuffles its own batches, for a training."""
+        made = self._made()
+        return self.function if isinstance(made, Iterator) else made
+
     def __iter__(self) -> Iterator[Any]:
         seen = 0
         for batch in self._batches():
@@ -112,8 +156,18 @@ class Made:
                 return
 
     def _batches(self) -> Iterator[Any]:
-        try:
+        with self._named():
             yield from batches(self.function())
+
+    def _made(self) -> Any:
+        with self._named():
+            return self.function()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the user's code name it."""
+        try:
+            yield
         except (Exception, SystemExit) as error:
             failed = f"it failed with {in_short(error)}; call it by itself first"
             what = error if isinstance(error, TersorError) else failed

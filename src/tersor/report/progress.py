@@ -58,6 +58,20 @@ class Bar:
         if number == total:
             self._renew_layers()
 
+    def batch(self, number: int, total: int, loss: float) -> None:
+        """Show how far a training is, its loss, and the time left.
+
+        Args:
+            number: How many batches are done.
+            total: How many there are.
+            loss: The last one that was noted; NaN before the first.
+        """
+        self._shown.update(
+            self._layers, description=_loss(loss), completed=number, total=total, visible=True
+        )
+        if number == total:
+            self._renew_layers()
+
     def _renew_layers(self) -> None:
         """The clock of the layers starts with the step that goes through them."""
         self._shown.remove_task(self._layers)
@@ -124,9 +138,12 @@ def training_bar(given: OnBatch | None = None) -> Iterator[OnBatch]:
         task = shown.add_task("train", total=None)
 
         def on_batch(done: int, total: int, loss: float) -> None:
-            said = "train" if loss != loss else f"loss {loss:.4g}"
             if shown.tasks[task].total is None:  # a run may go on from its middle
                 shown.reset(task, total=total, completed=done - 1)
-            shown.update(task, description=said, completed=done)
+            shown.update(task, description=_loss(loss), completed=done)
 
         yield on_batch
+
+
+def _loss(loss: float) -> str:
+    return "train" if loss != loss else f"loss {loss:.4g}"

@@ -19,6 +19,7 @@ _SOURCE = (
 )
 _IMAGES = "Folders of images"
 _DATA = "With data"
+_TRAINING = "Training"
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -100,6 +101,15 @@ Bits = Annotated[
         parser=_width,
         metavar="PATTERN=BITS",
         help="Bits of the weights of some layers, such as 'head=8'; of several patterns the last "
+        "counts.",
+    ),
+]
+Read = Annotated[
+    list[Any] | None,
+    typer.Option(
+        parser=_width,
+        metavar="PATTERN=BITS",
+        help="Bits of what some layers read, such as 'head=8'; of several patterns the last "
         "counts.",
     ),
 ]
@@ -219,5 +229,65 @@ Std = Annotated[
         metavar="R,G,B",
         help="The pixels are divided by it then. [default: none]",
         rich_help_panel=_IMAGES,
+    ),
+]
+
+TrainingData = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help=f"Samples to train with, unlabelled unless there is a loss: {_SOURCE} Files and "
+        "folders are shuffled; your own code makes and shuffles its own batches.",
+    ),
+]
+LossName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="Called with outputs and labels, such as torch.nn.functional:cross_entropy. By "
+        "default the network learns what the float network says, for which labels are not needed.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="How often the data are gone through. [default: 12]", rich_help_panel=_TRAINING
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Batches to take instead, for code that returns an iterator.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch", min=1, help="Samples in a batch of files or images.", rich_help_panel=_TRAINING
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        help="Highest learning rate of the weights. [default: 0.002]", rich_help_panel=_TRAINING
+    ),
+]
+TrainingSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", help="Of the order of the batches. [default: 0]", rich_help_panel=_TRAINING
+    ),
+]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option(
+        "--work",
+        metavar="FOLDER",
+        help="Keeps checkpoints and the log, so that a run that was stopped goes on from there.",
+        rich_help_panel=_TRAINING,
     ),
 ]

@@ -13,13 +13,17 @@ from tersor.errors import InvalidInputError
 from tersor.export.images import Pixels
 from tersor.export.sources import Source, find_source
 from tersor.graph.feeds import split_labels
+from tersor.graph.load import input_types
 from tersor.graph.network import Network
+from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.samples import check_first, fixed_batch
 from tersor.levels import WithData
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
 from tersor.quant.ranges import MSE, ActivationRange, Entropy, MinMax, Percentile
 from tersor.quant.rounding import Rounding
+from tersor.quant.synthetic import random_example
+from tersor.report.progress import Bar
 
 _RANGES: dict[str, ActivationRange] = {
     "minmax": MinMax(),
@@ -57,6 +61,43 @@ def sources(
             "--resize, --crop, --mean and --std go with a folder of images, and none is given"
         )
     return [None if name is None else find_source(name, pixels) for name in wanted]
+
+
+def read(source: Source | None, bar: Bar) -> tuple[Any, Any]:
+    """Batches that a bar counts, and their labels.
+
+    Args:
+        source: The samples, or None.
+        bar: The bar.
+    """
+    return (None, None) if source is None else (bar.track(source), source.labels)
+
+
+def where(data: str | None, test: str | None) -> str:
+    """What a quantized model was verified on, in words.
+
+    Args:
+        data: The samples it was made with, if any.
+        test: Those to verify with, if any.
+    """
+    if test is None and data is not None:
+        return f"on the samples it was made with, {data}; give --test for a real test"
+    return f"on {test}" if test else "on the example inputs; give --test for a real test"
+
+
+def example(
+    model: Any, shapes: list[Any] | None, input_range: tuple[float, float] | None = None
+) -> tuple[Any, ...] | None:
+    """Random inputs of the shapes that the user gave, or else of those in an ONNX file.
+
+    Args:
+        model: What was loaded.
+        shapes: The shapes, or None.
+        input_range: Smallest and largest value.
+    """
+    if shapes:
+        return random_example(shapes, input_range, types=input_types(model))
+    return model.example(input_range) if isinstance(model, OnnxModel) else None
 
 
 def first_example(source: Source) -> Any:

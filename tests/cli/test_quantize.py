@@ -28,17 +28,6 @@ def run(*args):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Inputs, labelled with what the float model says."""
-    path = tmp_path_factory.mktemp("data") / "data.npz"
-    images = nets.images(70)
-    with torch.no_grad():
-        labels = nets.plain()(images).argmax(1)
-    np.savez(path, input=images.numpy(), labels=labels.numpy())
-    return path
-
-
-@pytest.fixture(scope="module")
 def quantized(tmp_path_factory, data):
     """A quantized file, and what the command printed."""
     path = tmp_path_factory.mktemp("quantized") / "a.onnx"

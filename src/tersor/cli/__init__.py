@@ -1,0 +1,52 @@
+"""The command line: every command calls the public functions and shows what they return."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from tersor.cli.check import inspect, verify
+from tersor.cli.demo import demo
+from tersor.cli.quantize import quantize
+from tersor.cli.train import train
+from tersor.quant.schemes import SCHEMES
+
+_SCHEMES = "\n\n".join(f"{scheme.name}: {scheme.summary}." for scheme in SCHEMES.values())
+
+app = typer.Typer(
+    help="Quantize PyTorch and ONNX models without data or with a little, to verified ONNX files.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"tersor {version('tersor')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _main(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Quantize PyTorch and ONNX models without data or with a little, to verified ONNX files."""
+
+
+app.command(epilog=_SCHEMES)(quantize)
+app.command()(train)
+app.command()(inspect)
+app.command()(verify)
+app.command()(demo)
+
+
+def main() -> None:
+    """The console script `tersor`."""
+    app()

@@ -1,0 +1,70 @@
+"""`tersor inspect` and `tersor verify`: look at a model, and compare a file with it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tersor import checks, recipes
+from tersor.cli import choices, options
+from tersor.cli.output import one_line, show
+from tersor.export.verify import STEPS as VERIFY_STEPS
+from tersor.graph.load import load
+from tersor.report.progress import progress
+from tersor.report.tables import pairs_table
+
+
+def inspect(
+    model: options.Model,
+    scheme: options.SchemeName = "onnxruntime-cpu",
+    example: options.Example = None,
+    dequantize: options.Dequantize = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the layers of a model, and what each pass can and cannot do with it, and why.
+
+    Weight ranges and imbalance (largest over smallest range of an output channel) are those after
+    BatchNorm is folded; `equalized` is the imbalance that is left after equalization.
+
+    For example:
+
+        tersor inspect model.pt2
+
+        tersor inspect mycode:make_model --example 1,3,224,224 --json
+    """
+    with one_line(debug), progress(len(recipes.STEPS) + 1) as bar:
+        bar.step("load the model")
+        network, own = load(model, dequantize=dequantize)
+        given = choices.example(network, example) or own
+        inspection = checks.inspect(network, given, scheme=scheme, on_step=bar.step)
+    show(inspection.as_dict() if as_json else inspection)
+
+
+def verify(
+    reference: Annotated[
+        str, typer.Argument(metavar="FLOAT", help="The float model: .onnx, .pt2, module:function.")
+    ],
+    quantized: Annotated[Path, typer.Argument(metavar="QUANTIZED", help="The quantized .onnx.")],
+    data: options.VerifyData = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Compare a quantized ONNX file with its float model, both in its runtime.
+
+    For example:
+
+        tersor verify model.onnx model.int8.onnx --data images.npz
+
+        tersor verify model.pt2 model.int8.onnx
+    """
+    with one_line(debug), progress(len(VERIFY_STEPS)) as bar:
+        (source,) = choices.sources((data,), resize, crop, mean, std)
+        batches, labels = choices.read(source, bar)
+        checked = checks.verify(reference, quantized, batches, labels=labels, on_step=bar.step)
+    where = f"on {data}" if data else "on noise; give --data for a real test"
+    show(checked.as_dict() if as_json else pairs_table(f"Verified {where}", checked.rows()))

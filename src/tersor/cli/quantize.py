@@ -1,0 +1,106 @@
+"""`tersor quantize`: a smaller file without data, or with a few unlabelled samples."""
+
+from torch import nn
+
+from tersor import mixed, recipes
+from tersor.cli import choices, options
+from tersor.cli.output import one_line, show_quantized
+from tersor.export.verify import STEPS as VERIFY_STEPS
+from tersor.graph.capture import capture
+from tersor.graph.files import check_writable
+from tersor.graph.load import load
+from tersor.report.progress import progress
+
+
+def quantize(
+    model: options.Model,
+    output: options.Output,
+    scheme: options.SchemeName = "onnxruntime-cpu",
+    weights: options.Weights = None,
+    bits: options.Bits = None,
+    average_bits: options.AverageBits = None,
+    activations: options.Activations = None,
+    read: options.Read = None,
+    input_range: options.InputRange = None,
+    exclude: options.Exclude = None,
+    example: options.Example = None,
+    dequantize: options.Dequantize = False,
+    storage: options.StorageName = "int8",
+    data: options.Data = None,
+    test: options.Test = None,
+    rounding: options.SolverName = None,
+    iterations: options.Iterations = None,
+    ranges: options.Ranges = None,
+    samples: options.Samples = None,
+    held_back: options.HeldBack = None,
+    seed: options.Seed = None,
+    work: options.Work = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    verify: options.Verify = True,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Quantize a model without data or with a little, write the ONNX file, and verify it.
+
+    For example:
+
+        tersor quantize model.onnx -o model.int8.onnx
+
+        tersor quantize mycode:make_model -o model.int8.onnx --example 1,3,224,224
+
+        tersor quantize model.pt2 -o model.int4.onnx --weights 4 --data photographs/ --resize 256
+        --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+    """
+    asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
+    asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
+    steps = recipes.STEPS_WITH_DATA if data else recipes.STEPS
+    steps += mixed.STEPS if average_bits else ()
+    with one_line(debug), progress(len(steps) + 2 + len(VERIFY_STEPS)) as bar:
+        check_writable(output)
+        widths = choices.widths(weights, bits, average_bits)
+        level = choices.with_data(data is not None, input_range is not None, asked)
+        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        seen = seen.first(level.samples) if seen and level else None
+        bar.step("load the model")
+        network, own = load(model, dequantize=dequantize)
+        given = choices.example(network, example, input_range) or own
+        if given is None and seen and isinstance(network, nn.Module):
+            given = choices.first_example(seen)
+        captured = capture(network, given)
+        seen = choices.fit(captured, seen)
+        tested = choices.fit(captured, tested) or seen
+        if average_bits is not None:
+            widths = mixed.search_bits(
+                captured,
+                data=seen,
+                average=average_bits,
+                scheme=scheme,
+                exclude=exclude or (),
+                options=level,
+                on_step=bar.step,
+                on_layer=bar.layer,
+            )
+            widths |= dict(bits or ())
+        quantized = recipes.quantize(
+            captured,
+            data=seen,
+            scheme=scheme,
+            weights=widths,
+            activations=choices.widths(activations, read),
+            input_range=input_range,
+            exclude=exclude or (),
+            options=level,
+            folder=work,
+            on_step=bar.step,
+            on_layer=bar.layer,
+        )
+        bar.step("write the file")
+        written = quantized.export(output, storage=storage)
+        checked = None
+        if verify:
+            batches, labels = choices.read(tested, bar)
+            checked = quantized.verify(output, batches, labels=labels, on_step=bar.step)
+    show_quantized(quantized, written, checked, choices.where(data, test), as_json)

@@ -1,0 +1,92 @@
+"""`tersor train`: weights and activations of 4 bits and fewer, learned."""
+
+from torch import nn
+
+from tersor import recipes, training
+from tersor.cli import choices, options
+from tersor.cli.output import one_line, show_quantized
+from tersor.export.verify import STEPS as VERIFY_STEPS
+from tersor.graph.capture import capture
+from tersor.graph.files import check_writable
+from tersor.graph.load import load
+from tersor.graph.own_code import find_function
+from tersor.levels import WithData
+from tersor.report.progress import progress
+
+
+def train(
+    model: options.Model,
+    output: options.Output,
+    data: options.TrainingData,
+    test: options.Test = None,
+    scheme: options.SchemeName = "onnxruntime-cpu",
+    weights: options.Weights = 4,
+    bits: options.Bits = None,
+    activations: options.Activations = 4,
+    read: options.Read = None,
+    exclude: options.Exclude = None,
+    example: options.Example = None,
+    dequantize: options.Dequantize = False,
+    storage: options.StorageName = "int8",
+    loss: options.LossName = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch: options.BatchSize = 64,
+    rate: options.Rate = None,
+    seed: options.TrainingSeed = None,
+    work: options.Checkpoints = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    verify: options.Verify = True,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Quantize a model to few bits, train it, write the ONNX file, and verify it.
+
+    For example:
+
+        tersor train model.pt2 -o model.int4.onnx --data photographs.npz --epochs 3
+
+        tersor train mycode:make_model -o model.int2.onnx --data mycode:batches --weights 2
+        --activations 2 --bits stem=8 --read stem=8 --loss torch.nn.functional:cross_entropy
+    """
+    chosen = {"epochs": epochs, "steps": steps, "rate": rate, "seed": seed}
+    with one_line(debug), progress(len(recipes.STEPS_WITH_DATA) + 3 + len(VERIFY_STEPS)) as bar:
+        check_writable(output)
+        criterion = None if loss is None else find_function(loss)
+        found = training.Training(**{k: v for k, v in chosen.items() if v is not None})
+        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        assert seen is not None
+        bar.step("load the model")
+        network, own = load(model, dequantize=dequantize)
+        given = choices.example(network, example) or own
+        if given is None and isinstance(network, nn.Module):
+            given = choices.first_example(seen)
+        captured = capture(network, given)
+        seen = choices.fit(captured, seen)
+        assert seen is not None
+        batches = seen.epochs(batch, criterion is not None)
+        few = seen.first(found.quantizers.samples)
+        quantized = recipes.quantize(
+            captured,
+            data=few,
+            scheme=scheme,
+            weights=choices.widths(weights, bits),
+            activations=choices.widths(activations, read),
+            exclude=exclude or (),
+            options=WithData(rounding=None),
+            on_step=bar.step,
+        )
+        bar.step("train")
+        trained = training.train(
+            quantized, batches, criterion, options=found, folder=work, on_batch=bar.batch
+        )
+        bar.step("write the file")
+        written = trained.export(output, storage=storage)
+        checked = None
+        if verify:
+            inputs, labels = choices.read(choices.fit(captured, tested) or few, bar)
+            checked = trained.verify(output, inputs, labels=labels, on_step=bar.step)
+    show_quantized(trained, written, checked, choices.where(data, test), as_json)
