@@ -19,13 +19,14 @@ from tersor.core.knapsack import knapsack
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
 from tersor.graph.network import Network
+from tersor.graph.outputs import Metric
 from tersor.graph.samples import held_back, samples
 from tersor.levels import WithData
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.rounding import Rounding
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
-from tersor.quant.sensitivity import Metric, Sensitivity, Trial, sensitivities
+from tersor.quant.sensitivity import Sensitivity, Trial, sensitivities
 from tersor.recipes import STEPS as LEVEL_STEPS
 from tersor.recipes import Frame, OnStep, prepare
 from tersor.report.tables import bits_table, plain

@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
 from tersor.graph.constants import materialize_weights
+from tersor.graph.journal import Journal, fingerprint
 from tersor.graph.network import Network
 from tersor.graph.propagation import propagate
 from tersor.graph.samples import held_back, samples
@@ -31,7 +32,6 @@ from tersor.quant.bias import correct_bias
 from tersor.quant.blocks import Blocks, reconstruct_blocks
 from tersor.quant.calibrate import data_free_ranges, input_ranges, weight_ranges
 from tersor.quant.empirical import correct_bias_on_data
-from tersor.quant.journal import Journal, fingerprint
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow

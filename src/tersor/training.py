@@ -12,9 +12,9 @@ from typing import Any, Literal
 from torch import nn
 
 from tersor.errors import InvalidInputError
+from tersor.graph.journal import fingerprint
 from tersor.graph.network import Applied, Network
 from tersor.passes.fold import fold
-from tersor.quant.journal import fingerprint
 from tersor.quant.lsq import LSQ, learn
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quantized import Quantized

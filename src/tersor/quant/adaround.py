@@ -34,10 +34,10 @@ from tersor.core.soft_rounding import (
     soft_integers,
 )
 from tersor.graph.activation import activation
+from tersor.graph.journal import Journal
 from tersor.graph.lanes import Pairs
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.stats import Batch
-from tersor.quant.journal import Journal
 from tersor.quant.layerwise import OnLayer, Site, round_layers
 from tersor.quant.rounding import Rounding, round_layer
 

@@ -20,11 +20,11 @@ from torch import Tensor, fx
 from tersor.core.quadratic import Weights
 from tersor.core.rounding import Scales
 from tersor.errors import InvalidInputError
+from tersor.graph.journal import Journal
 from tersor.graph.layers import Layer, layers, operand
 from tersor.graph.network import Network, Record, Skipped, source
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
-from tersor.quant.journal import Journal
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 

@@ -20,10 +20,10 @@ from tersor.core.pairs import Partners
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
 from tersor.core.ranges import minmax, scale_zero_point
 from tersor.core.rounding import Scales, descend, enumerate_choices, nearest_plane
+from tersor.graph.journal import Journal
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.stats import Batch
-from tersor.quant.journal import Journal
 from tersor.quant.layerwise import OnLayer, Site, round_layers
 from tersor.quant.measured import Moments, measure
 

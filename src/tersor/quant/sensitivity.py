@@ -15,14 +15,13 @@ from math import isnan
 from typing import Any
 
 import torch
-from torch import Tensor, fx
-from torch.utils import _pytree as pytree
+from torch import fx
 
-from tersor.core.metrics import signal_and_noise
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, argument, is_layer, operand
 from tersor.graph.network import Applied, Network
+from tersor.graph.outputs import Metric, damage
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 from tersor.quant.calibrate import weight_range
@@ -32,8 +31,6 @@ from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.ranges import RangeMethod
 from tersor.quant.rounding import Rounding, fit, measure_both
-
-Metric = Callable[[Any, Any], float]
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,7 @@ class Trial:
             outputs: What it returns, for every batch.
             reference: What the float network returns.
         """
-        if self.metric is None:
-            return noise_to_signal(outputs, reference)
-        values = [float(self.metric(y, x)) for y, x in zip(outputs, reference, strict=True)]
-        return sum(values) / len(values)
+        return damage(outputs, reference, self.metric)
 
 
 def sensitivities(
@@ -184,28 +178,3 @@ def _round(site: Site, measured: tuple[Moments, Moments] | None, trial: Trial) -
         fit(site, *measured, trial.rounding, trial.pair_safe)
     with torch.no_grad():
         layer.network.replace_tensor(layer.weight_node, quantizer(layer.weight))
-
-
-def noise_to_signal(outputs: list[Any], reference: list[Any]) -> float:
-    """‖y − ŷ‖² / ‖y‖² over all batches, averaged over the outputs in floating point.
-
-    Args:
-        outputs: What the network returns, for every batch.
-        reference: What the float network returns.
-
-    Raises:
-        InvalidInputError: It returns no floating-point tensor.
-    """
-    pairs = [zip(*map(_floats, both), strict=True) for both in zip(reference, outputs, strict=True)]
-    energies = [[signal_and_noise(y, x) for y, x in batch] for batch in pairs]
-    if not energies[0]:
-        raise InvalidInputError(
-            "the model returns nothing in floating point to measure noise in; give a metric"
-        )
-    signal, noise = torch.tensor(energies, dtype=torch.float64).sum(0).unbind(-1)
-    return float(torch.where(noise > 0, noise / signal, 0.0).mean())
-
-
-def _floats(outputs: Any) -> list[Tensor]:
-    leaves = pytree.tree_leaves(outputs)
-    return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]

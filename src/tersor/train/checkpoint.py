@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tersor.errors import InvalidInputError
 from tersor.graph.files import write_tensors
-from tersor.quant.journal import hash_tensor
+from tersor.graph.journal import hash_tensor
 
 NAME = "checkpoint.safetensors"
 _FORMAT = 1

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+
+from tersor.graph.outputs import floats
 
 Loss = Callable[[Any, Any], Tensor]  # outputs, targets → 0-d
 
@@ -59,13 +60,8 @@ class Distillation(nn.Module):
 
     def forward(self, outputs: Any, targets: Any) -> Float[Tensor, ""]:
         """The loss."""
-        pairs = list(zip(_floats(outputs), _floats(targets), strict=True))
+        pairs = list(zip(floats(outputs), floats(targets), strict=True))
         is_logits = len(pairs) == 1 and pairs[0][0].ndim == 2
         if self.kind == "kl" or (self.kind == "auto" and is_logits):
             return torch.stack([divergence(y, t, self.temperature) for y, t in pairs]).sum()
         return torch.stack([F.mse_loss(y.float(), t.float()) for y, t in pairs]).sum()
-
-
-def _floats(outputs: Any) -> list[Tensor]:
-    leaves = pytree.tree_leaves(outputs)
-    return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]

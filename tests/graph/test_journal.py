@@ -10,10 +10,10 @@ import torch
 
 import tersor
 from tersor.errors import ExportError, InvalidInputError
+from tersor.graph.journal import Journal
 from tersor.graph.network import Applied, Skipped
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
-from tersor.quant.journal import Journal
 from tersor.quant.rounding import Rounding
 from tests.nets import images, plain
 

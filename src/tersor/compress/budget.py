@@ -1,0 +1,136 @@
+"""How far each part of a network is compressed, such that all fit into a budget.
+
+    equal loss      max a  such that  Σ_u s_u(c_u) ≤ B,  c_u the smallest c with Ω_u(c) ≤ a
+    least loss      min Σ_u Ω_u(c_u)  such that  Σ_u s_u(c_u) ≤ B
+
+Ω_u(c) is the damage to the outputs if part u alone is compressed to c, s_u(c) what it then costs.
+The first is the rule of arXiv 1912.09802 (one level of accuracy for all parts), the second a
+multiple-choice knapsack, solved exactly (`tersor.core.knapsack`).
+
+Differs from the paper in: damage instead of accuracy, so that no label is needed, and more is
+worse; a part is never left with a candidate that costs more than another and damages no less.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tersor.core.knapsack import knapsack
+from tersor.errors import InvalidInputError
+
+Rule = Literal["least loss", "equal loss"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to compress a part.
+
+    Attributes:
+        what: How, as what applies it knows it; None leaves the part as it is.
+        cost: What the part then costs: MACs, parameters, bytes, or nanoseconds.
+        damage: What that does to the outputs of the network.
+    """
+
+    what: object
+    cost: int
+    damage: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Damage against cost of one part.
+
+    Attributes:
+        part: Its name.
+        candidates: At least one, in any order.
+    """
+
+    part: str
+    candidates: tuple[Candidate, ...]
+
+    def front(self) -> "Curve":
+        """Only what nothing else beats in cost and in damage, the dearest first."""
+        kept: list[Candidate] = []
+        for candidate in sorted(self.candidates, key=lambda c: (c.cost, c.damage)):
+            if not kept or candidate.damage < kept[-1].damage:
+                kept.append(candidate)
+        return Curve(self.part, tuple(reversed(kept)))
+
+
+def choose(curves: Sequence[Curve], budget: int, rule: Rule = "least loss") -> dict[str, Candidate]:
+    """A candidate for each part.
+
+    Args:
+        curves: One for each part.
+        budget: Largest sum of their costs.
+        rule: See above.
+
+    Raises:
+        InvalidInputError: The budget is too small, or a damage is NaN.
+    """
+    _check(curves, budget)
+    fronts = [curve.front() for curve in curves]
+    picked = _equal_loss(fronts, budget) if rule == "equal loss" else _least_loss(fronts, budget)
+    return {curve.part: candidate for curve, candidate in zip(fronts, picked, strict=True)}
+
+
+def _check(curves: Sequence[Curve], budget: int) -> None:
+    for curve in curves:
+        for candidate in curve.candidates:
+            if np.isnan(candidate.damage):
+                raise InvalidInputError(
+                    f"the damage of {candidate.what} to {curve.part!r} is NaN; look for NaN in the "
+                    "data, and in what the metric returns"
+                )
+    least = sum(min(c.cost for c in curve.candidates) for curve in curves)
+    if least > budget:
+        raise InvalidInputError(
+            f"a budget of {budget:,} is too small: all parts together cost at least {least:,}; "
+            "raise it, or allow more ways to compress"
+        )
+
+
+def _equal_loss(fronts: Sequence[Curve], budget: int) -> list[Candidate]:
+    """The lowest level of damage at which the budget is met; what is left over is spent."""
+    levels = sorted({c.damage for curve in fronts for c in curve.candidates})
+    low, high = 0, len(levels) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _cost(_at_level(fronts, levels[middle])) <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    return _spend(fronts, _at_level(fronts, levels[low]), budget)
+
+
+def _at_level(fronts: Sequence[Curve], level: float) -> list[Candidate]:
+    """The cheapest candidates that damage no more; where none does so little, the mildest."""
+    return [
+        next((c for c in reversed(curve.candidates) if c.damage <= level), curve.candidates[0])
+        for curve in fronts
+    ]
+
+
+def _spend(fronts: Sequence[Curve], picked: list[Candidate], budget: int) -> list[Candidate]:
+    """Milder candidates where the budget still allows them, the most damaged part first."""
+    for index in sorted(range(len(picked)), key=lambda i: -picked[i].damage):
+        spare = budget - _cost(picked) + picked[index].cost
+        picked[index] = next(c for c in fronts[index].candidates if c.cost <= spare)
+    return picked
+
+
+def _least_loss(fronts: Sequence[Curve], budget: int) -> list[Candidate]:
+    width = max(len(curve.candidates) for curve in fronts)
+    damages = np.full((len(fronts), width), np.inf)
+    costs = np.zeros((len(fronts), width), dtype=np.int64)
+    for row, curve in enumerate(fronts):
+        damages[row, : len(curve.candidates)] = [c.damage for c in curve.candidates]
+        costs[row, : len(curve.candidates)] = [c.cost for c in curve.candidates]
+    chosen = knapsack(damages, costs, budget)
+    return [curve.candidates[k] for curve, k in zip(fronts, chosen, strict=True)]
+
+
+def _cost(picked: Sequence[Candidate]) -> int:
+    return sum(candidate.cost for candidate in picked)

@@ -1,0 +1,57 @@
+"""What networks return, compared: the damage that a change does to it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tersor.core.metrics import signal_and_noise
+from tersor.errors import InvalidInputError
+
+Metric = Callable[[Any, Any], float]  # outputs, reference → damage
+
+
+def damage(outputs: list[Any], reference: list[Any], metric: Metric | None = None) -> float:
+    """The damage to what a network returns.
+
+    Args:
+        outputs: What it returns, for every batch.
+        reference: What the float network returns.
+        metric: Damage in one batch; its mean counts. Default: `noise_to_signal`.
+    """
+    if metric is None:
+        return noise_to_signal(outputs, reference)
+    values = [float(metric(y, x)) for y, x in zip(outputs, reference, strict=True)]
+    return sum(values) / len(values)
+
+
+def noise_to_signal(outputs: list[Any], reference: list[Any]) -> float:
+    """‖y − ŷ‖² / ‖y‖² over all batches, averaged over the outputs in floating point.
+
+    Args:
+        outputs: What the network returns, for every batch.
+        reference: What the float network returns.
+
+    Raises:
+        InvalidInputError: It returns no floating-point tensor.
+    """
+    pairs = [zip(*map(floats, both), strict=True) for both in zip(reference, outputs, strict=True)]
+    energies = [[signal_and_noise(y, x) for y, x in batch] for batch in pairs]
+    if not energies[0]:
+        raise InvalidInputError(
+            "the model returns nothing in floating point to measure noise in; give a metric"
+        )
+    signal, noise = torch.tensor(energies, dtype=torch.float64).sum(0).unbind(-1)
+    return float(torch.where(noise > 0, noise / signal, 0.0).mean())
+
+
+def floats(outputs: Any) -> list[Tensor]:
+    """All floating-point tensors among what a network returns.
+
+    Args:
+        outputs: Tensors, in any structure.
+    """
+    leaves = pytree.tree_leaves(outputs)
+    return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
