@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from tersor.graph.costs import batch_size, layer_macs
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.graph.shapes import shapes
@@ -41,15 +42,15 @@ def describe(network: Network) -> list[LayerInfo]:
 
     Layers whose weight is computed from the input are left out.
     """
-    seen = shapes(network)
+    seen, batch = shapes(network), batch_size(network)
     return [
-        _describe(layer, tuple(seen[layer.node][1:]), tuple(seen[layer.input][1:]))
+        _describe(layer, tuple(seen[layer.node][1:]), layer_macs(layer, seen, batch))
         for layer in layers(network)
         if layer.weight_node.op == "get_attr"
     ]
 
 
-def _describe(layer: Layer, output: tuple[int, ...], inputs: tuple[int, ...]) -> LayerInfo:
+def _describe(layer: Layer, output: tuple[int, ...], macs: int) -> LayerInfo:
     grouped = layer.grouped_weight()
     ranges = grouped.abs().flatten(2).amax(2)
     weight = layer.weight.detach()
@@ -59,7 +60,7 @@ def _describe(layer: Layer, output: tuple[int, ...], inputs: tuple[int, ...]) ->
         kind=_kind(layer),
         weight=tuple(weight.shape),
         output=output,
-        macs=_macs(layer, output, inputs),
+        macs=macs,
         parameters=weight.numel() + (0 if layer.bias is None else layer.bias.numel()),
         low=float(weight.min()),
         high=float(weight.max()),
@@ -73,12 +74,3 @@ def _kind(layer: Layer) -> str:
     if layer.is_transposed:
         return "transposed conv"
     return "depthwise" if layer.is_depthwise else "conv"
-
-
-def _macs(layer: Layer, output: tuple[int, ...], inputs: tuple[int, ...]) -> int:
-    """Every weight is used once at each position: of the output, or of the input if transposed."""
-    if layer.is_linear:
-        positions = math.prod(output[:-1])
-    else:
-        positions = math.prod((inputs if layer.is_transposed else output)[1:])
-    return layer.weight.numel() * positions
