@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tersor.export import openvino
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.network import Network, Record
 from tersor.quant.scheme import Scheme
-from tersor.quant.synthetic import example_inputs
+from tersor.quant.synthetic import example_tensors
 from tersor.report.summary import Summary, summarize
 
 
@@ -57,11 +55,9 @@ class Quantized:
             inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
             options: Passed on to `tersor.export.verify.verify`.
         """
-        if inputs is None:
-            every = example_inputs(self.original)
-            inputs = {name: x for name, x in every.items() if isinstance(x, torch.Tensor)}
+        given = example_tensors(self.original) if inputs is None else inputs
         options = {**runtime_options(self.scheme), **options}
-        return verify_file(self.original, self.network, path, inputs, **options)
+        return verify_file(self.original, self.network, path, given, **options)
 
 
 def runtime_options(scheme: Scheme) -> dict[str, Any]:

@@ -1,19 +1,21 @@
-"""Level 3: train a quantized network, here or in a loop of one's own.
+"""Level 3: train a quantized or a compressed network, here or in a loop of one's own.
 
 LSQ+, arXiv 2004.09576: steps and offsets of the quantizers are trained with the weights
 (`tersor.quant.lsq`). `train` is one loop (`tersor.train.loop`); `trainable` gives the network to
 any other, and `Trainable.quantized` takes it back.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
+from tersor.compressed import Compressed
 from tersor.errors import InvalidInputError
 from tersor.graph.journal import fingerprint
-from tersor.graph.network import Applied, Network
+from tersor.graph.network import Applied, Network, set_training
 from tersor.passes.fold import fold
 from tersor.quant.lsq import LSQ, learn
 from tersor.quant.overflow import guard_bias_overflow
@@ -31,20 +33,27 @@ from tersor.train.loop import OnBatch, fit
 from tersor.train.objective import Distillation, Loss
 from tersor.train.options import Training
 
+T = TypeVar("T", Quantized, Compressed)
+Learn = Callable[[Network], list[Line]]
+
 
 def train(
-    quantized: Quantized,
+    start: T,
     batches: Batches,
     loss: Loss | None = None,
     *,
     options: Training | None = None,
     folder: str | Path | None = None,
     on_batch: OnBatch | None = None,
-) -> Quantized:
-    """Train a quantized network, quantizers and weights together: level 3, for 4 bits and fewer.
+) -> T:
+    """Train a quantized or a compressed network: level 3.
+
+    Of a quantized one, quantizers and weights are trained together, for 4 bits and fewer. Of a
+    compressed one the weights learn what was lost; its BatchNorms take the statistics of each batch
+    meanwhile.
 
     Args:
-        quantized: What `quantize` returned; it is not changed.
+        start: What `quantize` or `compress` returned; it is not changed.
         batches: What to go through in each epoch: a `DataLoader`, a list, or a function that
             returns an iterable. Without a loss a batch is as for `quantize(data=…)`; with one it is
             a pair `(inputs, targets)`.
@@ -63,25 +72,47 @@ def train(
         TersorError: A batch, an option or a checkpoint is unfit; the message says what to do.
     """
     options = options or Training()
-    feed = Feed(quantized.network, batches, loss is not None, options.seed)
+    feed = Feed(start.network, batches, loss is not None, options.seed)
     if options.tensorboard and folder is None:
         raise InvalidInputError("Training(tensorboard=True) needs a folder for its log; give one")
     checkpoint = None
     if folder is not None:
-        checkpoint = Checkpoint.open(folder, _fingerprint(quantized, loss, options))
+        checkpoint = Checkpoint.open(folder, _fingerprint(start, loss, options))
+    objective = loss or _distillation(start.original, options)
+    with training_bar(on_batch) as bar:
+
+        def learn_all(network: Network) -> list[Line]:
+            return fit(network, feed, objective, options, checkpoint, bar)
+
+        if isinstance(start, Compressed):
+            return _train_compressed(start, learn_all)
+        return _train_quantized(start, feed, options, learn_all)
+
+
+def _train_compressed(start: Compressed, learn_all: Learn) -> Compressed:
+    network = start.network.copy()
+    network.module.requires_grad_(True)
+    set_training(network, True)
+    lines = learn_all(network)
+    set_training(network, False)
+    network.records.append(_record(lines, "weights trained"))
+    return Compressed(network, start.original)
+
+
+def _train_quantized(
+    start: Quantized, feed: Feed, options: Training, learn_all: Learn
+) -> Quantized:
     model = trainable(
-        quantized,
-        batches,
+        start,
+        feed.batches,
         options=options.quantizers,
         batchnorm=options.batchnorm,
-        labelled=loss is not None,
+        labelled=feed.labelled,
         seed=options.seed,
     )
-    objective = loss or _distillation(quantized.original, options)
-    with training_bar(on_batch) as bar:
-        lines = fit(model.network, feed, objective, options, checkpoint, bar)
+    lines = learn_all(model.network)
     found = model.quantized()
-    found.network.records.append(_record(lines))
+    found.network.records.append(_record(lines, "weights and quantizers trained together"))
     return found
 
 
@@ -160,15 +191,16 @@ def _distillation(original: Network, options: Training) -> Distillation:
     return Distillation(teacher.module.requires_grad_(False), options.temperature, options.distil)
 
 
-def _fingerprint(quantized: Quantized, loss: Loss | None, options: Training) -> str:
+def _fingerprint(start: Quantized | Compressed, loss: Loss | None, options: Training) -> str:
     """A hash of all that the result depends on, but for the batches."""
     named = getattr(loss, "__qualname__", type(loss).__qualname__)
     ours = replace(options, log_every=1, checkpoint_every=1, tensorboard=False)
-    return fingerprint(quantized.network, [], (quantized.scheme, named, ours))
+    scheme = start.scheme if isinstance(start, Quantized) else None
+    return fingerprint(start.network, [], (scheme, named, ours))
 
 
-def _record(lines: list[Line]) -> Applied:
+def _record(lines: list[Line], what: str) -> Applied:
     numbers = {"steps": float(lines[-1].step)} if lines else {}
     if lines:
         numbers |= {"loss before": lines[0].loss, "loss after": lines[-1].loss}
-    return Applied("network", "train", "weights and quantizers trained together", numbers)
+    return Applied("network", "train", what, numbers)

@@ -39,6 +39,11 @@ def example_inputs(network: Network) -> dict[str, Any]:
     return dict(zip(names, pytree.tree_leaves((network.args, network.kwargs)), strict=True))
 
 
+def example_tensors(network: Network) -> dict[str, Tensor]:
+    """Those of them that are tensors."""
+    return {name: x for name, x in example_inputs(network).items() if isinstance(x, Tensor)}
+
+
 def random_example(
     shapes: Sequence[Sequence[int]],
     input_range: tuple[float, float] | None = None,

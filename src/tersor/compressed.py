@@ -1,0 +1,66 @@
+"""What `compress` returns: a smaller float network, and the way to a file or to a quantized one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tersor.export.onnx import ExportResult, export_onnx
+from tersor.export.verify import Verification
+from tersor.export.verify import verify as verify_file
+from tersor.graph.costs import Cost, costs, total
+from tersor.graph.network import Network, Record
+from tersor.quant.synthetic import example_tensors
+from tersor.report.summary import Summary, summarize
+
+
+@dataclass
+class Compressed:
+    """A compressed model: call it, look at it, train it, export it, prove it, quantize it.
+
+    `tersor.quantize` and `tersor.compress` take `network`, `tersor.train` takes the whole.
+
+    Attributes:
+        network: The compressed network. `network.module` is an ordinary PyTorch module.
+        original: The captured model.
+    """
+
+    network: Network
+    original: Network
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the compressed model, with the signature of the original."""
+        return self.network(*args, **kwargs)
+
+    @property
+    def records(self) -> list[Record]:
+        """What every step did or refused, in order."""
+        return self.network.records
+
+    @property
+    def cost(self) -> Cost:
+        """MACs for one sample, and parameters of all layers."""
+        return total(costs(self.network).values())
+
+    @property
+    def original_cost(self) -> Cost:
+        """Those of the original."""
+        return total(costs(self.original).values())
+
+    def summary(self) -> Summary:
+        """The records counted per step, with the refusals grouped by reason; print it."""
+        return summarize(self.records)
+
+    def export(self, path: str | Path, opset: int = 21) -> ExportResult:
+        """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
+        return export_onnx(self.network, path, opset=opset)
+
+    def verify(self, path: str | Path, inputs: Any = None, **options: Any) -> Verification:
+        """Compare compressed network, exported file and original model in onnxruntime.
+
+        Args:
+            path: The file that `export` wrote.
+            inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
+            options: Passed on to `tersor.export.verify.verify`.
+        """
+        given = example_tensors(self.original) if inputs is None else inputs
+        return verify_file(self.original, self.network, path, given, **options)

@@ -1,0 +1,55 @@
+"""A compressed network is trained like a quantized one."""
+
+import pytest
+import torch
+
+import tersor
+from tersor.compressed import Compressed
+from tersor.graph.capture import capture
+from tersor.graph.layers import layers
+from tests import nets
+
+
+@pytest.fixture
+def damaged():
+    """A network that has lost weights, and the whole one."""
+    original = capture(*nets.with_example())
+    network = original.copy()
+    first = next(iter(layers(network)))
+    with torch.no_grad():
+        first.weight[:4] = 0.01
+    return Compressed(network, original)
+
+
+def distance(compressed):
+    x = nets.images(64, seed=3)
+    with torch.no_grad():
+        return float((compressed(x) - compressed.original(x)).square().mean())
+
+
+def test_what_was_lost_is_learned_without_labels(damaged):
+    before = {k: x.clone() for k, x in damaged.network.module.state_dict().items()}
+    options = tersor.Training(epochs=40, rate=0.02, distil="mse")
+    trained = tersor.train(damaged, [nets.images(32, seed) for seed in range(4)], options=options)
+    assert isinstance(trained, Compressed)
+    assert distance(trained) < 0.5 * distance(damaged)
+    for name, value in damaged.network.module.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_batchnorms_take_the_statistics_of_batches_and_are_fixed_again(damaged):
+    batches = [5 * nets.images(32, seed) for seed in range(4)]
+    trained = tersor.train(damaged, batches, options=tersor.Training(epochs=3))
+    buffers = dict(trained.network.module.named_buffers())
+    moved = [k for k, x in damaged.network.module.named_buffers() if not torch.equal(x, buffers[k])]
+    assert any("running_mean" in name for name in moved)
+    x = nets.images(4)
+    with torch.no_grad():
+        torch.testing.assert_close(trained(x)[:2], trained(x[:2]))
+
+
+def test_it_can_be_exported_and_quantized(damaged, tmp_path):
+    trained = tersor.train(damaged, [nets.images(16)], options=tersor.Training(epochs=1))
+    path = trained.export(tmp_path / "a.onnx").path
+    assert trained.verify(path, nets.images(16), latency=False).sqnr > 80
+    assert tersor.quantize(trained.network, data=nets.images(16)).records
