@@ -20,8 +20,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.machine import describe
 from tersor.core.pairs import lane_partners
+from tersor.export.machine import doctor
 from tersor.export.verify import RUNTIMES
 
 LARGEST, ACTIVATION, STEP = 127, 255, 300.0
@@ -70,7 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--runtime", choices=RUNTIMES, default="onnxruntime")
     args = parser.parse_args()
-    print(f"{describe()}\n\n| {args.runtime} | pairs that meet | are those of `rows` |")
+    print(f"{doctor()!s}\n\n| {args.runtime} | pairs that meet | are those of `rows` |")
     print("| --- | --- | --- |")
     for case in CASES:
         found = meeting(case, args.runtime)

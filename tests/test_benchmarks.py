@@ -15,8 +15,8 @@ from benchmarks.dfq_rescaled import LARGEST, random_scale
 from benchmarks.harness import Table
 from benchmarks.harness.subject import spread
 from benchmarks.lanes import CASES, expected, meeting
-from benchmarks.machine import saturates
 from benchmarks.without_vnni.__main__ import CPUID, TRAP, patch
+from tersor.export.machine import saturates
 from tersor.graph.capture import capture
 from tersor.graph.channels import channels
 from tersor.graph.layers import layers

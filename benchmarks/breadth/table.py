@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.breadth.results import DOUBLE, ENOUGH, Results, Row, agrees, passed
-from benchmarks.machine import describe
+from tersor.export.machine import doctor
 
 LIBRARIES = ("torchvision", "timm", "transformers")
 _SUMMARY = (
@@ -29,7 +29,7 @@ _DECIBELS = {
 
 def print_table(results: Results, summary_only: bool) -> None:
     """Print the machine, the summary, the failures and, unless told not to, every row."""
-    print(f"\n{describe()}\n")
+    print(f"\n{doctor()!s}\n")
     rows = [row for library in LIBRARIES for row in results.of(library)]
     groups = [(name, list(results.of(name))) for name in LIBRARIES] + [("all", rows)]
     _print(_SUMMARY, [_summary(name, group) for name, group in groups])

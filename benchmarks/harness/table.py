@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from benchmarks.machine import describe
+from tersor.export.machine import doctor
 
 
 class Table:
@@ -23,7 +23,7 @@ class Table:
             columns: Titles.
         """
         self.path = args.json
-        self.head = {"command": _command(), "machine": describe(), "columns": columns}
+        self.head = {"command": _command(), "machine": str(doctor()), "columns": columns}
         self.raw: list[dict[str, Any]] = []
         print(f"`{self.head['command']}`  \n{self.head['machine']}\n")
         self._print(columns)

@@ -2,6 +2,7 @@
 
 from tersor.checks import inspect, verify
 from tersor.errors import TersorError
+from tersor.export.machine import doctor
 from tersor.graph.load import load
 from tersor.levels import DataFree, WithData
 from tersor.mixed import Bits, search_bits
@@ -24,6 +25,7 @@ __all__ = [
     "Trainable",
     "Training",
     "WithData",
+    "doctor",
     "inspect",
     "load",
     "quantize",

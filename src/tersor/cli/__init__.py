@@ -7,6 +7,7 @@ import typer
 
 from tersor.cli.check import inspect, verify
 from tersor.cli.demo import demo
+from tersor.cli.doctor import doctor
 from tersor.cli.quantize import quantize
 from tersor.cli.train import train
 from tersor.quant.schemes import SCHEMES
@@ -45,6 +46,7 @@ app.command()(train)
 app.command()(inspect)
 app.command()(verify)
 app.command()(demo)
+app.command()(doctor)
 
 
 def main() -> None:

@@ -1,0 +1,152 @@
+"""What this machine makes of integers: its CPU, its runtimes, whether their kernels are exact."""
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+_LARGEST = (255, 127)  # uint8 activation, int8 weight
+_FEATURES = {  # flag in Linux's list → name
+    "avx2": "AVX2",
+    "avx512f": "AVX512",
+    "avx512_vnni": "VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "amx_int8": "AMX",
+    "asimddp": "dot product",
+    "i8mm": "int8 matrix product",
+}
+_FAST = {"VNNI", "AVX-VNNI", "AMX", "dot product", "int8 matrix product"}
+_PACKAGES = {  # package → what it is for
+    "tersor": "",
+    "torch": "",
+    "onnx": "",
+    "onnxruntime": "",
+    "accelerate": "tersor.train",
+    "openvino": "files of the scheme openvino-cpu are verified in it",
+    "pillow": "folders of images as --data",
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine has.
+
+    Attributes:
+        cpu: Name of the CPU.
+        cores: How many it has.
+        features: Instructions for integers that it is known to have; empty where the system does
+            not tell.
+        saturates: Whether onnxruntime's u8×s8 kernels add up in saturating 16 bits here, measured.
+        packages: Package → version, or None if it is not installed.
+        accelerators: GPUs that PyTorch sees.
+    """
+
+    cpu: str
+    cores: int
+    features: tuple[str, ...]
+    saturates: bool
+    packages: dict[str, str | None]
+    accelerators: tuple[str, ...]
+
+    def advice(self) -> list[str]:
+        """What that means for quantized files, in sentences."""
+        found = []
+        if self.saturates:
+            found.append(
+                "onnxruntime's fast integer kernels saturate on this CPU. Files of the default "
+                "scheme, onnxruntime-cpu, are exact all the same; those of onnxruntime-vnni, and "
+                "of other tools, may lose accuracy here."
+            )
+        else:
+            found.append(
+                "onnxruntime's integer kernels are exact on this CPU. If your files run nowhere "
+                "else, --scheme onnxruntime-vnni gives weights their full range."
+            )
+        if self.features and _FAST.isdisjoint(self.features):
+            found.append(
+                "The CPU has no instructions for dot products of integers, so expect int8 to be "
+                "about as fast as, or up to twice as fast as, float; newer CPUs gain more."
+            )
+        missing = [name for name, value in self.packages.items() if value is None]
+        found += [f"{name} is not installed; {_PACKAGES[name]}." for name in missing]
+        return found
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What it has, as names and values."""
+        exact = "saturate" if self.saturates else "exact"
+        return [
+            ("CPU", f"{self.cpu}, {self.cores} cores"),
+            ("integer instructions", ", ".join(self.features) or "not known"),
+            ("u8×s8 kernels of onnxruntime", exact),
+            ("GPUs", ", ".join(self.accelerators) or "none that PyTorch sees"),
+            *((name, value or "not installed") for name, value in self.packages.items()),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "advice": self.advice()}
+
+    def __str__(self) -> str:
+        hidden = "without-vnni" in ort.__file__
+        features = "AVX512 and VNNI hidden from onnxruntime" if hidden else " ".join(self.features)
+        return (
+            f"onnxruntime {ort.__version__} on {self.cpu}, {self.cores} cores; "
+            f"{features or platform.machine()}; "
+            f"u8×s8 kernels: {'saturating' if self.saturates else 'exact'}"
+        )
+
+
+def doctor() -> Machine:
+    """Look at the machine that this runs on; takes a moment, as one product is computed."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return Machine(
+        _cpu_info("model name") or platform.processor() or platform.machine(),
+        os.cpu_count() or 1,
+        _features(),
+        saturates(),
+        {name: _version(name) for name in _PACKAGES},
+        tuple(gpus),
+    )
+
+
+def saturates() -> bool:
+    """Do the u8×s8 kernels add pairs of products in saturating 16 bits? Measured, not guessed."""
+    activation, weight = _LARGEST
+    weights = numpy_helper.from_array(np.full((2, 1), weight, np.int8), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["x", "w"], ["y"])],
+        "pair",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, [1, 1])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": np.full((1, 2), activation, np.uint8)})
+    return bool(y != 2 * activation * weight)
+
+
+def _features() -> tuple[str, ...]:
+    flags = (_cpu_info("flags") or _cpu_info("Features")).split()
+    return tuple(name for flag, name in _FEATURES.items() if flag in flags)
+
+
+def _cpu_info(key: str) -> str:
+    """The first value of a key in Linux's list of processors; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
