@@ -1,0 +1,1 @@
+"""Rewrites that make a network smaller: fewer multiplications, not fewer bits."""
