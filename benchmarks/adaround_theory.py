@@ -26,6 +26,7 @@ from benchmarks.zoo.data import cifar10_train
 from tersor.core.cross_entropy import cross_entropy
 from tersor.core.quadratic import Weights
 from tersor.graph.layers import Layer, layers
+from tersor.graph.moments import Moments
 from tersor.graph.network import Network, Skipped
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
@@ -33,7 +34,7 @@ from tersor.passes.fold import fold
 from tersor.quant.adaround import AdaRound, Problem, train
 from tersor.quant.calibrate import MSE, weight_ranges
 from tersor.quant.layerwise import Site, round_layers
-from tersor.quant.measured import Moments, measure
+from tersor.quant.measured import measure
 from tersor.quant.place import place, quantizers, weight_quantizer
 from tersor.quant.rounding import Rounding, round_layer, solve
 from tersor.quant.schemes import find_scheme

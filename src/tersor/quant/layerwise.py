@@ -14,7 +14,6 @@ an output is added to a shortcut, what the shortcut lacks is at hand as well.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, fx
 
 from tersor.core.quadratic import Weights
@@ -22,13 +21,12 @@ from tersor.core.rounding import Scales
 from tersor.errors import InvalidInputError
 from tersor.graph.journal import Journal
 from tersor.graph.layers import Layer, layers, operand
-from tersor.graph.network import Network, Record, Skipped, source
+from tersor.graph.network import Network, Record, Skipped
+from tersor.graph.shortcut import lacking
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -228,32 +226,5 @@ def _site(
     seed: int,
 ) -> Site:
     edge = operand(layer.node)
-    wanted, missing = floating.values[layer.node.name], _missing(layer, floating, quantized)
+    wanted, missing = floating.values[layer.node.name], lacking(layer, floating, quantized)
     return Site(layer, quantizer, quantized.of(edge), wanted, missing, held_back, seed)
-
-
-def _missing(layer: Layer, floating: Stream, quantized: Stream) -> list[Tensor] | None:
-    """What the other side of an addition lacks, if it is there already."""
-    reader = layer.node
-    while len(reader.users) == 1:
-        edge, (reader,) = reader, reader.users
-        if reader.target is aten.add.Tensor and not reader.kwargs:
-            others = [arg for arg in reader.args if isinstance(arg, fx.Node) and arg is not edge]
-            return _lacking(layer, others, floating, quantized)
-        if reader.op != "call_module":
-            break
-    return None
-
-
-def _lacking(
-    layer: Layer, others: list[fx.Node], floating: Stream, quantized: Stream
-) -> list[Tensor] | None:
-    if len(others) != 1 or others[0].name not in quantized.values:
-        return None
-    before = source(others[0]).name
-    want = floating.values.get(others[0].name, floating.values.get(before))
-    shape = floating.values[layer.node.name][0].shape
-    have = quantized.values[others[0].name]
-    if want is None or want[0].shape != shape:
-        return None
-    return [a - b for a, b in zip(want, have, strict=True)]

@@ -22,10 +22,11 @@ from tersor.core.ranges import minmax, scale_zero_point
 from tersor.core.rounding import Scales, descend, enumerate_choices, nearest_plane
 from tersor.graph.journal import Journal
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
+from tersor.graph.moments import Moments
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.stats import Batch
 from tersor.quant.layerwise import OnLayer, Site, round_layers
-from tersor.quant.measured import Moments, measure
+from tersor.quant.measured import measure
 
 Allowed = tuple[Scales, Grid, Partners | None]
 _FEW = 10  # weights of a row of which every choice is tried

@@ -20,13 +20,13 @@ from torch import fx
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, argument, is_layer, operand
+from tersor.graph.moments import Moments
 from tersor.graph.network import Applied, Network
 from tersor.graph.outputs import Metric, damage
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 from tersor.quant.calibrate import weight_range
 from tersor.quant.layerwise import OnLayer, Site, restore, state
-from tersor.quant.measured import Moments
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.ranges import RangeMethod

@@ -1,0 +1,164 @@
+"""A layer becomes a chain of layers: the geometry of the chain, its cost, and the change of graph.
+
+The factor that has the taps of a kernel axis also has the layer's stride, padding and dilation
+along it; an axis with one tap everywhere belongs to the first factor. All other factors run at the
+resolution that this leaves.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, fx
+
+from tersor.graph.costs import batch_size, macs
+from tersor.graph.layers import Layer, argument, operand, overload, set_argument
+from tersor.graph.shapes import shapes
+
+_GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1}  # with what changes nothing
+_ORIGIN = ("nn_module_stack", "stack_trace")
+
+
+class Site:
+    """A layer with the sizes that it runs at.
+
+    Attributes:
+        layer: A linear layer or a convolution that is not transposed.
+        macs: What the layer costs, for one sample.
+    """
+
+    def __init__(self, layer: Layer, seen: dict[fx.Node, Any] | None = None) -> None:
+        """Read the sizes.
+
+        Args:
+            layer: The layer.
+            seen: What `shapes` gives for its network; default: found anew.
+        """
+        seen = shapes(layer.network) if seen is None else seen
+        self.layer = layer
+        self._before, self._after = seen[layer.input], seen[layer.node]
+        self._batch = batch_size(layer.network)
+        self.macs = self.chain_macs([tuple(layer.weight.shape)])
+
+    def chain_macs(self, factors: Sequence[Sequence[int]]) -> int:
+        """What a chain in place of the layer costs, for one sample.
+
+        Args:
+            factors: Shapes of the weights of the chain.
+        """
+        axis, owners = self.layer.channel_axis, owner_of_axes(factors)
+        stages = (
+            _stage(self._before, self._after, owners, number) for number in range(len(factors))
+        )
+        pairs = zip(factors, stages, strict=True)
+        return sum(macs(shape, sizes, axis, self._batch) for shape, sizes in pairs)
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of the layer."""
+        return math.prod(self.layer.weight.shape) + self._biases
+
+    def chain_parameters(self, factors: Sequence[Sequence[int]]) -> int:
+        """Weights and biases of a chain.
+
+        Args:
+            factors: Shapes of the weights of the chain.
+        """
+        return sum(math.prod(shape) for shape in factors) + self._biases
+
+    @property
+    def _biases(self) -> int:
+        return 0 if self.layer.bias is None else self.layer.bias.numel()
+
+
+def owner_of_axes(factors: Sequence[Sequence[int]]) -> list[int]:
+    """For each kernel axis, the number of the factor that has its taps.
+
+    Args:
+        factors: Shapes of the weights of a chain.
+    """
+    axes = range(2, len(factors[0]))
+    return [next((n for n, shape in enumerate(factors) if shape[axis] > 1), 0) for axis in axes]
+
+
+def _stage(
+    before: Sequence[Any], after: Sequence[Any], owners: list[int], number: int
+) -> list[Any]:
+    """The shape behind a factor, with the channels of the whole layer's output.
+
+    Args:
+        before: Shape of the layer's input.
+        after: Shape of its output.
+        owners: What `owner_of_axes` gives.
+        number: The factor.
+    """
+    sizes = [*after]
+    for axis, owner in zip(range(-len(owners), 0), owners, strict=True):
+        if owner > number:
+            sizes[axis] = before[axis]
+    return sizes
+
+
+def replace_by_chain(layer: Layer, chain: Sequence[Tensor]) -> list[Layer]:
+    """Put the factors in the place of a layer. The last is the old call, with the bias.
+
+    Names are those of an `nn.Sequential` in its place: `name.0.weight`, `name.1.weight`, …
+
+    Args:
+        layer: The layer; its network is edited in place.
+        chain: Weights of the factors.
+
+    Returns:
+        The factors.
+    """
+    network, node, name = layer.network, layer.node, layer.name
+    owners = owner_of_axes([factor.shape for factor in chain])
+    settings = [_settings(layer, chain, number, owners) for number in range(len(chain))]
+    before, after = operand(node).meta["val"], node.meta["val"]
+    value, found = operand(node), []
+    for number, weight in enumerate(chain):
+        stored = network.add_tensor(f"{name}.{number}.weight", weight, before=node)
+        if number < len(chain) - 1:
+            call = _call(node, value, stored, settings[number])
+            shape = _stage(before.shape, after.shape, owners, number)
+            shape[layer.channel_axis] = len(weight)
+            call.meta["val"] = after.new_empty(shape)
+            found.append(Layer(call, network))
+            value = call
+        else:
+            node.update_arg(0, value)
+            set_argument(node, "weight", stored)
+            if layer.bias is not None:
+                bias = network.add_tensor(f"{name}.{number}.bias", layer.bias.detach(), node)
+                set_argument(node, "bias", bias)
+    for option, setting in settings[-1].items():
+        set_argument(node, option, setting)
+    return [*found, Layer(node, network)]
+
+
+def _call(like: fx.Node, value: fx.Node, weight: fx.Node, settings: dict[str, Any]) -> fx.Node:
+    """A call of the same op on other arguments, in front of it."""
+    with like.graph.inserting_before(like):
+        node = like.graph.call_function(overload(like), (value, weight, None))
+    for option, setting in settings.items():
+        set_argument(node, option, setting)
+    node.meta.update({key: like.meta[key] for key in _ORIGIN if key in like.meta})
+    return node
+
+
+def _settings(
+    layer: Layer, chain: Sequence[Tensor], number: int, owners: list[int]
+) -> dict[str, Any]:
+    """Stride, padding, dilation and groups of one factor."""
+    if layer.is_linear:
+        return {}
+    found: dict[str, Any] = {}
+    for option, neutral in _GEOMETRY.items():
+        value = argument(layer.node, option)
+        if isinstance(value, str):
+            found[option] = value
+            continue
+        each = list(value) * (layer.kernel_dims if len(value) == 1 else 1)
+        found[option] = [v if o == number else neutral for v, o in zip(each, owners, strict=True)]
+    by_channel = number > 0 and chain[number].shape[1] != chain[number - 1].shape[0]
+    return {**found, "groups": chain[number].shape[0] if by_channel else 1}

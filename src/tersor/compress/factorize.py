@@ -1,0 +1,231 @@
+"""W ≈ K_n ∘ … ∘ K_1: a linear layer or convolution becomes two to four smaller ones.
+
+The taxonomy of arXiv 1912.09802, §3.1: weight SVD, spatial SVD, CP, Tucker-2 and tensor-train. The
+equations are in `tersor.core.decompose`, and in `tersor.core.refit` for those with data. Layers
+without a kernel, linear ones and 1×1 convolutions, have only the SVD: all methods are that there.
+
+Differs from the paper in: several ranks of one layer are chosen for the least loss at a cost
+(`tersor.core.ranks`); whatever decomposition is used, data serve all its factors and the bias.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx
+
+from tersor.compress.chain import Site, replace_by_chain
+from tersor.core.decompose import Chain, compose
+from tersor.core.quadratic import best_bias
+from tersor.core.ranks import (
+    METHODS,
+    Method,
+    Ranks,
+    attainable,
+    best_ranks,
+    decompose,
+    full_ranks,
+    shapes_of,
+)
+from tersor.core.refit import decompose_on_data, error
+from tersor.errors import InvalidInputError
+from tersor.graph.layers import Layer, argument
+from tersor.graph.moments import Moments
+from tersor.graph.network import Applied, Record, Skipped
+
+STEP = "factorize"
+
+
+@dataclass(frozen=True)
+class Factorization:
+    """What a layer is to become.
+
+    Attributes:
+        method: `"svd"`, `"spatial"`, `"cp"`, `"tucker"` or `"tensor_train"`.
+        ranks: Channels between the factors, as `rank_for` gives them.
+    """
+
+    method: Method
+    ranks: Ranks
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Options of the fit to data.
+
+    Attributes:
+        damping: Pulls towards the float weights, as a share of the mean diagonal of the Gram
+            matrix, so that few samples do no harm.
+        steps: Most steps of L-BFGS over all factors; 0 fits the last one alone.
+        samples: Output positions of a layer that are sampled for its Gram matrix.
+        samples_per_weight: But for each weight of a row at least so many.
+        seed: Seed of the sampled positions.
+    """
+
+    damping: float = 0.01
+    steps: int = 50
+    samples: int = 50_000
+    samples_per_weight: int = 20
+    seed: int = 0
+
+    def positions(self, layer: Layer, count: int) -> int:
+        """How many output positions to sample in each of a number of samples.
+
+        Args:
+            layer: The layer.
+            count: The number of samples.
+        """
+        inputs = layer.weight[0].numel()
+        return math.ceil(max(self.samples, self.samples_per_weight * inputs) / count)
+
+
+def refusal(layer: Layer) -> str | None:
+    """Why a layer cannot be factorized, or None if it can.
+
+    Args:
+        layer: The layer.
+    """
+    if layer.is_transposed:
+        return "it is a transposed convolution"
+    if layer.groups > 1:
+        return f"it is {'depthwise' if layer.is_depthwise else 'grouped'}: it is cheap already"
+    if argument(layer.node, "weight") is not layer.weight_node:
+        return "its weight is quantized; compress first, then quantize"
+    if layer.weight_node.op != "get_attr":
+        return "its weight is computed"
+    if not layer.has_own_weight:
+        return "it shares its weight with another call"
+    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
+        return "its bias is computed"
+    return None
+
+
+def rank_for(
+    layer: Layer, method: Method, ratio: float, seen: dict[fx.Node, Any] | None = None
+) -> Ranks | None:
+    """The ranks that keep the most of a layer at a share of its MACs; None if rank 1 costs more.
+
+    Args:
+        layer: A layer that `refusal` does not refuse.
+        method: Which decomposition.
+        ratio: The share, from above 0 to below 1.
+        seen: What `shapes` gives for the network, to spare a run of it.
+
+    Raises:
+        InvalidInputError: There is no such method, or the share is out of bounds.
+    """
+    if not 0 < ratio < 1:
+        raise InvalidInputError(f"ratio={ratio} for {layer.name}; choose one between 0 and 1")
+    site, weight, method = Site(layer, seen), layer.weight.detach(), _method(layer, method)
+    shape = tuple(weight.shape)
+
+    def cost(ranks: Ranks) -> int:
+        return site.chain_macs(shapes_of(method, shape, ranks))
+
+    return best_ranks(method, weight, int(ratio * site.macs), cost)
+
+
+def factorize(
+    layer: Layer,
+    choice: Factorization,
+    moments: Moments | None = None,
+    options: Refit = Refit(),
+    seen: dict[fx.Node, Any] | None = None,
+) -> Record:
+    """Replace one layer by its factors: level 1 without data, level 2 with their moments.
+
+    Args:
+        layer: The layer; its network is edited in place and gets the record.
+        choice: The method and the ranks.
+        moments: What the layer is given and the output wanted of it, from `measure`.
+        options: How the factors are fitted to the data.
+        seen: What `shapes` gives for the network, to spare a run of it.
+
+    Raises:
+        InvalidInputError: There is no such method, or the ranks do not suit the layer.
+    """
+    record, _ = replace(layer, choice, moments, options, seen)
+    layer.network.records.append(record)
+    layer.network.finish()
+    return record
+
+
+def replace(
+    layer: Layer,
+    choice: Factorization,
+    moments: Moments | None,
+    options: Refit,
+    seen: dict[fx.Node, Any] | None,
+) -> tuple[Record, list[Layer]]:
+    """`factorize` inside a walk over the graph, which ends with `Network.finish`.
+
+    Args:
+        layer: The layer.
+        choice: The method and the ranks.
+        moments: Its data, or None.
+        options: How the factors are fitted to the data.
+        seen: What `shapes` gives for the network.
+
+    Returns:
+        The record, and the new layers, of which the last is the old call.
+    """
+    name, reason = layer.name, refusal(layer)
+    if reason is not None:
+        return Skipped(name, STEP, reason), [layer]
+    method, site = _method(layer, choice.method), Site(layer, seen)
+    _check_ranks(layer, method, choice.ranks)
+    after = shapes_of(method, tuple(layer.weight.shape), choice.ranks)
+    if site.chain_macs(after) >= site.macs:
+        return Skipped(name, STEP, f"{method} of ranks {choice.ranks} saves no MACs"), [layer]
+    numbers = {
+        "MACs before": site.macs,
+        "MACs after": site.chain_macs(after),
+        "parameters before": site.parameters,
+        "parameters after": site.chain_parameters(after),
+    }
+    chain, shift, lost = _solve(layer, method, choice.ranks, moments, options)
+    found = replace_by_chain(layer, chain)
+    if shift is not None:
+        bias = found[-1].bias
+        found[-1].set_bias(shift if bias is None else bias.detach() + shift)
+    what = f"replaced by {len(chain)} layers ({method}, ranks {_plain(choice.ranks)})"
+    return Applied(name, STEP, what, {**numbers, **lost}), found
+
+
+def _solve(
+    layer: Layer, method: Method, ranks: Ranks, moments: Moments | None, options: Refit
+) -> tuple[Chain, Tensor | None, dict[str, float]]:
+    """The factors, what to add to the bias, and what is lost."""
+    weight = layer.weight.detach()
+    if moments is None:
+        chain = decompose(method, weight, ranks)
+        lost = (compose(chain) - weight).square().sum() / weight.square().sum()
+        return chain, None, {"weight lost": float(lost)}
+    free = moments.centered()
+    problem = free.damped(weight.flatten(1)[None], options.damping)
+    chain = decompose_on_data(method, weight, ranks, problem, options.steps)
+    shift = best_bias(compose(chain).flatten(1)[None], moments.inputs, moments.outputs)[0]
+    lost = float(error(chain, free) / free.energy.sum())
+    return chain, shift, {"output lost": lost}
+
+
+def _method(layer: Layer, method: Method) -> Method:
+    """The method that a layer can have."""
+    if method not in METHODS:
+        raise InvalidInputError(f"method={method!r}; choose one of {', '.join(METHODS)}")
+    return method if any(taps > 1 for taps in layer.weight.shape[2:]) else "svd"
+
+
+def _check_ranks(layer: Layer, method: Method, ranks: Ranks) -> None:
+    weight = layer.weight.detach()
+    most = full_ranks(method, weight)
+    fits = len(ranks) == len(most) and all(1 <= r <= m for r, m in zip(ranks, most, strict=True))
+    if not fits or attainable(method, weight.shape, ranks) != ranks:
+        raise InvalidInputError(
+            f"ranks {ranks} of {layer.name} for {method}: take {len(most)}, from 1 to "
+            f"{_plain(most)}, that a factor in between can connect; rank_for gives such"
+        )
+
+
+def _plain(ranks: Ranks) -> str:
+    return ", ".join(map(str, ranks))

@@ -1,0 +1,203 @@
+"""W ≈ K_n ∘ … ∘ K_1: one convolution becomes a chain of cheaper ones, run one after the other.
+
+    svd           k×k, 1×1                 arXiv 1505.06798, §2.1 (Zhang et al.)
+    spatial       k×1, 1×k                 arXiv 1405.3866, §2.2 (Jaderberg et al.), scheme 2
+    tucker        1×1, k×k, 1×1            arXiv 1511.06530, §3.1 (Kim et al.)
+    cp            1×1, k×1 and 1×k by channel, 1×1     arXiv 1412.6553, §3.2 (Lebedev et al.)
+    tensor_train  1×1, k×1, 1×k, 1×1       Oseledets, SIAM J. Sci. Comput. 33(5), 2011, algorithm 1
+
+A weight is `[out, in, *kernel]`, any number of kernel axes; a linear layer has none. Each factor is
+such a weight too, with 1 along the kernel axes that another factor has. Factors have no bias, so
+zero padding passes through them: the chain equals one convolution with the weight `compose(chain)`.
+
+Differs from the papers in: all five start from the same function, `low_rank`, which minimises the
+error on data where a Gram matrix is given; CP starts from the singular vectors of each tap.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Weight = Float[Tensor, "out in *kernel"]
+Chain = list[Tensor]  # weights of convolutions, in the order in which they run
+
+_CP_ITERATIONS = 50
+
+
+def low_rank(
+    matrix: Float[Tensor, "rows columns"],
+    rank: int,
+    gram: Float[Tensor, "columns columns"] | None = None,
+) -> tuple[Float[Tensor, "rows rank"], Float[Tensor, "rank columns"]]:
+    """The product L R of rank r that minimises E‖(M − L R) x‖²: L = U, R = Uᵀ M.
+
+    U holds the first left singular vectors of M G^½, G = E[x xᵀ]. Without G that is the truncated
+    SVD. With the weights W for M it is the SVD whitened by the input; with the weights of least
+    error against any output y it is the reduced-rank regression of y on x (arXiv 1505.06798, §3.2).
+    Both factors get the same norm for each component.
+
+    Args:
+        matrix: M.
+        rank: r.
+        gram: G; default: the identity.
+    """
+    seen = matrix if gram is None else matrix @ square_root(gram)
+    left = torch.linalg.svd(seen, full_matrices=False).U[:, :rank]
+    right = left.mT @ matrix
+    tiny = torch.finfo(right.dtype).tiny ** 0.5
+    size = torch.linalg.vector_norm(right, dim=1).clamp(min=tiny).sqrt()
+    return left * size, right / size[:, None]
+
+
+def square_root(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """The symmetric root of a positive semi-definite matrix.
+
+    Args:
+        gram: The matrix; negative eigenvalues of rounding errors count as 0.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.mT
+
+
+def svd(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> Chain:
+    """The whole kernel to r channels, then 1×1.
+
+    Args:
+        weight: W.
+        rank: r, up to `min(out, in · taps)`.
+        gram: G of the patches, flattened as a row of W.
+    """
+    left, right = low_rank(weight.flatten(1), rank, gram)
+    return [right.reshape(rank, *weight.shape[1:]), _pointwise(left, weight)]
+
+
+def spatial(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> Chain:
+    """The first kernel axis to r channels, then the other axes.
+
+    Args:
+        weight: W, with at least one kernel axis.
+        rank: r, up to `min(in · k, out · the other taps)`.
+        gram: G of the patches. What the factors lose is then counted as if the taps of the second
+            were uncorrelated.
+    """
+    out, inputs, taps, *others = weight.shape
+    side = None if gram is None else _columns_gram(gram, inputs * taps)
+    matrix = weight.reshape(out, inputs * taps, -1).mT.flatten(0, 1)
+    left, right = low_rank(matrix, rank, side)
+    first = right.reshape(rank, inputs, taps, *[1] * len(others))
+    return [first, left.reshape(out, -1, rank).mT.reshape(out, rank, 1, *others)]
+
+
+def _columns_gram(gram: Tensor, size: int) -> Tensor:
+    """G summed over the axes that the first factor does not have."""
+    return gram.unflatten(0, (size, -1)).unflatten(2, (size, -1)).diagonal(dim1=1, dim2=3).sum(-1)
+
+
+def tucker(weight: Weight, ranks: Sequence[int]) -> Chain:
+    """Tucker-2 by higher-order orthogonal iteration: 1×1, a small core, 1×1.
+
+    Args:
+        weight: W.
+        ranks: Channels in front of the core, up to `min(in, out · taps)`, and behind it, up to
+            `min(out, in · taps)`.
+    """
+    with _tensorly() as decomposition:
+        found, _ = decomposition.partial_tucker(weight, [ranks[1], ranks[0]], modes=[0, 1])
+    core, factors = found
+    behind, front = factors
+    return [_pointwise(front.mT, weight), core, _pointwise(behind, weight)]
+
+
+def cp(weight: Weight, rank: int) -> Chain:
+    """Canonical polyadic by alternating least squares: 1×1, one axis at a time, 1×1.
+
+    Args:
+        weight: W.
+        rank: r, up to `taps · min(out, in)`.
+    """
+    ridge = torch.finfo(weight.dtype).eps * float(weight.square().mean())  # for channels of zeros
+    start = _taps_apart(weight, rank)
+    with _tensorly() as decomposition:
+        found = decomposition.parafac(
+            weight, rank, _CP_ITERATIONS, init=(None, start), l2_reg=ridge
+        )
+    behind, front, *kernel = found.factors
+    along = [_depthwise(taps, axis, weight) for axis, taps in enumerate(kernel) if len(taps) > 1]
+    return [_pointwise(front.mT, weight), *along, _pointwise(behind, weight)]
+
+
+def _taps_apart(weight: Weight, rank: int) -> list[Tensor]:
+    """The largest r components of the SVDs of all taps: exact at full rank."""
+    kernel = weight.shape[2:]
+    left, values, right = torch.linalg.svd(
+        weight.reshape(*weight.shape[:2], -1).movedim(2, 0), full_matrices=False
+    )
+    largest = values.flatten().topk(rank).indices
+    tap, index = largest // values.shape[1], largest % values.shape[1]
+    factors = [(left[tap, :, index] * values[tap, index, None]).mT, right[tap, index].mT]
+    places = torch.unravel_index(tap, kernel) if kernel else ()
+    one_hot = (torch.nn.functional.one_hot(p, n).T for p, n in zip(places, kernel, strict=True))
+    return [*factors, *(each.to(weight) for each in one_hot)]
+
+
+def tensor_train(weight: Weight, ranks: Sequence[int]) -> Chain:
+    """Tensor-train by successive SVDs over the axes in, kernel, out: 1×1, one axis each, 1×1.
+
+    Args:
+        weight: W.
+        ranks: Channels between the factors, one more than there are kernel axes longer than 1.
+    """
+    rest, chain, before = weight.movedim(0, -1).flatten(1), [], weight.shape[1]
+    axes = [axis for axis, taps in enumerate(weight.shape[2:]) if taps > 1]
+    for axis, rank in zip((None, *axes), ranks, strict=True):
+        taps = 1 if axis is None else weight.shape[2 + axis]
+        matrix = rest.reshape(before * taps, -1)
+        left = torch.linalg.svd(matrix, full_matrices=False).U[:, :rank]
+        rest = left.mT @ matrix
+        shape = [1] * (weight.ndim - 2)
+        if axis is not None:
+            shape[axis] = taps
+        chain.append(left.mT.reshape(rank, before, *shape))
+        before = rank
+    return [*chain, _pointwise(rest.mT, weight)]
+
+
+def compose(chain: Sequence[Tensor]) -> Weight:
+    """The weight of the one convolution that a chain equals.
+
+    Args:
+        chain: Factors; one with a single input channel for several outputs works by channel.
+    """
+    weight = chain[0]
+    for factor in chain[1:]:
+        if factor.shape[1] == weight.shape[0]:
+            weight = torch.einsum("nr...,rm...->nm...", factor, weight)
+        else:
+            weight = factor * weight
+    return weight
+
+
+@contextmanager
+def _tensorly() -> Iterator[Any]:
+    """TensorLy's decompositions of torch tensors, in this thread alone.
+
+    Imported when it is used, which takes a second.
+    """
+    tensorly: Any = import_module("tensorly")
+    with tensorly.backend_context("pytorch", local_threadsafe=True):
+        yield import_module("tensorly.decomposition")
+
+
+def _pointwise(matrix: Float[Tensor, "out in"], like: Weight) -> Weight:
+    return matrix.reshape(*matrix.shape, *[1] * (like.ndim - 2))
+
+
+def _depthwise(taps: Float[Tensor, "taps channels"], axis: int, like: Weight) -> Weight:
+    shape = [1] * (like.ndim - 2)
+    shape[axis] = len(taps)
+    return taps.mT.reshape(-1, 1, *shape)

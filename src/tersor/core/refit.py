@@ -1,0 +1,121 @@
+"""min E‖y − Ŵ x̂‖² over weights Ŵ that are the product of a chain of factors.
+
+This error is a quadratic function of Ŵ (`tersor.core.quadratic`). x̂ is what the compressed network
+delivers, y what the float layer wrote: "asymmetric" in arXiv 1505.06798, §3.3. Reduced to rank r,
+the weights of least error without a limit (B G⁻¹) give the best weights with one: the reduced-rank
+regression of §3.2, exact for the SVD. Of the other methods this is the start; the last factor then
+has a closed form with the others fixed, and L-BFGS moves all of them together.
+
+Differs from the paper in: all methods, where it treats the SVD; whole patches have a Gram matrix.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tersor.core.decompose import Chain, Weight, compose
+from tersor.core.quadratic import Quadratic, best_weights
+from tersor.core.ranks import Method, decompose
+
+_RIDGE = 1e-6  # pulls components that nothing reads towards what they were
+
+
+def decompose_on_data(
+    method: Method, weight: Weight, ranks: Sequence[int], problem: Quadratic, steps: int
+) -> Chain:
+    """The factors of least output error.
+
+    Args:
+        method: Which decomposition.
+        weight: W, whose own factors are the other start.
+        ranks: The ranks.
+        problem: The error as a function of Ŵ, of one group; regular.
+        steps: Most steps of L-BFGS; "svd" needs none.
+    """
+    best = best_weights(problem)[0].reshape(weight.shape)
+    chain = decompose(method, best, ranks, problem.gram[0])
+    if method == "svd":
+        return chain
+    starts = [refit_last(start, problem) for start in (chain, decompose(method, weight, ranks))]
+    return descend(min(starts, key=lambda start: float(error(start, problem))), problem, steps)
+
+
+def refit_last(chain: Chain, problem: Quadratic) -> Chain:
+    """The chain with the last factor of least error: a linear regression on what it reads.
+
+    Args:
+        chain: The factors.
+        problem: The error as a function of Ŵ, of one group.
+    """
+    last = chain[-1]
+    taps = torch.eye(last[0].numel(), dtype=last.dtype, device=last.device)
+    reads = compose([*chain[:-1], taps.reshape(-1, *last.shape[1:])]).flatten(1)
+    seen = Quadratic(reads @ problem.gram @ reads.mT, problem.target @ reads.mT, problem.energy)
+    found = best_weights(seen.damped(last.flatten(1)[None], _RIDGE))
+    return [*chain[:-1], found[0].reshape(last.shape)]
+
+
+def error(chain: Chain, problem: Quadratic) -> Float[Tensor, ""]:
+    """E‖y − Ŵ x̂‖², summed over outputs.
+
+    Args:
+        chain: The factors.
+        problem: The error as a function of Ŵ, of one group.
+    """
+    return problem.error(compose(chain).flatten(1)[None]).sum()
+
+
+def descend(chain: Chain, problem: Quadratic, steps: int) -> Chain:
+    """All factors moved together by L-BFGS; never to a larger error.
+
+    Args:
+        chain: Where to start.
+        problem: The error as a function of Ŵ, of one group.
+        steps: Most steps.
+    """
+    if steps == 0:
+        return chain
+    factors = [
+        factor.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+        for factor in chain
+    ]
+    unit = float(problem.energy.sum()) or 1.0
+    search = torch.optim.LBFGS(
+        factors, max_iter=steps, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        loss = error(factors, problem) / unit
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        search.step(closure)  # pyright: ignore[reportArgumentType]
+    found = [factor.detach() for factor in factors]
+    better = bool(error(found, problem) <= error(chain, problem))
+    return found if better else chain
+
+
+def auxiliary(
+    wanted: Float[Tensor, "outputs samples"],
+    found: Float[Tensor, "outputs samples"],
+    penalty: float,
+) -> Float[Tensor, "outputs samples"]:
+    """z = argmin (r(y) − r(z))² + λ (z − ŷ)², r(y) = max(y, 0): what to aim at in front of a ReLU.
+
+    arXiv 1505.06798, §3.2: z on either side of 0 has a closed form, and the better one is taken.
+
+    Args:
+        wanted: y.
+        found: ŷ.
+        penalty: λ.
+    """
+    target = wanted.clamp(min=0)
+    below = found.clamp(max=0)
+    above = ((penalty * found + target) / (penalty + 1)).clamp(min=0)
+    cost_below = target.square() + penalty * (below - found).square()
+    cost_above = (target - above).square() + penalty * (above - found).square()
+    return torch.where(cost_below < cost_above, below, above)

@@ -1,0 +1,77 @@
+"""E[x̂ x̂ᵀ], E[y x̂ᵀ], E[y²], E[x̂], E[y]: all that a least-squares solver needs of a layer's data.
+
+The means are over output positions sampled from every batch, which a pass over the data reads.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tersor.core.quadratic import Quadratic
+from tersor.graph.layers import Layer
+from tersor.graph.patches import choose, read, written
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is left of the data of one layer.
+
+    Attributes:
+        problem: The output error as a function of the weights, without the bias.
+        inputs: E[x̂].
+        outputs: E[y], without the bias.
+    """
+
+    problem: Quadratic
+    inputs: Float[Tensor, "groups inputs"]
+    outputs: Float[Tensor, "groups outputs"]
+
+    def centered(self) -> Quadratic:
+        """The problem where the bias is free."""
+        return self.problem.centered(self.inputs, self.outputs)
+
+
+def measure(
+    layer: Layer,
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    positions: int,
+    generator: torch.Generator,
+) -> Moments:
+    """One pass over the data of one layer.
+
+    Args:
+        layer: A linear layer or a convolution that is not transposed.
+        pairs: What the layer is given, and the output wanted of it, bias included, by batch.
+        positions: How many output positions to sample in every sample of a batch.
+        generator: Where the random numbers come from.
+    """
+    sums: list[Tensor] = []
+    samples = 0
+    for x, y in pairs:
+        at = choose(layer, y, positions, generator)
+        patches, outputs = read(layer, x, at), written(layer, y, at)
+        samples += patches.shape[-1]
+        parts = (
+            patches @ patches.mT,
+            outputs @ patches.mT,
+            outputs.square().sum(-1),
+            patches.sum(-1),
+            outputs.sum(-1),
+        )
+        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
+    gram, cross, energy, mean_x, mean_y = (total / samples for total in sums)
+    return _without_bias(layer, Moments(Quadratic(gram, cross, energy), mean_x, mean_y))
+
+
+def _without_bias(layer: Layer, moments: Moments) -> Moments:
+    """The moments of the output without its bias."""
+    if layer.bias is None:
+        return moments
+    problem, x, y = moments.problem, moments.inputs, moments.outputs
+    bias = layer.bias.detach().reshape(y.shape)
+    target = problem.target - bias[..., None] * x[..., None, :]
+    energy = problem.energy - 2 * bias * y + bias.square()
+    return Moments(Quadratic(problem.gram, target, energy), x, y - bias)

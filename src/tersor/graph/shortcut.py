@@ -1,0 +1,46 @@
+"""What a shortcut lacks, so that the branch beside it can make up for that as well.
+
+y + (s − ŝ) in place of y, where y is added to s: arXiv 1707.06168, §3.3, for channel pruning.
+"""
+
+import torch
+from torch import Tensor, fx
+
+from tersor.graph.layers import Layer
+from tersor.graph.network import source
+from tersor.graph.stream import Stream
+
+aten = torch.ops.aten
+
+
+def lacking(layer: Layer, floating: Stream, edited: Stream) -> list[Tensor] | None:
+    """s − ŝ of every batch, if the output of a layer is added to a value that is there already.
+
+    Args:
+        layer: The layer, which runs next in the edited network.
+        floating: The float network, which has run the layer.
+        edited: The network that is being changed.
+    """
+    reader = layer.node
+    while len(reader.users) == 1:
+        edge, (reader,) = reader, reader.users
+        if reader.target is aten.add.Tensor and not reader.kwargs:
+            others = [arg for arg in reader.args if isinstance(arg, fx.Node) and arg is not edge]
+            return _difference(layer, others, floating, edited)
+        if reader.op != "call_module":
+            break
+    return None
+
+
+def _difference(
+    layer: Layer, others: list[fx.Node], floating: Stream, edited: Stream
+) -> list[Tensor] | None:
+    if len(others) != 1 or others[0].name not in edited.values:
+        return None
+    before = source(others[0]).name
+    want = floating.values.get(others[0].name, floating.values.get(before))
+    shape = floating.values[layer.node.name][0].shape
+    have = edited.values[others[0].name]
+    if want is None or want[0].shape != shape:
+        return None
+    return [a - b for a, b in zip(want, have, strict=True)]
