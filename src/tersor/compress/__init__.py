@@ -1,0 +1,1 @@
+"""Compression: fewer multiplications. Every method edits a float `Network`."""
