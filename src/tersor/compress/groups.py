@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from tersor.graph.channels import Port
+from tersor.graph.labels import Stored
 from tersor.graph.network import Network, Skipped
 from tersor.graph.removal import Removal, removal
 
@@ -26,6 +27,7 @@ class Group:
         units: The class of each unit.
         producers: The layers that make them, and the class of each of their outputs.
         consumers: The layers that read them, and the class of each of their inputs.
+        stored: Stored tensors with an axis along which they lie, and the classes along it.
         needs: Sets of units of which one must stay.
     """
 
@@ -33,6 +35,7 @@ class Group:
     units: Int[Tensor, " units"]
     producers: tuple[Port, ...] = field(repr=False)
     consumers: tuple[Port, ...] = field(repr=False)
+    stored: tuple[Stored, ...] = field(repr=False)
     needs: tuple[Int[Tensor, "_"], ...] = field(repr=False)
 
     def __len__(self) -> int:
@@ -129,5 +132,7 @@ def _group(partition: Removal, producers: list[Port]) -> Group:
     place = {unit: number for number, unit in enumerate(units.tolist())}
     needs = [need for need in partition.needs if need <= of_group]
     numbers = [torch.tensor(sorted(place[unit] for unit in need)) for need in needs]
-    name = producers[0].layer.name
-    return Group(name, units, tuple(producers), tuple(consumers), tuple(numbers))
+    places = {(str(s.node.target), s.axis): s for s in partition.stored}
+    stored = [s for s in places.values() if of_group & set(s.channels.tolist())]
+    ends = tuple(producers), tuple(consumers), tuple(stored)
+    return Group(producers[0].layer.name, units, *ends, tuple(numbers))

@@ -30,9 +30,11 @@ def narrow(network: Network, found: Removal, keep: Bool[Tensor, " classes"]) -> 
         keep: Which of them stay; frozen ones must, and one of each set in `found.needs`.
     """
     for node, value in found.values.items():
-        if node.target in BY_INPUT and (left := _left(found.values.get(operand(node)), keep)):
+        if node.target in BY_INPUT and (
+            left := what_is_left(found.values.get(operand(node)), keep)
+        ):
             BY_INPUT[node.target](node, left)
-        if node.target in BY_RESULT and (left := _left(value, keep)):
+        if node.target in BY_RESULT and (left := what_is_left(value, keep)):
             BY_RESULT[node.target](node, left)
     for (name, axis), mask in _cuts(found, keep).items():
         _cut(network, name, axis, mask)
@@ -41,10 +43,15 @@ def narrow(network: Network, found: Removal, keep: Bool[Tensor, " classes"]) -> 
     network.finish()
 
 
-def _left(value: Any, keep: Bool[Tensor, " classes"]) -> Any:
-    """The axis and the mask of a value, or of each part of it; None if all of it stays."""
+def what_is_left(value: Any, keep: Bool[Tensor, " classes"]) -> Any:
+    """The axis and the mask of a value, or of each part of it; None if all of it stays.
+
+    Args:
+        value: Where its channels lie, from `Removal.values`.
+        keep: Which classes stay.
+    """
     if isinstance(value, list | tuple):
-        parts = [_left(part, keep) for part in value]
+        parts = [what_is_left(part, keep) for part in value]
         return None if all(part is None for part in parts) else parts
     if not isinstance(value, Slots):
         return None
@@ -70,7 +77,7 @@ def _cut(network: Network, name: str, axis: int, mask: Bool[Tensor, " places"]) 
 
 def _note(network: Network, node: fx.Node, value: Any, keep: Bool[Tensor, " classes"]) -> None:
     """Bring the shape that a node is known to have, and its statistics, up to date."""
-    left, seen = _left(value, keep), node.meta.get("val")
+    left, seen = what_is_left(value, keep), node.meta.get("val")
     if isinstance(left, list) and isinstance(seen, list | tuple):
         node.meta["val"] = type(seen)(map(_shorter, seen, left))
     elif isinstance(left, tuple):
