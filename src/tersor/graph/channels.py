@@ -22,7 +22,16 @@ from tersor.graph.layers import Layer
 from tersor.graph.network import Network
 from tersor.graph.trace import trace
 
-__all__ = ["MOVEMENT", "SPATIAL", "Channels", "Clip", "Port", "channels", "clip_bounds"]
+__all__ = [
+    "MOVEMENT",
+    "SPATIAL",
+    "Channels",
+    "Clip",
+    "Port",
+    "channels",
+    "clip_bounds",
+    "components",
+]
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def channels(network: Network) -> Channels:
     the bounds of the clips in between are divided too.
     """
     labels = trace(network)
-    count, classes = _components(labels)
+    count, classes = components(labels)
     result = Channels(count)
     result.producers = [Port(layer, classes[ids]) for layer, ids in labels.produced]
     result.consumers = [Port(layer, classes[ids]) for layer, ids in labels.consumed]
@@ -85,7 +94,7 @@ def channels(network: Network) -> Channels:
     return result
 
 
-def _components(labels: Labels) -> tuple[int, Int[Tensor, " labels"]]:
+def components(labels: Labels) -> tuple[int, Int[Tensor, " labels"]]:
     """The number of classes, and the class of each label."""
     pairs = torch.cat([*labels.pairs, torch.zeros(2, 0, dtype=torch.long)], dim=1).numpy()
     graph = coo_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), [labels.count] * 2)

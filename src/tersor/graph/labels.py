@@ -12,6 +12,23 @@ from tersor.graph.layers import Layer
 from tersor.graph.network import Network
 
 
+@dataclass(frozen=True)
+class Stored:
+    """The channels along one axis of a stored tensor, as one of its readers takes them.
+
+    Attributes:
+        node: The `get_attr` node of the tensor.
+        axis: The axis, counted from the front.
+        channels: Their labels.
+        reader: The call that reads it.
+    """
+
+    node: fx.Node
+    axis: int
+    channels: Int[Tensor, " channels"]
+    reader: fx.Node
+
+
 @dataclass
 class Labels:
     """What the walk finds.
@@ -26,6 +43,7 @@ class Labels:
         produced: Layers with the labels of their output channels.
         consumed: Layers with the labels of their input channels.
         clips: Clips with the labels of their channels, and the channel axis.
+        stored: Stored tensors with the labels along one of their axes, where they are looked for.
         constant: Nodes that do not depend on an input.
     """
 
@@ -38,6 +56,7 @@ class Labels:
     produced: list[tuple[Layer, Int[Tensor, " channels"]]] = field(default_factory=list)
     consumed: list[tuple[Layer, Int[Tensor, " channels"]]] = field(default_factory=list)
     clips: list[tuple[fx.Node, Int[Tensor, " channels"], int]] = field(default_factory=list)
+    stored: list["Stored"] = field(default_factory=list)
     constant: set[fx.Node] = field(default_factory=set)
 
     def fresh(self, count: int) -> Int[Tensor, " count"]:
@@ -73,13 +92,14 @@ class Labels:
     def unite(self, left: Tensor, right: Tensor) -> None:
         """Put labels into the same class, element by element."""
         stacked = torch.stack(torch.broadcast_tensors(compact(left), compact(right)))
-        pairs = stacked.flatten(1).unique(dim=1)
+        pairs = stacked.reshape(2, -1).unique(dim=1)
         self.pairs.append(pairs[:, pairs[0] != pairs[1]])
 
 
 def along(labels: Int[Tensor, "..."], axis: int) -> Int[Tensor, " channels"] | None:
     """The labels along one axis, or None if they also vary along another."""
-    rows = compact(labels.movedim(axis, 0), first=1).flatten(1)
+    rows = compact(labels.movedim(axis, 0), first=1)
+    rows = rows.reshape(len(rows), -1)
     return rows[:, 0].clone() if bool((rows == rows[:, :1]).all()) else None
 
 

@@ -1,7 +1,8 @@
 """One walk in execution order gives every element of every value its channel label.
 
 Each rule below handles one kind of op. It returns the labels of the op's result, or the reason why
-the op does not commute with a scale per channel; the labels of its inputs are then frozen.
+the op does not commute with a scale per channel; the labels of its inputs are then frozen. Leaving
+channels out has rules of its own: `tersor.graph.removal`.
 """
 
 from collections.abc import Callable
@@ -32,8 +33,14 @@ aten = torch.ops.aten
 Rule = Callable[[Labels, fx.Node], Any]
 
 
-def trace(network: Network) -> Labels:
-    """Label every value of a network."""
+def trace(network: Network, rule: Rule | None = None) -> Labels:
+    """Label every value of a network.
+
+    Args:
+        network: The network.
+        rule: What becomes of the labels in a call: those of its result, or the reason why the
+            labels of its inputs are frozen. Default: the rules of rescaling, below.
+    """
     labels = Labels(network, shapes(network))
     for node in network.graph.nodes:
         if node.op == "output":
@@ -46,20 +53,24 @@ def trace(network: Network) -> Labels:
         elif node.op == "call_module":
             labels.of[node] = labels.of[source(node)]
         else:
-            _visit(labels, node)
+            _visit(labels, node, rule or _rescaled)
     return labels
 
 
-def _visit(labels: Labels, node: fx.Node) -> None:
+def _visit(labels: Labels, node: fx.Node, rule: Rule) -> None:
     shape = labels.shapes[node]
     if not isinstance(shape, torch.Size | list | tuple):
         return
-    rule = RULES.get(node.target)
-    found = f"{node.name} does not commute with a scale" if rule is None else rule(labels, node)
+    found = rule(labels, node)
     if isinstance(found, str):
         labels.freeze_inputs(node, found)
         found = _opaque(labels, shape, found)
     labels.of[node] = found
+
+
+def _rescaled(labels: Labels, node: fx.Node) -> Any:
+    rule = RULES.get(node.target)
+    return f"{node.name} does not commute with a scale" if rule is None else rule(labels, node)
 
 
 def _opaque(labels: Labels, shape: Any, reason: str) -> Any:
@@ -226,7 +237,9 @@ def _scale(labels: Labels, node: fx.Node) -> Any:
     return f"{node.name} multiplies or divides two values that both could be scaled"
 
 
-def _move(labels: Labels, node: fx.Node) -> Any:
+def move(labels: Labels, node: fx.Node) -> Any:
+    """Data movement: the op itself is run on the labels."""
+
     def value(arg: fx.Node) -> Any:
         return labels.of.get(arg, labels.shapes[arg])
 
@@ -241,7 +254,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(CLIPS, _clip),
     **dict.fromkeys(POOLS, _pool),
     **dict.fromkeys(REDUCTIONS, _reduce),
-    **dict.fromkeys(MOVEMENT, _move),
+    **dict.fromkeys(MOVEMENT, move),
     **dict.fromkeys((aten.pad.default, aten.constant_pad_nd.default), _pad),
     **dict.fromkeys((aten.add.Tensor, aten.sub.Tensor, aten.maximum.default), _join),
     **dict.fromkeys((aten.mul.Tensor, aten.div.Tensor), _scale),

@@ -1,0 +1,138 @@
+"""Coupled channel groups: what channel pruning chooses from.
+
+A unit is a class of channels that can only be left out together (`tersor.graph.removal`): one
+output channel of each layer that a residual addition joins, with all that reads them. A group holds
+the units of which the same layers make up one channel each. Units of a group are left out one by
+one; groups do not depend on each other.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from tersor.graph.channels import Port
+from tersor.graph.labels import Stored
+from tersor.graph.network import Network, Skipped
+from tersor.graph.removal import Removal, removal
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels of which some can be left out.
+
+    Attributes:
+        name: The first layer that makes them.
+        units: The class of each unit.
+        producers: The layers that make them, and the class of each of their outputs.
+        consumers: The layers that read them, and the class of each of their inputs.
+        stored: Stored tensors with an axis along which they lie, and the classes along it.
+        needs: Sets of units of which one must stay.
+    """
+
+    name: str
+    units: Int[Tensor, " units"]
+    producers: tuple[Port, ...] = field(repr=False)
+    consumers: tuple[Port, ...] = field(repr=False)
+    stored: tuple[Stored, ...] = field(repr=False)
+    needs: tuple[Int[Tensor, "_"], ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def places(self, classes: Int[Tensor, " channels"]) -> Int[Tensor, " channels"]:
+        """The number of the unit that each channel belongs to; −1 for channels of none.
+
+        Args:
+            classes: The classes of some channels.
+        """
+        found = torch.searchsorted(self.units, classes).clamp(max=len(self.units) - 1)
+        return torch.where(self.units[found] == classes, found, -1)
+
+    def best(self, scores: Tensor, count: int) -> Bool[Tensor, " units"]:
+        """Keep the units with the highest scores, and what the network cannot do without.
+
+        Args:
+            scores: One for each unit.
+            count: How many to keep; at least one stays of every value.
+        """
+        order = scores.argsort(descending=True, stable=True)
+        rank = order.argsort()
+        keep = torch.zeros(len(self), dtype=torch.bool)
+        for need in self.needs:
+            if not bool(keep[need].any()):
+                keep[need[rank[need].argmin()]] = True
+        rest = order[~keep[order]][: max(count - int(keep.sum()), 0)]
+        keep[rest] = True
+        return keep
+
+
+@dataclass(frozen=True)
+class Groups:
+    """All groups of a network.
+
+    Attributes:
+        found: The groups, in the order of their first layers.
+        refused: Layers whose outputs must all stay, and why.
+        partition: What they were found from.
+    """
+
+    found: list[Group]
+    refused: list[Skipped]
+    partition: Removal = field(repr=False)
+
+    def __getitem__(self, name: str) -> Group:
+        return next(group for group in self.found if group.name == name)
+
+
+def channel_groups(network: Network) -> Groups:
+    """Find the groups of channels that can be pruned.
+
+    Args:
+        network: A network without quantizers.
+    """
+    partition = removal(network)
+    owner = _owners(partition)
+    members: dict[int, list[Port]] = {}
+    refused = []
+    for port in partition.producers:
+        free = [c for c in port.classes.tolist() if c not in partition.frozen]
+        if free:
+            members.setdefault(owner[free[0]], []).append(port)
+        else:
+            reason = partition.frozen[int(port.classes[0])]
+            refused.append(Skipped(port.layer.name, "prune", reason))
+    found = [_group(partition, ports) for ports in members.values()]
+    return Groups([group for group in found if len(group) > 1], refused, partition)
+
+
+def _owners(partition: Removal) -> dict[int, int]:
+    """Class → the first class of its group: classes that one layer makes are of one group."""
+    owner: dict[int, int] = {}
+
+    def first(index: int) -> int:
+        while owner.setdefault(index, index) != index:
+            index = owner[index]
+        return index
+
+    for port in partition.producers:
+        free = [c for c in port.classes.tolist() if c not in partition.frozen]
+        for index in free:
+            low, high = sorted((first(free[0]), first(index)))
+            owner[high] = low
+    return {index: first(index) for index in list(owner)}
+
+
+def _group(partition: Removal, producers: list[Port]) -> Group:
+    made = {c for port in producers for c in port.classes.tolist()}
+    units = torch.tensor(sorted(made - partition.frozen.keys()))
+    of_group = set(units.tolist())
+    consumers = [p for p in partition.consumers if of_group & set(p.classes.tolist())]
+    place = {unit: number for number, unit in enumerate(units.tolist())}
+    needs = [need for need in partition.needs if need <= of_group]
+    numbers = [torch.tensor(sorted(place[unit] for unit in need)) for need in needs]
+    places = {(str(s.node.target), s.axis): s for s in partition.stored}
+    stored = [s for s in places.values() if of_group & set(s.channels.tolist())]
+    ends = tuple(producers), tuple(consumers), tuple(stored)
+    return Group(producers[0].layer.name, units, *ends, tuple(numbers))

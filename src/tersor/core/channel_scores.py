@@ -1,0 +1,50 @@
+"""How much a channel matters: what is lost if it is left out.
+
+    magnitude    ‖W_u‖₂                               Li et al., arXiv 1608.08710, §3.1
+    BatchNorm    |γ_u|                                Liu et al., arXiv 1708.06519, §3
+    Taylor       E|∂L/∂g_u|                           Molchanov et al., arXiv 1611.06440, eqs. 7-8
+    Fisher       ½ E(∂L/∂g_u)²                        Theis et al., arXiv 1801.05787, §3
+
+g_u is a gate of value 1 on a channel: ∂L/∂g is the sum of activation times gradient over the
+positions of one sample. Leaving the channel out sets its gate to 0, so to first order the loss
+changes by −∂L/∂g; to second order with the Fisher information as the Hessian, by ½ E(∂L/∂g)².
+
+Without labels L = v·f(x), v with random signs: then E(∂L/∂g)² = Σ_k (∂f_k/∂g)², and the Fisher
+score is half the squared error of the outputs f, to second order.
+
+Differs from the papers in: gates lie on what reads a channel, so that a channel that several layers
+make and read has one score; sums over the positions are not divided by their number.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def magnitude(weights: Float[Tensor, "units weights"]) -> Float[Tensor, " units"]:
+    """‖W_u‖₂ of the weights that make or read each unit."""
+    return weights.norm(dim=1)
+
+
+def taylor(gradients: Float[Tensor, "samples units"]) -> Float[Tensor, " units"]:
+    """E|∂L/∂g|.
+
+    Args:
+        gradients: ∂L/∂g of each sample.
+    """
+    return gradients.abs().mean(0)
+
+
+def fisher(gradients: Float[Tensor, "samples units"]) -> Float[Tensor, " units"]:
+    """½ E(∂L/∂g)².
+
+    Args:
+        gradients: ∂L/∂g of each sample.
+    """
+    return gradients.square().mean(0) / 2
+
+
+def signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Random signs v, in the shape of an output."""
+    drawn = torch.randint(2, like.shape, generator=generator)
+    return (2 * drawn - 1).to(like)

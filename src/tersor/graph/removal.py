@@ -1,0 +1,116 @@
+"""Which channels of a network can be left out together.
+
+Labels as for rescaling (`tersor.graph.channels`), with other rules (`tersor.graph.removal_rules`).
+What remains is a partition of all channels into classes that can only be left out together; leaving
+one out is the same as setting all weights that read it to zero.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from tersor.graph.channels import Port, components
+from tersor.graph.labels import Labels, Stored, along
+from tersor.graph.network import Network
+from tersor.graph.removal_rules import left_out, varying
+from tersor.graph.trace import trace
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The one axis of a value along which its channels lie.
+
+    Attributes:
+        axis: The axis, counted from the front.
+        classes: The class at each place.
+    """
+
+    axis: int
+    classes: Int[Tensor, " places"]
+
+
+@dataclass
+class Removal:
+    """The partition of all channels of a network into classes that are left out together.
+
+    Attributes:
+        count: Number of classes.
+        producers: Output sides of layers.
+        consumers: Input sides of layers.
+        stored: Stored tensors, with classes in place of labels.
+        frozen: Class → why it must stay. Missing: it can go.
+        values: Node → where the channels of its value lie; for a list of tensors, a list.
+        needs: Sets of classes of which one must stay, each with a node that would be empty.
+    """
+
+    count: int
+    producers: list[Port] = field(default_factory=list)
+    consumers: list[Port] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
+    frozen: dict[int, str] = field(default_factory=dict)
+    values: dict[fx.Node, Any] = field(default_factory=dict)
+    needs: dict[frozenset[int], fx.Node] = field(default_factory=dict)
+
+
+def removal(network: Network) -> Removal:
+    """Partition the channels of all layers into classes that can only be left out together.
+
+    Args:
+        network: The network, without quantizers.
+    """
+    labels = trace(network, left_out)
+    _join_readers(labels)
+    count, classes = components(labels)
+    result = Removal(count)
+    result.producers = [Port(layer, classes[ids]) for layer, ids in labels.produced]
+    result.consumers = [Port(layer, classes[ids]) for layer, ids in labels.consumed]
+    result.stored = [Stored(s.node, s.axis, classes[s.channels], s.reader) for s in labels.stored]
+    for label, reason in labels.frozen.items():
+        result.frozen.setdefault(int(classes[label]), reason)
+    for node, value in labels.of.items():
+        if node not in labels.constant:
+            result.values[node] = pytree.tree_map(lambda part: _slots(part, classes), value)
+    _find_needs(result)
+    return result
+
+
+def _join_readers(labels: Labels) -> None:
+    """Readers of one stored tensor agree on its channels; other readers need them all."""
+    places: dict[str, dict[int, Tensor]] = defaultdict(dict)
+    readers: dict[str, set[fx.Node]] = defaultdict(set)
+    for stored in labels.stored:
+        name = str(stored.node.target)
+        readers[name].add(stored.reader)
+        first = places[name].setdefault(stored.axis, stored.channels)
+        labels.unite(first, stored.channels)
+    for node in labels.network.graph.find_nodes(op="get_attr"):
+        name = str(node.target)
+        for user in node.users.keys() - readers[name]:
+            for channels in places[name].values():
+                labels.freeze(channels, f"{name} is also read by {user.name}")
+
+
+def _slots(value: Any, classes: Int[Tensor, " labels"]) -> Slots | None:
+    """Where the channels lie; a single one lies on the second axis, if it lies anywhere."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return None
+    axis = next(iter(varying(value)), min(1, value.ndim - 1))
+    channels = along(value, axis)
+    return None if channels is None else Slots(axis, classes[channels])
+
+
+def _find_needs(result: Removal) -> None:
+    """A value keeps a channel; one whose channels are all of one class keeps that."""
+    for node, value in result.values.items():
+        for slots in pytree.tree_leaves(value):
+            if isinstance(slots, Slots):
+                found = frozenset(slots.classes.tolist())
+                result.needs.setdefault(found, node)
+                if len(found) == 1:
+                    result.frozen.setdefault(min(found), f"nothing would be left of {node.name}")
+    free = {n: node for n, node in result.needs.items() if not n & result.frozen.keys()}
+    result.needs = {n: node for n, node in free.items() if not any(m < n for m in free)}
