@@ -116,7 +116,7 @@ def rank_for(
     """
     if not 0 < ratio < 1:
         raise InvalidInputError(f"ratio={ratio} for {layer.name}; choose one between 0 and 1")
-    site, weight, method = Site(layer, seen), layer.weight.detach(), _method(layer, method)
+    site, weight, method = Site(layer, seen), layer.weight.detach(), method_of(layer, method)
     shape = tuple(weight.shape)
 
     def cost(ranks: Ranks) -> int:
@@ -172,7 +172,7 @@ def replace(
     name, reason = layer.name, refusal(layer)
     if reason is not None:
         return Skipped(name, STEP, reason), [layer]
-    method, site = _method(layer, choice.method), Site(layer, seen)
+    method, site = method_of(layer, choice.method), Site(layer, seen)
     _check_ranks(layer, method, choice.ranks)
     after = shapes_of(method, tuple(layer.weight.shape), choice.ranks)
     if site.chain_macs(after) >= site.macs:
@@ -183,7 +183,7 @@ def replace(
         "parameters before": site.parameters,
         "parameters after": site.chain_parameters(after),
     }
-    chain, shift, lost = _solve(layer, method, choice.ranks, moments, options)
+    chain, shift, lost = solve(layer, method, choice.ranks, moments, options)
     found = replace_by_chain(layer, chain)
     if shift is not None:
         bias = found[-1].bias
@@ -192,10 +192,18 @@ def replace(
     return Applied(name, STEP, what, {**numbers, **lost}), found
 
 
-def _solve(
+def solve(
     layer: Layer, method: Method, ranks: Ranks, moments: Moments | None, options: Refit
 ) -> tuple[Chain, Tensor | None, dict[str, float]]:
-    """The factors, what to add to the bias, and what is lost."""
+    """The factors, what to add to the bias, and what is lost.
+
+    Args:
+        layer: The layer.
+        method: A method that the layer can have.
+        ranks: Its ranks.
+        moments: Its data, or None.
+        options: How the factors are fitted to the data.
+    """
     weight = layer.weight.detach()
     if moments is None:
         chain = decompose(method, weight, ranks)
@@ -209,8 +217,16 @@ def _solve(
     return chain, shift, {"output lost": lost}
 
 
-def _method(layer: Layer, method: Method) -> Method:
-    """The method that a layer can have."""
+def method_of(layer: Layer, method: Method) -> Method:
+    """The method that a layer can have: without a kernel all are the SVD.
+
+    Args:
+        layer: The layer.
+        method: The one that is wanted.
+
+    Raises:
+        InvalidInputError: There is no such method.
+    """
     if method not in METHODS:
         raise InvalidInputError(f"method={method!r}; choose one of {', '.join(METHODS)}")
     return method if any(taps > 1 for taps in layer.weight.shape[2:]) else "svd"

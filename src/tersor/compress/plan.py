@@ -1,0 +1,211 @@
+"""A way for each part, all of them together: what they cost, whether that fits, and the edit.
+
+Savings of different parts do not add up exactly: a layer of which both sides lose channels saves
+less than the sum of both. So the budget that the parts are chosen for is moved until the network
+that comes of it meets the one that was asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tersor.compress.budget import Candidate, Curve, Rule, choose
+from tersor.compress.chain import Site
+from tersor.compress.factorize import Factorization, Refit, factorize, rank_for
+from tersor.compress.on_data import OnLayer, factorize_with_data
+from tersor.compress.prune import prune_groups
+from tersor.compress.reconstruct import Reconstruct, reconstruct
+from tersor.compress.ways import Factored, Part, Pruned, Share, Way
+from tersor.core.ranks import shapes_of
+from tersor.errors import InvalidInputError
+from tersor.graph.costs import Cost, costs, total
+from tersor.graph.distribution import Distribution
+from tersor.graph.layers import Layer, layers
+from tersor.graph.network import Network
+from tersor.graph.shapes import shapes
+from tersor.graph.stats import Batch
+
+Unit = Literal["macs", "parameters"]
+_CLOSE = 0.002  # of the cost before: close enough to a budget
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What ways are carried out with.
+
+    Attributes:
+        batches: Unlabelled inputs; without any, weights alone are looked at.
+        distributions: What is expected of channels that go, where there are no data.
+        refit: How chains are fitted to the data.
+        reconstruct: How layers that read pruned channels are fitted to them.
+        on_layer: Called after each layer that is fitted.
+    """
+
+    batches: list[Batch] = field(default_factory=list)
+    distributions: Mapping[str, Distribution] | None = None
+    refit: Refit = Refit()  # noqa: RUF009
+    reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009
+    on_layer: OnLayer | None = None
+
+
+def ways_within(
+    network: Network,
+    parts: Sequence[Part],
+    damages: Sequence[tuple[float, ...]],
+    budget: int,
+    unit: Unit = "macs",
+    rule: Rule = "least loss",
+) -> list[Way]:
+    """The ways that damage least, or all equally, and fit into a budget.
+
+    Args:
+        network: The network; it stays as it is.
+        parts: Its parts.
+        damages: The damage of each of their ways.
+        budget: What the network may cost.
+        unit: What it is a budget of.
+        rule: See `tersor.compress.budget`.
+
+    Raises:
+        InvalidInputError: The budget is too small for these parts.
+    """
+    each = {name: getattr(cost, unit) for name, cost in costs(network).items()}
+    if sum(each.values()) <= budget:
+        return []
+    curves = [_curve(part, lost, each, unit) for part, lost in zip(parts, damages, strict=True)]
+    shares = {way: left for part in parts for way, left in zip(part.ways, part.shares, strict=True)}
+    best, least, aim = list[Way](), 0, budget
+    for _ in range(_TRIES):
+        ways = _bisect(curves, shares, each, aim, unit, rule)
+        cost = getattr(cost_of(network, ways), unit)
+        if least < cost <= budget:
+            best, least = ways, cost
+        if 0 <= budget - cost < _CLOSE * sum(each.values()):
+            break
+        aim -= cost - budget
+    return best
+
+
+def _bisect(
+    curves: Sequence[Curve],
+    shares: Mapping[Way, Mapping[str, Share]],
+    each: Mapping[str, int],
+    budget: int,
+    unit: Unit,
+    rule: Rule,
+) -> list[Way]:
+    """The smallest saving to ask for, such that what comes of it fits."""
+    before = sum(each.values())
+    most = sum(max(c.cost for c in curve.candidates) for curve in curves)
+
+    def tried(saving: int) -> tuple[list[Way], int]:
+        ways = _chosen(curves, most - saving, rule)
+        return ways, _estimate([shares[way] for way in ways], each, unit)
+
+    best, found = tried(most)
+    if found > budget:
+        raise InvalidInputError(
+            f"a budget of {budget:,} {unit} is too small: {found:,} of {before:,} are left if all "
+            "parts are compressed as far as was tried; raise it, or allow more methods"
+        )
+    low, high = max(before - budget, 0), most
+    ways, cost = tried(min(low, most))
+    if cost <= budget:
+        return ways
+    while high - low > 1 and budget - found >= _CLOSE * before:
+        middle = (low + high) // 2
+        ways, cost = tried(middle)
+        if cost > budget:
+            low = middle
+        else:
+            high, best, found = middle, ways, cost
+    return best
+
+
+def _estimate(shares: Sequence[Mapping[str, Share]], each: Mapping[str, int], unit: Unit) -> int:
+    """What a network costs if what several ways leave of a layer multiplies."""
+    left = dict.fromkeys(each, 1.0)
+    for of_way in shares:
+        for name, share in of_way.items():
+            left[name] *= getattr(share, unit)
+    return round(sum(cost * left[name] for name, cost in each.items()))
+
+
+def _curve(part: Part, damages: tuple[float, ...], each: Mapping[str, int], unit: Unit) -> Curve:
+    """Costs are counted from the smallest, so that they are positive and only savings matter."""
+    saved = [
+        round(sum(each[name] * (1 - getattr(share, unit)) for name, share in left.items()))
+        for left in part.shares
+    ]
+    most = max(*saved, 0)
+    ways = zip(part.ways, saved, damages, strict=True)
+    found = [Candidate(way, most - less, lost) for way, less, lost in ways]
+    return Curve(part.name, (Candidate(None, most, 0.0), *found))
+
+
+def _chosen(curves: Sequence[Curve], budget: int, rule: Rule) -> list[Way]:
+    unnamed = [Curve(str(i), curve.candidates) for i, curve in enumerate(curves)]
+    picked = choose(unnamed, budget, rule).values()
+    return [c.what for c in picked if isinstance(c.what, Factored | Pruned)]
+
+
+def cost_of(network: Network, ways: Sequence[Way]) -> Cost:
+    """What a network costs with some ways, exactly.
+
+    Args:
+        network: The network; it stays as it is.
+        ways: The ways.
+    """
+    masks = {way.group: way.mask for way in ways if isinstance(way, Pruned)}
+    if masks:
+        network = network.copy()
+        prune_groups(network, masks)
+    chains, seen, found = _factored(ways), shapes(network), costs(network)
+    for layer in layers(network):
+        if layer.name in chains:
+            choice = _adapted(layer, chains[layer.name], bool(masks))
+            if choice is not None:
+                site = Site(layer, seen)
+                factors = shapes_of(choice.method, tuple(layer.weight.shape), choice.ranks)
+                cost = Cost(site.chain_macs(factors), site.chain_parameters(factors))
+                found[layer.name] = cost
+    return total(found.values())
+
+
+def carry_out(network: Network, ways: Sequence[Way], fit: Fit) -> None:
+    """Prune, then factorize what is left.
+
+    Args:
+        network: Edited in place.
+        ways: The ways.
+        fit: What they are carried out with.
+    """
+    original = network.copy()
+    masks = {way.group: way.mask for way in ways if isinstance(way, Pruned)}
+    if masks:
+        prune_groups(network, masks, None if fit.batches else fit.distributions)
+        if fit.batches:
+            reconstruct(network, original, masks, fit.batches, fit.reconstruct, fit.on_layer)
+    chains = _factored(ways)
+    found = [layer for layer in layers(network) if layer.name in chains]
+    adapted = {layer.name: _adapted(layer, chains[layer.name], bool(masks)) for layer in found}
+    choices = {name: choice for name, choice in adapted.items() if choice is not None}
+    if choices and fit.batches:
+        factorize_with_data(network, choices, fit.batches, fit.refit, fit.on_layer)
+    elif choices:
+        for layer in found:
+            if layer.name in choices:
+                factorize(layer, choices[layer.name])
+
+
+def _factored(ways: Sequence[Way]) -> dict[str, Factored]:
+    return {way.layer: way for way in ways if isinstance(way, Factored)}
+
+
+def _adapted(layer: Layer, way: Factored, pruned: bool) -> Factorization | None:
+    """The ranks for a layer that may have lost channels: the same share of its MACs."""
+    if not pruned:
+        return way.choice
+    ranks = rank_for(layer, way.method, way.ratio)
+    return None if ranks is None else Factorization(way.method, ranks)

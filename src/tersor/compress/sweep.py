@@ -1,0 +1,208 @@
+"""Ω_u(c) = ‖y − ŷ‖² / ‖y‖²: the damage to the outputs if part u alone is compressed to c.
+
+arXiv 1912.09802 measures accuracy in its place, which needs labels (`metric` can do the same).
+Without data the damage is the share of the part's weights that is lost, in squares.
+
+Parts do not wait for each other: joblib spreads them over processes, or over machines with a
+backend that does, such as Ray's or Dask's (`joblib.parallel_config`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from torch import Tensor, fx
+
+from tersor.compress.factorize import Refit
+from tersor.compress.groups import Group
+from tersor.compress.ways import Part, Way, changed_layers, group_of, weights_of
+from tersor.graph.journal import Journal
+from tersor.graph.layers import Layer, operand
+from tersor.graph.moments import Moments, measure
+from tersor.graph.network import Applied, Network, Record
+from tersor.graph.outputs import Metric, damage
+from tersor.graph.stats import Batch
+from tersor.graph.stream import Stream
+
+OnPart = Callable[[int, int, Record], None]
+_SWEPT = Refit(steps=0)  # what fits quickly shows which parts matter
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How parts are tried.
+
+    Attributes:
+        batches: Unlabelled inputs, as `(args, kwargs)`; without any, the weights are looked at.
+        metric: Damage in one batch, `metric(outputs, reference)`; its mean counts.
+        refit: How what is left of a part is fitted to the data.
+        jobs: Processes; −1 for as many as there are cores.
+        journal: Keeps the parts that are done.
+        on_part: Called after each part with how many are done, how many there are, and its record.
+    """
+
+    batches: list[Batch]
+    metric: Metric | None = None
+    refit: Refit = _SWEPT
+    jobs: int = 1
+    journal: Journal | None = None
+    on_part: OnPart | None = None
+
+
+def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple[float, ...]]:
+    """The damage of every way of every part.
+
+    Args:
+        network: The network; it stays as it is.
+        parts: The parts.
+        sweep: How they are tried.
+    """
+    found: dict[int, tuple[float, ...]] = {}
+    for number, part in enumerate(parts):
+        known = sweep.journal.read(f"{number:05}") if sweep.journal else None
+        if known is not None:
+            found[number] = tuple(known[0]["damage"].tolist())
+            _tell(sweep, len(found), len(parts), part, found[number])
+    reference = _outputs(network, sweep.batches)
+    todo = [number for number in range(len(parts)) if number not in found]
+    run = Parallel(n_jobs=sweep.jobs, return_as="generator_unordered")
+    tasks = (
+        delayed(_numbered)(number, network, parts[number], sweep.batches, reference, *_how(sweep))
+        for number in todo
+    )
+    results: Any = run(tasks)
+    for number, values in results:
+        found[number] = values
+        if sweep.journal is not None:
+            tensor = torch.tensor(values, dtype=torch.float64)
+            record = _record(parts[number], values)
+            sweep.journal.write(f"{number:05}", {"damage": tensor}, record)
+        _tell(sweep, len(found), len(parts), parts[number], values)
+    return [found[number] for number in range(len(parts))]
+
+
+def _how(sweep: Sweep) -> tuple[Metric | None, Refit]:
+    return sweep.metric, sweep.refit
+
+
+def _numbered(number: int, *rest: Any) -> tuple[int, tuple[float, ...]]:
+    """A task, which may end in any order."""
+    return number, try_part(*rest)
+
+
+def try_part(
+    network: Network,
+    part: Part,
+    batches: list[Batch],
+    reference: list[Any],
+    metric: Metric | None = None,
+    refit: Refit = _SWEPT,
+) -> tuple[float, ...]:
+    """The damage of every way of one part.
+
+    Args:
+        network: The network; it stays as it is.
+        part: The part.
+        batches: See `Sweep`.
+        reference: What the network returns for each of them.
+        metric: See `Sweep`.
+        refit: See `Sweep`.
+    """
+    network = network.copy()
+    group = group_of(network, part)
+    changed = changed_layers(network, part, group)
+    if not batches:
+        return tuple(_weights_lost(changed, way, group) for way in part.ways)
+    for layer in changed.values():
+        _give_bias(layer)
+    nodes = list(network.graph.nodes)
+    stream = Stream(network, batches, simulate=False)
+    here, moments = _measured(stream, nodes, changed, refit)
+    rest = nodes[min(nodes.index(layer.node) for layer in changed.values()) :]
+    found = []
+    for way in part.ways:
+        weights = weights_of(changed, way, group, moments, refit)
+        before = {name: _swap(changed[name], *weights[name]) for name in weights}
+        found.append(damage(_rest(here.fork(), rest), reference, metric))
+        for name, (weight, bias) in before.items():
+            _put(changed[name], weight, bias)
+    return tuple(found)
+
+
+def _measured(
+    stream: Stream, nodes: list[fx.Node], changed: dict[str, Layer], refit: Refit
+) -> tuple[Stream, dict[str, Moments]]:
+    """The stream in front of the first layer that changes, and the data of all that do."""
+    todo = {layer.node: layer for layer in changed.values()}
+    here, found, left = None, {}, set(todo)
+    for node in nodes:
+        if not left:
+            break
+        if node not in left:
+            stream.run(node)
+            continue
+        here = here or stream.fork()
+        layer, given = todo[node], stream.of(operand(node))
+        stream.run(node)
+        left.discard(node)
+        if layer.groups == 1 and not layer.is_transposed:
+            count = refit.positions(layer, sum(map(len, given)))
+            generator = torch.Generator().manual_seed(refit.seed)
+            pairs = zip(given, stream.of(node), strict=True)
+            found[layer.name] = measure(layer, pairs, count, generator)
+    assert here is not None
+    return here, found
+
+
+def _outputs(network: Network, batches: list[Batch]) -> list[Any]:
+    if not batches:
+        return []
+    return _rest(Stream(network, batches, simulate=False), list(network.graph.nodes))
+
+
+def _rest(stream: Stream, nodes: list[fx.Node]) -> list[Any]:
+    for node in nodes:
+        if node.op != "output":
+            stream.run(node)
+    return stream.outputs()
+
+
+def _give_bias(layer: Layer) -> None:
+    if layer.bias is None:
+        channels = layer.node.meta["val"].shape[layer.channel_axis]
+        layer.set_bias(layer.weight.detach().new_zeros(channels))
+
+
+def _swap(layer: Layer, weight: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Put another weight in, and return what was there."""
+    assert layer.bias is not None
+    before = layer.weight.detach().clone(), layer.bias.detach().clone()
+    _put(layer, weight, before[1] if shift is None else before[1] + shift)
+    return before
+
+
+def _put(layer: Layer, weight: Tensor, bias: Tensor) -> None:
+    layer.network.replace_tensor(layer.weight_node, weight)
+    layer.set_bias(bias)
+
+
+def _weights_lost(changed: dict[str, Layer], way: Way, group: Group | None) -> float:
+    """‖W − Ŵ‖² / ‖W‖², a mean over the layers that change."""
+    shares = []
+    for name, (weight, _) in weights_of(changed, way, group, {}, _SWEPT).items():
+        was = changed[name].weight.detach()
+        energy = was.square().sum().clamp(min=torch.finfo(was.dtype).tiny)
+        shares.append(float((weight - was).square().sum() / energy))
+    return sum(shares) / max(len(shares), 1)
+
+
+def _record(part: Part, values: tuple[float, ...]) -> Applied:
+    numbers = {"least damage": min(values), "most damage": max(values)}
+    return Applied(part.name, "sweep", f"{len(values)} ways tried", numbers)
+
+
+def _tell(sweep: Sweep, done: int, total: int, part: Part, values: tuple[float, ...]) -> None:
+    if sweep.on_part is not None:
+        sweep.on_part(done, total, _record(part, values))
