@@ -45,7 +45,7 @@ class Factorization:
         ranks: Channels between the factors, as `rank_for` gives them.
     """
 
-    method: Method
+    method: str
     ranks: Ranks
 
 
@@ -101,7 +101,7 @@ def refusal(layer: Layer) -> str | None:
 
 
 def rank_for(
-    layer: Layer, method: Method, ratio: float, seen: dict[fx.Node, Any] | None = None
+    layer: Layer, method: str, ratio: float, seen: dict[fx.Node, Any] | None = None
 ) -> Ranks | None:
     """The ranks that keep the most of a layer at a share of its MACs; None if rank 1 costs more.
 
@@ -116,13 +116,12 @@ def rank_for(
     """
     if not 0 < ratio < 1:
         raise InvalidInputError(f"ratio={ratio} for {layer.name}; choose one between 0 and 1")
-    site, weight, method = Site(layer, seen), layer.weight.detach(), method_of(layer, method)
-    shape = tuple(weight.shape)
+    site, weight, kind = Site(layer, seen), layer.weight.detach(), method_of(layer, method)
 
     def cost(ranks: Ranks) -> int:
-        return site.chain_macs(shapes_of(method, shape, ranks))
+        return site.chain_macs(shapes_of(kind, tuple(weight.shape), ranks))
 
-    return best_ranks(method, weight, int(ratio * site.macs), cost)
+    return best_ranks(kind, weight, int(ratio * site.macs), cost)
 
 
 def factorize(
@@ -178,10 +177,10 @@ def replace(
     if site.chain_macs(after) >= site.macs:
         return Skipped(name, STEP, f"{method} of ranks {choice.ranks} saves no MACs"), [layer]
     numbers = {
-        "MACs before": site.macs,
-        "MACs after": site.chain_macs(after),
-        "parameters before": site.parameters,
-        "parameters after": site.chain_parameters(after),
+        "MACs before": float(site.macs),
+        "MACs after": float(site.chain_macs(after)),
+        "parameters before": float(site.parameters),
+        "parameters after": float(site.chain_parameters(after)),
     }
     chain, shift, lost = solve(layer, method, choice.ranks, moments, options)
     found = replace_by_chain(layer, chain)
@@ -217,7 +216,7 @@ def solve(
     return chain, shift, {"output lost": lost}
 
 
-def method_of(layer: Layer, method: Method) -> Method:
+def method_of(layer: Layer, method: str) -> Method:
     """The method that a layer can have: without a kernel all are the SVD.
 
     Args:

@@ -73,7 +73,7 @@ def svd(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> 
         gram: G of the patches, flattened as a row of W.
     """
     left, right = low_rank(weight.flatten(1), rank, gram)
-    return [right.reshape(rank, *weight.shape[1:]), _pointwise(left, weight)]
+    return [right.reshape(rank, *weight.shape[1:]), _pointwise(left, weight.ndim - 2)]
 
 
 def spatial(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> Chain:
@@ -110,7 +110,8 @@ def tucker(weight: Weight, ranks: Sequence[int]) -> Chain:
         found, _ = decomposition.partial_tucker(weight, [ranks[1], ranks[0]], modes=[0, 1])
     core, factors = found
     behind, front = factors
-    return [_pointwise(front.mT, weight), core, _pointwise(behind, weight)]
+    axes = weight.ndim - 2
+    return [_pointwise(front.mT, axes), core, _pointwise(behind, axes)]
 
 
 def cp(weight: Weight, rank: int) -> Chain:
@@ -120,15 +121,17 @@ def cp(weight: Weight, rank: int) -> Chain:
         weight: W.
         rank: r, up to `taps · min(out, in)`.
     """
-    ridge = torch.finfo(weight.dtype).eps * float(weight.square().mean())  # for channels of zeros
+    energy = float(weight.square().mean()) or 1.0
+    ridge = torch.finfo(weight.dtype).eps * energy  # channels of zeros would make it singular
     start = _taps_apart(weight, rank)
     with _tensorly() as decomposition:
         found = decomposition.parafac(
             weight, rank, _CP_ITERATIONS, init=(None, start), l2_reg=ridge
         )
     behind, front, *kernel = found.factors
-    along = [_depthwise(taps, axis, weight) for axis, taps in enumerate(kernel) if len(taps) > 1]
-    return [_pointwise(front.mT, weight), *along, _pointwise(behind, weight)]
+    axes = len(kernel)
+    along = [_depthwise(taps, axis, axes) for axis, taps in enumerate(kernel) if len(taps) > 1]
+    return [_pointwise(front.mT, axes), *along, _pointwise(behind, axes)]
 
 
 def _taps_apart(weight: Weight, rank: int) -> list[Tensor]:
@@ -164,7 +167,7 @@ def tensor_train(weight: Weight, ranks: Sequence[int]) -> Chain:
             shape[axis] = taps
         chain.append(left.mT.reshape(rank, before, *shape))
         before = rank
-    return [*chain, _pointwise(rest.mT, weight)]
+    return [*chain, _pointwise(rest.mT, weight.ndim - 2)]
 
 
 def compose(chain: Sequence[Tensor]) -> Weight:
@@ -193,11 +196,13 @@ def _tensorly() -> Iterator[Any]:
         yield import_module("tensorly.decomposition")
 
 
-def _pointwise(matrix: Float[Tensor, "out in"], like: Weight) -> Weight:
-    return matrix.reshape(*matrix.shape, *[1] * (like.ndim - 2))
+def _pointwise(matrix: Float[Tensor, "out in"], axes: int) -> Weight:
+    """A matrix as a kernel with one tap along each axis."""
+    return matrix.reshape(*matrix.shape, *[1] * axes)
 
 
-def _depthwise(taps: Float[Tensor, "taps channels"], axis: int, like: Weight) -> Weight:
-    shape = [1] * (like.ndim - 2)
+def _depthwise(taps: Float[Tensor, "taps channels"], axis: int, axes: int) -> Tensor:
+    """A kernel along one axis for each channel."""
+    shape = [1] * axes
     shape[axis] = len(taps)
     return taps.mT.reshape(-1, 1, *shape)
