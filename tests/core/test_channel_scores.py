@@ -20,7 +20,11 @@ def data(seed, groups=1, outputs=3, units=5, taps=2, samples=40):
 
 
 def test_magnitude():
-    assert magnitude(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist() == [5.0, 0.0]
+    assert torch.allclose(
+        magnitude(torch.tensor([[3.0, 1.0], [0.0, 0.0]])).square(), torch.tensor([1.5, 0.5])
+    )
+    both = magnitude(torch.tensor([[3.0, 1.0], [10.0, 30.0]]))
+    assert torch.allclose(both.square(), torch.tensor([2.0, 2.0]))
 
 
 def test_gradients():

@@ -9,7 +9,7 @@ one; groups do not depend on each other.
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tersor.graph.channels import Port
@@ -50,21 +50,32 @@ class Group:
         found = torch.searchsorted(self.units, classes).clamp(max=len(self.units) - 1)
         return torch.where(self.units[found] == classes, found, -1)
 
-    def best(self, scores: Tensor, count: int) -> Bool[Tensor, " units"]:
+    def best(self, scores: Float[Tensor, " units"], count: int) -> Bool[Tensor, " units"]:
         """Keep the units with the highest scores, and what the network cannot do without.
 
         Args:
             scores: One for each unit.
             count: How many to keep; at least one stays of every value.
         """
+        keep = self.complete(torch.zeros(len(self), dtype=torch.bool), scores)
         order = scores.argsort(descending=True, stable=True)
-        rank = order.argsort()
-        keep = torch.zeros(len(self), dtype=torch.bool)
-        for need in self.needs:
-            if not bool(keep[need].any()):
-                keep[need[rank[need].argmin()]] = True
         rest = order[~keep[order]][: max(count - int(keep.sum()), 0)]
         keep[rest] = True
+        return keep
+
+    def complete(
+        self, keep: Bool[Tensor, " units"], scores: Float[Tensor, " units"]
+    ) -> Bool[Tensor, " units"]:
+        """Add what the network cannot do without: where nothing is left, the best unit.
+
+        Args:
+            keep: Which units stay.
+            scores: One for each unit.
+        """
+        keep = keep.clone()
+        for need in self.needs:
+            if not bool(keep[need].any()):
+                keep[need[scores[need].argmax()]] = True
         return keep
 
 

@@ -26,20 +26,19 @@ Loss = Callable[[Any, int], Tensor]  # outputs and number of a batch → a sum o
 
 
 def magnitude(network: Network, group: Group) -> Score:
-    """L2 norm of all weights that make or read a unit, after each layer's have mean 1.
+    """L2 norm of all weights that make or read a unit; the scale of a layer does not count.
 
     Args:
         network: The network.
         group: One of its groups.
     """
-    total = torch.zeros(len(group))
+    found = []
     for stored in group.stored:
         weight = network.tensor(stored.node).detach()
         if weight.ndim > 1:
-            rows = weight.movedim(stored.axis, 0).flatten(1)
-            squares = _sum_over_units(group, stored.channels, rows.square().sum(1).float().cpu())
-            total += squares / squares.mean().clamp(min=torch.finfo(squares.dtype).tiny)
-    return total.sqrt()
+            squares = weight.movedim(stored.axis, 0).flatten(1).square().sum(1).float().cpu()
+            found.append(_sum_over_units(group, stored.channels, squares))
+    return channel_scores.magnitude(torch.stack(found))
 
 
 def batchnorm(network: Network, group: Group) -> Score:

@@ -1,9 +1,9 @@
 """How much a channel matters: what is lost if it is left out.
 
-    magnitude    ‖W_u‖₂                               Li et al., arXiv 1608.08710, §3.1
+    magnitude    √ Σ_l ‖W_lu‖² / mean_v ‖W_lv‖²       Li et al., arXiv 1608.08710, §3.1
     BatchNorm    |γ_u|                                Liu et al., arXiv 1708.06519, §3
     Taylor       E|∂L/∂g_u|                           Molchanov et al., arXiv 1611.06440, eqs. 7-8
-    Fisher       ½ E(∂L/∂g_u)²                        Theis et al., arXiv 1801.05787, §3
+    Fisher       ½ E(∂L/∂g_u)²                        Theis et al., arXiv 1801.05787
 
 g_u is a gate of value 1 on a channel: ∂L/∂g is the sum of activation times gradient over the
 positions of one sample. Leaving the channel out sets its gate to 0, so to first order the loss
@@ -12,8 +12,9 @@ changes by −∂L/∂g; to second order with the Fisher information as the Hess
 Without labels L = v·f(x), v with random signs: then E(∂L/∂g)² = Σ_k (∂f_k/∂g)², and the Fisher
 score is half the squared error of the outputs f, to second order.
 
-Differs from the papers in: gates lie on what reads a channel, so that a channel that several layers
-make and read has one score; sums over the positions are not divided by their number.
+Differs from the papers in: a channel that several layers l make and read has one score: its
+magnitude takes all their weights, L2 in place of L1, and gates lie on what reads it; sums over the
+positions are not divided by their number.
 """
 
 import torch
@@ -21,9 +22,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def magnitude(weights: Float[Tensor, "units weights"]) -> Float[Tensor, " units"]:
-    """‖W_u‖₂ of the weights that make or read each unit."""
-    return weights.norm(dim=1)
+def magnitude(squares: Float[Tensor, "weights units"]) -> Float[Tensor, " units"]:
+    """√ Σ_l ‖W_lu‖² / mean_v ‖W_lv‖²: the scale of a layer does not count.
+
+    Args:
+        squares: ‖W_lu‖², for each weight l that makes or reads the units.
+    """
+    tiny = torch.finfo(squares.dtype).tiny
+    return (squares / squares.mean(1, keepdim=True).clamp(min=tiny)).sum(0).sqrt()
 
 
 def taylor(gradients: Float[Tensor, "samples units"]) -> Float[Tensor, " units"]:

@@ -1,6 +1,6 @@
 """min over β of  ½ ‖Y − Σ_u β_u Y_u‖² + λ ‖β‖₁: which channels make up an output best.
 
-He et al., arXiv 1707.06168, eq. 3: Y_u = X_u W_uᵀ is what channel u adds to the output of the layer
+He et al., arXiv 1707.06168, §3.1: Y_u = X_u W_uᵀ is what channel u adds to the output of the layer
 that reads it, Y = Σ_u Y_u. λ is raised until few enough β differ from zero; those channels stay.
 All that is needed of the data is A_uv = E⟨Y_u, Y_v⟩, which follows from the Gram matrix G of the
 layer's input:
@@ -68,7 +68,7 @@ def lasso(
 
 
 def strongest(gram: Float[Tensor, "units units"], count: int) -> Float[Tensor, " units"]:
-    """β for the smallest λ that leaves no more than `count` of them.
+    """β for a λ that leaves `count` of them, or fewer where none leaves just so many.
 
     Args:
         gram: A.
@@ -82,8 +82,11 @@ def strongest(gram: Float[Tensor, "units units"], count: int) -> Float[Tensor, "
     for _ in range(25):
         middle = (low + high) / 2
         beta = lasso(gram, middle, beta)
-        if int((beta != 0).sum()) > count:
+        left = int((beta != 0).sum())
+        if left > count:
             low = middle
         else:
             high, best = middle, beta
+        if left == count:
+            break
     return best

@@ -91,9 +91,9 @@ class Labels:
 
     def unite(self, left: Tensor, right: Tensor) -> None:
         """Put labels into the same class, element by element."""
-        stacked = torch.stack(torch.broadcast_tensors(compact(left), compact(right)))
-        pairs = stacked.reshape(2, -1).unique(dim=1)
-        self.pairs.append(pairs[:, pairs[0] != pairs[1]])
+        left, right = torch.broadcast_tensors(compact(left), compact(right))
+        numbers = (left * self.count + right)[left != right].unique()  # one for each pair
+        self.pairs.append(torch.stack((numbers // self.count, numbers % self.count)))
 
 
 def along(labels: Int[Tensor, "..."], axis: int) -> Int[Tensor, " channels"] | None:

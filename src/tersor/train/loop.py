@@ -30,6 +30,7 @@ from tersor.train.seeds import own_randomness, step_randomness
 from tersor.train.shards import like, whole
 
 _REESTIMATED = 50  # batches; as in arXiv 2203.11086
+Penalty = Callable[[Network, float], Tensor]  # the network, progress from 0 to 1 → 0-d
 OnBatch = Callable[[int, int, float], None]  # batches done, of how many, the last loss seen
 
 
@@ -40,8 +41,9 @@ def fit(
     options: Training,
     checkpoint: Checkpoint | None = None,
     on_batch: OnBatch | None = None,
+    penalty: Penalty | None = None,
 ) -> list[Line]:
-    """Train a network whose quantizers are learned.
+    """Train a network, with its quantizers or gates if it has some.
 
     Args:
         network: Its parameters are set in the end.
@@ -50,6 +52,8 @@ def fit(
         options: See `Training`.
         checkpoint: Keeps the run, and what is there is gone on from.
         on_batch: Called after each batch.
+        penalty: Called for each batch with the network and how far the training is, from 0 to 1;
+            what it returns is added to the loss.
 
     Returns:
         The log.
@@ -58,7 +62,7 @@ def fit(
         InvalidInputError: A batch does not fit, or the loss is not finite.
     """
     with own_randomness():
-        run = Run(network, feed, loss, options, checkpoint)
+        run = Run(network, feed, loss, options, checkpoint, penalty)
         run.go(on_batch or (lambda *_: None))
         network.module.load_state_dict(run.result())
         if options.batchnorm == "kept":
@@ -81,8 +85,10 @@ class Run:
         loss: Loss | Distillation,
         options: Training,
         checkpoint: Checkpoint | None,
+        penalty: Penalty | None = None,
     ) -> None:
         self.network, self.feed, self.loss = network.copy(), feed, loss
+        self.penalty = penalty
         self.options, self.checkpoint = options, checkpoint
         total = feed.total(options.epochs, options.steps)
         self.total = max(total // options.accumulate, 1) * options.accumulate
@@ -149,10 +155,10 @@ class Run:
                 with accelerator.autocast():
                     targets = self.loss.targets(args, kwargs)
             loss = self.loss(self.model(*args, **kwargs), targets) * example.share
-            damping = 0.0
+            added = 0.0 if self.penalty is None else self.penalty(self.network, progress)
             if options.damping is not None:
-                damping = damping_loss(self.sites, options.damping.at(progress))
-            accelerator.backward(loss + damping)
+                added = added + damping_loss(self.sites, options.damping.at(progress))
+            accelerator.backward(loss + added)
             if accelerator.sync_gradients:
                 self._update(progress)
         return loss.detach()

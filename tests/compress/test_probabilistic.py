@@ -1,0 +1,177 @@
+"""Gates: they leave the function alone, find the target, and can be taken out."""
+
+from itertools import cycle
+
+import pytest
+import torch
+from torch import nn
+
+from tersor.compress.gates import Gates, gates, insert_gates
+from tersor.compress.groups import channel_groups
+from tersor.compress.probabilistic import GatePenalty, Macs, expected_macs, remove_gates
+from tersor.compress.prune import prune_groups
+from tersor.errors import InvalidInputError
+from tersor.graph.capture import capture
+from tersor.graph.describe import describe
+from tersor.graph.network import Network
+from tersor.passes.fold import fold
+from tersor.train.feed import Feed
+from tersor.train.loop import fit
+from tersor.train.objective import Distillation
+from tersor.train.options import Training
+from tests.captured import captured, outputs
+from tests.compress.masks import random_keep
+
+KINDS = ["vib", "bayes", "l0"]
+NAMES = ["resnet", "shufflenet", "mobilenetv3", "densenet", "grouped", "vgg", "shared_conv"]
+CASES = list(zip(NAMES, cycle(KINDS), strict=False))
+
+
+def folded(name):
+    network = captured(name)
+    fold(network)
+    return network
+
+
+def macs(network):
+    return sum(row.macs for row in describe(network))
+
+
+def assert_equal(network, other):
+    args, kwargs = network.args, network.kwargs
+    for a, b in zip(
+        outputs(network, *args, **kwargs), outputs(other, *args, **kwargs), strict=True
+    ):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_means_of_new_gates_are_one(name, kind):
+    network = folded(name)
+    gated = network.copy()
+    insert_gates(gated, Gates(kind))
+    gated.module.eval()
+    assert_equal(gated, network)
+    gated.copy().module(*gated.args)
+
+
+def shaken(name, kind):
+    """A network with gates of all kinds: some closed, others not 1."""
+    network = folded(name)
+    insert_gates(network, Gates(kind))
+    generator = torch.Generator().manual_seed(0)
+    for gate in gates(network):
+        closed = torch.rand(len(gate.raw), generator=generator) < 0.5
+        closed[0] = False
+        level = torch.where(closed, 6.0, -4.0) if kind != "l0" else torch.where(closed, -9.0, 0.3)
+        gate.raw.data = level.to(gate.raw) / gate.options.speed
+        if kind != "l0":
+            mean = 0.5 + torch.rand(len(gate.raw), generator=generator)
+            gate.mean.data = torch.where(closed, 0.0, mean).to(gate.mean)
+    return network
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_without_gates_it_computes_what_it_does_with_their_means(name, kind):
+    gated = shaken(name, kind)
+    removed = gated.copy()
+    records = remove_gates(removed)
+    assert all(record.step == "prune" for record in records)
+    assert not any(gates(removed))
+    assert macs(removed) < macs(gated)
+    gated.module.eval()
+    assert_equal(removed, gated)
+
+
+@pytest.mark.parametrize("name", ["resnet", "shufflenet", "mobilenetv3", "grouped", "decoder"])
+def test_expected_macs_are_exact_where_nothing_is_random(name):
+    network = folded(name)
+    count = Macs(network)
+    assert count.total == macs(network)
+    keep = random_keep(network, 0.6)
+    pruned = network.copy()
+    prune_groups(pruned, keep)
+    assert abs(float(count.expected(keep)) * count.total - macs(pruned)) < 1e-3
+
+
+def test_noise_is_the_same_for_all_readers_and_differs_between_samples():
+    """Two layers read one group: x and −x cancel if both have the same gates."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Conv2d(i, o, 1) for i, o in ((3, 4), (4, 2), (4, 2)))
+            self.c.weight.data, self.c.bias.data = -self.b.weight.data, -self.b.bias.data
+
+        def forward(self, x):
+            x = self.a(x)
+            return self.b(x) + self.c(x), self.b(x)
+
+    network = capture(Net(), torch.randn(2, 3, 4, 4))
+    insert_gates(network, Gates(start=0.0))
+    same, noisy = outputs(network, torch.ones(2, 3, 4, 4))
+    assert same.abs().max() < 1e-5
+    assert (noisy[0] - noisy[1]).abs().max() > 1e-2
+
+
+def small():
+    """Two layers whose channels 0 to 3 carry nearly all, and data for it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16 * 36, 4),
+    )
+    for layer, gain in zip((model[0], model[2], model[5]), (3, 3, 8), strict=True):
+        layer.weight.data *= gain
+        layer.bias.data.zero_()
+    model[2].weight.data[:, 4:] *= 0.05
+    model[5].weight.data[:, 4 * 36 :] *= 0.05
+    x = torch.randn(16, 8, 3, 6, 6)
+    return capture(model, x[0]), list(x)
+
+
+def trained(kind, target=0.4, steps=300) -> tuple[Network, Network, Macs]:
+    network, batches = small()
+    gated = network.copy()
+    insert_gates(gated, Gates(kind))
+    count = Macs(gated)
+    teacher = Distillation(network.copy().module.requires_grad_(False), 4.0, "mse")
+    options = Training(steps=steps, rate=5e-3, log_every=50)
+    feed = Feed(gated, batches, labelled=False, seed=0)
+    fit(gated, feed, teacher, options, penalty=GatePenalty(count, target))
+    return network, gated, count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_finds_the_target_and_the_channels_that_matter(kind):
+    network, gated, count = trained(kind)
+    assert abs(float(expected_macs(count, list(gates(gated))).detach()) - 0.4) < 0.02
+    by_target = gated.copy()
+    remove_gates(by_target, 0.4)
+    assert 0.36 < macs(by_target) / macs(network) <= 0.4
+    keep = {gate.name: gate.open() > 0.5 for gate in gates(gated)}
+    assert bool(keep["2"][:4].all() or keep["0"][:4].all())
+    x = torch.randn(64, 3, 6, 6)
+    want, got = outputs(network, x)[0], outputs(by_target, x)[0]
+    assert (want - got).square().mean() < 0.1 * want.var()
+
+
+def test_what_cannot_be_done_is_refused():
+    network = folded("manual_attention")
+    with pytest.raises(InvalidInputError, match="no group of channels"):
+        insert_gates(network)
+    network = folded("resnet")
+    with pytest.raises(InvalidInputError, match="put some in, with insert_gates"):
+        remove_gates(network)
+    count = Macs(network)
+    insert_gates(network)
+    with pytest.raises(InvalidInputError, match="take them out first"):
+        insert_gates(network)
+    with pytest.raises(InvalidInputError, match=r"target=1\.5"):
+        GatePenalty(count, 1.5)
+    names = {gate.name for gate in gates(network)}
+    assert names == {group.name for group in channel_groups(network).found}
