@@ -1,6 +1,8 @@
-"""Quantization of PyTorch and ONNX models to verified ONNX files, without data or with a little."""
+"""Quantization and compression of PyTorch and ONNX models, to verified ONNX files."""
 
 from tersor.checks import inspect, verify
+from tersor.compressed import Compressed
+from tersor.compression import Compression, compress
 from tersor.errors import TersorError
 from tersor.export.machine import doctor
 from tersor.graph.load import load
@@ -18,6 +20,8 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "LSQ",
     "Bits",
+    "Compressed",
+    "Compression",
     "DataFree",
     "Quantized",
     "Scheme",
@@ -25,6 +29,7 @@ __all__ = [
     "Trainable",
     "Training",
     "WithData",
+    "compress",
     "doctor",
     "inspect",
     "load",

@@ -1,6 +1,6 @@
 """What `compress` returns: a smaller float network, and the way to a file or to a quantized one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,22 @@ class Compressed:
         """Those of the original."""
         return total(costs(self.original).values())
 
+    def rows(self) -> list[tuple[str, str]]:
+        """What is left of what there was, as names and values."""
+        before, after = self.original_cost, self.cost
+        pairs = {
+            "MACs": (before.macs, after.macs),
+            "parameters": (before.parameters, after.parameters),
+        }
+        return [
+            (name, f"{old:,} → {new:,} ({new / old:.1%})") for name, (old, new) in pairs.items()
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same, and the summary, for JSON."""
+        before, after = self.original_cost, self.cost
+        return {"before": asdict(before), "after": asdict(after), **self.summary().as_dict()}
+
     def summary(self) -> Summary:
         """The records counted per step, with the refusals grouped by reason; print it."""
         return summarize(self.records)
@@ -63,4 +79,5 @@ class Compressed:
             options: Passed on to `tersor.export.verify.verify`.
         """
         given = example_tensors(self.original) if inputs is None else inputs
-        return verify_file(self.original, self.network, path, given, **options)
+        found = verify_file(self.original, self.network, path, given, **options)
+        return replace(found, kernels=())  # none is meant to run on integers

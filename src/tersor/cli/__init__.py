@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tersor.cli.check import inspect, verify
+from tersor.cli.compress import compress
 from tersor.cli.demo import demo
 from tersor.cli.doctor import doctor
 from tersor.cli.quantize import quantize
@@ -15,7 +16,7 @@ from tersor.quant.schemes import SCHEMES
 _SCHEMES = "\n\n".join(f"{scheme.name}: {scheme.summary}." for scheme in SCHEMES.values())
 
 app = typer.Typer(
-    help="Quantize PyTorch and ONNX models without data or with a little, to verified ONNX files.",
+    help="Make PyTorch and ONNX models small and fast: verified ONNX files, with data or without.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
@@ -38,11 +39,12 @@ def _main(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Quantize PyTorch and ONNX models without data or with a little, to verified ONNX files."""
+    """Make PyTorch and ONNX models small and fast: verified ONNX files, with data or without."""
 
 
 app.command(epilog=_SCHEMES)(quantize)
 app.command()(train)
+app.command()(compress)
 app.command()(inspect)
 app.command()(verify)
 app.command()(demo)

@@ -20,6 +20,8 @@ _SOURCE = (
 _IMAGES = "Folders of images"
 _DATA = "With data"
 _TRAINING = "Training"
+_BUDGET = "Budget, one of"
+RuleName = Literal["least loss", "equal loss"]
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -289,5 +291,48 @@ Checkpoints = Annotated[
         metavar="FOLDER",
         help="Keeps checkpoints and the log, so that a run that was stopped goes on from there.",
         rich_help_panel=_TRAINING,
+    ),
+]
+
+Macs = Annotated[
+    float | None,
+    typer.Option(
+        help="Multiply-accumulates that may be left: a share such as 0.5, or a number.",
+        rich_help_panel=_BUDGET,
+    ),
+]
+Parameters = Annotated[
+    float | None, typer.Option(help="Stored numbers, likewise.", rich_help_panel=_BUDGET)
+]
+Megabytes = Annotated[
+    float | None, typer.Option(help="Size of the weights in float.", rich_help_panel=_BUDGET)
+]
+LatencyShare = Annotated[
+    float | None,
+    typer.Option(
+        "--latency",
+        help="Share of the time that it takes in onnxruntime on this machine.",
+        rich_help_panel=_BUDGET,
+    ),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="What may be done, once for each: prune, svd, spatial, cp, tucker, tensor_train. "
+        "[default: spatial and prune]",
+    ),
+]
+Rule = Annotated[
+    RuleName, typer.Option(help="Least loss of all parts together, or an equal loss for each.")
+]
+Jobs = Annotated[int, typer.Option(help="Processes that try parts; -1 for as many as cores.")]
+Tried = Annotated[
+    Path | None,
+    typer.Option(
+        "--work",
+        metavar="FOLDER",
+        help="Keeps the parts that have been tried, so that a run that was stopped goes on.",
     ),
 ]

@@ -226,9 +226,10 @@ def method_of(layer: Layer, method: str) -> Method:
     Raises:
         InvalidInputError: There is no such method.
     """
-    if method not in METHODS:
+    known: Method | None = next((each for each in METHODS if each == method), None)
+    if known is None:
         raise InvalidInputError(f"method={method!r}; choose one of {', '.join(METHODS)}")
-    return method if any(taps > 1 for taps in layer.weight.shape[2:]) else "svd"
+    return known if any(taps > 1 for taps in layer.weight.shape[2:]) else "svd"
 
 
 def _check_ranks(layer: Layer, method: Method, ranks: Ranks) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tersor.compress.budget import Candidate, Curve, Rule, choose
 from tersor.compress.chain import Site
-from tersor.compress.factorize import Factorization, Refit, factorize, rank_for
+from tersor.compress.factorize import Factorization, Refit, factorize, method_of, rank_for
 from tersor.compress.on_data import OnLayer, factorize_with_data
 from tersor.compress.prune import prune_groups
 from tersor.compress.reconstruct import Reconstruct, reconstruct
@@ -167,7 +167,8 @@ def cost_of(network: Network, ways: Sequence[Way]) -> Cost:
             choice = _adapted(layer, chains[layer.name], bool(masks))
             if choice is not None:
                 site = Site(layer, seen)
-                factors = shapes_of(choice.method, tuple(layer.weight.shape), choice.ranks)
+                kind = method_of(layer, choice.method)
+                factors = shapes_of(kind, tuple(layer.weight.shape), choice.ranks)
                 cost = Cost(site.chain_macs(factors), site.chain_parameters(factors))
                 found[layer.name] = cost
     return total(found.values())

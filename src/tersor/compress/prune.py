@@ -81,6 +81,8 @@ def prune_groups(
     records: list[Record] = [_record(groups[name], mask) for name, mask in keep.items()]
     if distributions is not None:
         _keep_means(network, groups, stays, distributions)
+        groups = channel_groups(network)  # with the biases that have come
+        stays = classes_kept(groups, keep)
     narrow(network, groups.partition, stays)
     network.records += records
     return records

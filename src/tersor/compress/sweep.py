@@ -1,7 +1,7 @@
 """Ω_u(c) = ‖y − ŷ‖² / ‖y‖²: the damage to the outputs if part u alone is compressed to c.
 
 arXiv 1912.09802 measures accuracy in its place, which needs labels (`metric` can do the same).
-Without data the damage is the share of the part's weights that is lost, in squares.
+Without data the damage is the share of weights that is lost, in squares, added up over layers.
 
 Parts do not wait for each other: joblib spreads them over processes, or over machines with a
 backend that does, such as Ray's or Dask's (`joblib.parallel_config`).
@@ -189,13 +189,13 @@ def _put(layer: Layer, weight: Tensor, bias: Tensor) -> None:
 
 
 def _weights_lost(changed: dict[str, Layer], way: Way, group: Group | None) -> float:
-    """‖W − Ŵ‖² / ‖W‖², a mean over the layers that change."""
-    shares = []
+    """Σ ‖W − Ŵ‖² / ‖W‖² over the layers that change."""
+    total = 0.0
     for name, (weight, _) in weights_of(changed, way, group, {}, _SWEPT).items():
         was = changed[name].weight.detach()
         energy = was.square().sum().clamp(min=torch.finfo(was.dtype).tiny)
-        shares.append(float((weight - was).square().sum() / energy))
-    return sum(shares) / max(len(shares), 1)
+        total += float((weight - was).square().sum() / energy)
+    return total
 
 
 def _record(part: Part, values: tuple[float, ...]) -> Applied:

@@ -100,6 +100,8 @@ class Verification:
         rows.append(("size", f"{self._sizes()} ({self.size_ratio:.2f}×)"))
         if self.latency is not None:
             rows.append(("latency, batch 1", str(self.latency)))
+        if not self.kernels:
+            return rows
         integer = len(self.kernels) - len(self.in_float)
         rows.append(("integer kernels", f"{integer} of {len(self.kernels)} layers"))
         rows += [(f"in float: {name}", reason) for name, reason in self.in_float]

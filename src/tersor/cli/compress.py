@@ -1,0 +1,94 @@
+"""`tersor compress`: fewer multiplications under a budget."""
+
+from typing import Any
+
+import typer
+from torch import nn
+
+from tersor import compression
+from tersor.cli import choices, options
+from tersor.cli.output import one_line, show
+from tersor.export.verify import STEPS as VERIFY_STEPS
+from tersor.graph.capture import capture
+from tersor.graph.files import check_writable
+from tersor.graph.load import load
+from tersor.report.progress import progress
+from tersor.report.tables import pairs_table
+
+
+def compress(
+    model: options.Model,
+    output: options.Output,
+    macs: options.Macs = None,
+    parameters: options.Parameters = None,
+    megabytes: options.Megabytes = None,
+    latency: options.LatencyShare = None,
+    data: options.Data = None,
+    test: options.Test = None,
+    method: options.Methods = None,
+    rule: options.Rule = "least loss",
+    exclude: options.Exclude = None,
+    example: options.Example = None,
+    samples: options.Samples = None,
+    jobs: options.Jobs = 1,
+    work: options.Tried = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    verify: options.Verify = True,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Make a model smaller and faster in floating point, write the ONNX file, and verify it.
+
+    The file can then be quantized as any other. A few unlabelled samples make it far better.
+
+    For example:
+
+        tersor compress model.onnx -o model.half.onnx --macs 0.5 --data inputs.npy
+
+        tersor compress model.pt2 -o model.fast.onnx --latency 0.7 --data photographs/ --crop 224
+    """
+    chosen = {"methods": tuple(method) if method else None, "samples": samples}
+    with one_line(debug), progress(len(compression.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
+        check_writable(output)
+        given_options: Any = {name: value for name, value in chosen.items() if value is not None}
+        found = compression.Compression(rule=rule, **given_options)
+        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        bar.step("load the model")
+        network, own = load(model)
+        given = choices.example(network, example) or own
+        if given is None and seen and isinstance(network, nn.Module):
+            given = choices.first_example(seen)
+        captured = capture(network, given)
+        seen = choices.fit(captured, seen)
+        compressed = compression.compress(
+            captured,
+            macs=macs,
+            parameters=parameters,
+            megabytes=megabytes,
+            latency=latency,
+            data=seen,
+            exclude=exclude or (),
+            options=found,
+            jobs=jobs,
+            folder=work,
+            on_step=bar.step,
+            on_part=bar.layer,
+        )
+        bar.step("write the file")
+        written = compressed.export(output)
+        checked = None
+        if verify:
+            inputs, labels = choices.read(choices.fit(captured, tested) or seen, bar)
+            checked = compressed.verify(output, inputs, labels=labels, on_step=bar.step)
+    if as_json:
+        verification = checked.as_dict() if checked else None
+        show({**written.as_dict(), **compressed.as_dict(), "verification": verification})
+        return
+    show(compressed.summary())
+    show(pairs_table("What is left", compressed.rows()))
+    if checked:
+        show(pairs_table(f"Verified {choices.where(data, test)}", checked.rows()))
+    typer.echo(f"Wrote {written.path}.")
