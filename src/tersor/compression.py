@@ -16,7 +16,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.compress.budget import Rule
-from tersor.compress.factorize import Refit
+from tersor.compress.fit import Refit
 from tersor.compress.groups import channel_groups
 from tersor.compress.plan import Fit, Unit, carry_out, ways_within
 from tersor.compress.reconstruct import Reconstruct

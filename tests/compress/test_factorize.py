@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tersor.compress.chain import Site, replace_by_chain
-from tersor.compress.factorize import Factorization, Refit, factorize, rank_for, refusal
+from tersor.compress.factorize import Factorization, factorize, rank_for, refusal
+from tersor.compress.fit import Refit
 from tersor.core.ranks import METHODS, decompose, full_ranks, shapes_of
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture

@@ -11,7 +11,8 @@ from torch import nn
 import tersor
 from benchmarks.zoo.data import cifar10_train
 from benchmarks.zoo.models import MODELS, accuracy
-from tersor.compress.factorize import Factorization, Refit, factorize, rank_for, refusal
+from tersor.compress.factorize import Factorization, factorize, rank_for, refusal
+from tersor.compress.fit import Refit
 from tersor.compress.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
 from tersor.core.ranks import METHODS
@@ -19,7 +20,7 @@ from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.graph.capture import capture
 from tersor.graph.costs import costs, total
-from tersor.graph.layers import layers
+from tersor.graph.layers import aten, layers
 from tersor.graph.moments import measure
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.shapes import shapes
@@ -162,6 +163,26 @@ def test_a_layer_makes_up_for_those_before_it():
         outputs(net, x)[0] - values[layer.node.name].relu() for net in (symmetric, asymmetric)
     ]
     assert errors[1].square().mean() < 0.97 * errors[0].square().mean()
+
+
+def test_what_counts_is_behind_a_relu():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(6, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 1)).double()
+    model[0].bias.data -= 0.5
+    network = capture(model, torch.randn(2, 6, 8, 8).double())
+    x = torch.randn(64, 6, 8, 8, generator=torch.manual_seed(1)).double()
+    choices = {"0": Factorization("spatial", (6,))}
+    (want,) = outputs(model[:2], x)
+    spread, errors = (want - want.mean((0, 2, 3), keepdim=True)).square().sum(), []
+    for relu in (False, True):
+        edited = network.copy()
+        factorize_with_data(edited, choices, [((x,), {})], Refit(relu=relu))
+        behind = next(node for node in edited.graph.nodes if node.target is aten.relu.default)
+        found = []
+        observe(edited, [((x,), {})], {behind: found.append})
+        errors.append(float((found[0] - want).square().sum() / spread))
+    assert errors[1] < 0.95 * errors[0]
+    assert edited.records[-1].numbers["output behind ReLU lost"] == pytest.approx(errors[1])
 
 
 def test_refused_layers_are_told():

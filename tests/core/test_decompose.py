@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tersor.core.decompose import compose, low_rank, spatial, square_root
 from tersor.core.quadratic import Quadratic
 from tersor.core.ranks import METHODS, attainable, best_ranks, decompose, full_ranks, shapes_of
-from tersor.core.refit import auxiliary, decompose_on_data, descend, error, refit_last
+from tersor.core.refit import decompose_on_data, descend, error, refit_last
 
 SHAPES = [(5, 3), (8, 6, 1, 1), (4, 5, 3), (6, 4, 3, 3), (4, 7, 3, 2), (4, 6, 1, 5), (9, 1, 3, 3),
           (1, 6, 2, 3), (3, 4, 2, 3, 2)]  # fmt: skip
@@ -181,18 +181,6 @@ def test_several_ranks_go_where_the_energy_is():
         return sum(map(math.prod, shapes_of("tucker", weight.shape, ranks)))
 
     assert best_ranks("tucker", weight, cost((2, 6)), cost) == (2, 6)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.01, 10))
-def test_auxiliary_against_a_grid(wanted, found, penalty):
-    y, x = torch.tensor([[wanted]]).double(), torch.tensor([[found]]).double()
-
-    def objective(z):
-        return (y.clamp(min=0) - z.clamp(min=0)).square() + penalty * (z - x).square()
-
-    grid = torch.linspace(-4, 4, 8001).double()[None]
-    assert objective(auxiliary(y, x, penalty)) <= objective(grid).min() + 1e-12
 
 
 def test_tensorly_is_loaded_late_and_left_alone():

@@ -8,26 +8,22 @@ Differs from the paper in: several ranks of one layer are chosen for the least l
 (`tersor.core.ranks`); whatever decomposition is used, data serve all its factors and the bias.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx
+from torch import fx
 
 from tersor.compress.chain import Site, replace_by_chain
-from tersor.core.decompose import Chain, compose
-from tersor.core.quadratic import best_bias
+from tersor.compress.fit import Refit, Samples, fit
 from tersor.core.ranks import (
     METHODS,
     Method,
     Ranks,
     attainable,
     best_ranks,
-    decompose,
     full_ranks,
     shapes_of,
 )
-from tersor.core.refit import decompose_on_data, error
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, argument
 from tersor.graph.moments import Moments
@@ -47,36 +43,6 @@ class Factorization:
 
     method: str
     ranks: Ranks
-
-
-@dataclass(frozen=True)
-class Refit:
-    """Options of the fit to data.
-
-    Attributes:
-        damping: Pulls towards the float weights, as a share of the mean diagonal of the Gram
-            matrix, so that few samples do no harm.
-        steps: Most steps of L-BFGS over all factors; 0 fits the last one alone.
-        samples: Output positions of a layer that are sampled for its Gram matrix.
-        samples_per_weight: But for each weight of a row at least so many.
-        seed: Seed of the sampled positions.
-    """
-
-    damping: float = 0.01
-    steps: int = 50
-    samples: int = 50_000
-    samples_per_weight: int = 20
-    seed: int = 0
-
-    def positions(self, layer: Layer, count: int) -> int:
-        """How many output positions to sample in each of a number of samples.
-
-        Args:
-            layer: The layer.
-            count: The number of samples.
-        """
-        inputs = layer.weight[0].numel()
-        return math.ceil(max(self.samples, self.samples_per_weight * inputs) / count)
 
 
 def refusal(layer: Layer) -> str | None:
@@ -127,8 +93,8 @@ def rank_for(
 def factorize(
     layer: Layer,
     choice: Factorization,
-    moments: Moments | None = None,
-    options: Refit = Refit(),
+    data: Moments | Samples | None = None,
+    options: Refit | None = None,
     seen: dict[fx.Node, Any] | None = None,
 ) -> Record:
     """Replace one layer by its factors: level 1 without data, level 2 with their moments.
@@ -136,14 +102,15 @@ def factorize(
     Args:
         layer: The layer; its network is edited in place and gets the record.
         choice: The method and the ranks.
-        moments: What the layer is given and the output wanted of it, from `measure`.
-        options: How the factors are fitted to the data.
+        data: What the layer is given and the output wanted of it, from `measure`; with `Samples`
+            the fit is to what is left behind a ReLU.
+        options: How the factors are fitted to the data; default: `Refit()`.
         seen: What `shapes` gives for the network, to spare a run of it.
 
     Raises:
         InvalidInputError: There is no such method, or the ranks do not suit the layer.
     """
-    record, _ = replace(layer, choice, moments, options, seen)
+    record, _ = replace(layer, choice, data, options or Refit(), seen)
     layer.network.records.append(record)
     layer.network.finish()
     return record
@@ -152,7 +119,7 @@ def factorize(
 def replace(
     layer: Layer,
     choice: Factorization,
-    moments: Moments | None,
+    data: Moments | Samples | None,
     options: Refit,
     seen: dict[fx.Node, Any] | None,
 ) -> tuple[Record, list[Layer]]:
@@ -161,7 +128,7 @@ def replace(
     Args:
         layer: The layer.
         choice: The method and the ranks.
-        moments: Its data, or None.
+        data: Its data, or None.
         options: How the factors are fitted to the data.
         seen: What `shapes` gives for the network.
 
@@ -182,38 +149,13 @@ def replace(
         "parameters before": float(site.parameters),
         "parameters after": float(site.chain_parameters(after)),
     }
-    chain, shift, lost = solve(layer, method, choice.ranks, moments, options)
-    found = replace_by_chain(layer, chain)
-    if shift is not None:
+    fitted = fit(layer, method, choice.ranks, data, options)
+    found = replace_by_chain(layer, fitted.chain)
+    if fitted.shift is not None:
         bias = found[-1].bias
-        found[-1].set_bias(shift if bias is None else bias.detach() + shift)
-    what = f"replaced by {len(chain)} layers ({method}, ranks {_plain(choice.ranks)})"
-    return Applied(name, STEP, what, {**numbers, **lost}), found
-
-
-def solve(
-    layer: Layer, method: Method, ranks: Ranks, moments: Moments | None, options: Refit
-) -> tuple[Chain, Tensor | None, dict[str, float]]:
-    """The factors, what to add to the bias, and what is lost.
-
-    Args:
-        layer: The layer.
-        method: A method that the layer can have.
-        ranks: Its ranks.
-        moments: Its data, or None.
-        options: How the factors are fitted to the data.
-    """
-    weight = layer.weight.detach()
-    if moments is None:
-        chain = decompose(method, weight, ranks)
-        lost = (compose(chain) - weight).square().sum() / weight.square().sum()
-        return chain, None, {"weight lost": float(lost)}
-    free = moments.centered()
-    problem = free.damped(weight.flatten(1)[None], options.damping)
-    chain = decompose_on_data(method, weight, ranks, problem, options.steps)
-    shift = best_bias(compose(chain).flatten(1)[None], moments.inputs, moments.outputs)[0]
-    lost = float(error(chain, free) / free.energy.sum())
-    return chain, shift, {"output lost": lost}
+        found[-1].set_bias(fitted.shift if bias is None else bias.detach() + fitted.shift)
+    what = f"replaced by {len(found)} layers ({method}, ranks {_plain(choice.ranks)})"
+    return Applied(name, STEP, what, {**numbers, **fitted.lost}), found
 
 
 def method_of(layer: Layer, method: str) -> Method:

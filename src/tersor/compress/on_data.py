@@ -3,7 +3,8 @@
     x̂   what the layer reads once everything before it is compressed
     y   what it wrote in the float network: the output wanted of it
 
-arXiv 1505.06798, §3.3 ("asymmetric reconstruction").
+arXiv 1505.06798, §3.3 ("asymmetric reconstruction"). Where a ReLU alone reads y, the error that
+counts is the one behind it (§3.2).
 
 Differs from the paper in: all methods of `tersor.core.decompose`; what a shortcut lacks is made up
 for by the branch beside it.
@@ -13,10 +14,11 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from tersor.compress.factorize import Factorization, Refit, refusal, replace
+from tersor.compress.factorize import Factorization, refusal, replace
+from tersor.compress.fit import Refit, Samples
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, layers, operand
-from tersor.graph.moments import Moments, measure
+from tersor.graph.layers import Layer, aten, layers, operand
+from tersor.graph.moments import Moments, measure, sampled
 from tersor.graph.network import Network, Record
 from tersor.graph.shapes import shapes
 from tersor.graph.shortcut import lacking
@@ -58,9 +60,9 @@ def factorize_with_data(
     for float_node, node in twins:
         floating.run(float_node)
         if node in todo:
-            moments = _moments(todo[node], floating, compressed, options, done)
+            data = _data(todo[node], floating, compressed, options, done)
             choice = choices[todo[node].name]
-            record, found = replace(todo[node], choice, moments, options, seen)
+            record, found = replace(todo[node], choice, data, options, seen)
             network.records.append(record)
             done += 1
             if on_layer is not None:
@@ -71,9 +73,9 @@ def factorize_with_data(
     network.finish()
 
 
-def _moments(
+def _data(
     layer: Layer, floating: Stream, compressed: Stream, options: Refit, number: int
-) -> Moments | None:
+) -> Moments | Samples | None:
     """The data of the layer that runs next; None if it stays as it is."""
     if refusal(layer) is not None:
         return None
@@ -81,7 +83,11 @@ def _moments(
     lacks = lacking(layer, floating, compressed) or [0.0] * len(given)
     pairs = ((x, y + lack) for x, y, lack in zip(given, wanted, lacks, strict=True))
     count = options.positions(layer, sum(map(len, given)))
-    return measure(layer, pairs, count, torch.Generator().manual_seed(options.seed + number))
+    generator = torch.Generator().manual_seed(options.seed + number)
+    if not (options.relu and {user.target for user in layer.node.users} == {aten.relu.default}):
+        return measure(layer, pairs, count, generator)
+    patches, outputs = zip(*sampled(layer, pairs, count, generator), strict=True)
+    return Samples(torch.cat(patches, 2)[0], torch.cat(outputs, 2)[0])
 
 
 def _run(compressed: Stream, chain: list[Layer]) -> None:

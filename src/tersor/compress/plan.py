@@ -11,7 +11,8 @@ from typing import Literal
 
 from tersor.compress.budget import Candidate, Curve, Rule, choose
 from tersor.compress.chain import Site
-from tersor.compress.factorize import Factorization, Refit, factorize, method_of, rank_for
+from tersor.compress.factorize import Factorization, factorize, method_of, rank_for
+from tersor.compress.fit import Refit
 from tersor.compress.on_data import OnLayer, factorize_with_data
 from tersor.compress.prune import prune_groups
 from tersor.compress.reconstruct import Reconstruct, reconstruct

@@ -15,7 +15,7 @@ import torch
 from joblib import Parallel, delayed
 from torch import Tensor, fx
 
-from tersor.compress.factorize import Refit
+from tersor.compress.fit import Refit
 from tersor.compress.groups import Group
 from tersor.compress.ways import Part, Way, changed_layers, group_of, weights_of
 from tersor.graph.journal import Journal

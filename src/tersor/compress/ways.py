@@ -14,7 +14,8 @@ from jaxtyping import Bool
 from torch import Tensor, fx
 
 from tersor.compress.chain import Site
-from tersor.compress.factorize import Factorization, Refit, method_of, rank_for, refusal, solve
+from tersor.compress.factorize import Factorization, method_of, rank_for, refusal
+from tersor.compress.fit import Refit, fit
 from tersor.compress.groups import Group, channel_groups
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
@@ -218,8 +219,8 @@ def weights_of(
     """
     if isinstance(way, Factored):
         known = moments.get(way.layer)
-        chain, shift, _ = solve(changed[way.layer], way.method, way.ranks, known, options)
-        return {way.layer: (compose(chain), shift)}
+        fitted = fit(changed[way.layer], way.method, way.ranks, known, options)
+        return {way.layer: (compose(fitted.chain), fitted.shift)}
     assert group is not None
     found: dict[str, Changed] = {}
     for port in group.consumers:

@@ -97,25 +97,3 @@ def descend(chain: Chain, problem: Quadratic, steps: int) -> Chain:
     found = [factor.detach() for factor in factors]
     better = bool(error(found, problem) <= error(chain, problem))
     return found if better else chain
-
-
-def auxiliary(
-    wanted: Float[Tensor, "outputs samples"],
-    found: Float[Tensor, "outputs samples"],
-    penalty: float,
-) -> Float[Tensor, "outputs samples"]:
-    """z = argmin (r(y) − r(z))² + λ (z − ŷ)², r(y) = max(y, 0): what to aim at in front of a ReLU.
-
-    arXiv 1505.06798, §3.2: z on either side of 0 has a closed form, and the better one is taken.
-
-    Args:
-        wanted: y.
-        found: ŷ.
-        penalty: λ.
-    """
-    target = wanted.clamp(min=0)
-    below = found.clamp(max=0)
-    above = ((penalty * found + target) / (penalty + 1)).clamp(min=0)
-    cost_below = target.square() + penalty * (below - found).square()
-    cost_above = (target - above).square() + penalty * (above - found).square()
-    return torch.where(cost_below < cost_above, below, above)

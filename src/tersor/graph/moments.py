@@ -3,7 +3,7 @@
 The means are over output positions sampled from every batch, which a pass over the data reads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -50,9 +50,7 @@ def measure(
     """
     sums: list[Tensor] = []
     samples = 0
-    for x, y in pairs:
-        at = choose(layer, y, positions, generator)
-        patches, outputs = read(layer, x, at), written(layer, y, at)
+    for patches, outputs in sampled(layer, pairs, positions, generator):
         samples += patches.shape[-1]
         parts = (
             patches @ patches.mT,
@@ -64,6 +62,28 @@ def measure(
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
     gram, cross, energy, mean_x, mean_y = (total / samples for total in sums)
     return _without_bias(layer, Moments(Quadratic(gram, cross, energy), mean_x, mean_y))
+
+
+def sampled(
+    layer: Layer,
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    positions: int,
+    generator: torch.Generator,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a layer reads at random positions and the output wanted there, batch after batch.
+
+    Args:
+        layer: As for `measure`.
+        pairs: As for `measure`.
+        positions: As for `measure`.
+        generator: As for `measure`.
+
+    Yields:
+        Patches `[groups, inputs, samples]` and outputs `[groups, outputs, samples]`.
+    """
+    for x, y in pairs:
+        at = choose(layer, y, positions, generator)
+        yield read(layer, x, at), written(layer, y, at)
 
 
 def _without_bias(layer: Layer, moments: Moments) -> Moments:

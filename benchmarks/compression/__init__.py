@@ -1,0 +1,1 @@
+"""Networks of fewer multiplications: factorized, pruned, or both."""

@@ -1,0 +1,140 @@
+"""The factors of one layer: from its weight alone, or fitted to the data that it sees.
+
+Without data they are nearest to W. With moments they are those of the least output error, and the
+bias makes up for its mean (arXiv 1505.06798, §3.2-3.3; see `tersor.core.refit`). With samples what
+counts is the output behind a ReLU (`tersor.core.relu`).
+
+Differs from the paper in: the first fit before a ReLU finds the factors anew, the later ones move
+them from where they are, except for the SVD, whose fit is exact at once.
+"""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from tersor.core.decompose import Chain, compose
+from tersor.core.quadratic import Quadratic, best_bias
+from tersor.core.ranks import Method, Ranks, decompose
+from tersor.core.refit import decompose_on_data, descend, error, refit_last
+from tersor.core.relu import fit_before_relu
+from tersor.graph.layers import Layer
+from tersor.graph.moments import Moments
+
+_STEPS_AGAIN = 10  # of L-BFGS, each time that z has changed
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Options of the fit to data.
+
+    Attributes:
+        damping: Pulls towards the float weights, as a share of the mean diagonal of the Gram
+            matrix, so that few samples do no harm.
+        steps: Most steps of L-BFGS over all factors; 0 fits the last one alone.
+        samples: Output positions of a layer that are sampled for its Gram matrix.
+        samples_per_weight: But for each weight of a row at least so many.
+        seed: Seed of the sampled positions.
+        relu: Whether a layer that only a ReLU reads is fitted to what is left behind it.
+    """
+
+    damping: float = 0.01
+    steps: int = 50
+    samples: int = 50_000
+    samples_per_weight: int = 20
+    seed: int = 0
+    relu: bool = True
+
+    def positions(self, layer: Layer, count: int) -> int:
+        """How many output positions to sample in each of a number of samples.
+
+        Args:
+            layer: The layer.
+            count: The number of samples.
+        """
+        inputs = layer.weight[0].numel()
+        return math.ceil(max(self.samples, self.samples_per_weight * inputs) / count)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a layer reads, and the output wanted of it, at some positions.
+
+    Attributes:
+        patches: Flattened as a row of the weight.
+        outputs: y, bias included.
+    """
+
+    patches: Float[Tensor, "inputs samples"]
+    outputs: Float[Tensor, "outputs samples"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The factors of a layer.
+
+    Attributes:
+        chain: Their weights.
+        shift: What to add to the bias; None: nothing.
+        lost: What is lost, as a share: of the squared weights, or of the variance of the output.
+    """
+
+    chain: Chain
+    shift: Tensor | None
+    lost: dict[str, float]
+
+
+def fit(
+    layer: Layer, method: Method, ranks: Ranks, data: Moments | Samples | None, options: Refit
+) -> Fitted:
+    """Factorize the weight of a layer.
+
+    Args:
+        layer: The layer; it stays as it is.
+        method: Which decomposition.
+        ranks: The ranks.
+        data: What it sees, or None.
+        options: How the factors are fitted to the data.
+    """
+    weight = layer.weight.detach()
+    if data is None:
+        chain = decompose(method, weight, ranks)
+        lost = (compose(chain) - weight).square().sum() / weight.square().sum()
+        return Fitted(chain, None, {"weight lost": float(lost)})
+    if isinstance(data, Samples):
+        return _before_relu(layer, method, ranks, data, options)
+    free = data.centered()
+    problem = free.damped(weight.flatten(1)[None], options.damping)
+    chain = decompose_on_data(method, weight, ranks, problem, options.steps)
+    shift = best_bias(compose(chain).flatten(1)[None], data.inputs, data.outputs)[0]
+    return Fitted(chain, shift, {"output lost": float(error(chain, free) / free.energy.sum())})
+
+
+def _before_relu(
+    layer: Layer, method: Method, ranks: Ranks, data: Samples, options: Refit
+) -> Fitted:
+    weight, x = layer.weight.detach(), data.patches
+    mean = x.mean(1)
+    gram = x @ x.mT / x.shape[1] - mean[:, None] * mean
+    last: list[Chain] = []
+
+    def nearest(z: Tensor) -> tuple[tuple[Chain, Tensor], Tensor]:
+        """The factors and the bias for a target."""
+        centered = z - z.mean(1, keepdim=True)
+        target, energy = centered @ x.mT / x.shape[1], centered.square().mean(1)
+        problem = Quadratic(gram[None], target[None], energy[None])
+        problem = problem.damped(weight.flatten(1)[None], options.damping)
+        if method == "svd" or not last:
+            chain = decompose_on_data(method, weight, ranks, problem, options.steps)
+        else:
+            steps = min(options.steps, _STEPS_AGAIN)
+            chain = descend(refit_last(last[-1], problem), problem, steps)
+        last.append(chain)
+        composed = compose(chain).flatten(1)
+        bias = z.mean(1) - composed @ mean
+        return (chain, bias), composed @ x + bias[:, None]
+
+    (chain, bias), lost = fit_before_relu(nearest, data.outputs)
+    shift = bias if layer.bias is None else bias - layer.bias.detach()
+    return Fitted(chain, shift, {"output behind ReLU lost": lost})
