@@ -53,7 +53,10 @@ def commands(text):
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
-EXECUTED = [PAGES[0], *(ROOT / f"docs/{page}.md" for page in ("quickstart", "data", "training"))]
+EXECUTED = [
+    PAGES[0],
+    *(ROOT / f"docs/{page}.md" for page in ("quickstart", "data", "training", "compression")),
+]
 
 
 @pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.name)

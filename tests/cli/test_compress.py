@@ -50,6 +50,7 @@ def test_tables_for_people(tmp_path):
         (["--macs", "0"], "above 0"),
         (["--macs", "0.001"], "too small"),
         (["--macs", "0.5", "--exclude", "no_such"], "no_such"),
+        (["--macs", "0.5", "--exclude", "*"], "nothing to compress"),
     ],
 )
 def test_what_does_not_fit_is_said(options, said, tmp_path):

@@ -74,6 +74,11 @@ def ways_within(
     each = {name: getattr(cost, unit) for name, cost in costs(network).items()}
     if sum(each.values()) <= budget:
         return []
+    if not parts:
+        raise InvalidInputError(
+            "there is nothing to compress: every layer is refused or excluded; see the records of "
+            "`tersor inspect`, allow more methods, or exclude less"
+        )
     curves = [_curve(part, lost, each, unit) for part, lost in zip(parts, damages, strict=True)]
     shares = {way: left for part in parts for way, left in zip(part.ways, part.shares, strict=True)}
     best, least, aim = list[Way](), 0, budget

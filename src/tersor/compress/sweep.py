@@ -23,6 +23,7 @@ from tersor.graph.layers import Layer, operand
 from tersor.graph.moments import Moments, measure
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.outputs import Metric, damage
+from tersor.graph.shapes import note_shapes
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 
@@ -87,9 +88,10 @@ def _how(sweep: Sweep) -> tuple[Metric | None, Refit]:
     return sweep.metric, sweep.refit
 
 
-def _numbered(number: int, *rest: Any) -> tuple[int, tuple[float, ...]]:
-    """A task, which may end in any order."""
-    return number, try_part(*rest)
+def _numbered(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:
+    """A task, perhaps in another process, which may end in any order."""
+    note_shapes(network)
+    return number, try_part(network, *rest)
 
 
 def try_part(

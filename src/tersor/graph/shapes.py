@@ -39,6 +39,17 @@ def shapes(network: Network) -> dict[fx.Node, Any]:
         return _record(network, contextlib.nullcontext())
 
 
+def note_shapes(network: Network) -> None:
+    """Give nodes the `meta["val"]` that a pickled graph forgets: empty, as large as on the example.
+
+    Args:
+        network: Edited in place; only for computing, as sizes that were free are numbers now.
+    """
+    for node, shape in shapes(network).items():
+        if isinstance(shape, torch.Size):
+            node.meta.setdefault("val", torch.empty(shape, device="meta"))
+
+
 def _record(network: Network, mode: Any) -> dict[fx.Node, Any]:
     recorder = _Recorder(network.module)
     inputs = pytree.tree_leaves((network.args, network.kwargs))
