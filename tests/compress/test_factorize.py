@@ -153,6 +153,32 @@ def test_rank_one(method):
     assert outputs(network, *network.args)[0].isfinite().all()
 
 
+@every_method
+def test_a_layer_of_zeros(method):
+    network, layer = one_layer("padded")
+    network.replace_tensor(layer.weight_node, 0 * layer.weight.detach())
+    x, ranks = network.args[0], (1,) * len(full_ranks(method, layer.weight))
+    moments = measure(layer, [(x, outputs(network, x)[0])], 100, torch.Generator())
+    for data in (None, moments):
+        edited = network.copy()
+        (layer,) = layers(edited)
+        record = factorize(layer, Factorization(method, ranks), data)
+        assert isinstance(record, Applied)
+        assert all(value == value for value in record.numbers.values())
+        assert not outputs(edited, x)[0].any()
+
+
+@every_method
+def test_stored_factors_stand_alone(method):
+    """Contiguous, and views of nothing, as files of weights want them."""
+    network, layer = one_layer("strided")
+    factorize(layer, Factorization(method, rank_for(layer, method, 0.6)))
+    stored = list(network.module.parameters())
+    assert all(each.is_contiguous() for each in stored)
+    assert len({each.untyped_storage().data_ptr() for each in stored}) == len(stored)
+    assert all(each.untyped_storage().nbytes() == each.nbytes for each in stored)
+
+
 class Odd(nn.Module):
     """One of each layer that is refused."""
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from tersor.graph.costs import batch_size, macs
@@ -117,7 +118,8 @@ def replace_by_chain(layer: Layer, chain: Sequence[Tensor]) -> list[Layer]:
     before, after = operand(node).meta["val"], node.meta["val"]
     value, found = operand(node), []
     for number, weight in enumerate(chain):
-        stored = network.add_tensor(f"{name}.{number}.weight", weight, before=node)
+        own = weight.detach().clone(memory_format=torch.contiguous_format)
+        stored = network.add_tensor(f"{name}.{number}.weight", own, before=node)
         if number < len(chain) - 1:
             call = _call(node, value, stored, settings[number])
             shape = _stage(before.shape, after.shape, owners, number)

@@ -11,6 +11,7 @@ them from where they are, except for the SVD, whose fit is exact at once.
 import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -100,15 +101,20 @@ def fit(
     weight = layer.weight.detach()
     if data is None:
         chain = decompose(method, weight, ranks)
-        lost = (compose(chain) - weight).square().sum() / weight.square().sum()
-        return Fitted(chain, None, {"weight lost": float(lost)})
+        lost = _share((compose(chain) - weight).square(), weight.square())
+        return Fitted(chain, None, {"weight lost": lost})
     if isinstance(data, Samples):
         return _before_relu(layer, method, ranks, data, options)
     free = data.centered()
     problem = free.damped(weight.flatten(1)[None], options.damping)
     chain = decompose_on_data(method, weight, ranks, problem, options.steps)
     shift = best_bias(compose(chain).flatten(1)[None], data.inputs, data.outputs)[0]
-    return Fitted(chain, shift, {"output lost": float(error(chain, free) / free.energy.sum())})
+    return Fitted(chain, shift, {"output lost": _share(error(chain, free), free.energy)})
+
+
+def _share(lost: Tensor, whole: Tensor) -> float:
+    """The sum of one as a share of the sum of the other, which may be 0."""
+    return float(lost.sum() / whole.sum().clamp(min=torch.finfo(whole.dtype).tiny))
 
 
 def _before_relu(

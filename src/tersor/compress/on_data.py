@@ -7,7 +7,7 @@ arXiv 1505.06798, §3.3 ("asymmetric reconstruction"). Where a ReLU alone reads 
 counts is the one behind it (§3.2).
 
 Differs from the paper in: all methods of `tersor.core.decompose`; what a shortcut lacks is made up
-for by the branch beside it.
+for by the branch beside it, in front of any ReLU: to look behind that one too gained nothing.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
 """W ≈ K_n ∘ … ∘ K_1: one convolution becomes a chain of cheaper ones, run one after the other.
 
-    svd           k×k, 1×1                 arXiv 1505.06798, §2.1 (Zhang et al.)
-    spatial       k×1, 1×k                 arXiv 1405.3866, §2.2 (Jaderberg et al.), scheme 2
+    svd           k×k, 1×1                 arXiv 1505.06798, §3.1 (Zhang et al.)
+    spatial       k×1, 1×k                 arXiv 1405.3866, §2.1 (Jaderberg et al.), scheme 2
     tucker        1×1, k×k, 1×1            arXiv 1511.06530, §3.1 (Kim et al.)
     cp            1×1, k×1 and 1×k by channel, 1×1     arXiv 1412.6553, §3.2 (Lebedev et al.)
     tensor_train  1×1, k×1, 1×k, 1×1       Oseledets, SIAM J. Sci. Comput. 33(5), 2011, algorithm 1

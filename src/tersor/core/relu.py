@@ -39,6 +39,7 @@ def fit_before_relu(
     """
     target = wanted.clamp(min=0)
     spread = (target - target.mean(1, keepdim=True)).square().sum()
+    spread = spread.clamp(min=torch.finfo(spread.dtype).tiny)
 
     def lost(outputs: Tensor) -> Tensor:
         return (target - outputs.clamp(min=0)).square().sum() / spread

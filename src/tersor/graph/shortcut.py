@@ -1,6 +1,7 @@
 """What a shortcut lacks, so that the branch beside it can make up for that as well.
 
-y + (s − ŝ) in place of y, where y is added to s: arXiv 1707.06168, §3.3, for channel pruning.
+y + (s − ŝ) in place of y, where y is added to s: as arXiv 1707.06168 does in channel pruning, for
+networks with several branches.
 """
 
 import torch
