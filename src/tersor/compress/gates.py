@@ -30,6 +30,8 @@ from tersor.errors import InvalidInputError
 from tersor.graph.layers import operand
 from tersor.graph.network import Applied, Network, free_name
 
+_WEIGHT = 10.0  # at the start; it grows
+
 
 @dataclass(frozen=True)
 class Gates:
@@ -46,7 +48,7 @@ class Gates:
 
     kind: Literal["vib", "bayes", "l0"] = "vib"
     start: float | None = None
-    speed: float = 40.0
+    speed: float = 100.0
 
     @property
     def threshold(self) -> float:
@@ -62,9 +64,11 @@ class Gate(nn.Module):
         name: The name of the group.
         mean: μ of Gaussian gates.
         raw: log σ², or log α of hard concrete gates, over `speed`.
+        weight: Of a target in the loss; kept here, so that a stopped run can be gone on with.
     """
 
     raw: Tensor
+    weight: Tensor
     mean: Tensor
 
     def __init__(self, options: Gates, group: Group, like: Tensor) -> None:
@@ -75,6 +79,7 @@ class Gate(nn.Module):
         self.raw = nn.Parameter(new)
         if not self.is_hard:
             self.mean = nn.Parameter(torch.ones_like(new))
+        self.register_buffer("weight", like.new_full((), _WEIGHT))
         self.axes: list[int] = []
         self._noise: Tensor | None = None
 

@@ -1,12 +1,14 @@
 """Level 3: channels are chosen while the network is trained, by gates that learn to be noise.
 
-    task loss + strength · mean complexity + ½ weight · (E[MACs] / MACs − target)²
+    task loss + strength · mean complexity + ½ weight · excess²,  excess = E[MACs] / MACs − target
+    weight ← weight · exp(haste · |excess|)                       after each batch
 
 VIBNet, arXiv 1802.10399; Bayesian compression, arXiv 1705.08665; L0, arXiv 1712.01312: see
 `tersor.core.gates` for the gates and their complexities, `tersor.compress.macs` for E[MACs].
 
-Differs from the papers in: the complexity only says which channels go, and how many go is set by
-the last term; its target falls from 1 while training goes on. In the end the threshold between the
+Differs from the papers in: the complexity only says which channels go; how many go is set by a
+target of MACs, which falls from 1 while training goes on. Its weight grows for as long as the
+target is missed, so that it suits any scale of the task loss. In the end the threshold between the
 gates that stay and those that go is the one that meets the target.
 """
 
@@ -34,14 +36,14 @@ class GatePenalty:
         macs: The MACs of the network with gates.
         target: Share of the MACs that is to be left; None leaves it to the strength.
         strength: Of the mean complexity of all units.
-        weight: Of half the squared distance to the target.
+        haste: How fast the weight of the target grows.
         arrival: Share of the training in which the target falls from 1 to where it stays.
     """
 
     macs: Macs
     target: float | None = 0.5
     strength: float = 0.01
-    weight: float = 10.0
+    haste: float = 0.5
     arrival: float = 0.7
 
     def __post_init__(self) -> None:
@@ -59,7 +61,10 @@ class GatePenalty:
         penalty = self.strength * torch.cat([gate.complexity() for gate in found]).mean()
         if self.target is not None:
             now = 1 + (self.target - 1) * min(progress / self.arrival, 1)
-            penalty = penalty + self.weight / 2 * (expected_macs(self.macs, found) - now).square()
+            excess = expected_macs(self.macs, found) - now
+            penalty = penalty + found[0].weight.clone() / 2 * excess.square()
+            for gate in found:
+                gate.weight.mul_((self.haste * excess.detach().abs()).exp())
         return penalty
 
 
