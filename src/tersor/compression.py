@@ -47,7 +47,6 @@ STEPS = ("capture the model", "try every part alone", "choose within the budget"
 _MEGABYTE = 250_000  # numbers of 4 bytes
 _TRIES = 6  # for a latency
 _CLOSE = 0.03  # of a latency
-Kind = Literal["prune"] | Method
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Compression:
         reconstruct: How layers that read pruned channels are fitted to them.
     """
 
-    methods: Sequence[Kind] = ("spatial", "prune")
+    methods: Sequence[str] = ("spatial", "prune")
     ratios: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
     rule: Rule = "least loss"
     scores: Literal["fisher", "taylor", "magnitude", "batchnorm"] | None = None

@@ -5,9 +5,12 @@ less than the sum of both. So the budget that the parts are chosen for is moved 
 that comes of it meets the one that was asked for.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from torch import fx
 
 from tersor.compress.budget import Candidate, Curve, Rule, choose
 from tersor.compress.chain import Site
@@ -27,7 +30,7 @@ from tersor.graph.shapes import shapes
 from tersor.graph.stats import Batch
 
 Unit = Literal["macs", "parameters"]
-_CLOSE = 0.002  # of the cost before: close enough to a budget
+_CLOSE = 0.002  # of the cost before, or of the budget: close enough
 _TRIES = 5
 
 
@@ -90,7 +93,40 @@ def ways_within(
         if 0 <= budget - cost < _CLOSE * sum(each.values()):
             break
         aim -= cost - budget
-    return best
+    return _spend(network, parts, best, budget, unit)
+
+
+def _spend(
+    network: Network, parts: Sequence[Part], ways: list[Way], budget: int, unit: Unit
+) -> list[Way]:
+    """Use what is left of the budget for single channels, between two of the shares tried."""
+
+    def cost(ways: list[Way]) -> int:
+        return getattr(cost_of(network, ways), unit)
+
+    for place in range(len(ways)):
+        if budget - cost(ways) < _CLOSE * budget:
+            break
+        choices = _next_units(parts, ways[place])
+        larger = [[*ways[:place], choice, *ways[place + 1 :]] for choice in choices]
+        ways = larger[bisect_right(larger, budget, lo=1, key=cost) - 1]
+    return ways
+
+
+def _next_units(parts: Sequence[Part], way: Way) -> list[Way]:
+    """A way of pruning, and those with one, two, … more units, up to the next milder one."""
+    if not isinstance(way, Pruned):
+        return [way]
+    kept = sum(way.keep)
+    group = next(part for part in parts if way in part.ways)
+    milder = [w.keep for w in group.ways if isinstance(w, Pruned) and sum(w.keep) > kept]
+    target = min(milder, key=sum, default=(True,) * len(way.keep))
+    found: list[Way] = [way]
+    keep = list(way.keep)
+    for unit in (i for i, stays in enumerate(target) if stays and not way.keep[i]):
+        keep[unit] = True
+        found.append(Pruned(way.group, tuple(keep)))
+    return found
 
 
 def _bisect(
@@ -170,7 +206,7 @@ def cost_of(network: Network, ways: Sequence[Way]) -> Cost:
     chains, seen, found = _factored(ways), shapes(network), costs(network)
     for layer in layers(network):
         if layer.name in chains:
-            choice = _adapted(layer, chains[layer.name], bool(masks))
+            choice = _adapted(layer, chains[layer.name], seen if masks else None)
             if choice is not None:
                 site = Site(layer, seen)
                 kind = method_of(layer, choice.method)
@@ -196,7 +232,8 @@ def carry_out(network: Network, ways: Sequence[Way], fit: Fit) -> None:
             reconstruct(network, original, masks, fit.batches, fit.reconstruct, fit.on_layer)
     chains = _factored(ways)
     found = [layer for layer in layers(network) if layer.name in chains]
-    adapted = {layer.name: _adapted(layer, chains[layer.name], bool(masks)) for layer in found}
+    seen = shapes(network) if masks and found else None
+    adapted = {layer.name: _adapted(layer, chains[layer.name], seen) for layer in found}
     choices = {name: choice for name, choice in adapted.items() if choice is not None}
     if choices and fit.batches:
         factorize_with_data(network, choices, fit.batches, fit.refit, fit.on_layer)
@@ -210,9 +247,9 @@ def _factored(ways: Sequence[Way]) -> dict[str, Factored]:
     return {way.layer: way for way in ways if isinstance(way, Factored)}
 
 
-def _adapted(layer: Layer, way: Factored, pruned: bool) -> Factorization | None:
-    """The ranks for a layer that may have lost channels: the same share of its MACs."""
-    if not pruned:
+def _adapted(layer: Layer, way: Factored, seen: dict[fx.Node, Any] | None) -> Factorization | None:
+    """The ranks for a layer, where channels may have gone: the same share of its MACs."""
+    if seen is None:
         return way.choice
-    ranks = rank_for(layer, way.method, way.ratio)
+    ranks = rank_for(layer, way.method, way.ratio, seen)
     return None if ranks is None else Factorization(way.method, ranks)

@@ -1,0 +1,104 @@
+"""`tersor.compress`: budgets, levels, and what it leaves alone."""
+
+import pytest
+import torch
+
+import tersor
+from benchmarks.zoo import MODELS
+from tersor.compression import Compression
+from tests import nets
+
+
+def compress(**options):
+    return tersor.compress(*nets.with_example(), **options)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [{"macs": 0.6}, {"parameters": 0.7}, {"macs": 20_000.0}, {"megabytes": 0.0012}],
+    ids=str,
+)
+@pytest.mark.parametrize("data", [None, nets.images(32)], ids=["weights", "data"])
+def test_every_budget_is_met(budget, data):
+    found = compress(**budget, data=data)
+    ((name, value),) = budget.items()
+    left = {
+        "macs": found.cost.macs,
+        "parameters": found.cost.parameters,
+        "megabytes": found.cost.parameters * 4e-6,
+    }[name]
+    before = found.original_cost.macs if name == "macs" else found.original_cost.parameters
+    assert left <= (value * before if value <= 1 and name != "megabytes" else value)
+    assert {record.step for record in found.records} & {"factorize", "prune"}
+
+
+@pytest.mark.parametrize("methods", [("prune",), ("spatial",)], ids=str)
+def test_a_real_network_has_what_was_asked_for(methods):
+    model = MODELS["resnet20"]
+    options = Compression(methods=methods)
+    found = tersor.compress(model.load(), model.example(), macs=0.5, options=options)
+    assert 0.495 < found.cost.macs / found.original_cost.macs <= 0.5
+
+
+def test_data_lose_less():
+    x = nets.images(64, seed=5)
+    errors = []
+    for data in (None, nets.images(64)):
+        found = compress(macs=0.5, data=data, options=Compression(methods=("spatial",)))
+        with torch.no_grad():
+            errors.append(float((found(x) - found.original(x)).square().mean()))
+    assert errors[1] < errors[0]
+
+
+def test_the_model_is_never_changed():
+    model, example = nets.with_example()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tersor.compress(model, example, macs=0.5, data=nets.images(16))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_what_is_excluded_stays():
+    found = compress(macs=0.7, exclude=["8"])
+    weights = dict(found.network.module.named_parameters())
+    assert weights["8.weight"].shape == (5, 8)
+    assert "8.0.weight" not in weights
+
+
+def test_it_goes_on_from_what_was_compressed():
+    first = compress(macs=0.8, options=Compression(methods=("spatial",)))
+    both = tersor.compress(first, macs=0.8, options=Compression(methods=("prune",)))
+    assert both.original is first.original
+    assert both.cost.macs <= 0.8 * first.cost.macs
+    assert {"factorize", "prune"} <= {record.step for record in both.records}
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path):
+    data = nets.images(16)
+    first = compress(macs=0.6, data=data, folder=tmp_path)
+    seen = []
+    again = compress(
+        macs=0.4, data=data, folder=tmp_path, on_part=lambda *args: seen.append(args[2].step)
+    )
+    assert again.cost.macs < first.cost.macs
+    assert "sweep" in seen
+    with pytest.raises(tersor.TersorError, match="another network, other options or other data"):
+        compress(macs=0.6, data=nets.images(16, seed=9), folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"methods": ("svp",)}, "choose of prune, svd"),
+        ({"methods": ()}, "methods is empty"),
+        ({"ratios": (0.5, 1.5)}, "shares between 0 and 1"),
+    ],
+)
+def test_unfit_options_are_refused(options, said):
+    with pytest.raises(tersor.TersorError, match=said):
+        Compression(**options)
+
+
+def test_scores_of_gradients_need_data():
+    with pytest.raises(tersor.TersorError, match="go with data"):
+        compress(macs=0.5, options=Compression(scores="fisher"))
