@@ -39,6 +39,7 @@ from tersor.graph.outputs import Metric
 from tersor.graph.propagation import propagate
 from tersor.graph.samples import samples
 from tersor.graph.stats import Batch
+from tersor.passes.fold import fold
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.patterns import excluded
 from tersor.quant.synthetic import example_tensors
@@ -146,6 +147,7 @@ def compress(
     network, original = _captured(model, example, kwargs)
     batches = [] if data is None else samples(network, data, options.samples)
     materialize_weights(network)
+    fold(network)
     budget = _budget(total(costs(network).values()), macs, parameters, megabytes, latency)
     say(STEPS[1])
     parts = _parts(network, batches, options, tuple(exclude))

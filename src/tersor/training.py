@@ -85,16 +85,19 @@ def train(
             return fit(network, feed, objective, options, checkpoint, bar)
 
         if isinstance(start, Compressed):
-            return _train_compressed(start, learn_all)
+            return _train_compressed(start, options, learn_all)
         return _train_quantized(start, feed, options, learn_all)
 
 
-def _train_compressed(start: Compressed, learn_all: Learn) -> Compressed:
+def _train_compressed(start: Compressed, options: Training, learn_all: Learn) -> Compressed:
     network = start.network.copy()
     network.module.requires_grad_(True)
+    if options.batchnorm == "kept":
+        keep_batchnorm(network)
     set_training(network, True)
     lines = learn_all(network)
     set_training(network, False)
+    settle_batchnorm(network)
     network.records.append(_record(lines, "weights trained"))
     return Compressed(network, start.original)
 

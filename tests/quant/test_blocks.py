@@ -74,7 +74,7 @@ def state(network):
 def test_new_outputs_come_closer_to_float_than_layer_by_layer(name):
     one_by_one, together = quantized(name), quantized(name)
     round_weights(one_by_one, samples(name, seed=0))
-    reconstruct_blocks(together, samples(name, seed=0), QUICK)
+    reconstruct_blocks(together, samples(name, seed=0), Blocks(iterations=300))
     assert error(together, name) < error(one_by_one, name)
 
 

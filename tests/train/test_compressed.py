@@ -41,8 +41,9 @@ def test_batchnorms_take_the_statistics_of_batches_and_are_fixed_again(damaged):
     batches = [5 * nets.images(32, seed) for seed in range(4)]
     trained = tersor.train(damaged, batches, options=tersor.Training(epochs=3))
     buffers = dict(trained.network.module.named_buffers())
-    moved = [k for k, x in damaged.network.module.named_buffers() if not torch.equal(x, buffers[k])]
-    assert any("running_mean" in name for name in moved)
+    running = {k: x for k, x in damaged.network.module.named_buffers() if "running_mean" in k}
+    assert running
+    assert not any(torch.equal(x, buffers[name]) for name, x in running.items())
     x = nets.images(4)
     with torch.no_grad():
         torch.testing.assert_close(trained(x)[:2], trained(x[:2]))
@@ -53,3 +54,12 @@ def test_it_can_be_exported_and_quantized(damaged, tmp_path):
     path = trained.export(tmp_path / "a.onnx").path
     assert trained.verify(path, nets.images(16), latency=False).sqnr > 80
     assert tersor.quantize(trained.network, data=nets.images(16)).records
+
+
+def test_folded_batchnorms_come_back_for_the_training_alone():
+    found = tersor.compress(*nets.with_example(), macs=0.4)
+    options = tersor.Training(epochs=20, rate=0.01, distil="mse")
+    trained = tersor.train(found, [nets.images(32, seed) for seed in range(4)], options=options)
+    assert trained.cost == found.cost
+    assert not [n for n in trained.network.nodes() if "batch_norm" in n.name]
+    assert distance(trained) < distance(found)

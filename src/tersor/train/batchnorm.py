@@ -33,8 +33,8 @@ def keep_batchnorm(network: Network) -> None:
     """Put a BatchNorm behind every layer that one was folded into.
 
     Args:
-        network: A network with quantizers, edited in place; its function is unchanged. Layers whose
-            weight has one step for all channels cannot take a BatchNorm in again and have none.
+        network: Edited in place; its function is unchanged. Layers whose weight has one step for
+            all channels cannot take a BatchNorm in again and have none.
     """
     found = [layer for layer in layers(network) if _can_have(layer)]
     for layer in found:
@@ -95,9 +95,9 @@ def settle_batchnorm(network: Network) -> None:
     normalize_by_batch(network, False)
     for norm in norms:
         quantizer = weight_quantizer(Layer(norm.input, network))
-        assert quantizer is not None
-        factor, _ = norm.scale_and_shift
-        quantizer.set_scale(quantizer.scale * factor.abs(), quantizer.zero_point)
+        if quantizer is not None:
+            factor, _ = norm.scale_and_shift
+            quantizer.set_scale(quantizer.scale * factor.abs(), quantizer.zero_point)
     fold(network)
 
 
@@ -117,11 +117,12 @@ def _running(norm: BatchNorm) -> tuple[fx.Node, fx.Node]:
 def _can_have(layer: Layer) -> bool:
     """Was a BatchNorm folded into it, and can its weight take one in again?"""
     edge = argument(layer.node, "weight")
-    quantizer = None
     if isinstance(edge, fx.Node) and edge.op == "call_module":
         quantizer = layer.network.module.get_submodule(str(edge.target))
+        if not isinstance(quantizer, LearnedQuantize) or quantizer.axis is None:
+            return False
     known = layer.network.statistics.get(layer.node.name)
-    if not isinstance(quantizer, LearnedQuantize) or quantizer.axis is None or known is None:
+    if known is None:
         return False
     is_whole = layer.has_own_weight and not layer.is_transposed and bool((known.std > 0).all())
     channels_second = not layer.is_linear or layer.node.meta["val"].ndim == 2
