@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.compress.covariance import input_covariances
 from tersor.compress.groups import channel_groups
-from tersor.compress.moments import input_covariances
 from tersor.compress.prune import prune
 from tersor.compress.scores import batchnorm, gradient_scores, lasso_scores, magnitude, readers
 from tersor.errors import InvalidInputError

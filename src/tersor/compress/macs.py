@@ -15,9 +15,10 @@ from torch import Tensor
 
 from tersor.compress.groups import Group, Groups, channel_groups
 from tersor.errors import InvalidInputError
-from tersor.graph.describe import describe
+from tersor.graph.costs import batch_size, layer_macs
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
+from tersor.graph.shapes import shapes
 
 Scores = Mapping[str, Float[Tensor, " units"]]
 Keep = Mapping[str, Bool[Tensor, " units"]]
@@ -42,9 +43,11 @@ class Macs:
         stored = [layer for layer in layers(network) if layer.weight_node.op == "get_attr"]
         always = places.new_full((1,), -1)
         self._costs: list[tuple[int, Tensor, Tensor]] = []
-        for layer, row in zip(stored, describe(network), strict=True):
+        seen, batch = shapes(network), batch_size(network)
+        for layer in stored:
             reads = always if layer.is_depthwise else into.get(layer.node, always)
-            self._costs.append((row.macs, reads, out.get(layer.node, always)))
+            macs = layer_macs(layer, seen, batch)
+            self._costs.append((macs, reads, out.get(layer.node, always)))
         self.total = sum(macs for macs, _, _ in self._costs)
 
     def expected(self, stays: Scores | Keep) -> Float[Tensor, ""]:

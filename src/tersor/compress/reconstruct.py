@@ -10,6 +10,7 @@ inputs; the bias is free; a pull towards the weights there were keeps few sample
 they know nothing of.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,11 @@ from jaxtyping import Bool
 from torch import Tensor, fx
 
 from tersor.compress.groups import channel_groups
-from tersor.compress.moments import moments
 from tersor.compress.prune import classes_kept
-from tersor.core.quadratic import best_bias, best_weights
+from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer, layers, operand
+from tersor.graph.moments import measure
 from tersor.graph.narrow import Left, what_is_left
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.stats import Batch
@@ -160,27 +161,24 @@ def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
     if reason is not None:
         return Skipped(layer.name, "reconstruct", reason)
     given, wanted = pair.pruned.of(operand(layer.node)), pair.wanted(layer)
-    problem, x, y = moments(layer, given, wanted, options.positions, seed)
-    centered = problem.centered(x, y)
-    before = layer.grouped_weight().double().flatten(2)
-    weights = best_weights(centered.damped(before, options.damping))
-    bias = best_bias(weights, x, y)
-    old = before.new_zeros(bias.shape) if layer.bias is None else layer.bias.detach().double()
-    errors = problem.error(before) + _bias_error(before, x, y, old.reshape(bias.shape))
-    shape, dtype = layer.grouped_weight().shape, layer.weight.dtype
-    layer.set_grouped_weight(weights.reshape(shape).to(dtype))
-    layer.set_bias(bias.flatten().to(dtype))
-    share = 1 / float(centered.energy.sum().clamp(min=torch.finfo(torch.float64).tiny))
+    count = math.ceil(options.positions / sum(map(len, given)))
+    generator = torch.Generator().manual_seed(seed)
+    found = measure(layer, zip(given, wanted, strict=True), count, generator)
+    free, before = found.centered(), layer.grouped_weight().detach().flatten(2)
+    weights = best_weights(free.damped(before, options.damping))
+    shift = best_bias(weights, found.inputs, found.outputs).flatten()
     numbers = {
-        "error before": share * float(errors.sum()),
-        "error after": share * float(centered.error(weights).sum()),
+        "error before": _share(found.problem.error(before), free),
+        "error after": _share(free.error(weights), free),
     }
+    layer.set_grouped_weight(weights.reshape(layer.grouped_weight().shape))
+    layer.set_bias(shift if layer.bias is None else layer.bias.detach() + shift)
     return Applied(layer.name, "reconstruct", "fitted to the outputs of the whole network", numbers)
 
 
-def _bias_error(weights: Tensor, x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
-    """What a bias b adds to E‖y − W x‖²: b² + 2 b (W E[x] − E[y])."""
-    return bias.square() - 2 * bias * best_bias(weights, x, y)
+def _share(errors: Tensor, free: Quadratic) -> float:
+    """Squared error as a share of the variance of the wanted outputs."""
+    return float(errors.sum() / free.energy.sum().clamp(min=torch.finfo(errors.dtype).tiny))
 
 
 def _refusal(layer: Layer) -> str | None:

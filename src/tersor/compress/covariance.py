@@ -1,0 +1,44 @@
+"""Cov(x) of what layers read, from a sample of positions."""
+
+import math
+from collections.abc import Collection
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+
+from tersor.graph.layers import Layer, operand
+from tersor.graph.moments import measure
+from tersor.graph.network import Network
+from tersor.graph.stats import Batch
+from tersor.graph.stream import Stream
+
+
+def input_covariances(
+    network: Network,
+    nodes: Collection[fx.Node],
+    batches: list[Batch],
+    positions: int,
+    seed: int = 0,
+) -> dict[fx.Node, Float[Tensor, "groups inputs inputs"]]:
+    """Cov(x) of what some layers read.
+
+    Args:
+        network: The network.
+        nodes: Calls of layers that are not transposed.
+        batches: Inputs, as `(args, kwargs)`.
+        positions: Output positions to sample for each layer.
+        seed: Of their choice.
+    """
+    stream, found = Stream(network, batches, simulate=False), {}
+    for node in network.nodes():
+        chosen = node in nodes
+        given = stream.of(operand(node)) if chosen else []
+        stream.run(node)
+        if chosen:
+            pairs = zip(given, stream.of(node), strict=True)
+            count = math.ceil(positions / sum(map(len, given)))
+            generator = torch.Generator().manual_seed(seed)
+            measured = measure(Layer(node, network), pairs, count, generator)
+            found[node] = measured.centered().gram.double()
+    return found
