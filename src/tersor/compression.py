@@ -62,7 +62,7 @@ class Compression:
         scores: Which channels go first: the lowest `"fisher"`, `"taylor"`, `"magnitude"` or
             `"batchnorm"`; default: Fisher with data, else magnitude.
         samples: Reads no more samples than this.
-        tried: Samples that parts are tried on.
+        tried: Samples that parts are tried on: half of them fit, half judge.
         refit: How factors are fitted to the data.
         reconstruct: How layers that read pruned channels are fitted to them.
     """
@@ -72,7 +72,7 @@ class Compression:
     rule: Rule = "least loss"
     scores: Literal["fisher", "taylor", "magnitude", "batchnorm"] | None = None
     samples: int = 1024
-    tried: int = 128
+    tried: int = 256
     refit: Refit = Refit()  # noqa: RUF009
     reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009
 

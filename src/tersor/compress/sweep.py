@@ -36,7 +36,8 @@ class Sweep:
     """How parts are tried.
 
     Attributes:
-        batches: Unlabelled inputs, as `(args, kwargs)`; without any, the weights are looked at.
+        batches: Unlabelled inputs, as `(args, kwargs)`; without any, the weights are looked at. The
+            first half fits, the others judge: what is fitted to few images looks too good on them.
         metric: Damage in one batch, `metric(outputs, reference)`; its mean counts.
         refit: How what is left of a part is fitted to the data.
         jobs: Processes; −1 for as many as there are cores.
@@ -66,7 +67,7 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
         if known is not None:
             found[number] = tuple(known[0]["damage"].tolist())
             _tell(sweep, len(found), len(parts), part, found[number])
-    reference = _outputs(network, sweep.batches)
+    reference = _outputs(network, sweep.batches[_judges(sweep.batches)])
     todo = [number for number in range(len(parts)) if number not in found]
     run = Parallel(n_jobs=sweep.jobs, return_as="generator_unordered")
     tasks = (
@@ -108,7 +109,7 @@ def try_part(
         network: The network; it stays as it is.
         part: The part.
         batches: See `Sweep`.
-        reference: What the network returns for each of them.
+        reference: What the network returns for those that judge.
         metric: See `Sweep`.
         refit: See `Sweep`.
     """
@@ -121,7 +122,7 @@ def try_part(
         _give_bias(layer)
     nodes = list(network.graph.nodes)
     stream = Stream(network, batches, simulate=False)
-    here, moments = _measured(stream, nodes, changed, refit)
+    here, moments = _measured(stream, nodes, changed, refit, _judges(batches))
     rest = nodes[min(nodes.index(layer.node) for layer in changed.values()) :]
     found = []
     for way in part.ways:
@@ -134,7 +135,7 @@ def try_part(
 
 
 def _measured(
-    stream: Stream, nodes: list[fx.Node], changed: dict[str, Layer], refit: Refit
+    stream: Stream, nodes: list[fx.Node], changed: dict[str, Layer], refit: Refit, judges: slice
 ) -> tuple[Stream, dict[str, Moments]]:
     """The stream in front of the first layer that changes, and the data of all that do."""
     todo = {layer.node: layer for layer in changed.values()}
@@ -145,17 +146,22 @@ def _measured(
         if node not in left:
             stream.run(node)
             continue
-        here = here or stream.fork()
+        here = here or stream.fork(judges)
         layer, given = todo[node], stream.of(operand(node))
         stream.run(node)
         left.discard(node)
         if layer.groups == 1 and not layer.is_transposed:
-            count = refit.positions(layer, sum(map(len, given)))
+            pairs = list(zip(given, stream.of(node), strict=True))[: judges.start or None]
+            count = refit.positions(layer, sum(len(x) for x, _ in pairs))
             generator = torch.Generator().manual_seed(refit.seed)
-            pairs = zip(given, stream.of(node), strict=True)
             found[layer.name] = measure(layer, pairs, count, generator)
     assert here is not None
     return here, found
+
+
+def _judges(batches: list[Batch]) -> slice:
+    """The second half, or the only one."""
+    return slice(len(batches) // 2, None)
 
 
 def _outputs(network: Network, batches: list[Batch]) -> list[Any]:
