@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError
 from tersor.export.images import Pixels
 from tersor.export.sources import Source, find_source
+from tersor.graph.capture import capture
 from tersor.graph.feeds import split_labels
-from tersor.graph.load import input_types
+from tersor.graph.load import input_types, load
 from tersor.graph.network import Network
 from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.samples import check_first, fixed_batch
@@ -98,6 +100,29 @@ def example(
     if shapes:
         return random_example(shapes, input_range, types=input_types(model))
     return model.example(input_range) if isinstance(model, OnnxModel) else None
+
+
+def captured(
+    model: str,
+    shapes: list[Any] | None,
+    source: Source | None,
+    dequantize: bool = False,
+    input_range: tuple[float, float] | None = None,
+) -> Network:
+    """The model that the user names, captured with an example: given, its own, or of the samples.
+
+    Args:
+        model: See `tersor.graph.load.load`.
+        shapes: See `example`.
+        source: The samples, or None.
+        dequantize: See `tersor.graph.load.load`.
+        input_range: See `example`.
+    """
+    network, own = load(model, dequantize=dequantize)
+    given = example(network, shapes, input_range) or own
+    if given is None and source and isinstance(network, nn.Module):
+        given = first_example(source)
+    return capture(network, given)
 
 
 def first_example(source: Source) -> Any:

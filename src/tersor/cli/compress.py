@@ -3,15 +3,12 @@
 from typing import Any
 
 import typer
-from torch import nn
 
 from tersor import compression
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show
 from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.capture import capture
 from tersor.graph.files import check_writable
-from tersor.graph.load import load
 from tersor.report.progress import progress
 from tersor.report.tables import pairs_table
 
@@ -57,11 +54,7 @@ def compress(
         found = compression.Compression(rule=rule, **given_options)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         bar.step("load the model")
-        network, own = load(model)
-        given = choices.example(network, example) or own
-        if given is None and seen and isinstance(network, nn.Module):
-            given = choices.first_example(seen)
-        captured = capture(network, given)
+        captured = choices.captured(model, example, seen)
         seen = choices.fit(captured, seen)
         compressed = compression.compress(
             captured,

@@ -1,14 +1,10 @@
 """`tersor quantize`: a smaller file without data, or with a few unlabelled samples."""
 
-from torch import nn
-
 from tersor import mixed, recipes
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show_quantized
 from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.capture import capture
 from tersor.graph.files import check_writable
-from tersor.graph.load import load
 from tersor.report.progress import progress
 
 
@@ -65,11 +61,7 @@ def quantize(
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         seen = seen.first(level.samples) if seen and level else None
         bar.step("load the model")
-        network, own = load(model, dequantize=dequantize)
-        given = choices.example(network, example, input_range) or own
-        if given is None and seen and isinstance(network, nn.Module):
-            given = choices.first_example(seen)
-        captured = capture(network, given)
+        captured = choices.captured(model, example, seen, dequantize, input_range)
         seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
         if average_bits is not None:

@@ -1,14 +1,10 @@
 """`tersor train`: weights and activations of 4 bits and fewer, learned."""
 
-from torch import nn
-
 from tersor import recipes, training
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show_quantized
 from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.capture import capture
 from tersor.graph.files import check_writable
-from tersor.graph.load import load
 from tersor.graph.own_code import find_function
 from tersor.levels import WithData
 from tersor.report.progress import progress
@@ -60,11 +56,7 @@ def train(
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         assert seen is not None
         bar.step("load the model")
-        network, own = load(model, dequantize=dequantize)
-        given = choices.example(network, example) or own
-        if given is None and isinstance(network, nn.Module):
-            given = choices.first_example(seen)
-        captured = capture(network, given)
+        captured = choices.captured(model, example, seen, dequantize)
         seen = choices.fit(captured, seen)
         assert seen is not None
         batches = seen.epochs(batch, criterion is not None)

@@ -152,8 +152,7 @@ def replace(
     fitted = fit(layer, method, choice.ranks, data, options)
     found = replace_by_chain(layer, fitted.chain)
     if fitted.shift is not None:
-        bias = found[-1].bias
-        found[-1].set_bias(fitted.shift if bias is None else bias.detach() + fitted.shift)
+        found[-1].add_to_bias(fitted.shift)
     what = f"replaced by {len(found)} layers ({method}, ranks {_plain(choice.ranks)})"
     return Applied(name, STEP, what, {**numbers, **fitted.lost}), found
 

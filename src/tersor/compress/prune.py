@@ -140,7 +140,7 @@ def _add_mean(port: Port, gone: Tensor, x: Distribution, shape: torch.Size) -> N
     weight = layer.grouped_weight()
     mean = torch.where(gone.to(x.mean.device) & x.mean.isfinite(), x.mean, 0.0)
     shift = expected_response(weight, mean, tap_coverage(layer, shape))
-    layer.set_bias(shift if layer.bias is None else layer.bias.detach() + shift)
+    layer.add_to_bias(shift)
 
 
 def _record(group: Group, keep: Keep) -> Applied:

@@ -172,7 +172,7 @@ def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
         "error after": _share(free.error(weights), free),
     }
     layer.set_grouped_weight(weights.reshape(layer.grouped_weight().shape))
-    layer.set_bias(shift if layer.bias is None else layer.bias.detach() + shift)
+    layer.add_to_bias(shift)
     return Applied(layer.name, "reconstruct", "fitted to the outputs of the whole network", numbers)
 
 

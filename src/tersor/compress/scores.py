@@ -18,6 +18,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.channels import Port
 from tersor.graph.layers import argument
 from tersor.graph.network import Network
+from tersor.graph.outputs import floats
 from tersor.graph.stats import Batch
 
 aten = torch.ops.aten
@@ -150,9 +151,7 @@ def readers(group: Group) -> set[fx.Node]:
 
 
 def _projection(outputs: Any, generator: torch.Generator) -> Tensor:
-    floats = [x for x in pytree.tree_leaves(outputs) if isinstance(x, Tensor)]
-    floats = [x for x in floats if x.is_floating_point()]
-    signed = [(x * channel_scores.signs(x, generator)).sum() for x in floats]
+    signed = [(x * channel_scores.signs(x, generator)).sum() for x in floats(outputs)]
     return torch.stack(signed).sum()
 
 

@@ -67,11 +67,11 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
         if known is not None:
             found[number] = tuple(known[0]["damage"].tolist())
             _tell(sweep, len(found), len(parts), part, found[number])
-    reference = _outputs(network, sweep.batches[_judges(sweep.batches)])
+    data = sweep.batches, _outputs(network, sweep.batches[_judges(sweep.batches)])
     todo = [number for number in range(len(parts)) if number not in found]
     run = Parallel(n_jobs=sweep.jobs, return_as="generator_unordered")
     tasks = (
-        delayed(_numbered)(number, network, parts[number], sweep.batches, reference, *_how(sweep))
+        delayed(_numbered)(number, network, parts[number], *data, sweep.metric, sweep.refit)
         for number in todo
     )
     results: Any = run(tasks)
@@ -83,10 +83,6 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
             sweep.journal.write(f"{number:05}", {"damage": tensor}, record)
         _tell(sweep, len(found), len(parts), parts[number], values)
     return [found[number] for number in range(len(parts))]
-
-
-def _how(sweep: Sweep) -> tuple[Metric | None, Refit]:
-    return sweep.metric, sweep.refit
 
 
 def _numbered(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:

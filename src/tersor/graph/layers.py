@@ -209,6 +209,10 @@ class Layer:
         else:
             quantizer.update_arg(0, own)
 
+    def add_to_bias(self, shift: Float[Tensor, " out"]) -> None:
+        """b ← b + shift; a layer without a bias gets one."""
+        self.set_bias(shift if self.bias is None else self.bias.detach() + shift)
+
     def run(self, x: Tensor, weight: Tensor) -> Tensor:
         """Run the layer's op on an input, with its own bias and settings and another weight.
 

@@ -187,11 +187,11 @@ def _reader_refusal(reader: Layer, channel_axis: int) -> str | None:
 
 def _shift(layer: Layer, path: _Path, readers: list[Layer], c: Float[Tensor, " channels"]) -> None:
     """b₁ − c, clips − c, b₂ + W₂ c."""
-    layer.set_bias(-c if layer.bias is None else layer.bias.detach() - c)
+    layer.add_to_bias(-c)
     for node in path.bounds:
         bound = layer.network.tensor(node).detach()
         layer.network.replace_tensor(node, bound - c.reshape(bound.shape))
     for reader in readers:
         weight = reader.grouped_weight()
         added = expected_response(weight, c, weight.new_ones(weight.shape[3:]))
-        reader.set_bias(added if reader.bias is None else reader.bias.detach() + added)
+        reader.add_to_bias(added)

@@ -129,7 +129,7 @@ def _fold_in_front(norm: BatchNorm) -> Applied:
         layer.own_weight()
         weight = layer.grouped_weight()
         added = expected_response(weight, shift, weight.new_ones(weight.shape[3:]))
-        layer.set_bias(added if layer.bias is None else layer.bias.detach() + added)
+        layer.add_to_bias(added)
         layer.set_grouped_weight(weight * _per_input(scale, weight))
         names.append(layer.name)
     record = Applied(

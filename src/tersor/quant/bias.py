@@ -52,6 +52,6 @@ def _correct(
         weight = layer.weight.detach()
         error = layer.grouped(quantizer(weight) - weight)
         shift = expected_response(error, x.mean, tap_coverage(layer, input_shape))
-        layer.set_bias(-shift if layer.bias is None else layer.bias.detach() - shift)
+        layer.add_to_bias(-shift)
     numbers = {"largest shift": float(shift.abs().max())}
     return Applied(layer.name, "correct bias", "expected rounding error subtracted", numbers)

@@ -103,7 +103,7 @@ class Site:
             shift: One number for each output.
         """
         shift = shift.flatten()
-        self.layer.set_bias(shift if self.layer.bias is None else self.layer.bias.detach() + shift)
+        self.layer.add_to_bias(shift)
 
 
 def state(layer: Layer) -> dict[str, Tensor]:
