@@ -7,6 +7,7 @@ import tersor
 from benchmarks.zoo import MODELS
 from tersor.compression import Compression
 from tests import nets
+from tests.assets import needs_assets
 
 
 def compress(**options):
@@ -32,6 +33,7 @@ def test_every_budget_is_met(budget, data):
     assert {record.step for record in found.records} & {"factorize", "prune"}
 
 
+@needs_assets
 @pytest.mark.parametrize("methods", [("prune",), ("spatial",)], ids=str)
 def test_a_real_network_has_what_was_asked_for(methods):
     model = MODELS["resnet20"]

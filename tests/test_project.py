@@ -24,6 +24,6 @@ def test_check_passes(command):
 
 
 def test_ci_runs_the_command_of_the_readme():
-    command = 'pip install torch==2.13.0 -e ".[dev]" && python -m pytest'
+    command = 'pip install torch==2.13.0 -e ".[dev]" && python -m pytest -n auto'
     assert command in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -204,7 +204,7 @@ def test_the_installed_script_fails_in_one_line():
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 1
     assert done.stdout == ""

@@ -26,6 +26,7 @@ from tersor.graph.network import Applied, Skipped
 from tersor.graph.shapes import shapes
 from tersor.graph.stats import observe
 from tersor.passes.fold import fold
+from tests.assets import needs_assets
 from tests.captured import captured, outputs
 from tests.zoo import ZOO
 
@@ -80,6 +81,7 @@ def with_data(method):
     return _with_data(method).copy()
 
 
+@needs_assets
 @pytest.mark.parametrize("method", METHODS)
 def test_data_bring_a_real_network_closer(method):
     x = images(512)[384:]
@@ -93,6 +95,7 @@ def test_data_bring_a_real_network_closer(method):
     assert same > float((first.argmax(1) == want.argmax(1)).double().mean())
 
 
+@needs_assets
 def test_the_result_exports_and_runs(tmp_path):
     network, x = with_data("spatial"), images(512)[256:272]
     export_onnx(network, tmp_path / "net.onnx")
@@ -104,6 +107,7 @@ def test_the_result_exports_and_runs(tmp_path):
     assert not any(name in names for name in ("layer1.0.conv1.weight", "layer1.0.conv1.bias"))
 
 
+@needs_assets
 def test_the_result_quantizes():
     network, x = with_data("spatial"), images(512)[448:]
     quantized = tersor.quantize(network, network.args)
@@ -111,6 +115,7 @@ def test_the_result_quantizes():
     assert sqnr(want, got) > 15
 
 
+@needs_assets
 def test_the_same_data_give_the_same_weights_and_the_caller_keeps_the_float_network():
     before = {key: value.clone() for key, value in _resnet20().module.state_dict().items()}
     choices = dict(list(choices_of(_resnet20(), "spatial").items())[:2])
@@ -203,6 +208,7 @@ def test_wrong_arguments():
         factorize_with_data(network, {"head": Factorization("svd", (1,))}, [(network.args, {})])
 
 
+@needs_assets
 def test_accuracy_of_a_network_at_half_the_cost():
     """Uniform ranks, no training: spatial SVD with data stays within four points of float."""
     model, network = MODELS["resnet20"], with_data("spatial")

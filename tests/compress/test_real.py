@@ -1,6 +1,5 @@
 """Pruning pretrained networks without training: what it costs, and the MACs that are left."""
 
-import os
 from functools import cache
 
 import pytest
@@ -15,10 +14,9 @@ from tersor.graph.capture import capture
 from tersor.graph.describe import describe
 from tersor.graph.propagation import propagate
 from tersor.passes.fold import fold
+from tests.assets import needs_assets
 
-pytestmark = pytest.mark.skipif(
-    "TERSOR_ASSETS" not in os.environ, reason="TERSOR_ASSETS names no folder of pretrained networks"
-)
+pytestmark = needs_assets
 
 
 @cache
