@@ -5,7 +5,7 @@ import torch
 
 import tersor
 from benchmarks.zoo import MODELS
-from tersor.compression import Compression
+from tersor.levels import Compression
 from tests import nets
 from tests.assets import needs_assets
 
@@ -104,3 +104,56 @@ def test_unfit_options_are_refused(options, said):
 def test_scores_of_gradients_need_data():
     with pytest.raises(tersor.TersorError, match="go with data"):
         compress(macs=0.5, options=Compression(scores="fisher"))
+
+
+BATCHES = [nets.images(16, seed) for seed in range(4)]
+SHORT = tersor.Training(epochs=2, rate=1e-3)
+
+
+def test_what_is_left_is_trained():
+    options = Compression(methods=("spatial",))
+    found = compress(macs=0.5, data=nets.images(32), train=BATCHES, training=SHORT, options=options)
+    assert [record.step for record in found.records][-1] == "train"
+    assert found.cost.macs <= 0.5 * found.original_cost.macs
+
+
+@pytest.mark.parametrize("kind", ["vib", "bayes", "l0"])
+def test_gates_meet_the_budget(kind):
+    options = Compression(methods=(kind,))
+    found = compress(macs=0.6, train=BATCHES, training=SHORT, options=options)
+    assert found.cost.macs <= 0.6 * found.original_cost.macs
+    steps = [record.step for record in found.records]
+    assert steps.count("train") == 2
+    assert {"gates", "prune"} <= set(steps)
+    x = nets.images(4)
+    assert found(x).shape == found.original(x).shape
+
+
+def test_a_training_with_gates_that_was_stopped_goes_on(tmp_path):
+    options, training = Compression(methods=("vib",)), tersor.Training(steps=8, checkpoint_every=2)
+    given = {"macs": 0.6, "training": training, "options": options}
+
+    def until(count):
+        """Batches that break off."""
+        for number, batch in enumerate(BATCHES * 8):
+            if number == count:
+                raise InterruptedError
+            yield batch
+
+    whole = compress(train=BATCHES, **given)
+    with pytest.raises(InterruptedError):
+        compress(train=lambda: until(3), folder=tmp_path, **given)
+    resumed = compress(train=BATCHES, folder=tmp_path, **given)
+    again = resumed.network.module.state_dict()
+    for name, value in whole.network.module.state_dict().items():
+        torch.testing.assert_close(again[name], value, rtol=0, atol=0)
+
+
+def test_gates_say_what_they_need():
+    options = Compression(methods=("vib",))
+    with pytest.raises(tersor.TersorError, match="give train="):
+        compress(macs=0.5, options=options)
+    with pytest.raises(tersor.TersorError, match="give macs="):
+        compress(parameters=0.5, train=BATCHES, options=options)
+    with pytest.raises(tersor.TersorError, match="goes alone"):
+        Compression(methods=("vib", "spatial"))

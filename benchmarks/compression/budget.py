@@ -6,8 +6,9 @@
     python -m benchmarks.compression.budget --models resnet20 --rules "least loss" "equal loss"
 
 Several methods joined by `+` are chosen for each part; with `>` one call follows another, and each
-takes the same share of what is left of the budget. `trained` is distilled from the float network on
-augmented training images; `W8A8` and such are quantized after that, with 1,024 images.
+takes the same share of what is left of the budget. `vib`, `bayes` and `l0` need `--epochs`, half of
+which are with gates; say `--levels 3`. `trained` is distilled from the float network on augmented
+training images; `W8A8` and such are quantized after that, with 1,024 images.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from benchmarks.harness import Table, progress
 from benchmarks.training.task import TrainingTask
 from benchmarks.zoo import MODELS
 from tersor.compressed import Compressed
-from tersor.compression import Compression, compress
+from tersor.compression import compress
+from tersor.levels import KINDS, Compression
 from tersor.recipes import quantize
 from tersor.train.options import Training
 from tersor.training import train
@@ -54,8 +56,8 @@ def _add(table: Table, task: TrainingTask, what: tuple[Any, ...], args: argparse
     after, before = found.cost, found.original_cost
     top1 = [task.task.top1(found.network)]
     if args.epochs:
-        options = Training(epochs=args.epochs, rate=args.rate, seed=args.seed)
-        found = train(found, task.batches(args.batch), options=options)
+        if methods not in KINDS:
+            found = train(found, task.batches(args.batch), options=_training(args))
         top1.append(task.task.top1(found.network))
     for bits in args.bits:
         data = task.task.calibration(1024, args.seed)
@@ -71,6 +73,12 @@ def _compressed(
 ) -> Compressed:
     network = task.task.network
     data = task.task.calibration(args.images, args.seed) if level > 1 else None
+    if methods in KINDS:
+        options = Compression(methods=(methods,))
+        batches = task.batches(args.batch)
+        return compress(
+            network, macs=share, train=batches, training=_training(args), options=options
+        )
     stages = methods.split(">")
     found: Any = Compressed(network, network)
     for stage in stages:
@@ -78,6 +86,10 @@ def _compressed(
         options = Compression(methods=names, rule=rule)
         found = compress(found, macs=share ** (1 / len(stages)), data=data, options=options)
     return found
+
+
+def _training(args: argparse.Namespace) -> Training:
+    return Training(epochs=args.epochs, rate=args.rate, seed=args.seed)
 
 
 def _parser() -> argparse.ArgumentParser:

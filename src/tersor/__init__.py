@@ -2,11 +2,11 @@
 
 from tersor.checks import inspect, verify
 from tersor.compressed import Compressed
-from tersor.compression import Compression, compress
+from tersor.compression import compress
 from tersor.errors import TersorError
 from tersor.export.machine import doctor
 from tersor.graph.load import load
-from tersor.levels import DataFree, WithData
+from tersor.levels import Compression, DataFree, WithData
 from tersor.mixed import Bits, search_bits
 from tersor.quant.lsq import LSQ
 from tersor.quant.scheme import Scheme

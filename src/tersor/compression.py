@@ -2,32 +2,29 @@
 
 arXiv 1912.09802: every part of the network, a layer or a group of channels, is compressed a little
 and a lot, one at a time, to see what that does to the outputs; then each gets as much of it as the
-budget asks for. Without data this is its level 1, with a few unlabelled samples level 2;
-`tersor.train` is level 3.
+budget asks for. Without data this is its level 1, with a few unlabelled samples level 2, and what
+is left is trained at level 3.
 """
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 from torch.export import ExportedProgram
 
-from tersor.compress.budget import Rule
-from tersor.compress.fit import Refit
 from tersor.compress.groups import channel_groups
 from tersor.compress.plan import Fit, Unit, carry_out, ways_within
-from tersor.compress.reconstruct import Reconstruct
 from tersor.compress.scores import batchnorm, gradient_scores, magnitude
 from tersor.compress.sweep import OnPart, Sweep, damages
 from tersor.compress.ways import Part, Scores, Way, group_parts, layer_parts
 from tersor.compressed import Compressed
-from tersor.core.ranks import METHODS, Method
 from tersor.errors import InvalidInputError
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
+from tersor.gated import train_gates
 from tersor.graph.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.costs import Cost, costs, total
@@ -39,57 +36,26 @@ from tersor.graph.outputs import Metric
 from tersor.graph.propagation import propagate
 from tersor.graph.samples import samples
 from tersor.graph.stats import Batch
+from tersor.levels import Compression
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.patterns import excluded
 from tersor.quant.synthetic import example_tensors
+from tersor.train.feed import Batches
+from tersor.train.objective import Loss
+from tersor.train.options import Training
+from tersor.training import TrainingRun, train_compressed
 
-STEPS = ("capture the model", "try every part alone", "choose within the budget", "compress")
+STEPS = (
+    "capture the model",
+    "try every part alone",
+    "choose within the budget",
+    "compress",
+    "train",
+)
 _MEGABYTE = 250_000  # numbers of 4 bytes
 _TRIES = 6  # for a latency
 _CLOSE = 0.03  # of a latency
-
-
-@dataclass(frozen=True)
-class Compression:
-    """Options of `compress`.
-
-    Attributes:
-        methods: What may be done: `"prune"`, and decompositions of layers: `"svd"`, `"spatial"`,
-            `"cp"`, `"tucker"`, `"tensor_train"`. Each part takes what serves the budget best.
-        ratios: Shares of a part's cost that are tried.
-        rule: `"least loss"` of all parts together, or `"equal loss"` for each (the paper's).
-        scores: Which channels go first: the lowest `"fisher"`, `"taylor"`, `"magnitude"` or
-            `"batchnorm"`; default: Fisher with data, else magnitude.
-        samples: Reads no more samples than this.
-        tried: Samples that parts are tried on: half of them fit, half judge.
-        refit: How factors are fitted to the data.
-        reconstruct: How layers that read pruned channels are fitted to them.
-    """
-
-    methods: Sequence[str] = ("spatial", "prune")
-    ratios: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-    rule: Rule = "least loss"
-    scores: Literal["fisher", "taylor", "magnitude", "batchnorm"] | None = None
-    samples: int = 1024
-    tried: int = 256
-    refit: Refit = Refit()  # noqa: RUF009
-    reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009
-
-    def __post_init__(self) -> None:
-        known = ("prune", *METHODS)
-        for method in self.methods:
-            if method not in known:
-                raise InvalidInputError(f"method {method!r}; choose of {', '.join(known)}")
-        if not self.methods:
-            raise InvalidInputError(f"methods is empty; choose of {', '.join(known)}")
-        if not self.ratios or not all(0 < ratio < 1 for ratio in self.ratios):
-            raise InvalidInputError(f"ratios={self.ratios}; give shares between 0 and 1")
-
-    @property
-    def decompositions(self) -> list[Method]:
-        """The methods for layers."""
-        return [method for method in METHODS if method in self.methods]
 
 
 def compress(
@@ -104,6 +70,9 @@ def compress(
     data: Any = None,
     exclude: Iterable[str] = (),
     metric: Metric | None = None,
+    train: Batches | None = None,
+    loss: Loss | None = None,
+    training: Training | None = None,
     options: Compression | None = None,
     jobs: int = 1,
     folder: str | Path | None = None,
@@ -112,8 +81,7 @@ def compress(
 ) -> Compressed:
     """Make a trained model smaller and faster: fewer multiplications, in floating point.
 
-    Give one budget. `tersor.train` then trains what came of it, and `tersor.quantize` takes its
-    `network`.
+    Give one budget. `tersor.quantize` then takes the `network` of the result.
 
     Args:
         model: As for `quantize`; or what was compressed already, to go on. It is never changed.
@@ -127,10 +95,14 @@ def compress(
         exclude: Names of layers and sub-modules that stay; `*` and `?` are wildcards.
         metric: Damage to what the model returns for a batch, `metric(outputs, reference)`, higher
             is worse. Default: noise over signal.
+        train: Batches to train on what is left: level 3, as `tersor.train` does it.
+        loss: Of the training; default: the distance to the outputs of the model as it was.
+        training: Options of the training.
         options: See `Compression`.
         jobs: Processes that try parts; −1 for as many as there are cores. A backend of joblib
             spreads them over machines.
-        folder: Keeps the parts that have been tried, so that a run that was stopped goes on.
+        folder: Keeps the parts that have been tried, and the training, so that a run that was
+            stopped goes on.
         on_step: Called with the name of each step before it runs.
         on_part: Called after each part that is tried, and each layer that is fitted, with its
             number, how many there are, and its record.
@@ -143,19 +115,24 @@ def compress(
             do.
     """
     say, options = on_step or (lambda _: None), options or Compression()
+    _check_together(options, train, macs)
     say(STEPS[0])
     network, original = _captured(model, example, kwargs)
     batches = [] if data is None else samples(network, data, options.samples)
     materialize_weights(network)
     fold(network)
     budget = _budget(total(costs(network).values()), macs, parameters, megabytes, latency)
+    run = None
+    if train is not None:
+        start = Compressed(network, original)
+        run = TrainingRun(start, train, loss, training or Training(), folder)
+        if options.gates is not None:
+            say(STEPS[4])
+            return train_gates(network, budget[0], run, options.gates, options.gating)
     say(STEPS[1])
     parts = _parts(network, batches, options, tuple(exclude))
-    few = _first(batches, options.tried)
-    journal = None
-    if folder is not None:
-        journal = Journal(folder, fingerprint(network, few, (options, [p.ways for p in parts])))
-    lost = damages(network, parts, Sweep(few, metric, jobs=jobs, journal=journal, on_part=on_part))
+    sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
+    lost = damages(network, parts, _kept(sweep, network, parts, options, folder))
     expected = None if batches else propagate(network, input_ranges(network))
     fit = Fit(batches, expected, options.refit, options.reconstruct, on_part)
 
@@ -165,9 +142,35 @@ def compress(
         say(STEPS[3])
         return _carried_out(network, original, ways, fit)
 
-    if latency is not None:
-        return _within_latency(network, latency, within)
-    return within(*budget)
+    found = within(*budget) if latency is None else _within_latency(network, latency, within)
+    if run is None:
+        return found
+    say(STEPS[4])
+    return train_compressed(replace(run, start=found))
+
+
+def _kept(
+    sweep: Sweep,
+    network: Network,
+    parts: list[Part],
+    options: Compression,
+    folder: str | Path | None,
+) -> Sweep:
+    """The same sweep, with a journal if there is a folder for it."""
+    if folder is None:
+        return sweep
+    told = options, [part.ways for part in parts]
+    return replace(sweep, journal=Journal(folder, fingerprint(network, sweep.batches, told)))
+
+
+def _check_together(options: Compression, train: Batches | None, macs: float | None) -> None:
+    """Do the arguments go together?"""
+    if options.gates is None:
+        return
+    if train is None:
+        raise InvalidInputError(f"{options.gates!r} chooses channels by training; give train=")
+    if macs is None:
+        raise InvalidInputError(f"{options.gates!r} goes by multiplications; give macs=")
 
 
 def _captured(

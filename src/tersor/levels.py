@@ -1,8 +1,16 @@
-"""What each level of quantization does, as options; `tersor.recipes` has the pipelines."""
+"""What each level does, as options; `tersor.recipes` and `tersor.compression` do it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from tersor.compress.budget import Rule
+from tersor.compress.fit import Refit
+from tersor.compress.gates import GateKind
+from tersor.compress.probabilistic import Gating
+from tersor.compress.reconstruct import Reconstruct
+from tersor.core.ranks import METHODS, Method
+from tersor.errors import InvalidInputError
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
@@ -11,6 +19,7 @@ from tersor.quant.ranges import ActivationRange, MinMax, RangeMethod
 from tersor.quant.rounding import Rounding
 from tersor.quant.scheme import Scheme
 
+KINDS: tuple[GateKind, ...] = get_args(GateKind)
 Equalization = Equalize | Literal["auto"] | None
 
 
@@ -82,3 +91,57 @@ def equalization(scheme: Scheme, solved: bool = False) -> Equalize | None:
     if scheme.per_channel:
         return Equalize(strength=0.0, clipped="common")
     return Equalize(strength=0.25)
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Options of `compress`.
+
+    Attributes:
+        methods: What may be done: `"prune"`, and decompositions of layers: `"svd"`, `"spatial"`,
+            `"cp"`, `"tucker"`, `"tensor_train"`. Each part takes what serves the budget best. Or
+            one of `"vib"`, `"bayes"` and `"l0"` alone: channels are chosen while they are trained.
+        ratios: Shares of a part's cost that are tried.
+        rule: `"least loss"` of all parts together, or `"equal loss"` for each (the paper's).
+        scores: Which channels go first: the lowest `"fisher"`, `"taylor"`, `"magnitude"` or
+            `"batchnorm"`; default: Fisher with data, else magnitude.
+        samples: Reads no more samples than this.
+        tried: Samples that parts are tried on: half of them fit, half judge.
+        refit: How factors are fitted to the data.
+        reconstruct: How layers that read pruned channels are fitted to them.
+        gating: How gates are trained, for `"vib"`, `"bayes"` and `"l0"`.
+    """
+
+    methods: Sequence[str] = ("spatial", "prune")
+    ratios: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+    rule: Rule = "least loss"
+    scores: Literal["fisher", "taylor", "magnitude", "batchnorm"] | None = None
+    samples: int = 1024
+    tried: int = 256
+    refit: Refit = Refit()  # noqa: RUF009
+    reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009
+    gating: Gating = Gating()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        known = ("prune", *METHODS, *KINDS)
+        for method in self.methods:
+            if method not in known:
+                raise InvalidInputError(f"method {method!r}; choose of {', '.join(known)}")
+        if not self.methods:
+            raise InvalidInputError(f"methods is empty; choose of {', '.join(known)}")
+        if self.gates is not None and len(self.methods) > 1:
+            raise InvalidInputError(
+                f"{self.gates!r} goes alone; to do something else before or after, compress twice"
+            )
+        if not self.ratios or not all(0 < ratio < 1 for ratio in self.ratios):
+            raise InvalidInputError(f"ratios={self.ratios}; give shares between 0 and 1")
+
+    @property
+    def decompositions(self) -> list[Method]:
+        """The methods for layers."""
+        return [method for method in METHODS if method in self.methods]
+
+    @property
+    def gates(self) -> GateKind | None:
+        """The kind of gates that are trained, if any are."""
+        return next((kind for kind in KINDS if kind in self.methods), None)

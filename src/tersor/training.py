@@ -5,8 +5,7 @@ LSQ+, arXiv 2004.09576: steps and offsets of the quantizers are trained with the
 any other, and `Trainable.quantized` takes it back.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -29,12 +28,11 @@ from tersor.train.batchnorm import (
 from tersor.train.checkpoint import Checkpoint
 from tersor.train.feed import Batches, Feed
 from tersor.train.log import Line
-from tersor.train.loop import OnBatch, fit
+from tersor.train.loop import OnBatch, Penalty, fit
 from tersor.train.objective import Distillation, Loss
 from tersor.train.options import Training
 
 T = TypeVar("T", Quantized, Compressed)
-Learn = Callable[[Network], list[Line]]
 
 
 def train(
@@ -72,48 +70,103 @@ def train(
         TersorError: A batch, an option or a checkpoint is unfit; the message says what to do.
     """
     options = options or Training()
-    feed = Feed(start.network, batches, loss is not None, options.seed)
-    if options.tensorboard and folder is None:
-        raise InvalidInputError("Training(tensorboard=True) needs a folder for its log; give one")
-    checkpoint = None
-    if folder is not None:
-        checkpoint = Checkpoint.open(folder, _fingerprint(start, loss, options))
-    objective = loss or _distillation(start.original, options)
-    with training_bar(on_batch) as bar:
-
-        def learn_all(network: Network) -> list[Line]:
-            return fit(network, feed, objective, options, checkpoint, bar)
-
-        if isinstance(start, Compressed):
-            return _train_compressed(start, options, learn_all)
-        return _train_quantized(start, feed, options, learn_all)
+    run = TrainingRun(start, batches, loss, options, folder, on_batch)
+    if isinstance(start, Compressed):
+        return train_compressed(run)
+    return _train_quantized(start, run)
 
 
-def _train_compressed(start: Compressed, options: Training, learn_all: Learn) -> Compressed:
-    network = start.network.copy()
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training is made of, but for the network.
+
+    Attributes:
+        start: What `quantize` or `compress` returned, with the float model.
+        batches: See `train`.
+        loss: Idem.
+        options: Idem.
+        folder: Idem.
+        on_batch: Idem.
+    """
+
+    start: Quantized | Compressed
+    batches: Batches
+    loss: Loss | None
+    options: Training
+    folder: str | Path | None = None
+    on_batch: OnBatch | None = None
+
+    def of(self, network: Network, penalty: Penalty | None = None, *also: Any) -> list[Line]:
+        """Train a network that is ready for it.
+
+        Args:
+            network: Its parameters are set in the end.
+            penalty: See `tersor.train.loop.fit`.
+            also: What the result depends on besides, for the checkpoint to know.
+
+        Returns:
+            The log.
+        """
+        options, labelled = self.options, self.loss is not None
+        feed = Feed(self.start.network, self.batches, labelled, options.seed)
+        if options.tensorboard and self.folder is None:
+            raise InvalidInputError(
+                "Training(tensorboard=True) needs a folder for its log; give one"
+            )
+        checkpoint = None
+        if self.folder is not None:
+            checkpoint = Checkpoint.open(self.folder, self._fingerprint(also))
+        objective = self.loss or _distillation(self.start.original, options)
+        with training_bar(self.on_batch) as bar:
+            return fit(network, feed, objective, options, checkpoint, bar, penalty)
+
+    def _fingerprint(self, also: tuple[Any, ...]) -> str:
+        """A hash of all that the result depends on, but for the batches."""
+        named = getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
+        ours = replace(self.options, log_every=1, checkpoint_every=1, tensorboard=False)
+        scheme = self.start.scheme if isinstance(self.start, Quantized) else None
+        return fingerprint(self.start.network, [], (scheme, named, ours, *also))
+
+
+def train_network(
+    network: Network, run: TrainingRun, penalty: Penalty | None = None, *also: Any
+) -> None:
+    """Train all weights of a float network, with BatchNorms where some were folded.
+
+    Args:
+        network: Edited in place.
+        run: The training.
+        penalty: See `TrainingRun.of`.
+        also: Idem.
+
+    """
     network.module.requires_grad_(True)
-    if options.batchnorm == "kept":
+    if run.options.batchnorm == "kept":
         keep_batchnorm(network)
     set_training(network, True)
-    lines = learn_all(network)
+    lines = run.of(network, penalty, *also)
     set_training(network, False)
     settle_batchnorm(network)
     network.records.append(_record(lines, "weights trained"))
-    return Compressed(network, start.original)
 
 
-def _train_quantized(
-    start: Quantized, feed: Feed, options: Training, learn_all: Learn
-) -> Quantized:
+def train_compressed(run: TrainingRun) -> Compressed:
+    """Train a compressed network, the start of the training, which is not changed."""
+    network = run.start.network.copy()
+    train_network(network, run)
+    return Compressed(network, run.start.original)
+
+
+def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
     model = trainable(
         start,
-        feed.batches,
-        options=options.quantizers,
-        batchnorm=options.batchnorm,
-        labelled=feed.labelled,
-        seed=options.seed,
+        run.batches,
+        options=run.options.quantizers,
+        batchnorm=run.options.batchnorm,
+        labelled=run.loss is not None,
+        seed=run.options.seed,
     )
-    lines = learn_all(model.network)
+    lines = run.of(model.network)
     found = model.quantized()
     found.network.records.append(_record(lines, "weights and quantizers trained together"))
     return found
@@ -192,14 +245,6 @@ def _distillation(original: Network, options: Training) -> Distillation:
     teacher = original.copy()
     fold(teacher)
     return Distillation(teacher.module.requires_grad_(False), options.temperature, options.distil)
-
-
-def _fingerprint(start: Quantized | Compressed, loss: Loss | None, options: Training) -> str:
-    """A hash of all that the result depends on, but for the batches."""
-    named = getattr(loss, "__qualname__", type(loss).__qualname__)
-    ours = replace(options, log_every=1, checkpoint_every=1, tensorboard=False)
-    scheme = start.scheme if isinstance(start, Quantized) else None
-    return fingerprint(start.network, [], (scheme, named, ours))
 
 
 def _record(lines: list[Line], what: str) -> Applied:

@@ -9,6 +9,7 @@ from tersor.cli import choices, options
 from tersor.cli.output import one_line, show
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.files import check_writable
+from tersor.levels import Compression
 from tersor.report.progress import progress
 from tersor.report.tables import pairs_table
 
@@ -51,7 +52,7 @@ def compress(
     with one_line(debug), progress(len(compression.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
         check_writable(output)
         given_options: Any = {name: value for name, value in chosen.items() if value is not None}
-        found = compression.Compression(rule=rule, **given_options)
+        found = Compression(rule=rule, **given_options)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         bar.step("load the model")
         captured = choices.captured(model, example, seen)

@@ -30,6 +30,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.layers import operand
 from tersor.graph.network import Applied, Network, free_name
 
+GateKind = Literal["vib", "bayes", "l0"]
 _WEIGHT = 10.0  # at the start; it grows
 
 
@@ -46,7 +47,7 @@ class Gates:
             has to move it by ten or so, and weights by little.
     """
 
-    kind: Literal["vib", "bayes", "l0"] = "vib"
+    kind: GateKind = "vib"
     start: float | None = None
     speed: float = 100.0
 

@@ -29,6 +29,25 @@ from tersor.graph.network import Network, Record, readers
 
 
 @dataclass(frozen=True)
+class Gating:
+    """How gates are trained.
+
+    Attributes:
+        start: log α at the start; see `Gates`.
+        speed: How many times faster than weights it is learned; idem.
+        strength: Weight of their mean complexity in the loss.
+        haste: How fast the weight of the budget grows while it is missed.
+        share: Of the training, that gates take part in; the rest is without them.
+    """
+
+    start: float | None = None
+    speed: float = 100.0
+    strength: float = 0.01
+    haste: float = 0.5
+    share: float = 0.5
+
+
+@dataclass(frozen=True)
 class GatePenalty:
     """What gates add to the loss of a training.
 
