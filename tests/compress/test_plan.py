@@ -99,6 +99,24 @@ def test_processes_find_the_same(network, parts, batches):
     assert flat(found) == pytest.approx(flat(alone), rel=1e-3)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+def test_a_cluster_finds_the_same(network, parts, batches):
+    ray = pytest.importorskip("ray", reason="needs Ray")
+    from ray.util.joblib import register_ray
+
+    alone = damages(network, parts, Sweep(batches))
+    register_ray()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        with parallel_config(backend="ray"):
+            found = damages(network, parts, Sweep(batches, jobs=2))
+    finally:
+        ray.shutdown()
+    assert flat(found) == pytest.approx(flat(alone), rel=1e-3)
+
+
 def test_a_run_that_was_stopped_goes_on(network, parts, batches, tmp_path):
     alone = damages(network, parts, Sweep(batches))
     journal = Journal(tmp_path, "a")

@@ -7,12 +7,14 @@ Parts do not wait for each other: joblib spreads them over processes, or over ma
 backend that does, such as Ray's or Dask's (`joblib.parallel_config`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
 from torch import Tensor, fx
 
 from tersor.compress.fit import Refit
@@ -28,6 +30,7 @@ from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 
 OnPart = Callable[[int, int, Record], None]
+_ROUND = 4  # tasks for each process
 _SWEPT = Refit(steps=0)  # what fits quickly shows which parts matter
 
 
@@ -69,13 +72,11 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
             _tell(sweep, len(found), len(parts), part, found[number])
     data = sweep.batches, _outputs(network, sweep.batches[_judges(sweep.batches)])
     todo = [number for number in range(len(parts)) if number not in found]
-    run = Parallel(n_jobs=sweep.jobs, return_as="generator_unordered")
     tasks = (
         delayed(_numbered)(number, network, parts[number], *data, sweep.metric, sweep.refit)
         for number in todo
     )
-    results: Any = run(tasks)
-    for number, values in results:
+    for number, values in _results(tasks, sweep.jobs):
         found[number] = values
         if sweep.journal is not None:
             tensor = torch.tensor(values, dtype=torch.float64)
@@ -83,6 +84,21 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
             sweep.journal.write(f"{number:05}", {"damage": tensor}, record)
         _tell(sweep, len(found), len(parts), parts[number], values)
     return [found[number] for number in range(len(parts))]
+
+
+def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """What tasks return, as soon as the backend gives it.
+
+    Ray's gives nothing before all are done, and so gets a few tasks at a time.
+    """
+    backend, _ = get_active_backend()
+    if backend.supports_return_generator:
+        run: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")
+        yield from run(tasks)
+        return
+    left, several, run = iter(tasks), _ROUND * effective_n_jobs(jobs), Parallel(n_jobs=jobs)
+    while some := list(islice(left, several)):
+        yield from run(some)
 
 
 def _numbered(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:
