@@ -91,7 +91,7 @@ def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float
 
     Ray's gives nothing before all are done, and so gets a few tasks at a time.
     """
-    backend, _ = get_active_backend()
+    backend: Any = get_active_backend()[0]
     if backend.supports_return_generator:
         run: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")
         yield from run(tasks)
