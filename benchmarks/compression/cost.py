@@ -1,0 +1,106 @@
+"""What compression takes, and what it buys in time: sweeps, files in onnxruntime, latency budgets.
+
+    python -m benchmarks.compression.cost --models resnet56 --macs 0.5 0.35
+    python -m benchmarks.compression.cost --models resnet56 --latency 0.7 0.5 --macs
+    python -m benchmarks.compression.cost --models resnet56 --jobs 1 2 --macs 0.5
+
+`sweep s` are the wall seconds in which every part is tried alone, with so many processes. Latency
+is that of one image, relative to the file before, measured anew in turns when all is done; `asked`
+is the budget. Run it on a machine that does nothing else.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from joblib import parallel_config
+
+from benchmarks.harness import Table, progress
+from benchmarks.rounding.task import Task
+from benchmarks.speed import Stopwatch
+from benchmarks.zoo import MODELS
+from tersor.compressed import Compressed
+from tersor.compression import STEPS, compress
+from tersor.export.latency import Latency, measure_latency
+from tersor.export.onnx import export_onnx
+from tersor.graph.feeds import as_array
+from tersor.levels import Compression
+from tersor.quant.synthetic import example_tensors
+
+TITLES = ("network", "methods", "budget", "asked", "processes", "sweep s", "all s", "MACs", "time")
+
+
+def main() -> None:
+    """Print the table."""
+    args = _parser().parse_args()
+    torch.set_num_threads(args.threads)
+    table = Table(args, *TITLES)
+    budgets = [("macs", share) for share in args.macs] + [("latency", x) for x in args.latency]
+    for name in args.models:
+        task = Task.of(name)
+        for methods in args.methods:
+            for budget in budgets:
+                for jobs in args.jobs:
+                    progress(name, methods, *budget, jobs)
+                    _add(table, task, methods, budget, jobs, args)
+
+
+def _add(
+    table: Table,
+    task: Task,
+    methods: str,
+    budget: tuple[str, float],
+    jobs: int,
+    args: argparse.Namespace,
+) -> None:
+    watch = Stopwatch()
+    names: Any = tuple(methods.split("+"))
+    given: Any = dict([budget])
+    with parallel_config(inner_max_num_threads=args.threads if jobs > 1 else None):
+        found = compress(
+            task.network,
+            data=task.calibration(args.images, 0),
+            options=Compression(methods=names),
+            jobs=jobs,
+            on_step=watch,
+            **given,
+        )
+    watch()
+    sweep, whole = watch.times[STEPS[1]].wall, sum(time.wall for time in watch.times.values())
+    share, latency = found.cost.macs / found.original_cost.macs, _latency(found, args.rounds)
+    what = (task.model.name, methods, budget[0], str(budget[1]), str(jobs))
+    figures = {"sweep": sweep, "whole": whole, "macs": share, "latency": latency.as_dict()}
+    cells = f"{sweep:.0f}", f"{whole:.0f}", f"{share:.3f}", f"{latency.ratio:.3f}"
+    table.add(*what, *cells, what=what, **figures)
+
+
+def _latency(found: Compressed, rounds: int) -> Latency:
+    """Of the compressed file and of the one before."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("before.onnx", "after.onnx")]
+        for network, path in zip((found.original, found.network), paths, strict=True):
+            export_onnx(network, path)
+        feed = {name: as_array(x) for name, x in example_tensors(found.network).items()}
+        return measure_latency(*paths, feed, rounds=rounds)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["resnet56"])
+    parser.add_argument("--methods", nargs="+", default=["spatial", "prune", "spatial+prune"])
+    parser.add_argument("--macs", nargs="*", type=float, default=[0.5, 0.35])
+    parser.add_argument("--latency", nargs="*", type=float, default=[])
+    parser.add_argument("--jobs", nargs="+", type=int, default=[1], help="processes of the sweep")
+    parser.add_argument("--images", type=int, default=512, help="unlabelled")
+    parser.add_argument("--rounds", type=int, default=100, help="of the latency")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--json", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
