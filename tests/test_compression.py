@@ -1,10 +1,13 @@
 """`tersor.compress`: budgets, levels, and what it leaves alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import tersor
 from benchmarks.zoo import MODELS
+from tersor import trial
 from tersor.levels import Compression
 from tests import nets
 from tests.assets import needs_assets
@@ -157,3 +160,51 @@ def test_gates_say_what_they_need():
         compress(parameters=0.5, train=BATCHES, options=options)
     with pytest.raises(tersor.TersorError, match="goes alone"):
         Compression(methods=("vib", "spatial"))
+
+
+def test_a_latency_is_approached(monkeypatch):
+    """With a clock that says what share of the bytes is left."""
+    real, shares = trial.measure_latency, []
+
+    def measured(before, after, batch):
+        shares.append(after.stat().st_size / before.stat().st_size)
+        return replace(real(before, after, batch, rounds=1), ratio=shares[-1])
+
+    monkeypatch.setattr(trial, "measure_latency", measured)
+    options = Compression(methods=("prune",))
+    found = compress(latency=0.8, options=options)
+    assert min(abs(share - 0.8) for share in shares) == abs(shares[-1] - 0.8)
+    assert found.cost.macs < found.original_cost.macs
+    with pytest.raises(tersor.TersorError, match=r"latency=0\.01 was not reached"):
+        compress(latency=0.01, options=options)
+
+
+@torch.no_grad()
+def first_output(network):
+    return float(network(nets.images(2))[0, 0])
+
+
+def test_a_curve_falls_with_the_budget():
+    found = tersor.pareto(
+        *nets.with_example(),
+        macs=(0.5, 0.8),
+        data=nets.images(32),
+        test=nets.images(16, seed=9),
+        score=first_output,
+        options=Compression(methods=("spatial",)),
+    )
+    first, second = found.points
+    assert (first.asked, second.asked) == (0.8, 0.5)
+    assert second.macs < first.macs <= 0.8
+    assert second.sqnr < first.sqnr
+    assert first.compressed.cost.macs == first.macs * first.compressed.original_cost.macs
+    assert all(point.latency > 0 for point in found.points)
+    assert found.score == pytest.approx(first_output(first.compressed.original))
+    assert set(found.as_dict()["points"][0]) >= {"macs", "sqnr", "latency", "megabytes"}
+
+
+def test_what_a_curve_cannot_show():
+    with pytest.raises(tersor.TersorError, match="between 0 and 1"):
+        tersor.pareto(*nets.with_example(), macs=(2.0,))
+    with pytest.raises(tersor.TersorError, match="trained for one budget"):
+        tersor.pareto(*nets.with_example(), options=Compression(methods=("vib",)))

@@ -10,7 +10,6 @@ is the budget. Run it on a machine that does nothing else.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,8 @@ from benchmarks.harness import Table, progress
 from benchmarks.rounding.task import Task
 from benchmarks.speed import Stopwatch
 from benchmarks.zoo import MODELS
-from tersor.compressed import Compressed
 from tersor.compression import STEPS, compress
-from tersor.export.latency import Latency, measure_latency
-from tersor.export.onnx import export_onnx
-from tersor.graph.feeds import as_array
 from tersor.levels import Compression
-from tersor.quant.synthetic import example_tensors
 
 TITLES = ("network", "methods", "budget", "asked", "processes", "sweep s", "all s", "MACs", "time")
 
@@ -69,21 +63,11 @@ def _add(
         )
     watch()
     sweep, whole = watch.times[STEPS[1]].wall, sum(time.wall for time in watch.times.values())
-    share, latency = found.cost.macs / found.original_cost.macs, _latency(found, args.rounds)
+    share, latency = found.cost.macs / found.original_cost.macs, found.latency(args.rounds)
     what = (task.model.name, methods, budget[0], str(budget[1]), str(jobs))
     figures = {"sweep": sweep, "whole": whole, "macs": share, "latency": latency.as_dict()}
     cells = f"{sweep:.0f}", f"{whole:.0f}", f"{share:.3f}", f"{latency.ratio:.3f}"
     table.add(*what, *cells, what=what, **figures)
-
-
-def _latency(found: Compressed, rounds: int) -> Latency:
-    """Of the compressed file and of the one before."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / name for name in ("before.onnx", "after.onnx")]
-        for network, path in zip((found.original, found.network), paths, strict=True):
-            export_onnx(network, path)
-        feed = {name: as_array(x) for name, x in example_tensors(found.network).items()}
-        return measure_latency(*paths, feed, rounds=rounds)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from tersor.export.machine import doctor
 from tersor.graph.load import load
 from tersor.levels import Compression, DataFree, WithData
 from tersor.mixed import Bits, search_bits
+from tersor.pareto import Pareto, pareto
 from tersor.quant.lsq import LSQ
 from tersor.quant.scheme import Scheme
 from tersor.quantized import Quantized
@@ -23,6 +24,7 @@ __all__ = [
     "Compressed",
     "Compression",
     "DataFree",
+    "Pareto",
     "Quantized",
     "Scheme",
     "TersorError",
@@ -33,6 +35,7 @@ __all__ = [
     "doctor",
     "inspect",
     "load",
+    "pareto",
     "quantize",
     "search_bits",
     "train",

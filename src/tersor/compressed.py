@@ -1,9 +1,11 @@
 """What `compress` returns: a smaller float network, and the way to a file or to a quantized one."""
 
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tersor.export.latency import Latency, measure_latency
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
@@ -69,6 +71,18 @@ class Compressed:
     def export(self, path: str | Path, opset: int = 21) -> ExportResult:
         """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
         return export_onnx(self.network, path, opset=opset)
+
+    def latency(self, rounds: int = 25) -> Latency:
+        """Time its file and that of the original in onnxruntime, in turns.
+
+        Args:
+            rounds: How many times each is measured.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            before, after = (Path(folder) / name for name in ("before.onnx", "after.onnx"))
+            export_onnx(self.original, before)
+            export_onnx(self.network, after)
+            return measure_latency(before, after, example_tensors(self.network), rounds=rounds)
 
     def verify(self, path: str | Path, inputs: Any = None, **options: Any) -> Verification:
         """Compare compressed network, exported file and original model in onnxruntime.

@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 from tersor.export.runtime import Config, Runtime
 from tersor.graph.feeds import Arrays
@@ -45,7 +46,7 @@ class Latency:
 def measure_latency(
     float_path: str | Path,
     path: str | Path,
-    feed: Arrays,
+    batch: Any,
     *,
     config: Config = (),
     rounds: int = 25,
@@ -56,7 +57,8 @@ def measure_latency(
     Args:
         float_path: The float file.
         path: The quantized file.
-        feed: Inputs of the quantized file; the first sample is used where the batch is free.
+        batch: Inputs of either file, see `tersor.graph.feeds.feed`; the first sample is used where
+            the batch is free.
         config: Session options of the quantized file.
         rounds: How many times both are measured.
         load: The runtime: the class that loads a file.
@@ -66,7 +68,7 @@ def measure_latency(
     """
     floating = load(float_path, config=CALM)
     quantized = load(path, config={**dict(config), **CALM})
-    sample = next(quantized.split(feed, 1))
+    sample = next(quantized.split(quantized.feed(batch), 1))
     times = in_turns([(floating, floating.renamed(sample)), (quantized, sample)], rounds)
     return Latency(
         float_ms=1e3 * median(before for before, _ in times),

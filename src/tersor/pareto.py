@@ -1,0 +1,168 @@
+"""Accuracy against size and speed: one network at several budgets of MACs.
+
+Parts are tried once (`tersor.trial`); every budget then costs a fit only. A curve tells what the
+next multiplication that goes is going to cost.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.compress.sweep import OnPart
+from tersor.compressed import Compressed
+from tersor.core.metrics import decibels
+from tersor.errors import InvalidInputError
+from tersor.graph.costs import costs, total
+from tersor.graph.network import Network
+from tersor.graph.outputs import Metric, noise_to_signal
+from tersor.graph.samples import samples
+from tersor.graph.stats import Batch
+from tersor.levels import Compression
+from tersor.quant.synthetic import example_tensors
+from tersor.trial import Trial, prepared, try_parts
+
+Score = Callable[[Network], float]  # higher is better
+SHARES = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3)
+STEPS = ("capture the model",)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The network at one budget.
+
+    Attributes:
+        asked: Share of the MACs that might be left.
+        macs: Share that is left.
+        parameters: Share that is left.
+        megabytes: 10⁶ bytes of weights, 4 for each.
+        sqnr: Of its outputs against those of the model, in dB.
+        score: What `score` says of it, or None.
+        latency: Its time in onnxruntime over that of the model, or None.
+        compressed: The network.
+    """
+
+    asked: float
+    macs: float
+    parameters: float
+    megabytes: float
+    sqnr: float
+    score: float | None
+    latency: float | None
+    compressed: Compressed
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Plain numbers, ready for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "compressed"}
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """A curve; the model itself is not on it.
+
+    Attributes:
+        points: One for each budget, the largest first.
+        score: What `score` says of the model itself, or None.
+    """
+
+    points: tuple[Point, ...]
+    score: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON."""
+        return {"score": self.score, "points": [point.as_dict() for point in self.points]}
+
+
+def pareto(
+    model: nn.Module | ExportedProgram | Network | Compressed,
+    example: Any = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    macs: Sequence[float] = SHARES,
+    data: Any = None,
+    test: Any = None,
+    score: Score | None = None,
+    latency: bool = True,
+    exclude: Iterable[str] = (),
+    metric: Metric | None = None,
+    options: Compression | None = None,
+    jobs: int = 1,
+    folder: str | Path | None = None,
+    on_step: Callable[[str], None] | None = None,
+    on_part: OnPart | None = None,
+) -> Pareto:
+    """Compress a model to several budgets, and measure what is left.
+
+    Args:
+        model: As for `compress`, and so are all arguments that are not named here.
+        example: Idem.
+        kwargs: Idem.
+        macs: Shares of the MACs that may be left.
+        data: Idem.
+        test: Samples that the outputs are compared on. Default: `data`, which the networks were
+            fitted to, or the example.
+        score: Accuracy, or whatever counts, of a network: `score(network)`, higher is better.
+        latency: Whether to measure files in onnxruntime, in turns with that of the model.
+        exclude: Idem.
+        metric: Idem.
+        options: Idem.
+        jobs: Idem.
+        folder: Idem.
+        on_step: Idem.
+        on_part: Idem.
+
+    Raises:
+        TersorError: The model, the data, a budget or an option is unfit; the message says what to
+            do.
+    """
+    say, options = on_step or (lambda _: None), options or Compression()
+    if not macs or not all(0 < share < 1 for share in macs):
+        raise InvalidInputError(f"macs={macs}; give shares between 0 and 1, such as {SHARES}")
+    if options.gates is not None:
+        raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
+    say(STEPS[0])
+    start = prepared(model, example, kwargs)
+    batches = [] if data is None else samples(start.network, data, options.samples)
+    seen = _seen(start, batches, test)
+    given: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
+    trial = try_parts(start, batches, options, **given, say=say, on_part=on_part)
+    points = [_point(trial, share, seen, score, latency) for share in sorted(macs, reverse=True)]
+    return Pareto(tuple(points), None if score is None else score(start.original))
+
+
+def _seen(start: Compressed, batches: list[Batch], test: Any) -> list[Batch]:
+    """What outputs are compared on."""
+    if test is None and batches:
+        return batches
+    return samples(start.network, example_tensors(start.network) if test is None else test)
+
+
+def _point(
+    trial: Trial, share: float, seen: list[Batch], score: Score | None, latency: bool
+) -> Point:
+    before = total(costs(trial.start.network).values())
+    found = trial.within(int(share * before.macs))
+    cost = found.cost
+    return Point(
+        asked=share,
+        macs=cost.macs / before.macs,
+        parameters=cost.parameters / before.parameters,
+        megabytes=4e-6 * cost.parameters,
+        sqnr=_sqnr(found, seen),
+        score=None if score is None else score(found.network),
+        latency=found.latency().ratio if latency else None,
+        compressed=found,
+    )
+
+
+@torch.no_grad()
+def _sqnr(found: Compressed, seen: list[Batch]) -> float:
+    got, wanted = (
+        [network(*args, **kwargs) for args, kwargs in seen]
+        for network in (found.network, found.original)
+    )
+    return decibels(1.0, noise_to_signal(got, wanted))

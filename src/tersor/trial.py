@@ -1,0 +1,228 @@
+"""Every part of a network tried alone, once; budgets then ask for smaller networks.
+
+arXiv 1912.09802, §2: what a part loses at each size is measured before any budget is known.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.compress.groups import channel_groups
+from tersor.compress.plan import Fit, Unit, carry_out, ways_within
+from tersor.compress.scores import batchnorm, gradient_scores, magnitude
+from tersor.compress.sweep import OnPart, Sweep, damages
+from tersor.compress.ways import Part, Scores, group_parts, layer_parts
+from tersor.compressed import Compressed
+from tersor.errors import InvalidInputError
+from tersor.export.latency import measure_latency
+from tersor.export.onnx import export_onnx
+from tersor.graph.capture import capture
+from tersor.graph.constants import materialize_weights
+from tersor.graph.costs import costs, total
+from tersor.graph.journal import Journal, fingerprint
+from tersor.graph.layers import layers
+from tersor.graph.network import Network
+from tersor.graph.outputs import Metric
+from tersor.graph.propagation import propagate
+from tersor.graph.stats import Batch
+from tersor.levels import Compression
+from tersor.passes.fold import fold
+from tersor.quant.calibrate import input_ranges
+from tersor.quant.patterns import excluded
+from tersor.quant.synthetic import example_tensors
+
+STEPS = ("try every part alone", "choose within the budget", "compress")
+_TRIES = 6  # for a latency
+_CLOSE = 0.03  # of a latency
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A network whose parts have been tried.
+
+    Attributes:
+        start: The float network, BatchNorms folded, and the model it came from.
+        parts: What can be compressed.
+        lost: The damage of every way of each part.
+        fit: What ways are carried out with.
+        options: See `Compression`.
+        say: Called with the name of each step before it runs.
+    """
+
+    start: Compressed
+    parts: list[Part]
+    lost: list[tuple[float, ...]]
+    fit: Fit
+    options: Compression
+    say: Callable[[str], None]
+
+    def within(self, most: int, unit: Unit = "macs") -> Compressed:
+        """What loses least within a budget.
+
+        Args:
+            most: How many may be left.
+            unit: Of what.
+        """
+        network = self.start.network
+        self.say(STEPS[1])
+        ways = ways_within(network, self.parts, self.lost, most, unit, self.options.rule)
+        self.say(STEPS[2])
+        compressed = network.copy()
+        carry_out(compressed, ways, self.fit)
+        return Compressed(compressed, self.start.original)
+
+    def within_latency(self, share: float) -> Compressed:
+        """Move a budget of MACs until the file is as fast as asked for, measured in turns.
+
+        Args:
+            share: Of the time that the network takes in onnxruntime.
+
+        Raises:
+            InvalidInputError: No try was fast enough.
+        """
+        before = total(costs(self.start.network).values()).macs
+        aim, ratio, best = share, 1.0, None
+        with tempfile.TemporaryDirectory() as folder:
+            whole = export_onnx(self.start.network, Path(folder) / "whole.onnx").path
+            example = example_tensors(self.start.network)
+            for number in range(_TRIES):
+                try:
+                    found = self.within(int(aim * before))
+                except InvalidInputError as error:
+                    raise InvalidInputError(
+                        f"latency={share} was not reached, {ratio:.2f} was: {error}"
+                    ) from error
+                path = export_onnx(found.network, Path(folder) / f"{number}.onnx").path
+                ratio = measure_latency(whole, path, example).ratio
+                if ratio <= share:
+                    best = found
+                if abs(ratio - share) <= _CLOSE * share:
+                    return found
+                aim = min(aim * share / ratio, 1.0)
+        if best is None:
+            raise InvalidInputError(
+                f"latency={share} was not reached: {ratio:.2f} of the time at {aim:.2f} of the "
+                "MACs; ask for less, or for MACs"
+            )
+        return best
+
+
+def prepared(
+    model: nn.Module | ExportedProgram | Network | Compressed,
+    example: Any,
+    kwargs: Mapping[str, Any] | None,
+) -> Compressed:
+    """What is to be compressed, BatchNorms folded, and the model that the result is compared with.
+
+    Args:
+        model: See `tersor.compress`.
+        example: Idem.
+        kwargs: Idem.
+    """
+    if isinstance(model, Compressed):
+        start = replace(model, network=model.network.copy())
+    else:
+        network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+        start = Compressed(network, network.copy())
+    materialize_weights(start.network)
+    fold(start.network)
+    return start
+
+
+def try_parts(
+    start: Compressed,
+    batches: list[Batch],
+    options: Compression,
+    *,
+    exclude: Iterable[str] = (),
+    metric: Metric | None = None,
+    jobs: int = 1,
+    folder: str | Path | None = None,
+    say: Callable[[str], None],
+    on_part: OnPart | None = None,
+) -> Trial:
+    """Try every part alone.
+
+    Args:
+        start: See `Trial`; its network gets records of what cannot be compressed.
+        batches: Unlabelled inputs, or none.
+        options: See `Compression`.
+        exclude: See `tersor.compress`.
+        metric: Idem.
+        jobs: Idem.
+        folder: Idem.
+        say: Called with the name of each step before it runs.
+        on_part: See `tersor.compress`.
+    """
+    say(STEPS[0])
+    network = start.network
+    parts = _parts(network, batches, options, tuple(exclude))
+    sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
+    lost = damages(network, parts, _kept(sweep, network, parts, options, folder))
+    expected = None if batches else propagate(network, input_ranges(network))
+    fit = Fit(batches, expected, options.refit, options.reconstruct, on_part)
+    return Trial(start, parts, lost, fit, options, say)
+
+
+def _kept(
+    sweep: Sweep,
+    network: Network,
+    parts: list[Part],
+    options: Compression,
+    folder: str | Path | None,
+) -> Sweep:
+    """The same sweep, with a journal if there is a folder for it."""
+    if folder is None:
+        return sweep
+    told = options, [part.ways for part in parts]
+    return replace(sweep, journal=Journal(folder, fingerprint(network, sweep.batches, told)))
+
+
+def _parts(
+    network: Network, batches: list[Batch], options: Compression, exclude: tuple[str, ...]
+) -> list[Part]:
+    """All that could be done, and records of what could not."""
+    found: list[Part] = []
+    if options.decompositions:
+        parts, refused = layer_parts(network, options.decompositions, options.ratios)
+        found += parts
+        network.records += refused
+    if "prune" in options.methods:
+        parts, refused = group_parts(network, _scores(network, batches, options), options.ratios)
+        found += parts
+        network.records += refused
+    nodes = excluded(network, exclude)
+    stay = {layer.name for layer in layers(network) if layer.node in nodes}
+    return [
+        part for part in found if stay.isdisjoint(name for left in part.shares for name in left)
+    ]
+
+
+def _scores(network: Network, batches: list[Batch], options: Compression) -> Scores:
+    groups = channel_groups(network).found
+    kind = options.scores or ("fisher" if batches else "magnitude")
+    if kind == "fisher" or kind == "taylor":
+        if not batches:
+            raise InvalidInputError(f"scores={kind!r} go with data; give data=, or 'magnitude'")
+        return gradient_scores(network, groups, _first(batches, options.tried), kind)
+    score = magnitude if kind == "magnitude" else batchnorm
+    return {group.name: score(network, group) for group in groups}
+
+
+def _first(batches: list[Batch], count: int) -> list[Batch]:
+    """The first batches that hold so many samples."""
+    found: list[Batch] = []
+    for batch in batches:
+        if sum(map(_length, found)) >= count:
+            break
+        found.append(batch)
+    return found
+
+
+def _length(batch: Batch) -> int:
+    return len(next(x for x in (*batch[0], *batch[1].values()) if hasattr(x, "__len__")))
