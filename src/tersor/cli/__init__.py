@@ -8,6 +8,7 @@ import typer
 from tersor.cli.check import inspect, verify
 from tersor.cli.compress import compress
 from tersor.cli.demo import demo
+from tersor.cli.diagnose import diagnose
 from tersor.cli.doctor import doctor
 from tersor.cli.quantize import quantize
 from tersor.cli.train import train
@@ -47,6 +48,7 @@ app.command()(train)
 app.command()(compress)
 app.command()(inspect)
 app.command()(verify)
+app.command()(diagnose)
 app.command()(demo)
 app.command()(doctor)
 
