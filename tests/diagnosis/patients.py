@@ -57,3 +57,8 @@ class Logarithm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(torch.log(x))
+
+
+def spike() -> tuple[nn.Module, Tensor]:
+    """As the command line names it."""
+    return Spike().eval(), images(2)

@@ -125,7 +125,10 @@ def diagnose(
         say(OWN_STEPS[4])
         findings.insert(0, exam.finding())
     if test is None and data is None:
-        notes.append("All this is on random inputs; give samples for a real test.")
+        notes.append(
+            "All this is on random inputs, which may look worse than real ones; give samples with "
+            "data= or test= (--data, --test) for a real test."
+        )
     found = (tuple(exam.culprits), tuple(findings), tuple(notes))
     return Diagnosis((*checks, *of_file, *exam.checks), *found, is_noise=metric is None)
 
