@@ -17,6 +17,7 @@ _SOURCE = (
     "folder of images (see --resize), or module:function, a function of your own code that returns "
     "batches. Files and batches hold inputs as the network takes them."
 )
+_METHODS = ("prune", "svd", "spatial", "cp", "tucker", "tensor_train")
 _IMAGES = "Folders of images"
 _DATA = "With data"
 _TRAINING = "Training"
@@ -287,7 +288,8 @@ Methods = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        help="What may be done, once for each: prune, svd, spatial, cp, tucker, tensor_train. "
+        autocompletion=lambda: list(_METHODS),
+        help=f"What may be done, once for each: {', '.join(_METHODS)}. "
         "[default: spatial and prune]",
     ),
 ]
