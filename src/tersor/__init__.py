@@ -3,6 +3,7 @@
 from tersor.checks import inspect, verify
 from tersor.compressed import Compressed
 from tersor.compression import compress
+from tersor.diagnosis.flow import diagnose
 from tersor.errors import TersorError
 from tersor.export.machine import doctor
 from tersor.graph.load import load
@@ -32,6 +33,7 @@ __all__ = [
     "Training",
     "WithData",
     "compress",
+    "diagnose",
     "doctor",
     "inspect",
     "load",

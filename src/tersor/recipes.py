@@ -143,8 +143,8 @@ def quantize(
     if data is not None and input_range is not None:
         raise InvalidInputError("input_range is what the data show by themselves; leave out one")
     say = on_step or (lambda _: None)
-    weight_bits, bits = _split(weights)
-    activation_bits, read = _split(activations)
+    weight_bits, bits = split_bits(weights)
+    activation_bits, read = split_bits(activations)
     target = find_scheme(scheme).with_bits(weight_bits, activation_bits)
     say(STEPS[0])
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
@@ -224,6 +224,27 @@ def prepare(
         absorption: Idem.
         solved: Whether a solver will round the weights.
     """
+    reshape(network, frame, chosen, absorption, solved)
+    frame.say(STEPS[3])
+    place(network, frame.scheme, frame.exclude, frame.bits, frame.read)
+
+
+def reshape(
+    network: Network,
+    frame: Frame,
+    chosen: Equalization,
+    absorption: Absorb | None = None,
+    solved: bool = False,
+) -> None:
+    """The first half of `prepare`: nothing is quantized yet, and the function stays.
+
+    Args:
+        network: As for `prepare`, as the others.
+        frame: What the pipeline is run for.
+        chosen: Equalization.
+        absorption: Absorption of high biases.
+        solved: Whether a solver will round the weights.
+    """
     frame.say(STEPS[1])
     materialize_weights(network)
     fold(network)
@@ -233,11 +254,9 @@ def prepare(
         equalize(network, chosen)
     if absorption is not None:
         absorb(network, absorption)
-    frame.say(STEPS[3])
-    place(network, frame.scheme, frame.exclude, frame.bits, frame.read)
 
 
-def _split(bits: int | Mapping[str, int] | None) -> tuple[int | None, Mapping[str, int]]:
+def split_bits(bits: int | Mapping[str, int] | None) -> tuple[int | None, Mapping[str, int]]:
     """Bits of everything, and bits by name."""
     return (None, bits) if isinstance(bits, Mapping) else (bits, {})
 

@@ -8,6 +8,7 @@ import typer
 from tersor.cli.check import inspect, verify
 from tersor.cli.compress import compress
 from tersor.cli.demo import demo
+from tersor.cli.diagnose import diagnose
 from tersor.cli.doctor import doctor
 from tersor.cli.quantize import quantize
 from tersor.cli.train import train
@@ -19,7 +20,6 @@ app = typer.Typer(
     help="Make PyTorch and ONNX models small and fast: verified ONNX files, with data or without.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -42,13 +42,19 @@ def _main(
     """Make PyTorch and ONNX models small and fast: verified ONNX files, with data or without."""
 
 
-app.command(epilog=_SCHEMES)(quantize)
-app.command()(train)
-app.command()(compress)
-app.command()(inspect)
-app.command()(verify)
-app.command()(demo)
-app.command()(doctor)
+def _read(*pages: str) -> str:
+    """Where to read on, for the end of a help text."""
+    return "Read on in " + " and ".join(f"docs/{page}.md" for page in pages) + "."
+
+
+app.command(epilog=f"{_SCHEMES}\n\n{_read('quickstart', 'data')}")(quantize)
+app.command(epilog=_read("training"))(train)
+app.command(epilog=_read("compression"))(compress)
+app.command(epilog=_read("quickstart"))(inspect)
+app.command(epilog=_read("quickstart"))(verify)
+app.command(epilog=_read("debugging"))(diagnose)
+app.command(epilog=_read("quickstart"))(demo)
+app.command(epilog=_read("levels"))(doctor)
 
 
 def main() -> None:

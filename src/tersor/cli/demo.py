@@ -20,7 +20,14 @@ def demo(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Quantize a pretrained EfficientNet-Lite0 without data, and compare it on photographs."""
+    """Quantize a pretrained EfficientNet-Lite0 without data, and compare it on photographs.
+
+    For example:
+
+        tersor demo
+
+        tersor demo -o files/ --json
+    """
     with one_line(debug), progress(len(recipes.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
         made = demonstration.demo(folder, bar.step, bar.track)
     where = "on crops of photographs"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from tersor.export.images import Colour
+from tersor.cli import parsers
 from tersor.export.storage import Storage
 from tersor.quant.schemes import SCHEMES
 
@@ -17,49 +17,12 @@ _SOURCE = (
     "folder of images (see --resize), or module:function, a function of your own code that returns "
     "batches. Files and batches hold inputs as the network takes them."
 )
+_METHODS = ("prune", "svd", "spatial", "cp", "tucker", "tensor_train")
 _IMAGES = "Folders of images"
 _DATA = "With data"
 _TRAINING = "Training"
 _BUDGET = "Budget, one of"
 RuleName = Literal["least loss", "equal loss"]
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    """`1,3,224,224` as numbers."""
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise typer.BadParameter(f"{text!r} is no shape; write it as 1,3,224,224")
-    return shape
-
-
-def _colour(text: str) -> Colour:
-    """`0.485,0.456,0.406` as numbers."""
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is not one number for each of red, green and blue; write it as "
-            "0.485,0.456,0.406"
-        ) from error
-    return red, green, blue
-
-
-def _positive_colour(text: str) -> Colour:
-    colour = _colour(text)
-    if not min(colour) > 0:
-        raise typer.BadParameter(f"{text!r} divides the pixels, so it has to be above 0")
-    return colour
-
-
-def _width(text: str) -> tuple[str, int]:
-    """`head=8` as a name and bits."""
-    name, _, bits = text.rpartition("=")
-    if not name or not bits.isdecimal():
-        raise typer.BadParameter(f"{text!r} gives no bits to a layer; write it as head=8")
-    return name, int(bits)
 
 
 Model = Annotated[
@@ -72,7 +35,7 @@ Model = Annotated[
 Example = Annotated[
     list[Any] | None,
     typer.Option(
-        parser=_shape,
+        parser=parsers.shape,
         metavar="SHAPE",
         help="Shape of an input, such as 1,3,224,224, if the model brings no example. Once per "
         "input.",
@@ -82,7 +45,12 @@ Dequantize = Annotated[
     bool, typer.Option("--dequantize", help="Make a quantized .onnx file float again first.")
 ]
 SchemeName = Annotated[
-    str, typer.Option(metavar="NAME", help=f"Target runtime: {', '.join(SCHEMES)}.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=lambda: list(SCHEMES),
+        help=f"Target runtime: {', '.join(SCHEMES)}.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -100,7 +68,7 @@ AverageBits = Annotated[
 Bits = Annotated[
     list[Any] | None,
     typer.Option(
-        parser=_width,
+        parser=parsers.width,
         metavar="PATTERN=BITS",
         help="Bits of the weights of some layers, such as 'head=8'; of several patterns the last "
         "counts.",
@@ -109,7 +77,7 @@ Bits = Annotated[
 Read = Annotated[
     list[Any] | None,
     typer.Option(
-        parser=_width,
+        parser=parsers.width,
         metavar="PATTERN=BITS",
         help="Bits of what some layers read, such as 'head=8'; of several patterns the last "
         "counts.",
@@ -217,7 +185,7 @@ Crop = Annotated[
 Mean = Annotated[
     Any,
     typer.Option(
-        parser=_colour,
+        parser=parsers.colour,
         metavar="R,G,B",
         help="Subtracted from the pixels, which are scaled to 0…1 first, as torchvision does. "
         "[default: none]",
@@ -227,7 +195,7 @@ Mean = Annotated[
 Std = Annotated[
     Any,
     typer.Option(
-        parser=_positive_colour,
+        parser=parsers.positive_colour,
         metavar="R,G,B",
         help="The pixels are divided by it then. [default: none]",
         rich_help_panel=_IMAGES,
@@ -320,7 +288,8 @@ Methods = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        help="What may be done, once for each: prune, svd, spatial, cp, tucker, tensor_train. "
+        autocompletion=lambda: list(_METHODS),
+        help=f"What may be done, once for each: {', '.join(_METHODS)}. "
         "[default: spatial and prune]",
     ),
 ]

@@ -1,5 +1,6 @@
 """Run a network one node at a time over many batches, so that a layer can change before it runs."""
 
+from collections.abc import Iterable
 from copy import copy
 from typing import Any
 
@@ -63,6 +64,18 @@ class Stream:
         fork.values = {name: values[batches] for name, values in self.values.items()}
         fork._count = len(range(self._count)[batches])
         return fork
+
+    def finish(self, nodes: Iterable[fx.Node]) -> list[Any]:
+        """What the network returns for every batch; the stream itself stays where it is.
+
+        Args:
+            nodes: What has not run yet, in order.
+        """
+        fork = self.fork()
+        for node in nodes:
+            if node.op != "output":
+                fork.run(node)
+        return fork.outputs()
 
     def of(self, node: fx.Node) -> list[Tensor]:
         """The value of a node, or of a constant, for every batch."""

@@ -102,7 +102,7 @@ def sensitivities(
     judged = slice(-held_back if held_back else None, None)
     nodes = list(network.graph.nodes)
     todo = _first_readers(network, nodes)
-    reference = _run(Stream(network, batches[judged], simulate=False), nodes)
+    reference = Stream(network, batches[judged], simulate=False).finish(nodes)
     stream = Stream(network, batches, simulate=False)
     found: list[Sensitivity] = []
     for index, node in enumerate(nodes):
@@ -114,7 +114,7 @@ def sensitivities(
         stream.run(node)
         seed = trial.rounding.seed + len(found)
         site = Site(layer, quantizer, given, stream.values[node.name], None, held_back, seed)
-        damage = _tried(site, trial, partial(_run, here, nodes[index:]), reference)
+        damage = _tried(site, trial, partial(here.finish, nodes[index:]), reference)
         found.append(Sensitivity(layer.name, layer.weight.numel(), damage))
         if on_layer is not None:
             numbers = {f"{bits} bits": value for bits, value in damage.items()}
@@ -135,15 +135,6 @@ def _first_readers(
             if quantizer is not None:
                 found.setdefault(quantizer, layer)
     return {layer.node: (layer, quantizer) for quantizer, layer in found.items()}
-
-
-def _run(stream: Stream, nodes: list[fx.Node]) -> list[Any]:
-    """What the network returns for every batch of a stream, which itself stays where it is."""
-    stream = stream.fork()
-    for node in nodes:
-        if node.op != "output":
-            stream.run(node)
-    return stream.outputs()
 
 
 def _tried(

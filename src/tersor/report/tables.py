@@ -59,6 +59,25 @@ def layers_table(rows: Iterable[Sequence[str]]) -> Table:
     return _filled(table, rows)
 
 
+def checks_table(rows: Iterable[tuple[str, str, str]]) -> Table:
+    """What was compared with the float network, how near it is, and whether that will do."""
+    table = _table("Against the float network")
+    table.add_column("what", style="bold")
+    table.add_column("outputs", justify="right", no_wrap=True)
+    table.add_column("")
+    return _filled(table, rows)
+
+
+def culprits_table(rows: Iterable[tuple[str, str, str, str]], total: int) -> Table:
+    """What each quantizer does alone: layer, what it rounds, the outputs, and why."""
+    table = _table(f"One of {total} quantizers alone, the worst first")
+    table.add_column("layer", style="bold")
+    table.add_column("rounds", no_wrap=True)
+    table.add_column("outputs", justify="right", no_wrap=True)
+    table.add_column("why")
+    return _filled(table, rows)
+
+
 def bits_table(choices: Sequence[int], rows: Iterable[Sequence[str]]) -> Table:
     """One row per layer: its weights, the bits that they get, and the damage at each choice."""
     table = _table("Bits of the weights")

@@ -1,0 +1,89 @@
+"""`tersor diagnose`: what is wrong with a model once it is quantized, and what to do."""
+
+from typing import Annotated
+
+import typer
+
+from tersor.cli import choices, options
+from tersor.cli.output import one_line, show
+from tersor.diagnosis import flow
+from tersor.report.progress import progress
+
+EveryEdge = Annotated[
+    bool, typer.Option("--every-edge", help="Try each quantizer alone even if nothing is wrong.")
+]
+Tolerance = Annotated[
+    float, typer.Option(help="Noise over signal of the outputs that is fine; 0.03 are 15 dB.")
+]
+Most = Annotated[int, typer.Option(min=1, help="Samples to judge on.")]
+
+
+def diagnose(
+    model: options.Model,
+    data: options.Data = None,
+    test: options.Test = None,
+    scheme: options.SchemeName = "onnxruntime-cpu",
+    weights: options.Weights = None,
+    bits: options.Bits = None,
+    activations: options.Activations = None,
+    read: options.Read = None,
+    input_range: options.InputRange = None,
+    exclude: options.Exclude = None,
+    example: options.Example = None,
+    dequantize: options.Dequantize = False,
+    rounding: options.SolverName = None,
+    ranges: options.Ranges = None,
+    tolerance: Tolerance = 0.03,
+    most: Most = 64,
+    every_edge: EveryEdge = False,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say what is wrong with a model once it is quantized, why, and what to do about it.
+
+    Give it the options of `tersor quantize`; nothing is written.
+
+    For example:
+
+        tersor diagnose model.onnx --data inputs.npy
+
+        tersor diagnose model.pt2 --data photographs/ --resize 32 --weights 4 --every-edge
+
+        tersor diagnose model.onnx --test inputs.npy --json
+    """
+    asked = {"rounding": rounding, "ranges": ranges, "iterations": None, "samples": None}
+    asked |= {"held_back": None, "seed": None}
+    with one_line(debug), progress(len(flow.STEPS) + 1) as bar:
+        level = choices.with_data(data is not None, input_range is not None, asked)
+        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        bar.step("load the model")
+        captured = choices.captured(model, example, seen, dequantize, input_range)
+        found = flow.diagnose(
+            captured,
+            data=choices.fit(captured, seen.first(level.samples) if seen and level else None),
+            test=choices.fit(captured, tested),
+            original=model if model.endswith(".onnx") and not dequantize else None,
+            scheme=scheme,
+            weights=choices.widths(weights, bits),
+            activations=choices.widths(activations, read),
+            input_range=input_range,
+            exclude=exclude or (),
+            options=level,
+            tolerance=tolerance,
+            most=most,
+            every_edge=every_edge,
+            on_step=bar.step,
+            on_layer=bar.layer,
+        )
+    given = [model, "-o", "quantized.onnx", *(["--data", data] if data else [])]
+    command = found.command(*given)
+    if as_json:
+        show({**found.as_dict(), "command": command})
+        return
+    show(found)
+    if command:
+        typer.echo(f"Try it:\n  {command}")

@@ -1,0 +1,1 @@
+"""Find out what is wrong with a quantized network: `flow` has the steps, in order."""

@@ -1,0 +1,125 @@
+"""Which quantizers do the damage: each is switched on alone, in a network that is float otherwise.
+
+The per-layer sweep of the white paper, arXiv 2106.08295, §6: no label is needed. The float network
+runs once; for each quantizer only what comes behind it runs again.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import fx
+
+from tersor.graph.layers import Layer, is_layer
+from tersor.graph.network import Applied, Network, source
+from tersor.graph.outputs import Metric, damage
+from tersor.graph.stats import Batch
+from tersor.graph.stream import Stream
+from tersor.quant.layerwise import OnLayer
+from tersor.quant.place import quantizers
+from tersor.quant.quantizer import FakeQuantize
+
+Side = Literal["weights", "activations"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One quantizer that is on, with everything that it serves.
+
+    Attributes:
+        name: The layer whose weights it rounds, or that reads the activation; where no layer does,
+            the name of the value.
+        side: What it rounds.
+        quantizer: The quantizer.
+        value: What is rounded: a stored tensor or an activation; of several the first.
+        first: The node that rounds it.
+        readers: The layers that read it rounded.
+    """
+
+    name: str
+    side: Side
+    quantizer: FakeQuantize
+    value: fx.Node
+    first: fx.Node
+    readers: tuple[Layer, ...]
+
+
+def sites(network: Network) -> list[Site]:
+    """Every quantizer that is on, in the order of the network.
+
+    Args:
+        network: A network whose quantizers have ranges.
+    """
+    edges: dict[FakeQuantize, list[fx.Node]] = defaultdict(list)
+    for node, quantizer in quantizers(network):
+        if quantizer.enabled:
+            edges[quantizer].append(node)
+    return [_site(network, quantizer, nodes) for quantizer, nodes in edges.items()]
+
+
+def _site(network: Network, quantizer: FakeQuantize, nodes: list[fx.Node]) -> Site:
+    value = source(nodes[0])
+    users = [user for node in nodes for user in node.users]
+    readers = tuple(Layer(user, network) for user in users if is_layer(user))
+    side: Side = "weights" if value.op == "get_attr" else "activations"
+    stored = str(value.target).removesuffix(".weight")
+    name = readers[0].name if readers else stored if side == "weights" else value.name
+    return Site(name, side, quantizer, value, nodes[0], readers)
+
+
+@contextmanager
+def only(network: Network, wanted: Collection[FakeQuantize]) -> Iterator[None]:
+    """Switch all other quantizers off for a while.
+
+    Args:
+        network: The network.
+        wanted: Those that stay on.
+    """
+    before = [quantizer for _, quantizer in quantizers(network) if quantizer.enabled]
+    try:
+        for quantizer in before:
+            quantizer.enabled = quantizer in wanted
+        yield
+    finally:
+        for quantizer in before:
+            quantizer.enabled = True
+
+
+def sweep(
+    network: Network,
+    batches: list[Batch],
+    found: list[Site],
+    metric: Metric | None = None,
+    on_layer: OnLayer | None = None,
+) -> list[float]:
+    """The damage to the outputs that each quantizer does alone.
+
+    Args:
+        network: The network, as it is when the sites were found.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        found: The quantizers to try; see `sites`.
+        metric: See `tersor.graph.outputs.damage`.
+        on_layer: Called after each, with its number, how many there are, and its record.
+    """
+    nodes, at = list(network.graph.nodes), {site.first: site for site in found}
+    measured: dict[FakeQuantize, float] = {}
+    with only(network, ()):
+        reference = Stream(network, batches, simulate=True).finish(nodes)
+        stream = Stream(network, batches, simulate=True)
+        for index, node in enumerate(nodes):
+            if node in at:
+                site = at[node]
+                site.quantizer.enabled = True
+                outputs = stream.finish(nodes[index:])
+                site.quantizer.enabled = False
+                measured[site.quantizer] = damage(outputs, reference, metric)
+                if on_layer is not None:
+                    numbers = {"damage": measured[site.quantizer]}
+                    what = f"{site.side} quantized alone"
+                    record = Applied(site.name, "sweep", what, numbers)
+                    on_layer(len(measured), len(found), record)
+            if node.op != "output":
+                stream.run(node)
+    return [measured[site.quantizer] for site in found]

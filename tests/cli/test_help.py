@@ -1,0 +1,65 @@
+"""Help that teaches: examples that can be typed as they stand, a page to read on, completion."""
+
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from tersor import cli
+from tersor.quant.schemes import SCHEMES
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(sys.executable).with_name("tersor")
+COMMANDS = get_command(cli.app).commands
+
+
+def examples(command):
+    """The commands of a docstring, each on one line."""
+    paragraphs = inspect.cleandoc(command.callback.__doc__).split("\n\n")
+    return [" ".join(text.split()) for text in paragraphs if text.strip().startswith("tersor ")]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_that_parse(name):
+    found = examples(COMMANDS[name])
+    assert len(found) >= 2
+    for line in found:
+        program, command, *arguments = shlex.split(line)
+        assert (program, command) == ("tersor", name)
+        with COMMANDS[name].make_context(name, list(arguments)) as context:
+            assert set(context.params) == {p.name for p in COMMANDS[name].params} - {"help"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_the_examples_and_a_page_that_exists(name):
+    result = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    shown = " ".join(result.stdout.split())
+    assert all(line in shown for line in examples(COMMANDS[name]))
+    pages = re.findall(r"docs/\w+\.md", shown)
+    assert pages
+    assert all((ROOT / page).is_file() for page in pages)
+
+
+def complete(line):
+    """What a shell is offered behind this line."""
+    words = line.split(" ")
+    asked = {"_TERSOR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": len(words) - 1}
+    environment = {**os.environ, **{key: str(value) for key, value in asked.items()}}
+    done = subprocess.run(  # noqa: S603
+        [SCRIPT], env=environment, capture_output=True, text=True, check=False
+    )
+    return done.stdout.split()
+
+
+def test_a_shell_completes_commands_schemes_and_choices():
+    assert "diagnose" in complete("tersor dia")
+    assert set(complete("tersor quantize a.onnx --scheme ")) == set(SCHEMES)
+    assert complete("tersor quantize a.onnx --rounding ada") == ["adaround"]
