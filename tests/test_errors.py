@@ -85,8 +85,8 @@ def test_a_bad_option(options, message, tmp_path):
     [
         ("gone.pt2", "'gone.pt2': there is no such file"),
         ("model.pth", r"expected a \.pt2 file"),
-        ("tests.gone:make", "No module named 'tests.gone'"),
-        ("tests.nets:gone", "no attribute 'gone'"),
+        ("tests.gone:make", "neither tests/gone.py"),
+        ("tests.nets:gone", "no function 'gone'"),
         ("tests.nets:images", "returned Tensor"),
         ("tests.nets:failing", "failed with RuntimeError: no weights"),
         ("tests.nets:plain", "the example holds no tensor"),

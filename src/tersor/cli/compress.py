@@ -8,7 +8,7 @@ from tersor import compression
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show
 from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.files import check_writable
+from tersor.graph.files import check_output
 from tersor.levels import Compression
 from tersor.report.progress import progress
 from tersor.report.tables import pairs_table
@@ -50,7 +50,7 @@ def compress(
     """
     chosen = {"methods": tuple(method) if method else None, "samples": samples}
     with one_line(debug), progress(len(compression.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
-        check_writable(output)
+        check_output(output, model)
         given_options: Any = {name: value for name, value in chosen.items() if value is not None}
         found = Compression(rule=rule, **given_options)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)

@@ -4,7 +4,7 @@ from tersor import mixed, recipes
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show_quantized
 from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.files import check_writable
+from tersor.graph.files import check_output
 from tersor.report.progress import progress
 
 
@@ -55,7 +55,7 @@ def quantize(
     steps = recipes.STEPS_WITH_DATA if data else recipes.STEPS
     steps += mixed.STEPS if average_bits else ()
     with one_line(debug), progress(len(steps) + 2 + len(VERIFY_STEPS)) as bar:
-        check_writable(output)
+        check_output(output, model)
         widths = choices.widths(weights, bits, average_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)

@@ -4,7 +4,7 @@ from tersor import recipes, training
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show_quantized
 from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.files import check_writable
+from tersor.graph.files import check_output
 from tersor.graph.own_code import find_function
 from tersor.levels import WithData
 from tersor.report.progress import progress
@@ -50,7 +50,7 @@ def train(
     """
     chosen = {"epochs": epochs, "steps": steps, "rate": rate, "seed": seed}
     with one_line(debug), progress(len(recipes.STEPS_WITH_DATA) + 3 + len(VERIFY_STEPS)) as bar:
-        check_writable(output)
+        check_output(output, model)
         criterion = None if loss is None else find_function(loss)
         found = training.Training(**{k: v for k, v in chosen.items() if v is not None})
         seen, tested = choices.sources((data, test), resize, crop, mean, std)

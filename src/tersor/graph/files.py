@@ -85,6 +85,28 @@ def check_writable(path: str | Path) -> None:
         raise _cannot_write(path, error) from error
 
 
+def check_output(path: str | Path, model: str) -> None:
+    """Find out, before hours of work, whether an ONNX file could be written, and where.
+
+    Args:
+        path: Where the file will go. Nothing is left there.
+        model: What the user named as the model, which must not be overwritten.
+
+    Raises:
+        ExportError: As `check_writable`; or the name is not that of an ONNX file, or is the
+            model's own.
+    """
+    path = Path(path)
+    check_writable(path)
+    if path.suffix != ".onnx":
+        raise ExportError(f"{str(path)!r} would be an ONNX file; call it {path.stem}.onnx")
+    if path.exists() and Path(model).exists() and path.samefile(model):
+        raise ExportError(
+            f"{str(path)!r} is the float model itself; give the output another name, such as "
+            f"{path.stem}.int8.onnx"
+        )
+
+
 def _cannot_write(path: Path, error: OSError) -> ExportError:
     return ExportError(
         f"cannot write {str(path)!r}: {error.strerror or error}; nothing was written. Choose "

@@ -42,6 +42,11 @@ def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | Exp
     if path.suffix == ".onnx":
         with quiet():
             return read_model(path, dequantize), None
+    if path.suffix in (".pt", ".pth", ".safetensors", ".ckpt", ".bin"):
+        raise UnsupportedError(
+            f"{text!r} holds weights without their network: write a function that makes the "
+            "network and loads them, and name it as module:function, such as mycode:make"
+        )
     if path.suffix != ".pt2":
         raise UnsupportedError(
             f"{text!r}: expected a .pt2 file from torch.export.save, an .onnx file, or "

@@ -1,11 +1,15 @@
 """Functions of the user's own code, named `module:function`. Importing them runs that code."""
 
+import difflib
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 from tersor.errors import InvalidInputError
+
+_SHOWN = 8
 
 
 def is_function(spec: str) -> bool:
@@ -26,15 +30,37 @@ def find_function(spec: str) -> Any:
     Raises:
         InvalidInputError: There is no such module or function, or importing it fails.
     """
-    module, name = spec.rsplit(":", 1)
+    module, _, name = spec.rpartition(":")
+    if not module or not name:
+        raise InvalidInputError(
+            f"{spec!r} names no function; write it as module:function, such as mycode:make"
+        )
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        return getattr(importlib.import_module(module), name)
+        found = importlib.import_module(module)
+        return getattr(found, name) if hasattr(found, name) else _missing(spec, found, name)
+    except InvalidInputError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise InvalidInputError(f"{spec}: {in_short(error)}") from error
+        raise InvalidInputError(
+            f"{spec}: there is neither {module.replace('.', '/')}.py in the current folder nor "
+            f"an installed package {module!r}"
+        ) from error
     except (Exception, SystemExit) as error:
         raise InvalidInputError(f"{spec}: {in_short(error)}") from error
     finally:
         sys.path.remove(here)
+
+
+def _missing(spec: str, module: ModuleType, name: str) -> NoReturn:
+    """Tell what the user may have meant."""
+    known = [x for x in vars(module) if not x.startswith("_") and callable(getattr(module, x))]
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:_SHOWN])}"
+    raise InvalidInputError(f"{spec}: {module.__name__} has no function {name!r}; {meant}")
 
 
 def in_short(error: BaseException) -> str:

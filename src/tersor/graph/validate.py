@@ -127,7 +127,7 @@ def check_example(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if not tensors:
         raise InvalidInputError(
             "the example holds no tensor; pass an input as the model takes it, for instance "
-            "torch.randn(1, 3, 224, 224)"
+            "torch.randn(1, 3, 224, 224), on the command line --example 1,3,224,224"
         )
     if tensors[0].ndim == 0 or 0 in tensors[0].shape:
         raise InvalidInputError(

@@ -36,6 +36,8 @@ def read(path: str | Path, dequantize: bool = False) -> Contents:
     path = Path(path)
     if not path.is_file():
         raise InvalidInputError(f"{str(path)!r}: there is no such file")
+    if not path.stat().st_size:
+        raise InvalidModelError(f"{str(path)!r} is empty; copy or export it again")
     try:
         return _contents(_load(path), dequantize)
     except TersorError as error:
@@ -43,7 +45,8 @@ def read(path: str | Path, dequantize: bool = False) -> Contents:
         raise type(error)(f"{str(path)!r}: {text}") from error
     except Exception as error:
         raise InvalidModelError(
-            f"{str(path)!r} is no sound ONNX file: {first_line(error)}; onnx.checker may say more"
+            f"{str(path)!r} is no sound ONNX file: {first_line(error)}. It may be cut off, or "
+            "no ONNX file at all: copy or export it again"
         ) from error
 
 

@@ -53,7 +53,8 @@ def check_ops(nodes: Sequence[ir.Node], dequantize: bool) -> None:
         counts = Counter(_type(node) for node in unknown)
         first = {_type(node): node.name for node in reversed(unknown)}
         listed = ", ".join(
-            f"{kind} ({count}×, such as {first[kind]!r})" for kind, count in counts.items()
+            f"{kind} ({count}×{f', such as {first[kind]!r}' if first[kind] else ''})"
+            for kind, count in counts.items()
         )
         raise UnsupportedError(
             f"ops that cannot be read: {listed}. Export the model without them, or quantize the "
