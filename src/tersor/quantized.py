@@ -1,6 +1,6 @@
 """What `quantize` returns: the simulation, and the way from it to a file that is proven."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ from tersor.export.verify import verify as verify_file
 from tersor.graph.network import Network, Record
 from tersor.quant.scheme import Scheme
 from tersor.quant.synthetic import example_tensors
+from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
+from tersor.reporting import Subject, Wanted, make_report
+from tersor.train.log import Line
 
 
 @dataclass
@@ -22,11 +25,15 @@ class Quantized:
         network: The simulation. `network.module` is an ordinary PyTorch module.
         original: The captured float model.
         scheme: The integer format.
+        prepared: The float network that was rounded: BatchNorm folded, channels equalized.
+        training: The curve of a training, if there was one.
     """
 
     network: Network
     original: Network
     scheme: Scheme
+    prepared: Network | None = field(default=None, repr=False)
+    training: tuple[Line, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Simulate the quantized model, with the signature of the original."""
@@ -58,6 +65,28 @@ class Quantized:
         given = example_tensors(self.original) if inputs is None else inputs
         options = {**runtime_options(self.scheme), **options}
         return verify_file(self.original, self.network, path, given, **options)
+
+    def report(
+        self,
+        path: str | Path | None = None,
+        inputs: Any = None,
+        labels: Any = None,
+        **options: Any,
+    ) -> Report:
+        """All that is known of the model, as plain data, and as a page if a path is given.
+
+        Args:
+            path: Where it goes: JSON where the name ends with `.json`, else one HTML page that
+                needs nothing else. None writes nothing.
+            inputs: As for `verify`.
+            labels: Class of each sample.
+            options: See `tersor.reporting.Wanted`.
+        """
+        subject = Subject(
+            "quantized", self.network, self.original, self.prepared, self.scheme.name, self.training
+        )
+        wanted = Wanted(path, inputs, labels, **options)
+        return make_report(subject, wanted, self.export, self.verify)
 
 
 def runtime_options(scheme: Scheme) -> dict[str, Any]:
