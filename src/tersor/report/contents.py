@@ -112,7 +112,8 @@ class LayerReport:
         reads: Bits of what it reads, or None in float.
         low: Smallest weight.
         high: Largest weight.
-        sqnr: Output against the float network, everything before it quantized, too.
+        sqnr: Output, behind the activation, against the float network, everything before it
+            quantized, too.
         own: The same with this layer alone quantized.
         stored: The weights against those of the float network.
         objective: Error that rounding minimised, before and after.

@@ -3,7 +3,8 @@
     ŷ    the output with everything before it quantized:  error that has added up
     ŷ₁   the output with this layer alone quantized:      error that the layer makes
 
-Two streams go through the float and the quantized network side by side, on a few samples.
+Two streams go through the float and the quantized network side by side, on a few samples. Outputs
+are those behind the activation: what ReLU cuts off is no error.
 """
 
 import math
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from tersor.core.metrics import decibels, signal_and_noise
+from tersor.graph.activation import activation
 from tersor.graph.layers import Layer, is_layer, operand
 from tersor.graph.network import Applied, Network, source
 from tersor.graph.stats import Batch
@@ -96,17 +98,23 @@ def _measured(wanted: Layer, layer: Layer, floating: Stream, quantized: Stream) 
     alone = quantized.fork()
     alone.values = {behind[name]: x for name, x in floating.values.items()}
     same = wanted.input.name == layer.input.name and _shape(wanted) == _shape(layer)
-    own = alone.of(layer.node) if same else None
+    own = _seen(layer, alone) if same else None
     floating.run(wanted.node)
     quantized.run(layer.node)
-    y = floating.of(wanted.node)
+    y = _seen(wanted, floating)
     return Measured(
-        sqnr=_sqnr(y, quantized.of(layer.node)),
+        sqnr=_sqnr(y, _seen(layer, quantized)),
         own=None if own is None else _sqnr(y, own),
         stored=_sqnr([_rounded(wanted)], [_rounded(layer)]) if same else None,
         weights=_weights(layer),
         inputs=_inputs(layer, given),
     )
+
+
+def _seen(layer: Layer, stream: Stream) -> list[Tensor]:
+    """What others see of a layer's output: behind its activation, which may hide errors."""
+    visible = activation(layer.network, layer.node)
+    return [visible(x) for x in stream.of(layer.node)]
 
 
 def _shape(layer: Layer) -> tuple[int, ...] | None:

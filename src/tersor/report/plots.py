@@ -79,6 +79,7 @@ def channels(report: Report) -> Any:
         if layer.before != layer.after and layer.after
         for when, found in (("before", layer.before), ("after", layer.after))
         for place, value in enumerate(found)
+        if value > 0
     ]
     if report.kind != "quantized" or not rows:
         return None
@@ -86,7 +87,7 @@ def channels(report: Report) -> Any:
     chosen = _choice(alt, list(dict.fromkeys(row[_LAYER] for row in rows)))
     return _chart(rows, "Channels of a layer, sorted by range").mark_line(point=True).encode(
         x=alt.X("channel:Q", title="channels, from the smallest to the largest").axis(format="%"),
-        y=alt.Y("range:Q", title="largest |W|"),
+        y=alt.Y("range:Q", title="largest |W|", scale=alt.Scale(type="log")),
         color=_colour(alt, "when", ["before", "after"]),
         tooltip=["when:N", _short(alt, "range")],
     ).add_params(chosen).transform_filter(alt.datum[_LAYER] == chosen)
