@@ -117,8 +117,6 @@ class Compressed:
             labels: Class of each sample.
             options: See `tersor.reporting.Wanted`.
         """
-        subject = Subject(
-            "compressed", self.network, self.original, None, "float", self.training
-        )
+        subject = Subject("compressed", self.network, self.original, None, "float", self.training)
         wanted = Wanted(path, inputs, labels, **options)
         return make_report(subject, wanted, self.export, self.verify)

@@ -20,7 +20,7 @@ from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Made, Report, Verified
 from tersor.report.layers import layer_reports, left_of
 from tersor.report.measure import measure
-from tersor.report.saved import codec, save
+from tersor.report.saved import check, save
 from tersor.report.structure import cells
 from tersor.report.summary import summarize
 from tersor.train.log import Line
@@ -59,6 +59,7 @@ class Wanted:
         inputs: What the runtime is asked about, and layers are measured on. Default: the example.
         labels: Class of each sample.
         verification: What `verify` said already; else a file is written aside and verified.
+        verify: Whether the runtime is asked at all.
         samples: Layers are measured on so many of the samples.
         title: Heading.
         command: The command that made the model.
@@ -71,6 +72,7 @@ class Wanted:
     inputs: Any = None
     labels: Any = None
     verification: Verification | None = None
+    verify: bool = True
     samples: int = 32
     title: str | None = None
     command: str | None = None
@@ -96,24 +98,24 @@ def make_report(
     Raises:
         UnsupportedError: Packages for reports are missing; names them.
     """
-    codec()  # packages that are missing are named before the work starts
+    check(wanted.path)
     inputs = example_tensors(subject.original) if wanted.inputs is None else wanted.inputs
     inputs = list(inputs) if isinstance(inputs, Iterator) else inputs
     checked = wanted.verification
-    if checked is None:
+    if checked is None and wanted.verify:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             export(path)
             checked = verify(path, inputs, labels=wanted.labels, on_step=wanted.on_step)
     if wanted.on_step is not None:
         wanted.on_step(MEASURE)
-    found = _report(subject, wanted, inputs, verified(checked))
+    found = _report(subject, wanted, inputs, None if checked is None else verified(checked))
     if wanted.path is not None:
         save(found, wanted.path)
     return found
 
 
-def _report(subject: Subject, wanted: Wanted, inputs: Any, checked: Verified) -> Report:
+def _report(subject: Subject, wanted: Wanted, inputs: Any, checked: Verified | None) -> Report:
     network = subject.network
     before = subject.original.copy()
     materialize_weights(before)
@@ -130,7 +132,7 @@ def _report(subject: Subject, wanted: Wanted, inputs: Any, checked: Verified) ->
         verified=checked,
         before=total(costs(before).values()),
         after=total(costs(network).values()),
-        layers=layer_reports(network, measured, before, floating),
+        layers=layer_reports(network, measured, None if is_compressed else (before, floating)),
         left=left_of(before, network) if is_compressed else (),
         cells=cells(network),
         steps=summary.steps,

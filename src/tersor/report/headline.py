@@ -59,7 +59,9 @@ def _quality(seen: Verified) -> str:
         before, after = percent(seen.accuracy["float"]), percent(seen.accuracy["runtime"])
         return f"On {samples} it finds {after} of the labels; the float model finds {before}."
     if seen.top1 is not None:
-        return f"On {samples} it agrees with the float model on {percent(seen.top1)} of the classes."
+        return (
+            f"On {samples} it agrees with the float model on {percent(seen.top1)} of the classes."
+        )
     return f"On {samples} its outputs are {noise(seen.sqnr)} away from those of the float model."
 
 
@@ -92,7 +94,9 @@ def _of_runtime(seen: Verified) -> list[Tile]:
     if seen.ms is not None and seen.float_ms is not None:
         share, gain = seen.ms / seen.float_ms, seen.float_ms / seen.ms
         before, after = milliseconds(seen.float_ms), milliseconds(seen.ms)
-        found.append(Tile("Time per sample", before, after, f"{times(gain)} as fast", min(1, share)))
+        found.append(
+            Tile("Time per sample", before, after, f"{times(gain)} as fast", min(1, share))
+        )
     if {"float", "runtime"} <= seen.accuracy.keys():
         before, after = seen.accuracy["float"], seen.accuracy["runtime"]
         change = f"{100 * (after - before):+.2f} points"

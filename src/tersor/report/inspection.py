@@ -12,6 +12,7 @@ from tersor.report.numbers import count, shape
 from tersor.report.summary import Summary
 from tersor.report.tables import layers_table, pairs_table, plain
 
+
 @dataclass(frozen=True)
 class Inspection:
     """The layers of a model, and what each pass could and could not do; print it.

@@ -21,18 +21,19 @@ _SHOWN = 24  # layers with histograms
 
 
 def layer_reports(
-    network: Network, measured: Mapping[str, Measured], before: Network, after: Network
+    network: Network,
+    measured: Mapping[str, Measured],
+    floating: tuple[Network, Network] | None = None,
 ) -> tuple[LayerReport, ...]:
     """The rows of all layers with stored weights.
 
     Args:
         network: What came out.
         measured: Name of a layer's node → what was seen there.
-        before: The float network, BatchNorm folded.
-        after: The same, its channels equalized.
+        floating: The float network, BatchNorm folded, and the same with its channels equalized.
     """
     notes = _notes(network.records)
-    ranges = _channel_ranges(before), _channel_ranges(after)
+    before, after = map(_channel_ranges, floating) if floating else ({}, {})
     stored = [layer for layer in layers(network) if layer.weight_node.op == "get_attr"]
     found = []
     for layer, info in zip(stored, describe(network), strict=True):
@@ -44,8 +45,8 @@ def layer_reports(
             low=short(info.low),
             high=short(info.high),
             objective=_objective(network.records, layer.name),
-            before=ranges[0].get(layer.name, ()),
-            after=ranges[1].get(layer.name, ()),
+            before=before.get(layer.name, ()),
+            after=after.get(layer.name, ()),
             notes=(*notes[layer.name], *notes[layer.input.name]),
         )
         found.append(row if seen is None else replace(row, **vars(seen)))

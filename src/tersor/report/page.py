@@ -6,9 +6,10 @@ from typing import Any
 
 from tersor.report import numbers
 from tersor.report.contents import Report
+from tersor.report.differences import Differences, said
 from tersor.report.drawing import draw
 from tersor.report.headline import sentence, tiles
-from tersor.report.plots import plots
+from tersor.report.plots import plots, two_errors
 from tersor.report.saved import codec, missing
 
 
@@ -73,6 +74,17 @@ _CAPTIONS = {
     "inputs": "Values beyond the dashed ends are clipped; a grid far wider than the values wastes "
     "its steps.",
 }
+
+
+def comparison_page(found: Differences) -> str:
+    """Two reports side by side, as a page.
+
+    Args:
+        found: The differences.
+    """
+    charts = {} if (chart := two_errors(found)) is None else {"errors": chart.to_dict()}
+    ends = [(report, sentence(report)) for report in (found.first, found.second)]
+    return render("compare.html", found=found, ends=ends, said=said, chart_data=as_script(charts))
 
 
 def render(template: str, **content: Any) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tersor.report.contents import Histogram, LayerReport, Report
+from tersor.report.differences import Differences
 from tersor.report.saved import missing
 
 _SEVERAL = 2
+_HEIGHT = 220  # pixels
 _DEAD = 1000  # a channel so much smaller than the largest is as good as dead
 _FEW_LEVELS = 16  # each is drawn
 _LAYER = "layer"
@@ -40,13 +42,15 @@ def error(report: Report) -> Any:
     if len(rows) < _SEVERAL:
         return None
     alt = altair()
-    return _chart(rows, "SQNR of the layers: higher is better", 260).mark_line(
-        point=True
-    ).encode(
-        x=_place(alt),
-        y=alt.Y("dB:Q", title="SQNR (dB)", scale=alt.Scale(zero=False)),
-        color=_colour(alt, "error"),
-        tooltip=[f"{_LAYER}:N", "error:N", alt.Tooltip("dB:Q", format=".1f")],
+    return (
+        _chart(rows, "SQNR of the layers: higher is better", 260)
+        .mark_line(point=True)
+        .encode(
+            x=_place(alt),
+            y=alt.Y("dB:Q", title="SQNR (dB)", scale=alt.Scale(zero=False)),
+            color=_colour(alt, "error"),
+            tooltip=[f"{_LAYER}:N", "error:N", alt.Tooltip("dB:Q", format=".1f")],
+        )
     )
 
 
@@ -61,20 +65,29 @@ def ranges(report: Report) -> Any:
     if report.kind != "quantized" or not rows:
         return None
     alt = altair()
-    return _chart(rows, "Ranges of the output channels").mark_bar().encode(
-        x=_place(alt),
-        xOffset=alt.XOffset("when:N", sort=["before", "after"]),
-        y=alt.Y("low:Q", title="largest |W| of a channel", scale=alt.Scale(type="log")),
-        y2="high:Q",
-        color=_colour(alt, "when", ["before", "after"]),
-        tooltip=[f"{_LAYER}:N", "when:N", _short(alt, "low"), _short(alt, "high")],
+    return (
+        _chart(rows, "Ranges of the output channels")
+        .mark_bar()
+        .encode(
+            x=_place(alt),
+            xOffset=alt.XOffset("when:N", sort=["before", "after"]),
+            y=alt.Y("low:Q", title="largest |W| of a channel", scale=alt.Scale(type="log")),
+            y2="high:Q",
+            color=_colour(alt, "when", ["before", "after"]),
+            tooltip=[f"{_LAYER}:N", "when:N", _short(alt, "low"), _short(alt, "high")],
+        )
     )
 
 
 def channels(report: Report) -> Any:
     """Channel ranges of one layer that is chosen, before and after equalization."""
     rows = [
-        {_LAYER: layer.name, "channel": place / max(1, len(found) - 1), "range": value, "when": when}
+        {
+            _LAYER: layer.name,
+            "channel": place / max(1, len(found) - 1),
+            "range": value,
+            "when": when,
+        }
         for layer in report.layers
         if layer.before != layer.after and layer.after
         for when, found in (("before", layer.before), ("after", layer.after))
@@ -85,12 +98,20 @@ def channels(report: Report) -> Any:
         return None
     alt = altair()
     chosen = _choice(alt, list(dict.fromkeys(row[_LAYER] for row in rows)))
-    return _chart(rows, "Channels of a layer, sorted by range").mark_line(point=True).encode(
-        x=alt.X("channel:Q", title="channels, from the smallest to the largest").axis(format="%"),
-        y=alt.Y("range:Q", title="largest |W|", scale=alt.Scale(type="log")),
-        color=_colour(alt, "when", ["before", "after"]),
-        tooltip=["when:N", _short(alt, "range")],
-    ).add_params(chosen).transform_filter(alt.datum[_LAYER] == chosen)
+    return (
+        _chart(rows, "Channels of a layer, sorted by range")
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("channel:Q", title="channels, from the smallest to the largest").axis(
+                format="%"
+            ),
+            y=alt.Y("range:Q", title="largest |W|", scale=alt.Scale(type="log")),
+            color=_colour(alt, "when", ["before", "after"]),
+            tooltip=["when:N", _short(alt, "range")],
+        )
+        .add_params(chosen)
+        .transform_filter(alt.datum[_LAYER] == chosen)
+    )
 
 
 def weights(report: Report) -> Any:
@@ -114,13 +135,15 @@ def sensitivity(report: Report) -> Any:
     if not rows:
         return None
     alt = altair()
-    return _chart(rows, "Damage to the outputs if one layer alone is rounded").mark_line(
-        point=True
-    ).encode(
-        x=_place(alt),
-        y=alt.Y("damage:Q", title="noise over signal", scale=alt.Scale(type="log")),
-        color=_colour(alt, "bits"),
-        tooltip=[f"{_LAYER}:N", "bits:N", _short(alt, "damage")],
+    return (
+        _chart(rows, "Damage to the outputs if one layer alone is rounded")
+        .mark_line(point=True)
+        .encode(
+            x=_place(alt),
+            y=alt.Y("damage:Q", title="noise over signal", scale=alt.Scale(type="log")),
+            color=_colour(alt, "bits"),
+            tooltip=[f"{_LAYER}:N", "bits:N", _short(alt, "damage")],
+        )
     )
 
 
@@ -130,10 +153,14 @@ def training(report: Report) -> Any:
     if len(rows) < _SEVERAL:
         return None
     alt = altair()
-    return _chart(rows, "Training").mark_line(point=len(rows) <= _FEW_LEVELS).encode(
-        x=alt.X("step:Q"),
-        y=alt.Y("loss:Q", scale=alt.Scale(zero=False)),
-        tooltip=["step:Q", _short(alt, "loss"), _short(alt, "rate"), _short(alt, "frozen")],
+    return (
+        _chart(rows, "Training")
+        .mark_line(point=len(rows) <= _FEW_LEVELS)
+        .encode(
+            x=alt.X("step:Q"),
+            y=alt.Y("loss:Q", scale=alt.Scale(zero=False)),
+            tooltip=["step:Q", _short(alt, "loss"), _short(alt, "rate"), _short(alt, "frozen")],
+        )
     )
 
 
@@ -147,12 +174,40 @@ def left(report: Report) -> Any:
     if not rows:
         return None
     alt = altair()
-    return _chart(rows, "Multiplications of the layers").mark_bar().encode(
+    return (
+        _chart(rows, "Multiplications of the layers")
+        .mark_bar()
+        .encode(
+            x=_place(alt),
+            xOffset=alt.XOffset("when:N", sort=["before", "after"]),
+            y=alt.Y("MACs:Q", axis=alt.Axis(format="~s")),
+            color=_colour(alt, "when", ["before", "after"]),
+            tooltip=[f"{_LAYER}:N", "when:N", alt.Tooltip("MACs:Q", format=",")],
+        )
+    )
+
+
+def two_errors(found: Differences) -> Any:
+    """SQNR of the layers of two reports, in the order of the first.
+
+    Args:
+        found: The differences.
+    """
+    places = {layer.name: place for place, layer in enumerate(found.first.layers, 1)}
+    rows = [
+        {"place": places[each.name], _LAYER: each.name, "dB": end[1], "report": name}
+        for each in found.layers
+        for name, end in zip(found.names, (each.first, each.second), strict=True)
+        if end[1] is not None
+    ]
+    if len(rows) < _SEVERAL:
+        return None
+    alt = altair()
+    return _lines(rows, "SQNR of the layers: higher is better").encode(
         x=_place(alt),
-        xOffset=alt.XOffset("when:N", sort=["before", "after"]),
-        y=alt.Y("MACs:Q", axis=alt.Axis(format="~s")),
-        color=_colour(alt, "when", ["before", "after"]),
-        tooltip=[f"{_LAYER}:N", "when:N", alt.Tooltip("MACs:Q", format=",")],
+        y=alt.Y("dB:Q", title="SQNR (dB)", scale=alt.Scale(zero=False)),
+        color=_colour(alt, "report", list(found.names)),
+        tooltip=[f"{_LAYER}:N", "report:N", alt.Tooltip("dB:Q", format=".1f")],
     )
 
 
@@ -162,15 +217,13 @@ _PLOTS: dict[str, Callable[[Report], Any]] = {
     "training": training,
     "left": left,
     "ranges": ranges,
-    "channels": channels,
     "weights": weights,
     "inputs": inputs,
+    "channels": channels,
 }
 
 
-def _histograms(
-    report: Report, of: Callable[[LayerReport], Histogram | None], title: str
-) -> Any:
+def _histograms(report: Report, of: Callable[[LayerReport], Histogram | None], title: str) -> Any:
     shown = [(layer.name, x) for layer in _worst_first(report) if (x := of(layer)) is not None]
     if not shown:
         return None
@@ -182,22 +235,24 @@ def _histograms(
         for i, y in enumerate(x.shares)
     ]
     rules = [{_LAYER: name, "value": value} for name, x in shown for value in _drawn(x)]
-    bars = alt.Chart(alt.Data(values=bins)).mark_bar(binSpacing=0).encode(
-        x=alt.X("from:Q", title=None, scale=alt.Scale(zero=False, nice=False)),
-        x2="to:Q",
-        y=alt.Y("share:Q", title="share of the values", axis=alt.Axis(format="%")),
-        y2=alt.datum(0),
-        tooltip=[_short(alt, "from"), _short(alt, "to"), alt.Tooltip("share:Q", format=".2%")],
+    bars = (
+        alt.Chart(alt.Data(values=bins))
+        .mark_bar(binSpacing=0)
+        .encode(
+            x=alt.X("from:Q", title=None, scale=alt.Scale(zero=False, nice=False)),
+            x2="to:Q",
+            y=alt.Y("share:Q", title="share of the values", axis=alt.Axis(format="%")),
+            y2=alt.datum(0),
+            tooltip=[_short(alt, "from"), _short(alt, "to"), alt.Tooltip("share:Q", format=".2%")],
+        )
     )
-    grid = alt.Chart(alt.Data(values=rules)).mark_rule(strokeDash=[3, 2]).encode(
-        x="value:Q", tooltip=[_short(alt, "value")]
+    grid = (
+        alt.Chart(alt.Data(values=rules))
+        .mark_rule(strokeDash=[3, 2])
+        .encode(x="value:Q", tooltip=[_short(alt, "value")])
     )
-    both = alt.layer(
-        *(part.transform_filter(alt.datum[_LAYER] == chosen) for part in (bars, grid))
-    )
-    return both.add_params(chosen).properties(
-        title=title, width="container", height=200
-    )
+    both = alt.layer(*(part.transform_filter(alt.datum[_LAYER] == chosen) for part in (bars, grid)))
+    return both.add_params(chosen).properties(title=title, width="container", height=_HEIGHT)
 
 
 def _drawn(found: Histogram) -> list[float]:
@@ -212,9 +267,13 @@ def _worst_first(report: Report) -> list[LayerReport]:
     return sorted(report.layers, key=lambda layer: 1e9 if layer.own is None else layer.own)
 
 
-def _chart(rows: Sequence[dict[str, Any]], title: str, height: int = 220) -> Any:
+def _chart(rows: Sequence[dict[str, Any]], title: str) -> Any:
     alt = altair()
-    return alt.Chart(alt.Data(values=rows), title=title, width="container", height=height)
+    return alt.Chart(alt.Data(values=rows), title=title, width="container", height=_HEIGHT)
+
+
+def _lines(rows: Sequence[dict[str, Any]], title: str) -> Any:
+    return _chart(rows, title).mark_line(point=True)
 
 
 def _place(alt: Any) -> Any:
@@ -242,7 +301,7 @@ def altair() -> Any:
         UnsupportedError: It is not installed.
     """
     try:
-        import altair
+        import altair as alt
     except ImportError as error:
         raise missing() from error
-    return altair
+    return alt

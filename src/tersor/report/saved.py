@@ -1,13 +1,15 @@
 """Reports as files: JSON that can be read again, or one page."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tersor.errors import InvalidInputError, UnsupportedError
-from tersor.graph.files import write_atomically
+from tersor.graph.files import check_writable, write_atomically
 from tersor.report.contents import Report
 
 JSON = ".json"
+PAGE_PACKAGES = ("altair", "vl_convert")
 
 
 def save(report: Report, path: str | Path) -> Path:
@@ -49,6 +51,23 @@ def read(path: str | Path) -> Report:
         raise InvalidInputError(
             f"{str(path)!r} is no report ({error}); `--report report.json` writes one"
         ) from error
+
+
+def check(path: str | Path | None) -> None:
+    """Find out, before the work, whether a report could be written.
+
+    Args:
+        path: Where it will go; None for nowhere.
+
+    Raises:
+        ExportError: The file cannot be written.
+        UnsupportedError: The packages for it are not installed.
+    """
+    codec()
+    if path is not None:
+        check_writable(path)
+        if Path(path).suffix != JSON and not all(map(find_spec, PAGE_PACKAGES)):
+            raise missing()
 
 
 def codec() -> Any:

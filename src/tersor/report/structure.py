@@ -27,7 +27,12 @@ def cells(network: Network) -> tuple[Cell, ...]:
             continue
         read = _links(network, node, of)
         before = next((source(x) for x in node.all_input_nodes if source(x) in of), None)
-        if len(read) == 1 and not is_layer(node) and before and _is_alone(before, found[of[before]]):
+        if (
+            len(read) == 1
+            and not is_layer(node)
+            and before
+            and _is_alone(before, found[of[before]])
+        ):
             of[node] = of[before]
             found[of[node]].append(node)
         else:

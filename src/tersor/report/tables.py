@@ -87,6 +87,17 @@ def bits_table(choices: Sequence[int], rows: Iterable[Sequence[str]]) -> Table:
     return _filled(table, rows)
 
 
+def compared_table(
+    title: str, names: tuple[str, str], rows: Iterable[tuple[str, str, str]]
+) -> Table:
+    """Three columns: what, and how much of it in two cases."""
+    table = _table(title)
+    table.add_column(style="bold", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right")
+    return _filled(table, rows)
+
+
 def _table(title: str) -> Table:
     return Table(
         title=title,
