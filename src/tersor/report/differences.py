@@ -101,9 +101,7 @@ class Differences:
         numbers = [(x.name, x.first, x.second) for x in self.numbers]
         tables = [compared_table("Two reports", self.names, numbers)]
         if self.layers:
-            rows = [
-                (x.name, *(said(*end) for end in (x.first, x.second))) for x in self.layers[:_SHOWN]
-            ]
+            rows = [(x.name, said(*x.first), said(*x.second)) for x in self.layers[:_SHOWN]]
             tables.append(compared_table("Layers that differ most", self.names, rows))
         return Group(*tables)
 
@@ -137,11 +135,11 @@ def _numbers(first: Report, second: Report) -> tuple[Change, ...]:
     return tuple(change for change in found if change.first or change.second)
 
 
-Value = Callable[[Report], float | None]
+Value = Callable[[Report], int | float | None]
 
 
 def _change(
-    name: str, value: Value, show: Callable[[float], str], sign: int, first: Report, second: Report
+    name: str, value: Value, show: Callable[[int | float], str], sign: int, first: Report, second: Report
 ) -> Change:
     a, b = value(first), value(second)
     better = 0
@@ -151,7 +149,7 @@ def _change(
     return Change(name, shown[0], shown[1], better)
 
 
-def _seen(value: Callable[[Verified], float | None]) -> Value:
+def _seen(value: Callable[[Verified], int | float | None]) -> Value:
     return lambda report: None if report.verified is None else value(report.verified)
 
 
@@ -160,7 +158,7 @@ def _average_bits(report: Report) -> float | None:
     return sum(b * n for b, n in known) / sum(n for _, n in known) if known else None
 
 
-_NUMBERS: dict[str, tuple[Value, Callable[[float], str], int]] = {
+_NUMBERS: dict[str, tuple[Value, Callable[[int | float], str], int]] = {
     "file size": (_seen(lambda x: x.bytes), megabytes, -1),
     "time per sample": (_seen(lambda x: x.ms), milliseconds, -1),
     "accuracy": (_seen(lambda x: x.accuracy.get("runtime")), percent, 1),

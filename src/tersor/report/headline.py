@@ -37,19 +37,21 @@ def sentence(report: Report) -> str:
     if seen is None:
         share = percent(report.after.macs / max(1, report.before.macs))
         return f"{share} of the multiplications are left. The file has not been verified."
-    size = f"The file is {times(seen.float_bytes / seen.bytes)} smaller"
-    if seen.bytes > seen.float_bytes:
-        size = f"The file is {times(seen.bytes / seen.float_bytes)} as large"
+    smaller = seen.bytes <= seen.float_bytes
+    size = times(max(seen.float_bytes / seen.bytes, seen.bytes / seen.float_bytes))
+    size = f"The file is {size} {'smaller' if smaller else 'larger'}"
     return f"{size}{_speed(seen)}. {_quality(seen)}"
 
 
 def _speed(seen: Verified) -> str:
     where = f"the float model in {seen.runtime}"
     if seen.ms is None or seen.float_ms is None:
-        return f" than {where}" if seen.bytes <= seen.float_bytes else f" as {where}"
+        return f" than {where}"
     gain = seen.float_ms / seen.ms
     if abs(gain - 1) < _ABOUT_AS:
         return f" and about as fast as {where}"
+    if gain < 1:
+        return f" than {where}, and takes {times(1 / gain)} as long"
     return f" and {times(gain)} as fast as {where}"
 
 
@@ -63,6 +65,10 @@ def _quality(seen: Verified) -> str:
             f"On {samples} it agrees with the float model on {percent(seen.top1)} of the classes."
         )
     return f"On {samples} its outputs are {noise(seen.sqnr)} away from those of the float model."
+
+
+def _pace(gain: int | float) -> str:
+    return f"{times(gain)} as fast" if gain >= 1 else f"{times(1 / gain)} as long"
 
 
 def tiles(report: Report) -> list[Tile]:
@@ -94,9 +100,7 @@ def _of_runtime(seen: Verified) -> list[Tile]:
     if seen.ms is not None and seen.float_ms is not None:
         share, gain = seen.ms / seen.float_ms, seen.float_ms / seen.ms
         before, after = milliseconds(seen.float_ms), milliseconds(seen.ms)
-        found.append(
-            Tile("Time per sample", before, after, f"{times(gain)} as fast", min(1, share))
-        )
+        found.append(Tile("Time per sample", before, after, _pace(gain), min(1, share)))
     if {"float", "runtime"} <= seen.accuracy.keys():
         before, after = seen.accuracy["float"], seen.accuracy["runtime"]
         change = f"{100 * (after - before):+.2f} points"

@@ -149,7 +149,9 @@ def _weights(layer: Layer) -> Histogram | None:
     steps = (layer.weight.detach() / quantizer.scale.reshape(axes)).round()
     grid, least = quantizer.grid, float(steps.min())
     width = max(1, math.ceil((float(steps.max()) - least + 1) / _BINS))
-    return _histogram(steps, least - 0.5, float(width), (grid.qmin, grid.qmax), grid.bits)
+    return _histogram(
+        steps, least - 0.5, float(width), (float(grid.qmin), float(grid.qmax)), grid.bits
+    )
 
 
 def _inputs(layer: Layer, given: list[Tensor]) -> Histogram | None:

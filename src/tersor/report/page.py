@@ -82,9 +82,12 @@ def comparison_page(found: Differences) -> str:
     Args:
         found: The differences.
     """
-    charts = {} if (chart := two_errors(found)) is None else {"errors": chart.to_dict()}
+    charts = {} if (plot := two_errors(found)) is None else {"errors": plot.to_dict()}
+    title = charts["errors"].pop("title") if charts else ""
     ends = [(report, sentence(report)) for report in (found.first, found.second)]
-    return render("compare.html", found=found, ends=ends, said=said, chart_data=as_script(charts))
+    return render(
+        "compare.html", found=found, ends=ends, said=said, title=title, chart_data=as_script(charts)
+    )
 
 
 def render(template: str, **content: Any) -> str:
@@ -119,6 +122,9 @@ def as_script(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+
+
 @cache
 def vega() -> str:
     """Vega-Embed with all it needs, to show the plots."""
@@ -126,4 +132,4 @@ def vega() -> str:
         import vl_convert
     except ImportError as error:
         raise missing() from error
-    return vl_convert.javascript_bundle().replace("</script", "<\\/script")
+    return vl_convert.javascript_bundle(_SNIPPET).replace("</script", "<\\/script")

@@ -4,15 +4,14 @@ A notebook shows them by themselves, and `chart.save("plot.svg")` writes them. C
 whoever shows them, so that a page may be light or dark.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+from tersor.report.charts import HEIGHT, altair, chart, choice, colour, lines, place, short
 from tersor.report.contents import Histogram, LayerReport, Report
 from tersor.report.differences import Differences
-from tersor.report.saved import missing
 
 _SEVERAL = 2
-_HEIGHT = 220  # pixels
 _DEAD = 1000  # a channel so much smaller than the largest is as good as dead
 _FEW_LEVELS = 16  # each is drawn
 _LAYER = "layer"
@@ -28,37 +27,33 @@ def plots(report: Report) -> dict[str, Any]:
         UnsupportedError: Altair is not installed.
     """
     found = {name: draw(report) for name, draw in _PLOTS.items()}
-    return {name: chart for name, chart in found.items() if chart is not None}
+    return {name: plot for name, plot in found.items() if plot is not None}
 
 
 def error(report: Report) -> Any:
     """SQNR of every layer: of the error that has added up, and of that which it makes by itself."""
     rows = [
-        {"place": place, _LAYER: layer.name, "dB": value, "error": what}
-        for place, layer in enumerate(report.layers, 1)
+        {"place": number, _LAYER: layer.name, "dB": value, "error": what}
+        for number, layer in enumerate(report.layers, 1)
         for what, value in (("added up so far", layer.sqnr), ("of this layer alone", layer.own))
         if value is not None
     ]
     if len(rows) < _SEVERAL:
         return None
     alt = altair()
-    return (
-        _chart(rows, "SQNR of the layers: higher is better", 260)
-        .mark_line(point=True)
-        .encode(
-            x=_place(alt),
-            y=alt.Y("dB:Q", title="SQNR (dB)", scale=alt.Scale(zero=False)),
-            color=_colour(alt, "error"),
-            tooltip=[f"{_LAYER}:N", "error:N", alt.Tooltip("dB:Q", format=".1f")],
-        )
+    return lines(rows, "SQNR of the layers: higher is better").encode(
+        x=place(alt),
+        y=alt.Y("dB:Q", title="SQNR (dB)", scale=alt.Scale(zero=False)),
+        color=colour(alt, "error"),
+        tooltip=[f"{_LAYER}:N", "error:N", alt.Tooltip("dB:Q", format=".1f")],
     )
 
 
 def ranges(report: Report) -> Any:
     """Smallest to largest channel range of every layer, before and after equalization."""
     rows = [
-        {"place": place, _LAYER: layer.name, "when": when, "low": low, "high": max(found)}
-        for place, layer in enumerate(report.layers, 1)
+        {"place": number, _LAYER: layer.name, "when": when, "low": low, "high": max(found)}
+        for number, layer in enumerate(report.layers, 1)
         for when, found in (("before", layer.before), ("after", layer.after))
         if found and (low := min(x for x in found if x >= max(found) / _DEAD)) > 0
     ]
@@ -66,15 +61,15 @@ def ranges(report: Report) -> Any:
         return None
     alt = altair()
     return (
-        _chart(rows, "Ranges of the output channels")
+        chart(rows, "Ranges of the output channels")
         .mark_bar()
         .encode(
-            x=_place(alt),
+            x=place(alt),
             xOffset=alt.XOffset("when:N", sort=["before", "after"]),
             y=alt.Y("low:Q", title="largest |W| of a channel", scale=alt.Scale(type="log")),
             y2="high:Q",
-            color=_colour(alt, "when", ["before", "after"]),
-            tooltip=[f"{_LAYER}:N", "when:N", _short(alt, "low"), _short(alt, "high")],
+            color=colour(alt, "when", ["before", "after"]),
+            tooltip=[f"{_LAYER}:N", "when:N", short(alt, "low"), short(alt, "high")],
         )
     )
 
@@ -84,30 +79,30 @@ def channels(report: Report) -> Any:
     rows = [
         {
             _LAYER: layer.name,
-            "channel": place / max(1, len(found) - 1),
+            "channel": number / max(1, len(found) - 1),
             "range": value,
             "when": when,
         }
         for layer in report.layers
         if layer.before != layer.after and layer.after
         for when, found in (("before", layer.before), ("after", layer.after))
-        for place, value in enumerate(found)
+        for number, value in enumerate(found)
         if value > 0
     ]
     if report.kind != "quantized" or not rows:
         return None
     alt = altair()
-    chosen = _choice(alt, list(dict.fromkeys(row[_LAYER] for row in rows)))
+    chosen = choice(alt, list(dict.fromkeys(row[_LAYER] for row in rows)))
     return (
-        _chart(rows, "Channels of a layer, sorted by range")
+        chart(rows, "Channels of a layer, sorted by range")
         .mark_line(point=True)
         .encode(
             x=alt.X("channel:Q", title="channels, from the smallest to the largest").axis(
                 format="%"
             ),
             y=alt.Y("range:Q", title="largest |W|", scale=alt.Scale(type="log")),
-            color=_colour(alt, "when", ["before", "after"]),
-            tooltip=["when:N", _short(alt, "range")],
+            color=colour(alt, "when", ["before", "after"]),
+            tooltip=["when:N", short(alt, "range")],
         )
         .add_params(chosen)
         .transform_filter(alt.datum[_LAYER] == chosen)
@@ -127,8 +122,8 @@ def inputs(report: Report) -> Any:
 def sensitivity(report: Report) -> Any:
     """Damage to the outputs if one layer alone has few bits."""
     rows = [
-        {"place": place, _LAYER: each.layer, "bits": f"{bits} bits", "damage": damage}
-        for place, each in enumerate(report.sensitivity, 1)
+        {"place": number, _LAYER: each.layer, "bits": f"{bits} bits", "damage": damage}
+        for number, each in enumerate(report.sensitivity, 1)
         for bits, damage in each.damage.items()
         if damage is not None and damage > 0
     ]
@@ -136,13 +131,13 @@ def sensitivity(report: Report) -> Any:
         return None
     alt = altair()
     return (
-        _chart(rows, "Damage to the outputs if one layer alone is rounded")
+        chart(rows, "Damage to the outputs if one layer alone is rounded")
         .mark_line(point=True)
         .encode(
-            x=_place(alt),
+            x=place(alt),
             y=alt.Y("damage:Q", title="noise over signal", scale=alt.Scale(type="log")),
-            color=_colour(alt, "bits"),
-            tooltip=[f"{_LAYER}:N", "bits:N", _short(alt, "damage")],
+            color=colour(alt, "bits"),
+            tooltip=[f"{_LAYER}:N", "bits:N", short(alt, "damage")],
         )
     )
 
@@ -154,12 +149,12 @@ def training(report: Report) -> Any:
         return None
     alt = altair()
     return (
-        _chart(rows, "Training")
+        chart(rows, "Training")
         .mark_line(point=len(rows) <= _FEW_LEVELS)
         .encode(
             x=alt.X("step:Q"),
             y=alt.Y("loss:Q", scale=alt.Scale(zero=False)),
-            tooltip=["step:Q", _short(alt, "loss"), _short(alt, "rate"), _short(alt, "frozen")],
+            tooltip=["step:Q", short(alt, "loss"), short(alt, "rate"), short(alt, "frozen")],
         )
     )
 
@@ -167,21 +162,21 @@ def training(report: Report) -> Any:
 def left(report: Report) -> Any:
     """Multiplications of every layer, before and after compression."""
     rows = [
-        {"place": place, _LAYER: each.name, "when": when, "MACs": cost.macs}
-        for place, each in enumerate(report.left, 1)
+        {"place": number, _LAYER: each.name, "when": when, "MACs": cost.macs}
+        for number, each in enumerate(report.left, 1)
         for when, cost in (("before", each.before), ("after", each.after))
     ]
     if not rows:
         return None
     alt = altair()
     return (
-        _chart(rows, "Multiplications of the layers")
+        chart(rows, "Multiplications of the layers")
         .mark_bar()
         .encode(
-            x=_place(alt),
+            x=place(alt),
             xOffset=alt.XOffset("when:N", sort=["before", "after"]),
             y=alt.Y("MACs:Q", axis=alt.Axis(format="~s")),
-            color=_colour(alt, "when", ["before", "after"]),
+            color=colour(alt, "when", ["before", "after"]),
             tooltip=[f"{_LAYER}:N", "when:N", alt.Tooltip("MACs:Q", format=",")],
         )
     )
@@ -193,7 +188,7 @@ def two_errors(found: Differences) -> Any:
     Args:
         found: The differences.
     """
-    places = {layer.name: place for place, layer in enumerate(found.first.layers, 1)}
+    places = {layer.name: place for number, layer in enumerate(found.first.layers, 1)}
     rows = [
         {"place": places[each.name], _LAYER: each.name, "dB": end[1], "report": name}
         for each in found.layers
@@ -203,10 +198,10 @@ def two_errors(found: Differences) -> Any:
     if len(rows) < _SEVERAL:
         return None
     alt = altair()
-    return _lines(rows, "SQNR of the layers: higher is better").encode(
-        x=_place(alt),
+    return lines(rows, "SQNR of the layers: higher is better").encode(
+        x=place(alt),
         y=alt.Y("dB:Q", title="SQNR (dB)", scale=alt.Scale(zero=False)),
-        color=_colour(alt, "report", list(found.names)),
+        color=colour(alt, "report", list(found.names)),
         tooltip=[f"{_LAYER}:N", "report:N", alt.Tooltip("dB:Q", format=".1f")],
     )
 
@@ -228,7 +223,7 @@ def _histograms(report: Report, of: Callable[[LayerReport], Histogram | None], t
     if not shown:
         return None
     alt = altair()
-    chosen = _choice(alt, [name for name, _ in shown])
+    chosen = choice(alt, [name for name, _ in shown])
     bins = [
         {_LAYER: name, "from": x.start + i * x.width, "to": x.start + (i + 1) * x.width, "share": y}
         for name, x in shown
@@ -243,16 +238,16 @@ def _histograms(report: Report, of: Callable[[LayerReport], Histogram | None], t
             x2="to:Q",
             y=alt.Y("share:Q", title="share of the values", axis=alt.Axis(format="%")),
             y2=alt.datum(0),
-            tooltip=[_short(alt, "from"), _short(alt, "to"), alt.Tooltip("share:Q", format=".2%")],
+            tooltip=[short(alt, "from"), short(alt, "to"), alt.Tooltip("share:Q", format=".2%")],
         )
     )
     grid = (
         alt.Chart(alt.Data(values=rules))
         .mark_rule(strokeDash=[3, 2])
-        .encode(x="value:Q", tooltip=[_short(alt, "value")])
+        .encode(x="value:Q", tooltip=[short(alt, "value")])
     )
     both = alt.layer(*(part.transform_filter(alt.datum[_LAYER] == chosen) for part in (bars, grid)))
-    return both.add_params(chosen).properties(title=title, width="container", height=_HEIGHT)
+    return both.add_params(chosen).properties(title=title, width="container", height=HEIGHT)
 
 
 def _drawn(found: Histogram) -> list[float]:
@@ -265,43 +260,3 @@ def _drawn(found: Histogram) -> list[float]:
 
 def _worst_first(report: Report) -> list[LayerReport]:
     return sorted(report.layers, key=lambda layer: 1e9 if layer.own is None else layer.own)
-
-
-def _chart(rows: Sequence[dict[str, Any]], title: str) -> Any:
-    alt = altair()
-    return alt.Chart(alt.Data(values=rows), title=title, width="container", height=_HEIGHT)
-
-
-def _lines(rows: Sequence[dict[str, Any]], title: str) -> Any:
-    return _chart(rows, title).mark_line(point=True)
-
-
-def _place(alt: Any) -> Any:
-    axis = alt.Axis(labelOverlap=True, labelAngle=0)
-    return alt.X("place:O", title="layer, in order", axis=axis)
-
-
-def _colour(alt: Any, field: str, order: list[str] | None = None) -> Any:
-    legend = alt.Legend(orient="top", title=None)
-    return alt.Color(f"{field}:N", sort=order, legend=legend)
-
-
-def _short(alt: Any, field: str) -> Any:
-    return alt.Tooltip(f"{field}:Q", format=".3~g")
-
-
-def _choice(alt: Any, names: list[str]) -> Any:
-    return alt.param(value=names[0], bind=alt.binding_select(options=names, name="layer "))
-
-
-def altair() -> Any:
-    """The package that plots are made with.
-
-    Raises:
-        UnsupportedError: It is not installed.
-    """
-    try:
-        import altair as alt
-    except ImportError as error:
-        raise missing() from error
-    return alt
