@@ -11,14 +11,16 @@ from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.network import Network, Record
+from tersor.graph.outline import table
 from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
+from tersor.report.tables import html
 from tersor.reporting import Subject, Wanted, make_report
 from tersor.train.log import Line
 
 
-@dataclass
+@dataclass(repr=False)
 class Compressed:
     """A compressed model: call it, look at it, train it, export it, prove it, quantize it.
 
@@ -37,6 +39,14 @@ class Compressed:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compressed model, with the signature of the original."""
         return self.network(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        left = self.cost.macs / max(1, self.original_cost.macs)
+        return f"Compressed({left:.1%} of the MACs, {self.network!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return table(self.rows()) + html(self.summary())
 
     @property
     def records(self) -> list[Record]:

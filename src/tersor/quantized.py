@@ -1,6 +1,6 @@
 """What `quantize` returns: the simulation, and the way from it to a file that is proven."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,17 @@ from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.network import Network, Record
+from tersor.graph.outline import rows, table
 from tersor.quant.scheme import Scheme
 from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
+from tersor.report.tables import html
 from tersor.reporting import Subject, Wanted, make_report
 from tersor.train.log import Line
 
 
-@dataclass
+@dataclass(repr=False)
 class Quantized:
     """A quantized model: call it, look at it, export it, prove it.
 
@@ -32,12 +34,19 @@ class Quantized:
     network: Network
     original: Network
     scheme: Scheme
-    prepared: Network | None = field(default=None, repr=False)
+    prepared: Network | None = None
     training: tuple[Line, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Simulate the quantized model, with the signature of the original."""
         return self.network(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"Quantized({self.scheme.name}, {self.network!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return table([("format", self.scheme.summary), *rows(self.network)]) + html(self.summary())
 
     @property
     def records(self) -> list[Record]:

@@ -17,7 +17,7 @@ from tersor.passes.fold import fold
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.sensitivity import Sensitivity
 from tersor.quant.synthetic import example_tensors
-from tersor.report.contents import Made, Report, Verified
+from tersor.report.contents import Budget, Made, Report, Verified
 from tersor.report.layers import layer_reports, left_of
 from tersor.report.measure import measure
 from tersor.report.saved import check, save
@@ -64,6 +64,7 @@ class Wanted:
         title: Heading.
         command: The command that made the model.
         sensitivity: Damage of layers, as `tersor.search_bits` measures it.
+        curve: The network at several budgets: the `budgets` of what `tersor.pareto` returns.
         on_step: Called with the name of each step before it runs.
         on_layer: Called after each layer that is measured.
     """
@@ -77,6 +78,7 @@ class Wanted:
     title: str | None = None
     command: str | None = None
     sensitivity: Sequence[Sensitivity] = ()
+    curve: Sequence[Budget] = ()
     on_step: Callable[[str], None] | None = None
     on_layer: OnLayer | None = None
 
@@ -139,6 +141,7 @@ def _report(subject: Subject, wanted: Wanted, inputs: Any, checked: Verified | N
         refusals=summary.refusals,
         sensitivity=tuple(wanted.sensitivity),
         training=subject.training,
+        curve=tuple(wanted.curve),
     )
 
 

@@ -11,10 +11,11 @@ import tersor
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.layers import layers, operand
 from tersor.quant.place import weight_quantizer
+from tersor.report.contents import Budget
 from tersor.report.drawing import draw
 from tersor.report.headline import sentence, tiles
 from tersor.report.page import page
-from tersor.report.plots import plots
+from tersor.report.plots import curve, plots
 from tersor.report.saved import read, save
 from tersor.report.structure import cells
 from tests.report.models import compressed_report, inputs, quantized, report
@@ -90,7 +91,7 @@ def test_a_shortcut_has_a_lane_of_its_own():
     drawing = draw(found)
     assert drawing.lanes == (0, 0, 1, 1, 0, 0)
     assert len(drawing.strokes) == 6
-    assert [stroke.bits for stroke in drawing.strokes][0] == 8
+    assert [stroke.bits for stroke in drawing.strokes] == [8, 8, 8, 8, 8, 8]
 
 
 def test_json_is_read_as_it_was(tmp_path):
@@ -119,6 +120,15 @@ def test_plots_are_there_for_what_was_measured():
     chart = plots(report())["weights"].to_dict()
     worst = min(report().layers, key=lambda layer: layer.own)
     assert chart["params"][0]["value"] == worst.name
+
+
+def test_a_curve_shows_the_score_if_there_is_one():
+    budgets = [Budget(0.9, 30.0, 0.91, None), Budget(0.5, 20.0, 0.84, 0.6)]
+    shown = plots(replace(compressed_report(), curve=tuple(budgets)))["curve"].to_dict()
+    assert shown["encoding"]["y"]["field"] == "score"
+    without = [replace(budget, score=None) for budget in budgets]
+    assert curve(without).to_dict()["encoding"]["y"]["field"] == "sqnr"
+    assert curve(budgets[:1]) is None
 
 
 def test_the_page_is_complete_and_trusts_no_name():

@@ -193,6 +193,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """The network at one budget of multiplications, as shares of the model.
+
+    Attributes:
+        macs: Multiplications that are left.
+        sqnr: Of the outputs against those of the model, in dB.
+        score: Accuracy, or whatever else was measured, or None.
+        latency: Time in onnxruntime, or None.
+    """
+
+    macs: float
+    sqnr: float
+    score: float | None
+    latency: float | None
+
+
+@dataclass(frozen=True, repr=False)
 class Report:
     """All that is known of a model that was made smaller: see it with `save`, or `tersor.compare`.
 
@@ -210,6 +227,7 @@ class Report:
         refusals: What could not be done, and why.
         sensitivity: Damage to the outputs by bits of a layer, if it was measured.
         training: The curve of a training, if there was one.
+        curve: The network at several budgets, as `tersor.pareto` measures it.
     """
 
     title: str
@@ -225,3 +243,7 @@ class Report:
     refusals: tuple[Refusal, ...]
     sensitivity: tuple[Sensitivity, ...] = ()
     training: tuple[Line, ...] = ()
+    curve: tuple[Budget, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Report({self.title!r}, {len(self.layers)} layers)"

@@ -11,7 +11,7 @@ from tersor.graph.files import write_atomically
 from tersor.report.contents import LayerReport, Report, Verified
 from tersor.report.numbers import count, decibels, megabytes, milliseconds, percent
 from tersor.report.saved import read
-from tersor.report.tables import compared_table, plain
+from tersor.report.tables import compared_table, html, plain
 
 _SHOWN = 10  # layers in the terminal
 _ALIKE = 0.005  # a difference that is not worth a colour
@@ -105,6 +105,10 @@ class Differences:
             tables.append(compared_table("Layers that differ most", self.names, rows))
         return Group(*tables)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html(self)
+
     def __str__(self) -> str:
         """The tables as plain text."""
         return plain(self.__rich__())
@@ -139,7 +143,12 @@ Value = Callable[[Report], int | float | None]
 
 
 def _change(
-    name: str, value: Value, show: Callable[[int | float], str], sign: int, first: Report, second: Report
+    name: str,
+    value: Value,
+    show: Callable[[int | float], str],
+    sign: int,
+    first: Report,
+    second: Report,
 ) -> Change:
     a, b = value(first), value(second)
     better = 0

@@ -10,7 +10,7 @@ from rich.console import Group
 from tersor.graph.describe import LayerInfo
 from tersor.report.numbers import count, shape
 from tersor.report.summary import Summary
-from tersor.report.tables import layers_table, pairs_table, plain
+from tersor.report.tables import html, layers_table, pairs_table, plain
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ class Inspection:
             ("parameters", count(self.parameters)),
         ]
         return Group(layers_table(rows), pairs_table("Total", totals), self.summary.__rich__())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html(self)
 
     def __str__(self) -> str:
         """The tables as plain text."""

@@ -66,6 +66,7 @@ _CAPTIONS = {
     "is what has added up on the way.",
     "sensitivity": "High layers need their bits most.",
     "training": "The loss of the training.",
+    "curve": "One network at several budgets; where the curve bends, stop.",
     "left": "What every layer cost, and what is left of it.",
     "ranges": "From the smallest to the largest channel, but for dead ones. One scale for a whole "
     "layer suits short bars; with a scale per channel, equalization evens out activations instead.",

@@ -4,11 +4,11 @@ A notebook shows them by themselves, and `chart.save("plot.svg")` writes them. C
 whoever shows them, so that a page may be light or dark.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tersor.report.charts import HEIGHT, altair, chart, choice, colour, lines, place, short
-from tersor.report.contents import Histogram, LayerReport, Report
+from tersor.report.contents import Budget, Histogram, LayerReport, Report
 from tersor.report.differences import Differences
 
 _SEVERAL = 2
@@ -182,6 +182,28 @@ def left(report: Report) -> Any:
     )
 
 
+def curve(budgets: Sequence[Budget]) -> Any:
+    """SQNR, or the score if there is one, against what is left of the multiplications.
+
+    Args:
+        budgets: The network at several budgets.
+    """
+    if len(budgets) < _SEVERAL:
+        return None
+    alt = altair()
+    what = "score" if all(each.score is not None for each in budgets) else "sqnr"
+    rows = [vars(each) for each in budgets]
+    tips = ["score:Q", *(short(alt, name) for name in ("macs", "sqnr", "latency"))]
+    return lines(rows, "What the next multiplication costs").encode(
+        x=alt.X("macs:Q", title="multiplications left", axis=alt.Axis(format="%")),
+        y=alt.Y(f"{what}:Q", title=_WHAT[what], scale=alt.Scale(zero=False)),
+        tooltip=tips,
+    )
+
+
+_WHAT = {"score": "score", "sqnr": "SQNR of the outputs (dB)"}
+
+
 def two_errors(found: Differences) -> Any:
     """SQNR of the layers of two reports, in the order of the first.
 
@@ -211,6 +233,7 @@ _PLOTS: dict[str, Callable[[Report], Any]] = {
     "sensitivity": sensitivity,
     "training": training,
     "left": left,
+    "curve": lambda report: curve(report.curve),
     "ranges": ranges,
     "weights": weights,
     "inputs": inputs,

@@ -10,6 +10,7 @@ from rich.text import Text
 
 _PLAIN_WIDTH = 100
 _NAMES_SHOWN = 4
+_PRE = '<pre style="line-height:1.2;overflow-x:auto">{code}</pre>'
 
 
 def plain(table: RenderableType) -> str:
@@ -18,6 +19,17 @@ def plain(table: RenderableType) -> str:
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+
+
+def html(shown: RenderableType) -> str:
+    """A table as HTML, for notebooks.
+
+    Args:
+        shown: The table, or several.
+    """
+    console = Console(file=StringIO(), width=_PLAIN_WIDTH, record=True, force_jupyter=False)
+    console.print(shown)
+    return console.export_html(inline_styles=True, code_format=_PRE)
 
 
 def pairs_table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
