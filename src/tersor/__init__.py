@@ -14,6 +14,8 @@ from tersor.quant.lsq import LSQ
 from tersor.quant.scheme import Scheme
 from tersor.quantized import Quantized
 from tersor.recipes import quantize
+from tersor.report.contents import Report
+from tersor.report.differences import compare
 from tersor.train.options import Training
 from tersor.training import Trainable, train, trainable
 
@@ -27,11 +29,13 @@ __all__ = [
     "DataFree",
     "Pareto",
     "Quantized",
+    "Report",
     "Scheme",
     "TersorError",
     "Trainable",
     "Training",
     "WithData",
+    "compare",
     "compress",
     "diagnose",
     "doctor",

@@ -11,11 +11,16 @@ from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.network import Network, Record
+from tersor.graph.outline import table
 from tersor.quant.synthetic import example_tensors
+from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
+from tersor.report.tables import html
+from tersor.reporting import Subject, Wanted, make_report
+from tersor.train.log import Line
 
 
-@dataclass
+@dataclass(repr=False)
 class Compressed:
     """A compressed model: call it, look at it, train it, export it, prove it, quantize it.
 
@@ -24,14 +29,24 @@ class Compressed:
     Attributes:
         network: The compressed network. `network.module` is an ordinary PyTorch module.
         original: The captured model.
+        training: The curve of a training, if there was one.
     """
 
     network: Network
     original: Network
+    training: tuple[Line, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the compressed model, with the signature of the original."""
         return self.network(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        left = self.cost.macs / max(1, self.original_cost.macs)
+        return f"Compressed({left:.1%} of the MACs, {self.network!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return table(self.rows()) + html(self.summary())
 
     @property
     def records(self) -> list[Record]:
@@ -95,3 +110,23 @@ class Compressed:
         given = example_tensors(self.original) if inputs is None else inputs
         found = verify_file(self.original, self.network, path, given, **options)
         return replace(found, kernels=())  # none is meant to run on integers
+
+    def report(
+        self,
+        path: str | Path | None = None,
+        inputs: Any = None,
+        labels: Any = None,
+        **options: Any,
+    ) -> Report:
+        """All that is known of the model, as plain data, and as a page if a path is given.
+
+        Args:
+            path: Where it goes: JSON where the name ends with `.json`, else one HTML page that
+                needs nothing else. None writes nothing.
+            inputs: As for `verify`.
+            labels: Class of each sample.
+            options: See `tersor.reporting.Wanted`.
+        """
+        subject = Subject("compressed", self.network, self.original, None, "float", self.training)
+        wanted = Wanted(path, inputs, labels, **options)
+        return make_report(subject, wanted, self.export, self.verify)

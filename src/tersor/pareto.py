@@ -24,6 +24,8 @@ from tersor.graph.samples import samples
 from tersor.graph.stats import Batch
 from tersor.levels import Compression
 from tersor.quant.synthetic import example_tensors
+from tersor.report.contents import Budget
+from tersor.report.plots import curve
 from tersor.trial import Trial, prepared, try_parts
 
 Score = Callable[[Network], float]  # higher is better
@@ -71,6 +73,19 @@ class Pareto:
 
     points: tuple[Point, ...]
     score: float | None
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """What a report shows of the curve."""
+        return tuple(Budget(x.macs, x.sqnr, x.score, x.latency) for x in self.points)
+
+    def plot(self) -> Any:
+        """The curve as an Altair chart, which a notebook shows by itself.
+
+        Raises:
+            UnsupportedError: Altair is not installed.
+        """
+        return curve(self.budgets)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON."""

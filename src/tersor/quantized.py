@@ -9,12 +9,17 @@ from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.network import Network, Record
+from tersor.graph.outline import rows, table
 from tersor.quant.scheme import Scheme
 from tersor.quant.synthetic import example_tensors
+from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
+from tersor.report.tables import html
+from tersor.reporting import Subject, Wanted, make_report
+from tersor.train.log import Line
 
 
-@dataclass
+@dataclass(repr=False)
 class Quantized:
     """A quantized model: call it, look at it, export it, prove it.
 
@@ -22,15 +27,26 @@ class Quantized:
         network: The simulation. `network.module` is an ordinary PyTorch module.
         original: The captured float model.
         scheme: The integer format.
+        prepared: The float network that was rounded: BatchNorm folded, channels equalized.
+        training: The curve of a training, if there was one.
     """
 
     network: Network
     original: Network
     scheme: Scheme
+    prepared: Network | None = None
+    training: tuple[Line, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Simulate the quantized model, with the signature of the original."""
         return self.network(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"Quantized({self.scheme.name}, {self.network!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return table([("format", self.scheme.summary), *rows(self.network)]) + html(self.summary())
 
     @property
     def records(self) -> list[Record]:
@@ -58,6 +74,28 @@ class Quantized:
         given = example_tensors(self.original) if inputs is None else inputs
         options = {**runtime_options(self.scheme), **options}
         return verify_file(self.original, self.network, path, given, **options)
+
+    def report(
+        self,
+        path: str | Path | None = None,
+        inputs: Any = None,
+        labels: Any = None,
+        **options: Any,
+    ) -> Report:
+        """All that is known of the model, as plain data, and as a page if a path is given.
+
+        Args:
+            path: Where it goes: JSON where the name ends with `.json`, else one HTML page that
+                needs nothing else. None writes nothing.
+            inputs: As for `verify`.
+            labels: Class of each sample.
+            options: See `tersor.reporting.Wanted`.
+        """
+        subject = Subject(
+            "quantized", self.network, self.original, self.prepared, self.scheme.name, self.training
+        )
+        wanted = Wanted(path, inputs, labels, **options)
+        return make_report(subject, wanted, self.export, self.verify)
 
 
 def runtime_options(scheme: Scheme) -> dict[str, Any]:

@@ -151,10 +151,10 @@ def quantize(
     original = network.copy()
     frame = Frame(target, bits, read, tuple(exclude), say, on_layer, folder)
     if data is None:
-        data_free(network, frame, input_range, _chosen(options, DataFree))
+        prepared = data_free(network, frame, input_range, _chosen(options, DataFree))
     else:
-        with_data(network, frame, data, _chosen(options, WithData))
-    return Quantized(network, original, target)
+        prepared = with_data(network, frame, data, _chosen(options, WithData))
+    return Quantized(network, original, target, prepared)
 
 
 def data_free(
@@ -162,10 +162,11 @@ def data_free(
     frame: Frame,
     input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None,
     options: DataFree,
-) -> None:
-    """The pipeline of level 1 on a captured network, edited in place."""
+) -> Network:
+    """The pipeline of level 1 on a captured network, edited in place; returns the prepared one."""
     inputs = input_ranges(network, input_range)
     prepare(network, frame, options.equalize, options.absorb)
+    prepared = network.copy()
     distributions = propagate(network, inputs, options.sigmas)
     frame.say(STEPS[4])
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
@@ -175,13 +176,15 @@ def data_free(
     frame.say(STEPS[6])
     data_free_ranges(network, distributions, inputs)
     guard_bias_overflow(network)
+    return prepared
 
 
-def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> None:
-    """The pipeline of level 2 on a captured network, edited in place."""
+def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> Network:
+    """The pipeline of level 2 on a captured network, edited in place; returns the prepared one."""
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
     prepare(network, frame, options.equalize, solved=options.rounding is not None)
+    prepared = network.copy()
     frame.say(STEPS[4])
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(STEPS[6])
@@ -189,6 +192,7 @@ def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> N
     frame.say(ROUND)
     _round(network, batches, kept, frame, options)
     guard_bias_overflow(network)
+    return prepared
 
 
 def _round(

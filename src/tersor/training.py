@@ -169,7 +169,7 @@ def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
     lines = run.of(model.network)
     found = model.quantized()
     found.network.records.append(_record(lines, "weights and quantizers trained together"))
-    return found
+    return replace(found, training=(*start.training, *lines))
 
 
 def trainable(
@@ -237,7 +237,7 @@ class Trainable(nn.Module):
         network = self.network.copy()
         settle_batchnorm(network)
         guard_bias_overflow(network)
-        return Quantized(network, self._start.original, self._start.scheme)
+        return replace(self._start, network=network)
 
 
 def _distillation(original: Network, options: Training) -> Distillation:

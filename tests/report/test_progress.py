@@ -92,6 +92,28 @@ def test_is_silent_without_a_terminal(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_log_file_gets_a_line_a_minute(capfd, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    with progress(2) as bar:
+        bar.step("first step")
+        now[0] = 61.0
+        bar.layer(1, 3, Applied("[conv]1", "round", "done"))
+        bar.layer(2, 3, Applied("conv2", "round", "done"))
+        now[0] = 122.0
+        bar.step("second step")
+    lines = capfd.readouterr().err.splitlines()
+    assert [line[9:] for line in lines] == ["first step: 1 of 3, [conv]1", "second step"]
+
+
+@pytest.mark.parametrize("has_widgets", [True, False])
+def test_a_notebook_shows_a_bar_if_it_has_widgets(monkeypatch, has_widgets):
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    monkeypatch.setattr(module, "Console", lambda **_: console)
+    monkeypatch.setattr(module, "find_spec", lambda _: object() if has_widgets else None)
+    assert module._bars().disable is not has_widgets
+
+
 def test_an_error_passes_through(terminal):
     with pytest.raises(ValueError, match="inside"), progress(1):
         raise ValueError("inside")

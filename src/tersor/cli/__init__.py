@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tersor.cli.check import inspect, verify
+from tersor.cli.compare import compare
 from tersor.cli.compress import compress
 from tersor.cli.demo import demo
 from tersor.cli.diagnose import diagnose
@@ -52,6 +53,7 @@ app.command(epilog=_read("training"))(train)
 app.command(epilog=_read("compression"))(compress)
 app.command(epilog=_read("quickstart"))(inspect)
 app.command(epilog=_read("quickstart"))(verify)
+app.command(epilog=_read("report"))(compare)
 app.command(epilog=_read("debugging"))(diagnose)
 app.command(epilog=_read("quickstart"))(demo)
 app.command(epilog=_read("levels"))(doctor)

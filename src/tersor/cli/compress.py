@@ -7,6 +7,7 @@ import typer
 from tersor import compression
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show
+from tersor.cli.reports import check_report, said, save_report
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.files import check_output
 from tersor.levels import Compression
@@ -34,6 +35,7 @@ def compress(
     crop: options.Crop = None,
     mean: options.Mean = None,
     std: options.Std = None,
+    report: options.ReportPath = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -49,8 +51,10 @@ def compress(
         tersor compress model.pt2 -o model.fast.onnx --latency 0.7 --data photographs/ --crop 224
     """
     chosen = {"methods": tuple(method) if method else None, "samples": samples}
-    with one_line(debug), progress(len(compression.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
+    count = len(compression.STEPS) + 2 + len(VERIFY_STEPS) + (report is not None)
+    with one_line(debug), progress(count) as bar:
         check_output(output, model)
+        check_report(report)
         given_options: Any = {name: value for name, value in chosen.items() if value is not None}
         found = Compression(rule=rule, **given_options)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
@@ -74,9 +78,11 @@ def compress(
         bar.step("write the file")
         written = compressed.export(output)
         checked = None
+        tested = choices.fit(captured, tested) or seen
         if verify:
-            inputs, labels = choices.read(choices.fit(captured, tested) or seen, bar)
+            inputs, labels = choices.read(tested, bar)
             checked = compressed.verify(output, inputs, labels=labels, on_step=bar.step)
+        save_report(compressed, report, (model, output), tested, checked, bar)
     if as_json:
         verification = checked.as_dict() if checked else None
         show({**written.as_dict(), **compressed.as_dict(), "verification": verification})
@@ -86,3 +92,4 @@ def compress(
     if checked:
         show(pairs_table(f"Verified {choices.where(data, test)}", checked.rows()))
     typer.echo(f"Wrote {written.path}.")
+    said(report)

@@ -104,6 +104,12 @@ StorageName = Annotated[
     ),
 ]
 Verify = Annotated[bool, typer.Option(help="Compare the file with the float model.")]
+ReportPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="PATH", help="A report to write: one .html page, or .json to compare."
+    ),
+]
 
 Data = Annotated[
     str | None,

@@ -3,6 +3,7 @@
 from tersor import mixed, recipes
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show_quantized
+from tersor.cli.reports import check_report, said, save_report
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.files import check_output
 from tersor.report.progress import progress
@@ -35,6 +36,7 @@ def quantize(
     crop: options.Crop = None,
     mean: options.Mean = None,
     std: options.Std = None,
+    report: options.ReportPath = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -54,8 +56,10 @@ def quantize(
     asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
     steps = recipes.STEPS_WITH_DATA if data else recipes.STEPS
     steps += mixed.STEPS if average_bits else ()
-    with one_line(debug), progress(len(steps) + 2 + len(VERIFY_STEPS)) as bar:
+    count = len(steps) + 2 + len(VERIFY_STEPS) + (report is not None)
+    with one_line(debug), progress(count) as bar:
         check_output(output, model)
+        check_report(report)
         widths = choices.widths(weights, bits, average_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
@@ -64,6 +68,7 @@ def quantize(
         captured = choices.captured(model, example, seen, dequantize, input_range)
         seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
+        sensitivity = ()
         if average_bits is not None:
             widths = mixed.search_bits(
                 captured,
@@ -75,6 +80,7 @@ def quantize(
                 on_step=bar.step,
                 on_layer=bar.layer,
             )
+            sensitivity = widths.sensitivities
             widths |= dict(bits or ())
         quantized = recipes.quantize(
             captured,
@@ -95,4 +101,9 @@ def quantize(
         if verify:
             batches, labels = choices.read(tested, bar)
             checked = quantized.verify(output, batches, labels=labels, on_step=bar.step)
+        save_report(
+            quantized, report, (model, output), tested, checked, bar, sensitivity=sensitivity
+        )
     show_quantized(quantized, written, checked, choices.where(data, test), as_json)
+    if not as_json:
+        said(report)

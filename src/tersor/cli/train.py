@@ -3,6 +3,7 @@
 from tersor import recipes, training
 from tersor.cli import choices, options
 from tersor.cli.output import one_line, show_quantized
+from tersor.cli.reports import check_report, said, save_report
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.files import check_output
 from tersor.graph.own_code import find_function
@@ -35,6 +36,7 @@ def train(
     crop: options.Crop = None,
     mean: options.Mean = None,
     std: options.Std = None,
+    report: options.ReportPath = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -49,8 +51,10 @@ def train(
         --activations 2 --bits stem=8 --read stem=8 --loss torch.nn.functional:cross_entropy
     """
     chosen = {"epochs": epochs, "steps": steps, "rate": rate, "seed": seed}
-    with one_line(debug), progress(len(recipes.STEPS_WITH_DATA) + 3 + len(VERIFY_STEPS)) as bar:
+    count = len(recipes.STEPS_WITH_DATA) + 3 + len(VERIFY_STEPS) + (report is not None)
+    with one_line(debug), progress(count) as bar:
         check_output(output, model)
+        check_report(report)
         criterion = None if loss is None else find_function(loss)
         found = training.Training(**{k: v for k, v in chosen.items() if v is not None})
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
@@ -78,7 +82,11 @@ def train(
         bar.step("write the file")
         written = trained.export(output, storage=storage)
         checked = None
+        tested = choices.fit(captured, tested) or few
         if verify:
-            inputs, labels = choices.read(choices.fit(captured, tested) or few, bar)
+            inputs, labels = choices.read(tested, bar)
             checked = trained.verify(output, inputs, labels=labels, on_step=bar.step)
+        save_report(trained, report, (model, output), tested, checked, bar)
     show_quantized(trained, written, checked, choices.where(data, test), as_json)
+    if not as_json:
+        said(report)

@@ -6,9 +6,10 @@ from typing import Any
 from tersor.export.compare import Comparison
 from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
+from tersor.graph.outline import table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """What was measured.
 
@@ -110,6 +111,13 @@ class Verification:
     def _sizes(self) -> str:
         unit, name = (1e6, "MB") if self.float_bytes >= 1e6 else (1e3, "kB")
         return f"{self.float_bytes / unit:.2f} → {self.bytes / unit:.2f} {name}"
+
+    def __repr__(self) -> str:
+        return f"Verification({self.samples} samples in {self.runtime_name})\n{self}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return table(self.rows())
 
     def __str__(self) -> str:
         """The table as plain text."""

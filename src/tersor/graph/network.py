@@ -72,7 +72,7 @@ class Gaussian:
     std: Float[Tensor, " channels"]
 
 
-@dataclass
+@dataclass(repr=False)
 class Network:
     """A captured model, ready to be rewritten.
 
@@ -97,6 +97,17 @@ class Network:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph, with the signature and the output structure of the original model."""
         return self.module(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        from tersor.graph.outline import line
+
+        return line(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tersor.graph.outline import layers_html, rows, table
+
+        return table(rows(self)) + layers_html(self)
 
     @property
     def graph(self) -> fx.Graph:

@@ -8,10 +8,9 @@ from typing import Any
 from rich.console import Group
 
 from tersor.graph.describe import LayerInfo
+from tersor.report.numbers import count, shape
 from tersor.report.summary import Summary
-from tersor.report.tables import layers_table, pairs_table, plain
-
-_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+from tersor.report.tables import html, layers_table, pairs_table, plain
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,14 @@ class Inspection:
         rows = [_row(layer, equalized) for layer, equalized in pairs]
         totals = [
             ("layers", str(len(self.layers))),
-            ("MACs", _count(self.macs)),
-            ("parameters", _count(self.parameters)),
+            ("MACs", count(self.macs)),
+            ("parameters", count(self.parameters)),
         ]
         return Group(layers_table(rows), pairs_table("Total", totals), self.summary.__rich__())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html(self)
 
     def __str__(self) -> str:
         """The tables as plain text."""
@@ -79,26 +82,14 @@ def _row(layer: LayerInfo, equalized: LayerInfo) -> Sequence[str]:
     return (
         layer.name,
         layer.kind,
-        _shape(layer.weight),
-        _shape(layer.output),
-        _count(layer.macs),
-        _count(layer.parameters),
+        shape(layer.weight),
+        shape(layer.output),
+        count(layer.macs),
+        count(layer.parameters),
         f"{layer.low:.2g}…{layer.high:.2g}",
         _ratio(layer.imbalance),
         _ratio(equalized.imbalance),
     )
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _count(number: int) -> str:
-    """`12.3 M`."""
-    for unit, letter in _UNITS:
-        if number >= unit:
-            return f"{number / unit:.3g} {letter}"
-    return str(number)
 
 
 def _ratio(value: float) -> str:

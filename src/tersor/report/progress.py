@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from importlib.util import find_spec
+from time import monotonic
 from typing import TypeVar
 
 from rich.console import Console
@@ -25,6 +27,7 @@ from tersor.report.summary import change
 
 T = TypeVar("T")
 OnBatch = Callable[[int, int, float], None]
+_EVERY = 60.0  # seconds
 
 
 class Bar:
@@ -32,6 +35,8 @@ class Bar:
 
     def __init__(self, shown: Progress, steps: int) -> None:
         self._shown = shown
+        self._lines = _Lines(shown)
+        self._step = "start"
         self._task = shown.add_task("start", total=steps)
         self._begun = False
         self._layers = self._hidden()
@@ -40,6 +45,8 @@ class Bar:
         """Announce the next step; the one before it is done."""
         self._shown.update(self._task, description=name, advance=1 if self._begun else 0)
         self._begun = True
+        self._step = name
+        self._lines.say(name)
         self._renew_layers()
 
     def layer(self, number: int, total: int, record: Record) -> None:
@@ -55,6 +62,7 @@ class Bar:
         self._shown.update(
             self._layers, description=said, completed=number, total=total, visible=True
         )
+        self._lines.say(f"{self._step}: {number} of {total}, {record.layer}")
         if number == total:
             self._renew_layers()
 
@@ -69,6 +77,7 @@ class Bar:
         self._shown.update(
             self._layers, description=_loss(loss), completed=number, total=total, visible=True
         )
+        self._lines.say(f"{number} of {total} batches, {_loss(loss)}")
         if number == total:
             self._renew_layers()
 
@@ -83,6 +92,20 @@ class Bar:
     def track(self, batches: Iterable[T]) -> Iterator[T]:
         """The same batches, counted by a bar of their own."""
         yield from self._shown.track(batches, description="batches")
+
+
+class _Lines:
+    """Where no bar can be shown, as in a log file: a line of text once a minute."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._console = shown.console if shown.disable else None
+        self._next = monotonic() + _EVERY
+
+    def say(self, text: str) -> None:
+        """Tell where the run is, if it is time to."""
+        if self._console is not None and monotonic() >= self._next:
+            self._next = monotonic() + _EVERY
+            self._console.print(f"{datetime.now():%H:%M:%S} {text}", markup=False, highlight=False)
 
 
 class _TimeLeft(ProgressColumn):
@@ -101,7 +124,8 @@ class _TimeLeft(ProgressColumn):
 def progress(steps: int) -> Iterator[Bar]:
     """Show the current step, how many are done, the time so far, and the time left.
 
-    It vanishes at the end, and nothing is shown where standard error is no terminal.
+    It vanishes at the end. Where standard error is neither a terminal nor a notebook with widgets,
+    a line of text is written once a minute.
 
     Args:
         steps: How many steps will be announced.
@@ -120,8 +144,10 @@ def _bars(shown: bool = True) -> Progress:
         _TimeLeft(),
     )
     console = Console(stderr=True)
-    hidden = not (shown and console.is_terminal)
-    return Progress(*columns, console=console, transient=True, disable=hidden)
+    has_widgets = console.is_jupyter and find_spec("ipywidgets") is not None
+    can_show = console.is_terminal or has_widgets
+    console.quiet = not shown
+    return Progress(*columns, console=console, transient=True, disable=not (shown and can_show))
 
 
 @contextmanager
@@ -135,12 +161,13 @@ def training_bar(given: OnBatch | None = None) -> Iterator[OnBatch]:
         yield given
         return
     with _bars(shown=os.environ.get("RANK", "0") == "0") as shown:
-        task = shown.add_task("train", total=None)
+        task, lines = shown.add_task("train", total=None), _Lines(shown)
 
         def on_batch(done: int, total: int, loss: float) -> None:
             if shown.tasks[task].total is None:  # a run may go on from its middle
                 shown.reset(task, total=total, completed=done - 1)
             shown.update(task, description=_loss(loss), completed=done)
+            lines.say(f"{done} of {total} batches, {_loss(loss)}")
 
         yield on_batch
 

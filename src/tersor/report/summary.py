@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group
 
 from tersor.graph.network import Applied, Record, Skipped
-from tersor.report.tables import plain, refused_table, steps_table
+from tersor.report.tables import html, plain, refused_table, steps_table
 
 _EXAMPLES = 3
 _NAME = re.compile(r"\w*[._]\w[\w.]*|\w*[a-zA-Z]\d+\w*")  # layer1.conv, add_2, x3
@@ -68,6 +68,10 @@ class Summary:
         if self.refusals:
             tables.append(refused_table([(r.step, r.reason, r.layers) for r in self.refusals]))
         return Group(*tables)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html(self)
 
     def __str__(self) -> str:
         """The tables as plain text."""

@@ -10,6 +10,7 @@ from rich.text import Text
 
 _PLAIN_WIDTH = 100
 _NAMES_SHOWN = 4
+_PRE = '<pre style="line-height:1.2;overflow-x:auto">{code}</pre>'
 
 
 def plain(table: RenderableType) -> str:
@@ -18,6 +19,17 @@ def plain(table: RenderableType) -> str:
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+
+
+def html(shown: RenderableType) -> str:
+    """A table as HTML, for notebooks.
+
+    Args:
+        shown: The table, or several.
+    """
+    console = Console(file=StringIO(), width=_PLAIN_WIDTH, record=True, force_jupyter=False)
+    console.print(shown)
+    return console.export_html(inline_styles=True, code_format=_PRE)
 
 
 def pairs_table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
@@ -84,6 +96,17 @@ def bits_table(choices: Sequence[int], rows: Iterable[Sequence[str]]) -> Table:
     table.add_column("layer", style="bold", no_wrap=True)
     for name in ("weights", "bits", *(f"damage at {bits}" for bits in choices)):
         table.add_column(name, justify="right", no_wrap=True)
+    return _filled(table, rows)
+
+
+def compared_table(
+    title: str, names: tuple[str, str], rows: Iterable[tuple[str, str, str]]
+) -> Table:
+    """Three columns: what, and how much of it in two cases."""
+    table = _table(title)
+    table.add_column(style="bold", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right")
     return _filled(table, rows)
 
 

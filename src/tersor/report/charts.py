@@ -1,0 +1,54 @@
+"""Pieces of plots, in Altair, which is loaded when the first one is drawn."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tersor.report.saved import missing
+
+HEIGHT = 220  # pixels
+
+
+def chart(rows: Sequence[dict[str, Any]], title: str) -> Any:
+    """A plot of some rows, as wide as there is room."""
+    alt = altair()
+    return alt.Chart(alt.Data(values=rows), title=title, width="container", height=HEIGHT)
+
+
+def lines(rows: Sequence[dict[str, Any]], title: str) -> Any:
+    """A line per series, with a point for each row."""
+    return chart(rows, title).mark_line(point=True)
+
+
+def place(alt: Any) -> Any:
+    """The layers, in order."""
+    axis = alt.Axis(labelOverlap=True, labelAngle=0)
+    return alt.X("place:O", title="layer, in order", axis=axis)
+
+
+def colour(alt: Any, field: str, order: list[str] | None = None) -> Any:
+    """A colour per series."""
+    legend = alt.Legend(orient="top", title=None)
+    return alt.Color(f"{field}:N", sort=order, legend=legend)
+
+
+def short(alt: Any, field: str) -> Any:
+    """A number in a tooltip."""
+    return alt.Tooltip(f"{field}:Q", format=".3~g")
+
+
+def choice(alt: Any, names: list[str]) -> Any:
+    """A list to choose a layer from; the first is shown at first."""
+    return alt.param(value=names[0], bind=alt.binding_select(options=names, name="layer "))
+
+
+def altair() -> Any:
+    """The package that plots are made with.
+
+    Raises:
+        UnsupportedError: It is not installed.
+    """
+    try:
+        import altair as alt
+    except ImportError as error:
+        raise missing() from error
+    return alt

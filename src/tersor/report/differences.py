@@ -1,0 +1,190 @@
+"""Two reports side by side: size, speed, accuracy, and the layers that differ most."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+
+from tersor.graph.files import write_atomically
+from tersor.report.contents import LayerReport, Report, Verified
+from tersor.report.numbers import count, decibels, megabytes, milliseconds, percent
+from tersor.report.saved import read
+from tersor.report.tables import compared_table, html, plain
+
+_SHOWN = 10  # layers in the terminal
+_ALIKE = 0.005  # a difference that is not worth a colour
+
+
+@dataclass(frozen=True)
+class Change:
+    """One number in two reports.
+
+    Attributes:
+        name: What it is.
+        first: In the first report; empty if it is not there.
+        second: In the second one.
+        better: The one that is better: 1, 2, or 0 for neither.
+    """
+
+    name: str
+    first: str
+    second: str
+    better: int
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """A layer of both reports.
+
+    Attributes:
+        name: Its name.
+        first: Its bits, and SQNR in dB with all before it quantized, in the first report.
+        second: In the second one.
+        gain: SQNR of the second less that of the first, dB; None unless both are known.
+    """
+
+    name: str
+    first: tuple[int | None, float | None]
+    second: tuple[int | None, float | None]
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Two reports side by side; print it, or save it as a page.
+
+    Attributes:
+        first: The first report.
+        second: The second one.
+        numbers: What can be compared as a whole.
+        layers: The layers that both have, those that differ most first.
+    """
+
+    first: Report
+    second: Report
+    numbers: tuple[Change, ...]
+    layers: tuple[LayerChange, ...]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The titles, told apart where they are the same."""
+        first, second = self.first.title, self.second.title
+        return (first, second) if first != second else (f"{first}, 1st", f"{second}, 2nd")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {
+            "first": self.names[0],
+            "second": self.names[1],
+            "numbers": [asdict(change) for change in self.numbers],
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write one HTML page that needs nothing else.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ExportError: It cannot be written.
+            UnsupportedError: The packages for it are not installed.
+        """
+        from tersor.report.page import comparison_page
+
+        write_atomically(path, comparison_page(self).encode())
+        return Path(path)
+
+    def __rich__(self) -> Group:
+        numbers = [(x.name, x.first, x.second) for x in self.numbers]
+        tables = [compared_table("Two reports", self.names, numbers)]
+        if self.layers:
+            rows = [(x.name, said(*x.first), said(*x.second)) for x in self.layers[:_SHOWN]]
+            tables.append(compared_table("Layers that differ most", self.names, rows))
+        return Group(*tables)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html(self)
+
+    def __str__(self) -> str:
+        """The tables as plain text."""
+        return plain(self.__rich__())
+
+
+def compare(first: Report | str | Path, second: Report | str | Path) -> Differences:
+    """Compare two reports of one model, made in two ways.
+
+    Args:
+        first: A report, or the JSON file of one.
+        second: Another.
+
+    Raises:
+        InvalidInputError: A file cannot be read, or is no report.
+    """
+    reports = [x if isinstance(x, Report) else read(x) for x in (first, second)]
+    return Differences(reports[0], reports[1], _numbers(*reports), _layers(*reports))
+
+
+def said(bits: int | None, sqnr: float | None) -> str:
+    """`4 bits, 21.3 dB`."""
+    width = "float" if bits is None else f"{bits} bits"
+    return width if sqnr is None else f"{width}, {decibels(sqnr)} dB"
+
+
+def _numbers(first: Report, second: Report) -> tuple[Change, ...]:
+    found = [_change(name, *spec, first, second) for name, spec in _NUMBERS.items()]
+    return tuple(change for change in found if change.first or change.second)
+
+
+Value = Callable[[Report], int | float | None]
+
+
+def _change(
+    name: str,
+    value: Value,
+    show: Callable[[int | float], str],
+    sign: int,
+    first: Report,
+    second: Report,
+) -> Change:
+    a, b = value(first), value(second)
+    better = 0
+    if a is not None and b is not None and abs(a - b) > _ALIKE * max(abs(a), abs(b)):
+        better = 2 if (b - a) * sign > 0 else 1
+    shown = ["" if x is None else show(x) for x in (a, b)]
+    return Change(name, shown[0], shown[1], better)
+
+
+def _seen(value: Callable[[Verified], int | float | None]) -> Value:
+    return lambda report: None if report.verified is None else value(report.verified)
+
+
+def _average_bits(report: Report) -> float | None:
+    known = [(x.bits, x.parameters) for x in report.layers if x.bits is not None]
+    return sum(b * n for b, n in known) / sum(n for _, n in known) if known else None
+
+
+_NUMBERS: dict[str, tuple[Value, Callable[[int | float], str], int]] = {
+    "file size": (_seen(lambda x: x.bytes), megabytes, -1),
+    "time per sample": (_seen(lambda x: x.ms), milliseconds, -1),
+    "accuracy": (_seen(lambda x: x.accuracy.get("runtime")), percent, 1),
+    "same class as float": (_seen(lambda x: x.top1), percent, 1),
+    "SQNR against float": (_seen(lambda x: x.sqnr), "{:.1f} dB".format, 1),
+    "bits per weight": (_average_bits, "{:.2f}".format, -1),
+    "multiplications": (lambda report: report.after.macs, count, -1),
+    "parameters": (lambda report: report.after.parameters, count, -1),
+}
+
+
+def _layers(first: Report, second: Report) -> tuple[LayerChange, ...]:
+    others = {layer.name: layer for layer in second.layers}
+    found = [_layer(x, others[x.name]) for x in first.layers if x.name in others]
+    return tuple(sorted(found, key=lambda x: -abs(x.gain or 0.0)))
+
+
+def _layer(a: LayerReport, b: LayerReport) -> LayerChange:
+    gain = None if a.sqnr is None or b.sqnr is None else b.sqnr - a.sqnr
+    return LayerChange(a.name, (a.bits, a.sqnr), (b.bits, b.sqnr), gain)

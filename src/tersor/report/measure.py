@@ -1,0 +1,182 @@
+"""How far every layer is from the float network, and what its values look like.
+
+    ŷ    the output with everything before it quantized:  error that has added up
+    ŷ₁   the output with this layer alone quantized:      error that the layer makes
+
+Two streams go through the float and the quantized network side by side, on a few samples. Outputs
+are those behind the activation: what ReLU cuts off is no error.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from tersor.core.metrics import decibels, signal_and_noise
+from tersor.graph.activation import activation
+from tersor.graph.layers import Layer, is_layer, operand
+from tersor.graph.network import Applied, Network, source
+from tersor.graph.stats import Batch
+from tersor.graph.stream import Stream
+from tersor.quant.layerwise import OnLayer
+from tersor.quant.place import weight_quantizer
+from tersor.quant.quantizer import FakeQuantize
+from tersor.report.contents import Histogram
+
+_BINS = 64
+_MOST = 120.0  # dB: beyond, float32 has no more digits
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was seen at one layer; see `tersor.report.contents.LayerReport`."""
+
+    sqnr: float | None
+    own: float | None
+    stored: float | None
+    weights: Histogram | None
+    inputs: Histogram | None
+
+
+def measure(
+    floating: Network, network: Network, batches: list[Batch], on_layer: OnLayer | None = None
+) -> dict[str, Measured]:
+    """Measure every layer that both networks have, with outputs of the same shape.
+
+    Args:
+        floating: The float network, prepared as the other one was.
+        network: The quantized or compressed network.
+        batches: A few inputs.
+        on_layer: Called after each layer with its number, how many there are, and a record.
+
+    Returns:
+        Name of a layer's node → what was seen.
+    """
+    pairs = _pairs(floating, network)
+    streams = Stream(floating, batches, simulate=False), Stream(network, batches, simulate=True)
+    found: dict[str, Measured] = {}
+    ahead = iter(list(floating.graph.nodes))
+    with torch.no_grad():
+        for node in list(network.graph.nodes):
+            if node not in pairs:
+                streams[1].run(node)
+                continue
+            twin, layer = pairs[node], Layer(node, network)
+            _advance(streams[0], ahead, twin)
+            found[node.name] = _measured(Layer(twin, floating), layer, *streams)
+            if on_layer is not None:
+                record = Applied(layer.name, "measure", "compared with the float network")
+                on_layer(len(found), len(pairs), record)
+    return found
+
+
+def _pairs(floating: Network, network: Network) -> dict[fx.Node, fx.Node]:
+    """The layers that both have, each with its twin, as far as both have them in one order."""
+    order = {node.name: (i, node) for i, node in enumerate(floating.graph.nodes) if is_layer(node)}
+    found, last = dict[fx.Node, fx.Node](), -1
+    for node in network.graph.nodes:
+        position, twin = order.get(node.name, (-1, None))
+        if twin is not None and is_layer(node) and position > last:
+            found[node], last = twin, position
+    return found
+
+
+def _advance(stream: Stream, nodes: Iterator[fx.Node], end: fx.Node) -> None:
+    """Run a stream up to a node, which itself is left for later."""
+    for node in nodes:
+        if node is end:
+            return
+        stream.run(node)
+
+
+def _measured(wanted: Layer, layer: Layer, floating: Stream, quantized: Stream) -> Measured:
+    """Measure one layer, and let both streams run it."""
+    behind = {node.name: source(node).name for node in floating.network.graph.nodes}
+    given = floating.of(operand(wanted.node))
+    alone = quantized.fork()
+    alone.values = {behind[name]: x for name, x in floating.values.items()}
+    same = wanted.input.name == layer.input.name and _shape(wanted) == _shape(layer)
+    own = _seen(layer, alone) if same else None
+    floating.run(wanted.node)
+    quantized.run(layer.node)
+    y = _seen(wanted, floating)
+    return Measured(
+        sqnr=_sqnr(y, _seen(layer, quantized)),
+        own=None if own is None else _sqnr(y, own),
+        stored=_sqnr([_rounded(wanted)], [_rounded(layer)]) if same else None,
+        weights=_weights(layer),
+        inputs=_inputs(layer, given),
+    )
+
+
+def _seen(layer: Layer, stream: Stream) -> list[Tensor]:
+    """What others see of a layer's output: behind its activation, which may hide errors."""
+    visible = activation(layer.network, layer.node)
+    return [visible(x) for x in stream.of(layer.node)]
+
+
+def _shape(layer: Layer) -> tuple[int, ...] | None:
+    """Shape of the stored weight; None if it is computed."""
+    return tuple(layer.weight.shape) if layer.weight_node.op == "get_attr" else None
+
+
+def _sqnr(wanted: list[Tensor], found: list[Tensor]) -> float | None:
+    if any(x.shape != y.shape for x, y in zip(wanted, found, strict=True)):
+        return None
+    energies = [signal_and_noise(x, y) for x, y in zip(wanted, found, strict=True)]
+    signal, noise = (sum(each) for each in zip(*energies, strict=True))
+    return max(-_MOST, min(_MOST, decibels(signal, noise)))
+
+
+def _rounded(layer: Layer) -> Tensor:
+    """The weight as the layer multiplies with it; a computed one does not count."""
+    if layer.weight_node.op != "get_attr":
+        return torch.ones(1)
+    quantizer = weight_quantizer(layer)
+    return layer.weight.detach() if quantizer is None else quantizer(layer.weight.detach())
+
+
+def _weights(layer: Layer) -> Histogram | None:
+    """The weights in steps of their channel, a bin for each step or for several."""
+    quantizer = weight_quantizer(layer)
+    if quantizer is None or not quantizer.enabled:
+        return None
+    axes = [1] * layer.weight.ndim
+    if quantizer.axis is not None:
+        axes[quantizer.axis] = -1
+    steps = (layer.weight.detach() / quantizer.scale.reshape(axes)).round()
+    grid, least = quantizer.grid, float(steps.min())
+    width = max(1, math.ceil((float(steps.max()) - least + 1) / _BINS))
+    return _histogram(
+        steps, least - 0.5, float(width), (float(grid.qmin), float(grid.qmax)), grid.bits
+    )
+
+
+def _inputs(layer: Layer, given: list[Tensor]) -> Histogram | None:
+    """What a layer reads in the float network, beside the grid of its quantizer."""
+    edge = operand(layer.node)
+    is_rounded = edge.op == "call_module"
+    module = layer.network.module.get_submodule(str(edge.target)) if is_rounded else None
+    if not isinstance(module, FakeQuantize) or not module.enabled or module.axis is not None:
+        return None
+    values = torch.cat([x.flatten() for x in given]).float()
+    least, most = float(values.min()), float(values.max())
+    grid, scale, zero = module.grid, float(module.scale), float(module.zero_point)
+    ends = ((grid.qmin - zero) * scale, (grid.qmax - zero) * scale)
+    return _histogram(values, least, max(most - least, 1e-12) / _BINS, ends, grid.bits)
+
+
+def _histogram(
+    values: Tensor, start: float, width: float, ends: tuple[float, float], bits: int
+) -> Histogram:
+    bins = ((values.flatten() - start) / width).long().clamp_(0, _BINS - 1)
+    counts = torch.bincount(bins)
+    shares = tuple(short(share) for share in (counts / counts.sum()).tolist())
+    return Histogram(short(start), short(width), shares, short(ends[0]), short(ends[1]), 2**bits)
+
+
+def short(value: float) -> float:
+    """A number with as many digits as a plot can show."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,136 @@
+"""A report as one HTML page that needs nothing else: no server, no network, no other file."""
+
+import json
+from functools import cache
+from typing import Any
+
+from tersor.report import numbers
+from tersor.report.contents import Report
+from tersor.report.differences import Differences, said
+from tersor.report.drawing import draw
+from tersor.report.headline import sentence, tiles
+from tersor.report.plots import plots, two_errors
+from tersor.report.saved import codec, missing
+
+
+def page(report: Report) -> str:
+    """The page.
+
+    Args:
+        report: What is on it.
+
+    Raises:
+        UnsupportedError: The packages for it are not installed.
+    """
+    charts = {name: chart.to_dict() for name, chart in plots(report).items()}
+    titles = {name: chart.pop("title") for name, chart in charts.items()}
+    worst = sorted((x for x in report.layers if x.own is not None), key=lambda x: x.own or 0.0)
+    return render(
+        "report.html",
+        report=report,
+        sentence=sentence(report),
+        tiles=tiles(report),
+        titles=titles,
+        chart_data=as_script(charts),
+        report_data=codec().json.encode(report).decode().replace("<", "\\u003c"),
+        drawing=draw(report.cells),
+        worst=[layer.name for layer in worst[:_WORST]],
+        columns=_columns(report),
+        captions=_CAPTIONS,
+    )
+
+
+def _columns(report: Report) -> list[tuple[str, str, str]]:
+    """Name, explanation and kind of the columns of the table."""
+    rounded = report.kind == "quantized"
+    columns = [
+        ("layer", "in the order of the network", "text", True),
+        ("kind", "kind of the layer", "text", True),
+        ("weight", "shape of the weight", "text", True),
+        ("output", "shape of the output of one sample", "text", True),
+        ("MACs", "multiply-accumulates for one sample", "", True),
+        ("W bits", "bits of the weights", "", rounded),
+        ("x bits", "bits of what it reads", "", rounded),
+        ("range", "smallest and largest weight", "", True),
+        ("W dB", "SQNR of the weights", "", rounded),
+        ("alone dB", "SQNR of the output with this layer alone quantized", "", rounded),
+        ("so far dB", "SQNR of the output with everything up to it", "", True),
+        ("error", "what was minimised, before and after", "", True),
+    ]
+    return [(name, title, kind) for name, title, kind, is_shown in columns if is_shown]
+
+
+_WORST = 5
+_CAPTIONS = {
+    "error": "Where the error comes from: a dip of a layer alone is its own doing. The other line "
+    "is what has added up on the way.",
+    "sensitivity": "High layers need their bits most.",
+    "training": "The loss of the training.",
+    "curve": "One network at several budgets; where the curve bends, stop.",
+    "left": "What every layer cost, and what is left of it.",
+    "ranges": "From the smallest to the largest channel, but for dead ones. One scale for a whole "
+    "layer suits short bars; with a scale per channel, equalization evens out activations instead.",
+    "channels": "Layers whose channels were rescaled.",
+    "weights": "Dashed lines are the grid, or its ends. Layers of least SQNR come first.",
+    "inputs": "Values beyond the dashed ends are clipped; a grid far wider than the values wastes "
+    "its steps.",
+}
+
+
+def comparison_page(found: Differences) -> str:
+    """Two reports side by side, as a page.
+
+    Args:
+        found: The differences.
+    """
+    charts = {} if (plot := two_errors(found)) is None else {"errors": plot.to_dict()}
+    title = charts["errors"].pop("title") if charts else ""
+    ends = [(report, sentence(report)) for report in (found.first, found.second)]
+    return render(
+        "compare.html", found=found, ends=ends, said=said, title=title, chart_data=as_script(charts)
+    )
+
+
+def render(template: str, **content: Any) -> str:
+    """Fill a template in, with the scripts of the page.
+
+    Args:
+        template: Its file.
+        content: What goes into it.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tersor.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(numbers, name) for name in _FILTERS}
+    return environment.get_template(template).render(vega=vega(), **content)
+
+
+_FILTERS = ("shape", "count", "megabytes", "milliseconds", "percent", "decibels")
+
+
+def as_script(data: Any) -> str:
+    """JSON that may stand inside a script element.
+
+    Args:
+        data: Plain data.
+    """
+    return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+
+
+@cache
+def vega() -> str:
+    """Vega-Embed with all it needs, to show the plots."""
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise missing() from error
+    return vl_convert.javascript_bundle(_SNIPPET).replace("</script", "<\\/script")

@@ -1,0 +1,88 @@
+"""Reports as files: JSON that can be read again, or one page."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tersor.errors import InvalidInputError, UnsupportedError
+from tersor.graph.files import check_writable, write_atomically
+from tersor.report.contents import Report
+
+JSON = ".json"
+PAGE_PACKAGES = ("altair", "vl_convert")
+
+
+def save(report: Report, path: str | Path) -> Path:
+    """Write a report: as JSON where the path ends with `.json`, else as a page.
+
+    Args:
+        report: The report.
+        path: The file.
+
+    Raises:
+        ExportError: It cannot be written.
+        UnsupportedError: The packages for it are not installed.
+    """
+    if Path(path).suffix == JSON:
+        content = codec().json.encode(report)
+    else:
+        from tersor.report.page import page
+
+        content = page(report).encode()
+    write_atomically(path, content)
+    return Path(path)
+
+
+def read(path: str | Path) -> Report:
+    """Read a report that was saved as JSON.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InvalidInputError: It cannot be read, or is no such report.
+    """
+    json = codec()
+    try:
+        return json.json.decode(Path(path).read_bytes(), type=Report)
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except (json.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"{str(path)!r} is no report ({error}); `--report report.json` writes one"
+        ) from error
+
+
+def check(path: str | Path | None) -> None:
+    """Find out, before the work, whether a report could be written.
+
+    Args:
+        path: Where it will go; None for nowhere.
+
+    Raises:
+        ExportError: The file cannot be written.
+        UnsupportedError: The packages for it are not installed.
+    """
+    codec()
+    if path is not None:
+        check_writable(path)
+        if Path(path).suffix != JSON and not all(map(find_spec, PAGE_PACKAGES)):
+            raise missing()
+
+
+def codec() -> Any:
+    """The package that makes JSON of dataclasses, and checks what it reads.
+
+    Raises:
+        UnsupportedError: It is not installed.
+    """
+    try:
+        import msgspec
+    except ImportError as error:
+        raise missing() from error
+    return msgspec
+
+
+def missing() -> UnsupportedError:
+    """Reports need packages that nothing else needs."""
+    return UnsupportedError("reports need packages of their own: pip install tersor[report]")
