@@ -25,6 +25,7 @@ from tersor.graph.outputs import Metric
 from tersor.graph.samples import samples
 from tersor.levels import Compression
 from tersor.train.feed import Batches
+from tersor.train.loop import OnBatch
 from tersor.train.objective import Loss
 from tersor.train.options import Training
 from tersor.training import TrainingRun, train_compressed
@@ -55,6 +56,7 @@ def compress(
     folder: str | Path | None = None,
     on_step: Callable[[str], None] | None = None,
     on_part: OnPart | None = None,
+    on_batch: OnBatch | None = None,
 ) -> Compressed:
     """Make a trained model smaller and faster: fewer multiplications, in floating point.
 
@@ -83,6 +85,7 @@ def compress(
         on_step: Called with the name of each step before it runs.
         on_part: Called after each part that is tried, and each layer that is fitted, with its
             number, how many there are, and its record.
+        on_batch: Called after each batch of the training; see `tersor.train`.
 
     Returns:
         The compressed model; its `records` tell what was done to which layer, and what was refused.
@@ -99,7 +102,7 @@ def compress(
     most, unit = _budget(total(costs(start.network).values()), macs, parameters, megabytes, latency)
     run = None
     if train is not None:
-        run = TrainingRun(start, train, loss, training or Training(), folder)
+        run = TrainingRun(start, train, loss, training or Training(), folder, on_batch)
         if options.gates is not None:
             say(STEPS[-1])
             return train_gates(start.network, most, run, options.gates, options.gating)

@@ -58,3 +58,13 @@ def test_what_does_not_fit_is_said(options, said, tmp_path):
     assert result.exit_code == 1, result.output
     assert said in result.stderr
     assert not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.parametrize("method", ["spatial", "vib"])
+def test_what_is_left_is_trained(method, data, tmp_path):
+    printed = run(
+        *MODEL, "-o", tmp_path / "a.onnx", "--macs", 0.6, "--method", method,
+        "--train", data, "--batch", 16, "--epochs", 2, "--rate", 1e-3,
+    )  # fmt: skip
+    assert "weights trained" in printed
+    assert (tmp_path / "a.onnx").exists()

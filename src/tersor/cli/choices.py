@@ -1,6 +1,6 @@
 """What the options of the commands mean for the public functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,15 @@ _IDLE = {  # option → where it would do nothing
     "seed": ("nearest",),
     "work": ("nearest",),
 }
+
+
+def given(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given; the others keep the defaults of the public functions.
+
+    Args:
+        asked: Name → value, or None.
+    """
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def sources(

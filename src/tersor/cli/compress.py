@@ -1,7 +1,5 @@
 """`tersor compress`: fewer multiplications under a budget."""
 
-from typing import Any
-
 import typer
 
 from tersor import compression
@@ -10,9 +8,11 @@ from tersor.cli.output import one_line, show
 from tersor.cli.reports import check_report, said, save_report
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.files import check_output
+from tersor.graph.own_code import find_function
 from tersor.levels import Compression
 from tersor.report.progress import progress
 from tersor.report.tables import pairs_table
+from tersor.train.options import Training
 
 
 def compress(
@@ -31,6 +31,12 @@ def compress(
     samples: options.Samples = None,
     jobs: options.Jobs = 1,
     work: options.Tried = None,
+    train: options.TrainOn = None,
+    loss: options.LossName = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch: options.BatchSize = 64,
+    rate: options.Rate = None,
     resize: options.Resize = None,
     crop: options.Crop = None,
     mean: options.Mean = None,
@@ -49,18 +55,21 @@ def compress(
         tersor compress model.onnx -o model.half.onnx --macs 0.5 --data inputs.npy
 
         tersor compress model.pt2 -o model.fast.onnx --latency 0.7 --data photographs/ --crop 224
+
+        tersor compress model.pt2 -o model.half.onnx --macs 0.5 --data few.npy --train all.npz
     """
     chosen = {"methods": tuple(method) if method else None, "samples": samples}
+    trained = {"epochs": epochs, "steps": steps, "rate": rate}
     count = len(compression.STEPS) + 2 + len(VERIFY_STEPS) + (report is not None)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
         check_report(report)
-        given_options: Any = {name: value for name, value in chosen.items() if value is not None}
-        found = Compression(rule=rule, **given_options)
-        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        chosen, trained = choices.given(chosen), choices.given(trained)
+        criterion = None if loss is None else find_function(loss)
+        sources = choices.sources((data, test, train), resize, crop, mean, std)
         bar.step("load the model")
-        captured = choices.captured(model, example, seen)
-        seen = choices.fit(captured, seen)
+        captured = choices.captured(model, example, sources[0] or sources[2])
+        seen, tested, learned = (choices.fit(captured, source) for source in sources)
         compressed = compression.compress(
             captured,
             macs=macs,
@@ -69,16 +78,20 @@ def compress(
             latency=latency,
             data=seen,
             exclude=exclude or (),
-            options=found,
+            train=learned.epochs(batch, criterion is not None) if learned else None,
+            loss=criterion,
+            training=Training(**trained),
+            options=Compression(rule=rule, **chosen),
             jobs=jobs,
             folder=work,
             on_step=bar.step,
             on_part=bar.layer,
+            on_batch=bar.batch,
         )
         bar.step("write the file")
         written = compressed.export(output)
         checked = None
-        tested = choices.fit(captured, tested) or seen
+        tested = tested or seen
         if verify:
             inputs, labels = choices.read(tested, bar)
             checked = compressed.verify(output, inputs, labels=labels, on_step=bar.step)

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tersor.cli import parsers
+from tersor.core.ranks import METHODS
 from tersor.export.storage import Storage
+from tersor.levels import KINDS
 from tersor.quant.schemes import SCHEMES
 
 Solver = Literal["fast", "adaround", "blocks", "nearest"]
@@ -17,7 +19,7 @@ _SOURCE = (
     "folder of images (see --resize), or module:function, a function of your own code that returns "
     "batches. Files and batches hold inputs as the network takes them."
 )
-_METHODS = ("prune", "svd", "spatial", "cp", "tucker", "tensor_train")
+_METHODS = ("prune", *METHODS, *KINDS)
 _IMAGES = "Folders of images"
 _DATA = "With data"
 _TRAINING = "Training"
@@ -217,6 +219,15 @@ TrainingData = Annotated[
         "folders are shuffled; your own code makes and shuffles its own batches.",
     ),
 ]
+TrainOn = Annotated[
+    str | None,
+    typer.Option(
+        "--train",
+        metavar="SOURCE",
+        help=f"Samples to train what is left on, unlabelled unless there is a loss: {_SOURCE}",
+        rich_help_panel=_TRAINING,
+    ),
+]
 LossName = Annotated[
     str | None,
     typer.Option(
@@ -296,7 +307,7 @@ Methods = Annotated[
         metavar="NAME",
         autocompletion=lambda: list(_METHODS),
         help=f"What may be done, once for each: {', '.join(_METHODS)}. "
-        "[default: spatial and prune]",
+        "The last three learn which channels go, and need --train. [default: spatial and prune]",
     ),
 ]
 Rule = Annotated[

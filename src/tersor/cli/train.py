@@ -56,7 +56,7 @@ def train(
         check_output(output, model)
         check_report(report)
         criterion = None if loss is None else find_function(loss)
-        found = training.Training(**{k: v for k, v in chosen.items() if v is not None})
+        found = training.Training(**choices.given(chosen))
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         assert seen is not None
         bar.step("load the model")
