@@ -84,7 +84,8 @@ def test_a_bad_option(options, message, tmp_path):
     ("model", "message"),
     [
         ("gone.pt2", "'gone.pt2': there is no such file"),
-        ("model.pth", r"expected a \.pt2 file"),
+        ("model.pth", "holds weights without"),
+        ("model.txt", r"expected a \.pt2 file"),
         ("tests.gone:make", "neither tests/gone.py"),
         ("tests.nets:gone", "no function 'gone'"),
         ("tests.nets:images", "returned Tensor"),
