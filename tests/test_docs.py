@@ -55,7 +55,10 @@ def commands(text):
 
 EXECUTED = [
     PAGES[0],
-    *(ROOT / f"docs/{page}.md" for page in ("quickstart", "data", "training", "compression")),
+    *(
+        ROOT / f"docs/{page}.md"
+        for page in ("quickstart", "data", "training", "compression", "report")
+    ),
 ]
 
 

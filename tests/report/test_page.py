@@ -6,6 +6,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 import tersor
+from benchmarks.harness.browser import drawn
 from tersor.report.saved import save
 from tests.report.browser import needs_chromium, opened
 from tests.report.models import compressed_report, report
@@ -17,14 +18,6 @@ WIDE, NARROW = 1280, 390
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return save(report(), tmp_path_factory.mktemp("page") / "report.html")
-
-
-def drawn(browser):
-    """Scroll to every plot, and wait until all are drawn."""
-    for plot in browser.find_elements(By.CLASS_NAME, "plot"):
-        browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", plot)
-        WebDriverWait(browser, 20).until(lambda _, plot=plot: plot.get_attribute("data-drawn"))
-    return len(browser.find_elements(By.CSS_SELECTOR, ".plot svg"))
 
 
 def names(browser):
