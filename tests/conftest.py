@@ -10,3 +10,11 @@ from hypothesis import settings
 # Timing says nothing on a shared machine. CI draws the same examples at every run.
 settings.register_profile("tersor", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("tersor")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say aloud that no page was looked at."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if any("Chromium" in str(report.longrepr) for report in skipped):
+        terminalreporter.section("PAGES WERE NOT OPENED IN A BROWSER", yellow=True, bold=True)
+        terminalreporter.line("Install Chromium to test reports: apt-get install chromium-driver")

@@ -6,6 +6,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 import tersor
+from benchmarks.harness.browser import drawn
 from tersor.report.saved import save
 from tests.report.browser import needs_chromium, opened
 from tests.report.models import compressed_report, report
@@ -17,14 +18,6 @@ WIDE, NARROW = 1280, 390
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return save(report(), tmp_path_factory.mktemp("page") / "report.html")
-
-
-def drawn(browser):
-    """Scroll to every plot, and wait until all are drawn."""
-    for plot in browser.find_elements(By.CLASS_NAME, "plot"):
-        browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", plot)
-        WebDriverWait(browser, 20).until(lambda _, plot=plot: plot.get_attribute("data-drawn"))
-    return len(browser.find_elements(By.CSS_SELECTOR, ".plot svg"))
 
 
 def names(browser):
@@ -43,17 +36,17 @@ def head(browser, title):
 def test_every_plot_is_drawn_and_nothing_sticks_out(path, width, dark):
     with opened(path, width, dark=dark) as browser:
         assert drawn(browser) == 4
-        assert browser.execute_script("return document.documentElement.scrollWidth") == width
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert paper == ("rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)")
 
 
 def test_the_table_sorts_with_the_keyboard(path):
     layers = report().layers
-    order = [layer.name for layer in sorted(layers, key=lambda layer: layer.own)]
+    order = [layer.name for layer in sorted(layers, key=lambda layer: layer.macs)]
     assert order != [layer.name for layer in layers]
     with opened(path) as browser:
-        cell, button = head(browser, "alone")
+        cell, button = head(browser, "MACs")
         assert cell.get_attribute("aria-sort") == "none"
         button.send_keys(Keys.ENTER)
         assert cell.get_attribute("aria-sort") == "ascending"
@@ -71,7 +64,7 @@ def test_the_table_sorts_with_the_keyboard(path):
 def test_the_table_is_searched_also_in_what_was_done(path):
     with opened(path) as browser:
         search = browser.find_element(By.ID, "search")
-        search.send_keys("inner 3")
+        search.send_keys("inner.3 conv")
         assert names(browser) == ["inner.3"]
         assert browser.find_element(By.ID, "shown").text == "1 of 4 layers"
         search.clear()
@@ -110,4 +103,4 @@ def test_other_pages_open(tmp_path, width):
     for name in ("compressed", "compare"):
         with opened(tmp_path / f"{name}.html", width) as browser:
             assert drawn(browser) == 1
-            assert browser.execute_script("return document.documentElement.scrollWidth") == width
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width

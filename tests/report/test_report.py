@@ -11,6 +11,7 @@ import tersor
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.layers import layers, operand
 from tersor.quant.place import weight_quantizer
+from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget
 from tersor.report.drawing import draw
 from tersor.report.headline import sentence, tiles
@@ -18,6 +19,7 @@ from tersor.report.page import page
 from tersor.report.plots import curve, plots
 from tersor.report.saved import read, save
 from tersor.report.structure import cells
+from tersor.train.log import Line
 from tests.report.models import compressed_report, inputs, quantized, report
 
 
@@ -129,6 +131,15 @@ def test_a_curve_shows_the_score_if_there_is_one():
     without = [replace(budget, score=None) for budget in budgets]
     assert curve(without).to_dict()["encoding"]["y"]["field"] == "sqnr"
     assert curve(budgets[:1]) is None
+
+
+def test_sensitivity_and_training_are_drawn_if_they_were_measured():
+    damage = (Sensitivity("stem", 216, {4: 1e-3, 8: 0.0}), Sensitivity("head", 32, {4: 2e-3}))
+    curve = tuple(Line(step, 1.0 / step, 1e-3, 0.0, 1.0) for step in (1, 2, 3))
+    found = plots(replace(report(), sensitivity=damage, training=curve))
+    rows = found["sensitivity"].to_dict()["data"]["values"]
+    assert [row["damage"] for row in rows] == [1e-3, 2e-3]  # on a logarithmic axis
+    assert [row["step"] for row in found["training"].to_dict()["data"]["values"]] == [1, 2, 3]
 
 
 def test_the_page_is_complete_and_trusts_no_name():

@@ -100,7 +100,7 @@ def _of_runtime(seen: Verified) -> list[Tile]:
     if seen.ms is not None and seen.float_ms is not None:
         share, gain = seen.ms / seen.float_ms, seen.float_ms / seen.ms
         before, after = milliseconds(seen.float_ms), milliseconds(seen.ms)
-        found.append(Tile("Time per sample", before, after, _pace(gain), min(1, share)))
+        found.append(Tile("Time per sample", before, after, _pace(gain), min(1.0, share)))
     if {"float", "runtime"} <= seen.accuracy.keys():
         before, after = seen.accuracy["float"], seen.accuracy["runtime"]
         change = f"{100 * (after - before):+.2f} points"

@@ -210,7 +210,7 @@ def two_errors(found: Differences) -> Any:
     Args:
         found: The differences.
     """
-    places = {layer.name: place for number, layer in enumerate(found.first.layers, 1)}
+    places = {layer.name: number for number, layer in enumerate(found.first.layers, 1)}
     rows = [
         {"place": places[each.name], _LAYER: each.name, "dB": end[1], "report": name}
         for each in found.layers
