@@ -50,11 +50,17 @@ def error(report: Report) -> Any:
 
 
 def ranges(report: Report) -> Any:
-    """Smallest to largest channel range of every layer, before and after equalization."""
+    """Smallest to largest channel range of every layer, before and after equalization, if it was."""
+    is_equalized = any(layer.before != layer.after for layer in report.layers)
+
+    def ends(layer: LayerReport) -> list[tuple[str, tuple[float, ...]]]:
+        both = [("before", layer.before), ("after", layer.after)]
+        return both if is_equalized else [("not equalized", layer.before)]
+
     rows = [
         {"place": number, _LAYER: layer.name, "when": when, "low": low, "high": max(found)}
         for number, layer in enumerate(report.layers, 1)
-        for when, found in (("before", layer.before), ("after", layer.after))
+        for when, found in ends(layer)
         if found and (low := min(x for x in found if x >= max(found) / _DEAD)) > 0
     ]
     if report.kind != "quantized" or not rows:
