@@ -50,7 +50,7 @@ def error(report: Report) -> Any:
 
 
 def ranges(report: Report) -> Any:
-    """Smallest to largest channel range of every layer, before and after equalization, if it was."""
+    """Smallest to largest channel range of every layer, before and after equalization."""
     is_equalized = any(layer.before != layer.after for layer in report.layers)
 
     def ends(layer: LayerReport) -> list[tuple[str, tuple[float, ...]]]:
@@ -93,7 +93,7 @@ def channels(report: Report) -> Any:
         if layer.before != layer.after and layer.after
         for when, found in (("before", layer.before), ("after", layer.after))
         for number, value in enumerate(found)
-        if value > 0
+        if value > max(found) / _DEAD
     ]
     if report.kind != "quantized" or not rows:
         return None
