@@ -74,7 +74,7 @@ def main() -> None:
         progress(name)
         quantized, inputs = SUBJECTS[name]()
         path, start = args.folder / f"{name}.html", perf_counter()
-        report = quantized.report(path, inputs, title=f"{name} in int8")
+        report = quantized.report(path, inputs, title=name)
         add(table, name, path, len(report.layers), perf_counter() - start)
 
 

@@ -51,10 +51,16 @@ def error(report: Report) -> Any:
 
 def ranges(report: Report) -> Any:
     """Smallest to largest channel range of every layer, before and after equalization."""
+    is_equalized = any(layer.before != layer.after for layer in report.layers)
+
+    def ends(layer: LayerReport) -> list[tuple[str, tuple[float, ...]]]:
+        both = [("before", layer.before), ("after", layer.after)]
+        return both if is_equalized else [("not equalized", layer.before)]
+
     rows = [
         {"place": number, _LAYER: layer.name, "when": when, "low": low, "high": max(found)}
         for number, layer in enumerate(report.layers, 1)
-        for when, found in (("before", layer.before), ("after", layer.after))
+        for when, found in ends(layer)
         if found and (low := min(x for x in found if x >= max(found) / _DEAD)) > 0
     ]
     if report.kind != "quantized" or not rows:
@@ -87,7 +93,7 @@ def channels(report: Report) -> Any:
         if layer.before != layer.after and layer.after
         for when, found in (("before", layer.before), ("after", layer.after))
         for number, value in enumerate(found)
-        if value > 0
+        if value > max(found) / _DEAD
     ]
     if report.kind != "quantized" or not rows:
         return None
