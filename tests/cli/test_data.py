@@ -183,7 +183,10 @@ def test_bits_of_single_layers_need_no_data(asked, tmp_path):
             ["--test", "IMAGES", "--crop", "13"],
             "shape (6, 3, 13, 13); the model takes [any, 3",
         ),
-        (["--data", "tests.nets:gone"], "tests.nets:gone: AttributeError"),
+        (
+            ["--data", "tests.nets:gone"],
+            "tests.nets:gone: tests.nets has no function 'gone'; it has",
+        ),
         (["--data", "tests.nets:failing"], "failed with RuntimeError: no weights"),
     ],
 )

@@ -130,7 +130,7 @@ def test_code_may_return_a_single_batch(code):
         ("leaves", r"users_data:leaves: it failed with SystemExit"),
         ("number", r"users_data:number: inputs are int; give a tensor"),
         ("nothing", r"users_data:nothing: inputs hold no batch"),
-        ("gone", r"users_data:gone: AttributeError"),
+        ("gone", r"users_data has no function 'gone'; it has batches"),
     ],
 )
 def test_code_that_fails_is_named(code, function, message):

@@ -114,4 +114,4 @@ def test_damaged_bytes_never_crash(tmp_path):
 def test_missing_and_wrong_files(tmp_path):
     assert "there is no such file" in refusal(tmp_path / "missing.onnx", InvalidInputError)
     assert "no sound ONNX file" in refusal(write(tmp_path, b"no model"), InvalidModelError)
-    assert "names no version" in refusal(write(tmp_path, b""), InvalidModelError)
+    assert "is empty; copy or export it again" in refusal(write(tmp_path, b""), InvalidModelError)
