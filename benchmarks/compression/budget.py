@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=512, help="unlabelled, for level 2")
     parser.add_argument("--epochs", type=int, default=0, help="of training; 0: none")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=Training.rate)
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="test images")

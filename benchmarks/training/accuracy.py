@@ -99,6 +99,7 @@ def _options(
         whole=args.offset == "whole",
     )
     given = {"rate": args.rate, "quantizer_rate": args.quantizer_rate, "ema": args.ema}
+    given |= {"bias_rate": args.bias_rate}
     given |= {"temperature": args.temperature, "batchnorm": args.batchnorm}
     return Training(
         epochs=args.epochs,
@@ -149,9 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batchnorm", choices=("kept", "folded"))
     parser.add_argument("--sums", type=int, default=8, help="bits of what additions read; 0: few")
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--quantizer-rate", type=float)
+    parser.add_argument("--bias-rate", type=float)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--ema", type=float)
     parser.add_argument("--seeds", type=int, default=1)

@@ -260,7 +260,8 @@ BatchSize = Annotated[
 Rate = Annotated[
     float | None,
     typer.Option(
-        help="Highest learning rate of the weights. [default: 0.002]", rich_help_panel=_TRAINING
+        help="Highest learning rate of the weights, as a share of their size. [default: 0.03]",
+        rich_help_panel=_TRAINING,
     ),
 ]
 TrainingSeed = Annotated[

@@ -8,15 +8,19 @@ faster. In the end the statistics are estimated anew with the weights as they ar
 §4.3), and the BatchNorm is folded into the step of each weight channel, so that no integer changes:
 
     s′ = s · γ / √(σ² + ε)
+
+It makes up for the size of each channel, so channels are trained at one size, and no learning rate
+is too high for the small ones and too low for the others.
 """
 
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch import fx
+from jaxtyping import Float
+from torch import Tensor, fx
 
 from tersor.graph.batchnorm import BatchNorm, batch_norms
-from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.layers import Layer, argument, layers, per_output
 from tersor.graph.network import Network, set_tensor
 from tersor.graph.stats import Batch
 from tersor.passes.fold import fold
@@ -26,6 +30,7 @@ from tersor.quant.place import weight_quantizer
 aten = torch.ops.aten
 _EPSILON = 1e-5
 _MOMENTUM = 0.1
+_SMALLEST = 1e-4  # of a channel, relative to the others; smaller ones stay
 _NORM = "_kept_batchnorm"  # what their tensors are called behind the layer's name
 
 
@@ -118,8 +123,8 @@ def _can_have(layer: Layer) -> bool:
     """Was a BatchNorm folded into it, and can its weight take one in again?"""
     edge = argument(layer.node, "weight")
     if isinstance(edge, fx.Node) and edge.op == "call_module":
-        quantizer = layer.network.module.get_submodule(str(edge.target))
-        if not isinstance(quantizer, LearnedQuantize) or quantizer.axis is None:
+        quantizer = _learned(layer)
+        if quantizer is None or quantizer.axis is None:
             return False
     known = layer.network.statistics.get(layer.node.name)
     if known is None:
@@ -129,16 +134,25 @@ def _can_have(layer: Layer) -> bool:
     return is_whole and channels_second and layer.bias is not None
 
 
+def _learned(layer: Layer) -> LearnedQuantize | None:
+    """The quantizer of the weight, in training."""
+    edge = argument(layer.node, "weight")
+    if not isinstance(edge, fx.Node) or edge.op != "call_module":
+        return None
+    found = layer.network.module.get_submodule(str(edge.target))
+    return found if isinstance(found, LearnedQuantize) else None
+
+
 def _put_behind(layer: Layer) -> None:
     """γ and β are the statistics of the output; the layer's own bias is 0 from here on."""
     network, node, bias = layer.network, layer.node, layer.bias
     assert bias is not None
-    known = network.statistics[node.name]
+    known, size = network.statistics[node.name], _level(layer)
     values = {
         "weight": torch.nn.Parameter(known.std.clone()),
         "bias": torch.nn.Parameter(known.mean.clone()),
-        "running_mean": known.mean - bias.detach(),
-        "running_var": (known.std.square() - _EPSILON).clamp(min=0),
+        "running_mean": (known.mean - bias.detach()) / size,
+        "running_var": ((known.std / size).square() - _EPSILON).clamp(min=0),
     }
     stored = []
     for name, value in values.items():
@@ -155,3 +169,17 @@ def _put_behind(layer: Layer) -> None:
         )
     norm.meta = dict(node.meta)
     node.replace_all_uses_with(norm, delete_user_cb=lambda user: user is not norm)
+
+
+@torch.no_grad()
+def _level(layer: Layer) -> Float[Tensor, " channels"]:
+    """Divide the channels of a weight by their size, which the BatchNorm behind makes up for."""
+    weight = layer.grouped_weight()
+    squares = weight.square().flatten(2).mean(2).flatten()
+    size = (squares / squares.mean()).sqrt()
+    size = torch.where(size > _SMALLEST, size, 1.0)
+    layer.set_grouped_weight(weight / per_output(size, weight))
+    quantizer = _learned(layer)
+    if quantizer is not None:
+        quantizer.unit = quantizer.unit / size
+    return size

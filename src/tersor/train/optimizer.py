@@ -1,9 +1,18 @@
-"""One optimizer with three groups: weights, what does not decay, and quantizers."""
+"""One optimizer: a rate for each weight, one for what does not decay, and one for quantizers.
+
+    rate(W) = rate · ‖W‖ / √n        n: how many numbers W holds, as it is when training begins
+
+Adam moves every number by about its rate, whatever its gradient is. The weights of one network
+differ in size by a hundred times, so that one rate for all leaves some where they are and shakes
+others. A rate in proportion to the size of what it moves is the idea of LARS, arXiv 1708.03888, §4.
+
+Differs from the paper in: the size is that of the beginning, and gradients play no part.
+"""
 
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tersor.core.soft_rounding import annealed
 from tersor.quant.lsq import learned_quantizers
@@ -23,14 +32,22 @@ def parameter_groups(module: nn.Module, options: Training) -> list[dict[str, Any
     quantizers = [p for _, q in learned_quantizers(module) for p in q.parameters()]
     own = {id(p) for p in quantizers}
     others = [p for p in module.parameters() if id(p) not in own and p.requires_grad]
-    weights = [p for p in others if p.ndim > 1]
+    groups: list[dict[str, Any]] = [
+        {"params": [p], "lr": options.rate * _size(p), "weight_decay": options.weight_decay}
+        for p in others
+        if p.ndim > 1
+    ]
     rest = [p for p in others if p.ndim <= 1]
-    groups = [
-        {"params": weights, "lr": options.rate, "weight_decay": options.weight_decay},
-        {"params": rest, "lr": options.rate, "weight_decay": 0.0},
+    groups += [
+        {"params": rest, "lr": options.bias_rate, "weight_decay": 0.0},
         {"params": quantizers, "lr": options.quantizer_rate, "weight_decay": 0.0},
     ]
     return [{**group, "highest": group["lr"]} for group in groups if group["params"]]
+
+
+def _size(weight: Tensor) -> float:
+    """‖W‖ / √n; 1 for a weight of zeros, which is to leave them."""
+    return float(weight.detach().double().square().mean().sqrt()) or 1.0
 
 
 def rate_at(progress: float, warm_up: float) -> float:

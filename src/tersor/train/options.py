@@ -13,13 +13,15 @@ class Training:
     """Options of training.
 
     The LSQ+ paper names no optimizer and no schedule. The defaults are ours, chosen on one epoch of
-    ResNet-20 with 2 bits.
+    ResNet-20 with 2 bits; with AdamW.
 
     Attributes:
         epochs: How often the batches are gone through.
         steps: How many batches to take instead, for batches whose number is not known.
         quantizers: How quantizers are trained.
-        rate: Highest learning rate of the weights (AdamW).
+        rate: Highest learning rate of the weights, as a share of their size: see
+            `tersor.train.optimizer`.
+        bias_rate: That of biases, and of the parameters of norms.
         quantizer_rate: That of the logarithms of the steps, and of the offsets in steps.
         weight_decay: Of weights with two axes or more; nothing else decays.
         warm_up: Share of the steps in which learning rates rise; they fall along half a cosine.
@@ -44,8 +46,9 @@ class Training:
     epochs: int = 12
     steps: int | None = None
     quantizers: LSQ = field(default_factory=LSQ)
-    rate: float = 2e-3
-    quantizer_rate: float = 5e-3
+    rate: float = 0.03
+    bias_rate: float = 1e-4
+    quantizer_rate: float = 0.03
     weight_decay: float = 1e-4
     warm_up: float = 0.05
     accumulate: int = 1
@@ -67,7 +70,7 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidInputError(f"Training: {name}={value}; give at least 1")
-        for name in ("rate", "quantizer_rate", "temperature"):
+        for name in ("rate", "bias_rate", "quantizer_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise InvalidInputError(f"Training: {name}={getattr(self, name)}; must be above 0")
         for name in ("warm_up", "ema"):
