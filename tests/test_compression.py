@@ -110,7 +110,7 @@ def test_scores_of_gradients_need_data():
 
 
 BATCHES = [nets.images(16, seed) for seed in range(4)]
-SHORT = tersor.Training(epochs=2, rate=1e-3)
+SHORT = tersor.Training(epochs=2)
 
 
 def test_what_is_left_is_trained():

@@ -128,7 +128,7 @@ def trained(kind, target=0.4, steps=300) -> tuple[Network, Network, Macs]:
     insert_gates(gated, Gates(kind))
     count = Macs(gated)
     teacher = Distillation(network.copy().module.requires_grad_(False), 4.0, "mse")
-    options = Training(steps=steps, rate=5e-3, log_every=50)
+    options = Training(steps=steps, rate=0.05, log_every=50)
     feed = Feed(gated, batches, labelled=False, seed=0)
     fit(gated, feed, teacher, options, penalty=GatePenalty(count, target))
     return network, gated, count

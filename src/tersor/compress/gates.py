@@ -49,7 +49,7 @@ class Gates:
 
     kind: GateKind = "vib"
     start: float | None = None
-    speed: float = 100.0
+    speed: float = 10.0
 
     @property
     def threshold(self) -> float:

@@ -41,7 +41,7 @@ class Gating:
     """
 
     start: float | None = None
-    speed: float = 100.0
+    speed: float = 10.0
     strength: float = 0.01
     haste: float = 0.5
     share: float = 0.5

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tersor.compress.gates import Gate
 from tersor.core.soft_rounding import annealed
 from tersor.quant.lsq import learned_quantizers
 from tersor.train.options import Training
@@ -23,14 +24,15 @@ def parameter_groups(module: nn.Module, options: Training) -> list[dict[str, Any
     """The groups for an optimizer of one's own.
 
     Weights with two axes or more decay. Biases and the parameters of norms do not; nor do
-    quantizers, which have a rate of their own.
+    quantizers, which have a rate of their own, and gates, whose size is 1.
 
     Args:
         module: A network in training.
         options: Their rates and the decay.
     """
     quantizers = [p for _, q in learned_quantizers(module) for p in q.parameters()]
-    own = {id(p) for p in quantizers}
+    gates = [p for m in module.modules() if isinstance(m, Gate) for p in m.parameters()]
+    own = {id(p) for p in (*quantizers, *gates)}
     others = [p for p in module.parameters() if id(p) not in own and p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p], "lr": options.rate * _size(p), "weight_decay": options.weight_decay}
@@ -40,6 +42,7 @@ def parameter_groups(module: nn.Module, options: Training) -> list[dict[str, Any
     rest = [p for p in others if p.ndim <= 1]
     groups += [
         {"params": rest, "lr": options.bias_rate, "weight_decay": 0.0},
+        {"params": gates, "lr": options.rate, "weight_decay": 0.0},
         {"params": quantizers, "lr": options.quantizer_rate, "weight_decay": 0.0},
     ]
     return [{**group, "highest": group["lr"]} for group in groups if group["params"]]
