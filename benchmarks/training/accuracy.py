@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batchnorm", choices=("kept", "folded"))
     parser.add_argument("--sums", type=int, default=8, help="bits of what additions read; 0: few")
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--quantizer-rate", type=float)
     parser.add_argument("--bias-rate", type=float)

@@ -260,7 +260,7 @@ BatchSize = Annotated[
 Rate = Annotated[
     float | None,
     typer.Option(
-        help="Highest learning rate of the weights, as a share of their size. [default: 0.03]",
+        help="Highest learning rate of the weights, as a share of their size. [default: 0.01]",
         rich_help_panel=_TRAINING,
     ),
 ]

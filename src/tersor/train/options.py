@@ -12,8 +12,8 @@ from tersor.train.oscillation import Damping, Freezing
 class Training:
     """Options of training.
 
-    The LSQ+ paper names no optimizer and no schedule. The defaults are ours, chosen on one epoch of
-    ResNet-20 with 2 bits; with AdamW.
+    The LSQ+ paper names no optimizer and no schedule. The defaults are ours, chosen on four epochs
+    of ResNet-20 with 4 bits, with AdamW. A very short training gains by three times these rates.
 
     Attributes:
         epochs: How often the batches are gone through.
@@ -46,9 +46,9 @@ class Training:
     epochs: int = 12
     steps: int | None = None
     quantizers: LSQ = field(default_factory=LSQ)
-    rate: float = 0.03
+    rate: float = 0.01
     bias_rate: float = 1e-4
-    quantizer_rate: float = 0.03
+    quantizer_rate: float = 0.01
     weight_decay: float = 1e-4
     warm_up: float = 0.05
     accumulate: int = 1
