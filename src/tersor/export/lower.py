@@ -176,7 +176,8 @@ def _lower_activation(lowered: Lowered, node: fx.Node, module: FakeQuantize) -> 
     if lowered.integer_clip:
         source, limits = _absorb_clip(node, module)
     assert isinstance(source, fx.Node)
-    name = lowered.names.get(source, source.name)
+    again = source.target is torch.ops.tersor.dequantize_linear.default
+    name = str(node.target).rpartition(".")[2] if again else lowered.names.get(source, source.name)
     scale = network.add_tensor(f"{name}_scale", module.scale.detach().clone(), before=node)
     zero_point = module.zero_point.to(storage(grid))
     zero = network.add_tensor(f"{name}_zero_point", zero_point, before=node)

@@ -185,10 +185,11 @@ def _run_synthetic(
     options: Synthetic,
 ) -> None:
     """Widen the extremes by what random inputs bring about, and set the ranges."""
+    extremes = {value: seen for value, _, seen in wanted}
     if wanted:
-        batches = synthetic_batches(network, options, inputs)
-        observe(network, batches, {value: extremes for value, _, extremes in wanted})
-    for value, quantizer, seen in wanted:
+        observe(network, synthetic_batches(network, options, inputs), extremes)
+    for value, quantizer, _ in wanted:
+        seen = extremes[value]
         assert seen.low is not None
         assert seen.high is not None
         ends = (seen.low * (1 + options.margin), seen.high * (1 + options.margin))

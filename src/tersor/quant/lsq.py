@@ -19,6 +19,7 @@ otherwise; the least squared error is searched, not descended; biases stay in fl
 """
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Literal
 
 import torch
@@ -172,15 +173,15 @@ def learn(
     """
     edges = [(node, quantizer) for node, quantizer in quantizers(network) if quantizer.enabled]
     of_weights = {q: node for node, q in edges if source(node).op == "get_attr"}
-    seen = {value: q for value, q in activation_quantizers(network) if q.enabled}
-    grids = {v: configured(v, q.grid, options.configuration) for v, q in seen.items()}
-    ranges: dict[fx.Node, Range] = {}
+    seen = [(value, q) for value, q in activation_quantizers(network) if q.enabled]
+    wanted = [(value, configured(value, q.grid, options.configuration)) for value, q in seen]
+    ranges: list[Range] = []
     if options.activations != "keep":
-        ranges = seen_ranges(network, batches, grids, _ACTIVATIONS[options.activations])
-    for value, quantizer in seen.items():
-        learned = LearnedQuantize(quantizer, grids[value], True, options.whole)
-        if value in ranges:
-            learned.set_range(*ranges[value])
+        ranges = seen_ranges(network, batches, wanted, _ACTIVATIONS[options.activations])
+    for (_, quantizer), (_, grid), ends in zip_longest(seen, wanted, ranges):
+        learned = LearnedQuantize(quantizer, grid, True, options.whole)
+        if ends is not None:
+            learned.set_range(*ends)
         _exchange(network, quantizer, learned)
     for quantizer, node in of_weights.items():
         _exchange(network, quantizer, _of_weight(network, node, quantizer, options, pair_safe))

@@ -7,7 +7,7 @@ Samples stream through twice: first for the ends of each activation, then to cou
 Nothing is kept but the counts, so that any number of samples will do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from torch import fx
 
@@ -36,27 +36,24 @@ def observed_ranges(
         InvalidInputError: There is no batch.
     """
     wanted = activation_quantizers(network)
-    grids = {value: quantizer.grid for value, quantizer in wanted}
-    found = seen_ranges(network, batches, grids, method)
+    found = seen_ranges(network, batches, [(v, quantizer.grid) for v, quantizer in wanted], method)
     samples = sum(_samples(batch) for batch in batches)
-    for value, quantizer in wanted:
-        set_activation(
-            network, value, quantizer, found[value], f"range seen on {samples:,} samples"
-        )
+    for (value, quantizer), ends in zip(wanted, found, strict=True):
+        set_activation(network, value, quantizer, ends, f"range seen on {samples:,} samples")
 
 
 def seen_ranges(
     network: Network,
     batches: list[Batch],
-    grids: Mapping[fx.Node, Grid],
+    wanted: Sequence[tuple[fx.Node, Grid]],
     method: ActivationRange,
-) -> dict[fx.Node, Ends]:
-    """The range of activations in the float network.
+) -> list[Ends]:
+    """The ranges of activations in the float network.
 
     Args:
         network: The network; its quantizers are passed by.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        grids: The activations, each with the grid that it is to be rounded to.
+        wanted: Activations, each with the grid that it is to be rounded to.
         method: How to choose a range.
 
     Raises:
@@ -64,14 +61,18 @@ def seen_ranges(
     """
     if not batches:
         raise InvalidInputError("there is no batch to calibrate with; give at least one sample")
-    ends = {value: Extremes() for value in grids}
-    observe(network, batches, ends)
-    found = {value: _ends(seen) for value, seen in ends.items()}
+    extremes = {value: Extremes() for value, _ in wanted}
+    observe(network, batches, extremes)
+    ends = {value: _ends(seen) for value, seen in extremes.items()}
+    found = [ends[value] for value, _ in wanted]
     if not isinstance(method, MinMax):
-        counters = {value: Counter(*low_high) for value, low_high in found.items()}
+        counters = {value: Counter(*low_high) for value, low_high in ends.items()}
         observe(network, batches, counters)
-        found = {v: method.of(counter.histogram(), grids[v]) for v, counter in counters.items()}
-    return {value: cut_by_readers(network, value, found[value]) for value in grids}
+        found = [method.of(counters[value].histogram(), grid) for value, grid in wanted]
+    return [
+        cut_by_readers(network, value, low_high)
+        for (value, _), low_high in zip(wanted, found, strict=True)
+    ]
 
 
 def _ends(seen: Extremes) -> Ends:

@@ -1,7 +1,8 @@
 """Quantizers go on the edges that the target computes in integers; all are off at first.
 
 Activations: behind every value that `tersor.quant.flow` finds; a value that is only moved shares
-the quantizer module of its origin. Weights: one quantizer per stored tensor, whoever reads it.
+the quantizer module of its origin, and a layer that wants fewer bits than other readers of a value
+rounds it once more. Weights: one quantizer per stored tensor, whoever reads it.
 Biases: on the grid of the accumulator, whose scale is that of the input times that of the weight.
 Tables that embeddings look up: 8 bits per column, so that only the rows found become floats again.
 """
@@ -20,7 +21,7 @@ from tersor.graph.network import Network, Skipped, free_name
 from tersor.quant.flow import Flow
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
-from tersor.quant.read_widths import read_widths
+from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.scheme import Scheme, with_bits
 
 
@@ -57,8 +58,11 @@ def place(
     names: dict[fx.Node, str] = {}
     edges = [node for node in flow.values if flow.is_quantized(node)]
     read = read_widths(flow, edges, reading)
+    narrow = narrow_readers(flow, read, reading)
     for node in edges:
         _quantize_value(network, flow, node, names, read.get(flow.origin(node)))
+    of_input = {layer.node: names[flow.origin(layer.input)] for layer in chosen}
+    of_input |= _quantize_again(network, flow, narrow)
     sharing: dict[fx.Node, list[fx.Node]] = defaultdict(list)
     for layer in chosen:
         sharing[layer.weight_node].append(layer.node)
@@ -67,7 +71,7 @@ def place(
         grid = with_bits(scheme.weight, max(own, default=None), f"weights of {layer.name!r}")
         _quantize_weight(layer, scheme.per_channel, grid, sharing[layer.weight_node], names)
     for layer in chosen if scheme.integer_bias else ():
-        _quantize_bias(layer, names[flow.origin(layer.input)], names[layer.weight_node])
+        _quantize_bias(layer, of_input[layer.node], names[layer.weight_node])
     if scheme.lookups:
         _quantize_tables(network, scheme, left_out)
     network.finish()
@@ -141,6 +145,24 @@ def _quantize_value(
     names[node] = name
     quantizer = _insert(node, name)
     node.replace_all_uses_with(quantizer, delete_user_cb=lambda user: user is not quantizer)
+
+
+def _quantize_again(
+    network: Network, flow: Flow, narrow: Mapping[tuple[fx.Node, int], list[fx.Node]]
+) -> dict[fx.Node, str]:
+    """Round a value once more, to fewer bits, for some of the layers that read it."""
+    names: dict[tuple[fx.Node, int], str] = {}
+    of_input: dict[fx.Node, str] = {}
+    for (value, bits), readers in narrow.items():
+        key = (flow.origin(value), bits)
+        if key not in names:
+            grid = with_bits(flow.scheme.activation, bits, f"activations of {key[0].name!r}")
+            names[key] = _add(network, f"{key[0].name}_{bits}_bits", FakeQuantize(grid))
+        again = _insert(operand(readers[0]), names[key])
+        for reader in readers:
+            set_argument(reader, "input", again)
+            of_input[reader] = names[key]
+    return of_input
 
 
 def _quantize_weight(
