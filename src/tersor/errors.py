@@ -26,7 +26,3 @@ class UnsupportedError(TersorError):
 
 class ExportError(TersorError):
     """The ONNX file could not be built or written."""
-
-
-class VerifyError(TersorError):
-    """The exported file does not compute what it should."""
