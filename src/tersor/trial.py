@@ -13,6 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.compress.groups import channel_groups
+from tersor.compress.mixture import best_weight, weighed
 from tersor.compress.plan import Fit, Unit, carry_out, ways_within
 from tersor.compress.scores import batchnorm, gradient_scores, magnitude
 from tersor.compress.sweep import OnPart, Sweep, damages
@@ -50,6 +51,7 @@ class Trial:
         parts: What can be compressed.
         lost: The damage of every way of each part.
         fit: What ways are carried out with.
+        sweep: How the parts were tried.
         options: See `Compression`.
         say: Called with the name of each step before it runs.
     """
@@ -58,19 +60,33 @@ class Trial:
     parts: list[Part]
     lost: list[tuple[float, ...]]
     fit: Fit
+    sweep: Sweep
     options: Compression
     say: Callable[[str], None]
 
-    def within(self, most: int, unit: Unit = "macs") -> Compressed:
-        """What loses least within a budget.
+    def weight(self, most: int, unit: Unit = "macs") -> float:
+        """How pruning is weighed against factorization: see `tersor.compress.mixture`.
 
         Args:
             most: How many may be left.
             unit: Of what.
         """
-        network = self.start.network
         self.say(STEPS[1])
-        ways = ways_within(network, self.parts, self.lost, most, unit, self.options.rule)
+        given = self.start.network, self.parts, self.lost, most, unit, self.options.rule
+        return best_weight(*given, self.sweep, self.options.reconstruct)
+
+    def within(self, most: int, unit: Unit = "macs", weight: float | None = None) -> Compressed:
+        """What loses least within a budget.
+
+        Args:
+            most: How many may be left.
+            unit: Of what.
+            weight: Of pruning, if it is known.
+        """
+        network = self.start.network
+        weight = self.weight(most, unit) if weight is None else weight
+        given = weighed(self.parts, self.lost, weight)
+        ways = ways_within(network, *given, most, unit, self.options.rule)
         self.say(STEPS[2])
         compressed = network.copy()
         carry_out(compressed, ways, self.fit)
@@ -87,12 +103,13 @@ class Trial:
         """
         before = total(costs(self.start.network).values()).macs
         aim, ratio, best = share, 1.0, None
+        weight = self.weight(int(aim * before))
         with tempfile.TemporaryDirectory() as folder:
             whole = export_onnx(self.start.network, Path(folder) / "whole.onnx").path
             example = example_tensors(self.start.network)
             for number in range(_TRIES):
                 try:
-                    found = self.within(int(aim * before))
+                    found = self.within(int(aim * before), weight=weight)
                 except InvalidInputError as error:
                     raise InvalidInputError(
                         f"latency={share} was not reached, {ratio:.2f} was: {error}"
@@ -163,10 +180,11 @@ def try_parts(
     network = start.network
     parts = _parts(network, batches, options, tuple(exclude))
     sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
-    lost = damages(network, parts, _kept(sweep, network, parts, options, folder))
+    sweep = _kept(sweep, network, parts, options, folder)
+    lost = damages(network, parts, sweep)
     expected = None if batches else propagate(network, input_ranges(network))
     fit = Fit(batches, expected, options.refit, options.reconstruct, on_part)
-    return Trial(start, parts, lost, fit, options, say)
+    return Trial(start, parts, lost, fit, sweep, options, say)
 
 
 def _kept(

@@ -70,7 +70,7 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
         if known is not None:
             found[number] = tuple(known[0]["damage"].tolist())
             _tell(sweep, len(found), len(parts), part, found[number])
-    data = sweep.batches, _outputs(network, sweep.batches[_judges(sweep.batches)])
+    data = sweep.batches, outputs_of(network, halves(sweep.batches)[1])
     todo = [number for number in range(len(parts)) if number not in found]
     tasks = (
         delayed(_numbered)(number, network, parts[number], *data, sweep.metric, sweep.refit)
@@ -134,7 +134,7 @@ def try_part(
         _give_bias(layer)
     nodes = list(network.graph.nodes)
     stream = Stream(network, batches, simulate=False)
-    here, moments = _measured(stream, nodes, changed, refit, _judges(batches))
+    here, moments = _measured(stream, nodes, changed, refit, len(batches) // 2)
     rest = nodes[min(nodes.index(layer.node) for layer in changed.values()) :]
     found = []
     for way in part.ways:
@@ -147,7 +147,7 @@ def try_part(
 
 
 def _measured(
-    stream: Stream, nodes: list[fx.Node], changed: dict[str, Layer], refit: Refit, judges: slice
+    stream: Stream, nodes: list[fx.Node], changed: dict[str, Layer], refit: Refit, half: int
 ) -> tuple[Stream, dict[str, Moments]]:
     """The stream in front of the first layer that changes, and the data of all that do."""
     todo = {layer.node: layer for layer in changed.values()}
@@ -158,12 +158,12 @@ def _measured(
         if node not in left:
             stream.run(node)
             continue
-        here = here or stream.fork(judges)
+        here = here or stream.fork(slice(half, None))
         layer, given = todo[node], stream.of(operand(node))
         stream.run(node)
         left.discard(node)
         if layer.groups == 1 and not layer.is_transposed:
-            pairs = list(zip(given, stream.of(node), strict=True))[: judges.start or None]
+            pairs = list(zip(given, stream.of(node), strict=True))[: half or None]
             count = refit.positions(layer, sum(len(x) for x, _ in pairs))
             generator = torch.Generator().manual_seed(refit.seed)
             found[layer.name] = measure(layer, pairs, count, generator)
@@ -171,12 +171,23 @@ def _measured(
     return here, found
 
 
-def _judges(batches: list[Batch]) -> slice:
-    """The second half, or the only one."""
-    return slice(len(batches) // 2, None)
+def halves(batches: list[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """The batches that fit, and those that judge; a single one does both.
+
+    Args:
+        batches: Those of a `Sweep`.
+    """
+    half = len(batches) // 2
+    return batches[: half or None], batches[half:]
 
 
-def _outputs(network: Network, batches: list[Batch]) -> list[Any]:
+def outputs_of(network: Network, batches: list[Batch]) -> list[Any]:
+    """What a float network returns for every batch.
+
+    Args:
+        network: The network; quantizers are passed by.
+        batches: Its inputs.
+    """
     if not batches:
         return []
     return _rest(Stream(network, batches, simulate=False), list(network.graph.nodes))
