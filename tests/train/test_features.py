@@ -86,6 +86,8 @@ def test_the_loss_is_the_sum_of_both():
     loss = Distillation(nn.Identity(), 1.0, "mse", features=10.0, blocks=["relu"])
     y, t, f, g = torch.ones(2, 3), torch.zeros(2, 3), torch.full((2, 4), 2.0), torch.ones(2, 4)
     assert loss((y, (f,)), (t, (g,))) == pytest.approx(1 + 10 * 1)
+    loss.progress = 0.75
+    assert loss((y, (f,)), (t, (g,))) == pytest.approx(1 + 2.5 * 1)
 
 
 def inner_errors(q):

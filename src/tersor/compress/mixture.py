@@ -18,7 +18,7 @@ from tersor.compress.budget import Rule
 from tersor.compress.plan import Fit, Unit, carry_out, ways_within
 from tersor.compress.reconstruct import Reconstruct
 from tersor.compress.sweep import Sweep, halves, outputs_of
-from tersor.compress.ways import Part, Pruned
+from tersor.compress.ways import Part, Pruned, Way
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied, Network
 from tersor.graph.outputs import damage
@@ -73,14 +73,17 @@ def best_weight(
     fitting, judging = halves(sweep.batches)
     reference = outputs_of(network, judging)
     fit, found = Fit(fitting, None, sweep.refit, reconstruct), dict[float, float]()
+    known: dict[tuple[Way, ...], float] = {}  # the same ways may come of several weights
     for number, weight in enumerate(WEIGHTS):
         try:
             ways = ways_within(network, *weighed(parts, damages, weight), budget, unit, rule)
         except InvalidInputError:  # too small a budget for one kind alone
             continue
-        mixture = network.copy()
-        carry_out(mixture, ways, fit)
-        found[weight] = damage(outputs_of(mixture, judging), reference, sweep.metric)
+        if tuple(ways) not in known:
+            mixture = network.copy()
+            carry_out(mixture, ways, fit)
+            known[*ways] = damage(outputs_of(mixture, judging), reference, sweep.metric)
+        found[weight] = known[*ways]
         record = Applied("network", "mix", _words(weight), {"damage": found[weight]})
         if sweep.on_part is not None:
             sweep.on_part(number + 1, len(WEIGHTS), record)

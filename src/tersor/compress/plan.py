@@ -93,6 +93,11 @@ def ways_within(
         if 0 <= budget - cost < _CLOSE * sum(each.values()):
             break
         aim -= cost - budget
+    if not best:
+        raise InvalidInputError(
+            f"a budget of {budget:,} {unit} was not met: what the parts leave together was always "
+            "more; raise it a little, or allow more methods"
+        )
     return _spend(network, parts, best, budget, unit)
 
 

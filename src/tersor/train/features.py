@@ -6,8 +6,9 @@ FitNets, arXiv 1412.6550, §2: hints. Each layer then learns from what comes rig
 not only from what is left of its error at the outputs. A block is a residual branch with its
 addition, or a layer with its activation; see `tersor.graph.blocks`.
 
-Differs from the paper in: all blocks give hints, through the whole training, with no regressor
-between the two: a quantized or a compressed network has values of the same shape.
+Differs from the paper in: all blocks give hints, which count less and less as training goes on,
+where the paper has one hint and a stage of its own for it; no regressor stands between the two,
+for a quantized or a compressed network has values of the same shape.
 """
 
 from typing import Any

@@ -155,6 +155,7 @@ class Run:
         (args, kwargs), targets = to_device((example.inputs, example.targets), accelerator.device)
         with step_randomness(options.seed, self.step), accelerator.accumulate(self.model):
             if isinstance(self.loss, Distillation):
+                self.loss.progress = progress
                 with accelerator.autocast():
                     targets = self.loss.targets(args, kwargs)
             loss = self.loss(self.model(*args, **kwargs), targets) * example.share

@@ -2,7 +2,7 @@
 
     KL(softmax(t / T) ‖ softmax(y / T)) · T²     logits y, with t those of the float network
     ‖y − t‖² / n                                 other outputs, added up
-    + features · hints                           what blocks return, see `tersor.train.features`
+    + features · (1 − progress) · hints          what blocks return, see `tersor.train.features`
 
 Distillation: Hinton et al., arXiv 1503.02531, §2. With it, no labels are needed.
 """
@@ -47,6 +47,8 @@ class Distillation(nn.Module):
             single tensor `[samples, classes]`.
         features: What hints count; above 0 both networks return `(outputs, values)`.
         blocks: The names of those values.
+        progress: How far the training is, from 0 to 1: hints show the way at first, and would hold
+            the network back in the end.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Distillation(nn.Module):
         self.kind = kind
         self.features = features
         self.blocks = list(blocks)
+        self.progress = 0.0
 
     @torch.no_grad()
     def targets(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -74,7 +77,8 @@ class Distillation(nn.Module):
         if not self.blocks:
             return self._distance(outputs, targets)
         (outputs, found), (targets, wanted) = outputs, targets
-        return self._distance(outputs, targets) + self.features * hints(found, wanted)
+        weight = self.features * (1 - self.progress)
+        return self._distance(outputs, targets) + weight * hints(found, wanted)
 
     def _distance(self, outputs: Any, targets: Any) -> Float[Tensor, ""]:
         pairs = list(zip(floats(outputs), floats(targets), strict=True))

@@ -31,7 +31,7 @@ class Training:
         distil: How the outputs are compared with those of the float network: `"kl"` for logits,
             `"mse"` for others; `"auto"` takes a single output `[samples, classes]` for logits.
         temperature: Of the distillation of logits.
-        features: How much it counts, too, what blocks return: see `tersor.train.features`.
+        features: How much it counts at first what blocks return: see `tersor.train.features`.
         batchnorm: `"kept"` puts BatchNorms that `quantize` folded back for the training, where
             weights have a step for each channel: few bits need it. `"folded"` leaves them folded,
             which is faster and does not depend on how a batch is divided among processes.

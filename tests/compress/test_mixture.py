@@ -1,0 +1,97 @@
+"""Mixtures of pruning and factorization: tried as a whole, and never worse than either alone."""
+
+from math import inf
+
+import pytest
+import torch
+
+from tersor.compress.groups import channel_groups
+from tersor.compress.mixture import WEIGHTS, best_weight, weighed
+from tersor.compress.plan import Fit, carry_out, ways_within
+from tersor.compress.reconstruct import Reconstruct
+from tersor.compress.scores import magnitude
+from tersor.compress.sweep import Sweep, damages, halves, outputs_of
+from tersor.compress.ways import Pruned, group_parts, layer_parts
+from tersor.graph.capture import capture
+from tersor.graph.costs import costs, total
+from tersor.graph.outputs import damage
+from tersor.graph.samples import samples
+from tests import nets
+
+RATIOS = (0.8, 0.6, 0.4)
+NETWORK = capture(*nets.with_example())
+BATCHES = samples(NETWORK, list(nets.images(32).split(8)))
+HALF = total(costs(NETWORK).values()).macs // 2
+
+
+@pytest.fixture(scope="module")
+def tried():
+    """Parts, their damages, and the sweep."""
+    scores = {group.name: magnitude(NETWORK, group) for group in channel_groups(NETWORK).found}
+    layers, _ = layer_parts(NETWORK, ["spatial"], RATIOS)
+    groups, _ = group_parts(NETWORK, scores, RATIOS)
+    parts, sweep = [*layers, *groups], Sweep(BATCHES)
+    return parts, damages(NETWORK, parts, sweep), sweep
+
+
+def lost(tried, weight):
+    """The damage of a mixture to samples that did not fit it, measured here again."""
+    parts, found, sweep = tried
+    ways = ways_within(NETWORK, *weighed(parts, found, weight), HALF, "macs", "least loss")
+    mixture = NETWORK.copy()
+    carry_out(mixture, ways, Fit(halves(BATCHES)[0], None, sweep.refit, Reconstruct()))
+    with torch.no_grad():
+        got, wanted = (
+            [net(*args, **kwargs) for args, kwargs in halves(BATCHES)[1]]
+            for net in (mixture, NETWORK)
+        )
+    return damage(got, wanted)
+
+
+def test_the_ends_are_one_kind_alone(tried):
+    parts, found, _ = tried
+    kinds = {w: {type(p.ways[0]) for p in weighed(parts, found, w)[0]} for w in (0.0, inf)}
+    assert kinds[0.0] == {Pruned}
+    assert Pruned not in kinds[inf]
+    kept, values = weighed(parts, found, 4.0)
+    assert kept == parts
+    for part, before, after in zip(parts, found, values, strict=True):
+        factor = 4 if isinstance(part.ways[0], Pruned) else 1
+        assert after == pytest.approx([factor * x for x in before])
+
+
+def test_the_best_of_all_is_taken(tried):
+    network = NETWORK.copy()
+    parts, found, sweep = tried
+    best = best_weight(network, parts, found, HALF, "macs", "least loss", sweep, Reconstruct())
+    values = list(network.records[-1].numbers.values())
+    every = dict(zip(WEIGHTS, values, strict=True))
+    assert every[best] == min(values) < max(values)
+    worst = max(every, key=lambda weight: every[weight])
+    for weight in (best, worst):
+        assert lost(tried, weight) == pytest.approx(every[weight], rel=1e-4)
+
+
+def test_nothing_to_mix(tried):
+    parts, found, sweep = tried
+    given = HALF, "macs", "least loss"
+    pruned = weighed(parts, found, 0.0)
+    assert best_weight(NETWORK, *pruned, *given, sweep, Reconstruct()) == 1
+    assert best_weight(NETWORK, parts, found, *given, Sweep([]), Reconstruct()) == 1
+    assert not any(record.step == "mix" for record in NETWORK.records)
+
+
+def test_a_budget_that_no_mixture_meets_says_so_later(tried):
+    parts, found, sweep = tried
+    assert best_weight(NETWORK, parts, found, 1, "macs", "least loss", sweep, Reconstruct()) == 1
+
+
+def test_outputs_and_halves():
+    fitting, judging = halves(BATCHES)
+    assert [len(x) for x in (fitting, judging)] == [4, 4]
+    assert [len(x) for x in halves(BATCHES[:1])] == [1, 1]
+    assert halves([]) == ([], [])
+    with torch.no_grad():
+        expected = [NETWORK(*args) for args, _ in judging]
+    for got, wanted in zip(outputs_of(NETWORK, judging), expected, strict=True):
+        torch.testing.assert_close(got, wanted)
