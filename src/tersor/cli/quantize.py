@@ -1,5 +1,7 @@
 """`tersor quantize`: a smaller file without data, or with a few unlabelled samples."""
 
+import typer
+
 from tersor.cli import options
 from tersor.cli.output import one_line
 
@@ -109,4 +111,6 @@ def quantize(
         )
     show_quantized(quantized, written, checked, choices.where(data, test), as_json)
     if not as_json:
+        for sentence in choices.untold(captured, data, input_range):
+            typer.echo(sentence)
         said(report)
