@@ -3,7 +3,6 @@
 Commands import what they need when they run: help and completion do not wait for PyTorch.
 """
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -31,6 +30,8 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"tersor {version('tersor')}")
         raise typer.Exit
     return wanted
