@@ -12,7 +12,7 @@ def test_every_public_name_is_there():
     assert {"quantize", "train", "compress", "Scheme", "TersorError"} <= set(dir(tersor))
     assert all(callable(getattr(tersor, name)) for name in tersor.__all__)
     with pytest.raises(AttributeError, match="nothing"):
-        tersor.nothing
+        tersor.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("name", ["compress", "train"])
