@@ -33,9 +33,10 @@ def test_every_page_is_there(site):
 
 def test_the_reference_shows_docstrings(site):
     text = (site / "reference/index.html").read_text(encoding="utf-8")
-    for name in ("quantize", "train", "compress", "diagnose", "WithData"):
+    for name in ("quantize", "training.train", "compression.compress", "diagnose", "WithData"):
         assert f'id="tersor.{name}"' in text or f'id="tersor.levels.{name}"' in text
     assert "Bits of the weights, 2 to 16" in text
+    assert "Multiply-accumulates that may be left: a share" in text
 
 
 def test_nothing_is_fetched_from_elsewhere(site):

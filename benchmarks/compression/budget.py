@@ -26,10 +26,10 @@ import torch
 from benchmarks.harness import Table, progress
 from benchmarks.training.task import TrainingTask
 from benchmarks.zoo import MODELS
-from tersor.compress.budget import Rule
 from tersor.compressed import Compressed
 from tersor.compression import compress
-from tersor.levels import KINDS, Compression
+from tersor.levels import Compression
+from tersor.names import KINDS, Rule
 from tersor.recipes import quantize
 from tersor.train.options import Training
 from tersor.training import train

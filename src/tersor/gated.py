@@ -7,12 +7,13 @@ the loss. The training comes in two parts: gates choose, and what they left lear
 from dataclasses import replace
 from pathlib import Path
 
-from tersor.compress.gates import GateKind, Gates, insert_gates
+from tersor.compress.gates import Gates, insert_gates
 from tersor.compress.macs import Macs
 from tersor.compress.probabilistic import GatePenalty, Gating, remove_gates
 from tersor.compressed import Compressed
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
+from tersor.names import GateKind
 from tersor.train.options import Training
 from tersor.training import TrainingRun, train_network
 

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from tersor.compress.budget import Rule
 from tersor.compress.fit import Refit
-from tersor.compress.gates import GateKind
 from tersor.compress.probabilistic import Gating
 from tersor.compress.reconstruct import Reconstruct
-from tersor.core.ranks import METHODS, Method
 from tersor.errors import InvalidInputError
+from tersor.names import KINDS, METHODS, WAYS, GateKind, Method, Rule
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
@@ -19,7 +17,6 @@ from tersor.quant.ranges import ActivationRange, MinMax, RangeMethod
 from tersor.quant.rounding import Rounding
 from tersor.quant.scheme import Scheme
 
-KINDS: tuple[GateKind, ...] = get_args(GateKind)
 Equalization = Equalize | Literal["auto"] | None
 
 
@@ -123,12 +120,11 @@ class Compression:
     gating: Gating = Gating()  # noqa: RUF009
 
     def __post_init__(self) -> None:
-        known = ("prune", *METHODS, *KINDS)
         for method in self.methods:
-            if method not in known:
-                raise InvalidInputError(f"method {method!r}; choose of {', '.join(known)}")
+            if method not in WAYS:
+                raise InvalidInputError(f"method {method!r}; choose of {', '.join(WAYS)}")
         if not self.methods:
-            raise InvalidInputError(f"methods is empty; choose of {', '.join(known)}")
+            raise InvalidInputError(f"methods is empty; choose of {', '.join(WAYS)}")
         if self.gates is not None and len(self.methods) > 1:
             raise InvalidInputError(
                 f"{self.gates!r} goes alone; to do something else before or after, compress twice"

@@ -13,10 +13,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from tersor import cli
+from tersor.names import TARGETS
 from tersor.quant.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = Path(sys.executable).with_name("tersor")
 COMMANDS = get_command(cli.app).commands
 
 
@@ -51,18 +51,43 @@ def test_help_shows_the_examples_and_a_page_that_exists(name):
     assert all((ROOT / page).is_file() for page in pages)
 
 
+def quick(*arguments, **environment):
+    """What the command line prints, which must not wait for PyTorch."""
+    code = """
+import sys
+sys.modules["torch"] = None  # whoever imports it fails
+sys.argv[0] = "tersor"
+from tersor.cli import main
+main()
+"""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Error" not in done.stderr
+    return done.stdout
+
+
 def complete(line):
     """What a shell is offered behind this line."""
-    words = line.split(" ")
-    asked = {"_TERSOR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": len(words) - 1}
-    environment = {**os.environ, **{key: str(value) for key, value in asked.items()}}
-    done = subprocess.run(  # noqa: S603
-        [SCRIPT], env=environment, capture_output=True, text=True, check=False
-    )
-    return done.stdout.split()
+    words = str(len(line.split(" ")) - 1)
+    asked = {"_TERSOR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": words}
+    return quick(**asked).split()
 
 
-def test_a_shell_completes_commands_schemes_and_choices():
+def test_a_shell_completes_commands_schemes_and_choices_without_pytorch():
     assert "diagnose" in complete("tersor dia")
     assert set(complete("tersor quantize a.onnx --scheme ")) == set(SCHEMES)
     assert complete("tersor quantize a.onnx --rounding ada") == ["adaround"]
+
+
+def test_help_comes_without_pytorch():
+    assert "diagnose" in quick("--help")
+    assert "onnxruntime-vnni" in quick("quantize", "--help")
+
+
+def test_the_words_are_those_of_the_schemes():
+    assert {name: scheme.summary for name, scheme in SCHEMES.items()} == TARGETS

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tersor.compress.chain import Site, replace_by_chain
 from tersor.compress.factorize import Factorization, factorize, rank_for, refusal
 from tersor.compress.fit import Refit
-from tersor.core.ranks import METHODS, decompose, full_ranks, shapes_of
+from tersor.core.ranks import decompose, full_ranks, shapes_of
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
 from tersor.graph.costs import Cost, costs, total
@@ -19,6 +19,7 @@ from tersor.graph.layers import layers
 from tersor.graph.moments import measure
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.shapes import shapes
+from tersor.names import METHODS
 from tests.captured import captured, outputs
 from tests.zoo import ZOO
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tersor.core.decompose import compose, low_rank, spatial, square_root
 from tersor.core.quadratic import Quadratic
-from tersor.core.ranks import METHODS, attainable, best_ranks, decompose, full_ranks, shapes_of
+from tersor.core.ranks import attainable, best_ranks, decompose, full_ranks, shapes_of
 from tersor.core.refit import decompose_on_data, descend, error, refit_last
+from tersor.names import METHODS
 
 SHAPES = [(5, 3), (8, 6, 1, 1), (4, 5, 3), (6, 4, 3, 3), (4, 7, 3, 2), (4, 6, 1, 5), (9, 1, 3, 3),
           (1, 6, 2, 3), (3, 4, 2, 3, 2)]  # fmt: skip

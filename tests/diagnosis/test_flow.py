@@ -9,7 +9,7 @@ import tersor
 from tersor.diagnosis.sanity import not_finite, wrong_in_float, wrong_in_runtime
 from tersor.errors import InvalidModelError
 from tersor.graph.capture import capture
-from tersor.report.diagnosis import Check
+from tersor.report.diagnosis import Check, Diagnosis
 from tests.diagnosis.patients import LOUD, Logarithm, Spike, healthy, images, loud_weights
 
 EXAMPLE = images(2)
@@ -34,6 +34,14 @@ def test_a_healthy_network_is_called_healthy():
     assert not found.culprits  # there was no need to look
     assert "try remedies" not in steps
     assert "Nothing is wrong" in str(found)
+
+
+def test_what_the_solver_repairs_does_not_look_like_a_fault():
+    checks = Check("weights alone, rounded to nearest", 0.1, 0.03), Check("all of it", 0.01, 0.03)
+    first, second = Diagnosis(checks).words.splitlines()
+    assert first == "Nothing is wrong: all of it, 20.0 dB."
+    assert second.startswith("What is bad, weights alone, rounded to nearest, is made up for")
+    assert len(Diagnosis(checks[1:]).words.splitlines()) == 1
 
 
 def test_a_channel_of_loud_weights_is_named_and_the_fix_works():

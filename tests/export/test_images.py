@@ -101,5 +101,5 @@ def test_a_folder_without_images(tmp_path):
 
 def test_without_pillow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(UnsupportedError, match=r"pip install tersor\[images\]"):
+    with pytest.raises(UnsupportedError, match=r"pip install 'tersor\[images\]"):
         find_images(folder)

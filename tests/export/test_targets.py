@@ -126,7 +126,7 @@ def test_without_openvino_the_file_is_verified_in_onnxruntime(tmp_path, monkeypa
     monkeypatch.setattr(openvino, "is_installed", lambda: False)
     quantized, path = _quantized("openvino-cpu"), File("openvino-cpu", tmp_path).path
     assert quantized.verify(path, images(2), latency=False).runtime_name == "onnxruntime"
-    with pytest.raises(InvalidInputError, match=r"pip install tersor\[openvino\]"):
+    with pytest.raises(InvalidInputError, match=r"pip install 'tersor\[openvino\]"):
         quantized.verify(path, images(2), runtime="openvino")
 
 

@@ -112,7 +112,7 @@ def test_what_is_no_report_is_refused(tmp_path, text):
 def test_a_missing_package_is_named_before_the_work(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "msgspec", None)
     steps = []
-    with pytest.raises(UnsupportedError, match=r"pip install tersor\[report\]"):
+    with pytest.raises(UnsupportedError, match=r"pip install 'tersor\[report\]"):
         quantized().report(tmp_path / "report.json", on_step=steps.append)
     assert not steps
 

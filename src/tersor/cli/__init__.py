@@ -1,6 +1,8 @@
-"""The command line: every command calls the public functions and shows what they return."""
+"""The command line: every command calls the public functions and shows what they return.
 
-from importlib.metadata import version
+Commands import what they need when they run: help and completion do not wait for PyTorch.
+"""
+
 from typing import Annotated
 
 import typer
@@ -13,9 +15,9 @@ from tersor.cli.diagnose import diagnose
 from tersor.cli.doctor import doctor
 from tersor.cli.quantize import quantize
 from tersor.cli.train import train
-from tersor.quant.schemes import SCHEMES
+from tersor.names import TARGETS
 
-_SCHEMES = "\n\n".join(f"{scheme.name}: {scheme.summary}." for scheme in SCHEMES.values())
+_SCHEMES = "\n\n".join(f"{name}: {words}." for name, words in TARGETS.items())
 
 app = typer.Typer(
     help="Make PyTorch and ONNX models small and fast: verified ONNX files, with data or without.",
@@ -28,6 +30,8 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"tersor {version('tersor')}")
         raise typer.Exit
     return wanted

@@ -5,13 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tersor import checks, recipes
-from tersor.cli import choices, options
+from tersor.cli import options
 from tersor.cli.output import one_line, show
-from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.load import load
-from tersor.report.progress import progress
-from tersor.report.tables import pairs_table
 
 
 def inspect(
@@ -33,6 +28,11 @@ def inspect(
 
         tersor inspect mycode:make_model --example 1,3,224,224 --json
     """
+    from tersor import checks, recipes
+    from tersor.cli import choices
+    from tersor.graph.load import load
+    from tersor.report.progress import progress
+
     with one_line(debug), progress(len(recipes.STEPS) + 1) as bar:
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
@@ -62,6 +62,12 @@ def verify(
 
         tersor verify model.pt2 model.int8.onnx
     """
+    from tersor import checks
+    from tersor.cli import choices
+    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.report.progress import progress
+    from tersor.report.tables import pairs_table
+
     with one_line(debug), progress(len(VERIFY_STEPS)) as bar:
         (source,) = choices.sources((data,), resize, crop, mean, std)
         batches, labels = choices.read(source, bar)

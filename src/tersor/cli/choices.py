@@ -24,7 +24,7 @@ from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
 from tersor.quant.ranges import MSE, ActivationRange, Entropy, MinMax, Percentile
 from tersor.quant.rounding import Rounding
-from tersor.quant.synthetic import random_example
+from tersor.quant.synthetic import example_tensors, random_example
 from tersor.report.progress import Bar
 
 _RANGES: dict[str, ActivationRange] = {
@@ -109,6 +109,24 @@ def example(
     if shapes:
         return random_example(shapes, input_range, types=input_types(model))
     return model.example(input_range) if isinstance(model, OnnxModel) else None
+
+
+def untold(network: Network, data: str | None, input_range: Any) -> list[str]:
+    """What the user should know who told nothing about the inputs, one sentence for each of them.
+
+    Args:
+        network: The captured network.
+        data: The samples, if any.
+        input_range: Smallest and largest value, if the user told them.
+    """
+    if data is not None or input_range is not None:
+        return []
+    return [
+        f"Input {name!r} was taken to lie within {x.min():.3g}…{x.max():.3g}, as its example "
+        "does; if real ones do not, tell --input-range or give --data."
+        for name, x in example_tensors(network).items()
+        if x.is_floating_point()
+    ]
 
 
 def captured(

@@ -7,8 +7,6 @@ import typer
 
 from tersor.cli import options
 from tersor.cli.output import one_line, show
-from tersor.graph.files import check_writable
-from tersor.report import differences
 
 
 def compare(
@@ -30,6 +28,9 @@ def compare(
 
         tersor compare int8.json int4.json -o compare.html
     """
+    from tersor.graph.files import check_writable
+    from tersor.report import differences
+
     with one_line(debug):
         found = differences.compare(first, second)
         if output is not None:

@@ -2,17 +2,8 @@
 
 import typer
 
-from tersor import compression
-from tersor.cli import choices, options
+from tersor.cli import options
 from tersor.cli.output import one_line, show
-from tersor.cli.reports import check_report, said, save_report
-from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.files import check_output
-from tersor.graph.own_code import find_function
-from tersor.levels import Compression
-from tersor.report.progress import progress
-from tersor.report.tables import pairs_table
-from tersor.train.options import Training
 
 
 def compress(
@@ -58,6 +49,17 @@ def compress(
 
         tersor compress model.pt2 -o model.half.onnx --macs 0.5 --data few.npy --train all.npz
     """
+    from tersor import compression
+    from tersor.cli import choices
+    from tersor.cli.reports import check_report, said, save_report
+    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.graph.files import check_output
+    from tersor.graph.own_code import find_function
+    from tersor.levels import Compression
+    from tersor.report.progress import progress
+    from tersor.report.tables import pairs_table
+    from tersor.train.options import Training
+
     chosen = {"methods": tuple(method) if method else None, "samples": samples}
     trained = {"epochs": epochs, "steps": steps, "rate": rate}
     count = len(compression.STEPS) + 2 + len(VERIFY_STEPS) + (report is not None)

@@ -5,12 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tersor import demo as demonstration
-from tersor import recipes
 from tersor.cli import options
-from tersor.cli.output import one_line, show_quantized
-from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.report.progress import progress
+from tersor.cli.output import one_line
 
 
 def demo(
@@ -28,6 +24,12 @@ def demo(
 
         tersor demo -o files/ --json
     """
+    from tersor import demo as demonstration
+    from tersor import recipes
+    from tersor.cli.results import show_quantized
+    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.report.progress import progress
+
     with one_line(debug), progress(len(recipes.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
         made = demonstration.demo(folder, bar.step, bar.track)
     where = "on crops of photographs"

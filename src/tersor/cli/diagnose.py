@@ -4,10 +4,8 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import choices, options
+from tersor.cli import options
 from tersor.cli.output import one_line, show
-from tersor.diagnosis import flow
-from tersor.report.progress import progress
 
 EveryEdge = Annotated[
     bool, typer.Option("--every-edge", help="Try each quantizer alone even if nothing is wrong.")
@@ -55,6 +53,10 @@ def diagnose(
 
         tersor diagnose model.onnx --test inputs.npy --json
     """
+    from tersor.cli import choices
+    from tersor.diagnosis import flow
+    from tersor.report.progress import progress
+
     asked = {"rounding": rounding, "ranges": ranges, "iterations": None, "samples": None}
     asked |= {"held_back": None, "seed": None}
     with one_line(debug), progress(len(flow.STEPS) + 1) as bar:

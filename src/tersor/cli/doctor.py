@@ -4,8 +4,6 @@ import typer
 
 from tersor.cli import options
 from tersor.cli.output import one_line, show
-from tersor.export import machine
-from tersor.report.tables import pairs_table
 
 
 def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
@@ -17,6 +15,9 @@ def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
 
         tersor doctor --json
     """
+    from tersor.export import machine
+    from tersor.report.tables import pairs_table
+
     with one_line(debug):
         found = machine.doctor()
     if as_json:

@@ -6,10 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tersor.cli import parsers
-from tersor.core.ranks import METHODS
-from tersor.export.storage import Storage
-from tersor.levels import KINDS
-from tersor.quant.schemes import SCHEMES
+from tersor.names import TARGETS, WAYS, Storage
+from tersor.names import Rule as RuleName
 
 Solver = Literal["fast", "adaround", "blocks", "nearest"]
 RangeName = Literal["minmax", "percentile", "mse", "entropy"]
@@ -19,12 +17,10 @@ _SOURCE = (
     "folder of images (see --resize), or module:function, a function of your own code that returns "
     "batches. Files and batches hold inputs as the network takes them."
 )
-_METHODS = ("prune", *METHODS, *KINDS)
 _IMAGES = "Folders of images"
 _DATA = "With data"
 _TRAINING = "Training"
 _BUDGET = "Budget, one of"
-RuleName = Literal["least loss", "equal loss"]
 
 
 Model = Annotated[
@@ -50,8 +46,8 @@ SchemeName = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        autocompletion=lambda: list(SCHEMES),
-        help=f"Target runtime: {', '.join(SCHEMES)}.",
+        autocompletion=lambda: list(TARGETS),
+        help=f"Target runtime: {', '.join(TARGETS)}.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -306,8 +302,8 @@ Methods = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        autocompletion=lambda: list(_METHODS),
-        help=f"What may be done, once for each: {', '.join(_METHODS)}. "
+        autocompletion=lambda: list(WAYS),
+        help=f"What may be done, once for each: {', '.join(WAYS)}. "
         "The last three learn which channels go, and need --train. [default: spatial and prune]",
     ),
 ]

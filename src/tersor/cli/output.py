@@ -10,42 +10,9 @@ import typer
 from rich.console import Console, RenderableType
 
 from tersor.errors import TersorError
-from tersor.export.onnx import ExportResult
-from tersor.export.verification import Verification
-from tersor.quantized import Quantized
-from tersor.report.tables import pairs_table
 
 _WIDTH = 120  # columns of tables in a file or a pipe; terminals have their own, within reason
 _LEAST_WIDTH = 110
-
-
-def show_quantized(
-    quantized: Quantized,
-    written: ExportResult,
-    checked: Verification | None,
-    where: str,
-    as_json: bool,
-) -> None:
-    """Show what was done to a model.
-
-    Args:
-        quantized: The model.
-        written: Its file.
-        checked: How it compares with the float model, if that was asked for.
-        where: What it was compared on.
-        as_json: Print JSON instead of tables.
-    """
-    summary = quantized.summary()
-    if as_json:
-        verification = checked.as_dict() if checked else None
-        show({**written.as_dict(), **summary.as_dict(), "verification": verification})
-        return
-    show(summary)
-    if checked:
-        show(pairs_table(f"Verified {where}", checked.rows()))
-    for line in (*written.weights, *written.notes):
-        typer.echo(f"{line}.")
-    typer.echo(f"Wrote {written.path} for {quantized.scheme.name}.")
 
 
 def show(result: RenderableType | dict[str, Any]) -> None:

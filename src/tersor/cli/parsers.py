@@ -2,7 +2,7 @@
 
 import typer
 
-from tersor.export.images import Colour
+Colour = tuple[float, float, float]
 
 
 def shape(text: str) -> tuple[int, ...]:

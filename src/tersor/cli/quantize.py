@@ -1,12 +1,9 @@
 """`tersor quantize`: a smaller file without data, or with a few unlabelled samples."""
 
-from tersor import mixed, recipes
-from tersor.cli import choices, options
-from tersor.cli.output import one_line, show_quantized
-from tersor.cli.reports import check_report, said, save_report
-from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.files import check_output
-from tersor.report.progress import progress
+import typer
+
+from tersor.cli import options
+from tersor.cli.output import one_line
 
 
 def quantize(
@@ -52,6 +49,14 @@ def quantize(
         tersor quantize model.pt2 -o model.int4.onnx --weights 4 --data photographs/ --resize 256
         --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
+    from tersor import mixed, recipes
+    from tersor.cli import choices
+    from tersor.cli.reports import check_report, said, save_report
+    from tersor.cli.results import show_quantized
+    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.graph.files import check_output
+    from tersor.report.progress import progress
+
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
     asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
     steps = recipes.STEPS_WITH_DATA if data else recipes.STEPS
@@ -106,4 +111,6 @@ def quantize(
         )
     show_quantized(quantized, written, checked, choices.where(data, test), as_json)
     if not as_json:
+        for sentence in choices.untold(captured, data, input_range):
+            typer.echo(sentence)
         said(report)

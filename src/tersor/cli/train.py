@@ -1,14 +1,7 @@
 """`tersor train`: weights and activations of 4 bits and fewer, learned."""
 
-from tersor import recipes, training
-from tersor.cli import choices, options
-from tersor.cli.output import one_line, show_quantized
-from tersor.cli.reports import check_report, said, save_report
-from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.files import check_output
-from tersor.graph.own_code import find_function
-from tersor.levels import WithData
-from tersor.report.progress import progress
+from tersor.cli import options
+from tersor.cli.output import one_line
 
 
 def train(
@@ -50,6 +43,16 @@ def train(
         tersor train mycode:make_model -o model.int2.onnx --data mycode:batches --weights 2
         --activations 2 --bits stem=8 --read stem=8 --loss torch.nn.functional:cross_entropy
     """
+    from tersor import recipes, training
+    from tersor.cli import choices
+    from tersor.cli.reports import check_report, said, save_report
+    from tersor.cli.results import show_quantized
+    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.graph.files import check_output
+    from tersor.graph.own_code import find_function
+    from tersor.levels import WithData
+    from tersor.report.progress import progress
+
     chosen = {"epochs": epochs, "steps": steps, "rate": rate, "seed": seed}
     count = len(recipes.STEPS_WITH_DATA) + 3 + len(VERIFY_STEPS) + (report is not None)
     with one_line(debug), progress(count) as bar:

@@ -13,14 +13,12 @@ worse; a part is never left with a candidate that costs more than another and da
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from tersor.core.knapsack import knapsack
 from tersor.errors import InvalidInputError
-
-Rule = Literal["least loss", "equal loss"]
+from tersor.names import Rule
 
 
 @dataclass(frozen=True)

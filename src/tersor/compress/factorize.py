@@ -16,8 +16,6 @@ from torch import fx
 from tersor.compress.chain import Site, replace_by_chain
 from tersor.compress.fit import Refit, Samples, fit
 from tersor.core.ranks import (
-    METHODS,
-    Method,
     Ranks,
     attainable,
     best_ranks,
@@ -28,6 +26,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, argument
 from tersor.graph.moments import Moments
 from tersor.graph.network import Applied, Record, Skipped
+from tersor.names import METHODS, Method
 
 STEP = "factorize"
 

@@ -10,7 +10,7 @@ layer makes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -29,8 +29,8 @@ from tersor.core.soft_rounding import rectified_sigmoid
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import operand
 from tersor.graph.network import Applied, Network, free_name
+from tersor.names import GateKind
 
-GateKind = Literal["vib", "bayes", "l0"]
 _WEIGHT = 10.0  # at the start; it grows
 
 

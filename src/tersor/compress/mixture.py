@@ -14,7 +14,6 @@ Own addition; arXiv 1912.09802, §5, finds the combination of both best, and add
 from collections.abc import Sequence
 from math import inf
 
-from tersor.compress.budget import Rule
 from tersor.compress.plan import Fit, Unit, carry_out, ways_within
 from tersor.compress.reconstruct import Reconstruct
 from tersor.compress.sweep import Sweep, halves, outputs_of
@@ -22,6 +21,7 @@ from tersor.compress.ways import Part, Pruned, Way
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied, Network
 from tersor.graph.outputs import damage
+from tersor.names import Rule
 
 WEIGHTS = (1.0, 4.0, 16.0, inf, 0.0)
 Damages = Sequence[tuple[float, ...]]

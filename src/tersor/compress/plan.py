@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import fx
 
-from tersor.compress.budget import Candidate, Curve, Rule, choose
+from tersor.compress.budget import Candidate, Curve, choose
 from tersor.compress.chain import Site
 from tersor.compress.factorize import Factorization, factorize, method_of, rank_for
 from tersor.compress.fit import Refit
@@ -28,6 +28,7 @@ from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.graph.shapes import shapes
 from tersor.graph.stats import Batch
+from tersor.names import Rule
 
 Unit = Literal["macs", "parameters"]
 _CLOSE = 0.002  # of the cost before, or of the budget: close enough

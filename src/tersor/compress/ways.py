@@ -19,12 +19,13 @@ from tersor.compress.fit import Refit, fit
 from tersor.compress.groups import Group, channel_groups
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
-from tersor.core.ranks import Method, shapes_of
+from tersor.core.ranks import shapes_of
 from tersor.graph.channels import Port
 from tersor.graph.layers import Layer, layers
 from tersor.graph.moments import Moments
 from tersor.graph.network import Network, Skipped
 from tersor.graph.shapes import shapes
+from tersor.names import Method
 
 Scores = Mapping[str, Tensor]  # name of a group → a score for each of its units
 Changed = tuple[Tensor, Tensor | None]  # a weight, and what to add to the bias

@@ -10,16 +10,14 @@ factorization, which knows no budget; arXiv 1405.3866 and 1412.6553 choose them 
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.decompose import Chain, Weight, cp, spatial, svd, tensor_train, tucker
+from tersor.names import Method
 
-Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]
-METHODS: tuple[Method, ...] = get_args(Method)
 Shape = tuple[int, ...]
 Ranks = tuple[int, ...]
 

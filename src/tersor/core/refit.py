@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tersor.core.decompose import Chain, Weight, compose
 from tersor.core.quadratic import Quadratic, best_weights
-from tersor.core.ranks import Method, decompose
+from tersor.core.ranks import decompose
+from tersor.names import Method
 
 _RIDGE = 1e-6  # pulls components that nothing reads towards what they were
 

@@ -147,9 +147,8 @@ def runtime_checks(
     notes = [_may_saturate(pairs)] if pairs else []
     if found.in_float:
         names = _listed([f"{name} ({reason})" for name, reason in found.in_float])
-        notes.append(
-            f"{len(found.in_float)} layers stay in float in {found.runtime_name}: {names}."
-        )
+        stay = "1 layer stays" if len(found.in_float) == 1 else f"{len(found.in_float)} layers stay"
+        notes.append(f"{stay} in float in {found.runtime_name}: {names}.")
     return checks, wrong_in_runtime(exact, runtime, limit, pairs), notes
 
 

@@ -85,7 +85,7 @@ def find_images(folder: str | Path) -> list[Path]:
         import PIL  # noqa: F401
     except ImportError as error:
         raise UnsupportedError(
-            "Pillow, which reads images, is not installed: pip install tersor[images]"
+            "Pillow, which reads images, is not installed: pip install 'tersor[images]'"
         ) from error
     files = [x for x in Path(folder).iterdir() if x.is_file() and not x.name.startswith(".")]
     images = sorted(x for x in files if x.suffix.lower() in SUFFIXES)

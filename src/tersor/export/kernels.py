@@ -114,14 +114,14 @@ def _kernel(name: str, weight: str, optimized: list[onnx.NodeProto]) -> str | No
 
 
 def _reason(node: ir.Node) -> str:
+    if node.op_type == "ConvTranspose":
+        return "onnxruntime has no integer kernel for transposed convolutions"
     weight = producer(node.inputs[WEIGHTED[node.op_type]], "DequantizeLinear")
     x = producer(node.inputs[0], "DequantizeLinear")
     if weight is None:
         return "its weight is not quantized"
     if x is None:
         return "its input is not quantized"
-    if node.op_type == "ConvTranspose":
-        return "onnxruntime has no integer kernel for transposed convolutions"
     for what, read in (("weight", weight), ("input", x)):
         # Of a value in between, the file says its type through the zero point only.
         known = [value.dtype for value in read.inputs[0:3:2] if value is not None and value.dtype]

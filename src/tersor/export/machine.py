@@ -31,6 +31,8 @@ _PACKAGES = {  # package → what it is for
     "accelerate": "tersor.train",
     "openvino": "files of the scheme openvino-cpu are verified in it",
     "pillow": "folders of images as --data",
+    "altair": "reports as pages",
+    "msgspec": "reports as pages and as JSON",
 }
 
 

@@ -23,11 +23,12 @@ from tersor.errors import ExportError, InvalidInputError, TersorError
 from tersor.export.lower import Lowered, lower
 from tersor.export.ops import TRANSLATIONS
 from tersor.export.signature import free_axes, output_names
-from tersor.export.storage import Storage, StoredWeights, store_int4, stored_weights
+from tersor.export.storage import StoredWeights, store_int4, stored_weights
 from tersor.export.tidy import tidy
 from tersor.graph.feeds import input_names
 from tersor.graph.files import write_atomically
 from tersor.graph.network import Network
+from tersor.names import Storage
 from tersor.quant.scheme import Scheme
 
 #: Protocol buffers hold less than 2 GiB; beyond this the weights go to a file of their own.

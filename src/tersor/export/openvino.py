@@ -1,6 +1,6 @@
 """OpenVINO beside onnxruntime: the same file, the same inputs, and which kernels it runs.
 
-OpenVINO is optional (`pip install tersor[openvino]`) and imported when it is first used.
+OpenVINO is optional (`pip install 'tersor[openvino]'`) and imported when it is first used.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class OpenVINORuntime(Runtime):
         super().__init__(path, optimize=False)  # names, shapes and types of inputs and outputs
         if not is_installed():
             raise InvalidInputError(
-                "OpenVINO is not installed: pip install tersor[openvino], or verify in onnxruntime"
+                "OpenVINO is missing: pip install 'tersor[openvino]', or verify in onnxruntime"
             )
         import openvino
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import onnx_ir as ir
 
 from tersor.core.grid import Grid
 from tersor.export.tidy import WEIGHTED, stored_weight
 
-Storage = Literal["int8", "int4"]
 _INT4 = {True: ir.DataType.INT4, False: ir.DataType.UINT4}
 
 

@@ -193,7 +193,7 @@ def _run_synthetic(
         assert seen.low is not None
         assert seen.high is not None
         ends = (seen.low * (1 + options.margin), seen.high * (1 + options.margin))
-        what = "range from random inputs: no BatchNorm statistics reach it"
+        what = "range guessed on random inputs: no BatchNorm statistics reach it, samples would"
         set_activation(network, value, quantizer, ends, what)
 
 

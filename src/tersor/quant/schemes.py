@@ -1,39 +1,30 @@
 """The table of schemes: one target runtime each, with its source.
 
-Adding a runtime is writing one more `Scheme` here.
+Adding a runtime is writing one more `Scheme` here, and its words into `tersor.names`.
 """
 
 import torch
 
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import WEIGHTED
+from tersor.names import TARGETS
 from tersor.quant.scheme import INT8, INTEGER_OPS, KERNELS, Scheme
 
 aten = torch.ops.aten
 
 # Measured with the kernels themselves: docs/results.md.
-ONNXRUNTIME_CPU = Scheme(
-    "onnxruntime-cpu",
-    "uint8 activations, int8 weights per channel; exact on every CPU, with or without VNNI",
-    pair_safe="rows",
-)
-ONNXRUNTIME_VNNI = Scheme(
-    "onnxruntime-vnni",
-    "the same with the full weight range; saturates on x86 CPUs without VNNI",
-)
+ONNXRUNTIME_CPU = Scheme("onnxruntime-cpu", TARGETS["onnxruntime-cpu"], pair_safe="rows")
+ONNXRUNTIME_VNNI = Scheme("onnxruntime-vnni", TARGETS["onnxruntime-vnni"])
 # "On ARM64: U8S8 can be faster than U8U8 for low end ARM64 and no difference on accuracy":
 # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 # Dot products are summed in 32 bits (udot, sdot), so weights have their full range.
-ARM_DOTPROD = Scheme(
-    "arm-dotprod",
-    "the same for onnxruntime on ARM CPUs, whose dot products never saturate; not run by us",
-)
+ARM_DOTPROD = Scheme("arm-dotprod", TARGETS["arm-dotprod"])
 # Measured with OpenVINO's AVX2 kernels, docs/results.md: they add pairs of u8×s8 products in 16
 # bits, except for depthwise layers, and a convolution adds the residual before it rounds. What has
 # integer kernels: https://docs.openvino.ai/2024/documentation/openvino-extensibility/openvino-plugin-library/advanced-guides/low-precision-transformations.html
 OPENVINO_CPU = Scheme(
     "openvino-cpu",
-    "uint8 activations, int8 weights per channel for OpenVINO; exact on every CPU",
+    TARGETS["openvino-cpu"],
     pair_safe="channels",
     integer_ops=INTEGER_OPS - {aten.leaky_relu.default, aten.sigmoid.default},
     matmuls=frozenset(),
@@ -49,7 +40,7 @@ OPENVINO_CPU = Scheme(
 # https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
 TENSORRT = Scheme(
     "tensorrt",
-    "int8 activations and weights, all zero points 0, for NVIDIA GPUs; not run by us",
+    TARGETS["tensorrt"],
     activation=INT8,
     kernels=frozenset(WEIGHTED),
     integer_ops=INTEGER_OPS - {aten.leaky_relu.default, aten.sigmoid.default},
@@ -61,7 +52,7 @@ TENSORRT = Scheme(
 )
 DFQ_PAPER = Scheme(
     "dfq-paper",
-    "one scale per layer, as in the DFQ paper; exact with session.x64quantprecision=1",
+    TARGETS["dfq-paper"],
     per_channel=False,
     session=(("session.x64quantprecision", "1"),),
 )

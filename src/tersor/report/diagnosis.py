@@ -128,6 +128,9 @@ class Diagnosis:
     def _sentences(self) -> Iterable[str]:
         if self.healthy:
             yield f"Nothing is wrong: {self.checks[-1].name}, {self.checks[-1]}."
+            repaired = " and ".join(check.name for check in self.checks if not check.is_fine)
+            if repaired:
+                yield f"What is bad, {repaired}, is made up for by the steps of `quantize`."
         for finding in self.findings:
             yield f"{finding.what}."
             yield from (f"  - {line}." for line in finding.details)

@@ -85,4 +85,4 @@ def codec() -> Any:
 
 def missing() -> UnsupportedError:
     """Reports need packages that nothing else needs."""
-    return UnsupportedError("reports need packages of their own: pip install tersor[report]")
+    return UnsupportedError("reports need packages of their own: pip install 'tersor[report]'")

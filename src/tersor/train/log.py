@@ -92,6 +92,6 @@ def _writer(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UnsupportedError(
-            "Training(tensorboard=True) needs TensorBoard: pip install tersor[tensorboard]"
+            "Training(tensorboard=True) needs TensorBoard: pip install 'tersor[tensorboard]'"
         ) from error
     return SummaryWriter(str(folder), purge_step=step)
