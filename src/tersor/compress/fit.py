@@ -121,9 +121,9 @@ def _share(lost: Tensor, whole: Tensor) -> float:
 def _before_relu(
     layer: Layer, method: Method, ranks: Ranks, data: Samples, options: Refit
 ) -> Fitted:
-    weight, x = layer.weight.detach(), data.patches
-    mean = x.mean(1)
-    gram = x @ x.mT / x.shape[1] - mean[:, None] * mean
+    weight, mean = layer.weight.detach(), data.patches.mean(1)
+    x = data.patches - mean[:, None]
+    gram = x @ x.mT / x.shape[1]
     last: list[Chain] = []
 
     def nearest(z: Tensor) -> tuple[tuple[Chain, Tensor], Tensor]:
@@ -140,7 +140,7 @@ def _before_relu(
         last.append(chain)
         composed = compose(chain).flatten(1)
         bias = z.mean(1) - composed @ mean
-        return (chain, bias), composed @ x + bias[:, None]
+        return (chain, bias), composed @ x + z.mean(1)[:, None]
 
     (chain, bias), lost = fit_before_relu(nearest, data.outputs)
     shift = bias if layer.bias is None else bias - layer.bias.detach()

@@ -242,7 +242,8 @@ def _without(layer: Layer, stays: Tensor, moments: Moments | None, damping: floa
     inside = of_group.expand_as(weight[:, :1]).flatten(2)[0, 0]
     fitted = cut.flatten(2)
     free = moments.centered()
-    part = Quadratic(free.gram[:, inside][..., inside], free.target[..., inside], free.energy)
+    gram, target = free.gram[:, inside][..., inside], free.target[..., inside]
+    part = Quadratic(gram, target, free.energy, free.uncertain)
     fitted[..., inside] = best_weights(part.damped(fitted[..., inside], damping))
     shift = best_bias(fitted, moments.inputs, moments.outputs)[0]
     return layer.ungrouped(fitted.reshape(weight.shape)), shift

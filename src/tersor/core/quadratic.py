@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Weights = Float[Tensor, "groups outputs inputs"]
+_MARGIN = 16  # times the norm of a matrix of rounding errors
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Quadratic:
         gram: G = E[x̂ x̂ᵀ] of the inputs of each group.
         target: B = E[y x̂ᵀ] of the wanted outputs with the inputs.
         energy: E[y²] of each wanted output.
+        uncertain: How far off G may be, because its numbers were rounded; None: negligible.
     """
 
     gram: Float[Tensor, "groups inputs inputs"]
     target: Weights
     energy: Float[Tensor, "groups outputs"]
+    uncertain: Float[Tensor, " groups"] | None = None
 
     def error(self, weights: Weights) -> Float[Tensor, "groups outputs"]:
         """E(y − ŵ·x̂)² of each output.
@@ -50,14 +53,19 @@ class Quadratic:
     ) -> "Quadratic":
         """The same problem where each output's bias is free: its best value takes all means out.
 
+        Of inputs that hardly vary, what is left may be less than what E[x̂ x̂ᵀ] was rounded by.
+
         Args:
             inputs: E[x̂].
             outputs: E[y].
         """
+        size = self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+        rounded = _MARGIN * torch.finfo(size.dtype).eps * self.gram.shape[-1] ** 0.5
         return Quadratic(
             self.gram - inputs[..., :, None] * inputs[..., None, :],
             self.target - outputs[..., :, None] * inputs[..., None, :],
             self.energy - outputs.square(),
+            rounded * size,
         )
 
     def damped(self, weights: Weights, share: float) -> "Quadratic":
@@ -69,6 +77,8 @@ class Quadratic:
         """
         diagonal = self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
         pull = share * diagonal + torch.finfo(diagonal.dtype).tiny ** 0.5
+        if self.uncertain is not None:
+            pull = pull + self.uncertain
         return Quadratic(
             self.gram + torch.diag_embed(pull[:, None].expand(self.gram.shape[:2])),
             self.target + pull[:, None, None] * weights,

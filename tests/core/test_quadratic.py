@@ -1,0 +1,31 @@
+"""Quadratic problems whose numbers were rounded."""
+
+import pytest
+import torch
+
+from tersor.core.quadratic import Quadratic, best_weights
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-5, 1e-4])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_inputs_that_hardly_vary_leave_the_weights_nearly_as_they_were(spread, size):
+    """Their variance, a small difference of large float32 numbers, may come out below 0."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(1, 5, 64, generator=generator)
+    for _ in range(20):
+        x = size * (1 + spread * torch.randn(64, 3, generator=generator))
+        y = weights[0] @ x
+        count = x.shape[1]
+        whole = Quadratic(
+            (x @ x.mT / count)[None], (y @ x.mT / count)[None], y.square().mean(1)[None]
+        )
+        free = whole.centered(x.mean(1)[None], y.mean(1)[None])
+        found = best_weights(free.damped(weights, 0.01))
+        assert (found - weights).norm() < 0.2 * weights.norm()
+
+
+def test_a_problem_that_is_not_centered_is_certain():
+    x = torch.eye(3)[None]
+    problem = Quadratic(x, torch.ones(1, 2, 3), torch.ones(1, 2))
+    assert problem.uncertain is None
+    assert torch.equal(best_weights(problem), torch.ones(1, 2, 3))
