@@ -184,3 +184,11 @@ def test_two_reports_side_by_side():
     same = tersor.compare(report(4), report(4))
     assert len(set(same.names)) == 2
     assert all(change.better == 0 for change in same.numbers)
+
+
+def test_what_was_measured_on_other_samples_is_not_judged():
+    other = replace(report(8), verified=replace(report(8).verified, samples=3))
+    found = {change.name: change for change in tersor.compare(report(4), other).numbers}
+    assert found["samples"].second == "3"
+    assert found["samples"].better == found["SQNR against float"].better == 0
+    assert found["bits per weight"].better == 1

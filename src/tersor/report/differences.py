@@ -1,7 +1,7 @@
 """Two reports side by side: size, speed, accuracy, and the layers that differ most."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,9 @@ def said(bits: int | None, sqnr: float | None) -> str:
 
 def _numbers(first: Report, second: Report) -> tuple[Change, ...]:
     found = [_change(name, *spec, first, second) for name, spec in _NUMBERS.items()]
+    counts = {report.verified.samples for report in (first, second) if report.verified}
+    if len(counts) > 1:  # measured on other samples: neither is better
+        found = [replace(x, better=0) if x.name in _ON_SAMPLES else x for x in found]
     return tuple(change for change in found if change.first or change.second)
 
 
@@ -152,7 +155,7 @@ def _change(
 ) -> Change:
     a, b = value(first), value(second)
     better = 0
-    if a is not None and b is not None and abs(a - b) > _ALIKE * max(abs(a), abs(b)):
+    if sign and a is not None and b is not None and abs(a - b) > _ALIKE * max(abs(a), abs(b)):
         better = 2 if (b - a) * sign > 0 else 1
     shown = ["" if x is None else show(x) for x in (a, b)]
     return Change(name, shown[0], shown[1], better)
@@ -170,6 +173,7 @@ def _average_bits(report: Report) -> float | None:
 _NUMBERS: dict[str, tuple[Value, Callable[[int | float], str], int]] = {
     "file size": (_seen(lambda x: x.bytes), megabytes, -1),
     "time per sample": (_seen(lambda x: x.ms), milliseconds, -1),
+    "samples": (_seen(lambda x: x.samples), count, 0),
     "accuracy": (_seen(lambda x: x.accuracy.get("runtime")), percent, 1),
     "same class as float": (_seen(lambda x: x.top1), percent, 1),
     "SQNR against float": (_seen(lambda x: x.sqnr), "{:.1f} dB".format, 1),
@@ -177,6 +181,7 @@ _NUMBERS: dict[str, tuple[Value, Callable[[int | float], str], int]] = {
     "multiplications": (lambda report: report.after.macs, count, -1),
     "parameters": (lambda report: report.after.parameters, count, -1),
 }
+_ON_SAMPLES = {"accuracy", "same class as float", "SQNR against float"}
 
 
 def _layers(first: Report, second: Report) -> tuple[LayerChange, ...]:
