@@ -67,6 +67,7 @@ def is_executed(page):
 EXECUTED = [page for page in PAGES if is_executed(page)]
 
 
+@pytest.mark.timeout(1200)  # a page holds many examples
 @pytest.mark.parametrize("page", EXECUTED, ids=name)
 def test_examples_run(page, folder, capsys):
     namespace: dict[str, object] = {}
