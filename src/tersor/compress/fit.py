@@ -128,7 +128,8 @@ def _before_relu(
 
     def nearest(z: Tensor) -> tuple[tuple[Chain, Tensor], Tensor]:
         """The factors and the bias for a target."""
-        centered = z - z.mean(1, keepdim=True)
+        middle = z.mean(1, keepdim=True)
+        centered = z - middle
         target, energy = centered @ x.mT / x.shape[1], centered.square().mean(1)
         problem = Quadratic(gram[None], target[None], energy[None])
         problem = problem.damped(weight.flatten(1)[None], options.damping)
@@ -139,8 +140,8 @@ def _before_relu(
             chain = descend(refit_last(last[-1], problem), problem, steps)
         last.append(chain)
         composed = compose(chain).flatten(1)
-        bias = z.mean(1) - composed @ mean
-        return (chain, bias), composed @ x + z.mean(1)[:, None]
+        bias = middle[:, 0] - composed @ mean
+        return (chain, bias), composed @ x + middle
 
     (chain, bias), lost = fit_before_relu(nearest, data.outputs)
     shift = bias if layer.bias is None else bias - layer.bias.detach()

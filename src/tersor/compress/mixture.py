@@ -8,7 +8,7 @@ carried out, the first half of the samples fits them, and the other half tells w
 the outputs best. With w = 0 channels are pruned only, with w = ∞ layers are factorized only: the
 mixture is at least as good as either, on the samples that judge.
 
-Own addition; arXiv 1912.09802, §5, finds the combination of both best, and adds damages up.
+Own addition. That both together are best is a finding of arXiv 1912.09802.
 """
 
 from collections.abc import Sequence

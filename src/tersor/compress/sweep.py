@@ -10,7 +10,7 @@ backend that does, such as Ray's or Dask's (`joblib.parallel_config`).
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
@@ -29,6 +29,7 @@ from tersor.graph.shapes import note_shapes
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 
+T = TypeVar("T")
 OnPart = Callable[[int, int, Record], None]
 _ROUND = 4  # tasks for each process
 _SWEPT = Refit(steps=0)  # what fits quickly shows which parts matter
@@ -163,7 +164,7 @@ def _measured(
         stream.run(node)
         left.discard(node)
         if layer.groups == 1 and not layer.is_transposed:
-            pairs = list(zip(given, stream.of(node), strict=True))[: half or None]
+            pairs, _ = halves(list(zip(given, stream.of(node), strict=True)))
             count = refit.positions(layer, sum(len(x) for x, _ in pairs))
             generator = torch.Generator().manual_seed(refit.seed)
             found[layer.name] = measure(layer, pairs, count, generator)
@@ -171,11 +172,11 @@ def _measured(
     return here, found
 
 
-def halves(batches: list[Batch]) -> tuple[list[Batch], list[Batch]]:
+def halves(batches: list[T]) -> tuple[list[T], list[T]]:
     """The batches that fit, and those that judge; a single one does both.
 
     Args:
-        batches: Those of a `Sweep`.
+        batches: Those of a `Sweep`, or what there is of each.
     """
     half = len(batches) // 2
     return batches[: half or None], batches[half:]
