@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tersor.core.grid import Grid
 from tersor.core.pairs import lane_partners
 from tersor.core.quadratic import Quadratic, best_bias, best_scale, best_weights
-from tersor.core.rounding import descend, enumerate_choices, nearest_plane
+from tersor.core.rounding import closest, descend, enumerate_choices, nearest_plane
 
 GRID = Grid(3, signed=True, symmetric=True)
 seeds = st.integers(0, 2**32 - 1)
@@ -150,11 +150,22 @@ def test_solvers_come_close_to_the_optimum(seed):
     )
     every = torch.stack([reached(problem, v.expand(1, 2, 4), scale) for v in values])
     best = every.amin(0)
-    found = descend(problem, nearest_plane(problem, scale, GRID), scale, GRID)
-    error = reached(problem, found, scale)
+    error = reached(problem, closest(problem, weights, scale, GRID), scale)
     start = reached(problem, nearest(weights, scale), scale)
     assert bool((error >= best - 1e-9).all())
+    assert bool((error <= start + 1e-9).all())
     assert bool((error - best <= start.max()).all())
+
+
+@pytest.mark.parametrize("seed", [485, 1388, 2153, 2273, 2806, 5491])
+def test_no_row_ends_worse_than_its_nearest_integers(seed):
+    weights, x, y = data(seed, groups=1, outputs=2, inputs=4)
+    problem, scale = problem_of(x, y), scales(weights)
+    start = reached(problem, nearest(weights, scale), scale)
+    plane = descend(problem, nearest_plane(problem, scale, GRID), scale, GRID)
+    assert bool((reached(problem, plane, scale) > start).any())
+    found = closest(problem, weights, scale, GRID)
+    assert bool((reached(problem, found, scale) <= start).all())
 
 
 def test_the_plane_and_descent_beat_nearest_by_far():

@@ -6,7 +6,7 @@
 
 The first is GPTQ (arXiv 2210.17323), which is Babai's nearest plane algorithm on the lattice of the
 Gram matrix: each column makes up for the rounding of those before it. Descent then moves single
-weights while that lowers the error. Rows with few weights are enumerated.
+weights while that lowers the error; `closest` is both. Rows with few weights are enumerated.
 
 Every row is solved at once; columns come in blocks, so that what crosses a block is one product of
 matrices. A layer of `inputs` weights per row needs about three matrices of `inputs²` numbers.
@@ -22,6 +22,37 @@ from tersor.core.quadratic import Quadratic, Weights, best_weights
 
 Scales = Float[Tensor, "groups outputs"]
 _CHOICES = 2**20  # errors that enumeration computes at once
+
+
+def closest(
+    problem: Quadratic,
+    weights: Weights,
+    scale: Scales,
+    grid: Grid,
+    partner: Partners | None = None,
+    sweeps: int = 20,
+) -> Weights:
+    """Nearest plane, then descent; from the nearest integers where these are better than its end.
+
+    Args:
+        problem: A regular problem, see `Quadratic.damped`.
+        weights: The float weights; their nearest integers must be allowed.
+        scale: Size of one step for each output.
+        grid: The integers allowed.
+        partner: Which columns meet, if any; see `tersor.core.pairs`.
+        sweeps: Most passes of descent over all weights.
+
+    Returns:
+        Integers whose error is no larger than that of the nearest, in each row.
+    """
+    found = nearest_plane(problem, scale, grid, partner)
+    found = descend(problem, found, scale, grid, partner, sweeps)
+    step, near = scale[..., None], _on_grid(weights / scale[..., None], grid, None)
+    worse = problem.error(step * near) < problem.error(step * found)
+    if not bool(worse.any()):
+        return found
+    start = near.where(worse[..., None], found)
+    return descend(problem, start, scale, grid, partner, sweeps)
 
 
 def nearest_plane(

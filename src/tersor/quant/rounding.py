@@ -19,7 +19,7 @@ from tersor.core.grid import Grid
 from tersor.core.pairs import Partners
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
 from tersor.core.ranges import minmax, scale_zero_point
-from tersor.core.rounding import Scales, descend, enumerate_choices, nearest_plane
+from tersor.core.rounding import Scales, closest, descend, enumerate_choices, nearest_plane
 from tersor.graph.journal import Journal
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.moments import Moments
@@ -129,7 +129,7 @@ def fit(
     allowed = _allowed(site, pair_safe)
     scale, grid, partner = allowed
     problem = _damped(site, free, check, options, allowed)
-    integers, scale = solve(problem, scale, grid, site.shares_scale, options, partner)
+    integers, scale = solve(problem, site.weights, scale, grid, site.shares_scale, options, partner)
     rounded = scale[..., None] * integers
     before, after = (float(check.error(w).sum()) for w in (site.nearest(), rounded))
     if not after <= before:
@@ -174,6 +174,7 @@ def _allowed(site: Site, pair_safe: Pairs | None) -> Allowed:
 
 def solve(
     problem: Quadratic,
+    weights: Weights,
     scale: Scales,
     grid: Grid,
     shared: bool,
@@ -184,14 +185,14 @@ def solve(
 
     Args:
         problem: A regular problem.
+        weights: The float weights.
         scale: Scales to start with.
         grid: The integers allowed.
         shared: Whether all outputs have one scale.
         options: See `Rounding`.
         partner: Which columns meet in a kernel that saturates; see `tersor.core.pairs`.
     """
-    integers = nearest_plane(problem, scale, grid, partner)
-    integers = descend(problem, integers, scale, grid, partner, options.sweeps)
+    integers = closest(problem, weights, scale, grid, partner, options.sweeps)
     if integers.shape[-1] <= _FEW:
         wanted = best_weights(problem)
         chosen, least = enumerate_choices(problem, wanted, scale, grid, partner)
