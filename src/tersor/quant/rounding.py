@@ -15,6 +15,8 @@ makes up for the shortcut's error; the following activation is not part of the l
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
+
 from tersor.core.grid import Grid
 from tersor.core.pairs import Partners
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
@@ -41,6 +43,10 @@ class Rounding:
         samples_per_weight: But for each weight of a row at least and at most so many.
         damping: Pulls towards the float weights, as shares of the mean diagonal of the Gram matrix.
             The one that suits the samples held back best is taken.
+        starts: Scales to start with, as multiples of that of the range; each row takes the one with
+            the best nearest plane. With few bits a scale fitted to the weights alone is too small,
+            and turns of scale and integers do not leave it. None below 1: larger integers than
+            those of the range may overflow in pairs.
         rescale: How often the scale is fitted to the integers, and these to the scale again.
         sweeps: Most sweeps of coordinate descent.
         seed: Seed of the sampled positions.
@@ -49,6 +55,7 @@ class Rounding:
     samples: int = 100_000
     samples_per_weight: tuple[int, int] = (20, 200)
     damping: tuple[float, ...] = (0.01, 0.1, 1.0)
+    starts: tuple[float, ...] = (1.0, 1.15, 1.3, 1.5)
     rescale: int = 2
     sweeps: int = 20
     seed: int = 0
@@ -192,6 +199,7 @@ def solve(
         options: See `Rounding`.
         partner: Which columns meet in a kernel that saturates; see `tersor.core.pairs`.
     """
+    scale = _start(problem, scale, grid, shared, options, partner)
     integers = closest(problem, weights, scale, grid, partner, options.sweeps)
     if integers.shape[-1] <= _FEW:
         wanted = best_weights(problem)
@@ -202,3 +210,26 @@ def solve(
         scale = best_scale(problem, integers, scale, shared)
         integers = descend(problem, integers, scale, grid, partner, options.sweeps)
     return integers, scale
+
+
+def _start(
+    problem: Quadratic,
+    scale: Scales,
+    grid: Grid,
+    shared: bool,
+    options: Rounding,
+    partner: Partners | None,
+) -> Scales:
+    """The scales to start with; wider ones are tried as long as a row gains."""
+    best, least = scale, torch.full_like(scale, torch.inf)
+    for factor in options.starts:
+        tried = factor * scale
+        integers = nearest_plane(problem, tried, grid, partner)
+        error = problem.error(tried[..., None] * integers)
+        if shared:
+            error = error.sum().expand_as(scale)
+        better = error < least
+        if not bool(better.any()):
+            break
+        best, least = tried.where(better, best), error.where(better, least)
+    return best
