@@ -25,6 +25,7 @@ from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo.data import cifar10_train
 from tersor.core.cross_entropy import cross_entropy
 from tersor.core.quadratic import Weights
+from tersor.core.rounding import closest
 from tersor.graph.layers import Layer, layers
 from tersor.graph.moments import Moments
 from tersor.graph.network import Network, Skipped
@@ -36,15 +37,13 @@ from tersor.quant.calibrate import MSE, weight_ranges
 from tersor.quant.layerwise import Site, round_layers
 from tersor.quant.measured import measure
 from tersor.quant.place import place, quantizers, weight_quantizer
-from tersor.quant.rounding import Rounding, round_layer, solve
+from tersor.quant.rounding import Rounding, round_layer
 from tersor.quant.schemes import find_scheme
 
 BATCH = 250
 EVERYTHING = slice(0, None)
 #: Samples per weight so many that every output position is one.
 ALL_POSITIONS = 10**9
-#: Integers and scale as they come out of the problem, nothing fitted.
-INTEGERS_ONLY = Rounding(rescale=0)
 
 Points = list[tuple[float, float]]
 Add = Callable[..., None]
@@ -203,8 +202,8 @@ def by_cross_entropy(case: Case, seed: int) -> Weights:
 def by_descent(case: Case, seed: int) -> Weights:  # noqa: ARG001
     """Minimise the cost over all integers of the grid."""
     site = case.site
-    problem = case.moments.problem.damped(case.floating, INTEGERS_ONLY.damping[0])
-    return solve(problem, site.scale, site.quantizer.grid, site.shares_scale, INTEGERS_ONLY)[0]
+    problem = case.moments.problem.damped(case.floating, Rounding.damping[0])
+    return closest(problem, case.floating, site.scale, site.quantizer.grid)
 
 
 def by_fast_solver(case: Case) -> tuple[float, float]:
