@@ -26,7 +26,6 @@ from tersor.train.batchnorm import (
     settle_batchnorm,
 )
 from tersor.train.checkpoint import Checkpoint
-from tersor.train.features import block_outputs, expose
 from tersor.train.feed import Batches, Feed
 from tersor.train.log import Line
 from tersor.train.loop import OnBatch, Penalty, fit
@@ -110,11 +109,6 @@ class TrainingRun:
         """
         options, labelled = self.options, self.loss is not None
         feed = Feed(self.start.network, self.batches, labelled, options.seed)
-        if options.features and labelled:
-            raise InvalidInputError(
-                "Training(features=…) compares with the float network, but a loss was given; leave "
-                "out one of them"
-            )
         if options.tensorboard and self.folder is None:
             raise InvalidInputError(
                 "Training(tensorboard=True) needs a folder for its log; give one"
@@ -122,7 +116,7 @@ class TrainingRun:
         checkpoint = None
         if self.folder is not None:
             checkpoint = Checkpoint.open(self.folder, self._fingerprint(also))
-        objective = self.loss or _distillation(self.start, options)
+        objective = self.loss or _distillation(self.start.original, options)
         with training_bar(self.on_batch) as bar:
             return fit(network, feed, objective, options, checkpoint, bar, penalty)
 
@@ -246,15 +240,11 @@ class Trainable(nn.Module):
         return replace(self._start, network=network)
 
 
-def _distillation(start: Quantized | Compressed, options: Training) -> Distillation:
+def _distillation(original: Network, options: Training) -> Distillation:
     """The float network as teacher, BatchNorms folded."""
-    teacher = start.original.copy()
+    teacher = original.copy()
     fold(teacher)
-    blocks = block_outputs(teacher, start.network) if options.features else []
-    if blocks:
-        expose(teacher, blocks)
-    module = teacher.module.requires_grad_(False)
-    return Distillation(module, options.temperature, options.distil, options.features, blocks)
+    return Distillation(teacher.module.requires_grad_(False), options.temperature, options.distil)
 
 
 def _record(lines: list[Line], what: str) -> Applied:
