@@ -34,6 +34,7 @@ from tersor.trial import prepared, try_parts
 
 STEPS = ("capture the model", *TRIAL_STEPS, "train")
 _MEGABYTE = 250_000  # numbers of 4 bytes
+_PERCENT = 100  # more may be meant as a number
 
 
 def compress(
@@ -138,13 +139,18 @@ def _budget(
     if len(named) != 1:
         raise InvalidInputError(f"give one budget of {', '.join(given)}, such as macs=0.5")
     ((name, value),) = named.items()
-    if not value > 0:
-        raise InvalidInputError(f"{name}={value}; give a budget above 0, such as {name}=0.5")
+    if not isinstance(value, int | float) or not value > 0:
+        raise InvalidInputError(f"{name}={value!r}; give a budget above 0, such as {name}=0.5")
     if name == "latency":
         if value >= 1:
             raise InvalidInputError(f"latency={value} is a share of the time now; give less than 1")
         return before.macs, "macs"
     if name == "megabytes":
         return int(value * _MEGABYTE), "parameters"
+    if 1 < value <= _PERCENT:
+        raise InvalidInputError(
+            f"{name}={value} is more than 1, so it is a number of them, and far too small; give a "
+            f"share, such as {name}=0.5"
+        )
     unit: Unit = "macs" if name == "macs" else "parameters"
     return int(value * getattr(before, unit) if value <= 1 else value), unit

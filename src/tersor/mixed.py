@@ -23,6 +23,7 @@ from tersor.graph.outputs import Metric
 from tersor.graph.samples import held_back, samples
 from tersor.levels import WithData
 from tersor.quant.layerwise import OnLayer
+from tersor.quant.patterns import patterns
 from tersor.quant.rounding import Rounding
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
@@ -173,7 +174,7 @@ def search_bits(
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
-    frame, solved = Frame(target, exclude=tuple(exclude), say=say), options.rounding is not None
+    frame, solved = Frame(target, exclude=patterns(exclude), say=say), options.rounding is not None
     prepare(network, frame, options.equalize, solved=solved)
     say(MEASURE)
     solver = options.rounding if isinstance(options.rounding, Rounding) else Rounding()

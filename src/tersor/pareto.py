@@ -135,8 +135,10 @@ def pareto(
             do.
     """
     say, options = on_step or (lambda _: None), options or Compression()
-    if not macs or not all(0 < share < 1 for share in macs):
-        raise InvalidInputError(f"macs={macs}; give shares between 0 and 1, such as {SHARES}")
+    if not isinstance(macs, Sequence) or not macs or not all(0 < share < 1 for share in macs):
+        raise InvalidInputError(
+            f"macs={macs!r}; give several shares between 0 and 1, such as {SHARES}"
+        )
     if options.gates is not None:
         raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
     say(STEPS[0])

@@ -35,6 +35,7 @@ from tersor.quant.empirical import correct_bias_on_data
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
+from tersor.quant.patterns import patterns
 from tersor.quant.place import place
 from tersor.quant.rounding import round_weights
 from tersor.quant.scheme import Scheme
@@ -149,7 +150,7 @@ def quantize(
     say(STEPS[0])
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     original = network.copy()
-    frame = Frame(target, bits, read, tuple(exclude), say, on_layer, folder)
+    frame = Frame(target, bits, read, patterns(exclude), say, on_layer, folder)
     if data is None:
         prepared = data_free(network, frame, input_range, _chosen(options, DataFree))
     else:
@@ -273,6 +274,10 @@ def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:
     """
     if options is None:
         return kind()
+    if not isinstance(options, DataFree | WithData):
+        raise InvalidInputError(
+            f"options are {type(options).__name__}; give {kind.__name__}(…) with what to change"
+        )
     if not isinstance(options, kind):
         raise InvalidInputError(
             f"options={type(options).__name__} go {'with' if kind is DataFree else 'without'} "

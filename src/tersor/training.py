@@ -69,6 +69,11 @@ def train(
     Raises:
         TersorError: A batch, an option or a checkpoint is unfit; the message says what to do.
     """
+    if not isinstance(start, Quantized | Compressed):
+        raise InvalidInputError(
+            f"a {type(start).__name__} cannot be trained here; give what `tersor.quantize` or "
+            "`tersor.compress` returned"
+        )
     options = options or Training()
     run = TrainingRun(start, batches, loss, options, folder, on_batch)
     if isinstance(start, Compressed):

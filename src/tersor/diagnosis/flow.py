@@ -29,6 +29,7 @@ from tersor.graph.stats import Batch
 from tersor.levels import DataFree, WithData
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.layerwise import OnLayer
+from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
 from tersor.quant.synthetic import Synthetic, synthetic_batches
 from tersor.quantized import Quantized
@@ -106,7 +107,7 @@ def diagnose(
     if wrong := not_finite(network, batches, reference):
         return Diagnosis((), findings=(wrong,))
     chosen: dict[str, Any] = {"scheme": scheme, "weights": weights, "activations": activations}
-    chosen |= {"input_range": input_range, "exclude": tuple(exclude), "options": options}
+    chosen |= {"input_range": input_range, "exclude": patterns(exclude), "options": options}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "float.onnx"
         checks = float_checks(original or model, network, batches, reference, path)
