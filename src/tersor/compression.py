@@ -24,6 +24,7 @@ from tersor.graph.network import Network
 from tersor.graph.outputs import Metric
 from tersor.graph.samples import samples
 from tersor.levels import Compression
+from tersor.report.progress import shows_progress
 from tersor.train.feed import Batches
 from tersor.train.loop import OnBatch
 from tersor.train.objective import Loss
@@ -37,6 +38,7 @@ _MEGABYTE = 250_000  # numbers of 4 bytes
 _PERCENT = 100  # more may be meant as a number
 
 
+@shows_progress(len(STEPS))
 def compress(
     model: nn.Module | ExportedProgram | Network | Compressed,
     example: Any = None,
@@ -83,7 +85,7 @@ def compress(
             spreads them over machines.
         folder: Keeps the parts that have been tried, and the training, so that a run that was
             stopped goes on.
-        on_step: Called with the name of each step before it runs.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_part: Called after each part that is tried, and each layer that is fitted, with its
             number, how many there are, and its record.
         on_batch: Called after each batch of the training; see `tersor.train`.

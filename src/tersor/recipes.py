@@ -41,6 +41,7 @@ from tersor.quant.rounding import round_weights
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quantized import Quantized
+from tersor.report.progress import shows_progress
 
 STEPS = (
     "capture the model",
@@ -88,6 +89,7 @@ class Frame:
 T = TypeVar("T", DataFree, WithData)
 
 
+@shows_progress(len(STEPS))
 def quantize(
     model: nn.Module | ExportedProgram | Network,
     example: Any = None,
@@ -130,7 +132,7 @@ def quantize(
         options: Which steps to take: `WithData` with data, else `DataFree`.
         folder: Keeps what is finished of the rounding with data, so that a run that was stopped
             goes on from there.
-        on_step: Called with the name of each step before it runs.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_layer: Called after each layer that is rounded with data, with its number, how many there
             are, and its record.
 

@@ -36,6 +36,7 @@ from tersor.quantized import Quantized
 from tersor.recipes import STEPS as LEVEL_STEPS
 from tersor.recipes import Frame, OnStep, quantize, split_bits
 from tersor.report.diagnosis import Diagnosis
+from tersor.report.progress import shows_progress
 
 OWN_STEPS = (
     "check the float network",
@@ -47,6 +48,7 @@ OWN_STEPS = (
 STEPS = (*LEVEL_STEPS, *OWN_STEPS)
 
 
+@shows_progress(len(STEPS))
 def diagnose(
     model: nn.Module | ExportedProgram | Network,
     example: Any = None,
