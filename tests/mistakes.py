@@ -43,8 +43,11 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "inputs are TensorDataset; .* such as a DataLoader",
     ),
     "no batch in the example": (lambda: quantize(example=X[0]), "the batch first"),
-    "bits as text": (lambda: quantize(weights="4"), "weights='4' bits; .* whole number from 2"),
-    "half bits": (lambda: quantize(activations=7.5), r"activations=7\.5 bits; .* whole number"),
+    "bits as text": (
+        lambda: quantize(weights="4"),
+        "weights='4' bits; .* from 2 to 16, in whole bits",
+    ),
+    "half bits": (lambda: quantize(activations=7.5), r"activations=7\.5 bits; .* whole bits"),
     "bits of a layer as text": (lambda: quantize(weights={"0": "8"}), "weights of '0'='8' bits"),
     "bits of no layer": (lambda: quantize(weights={"head": 8}), "weights: no layer .* 'head'"),
     "a module to exclude": (lambda: quantize(exclude=[nn.ReLU()]), "exclude: ReLU is no name"),

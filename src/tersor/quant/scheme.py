@@ -130,5 +130,5 @@ def with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
     if bits is None:
         return grid
     if not isinstance(bits, int) or not _BITS[0] <= bits <= _BITS[1]:
-        raise InvalidInputError(f"{what}={bits!r} bits; choose a whole number from 2 to 16")
+        raise InvalidInputError(f"{what}={bits!r} bits; choose a width from 2 to 16, in whole bits")
     return replace(grid, bits=bits)
