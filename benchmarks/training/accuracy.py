@@ -99,8 +99,8 @@ def _options(
         whole=args.offset == "whole",
     )
     given = {"rate": args.rate, "quantizer_rate": args.quantizer_rate, "ema": args.ema}
-    given |= {"bias_rate": args.bias_rate, "features": args.features}
-    given |= {"temperature": args.temperature, "batchnorm": args.batchnorm}
+    given |= {"bias_rate": args.bias_rate, "temperature": args.temperature}
+    given |= {"batchnorm": args.batchnorm}
     return Training(
         epochs=args.epochs,
         quantizers=quantizers,
@@ -155,7 +155,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quantizer-rate", type=float)
     parser.add_argument("--bias-rate", type=float)
     parser.add_argument("--temperature", type=float)
-    parser.add_argument("--features", type=float, help="of what blocks return")
     parser.add_argument("--ema", type=float)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the first seed")

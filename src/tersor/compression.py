@@ -24,6 +24,7 @@ from tersor.graph.network import Network
 from tersor.graph.outputs import Metric
 from tersor.graph.samples import samples
 from tersor.levels import Compression
+from tersor.report.progress import shows_progress
 from tersor.train.feed import Batches
 from tersor.train.loop import OnBatch
 from tersor.train.objective import Loss
@@ -34,8 +35,10 @@ from tersor.trial import prepared, try_parts
 
 STEPS = ("capture the model", *TRIAL_STEPS, "train")
 _MEGABYTE = 250_000  # numbers of 4 bytes
+_PERCENT = 100  # more may be meant as a number
 
 
+@shows_progress(len(STEPS))
 def compress(
     model: nn.Module | ExportedProgram | Network | Compressed,
     example: Any = None,
@@ -82,7 +85,7 @@ def compress(
             spreads them over machines.
         folder: Keeps the parts that have been tried, and the training, so that a run that was
             stopped goes on.
-        on_step: Called with the name of each step before it runs.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_part: Called after each part that is tried, and each layer that is fitted, with its
             number, how many there are, and its record.
         on_batch: Called after each batch of the training; see `tersor.train`.
@@ -138,13 +141,18 @@ def _budget(
     if len(named) != 1:
         raise InvalidInputError(f"give one budget of {', '.join(given)}, such as macs=0.5")
     ((name, value),) = named.items()
-    if not value > 0:
-        raise InvalidInputError(f"{name}={value}; give a budget above 0, such as {name}=0.5")
+    if not isinstance(value, int | float) or not value > 0:
+        raise InvalidInputError(f"{name}={value!r}; give a budget above 0, such as {name}=0.5")
     if name == "latency":
         if value >= 1:
             raise InvalidInputError(f"latency={value} is a share of the time now; give less than 1")
         return before.macs, "macs"
     if name == "megabytes":
         return int(value * _MEGABYTE), "parameters"
+    if 1 < value <= _PERCENT:
+        raise InvalidInputError(
+            f"{name}={value} is more than 1, so it is a number of them, and far too small; give a "
+            f"share, such as {name}=0.5"
+        )
     unit: Unit = "macs" if name == "macs" else "parameters"
     return int(value * getattr(before, unit) if value <= 1 else value), unit

@@ -120,6 +120,8 @@ class Compression:
     gating: Gating = Gating()  # noqa: RUF009
 
     def __post_init__(self) -> None:
+        if isinstance(self.methods, str):
+            raise InvalidInputError(f"methods={self.methods!r}; give a list, [{self.methods!r}]")
         for method in self.methods:
             if method not in WAYS:
                 raise InvalidInputError(f"method {method!r}; choose of {', '.join(WAYS)}")

@@ -23,12 +23,14 @@ from tersor.graph.outputs import Metric
 from tersor.graph.samples import held_back, samples
 from tersor.levels import WithData
 from tersor.quant.layerwise import OnLayer
+from tersor.quant.patterns import patterns
 from tersor.quant.rounding import Rounding
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quant.sensitivity import Sensitivity, Trial, sensitivities
 from tersor.recipes import STEPS as LEVEL_STEPS
 from tersor.recipes import Frame, OnStep, prepare
+from tersor.report.progress import shows_progress
 from tersor.report.tables import bits_table, plain
 
 MEASURE = "measure how much each layer's bits matter"
@@ -114,6 +116,7 @@ class Bits(dict[str, int]):
         return sum(layer.weights * self[layer.layer] for layer in self.sensitivities)
 
 
+@shows_progress(len(STEPS))
 def search_bits(
     model: nn.Module | ExportedProgram | Network,
     example: Any = None,
@@ -156,7 +159,7 @@ def search_bits(
             them.
         options: How samples are used, layers equalized and ranges chosen. Layers are tried with the
             fast solver, whichever one is named.
-        on_step: Called with the name of each step before it runs.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_layer: Called after each layer, with its number, how many there are, and its record.
 
     Returns:
@@ -173,7 +176,7 @@ def search_bits(
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
-    frame, solved = Frame(target, exclude=tuple(exclude), say=say), options.rounding is not None
+    frame, solved = Frame(target, exclude=patterns(exclude), say=say), options.rounding is not None
     prepare(network, frame, options.equalize, solved=solved)
     say(MEASURE)
     solver = options.rounding if isinstance(options.rounding, Rounding) else Rounding()

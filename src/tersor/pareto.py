@@ -26,11 +26,13 @@ from tersor.levels import Compression
 from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Budget
 from tersor.report.plots import curve
+from tersor.report.progress import shows_progress
+from tersor.trial import STEPS as TRIAL_STEPS
 from tersor.trial import Trial, prepared, try_parts
 
 Score = Callable[[Network], float]  # higher is better
 SHARES = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3)
-STEPS = ("capture the model",)
+STEPS = ("capture the model", *TRIAL_STEPS)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Pareto:
         return {"score": self.score, "points": [point.as_dict() for point in self.points]}
 
 
+@shows_progress(len(STEPS))
 def pareto(
     model: nn.Module | ExportedProgram | Network | Compressed,
     example: Any = None,
@@ -135,8 +138,10 @@ def pareto(
             do.
     """
     say, options = on_step or (lambda _: None), options or Compression()
-    if not macs or not all(0 < share < 1 for share in macs):
-        raise InvalidInputError(f"macs={macs}; give shares between 0 and 1, such as {SHARES}")
+    if not isinstance(macs, Sequence) or not macs or not all(0 < share < 1 for share in macs):
+        raise InvalidInputError(
+            f"macs={macs!r}; give several shares between 0 and 1, such as {SHARES}"
+        )
     if options.gates is not None:
         raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
     say(STEPS[0])

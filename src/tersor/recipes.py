@@ -35,11 +35,13 @@ from tersor.quant.empirical import correct_bias_on_data
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
+from tersor.quant.patterns import patterns
 from tersor.quant.place import place
 from tersor.quant.rounding import round_weights
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quantized import Quantized
+from tersor.report.progress import shows_progress
 
 STEPS = (
     "capture the model",
@@ -87,6 +89,7 @@ class Frame:
 T = TypeVar("T", DataFree, WithData)
 
 
+@shows_progress(len(STEPS))
 def quantize(
     model: nn.Module | ExportedProgram | Network,
     example: Any = None,
@@ -129,7 +132,7 @@ def quantize(
         options: Which steps to take: `WithData` with data, else `DataFree`.
         folder: Keeps what is finished of the rounding with data, so that a run that was stopped
             goes on from there.
-        on_step: Called with the name of each step before it runs.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_layer: Called after each layer that is rounded with data, with its number, how many there
             are, and its record.
 
@@ -149,7 +152,7 @@ def quantize(
     say(STEPS[0])
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     original = network.copy()
-    frame = Frame(target, bits, read, tuple(exclude), say, on_layer, folder)
+    frame = Frame(target, bits, read, patterns(exclude), say, on_layer, folder)
     if data is None:
         prepared = data_free(network, frame, input_range, _chosen(options, DataFree))
     else:
@@ -273,6 +276,10 @@ def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:
     """
     if options is None:
         return kind()
+    if not isinstance(options, DataFree | WithData):
+        raise InvalidInputError(
+            f"options are {type(options).__name__}; give {kind.__name__}(…) with what to change"
+        )
     if not isinstance(options, kind):
         raise InvalidInputError(
             f"options={type(options).__name__} go {'with' if kind is DataFree else 'without'} "

@@ -26,7 +26,6 @@ from tersor.train.batchnorm import (
     settle_batchnorm,
 )
 from tersor.train.checkpoint import Checkpoint
-from tersor.train.features import block_outputs, expose
 from tersor.train.feed import Batches, Feed
 from tersor.train.log import Line
 from tersor.train.loop import OnBatch, Penalty, fit
@@ -70,6 +69,11 @@ def train(
     Raises:
         TersorError: A batch, an option or a checkpoint is unfit; the message says what to do.
     """
+    if not isinstance(start, Quantized | Compressed):
+        raise InvalidInputError(
+            f"a {type(start).__name__} cannot be trained here; give what `tersor.quantize` or "
+            "`tersor.compress` returned"
+        )
     options = options or Training()
     run = TrainingRun(start, batches, loss, options, folder, on_batch)
     if isinstance(start, Compressed):
@@ -110,11 +114,6 @@ class TrainingRun:
         """
         options, labelled = self.options, self.loss is not None
         feed = Feed(self.start.network, self.batches, labelled, options.seed)
-        if options.features and labelled:
-            raise InvalidInputError(
-                "Training(features=…) compares with the float network, but a loss was given; leave "
-                "out one of them"
-            )
         if options.tensorboard and self.folder is None:
             raise InvalidInputError(
                 "Training(tensorboard=True) needs a folder for its log; give one"
@@ -122,7 +121,7 @@ class TrainingRun:
         checkpoint = None
         if self.folder is not None:
             checkpoint = Checkpoint.open(self.folder, self._fingerprint(also))
-        objective = self.loss or _distillation(self.start, options)
+        objective = self.loss or _distillation(self.start.original, options)
         with training_bar(self.on_batch) as bar:
             return fit(network, feed, objective, options, checkpoint, bar, penalty)
 
@@ -246,15 +245,11 @@ class Trainable(nn.Module):
         return replace(self._start, network=network)
 
 
-def _distillation(start: Quantized | Compressed, options: Training) -> Distillation:
+def _distillation(original: Network, options: Training) -> Distillation:
     """The float network as teacher, BatchNorms folded."""
-    teacher = start.original.copy()
+    teacher = original.copy()
     fold(teacher)
-    blocks = block_outputs(teacher, start.network) if options.features else []
-    if blocks:
-        expose(teacher, blocks)
-    module = teacher.module.requires_grad_(False)
-    return Distillation(module, options.temperature, options.distil, options.features, blocks)
+    return Distillation(teacher.module.requires_grad_(False), options.temperature, options.distil)
 
 
 def _record(lines: list[Line], what: str) -> Applied:

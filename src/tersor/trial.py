@@ -34,7 +34,7 @@ from tersor.graph.stats import Batch
 from tersor.levels import Compression
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import input_ranges
-from tersor.quant.patterns import excluded
+from tersor.quant.patterns import excluded, patterns
 from tersor.quant.synthetic import example_tensors
 
 STEPS = ("try every part alone", "choose within the budget", "compress")
@@ -178,7 +178,7 @@ def try_parts(
     """
     say(STEPS[0])
     network = start.network
-    parts = _parts(network, batches, options, tuple(exclude))
+    parts = _parts(network, batches, options, patterns(exclude))
     sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
     sweep = _kept(sweep, network, parts, options, folder)
     lost = damages(network, parts, sweep)

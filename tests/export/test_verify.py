@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.export.compare import Tally
-from tersor.export.kernels import kernels
+from tersor.export.kernels import Kernel, kernels
 from tersor.export.onnx import export_onnx
 from tersor.export.verify import verify
 from tersor.graph.capture import capture
@@ -87,6 +88,15 @@ def test_plain_data_is_json(verification):
     assert data["latency"]["ratio"] == verification.latency.ratio
     assert data["integer_share"] == 1.0
     assert ("integer kernels", "3 of 3 layers") in verification.rows()
+
+
+def test_many_layers_in_float_for_one_reason_are_one_row(verification):
+    named = [Kernel(f"layer{i}", "Conv", "Conv", "it is INT4") for i in range(9)]
+    odd = Kernel("up", "ConvTranspose", "ConvTranspose", "it is transposed")
+    rows = replace(verification, kernels=(*named, odd)).rows()
+    assert rows[-2][0] == "in float: 9 layers"
+    assert rows[-2][1].startswith("it is INT4: layer0, layer1, ")
+    assert rows[-1] == ("in float: up", "it is transposed")
 
 
 def test_a_wrong_file_is_noticed(reference, simulation, folder, images, tmp_path):

@@ -4,11 +4,14 @@ import io
 import re
 
 import pytest
+import torch
 from rich.console import Console
+from torch import nn
 
+import tersor
 from tersor.graph.network import Applied, Skipped
 from tersor.report import progress as module
-from tersor.report.progress import progress
+from tersor.report.progress import progress, shows_progress
 
 
 @pytest.fixture
@@ -117,3 +120,47 @@ def test_a_notebook_shows_a_bar_if_it_has_widgets(monkeypatch, has_widgets):
 def test_an_error_passes_through(terminal):
     with pytest.raises(ValueError, match="inside"), progress(1):
         raise ValueError("inside")
+
+
+def test_a_step_that_comes_again_counts_once(terminal):
+    with progress(2) as bar:
+        for name in ("choose", "compress", "choose", "compress"):
+            bar.step(name)
+        bar._shown.refresh()
+    assert "1/2" in terminal.getvalue()
+    assert "3/2" not in terminal.getvalue()
+
+
+@shows_progress(2)
+def inner(on_step=None):
+    on_step = on_step or (lambda _: None)
+    on_step("inner step")
+
+
+@shows_progress(2)
+def outer(on_step=None, on_part=None, number=1):
+    on_step("outer step")
+    on_part(number, 3, Applied("conv1", "round", "done"))
+    inner()
+    return number
+
+
+def test_a_long_call_shows_a_bar_and_one_inside_of_it_none(terminal):
+    assert outer(number=2) == 2
+    assert "outer step" in terminal.getvalue()
+    assert "inner step" not in terminal.getvalue()
+    inner()
+    assert "inner step" in terminal.getvalue()
+
+
+def test_who_is_told_sees_no_bar(terminal):
+    told = []
+    inner(on_step=told.append)
+    assert told == ["inner step"]
+    assert not terminal.getvalue()
+
+
+def test_long_calls_of_the_library_show_a_bar(terminal):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    tersor.compress(model, torch.rand(1, 3, 8, 8), macs=0.8)
+    assert "compress" in terminal.getvalue()

@@ -1,8 +1,12 @@
 """Records become a table that a person can read."""
 
+from io import StringIO
+
+from rich.console import Console
+
 from tersor.graph.network import Applied, Skipped
 from tersor.report.summary import Refusal, summarize
-from tersor.report.tables import plain
+from tersor.report.tables import layers_table, plain
 
 FOLDED = [Applied(f"conv{i}", "fold", f"bn{i} folded into it") for i in range(5)]
 UNKNOWN = "the mean of its input {} is unknown without data"
@@ -73,3 +77,13 @@ def test_what_is_left_of_the_error_is_a_median_over_layers():
     refused = Skipped("last", "round", "no other rounding is better")
     (step,) = summarize([*done, refused]).steps
     assert step.what == "4 × rounded\nerror left, median: 25%"
+
+
+def test_names_of_layers_stay_whole_where_there_is_little_room():
+    """They are what `exclude` takes."""
+    name = "features.12.block.project.conv"
+    row = (name, "depthwise", "1024×1×3×3", "1024×14×14", "590 k", "2.35 k", "-1.6…1.5", "1", "1")
+    console = Console(file=StringIO(), width=80)
+    with console.capture() as printed:
+        console.print(layers_table([row]))
+    assert name in printed.get()

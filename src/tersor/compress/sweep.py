@@ -20,6 +20,7 @@ from torch import Tensor, fx
 from tersor.compress.fit import Refit
 from tersor.compress.groups import Group
 from tersor.compress.ways import Part, Way, changed_layers, group_of, weights_of
+from tersor.errors import InvalidInputError
 from tersor.graph.journal import Journal
 from tersor.graph.layers import Layer, operand
 from tersor.graph.moments import Moments, measure
@@ -55,6 +56,10 @@ class Sweep:
     jobs: int = 1
     journal: Journal | None = None
     on_part: OnPart | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs == 0:
+            raise InvalidInputError("jobs=0; give how many processes, or −1 for as many as fit")
 
 
 def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple[float, ...]]:

@@ -11,6 +11,8 @@ dual), so that few are left however many layers there are.
 An integer program solver would do, but for its tolerances: costs span many orders of magnitude.
 """
 
+from bisect import bisect_left
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -20,7 +22,6 @@ Costs = Float[np.ndarray, "layers choices"]
 Sizes = Int[np.ndarray, "layers choices"]
 Choice = Int[np.ndarray, " layers"]
 
-_HALVINGS = 100  # of the interval of λ
 _SLACK = 1e-9  # for the rounding of sums
 
 
@@ -59,20 +60,26 @@ def _total(values: Costs | Sizes, choice: Choice) -> float:
 
 
 def _price(costs: Costs, sizes: Sizes, budget: int) -> tuple[float, Choice]:
-    """λ, the price of size at which the budget suffices, and what is chosen at that price."""
-    low, high = 0.0, 0.0
-    chosen = _at_price(costs, sizes, high)
-    while _total(sizes, chosen) > budget:
-        low, high = high, max(2 * high, np.finfo(float).tiny)
-        chosen = _at_price(costs, sizes, high)
-    for _ in range(_HALVINGS if high else 0):
-        middle = (low + high) / 2
-        tried = _at_price(costs, sizes, middle)
-        if _total(sizes, tried) > budget:
-            low = middle
-        else:
-            high, chosen = middle, tried
-    return high, chosen
+    """λ, the price of size at which the budget suffices, and what is chosen just above it."""
+    free = _at_price(costs, sizes, 0.0)
+    if _total(sizes, free) <= budget:
+        return 0.0, free
+    turns = _turns(costs, sizes)
+    above = np.append((turns[:-1] + turns[1:]) / 2, 2 * turns[-1])
+
+    def suffices(price: float) -> bool:
+        return _total(sizes, _at_price(costs, sizes, price)) <= budget
+
+    first = bisect_left(above, True, hi=len(above) - 1, key=suffices)
+    return float(turns[first]), _at_price(costs, sizes, float(above[first]))
+
+
+def _turns(costs: Costs, sizes: Sizes) -> Float[np.ndarray, " turns"]:
+    """Every price at which two choices of a layer are equally cheap, in order."""
+    saved = sizes[:, :, None] - sizes[:, None, :]
+    lost = np.where(np.isfinite(costs), costs, np.nan)
+    prices = (lost[:, None, :] - lost[:, :, None])[saved > 0] / saved[saved > 0]
+    return np.unique(prices[prices > 0])
 
 
 def _at_price(costs: Costs, sizes: Sizes, price: float) -> Choice:

@@ -29,12 +29,14 @@ from tersor.graph.stats import Batch
 from tersor.levels import DataFree, WithData
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.layerwise import OnLayer
+from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
 from tersor.quant.synthetic import Synthetic, synthetic_batches
 from tersor.quantized import Quantized
 from tersor.recipes import STEPS as LEVEL_STEPS
 from tersor.recipes import Frame, OnStep, quantize, split_bits
 from tersor.report.diagnosis import Diagnosis
+from tersor.report.progress import shows_progress
 
 OWN_STEPS = (
     "check the float network",
@@ -46,6 +48,7 @@ OWN_STEPS = (
 STEPS = (*LEVEL_STEPS, *OWN_STEPS)
 
 
+@shows_progress(len(STEPS))
 def diagnose(
     model: nn.Module | ExportedProgram | Network,
     example: Any = None,
@@ -106,7 +109,7 @@ def diagnose(
     if wrong := not_finite(network, batches, reference):
         return Diagnosis((), findings=(wrong,))
     chosen: dict[str, Any] = {"scheme": scheme, "weights": weights, "activations": activations}
-    chosen |= {"input_range": input_range, "exclude": tuple(exclude), "options": options}
+    chosen |= {"input_range": input_range, "exclude": patterns(exclude), "options": options}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "float.onnx"
         checks = float_checks(original or model, network, batches, reference, path)

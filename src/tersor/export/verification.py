@@ -8,6 +8,8 @@ from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
 from tersor.graph.outline import table
 
+_ALIKE = 4  # layers that are in float for one reason; more are counted
+
 
 @dataclass(frozen=True, repr=False)
 class Verification:
@@ -105,7 +107,20 @@ class Verification:
             return rows
         integer = len(self.kernels) - len(self.in_float)
         rows.append(("integer kernels", f"{integer} of {len(self.kernels)} layers"))
-        rows += [(f"in float: {name}", reason) for name, reason in self.in_float]
+        return rows + self._float_rows()
+
+    def _float_rows(self) -> list[tuple[str, str]]:
+        """Where layers stayed in float: many for one reason are one row."""
+        alike: dict[str, list[str]] = {}
+        for name, reason in self.in_float:
+            alike.setdefault(reason, []).append(name)
+        rows: list[tuple[str, str]] = []
+        for reason, names in alike.items():
+            if len(names) > _ALIKE:
+                some = ", ".join(names[:_ALIKE])
+                rows.append((f"in float: {len(names)} layers", f"{reason}: {some}, …"))
+            else:
+                rows += [(f"in float: {name}", reason) for name in names]
         return rows
 
     def _sizes(self) -> str:

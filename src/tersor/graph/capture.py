@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
@@ -115,14 +116,14 @@ def _check_free_batch(network: Network) -> None:
 
 def _split_example(example: Example, kwargs: Mapping[str, Any] | None) -> Inputs:
     if isinstance(example, Mapping):
-        return (), {**example, **(kwargs or {})}
-    if example is None:
+        args, kwargs = (), {**example, **(kwargs or {})}
+    elif example is None:
         args: tuple[Any, ...] = ()
     elif isinstance(example, tuple | list):
         args = tuple(example)
     else:
         args = (example,)
-    return args, dict(kwargs or {})
+    return pytree.tree_map_only(np.ndarray, torch.from_numpy, (args, dict(kwargs or {})))
 
 
 def _copy(model: nn.Module) -> nn.Module:
@@ -172,7 +173,7 @@ def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
         shapes = [tuple(x.shape) for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
         raise InvalidInputError(
             f"the model does not run on the example (shapes {shapes}){line(error)}: "
-            f"{first_line(error)}"
+            f"{first_line(error)}; give what the model takes, the batch first"
         ) from error
 
 

@@ -73,11 +73,26 @@ def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) ->
     if not fits:
         shape = ", ".join(str(axis or "any") for axis in expected)
         raise InvalidInputError(
-            f"input {name!r} has shape {array.shape}; the model takes [{shape}], no axis empty"
+            f"input {name!r} has shape {array.shape}; the model takes [{shape}]"
+            f"{_advice(array.shape, expected)}"
         )
     if array.dtype != dtype and array.dtype.kind != np.dtype(dtype).kind:
-        raise InvalidInputError(f"input {name!r} is {array.dtype}; the model takes {dtype}")
+        raise InvalidInputError(
+            f"input {name!r} is {array.dtype}; the model takes {dtype}: give it as the model takes "
+            "it, preprocessed"
+        )
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _advice(shape: tuple[int, ...], expected: Sequence[Any]) -> str:
+    """What is likely wrong with a shape, and what to do."""
+    if 0 in shape:
+        return ", no axis empty"
+    if len(shape) == len(expected) - 1:
+        return "; the batch comes first: x[None] is a batch of one, and a list is one of batches"
+    if len(shape) == len(expected) == 4 and shape[3] == expected[1] != shape[1]:
+        return "; channels come before height and width: x.permute(0, 3, 1, 2)"
+    return ""
 
 
 def network_feed(network: Network, batch: Any) -> Arrays:
@@ -131,10 +146,10 @@ def batches(inputs: Any) -> Iterator[Any]:
     if _is_array(inputs) or isinstance(inputs, tuple | Mapping):
         yield inputs
         return
-    if not isinstance(inputs, Iterable):
+    if isinstance(inputs, str) or not isinstance(inputs, Iterable):
         raise InvalidInputError(
             f"inputs are {type(inputs).__name__}; give a tensor, an array, a tuple, a mapping, or "
-            "an iterable of those"
+            "an iterable of those, such as a DataLoader"
         )
     empty = True
     for batch in inputs:

@@ -28,10 +28,7 @@ def check_model(model: nn.Module) -> None:
     if isinstance(model, torch.jit.ScriptModule):
         raise InvalidModelError("TorchScript cannot be captured; pass the nn.Module it came from")
     if not isinstance(model, nn.Module):
-        raise InvalidModelError(
-            f"the model is a {type(model).__name__}; pass an nn.Module, or the program that "
-            "torch.export.load returns"
-        )
+        raise InvalidModelError(f"the model is a {type(model).__name__}; pass {_instead(model)}")
     for name, module in model.named_modules():
         if type(module).__module__.startswith(_QUANTIZED_MODULES):
             raise InvalidModelError(
@@ -42,6 +39,15 @@ def check_model(model: nn.Module) -> None:
     check_names(name for name, _ in tensors)
     for name, tensor in tensors:
         _check_tensor(name, tensor)
+
+
+def _instead(model: object) -> str:
+    """What to pass where something else was taken for a model."""
+    if isinstance(model, tuple):
+        return "its first item: `model, example = tersor.load(…)`"
+    if hasattr(model, "network"):
+        return "its `network` if that was compressed, or the float model if it was quantized"
+    return "an nn.Module, or the program that torch.export.load returns"
 
 
 def fitting(part: str) -> str:

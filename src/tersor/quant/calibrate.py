@@ -109,10 +109,10 @@ def input_ranges(
     ranges = {}
     for name, example in examples.items():
         ends = given.get(name) if isinstance(given, Mapping) else given
-        if ends is not None and not ends[0] < ends[1]:
+        if ends is not None and not _is_range(ends):
             raise InvalidInputError(
-                f"({ends[0]}, {ends[1]}) is no range for input {name!r}; give the smallest value "
-                "it can take, then the largest"
+                f"{ends!r} is no range for input {name!r}; give the smallest value it can take, "
+                "then the largest, such as (0.0, 1.0)"
             )
         low, high = ends or (float(example.min()), float(example.max()))
         if low < high:
@@ -121,6 +121,10 @@ def input_ranges(
             reason = f"its example holds nothing but {low:g}; give its range, such as (0.0, 1.0)"
             network.records.append(Skipped(name, "calibrate", reason))
     return ranges
+
+
+def _is_range(ends: object) -> bool:
+    return isinstance(ends, tuple | list) and len(ends) == 2 and ends[0] < ends[1]
 
 
 def data_free_ranges(

@@ -30,7 +30,28 @@ def excluded(network: Network, patterns: Iterable[str]) -> set[fx.Node]:
     return {node for pattern in patterns for node in _matching(network, named, pattern, "exclude")}
 
 
-def widths(network: Network, bits: Mapping[str, int], option: str = "bits") -> dict[fx.Node, int]:
+def patterns(given: Iterable[str]) -> tuple[str, ...]:
+    """One name or several, as names.
+
+    Args:
+        given: What the user gave as `exclude`.
+
+    Raises:
+        InvalidInputError: Something is no name, such as the module itself.
+    """
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidInputError(
+                f"exclude: {type(name).__name__} is no name; give names of layers or sub-modules, "
+                "as `model.named_modules()` and `tersor.inspect` list them"
+            )
+    return names
+
+
+def widths(
+    network: Network, bits: Mapping[str, int], option: str = "weights"
+) -> dict[fx.Node, int]:
     """The bits that a user gives to single layers.
 
     Args:

@@ -125,10 +125,10 @@ def with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
         what: What it is for, for the message.
 
     Raises:
-        InvalidInputError: The width is out of bounds.
+        InvalidInputError: The width is no whole number, or out of bounds.
     """
     if bits is None:
         return grid
-    if not _BITS[0] <= bits <= _BITS[1]:
-        raise InvalidInputError(f"{what}={bits} bits; choose a width from 2 to 16 bits")
+    if not isinstance(bits, int) or not _BITS[0] <= bits <= _BITS[1]:
+        raise InvalidInputError(f"{what}={bits!r} bits; choose a width from 2 to 16, in whole bits")
     return replace(grid, bits=bits)

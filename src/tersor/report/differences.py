@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group
 
+from tersor.errors import InvalidInputError
 from tersor.graph.files import write_atomically
 from tersor.report.contents import LayerReport, Report, Verified
 from tersor.report.numbers import count, decibels, megabytes, milliseconds, percent
@@ -124,8 +125,18 @@ def compare(first: Report | str | Path, second: Report | str | Path) -> Differen
     Raises:
         InvalidInputError: A file cannot be read, or is no report.
     """
-    reports = [x if isinstance(x, Report) else read(x) for x in (first, second)]
+    reports = [_report(x) for x in (first, second)]
     return Differences(reports[0], reports[1], _numbers(*reports), _layers(*reports))
+
+
+def _report(given: Report | str | Path) -> Report:
+    if isinstance(given, Report):
+        return given
+    if isinstance(given, str | Path):
+        return read(given)
+    raise InvalidInputError(
+        f"a {type(given).__name__} is no report; give `q.report(None, inputs)`, or its JSON file"
+    )
 
 
 def said(bits: int | None, sqnr: float | None) -> str:

@@ -3,10 +3,13 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
+from functools import wraps
 from importlib.util import find_spec
+from inspect import signature
 from time import monotonic
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,7 +29,11 @@ from tersor.graph.network import Record
 from tersor.report.summary import change
 
 T = TypeVar("T")
+P = ParamSpec("P")
 OnBatch = Callable[[int, int, float], None]
+_IS_SHOWN: ContextVar[bool] = ContextVar("is_shown", default=False)
+# What long calls tell their callers by, and what of a bar takes it.
+_CALLBACKS = {"on_step": "step", "on_layer": "layer", "on_part": "layer", "on_batch": "batch"}
 _EVERY = 60.0  # seconds
 
 
@@ -38,13 +45,13 @@ class Bar:
         self._lines = _Lines(shown)
         self._step = "start"
         self._task = shown.add_task("start", total=steps)
-        self._begun = False
+        self._names: dict[str, None] = {}
         self._layers = self._hidden()
 
     def step(self, name: str) -> None:
-        """Announce the next step; the one before it is done."""
-        self._shown.update(self._task, description=name, advance=1 if self._begun else 0)
-        self._begun = True
+        """Announce the next step; the one before it is done. One that comes again counts once."""
+        self._names.setdefault(name)
+        self._shown.update(self._task, description=name, completed=len(self._names) - 1)
         self._step = name
         self._lines.say(name)
         self._renew_layers()
@@ -130,8 +137,37 @@ def progress(steps: int) -> Iterator[Bar]:
     Args:
         steps: How many steps will be announced.
     """
-    with _bars() as shown:
-        yield Bar(shown, steps)
+    before = _IS_SHOWN.set(True)
+    try:
+        with _bars() as shown:
+            yield Bar(shown, steps)
+    finally:
+        _IS_SHOWN.reset(before)
+
+
+def shows_progress(steps: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Show a bar during a long call, unless its caller is told by `on_step` and the like.
+
+    A call inside of another that shows a bar shows none.
+
+    Args:
+        steps: How many steps the call will announce.
+    """
+
+    def decorate(call: Callable[P, T]) -> Callable[P, T]:
+        names = [name for name in _CALLBACKS if name in signature(call).parameters]
+
+        @wraps(call)
+        def shown(*args: P.args, **kwargs: P.kwargs) -> T:
+            if _IS_SHOWN.get() or any(kwargs.get(name) is not None for name in names):
+                return call(*args, **kwargs)
+            with progress(steps) as bar:
+                handles: dict[str, Any] = {name: getattr(bar, _CALLBACKS[name]) for name in names}
+                return call(*args, **{**kwargs, **handles})
+
+        return shown
+
+    return decorate
 
 
 def _bars(shown: bool = True) -> Progress:

@@ -65,9 +65,9 @@ def layers_table(rows: Iterable[Sequence[str]]) -> Table:
     table = _table("Layers")
     table.add_column("layer", style="bold", no_wrap=True)
     for name in ("kind", "weight", "output"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")  # so that names stay whole, which users type
     for name in ("MACs", "params", "weight range", "imbalance", "equalized"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", overflow="fold")
     return _filled(table, rows)
 
 

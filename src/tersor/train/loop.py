@@ -20,7 +20,6 @@ from tersor.graph.network import Network
 from tersor.train.average import Average
 from tersor.train.batchnorm import reestimate
 from tersor.train.checkpoint import Checkpoint
-from tersor.train.features import expose
 from tersor.train.feed import Example, Feed, to_device
 from tersor.train.log import Line, Log
 from tersor.train.objective import Distillation, Loss
@@ -89,8 +88,6 @@ class Run:
         penalty: Penalty | None = None,
     ) -> None:
         self.network, self.feed, self.loss = network.copy(), feed, loss
-        if isinstance(loss, Distillation) and loss.blocks:
-            expose(self.network, loss.blocks)
         self.penalty = penalty
         self.options, self.checkpoint = options, checkpoint
         total = feed.total(options.epochs, options.steps)
@@ -155,7 +152,6 @@ class Run:
         (args, kwargs), targets = to_device((example.inputs, example.targets), accelerator.device)
         with step_randomness(options.seed, self.step), accelerator.accumulate(self.model):
             if isinstance(self.loss, Distillation):
-                self.loss.progress = progress
                 with accelerator.autocast():
                     targets = self.loss.targets(args, kwargs)
             loss = self.loss(self.model(*args, **kwargs), targets) * example.share

@@ -2,12 +2,11 @@
 
     KL(softmax(t / T) ‖ softmax(y / T)) · T²     logits y, with t those of the float network
     ‖y − t‖² / n                                 other outputs, added up
-    + features · (1 − progress) · hints          what blocks return, see `tersor.train.features`
 
 Distillation: Hinton et al., arXiv 1503.02531, §2. With it, no labels are needed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -16,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tersor.graph.outputs import floats
-from tersor.train.features import hints
 
 Loss = Callable[[Any, Any], Tensor]  # outputs, targets → 0-d
 
@@ -45,27 +43,15 @@ class Distillation(nn.Module):
         temperature: T.
         kind: `"kl"` for logits, `"mse"` for anything else, `"auto"`: the first if the output is a
             single tensor `[samples, classes]`.
-        features: What hints count; above 0 both networks return `(outputs, values)`.
-        blocks: The names of those values.
-        progress: How far the training is, from 0 to 1: hints show the way at first, and would hold
-            the network back in the end.
     """
 
     def __init__(
-        self,
-        teacher: nn.Module,
-        temperature: float,
-        kind: Literal["auto", "kl", "mse"] = "auto",
-        features: float = 0.0,
-        blocks: Sequence[str] = (),
+        self, teacher: nn.Module, temperature: float, kind: Literal["auto", "kl", "mse"] = "auto"
     ) -> None:
         super().__init__()
         self.teacher = teacher
         self.temperature = temperature
         self.kind = kind
-        self.features = features
-        self.blocks = list(blocks)
-        self.progress = 0.0
 
     @torch.no_grad()
     def targets(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -74,13 +60,6 @@ class Distillation(nn.Module):
 
     def forward(self, outputs: Any, targets: Any) -> Float[Tensor, ""]:
         """The loss."""
-        if not self.blocks:
-            return self._distance(outputs, targets)
-        (outputs, found), (targets, wanted) = outputs, targets
-        weight = self.features * (1 - self.progress)
-        return self._distance(outputs, targets) + weight * hints(found, wanted)
-
-    def _distance(self, outputs: Any, targets: Any) -> Float[Tensor, ""]:
         pairs = list(zip(floats(outputs), floats(targets), strict=True))
         is_logits = len(pairs) == 1 and pairs[0][0].ndim == 2
         if self.kind == "kl" or (self.kind == "auto" and is_logits):

@@ -31,7 +31,6 @@ class Training:
         distil: How the outputs are compared with those of the float network: `"kl"` for logits,
             `"mse"` for others; `"auto"` takes a single output `[samples, classes]` for logits.
         temperature: Of the distillation of logits.
-        features: How much it counts at first what blocks return: see `tersor.train.features`.
         batchnorm: `"kept"` puts BatchNorms that `quantize` folded back for the training, where
             weights have a step for each channel: few bits need it. `"folded"` leaves them folded,
             which is faster and does not depend on how a batch is divided among processes.
@@ -57,7 +56,6 @@ class Training:
     ema: float = 0.0
     distil: Literal["auto", "kl", "mse"] = "auto"
     temperature: float = 4.0
-    features: float = 0.0
     batchnorm: Literal["folded", "kept"] = "kept"
     damping: Damping | None = None
     freezing: Freezing | None = None
@@ -75,8 +73,6 @@ class Training:
         for name in ("rate", "bias_rate", "quantizer_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise InvalidInputError(f"Training: {name}={getattr(self, name)}; must be above 0")
-        if not self.features >= 0:
-            raise InvalidInputError(f"Training: features={self.features}; must not be below 0")
         for name in ("warm_up", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise InvalidInputError(
