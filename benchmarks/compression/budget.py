@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=1, help="of level 3")
     parser.add_argument("--steps", type=int, help="of level 3, instead")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=Training.rate)
+    parser.add_argument("--rate", type=float, help="highest, of level 3")
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
     parser.add_argument("--runtime", action="store_true", help="integers in onnxruntime")
     parser.add_argument("--seeds", type=int, default=1, help="of the training")
