@@ -120,6 +120,16 @@ def test_what_is_left_is_trained():
     assert found.cost.macs <= 0.5 * found.original_cost.macs
 
 
+def test_training_batches_serve_as_samples_where_there_are_no_others():
+    options = Compression(methods=("spatial",), ratios=(0.5, 0.3))
+    still = tersor.Training(steps=1, rate=1e-9, bias_rate=1e-9)
+    wanted = compress(macs=0.5, data=BATCHES, options=options)
+    found = compress(macs=0.5, train=BATCHES, training=still, options=options)
+    x = nets.images(4)
+    with torch.no_grad():
+        torch.testing.assert_close(found(x), wanted(x))
+
+
 @pytest.mark.parametrize("kind", ["vib", "bayes", "l0"])
 def test_gates_meet_the_budget(kind):
     options = Compression(methods=(kind,))

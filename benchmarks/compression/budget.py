@@ -17,6 +17,8 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -29,14 +31,78 @@ from benchmarks.zoo import MODELS
 from tersor.compressed import Compressed
 from tersor.compression import compress
 from tersor.levels import Compression
-from tersor.names import KINDS, Rule
+from tersor.names import KINDS, GateKind, Rule
+from tersor.names import METHODS as DECOMPOSITIONS
 from tersor.recipes import quantize
 from tersor.train.options import Training
 from tersor.training import train
 
-METHODS = ("prune", "spatial", "cp", "spatial+prune", "cp+prune", "spatial>prune", "prune>spatial")
+METHODS = (*DECOMPOSITIONS, "prune", "spatial+prune", "spatial>prune", "prune>spatial")
 TITLES = ("network", "MACs asked", "MACs", "parameters", "methods", "rule", "level", "top-1")
-Way = tuple[str, float, str, str, int]  # network, share of the MACs, methods, rule, level
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a row is about.
+
+    Attributes:
+        network: Its name in the zoo.
+        share: Of the MACs that may be left.
+        methods: Joined by `+` or `>`.
+        rule: How parts share the budget.
+        level: 1 without data, 2 with unlabelled images, 3 trained.
+    """
+
+    network: str
+    share: float
+    methods: str
+    rule: str
+    level: int
+
+    @property
+    def is_gated(self) -> bool:
+        """Are channels chosen by training, so that there is nothing before it?"""
+        return self.methods in KINDS
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of it.
+
+    Attributes:
+        first: The network, or that of the first seed.
+        before: Top-1 without training; None for gates.
+        trained: Top-1 after training with each seed.
+    """
+
+    first: Compressed
+    before: float | None
+    trained: tuple[float, ...] = ()
+
+
+class Runs:
+    """All rows of a network. What level 2 finds is kept for level 3."""
+
+    def __init__(self, task: TrainingTask, args: argparse.Namespace) -> None:
+        self.task, self.args = task, args
+        self.known: dict[Way, Found] = {}
+
+    def found(self, way: Way) -> Found:
+        """Compress, train, and measure."""
+        if way.level < 3:
+            if way not in self.known:
+                progress(way)
+                found = _compressed(self.task, way, self.args)
+                self.known[way] = Found(found, self.task.task.top1(found.network))
+            return self.known[way]
+        start = None if way.is_gated else self.found(replace(way, level=2))
+        trained, top1 = [], []
+        for seed in range(self.args.seeds):
+            progress(way, "seed", seed)
+            trained.append(_trained(self.task, way, start, self.args, seed))
+            top1.append(self.task.task.top1(trained[-1].network))
+            progress(top1[-1])
+        return Found(trained[0], start.before if start else None, tuple(top1))
 
 
 def main() -> None:
@@ -48,70 +114,69 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         args.work = args.work or Path(folder)
         for name in args.models:
-            task = TrainingTask.of(name, args.limit)
-            for way in product([name], args.macs, args.methods, args.rules, args.levels):
-                if way[2] not in KINDS or way[4] == 3:
-                    _add(table, task, way, args)
+            runs = Runs(TrainingTask.of(name, args.limit), args)
+            for each in product([name], args.macs, args.methods, args.rules, args.levels):
+                way = Way(*each)
+                if way.level == 3 or not way.is_gated:
+                    _add(table, runs, way)
 
 
-def _add(table: Table, task: TrainingTask, way: Way, args: argparse.Namespace) -> None:
-    name, share, methods, rule, level = way
-    begun, before = time.process_time(), ""
-    found, trained = [], []
-    if methods not in KINDS:
-        progress(*way)
-        found.append(_compressed(task, way, args))
-        before = f"{task.task.top1(found[0].network):.2f}"
-    if level == 3:
-        for seed in range(args.seeds):
-            progress(*way, "seed", seed)
-            trained.append(_trained(task, way, found[:1], args, seed))
-        found, top1 = trained, [task.task.top1(one.network) for one in trained]
-        progress(*top1)
-        spread = statistics.stdev(top1) if len(top1) > 1 else 0.0
-        later = [f"{statistics.mean(top1):.2f}", f"{spread:.2f}"]
-    else:
-        top1, later = [], ["", ""] if 3 in args.levels else []
+def _add(table: Table, runs: Runs, way: Way) -> None:
+    begun = time.process_time()
+    found = runs.found(way)
     seconds = time.process_time() - begun
-    cost, whole = found[0].cost, found[0].original_cost
-    shares = cost.macs / whole.macs, cost.parameters / whole.parameters
-    few = [_quantized(task, found[0], bits, args) for bits in args.bits]
-    cells = (name, str(share), f"{shares[0]:.3f}", f"{shares[1]:.3f}", methods, rule, str(level))
-    figures = {"before": before, "trained": top1, "integers": few, "macs": shares[0]}
-    rounded = [f"{x:.2f}" for x in few]
-    table.add(*cells, before, *later, *rounded, f"{seconds:.0f}", what=way, **figures)
+    cost, whole = found.first.cost, found.first.original_cost
+    macs, parameters = cost.macs / whole.macs, cost.parameters / whole.parameters
+    few = [_quantized(runs.task, found.first, bits, runs.args) for bits in runs.args.bits]
+    cells = [way.network, str(way.share), f"{macs:.3f}", f"{parameters:.3f}"]
+    cells += [way.methods, way.rule, str(way.level)]
+    cells.append("–" if found.before is None else f"{found.before:.2f}")
+    if 3 in runs.args.levels:
+        cells += _mean_and_spread(found.trained)
+    cells += [f"{x:.2f}" for x in few]
+    table.add(*cells, f"{seconds:.0f}", **asdict(way), **_figures(found), integers=few, macs=macs)
+
+
+def _figures(found: Found) -> dict[str, Any]:
+    return {"before": found.before, "trained": found.trained}
+
+
+def _mean_and_spread(top1: Sequence[float]) -> list[str]:
+    if not top1:
+        return ["", ""]
+    spread = f"{statistics.stdev(top1):.2f}" if len(top1) > 1 else "–"
+    return [f"{statistics.mean(top1):.2f}", spread]
 
 
 def _compressed(task: TrainingTask, way: Way, args: argparse.Namespace) -> Compressed:
     """Without training."""
-    name, share, methods, rule, level = way
-    data = task.task.calibration(args.images, args.seed) if level > 1 else None
-    stages = methods.split(">")
+    data = task.task.calibration(args.images, args.seed) if way.level > 1 else None
+    stages = way.methods.split(">")
     found: Any = Compressed(task.task.network, task.task.network)
-    done = f"{name} {rule} {'with' if level > 1 else 'without'} data"
+    done = f"{way.network} {way.rule} {'with' if way.level > 1 else 'without'} data"
     for number, stage in enumerate(stages):
         names: Any = tuple(stage.split("+"))
         done = f"{done} {stage}"
         found = compress(
             found,
-            macs=share ** (1 / len(stages)),
+            macs=way.share ** (1 / len(stages)),
             data=data,
-            options=Compression(methods=names, rule=cast("Rule", rule)),
-            folder=args.work / (done if number == 0 else f"{done} {share}"),
+            options=Compression(methods=names, rule=cast("Rule", way.rule)),
+            folder=args.work / (done if number == 0 else f"{done} {way.share}"),
         )
     return found
 
 
 def _trained(
-    task: TrainingTask, way: Way, start: list[Compressed], args: argparse.Namespace, seed: int
+    task: TrainingTask, way: Way, start: Found | None, args: argparse.Namespace, seed: int
 ) -> Compressed:
     batches = task.batches(args.batch)
     options = Training(epochs=args.epochs, steps=args.steps, rate=args.rate, seed=seed)
-    if start:
-        return train(start[0], batches, options=options)
-    gates = Compression(methods=(way[2],))
+    if start is not None:
+        return train(start.first, batches, options=options)
+    gates = Compression(methods=(cast("GateKind", way.methods),))
     network = task.task.network
-    return compress(network, macs=way[1], train=batches, training=options, options=gates)
+    return compress(network, macs=way.share, train=batches, training=options, options=gates)
 
 
 def _quantized(task: TrainingTask, found: Compressed, bits: int, args: argparse.Namespace) -> float:
@@ -134,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=1, help="of level 3")
     parser.add_argument("--steps", type=int, help="of level 3, instead")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=Training.rate)
+    parser.add_argument("--rate", type=float, help="highest, of level 3")
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
     parser.add_argument("--runtime", action="store_true", help="integers in onnxruntime")
     parser.add_argument("--seeds", type=int, default=1, help="of the training")

@@ -25,7 +25,7 @@ from tersor.graph.outputs import Metric
 from tersor.graph.samples import samples
 from tersor.levels import Compression
 from tersor.report.progress import shows_progress
-from tersor.train.feed import Batches
+from tersor.train.feed import Batches, first_epoch
 from tersor.train.loop import OnBatch
 from tersor.train.objective import Loss
 from tersor.train.options import Training
@@ -73,7 +73,8 @@ def compress(
         parameters: Stored numbers, idem.
         megabytes: 10⁶ bytes of weights, 4 for each.
         latency: Share of the time that the model takes in onnxruntime on this machine.
-        data: Unlabelled samples, as for `quantize`; without, weights alone are looked at.
+        data: Unlabelled samples, as for `quantize`. Default: the first of the training, if there is
+            one; without any, weights alone are looked at.
         exclude: Names of layers and sub-modules that stay; `*` and `?` are wildcards.
         metric: Damage to what the model returns for a batch, `metric(outputs, reference)`, higher
             is worse. Default: noise over signal.
@@ -101,11 +102,14 @@ def compress(
     _check_together(options, train, macs)
     say(STEPS[0])
     start = prepared(model, example, kwargs)
+    training = training or Training()
+    if data is None and train is not None and options.gates is None:
+        data = first_epoch(train, training.seed)
     batches = [] if data is None else samples(start.network, data, options.samples)
     most, unit = _budget(total(costs(start.network).values()), macs, parameters, megabytes, latency)
     run = None
     if train is not None:
-        run = TrainingRun(start, train, loss, training or Training(), folder, on_batch)
+        run = TrainingRun(start, train, loss, training, folder, on_batch)
         if options.gates is not None:
             say(STEPS[-1])
             return train_gates(start.network, most, run, options.gates, options.gating)

@@ -47,8 +47,7 @@ def train(
     """Train a quantized or a compressed network: level 3.
 
     Of a quantized one, quantizers and weights are trained together, for 4 bits and fewer. Of a
-    compressed one the weights learn what was lost; its BatchNorms take the statistics of each batch
-    meanwhile.
+    compressed one the weights learn what was lost, in small steps.
 
     Args:
         start: What `quantize` or `compress` returned; it is not changed.
@@ -146,7 +145,7 @@ def train_network(
 
     """
     network.module.requires_grad_(True)
-    if run.options.batchnorm == "kept":
+    if run.options.keeps_batchnorm:
         keep_batchnorm(network)
     set_training(network, True)
     lines = run.of(network, penalty, *also)
@@ -158,7 +157,7 @@ def train_network(
 def train_compressed(run: TrainingRun) -> Compressed:
     """Train a compressed network, the start of the training, which is not changed."""
     network = run.start.network.copy()
-    train_network(network, run)
+    train_network(network, replace(run, options=run.options.near()))
     return Compressed(network, run.start.original)
 
 
@@ -167,7 +166,7 @@ def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
         start,
         run.batches,
         options=run.options.quantizers,
-        batchnorm=run.options.batchnorm,
+        batchnorm="kept" if run.options.keeps_batchnorm else "folded",
         labelled=run.loss is not None,
         seed=run.options.seed,
     )

@@ -58,8 +58,26 @@ def test_it_can_be_exported_and_quantized(damaged, tmp_path):
 
 def test_folded_batchnorms_come_back_for_the_training_alone():
     found = tersor.compress(*nets.with_example(), macs=0.4)
-    options = tersor.Training(epochs=20, rate=0.01, distil="mse")
+    options = tersor.Training(epochs=20, rate=0.01, distil="mse", batchnorm="kept")
     trained = tersor.train(found, [nets.images(32, seed) for seed in range(4)], options=options)
     assert trained.cost == found.cost
     assert not [n for n in trained.network.nodes() if "batch_norm" in n.name]
     assert distance(trained) < distance(found)
+
+
+def test_training_starts_where_compression_ended():
+    """No statistic of the float network comes back: layers fitted to data have others."""
+    found = tersor.compress(*nets.with_example(), macs=0.4, data=nets.images(64))
+    batches = [nets.images(32, seed) for seed in range(2)]
+    still = tersor.Training(epochs=1, rate=1e-9, bias_rate=1e-9)
+    trained, x = tersor.train(found, batches, options=still), nets.images(16, seed=5)
+    with torch.no_grad():
+        torch.testing.assert_close(trained(x), found(x))
+
+
+def test_near_fills_in_what_was_left_open():
+    found = tersor.Training().near()
+    assert (found.rate, found.batchnorm, found.distil) == (0.001, "folded", "mse")
+    assert found.near() == found
+    chosen = tersor.Training(rate=0.02, batchnorm="kept", distil="kl")
+    assert chosen.near() == chosen

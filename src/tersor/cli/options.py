@@ -256,7 +256,8 @@ BatchSize = Annotated[
 Rate = Annotated[
     float | None,
     typer.Option(
-        help="Highest learning rate of the weights, as a share of their size. [default: 0.01]",
+        help="Highest learning rate of the weights, as a share of their size. [default: 0.01, but "
+        "0.001 for what was compressed]",
         rich_help_panel=_TRAINING,
     ),
 ]

@@ -49,14 +49,8 @@ class Feed:
     """
 
     def __init__(self, network: Network, batches: Batches, labelled: bool, seed: int) -> None:
-        if isinstance(batches, Iterator):
-            raise InvalidInputError(
-                f"batches is a {type(batches).__name__}, which can be read only once; give a list, "
-                "a DataLoader, or a function that returns what to go through in each epoch"
-            )
-        if isinstance(batches, Tensor | Mapping):
-            batches = [batches]
-        self.network, self.batches, self.labelled, self.seed = network, batches, labelled, seed
+        self.network, self.batches = network, _many(batches)
+        self.labelled, self.seed = labelled, seed
         self.names = input_names(network)
         self._examples = network.args, network.kwargs
 
@@ -167,6 +161,29 @@ class Feed:
         left = iter(values)
         filled = [torch.as_tensor(next(left)) if isinstance(x, Tensor) else x for x in examples]
         return pytree.tree_unflatten(filled, spec)
+
+
+def first_epoch(batches: Batches, seed: int) -> Iterator[Any]:
+    """The user's batches as a run with this seed begins with them.
+
+    Args:
+        batches: See `tersor.train`.
+        seed: Of the run.
+    """
+    batches = _many(batches)
+    with own_randomness():
+        seed_epoch(seed, 0, batches)
+        yield from batches() if callable(batches) else batches
+
+
+def _many(batches: Batches) -> Batches:
+    """A list of a single batch, or what can be gone through again and again."""
+    if isinstance(batches, Iterator):
+        raise InvalidInputError(
+            f"batches is a {type(batches).__name__}, which can be read only once; give a list, "
+            "a DataLoader, or a function that returns what to go through in each epoch"
+        )
+    return [batches] if isinstance(batches, Tensor | Mapping) else batches
 
 
 def to_device(values: Any, device: torch.device) -> Any:

@@ -65,7 +65,7 @@ def fit(
         run = Run(network, feed, loss, options, checkpoint, penalty)
         run.go(on_batch or (lambda *_: None))
         network.module.load_state_dict(run.result())
-        if options.batchnorm == "kept":
+        if options.keeps_batchnorm:
             _reestimate(network, feed, run.accelerator.device)
         return run.log.lines
 
@@ -94,7 +94,7 @@ class Run:
         self.total = max(total // options.accumulate, 1) * options.accumulate
         self.accelerator = _accelerator(options)
         module = self.network.module
-        optimizer = torch.optim.AdamW(parameter_groups(module, options), lr=options.rate)
+        optimizer = torch.optim.AdamW(parameter_groups(module, options), lr=options.highest_rate)
         self.model, self.optimizer = self.accelerator.prepare(module, optimizer)
         if isinstance(loss, nn.Module):
             loss.to(self.accelerator.device)

@@ -35,14 +35,14 @@ def parameter_groups(module: nn.Module, options: Training) -> list[dict[str, Any
     own = {id(p) for p in (*quantizers, *gates)}
     others = [p for p in module.parameters() if id(p) not in own and p.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": [p], "lr": options.rate * _size(p), "weight_decay": options.weight_decay}
+        {"params": [p], "lr": options.highest_rate * _size(p), "weight_decay": options.weight_decay}
         for p in others
         if p.ndim > 1
     ]
     rest = [p for p in others if p.ndim <= 1]
     groups += [
         {"params": rest, "lr": options.bias_rate, "weight_decay": 0.0},
-        {"params": gates, "lr": options.rate, "weight_decay": 0.0},
+        {"params": gates, "lr": options.highest_rate, "weight_decay": 0.0},
         {"params": quantizers, "lr": options.quantizer_rate, "weight_decay": 0.0},
     ]
     return [{**group, "highest": group["lr"]} for group in groups if group["params"]]
