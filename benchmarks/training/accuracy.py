@@ -9,8 +9,9 @@
     python -m benchmarks.training.accuracy --models shufflenetv2_x0_5 --bits 4 --freezing off on
 
 Weights and what layers read have few bits; the first and the last layer have 8, and so has what
-additions read (`--sums`). A seed draws the calibration images, orders the batches and draws the
-augmentation. `distil` trains without labels. `before` is the accuracy before training.
+anything else reads: additions, pooling, SiLU (`--others`). A seed draws the calibration images,
+orders the batches and draws the augmentation. `distil` trains without labels. `before` is the
+accuracy before training.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def _run(
     """One training."""
     bits, configuration, init, start, loss, freezing = way
     progress(task.task.model.name, *way, "seed", seed)
-    quantized = task.quantize(bits, start, seed, args.sums)
+    quantized = task.quantize(bits, start, seed, args.others)
     before = task.task.top1(quantized)
     options = _options(args, configuration, init, freezing, seed)
     begun = time.process_time()
@@ -148,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--freezing", nargs="+", choices=("off", "on", "damping"), default=["off"])
     parser.add_argument("--offset", choices=("whole", "free"), default="whole")
     parser.add_argument("--batchnorm", choices=("kept", "folded"))
-    parser.add_argument("--sums", type=int, default=8, help="bits of what additions read; 0: few")
+    parser.add_argument("--others", type=int, default=8, help="bits of what no layer reads; 0: few")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float)
