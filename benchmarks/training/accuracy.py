@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=["nearest"])
     parser.add_argument("--losses", nargs="+", choices=("distil", "labels"), default=["distil"])
     parser.add_argument("--freezing", nargs="+", choices=("off", "on", "damping"), default=["off"])
-    parser.add_argument("--offset", choices=("whole", "free"), default="whole")
+    parser.add_argument("--offset", choices=("whole", "free"), default="free")
     parser.add_argument("--batchnorm", choices=("kept", "folded"))
     parser.add_argument("--others", type=int, default=8, help="bits of what no layer reads; 0: few")
     parser.add_argument("--epochs", type=int, default=12)
