@@ -17,6 +17,8 @@ accuracy before training.
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from benchmarks.harness import Table, progress
 from benchmarks.training.task import STARTS, TrainingTask
 from benchmarks.zoo import MODELS
 from tersor.quant.lsq import LSQ
+from tersor.quantized import Quantized
 from tersor.train.options import Training
 from tersor.train.oscillation import Damping, Freezing
 from tersor.training import train
@@ -47,6 +50,7 @@ TITLES = (
     "best",
     "CPU s",
 )
+Begin = Callable[[int, str, int], tuple[Quantized, float]]
 _CONFIGURATIONS: dict[str, Any] = {"auto": "auto", "1": 1, "2": 2, "3": 3, "4": 4}
 
 
@@ -59,19 +63,27 @@ def main() -> None:
     for name in args.models:
         task = TrainingTask.of(name, args.limit, args.images)
         floating = task.task.top1(task.task.network)
+        begin = cache(partial(_begin, task, args.others))
         for way in product(*ways):
-            runs = [_run(task, way, seed, args) for seed in range(args.first, args.seeds)]
+            runs = [_run(task, begin, way, seed, args) for seed in range(args.first, args.seeds)]
             _add(table, (name, *map(str, way)), floating, runs)
 
 
+def _begin(
+    task: TrainingTask, others: int, bits: int, start: str, seed: int
+) -> tuple[Quantized, float]:
+    """The network before training, and its accuracy."""
+    quantized = task.quantize(bits, start, seed, others)
+    return quantized, task.task.top1(quantized)
+
+
 def _run(
-    task: TrainingTask, way: tuple[Any, ...], seed: int, args: argparse.Namespace
+    task: TrainingTask, begin: Begin, way: tuple[Any, ...], seed: int, args: argparse.Namespace
 ) -> dict[str, Any]:
     """One training."""
     bits, configuration, init, start, loss, freezing = way
     progress(task.task.model.name, *way, "seed", seed)
-    quantized = task.quantize(bits, start, seed, args.others)
-    before = task.task.top1(quantized)
+    quantized, before = begin(bits, start, seed)
     options = _options(args, configuration, init, freezing, seed)
     begun = time.process_time()
     trained = train(
