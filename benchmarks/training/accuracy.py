@@ -9,13 +9,16 @@
     python -m benchmarks.training.accuracy --models shufflenetv2_x0_5 --bits 4 --freezing off on
 
 Weights and what layers read have few bits; the first and the last layer have 8, and so has what
-additions read (`--sums`). A seed draws the calibration images, orders the batches and draws the
-augmentation. `distil` trains without labels. `before` is the accuracy before training.
+anything else reads: additions, pooling, SiLU (`--others`). A seed draws the calibration images,
+orders the batches and draws the augmentation. `distil` trains without labels. `before` is the
+accuracy before training.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from benchmarks.harness import Table, progress
 from benchmarks.training.task import STARTS, TrainingTask
 from benchmarks.zoo import MODELS
 from tersor.quant.lsq import LSQ
+from tersor.quantized import Quantized
 from tersor.train.options import Training
 from tersor.train.oscillation import Damping, Freezing
 from tersor.training import train
@@ -46,6 +50,7 @@ TITLES = (
     "best",
     "CPU s",
 )
+Begin = Callable[[int, str, int], tuple[Quantized, float]]
 _CONFIGURATIONS: dict[str, Any] = {"auto": "auto", "1": 1, "2": 2, "3": 3, "4": 4}
 
 
@@ -58,19 +63,27 @@ def main() -> None:
     for name in args.models:
         task = TrainingTask.of(name, args.limit, args.images)
         floating = task.task.top1(task.task.network)
+        begin = cache(partial(_begin, task, args.others))
         for way in product(*ways):
-            runs = [_run(task, way, seed, args) for seed in range(args.first, args.seeds)]
+            runs = [_run(task, begin, way, seed, args) for seed in range(args.first, args.seeds)]
             _add(table, (name, *map(str, way)), floating, runs)
 
 
+def _begin(
+    task: TrainingTask, others: int, bits: int, start: str, seed: int
+) -> tuple[Quantized, float]:
+    """The network before training, and its accuracy."""
+    quantized = task.quantize(bits, start, seed, others)
+    return quantized, task.task.top1(quantized)
+
+
 def _run(
-    task: TrainingTask, way: tuple[Any, ...], seed: int, args: argparse.Namespace
+    task: TrainingTask, begin: Begin, way: tuple[Any, ...], seed: int, args: argparse.Namespace
 ) -> dict[str, Any]:
     """One training."""
     bits, configuration, init, start, loss, freezing = way
     progress(task.task.model.name, *way, "seed", seed)
-    quantized = task.quantize(bits, start, seed, args.sums)
-    before = task.task.top1(quantized)
+    quantized, before = begin(bits, start, seed)
     options = _options(args, configuration, init, freezing, seed)
     begun = time.process_time()
     trained = train(
@@ -146,9 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=["nearest"])
     parser.add_argument("--losses", nargs="+", choices=("distil", "labels"), default=["distil"])
     parser.add_argument("--freezing", nargs="+", choices=("off", "on", "damping"), default=["off"])
-    parser.add_argument("--offset", choices=("whole", "free"), default="whole")
+    parser.add_argument("--offset", choices=("whole", "free"), default="free")
     parser.add_argument("--batchnorm", choices=("kept", "folded"))
-    parser.add_argument("--sums", type=int, default=8, help="bits of what additions read; 0: few")
+    parser.add_argument("--others", type=int, default=8, help="bits of what no layer reads; 0: few")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float)

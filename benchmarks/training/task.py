@@ -20,7 +20,7 @@ from tersor.recipes import quantize
 #: Where training starts → the solver that rounds before.
 STARTS = {"nearest": None, "fast": Rounding()}
 _ENDS = 8  # bits of the first and the last layer
-_SUMS = 8  # bits of what additions read
+_OTHERS = 8  # bits of what only additions, pooling, SiLU and the like read
 _BORDER = 4  # pixels that images are shifted by at most
 
 
@@ -46,19 +46,20 @@ class TrainingTask:
         inputs = task.model.normalize(pixels[:images])
         return TrainingTask(task, inputs, torch.from_numpy(labels[:images]))
 
-    def quantize(self, bits: int, start: str, seed: int, sums: int | None = _SUMS) -> Quantized:
+    def quantize(self, bits: int, start: str, seed: int, others: int = _OTHERS) -> Quantized:
         """The network with few bits, before training.
 
         Args:
             bits: Of weights, and of what layers read; the first and the last layer have 8.
             start: One of `STARTS`.
             seed: Of the calibration images and of the solver.
-            sums: Bits of what additions read; papers leave it in floating point.
+            others: Bits of what is not read by a layer but by an addition, by pooling, by SiLU;
+                papers leave it in floating point. 0: as many as what layers read.
         """
         solver = STARTS[start]
         solver = None if solver is None else replace(solver, seed=seed)
-        adds = any(node.name.startswith("add") for node in self.task.network.nodes())
-        reading: Mapping[str, int] = {"*": bits} | ({"add*": sums} if sums and adds else {})
+        names = [layer.name for layer in layers(self.task.network)]
+        reading = {"*": others or bits} | dict.fromkeys(names, bits)
         return quantize(
             self.task.network,
             data=self.task.calibration(1024, seed),

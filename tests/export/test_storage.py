@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -15,6 +16,8 @@ from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.graph.capture import capture
+from tersor.graph.layers import layers
+from tersor.quant.place import weight_quantizer
 from tersor.recipes import quantize
 from tests.zoo import ZOO
 
@@ -80,6 +83,20 @@ def test_both_containers_hold_the_same_and_run_as_simulated(name, bits, tmp_path
     assert torch.equal(exact, outputs_of(model, narrow, optimize=False)[1])
     for path in (wide, narrow):  # integer kernels; float kernels
         assert sqnr(wanted, outputs_of(model, path, optimize=True)[1]) > 30
+
+
+def test_two_bits_are_multiples_of_four(tmp_path):
+    """So that the biases beside them are finer."""
+    model = quantized(2)
+    arrays, _ = integers(model.export(tmp_path / "a.onnx", storage="int4").path)
+    assert set(arrays["first.weight"].ravel()) == {-8, -4, 0, 4}
+    step = arrays["first.weight_scale"]
+    weight = arrays["first.weight"] * step.reshape(-1, 1, 1, 1)
+    layer = next(iter(layers(model.network)))
+    rounded = weight_quantizer(layer)(layer.weight.detach())
+    torch.testing.assert_close(torch.from_numpy(weight).float(), rounded)
+    read = next(arrays[name] for name in arrays if name.endswith("x_scale"))
+    np.testing.assert_allclose(arrays["first.bias_scale"], step * read, rtol=1e-6)
 
 
 def test_the_result_says_what_is_stored_and_how(tmp_path):

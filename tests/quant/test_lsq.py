@@ -172,6 +172,50 @@ def test_what_was_trained_is_what_is_exported(configuration, tmp_path):
     np.testing.assert_allclose(got, simulated.numpy(), atol=1e-5)
 
 
+def _few_bits_behind_silu():
+    """What SiLU reads has 8 bits, what the layers behind it read 2, their weights 4."""
+    torch.manual_seed(0)
+    x = images(32)
+    few = {"*": 8, "last": 2}
+    options = tersor.WithData(equalize=None, rounding=None)
+    model = Functions(nn.SiLU()).eval()
+    return tersor.quantize(model, x[:2], data=x, weights=4, activations=few, options=options)
+
+
+def test_an_offset_of_any_size_goes_into_the_bias(tmp_path):
+    q = _few_bits_behind_silu()
+    network = learning(q=q)
+    (free,) = [found for _, found in learned_quantizers(network.module) if not found.whole]
+    x = images(8, seed=5)
+    with torch.no_grad():
+        free.shift += 0.3  # of a step
+        assert abs(free.rest()) > 0.1 * free.scale
+        want = network(x)
+        settle(network)
+        simulated = network(x)
+    step = want[want != 0].abs().min()
+    assert (simulated - want).abs().mean() < 0.01 * step  # hardly any value is rounded otherwise
+    path = export_onnx(network, tmp_path / "trained.onnx", scheme=q.scheme).path
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert (torch.from_numpy(got) - simulated).abs().mean() < 0.01 * step
+
+
+def test_whole_offsets_where_they_are_wanted():
+    network = learning(LSQ(whole=True), _few_bits_behind_silu())
+    assert all(found.whole for _, found in learned_quantizers(network.module))
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_in_front_of_zeros_offsets_are_whole(padding):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.SiLU(), nn.Conv2d(4, 2, 3, padding=padding))
+    x = images(8)
+    few = {"*": 8, "2": 2}
+    q = tersor.quantize(model.eval(), x[:2], data=x, weights=4, activations=few)
+    found = learned_quantizers(learning(q=q).module)
+    assert all(each.whole for _, each in found) == (padding > 0)
+
+
 def test_eight_bit_weights_are_trained_where_no_pair_saturates():
     q = quantized(first_weights=8)
     network = learning(q=q)

@@ -111,6 +111,19 @@ def test_a_bias_is_rounded_to_the_accumulator():
     ))  # fmt: skip
 
 
+@pytest.mark.parametrize(("bits", "finer"), [(2, 4), (3, 2), (4, 1), (8, 1)])
+def test_biases_of_weights_below_four_bits_have_finer_steps(bits, finer):
+    grid = Grid(bits, signed=True, symmetric=True)
+    edges = FakeQuantize(UINT8), FakeQuantize(grid)
+    for edge in edges:
+        edge.set_scale(torch.tensor(0.5), torch.tensor(0))
+    bias = torch.linspace(-1, 1, 201)
+    got = BiasQuantize(*edges)(bias, edges[0].scale, edges[1].scale)
+    step = 0.25 / finer
+    torch.testing.assert_close(got, (bias / step).round() * step)
+    assert finer * grid.qmin >= -8 or bits > 4  # two to a byte
+
+
 def test_a_bias_is_quantized_only_while_both_edges_are():
     edges = FakeQuantize(UINT8), FakeQuantize(INT8)
     quantizer, bias = BiasQuantize(*edges), torch.tensor([0.3])

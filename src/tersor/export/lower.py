@@ -21,7 +21,7 @@ from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*
 from tersor.export.names import free_generated_names, output_names
 from tersor.graph.layers import argument
 from tersor.graph.network import Network, set_training
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
 
 aten = torch.ops.aten
 
@@ -115,7 +115,7 @@ def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
     if not module.enabled:
         return source
     if isinstance(module, BiasQuantize):
-        return _lower_bias(lowered, node)
+        return _lower_bias(lowered, node, module)
     if module.scale.dtype != torch.float32:
         raise UnsupportedError(
             f"the quantizer {node.name!r} is {module.scale.dtype}; ONNX quantizes float32 values, "
@@ -126,15 +126,15 @@ def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
     return _store(lowered, node, module.scale, module.zero_point, module.grid, module.axis)
 
 
-def _lower_bias(lowered: Lowered, node: fx.Node) -> fx.Node:
-    """The scale of a bias is that of the accumulator, `input_scale · weight_scale`."""
+def _lower_bias(lowered: Lowered, node: fx.Node, module: BiasQuantize) -> fx.Node:
+    """The scale of a bias is that of the accumulator."""
     if not lowered.constants.keys() >= set(node.all_input_nodes):
         raise UnsupportedError(
             f"the bias quantizer {node.name!r} reads a value that depends on the input; a bias "
             "and its two scales must be stored tensors"
         )
     input_scale, weight_scale = (lowered.constants[scale] for scale in node.all_input_nodes[1:])
-    scale = input_scale * weight_scale
+    scale = module.step(input_scale, weight_scale)
     axis = 0 if scale.ndim else None
     return _store(lowered, node, scale, torch.zeros_like(scale), Grid(32, signed=True), axis)
 
@@ -148,9 +148,10 @@ def _store(
     axis: int | None,
 ) -> fx.Node:
     """Store a constant as integers and return the node that reads it back as real numbers."""
-    network, source, dtype = lowered.network, node.args[0], storage(grid)
+    network, source, dtype, finer = lowered.network, node.args[0], storage(grid), fineness(grid)
     assert isinstance(source, fx.Node)
-    integers = quantize(lowered.constants[source], scale, zero_point, grid, axis).to(dtype)
+    integers = quantize(lowered.constants[source], scale, zero_point, grid, axis)
+    integers, scale = (finer * integers).to(dtype), scale / finer
     q = network.add_tensor(_release(lowered, source), integers, before=node)
     lowered.grids[str(q.target)] = grid
     step = network.add_tensor(f"{q.target}_scale", scale.detach().clone(), before=node)

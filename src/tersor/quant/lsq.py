@@ -14,10 +14,12 @@ Steps start where the network has them, or (§3.3):
     both, in LSQ  s = 2 · mean|v| / √p                   arXiv 1902.08153, §2.1
 
 Differs from the paper in: the logarithm of s is trained, and β in units of the first s, so that
-s stays positive and one learning rate suits every layer; β is held to whole steps, unless told
-otherwise; the least squared error is searched, not descended; biases stay in floating point.
+s stays positive and one learning rate suits every layer; β is held to whole steps where it cannot
+go into a bias (`tersor.quant.offsets`); the least squared error is searched, not descended; biases
+stay in floating point.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal
@@ -37,10 +39,12 @@ from tersor.graph.stats import Batch
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.configuration import Configuration, configured
 from tersor.quant.observed import seen_ranges
+from tersor.quant.offsets import goes_into_biases, move_into_biases
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.ranges import MSE, ActivationRange, MeanRange, MinMax, Range, RangeMethod
 
+_FINE = 8  # bits from which a whole step is small
 _WEIGHTS: dict[str, RangeMethod] = {"sigma": sigma_range, "minmax": MinMax(), "mean": mean_range}
 _ACTIVATIONS: dict[str, ActivationRange] = {"mse": MSE(), "minmax": MinMax(), "mean": MeanRange()}
 
@@ -57,15 +61,15 @@ class LSQ:
             paper's), `"minmax"`, or `"mean"` (LSQ's).
         activations: Idem, and their offsets: `"mse"` (the paper's), `"minmax"`, `"mean"` or
             `"keep"`.
-        whole: Offsets are whole steps in training, too. Else they become so at the end, which
-            changes the result.
+        whole: Offsets are whole steps everywhere. Else only those are that have 8 bits or more, or
+            that cannot go into biases: see `tersor.quant.offsets`.
         samples: Activations are seen on no more samples than this.
     """
 
     configuration: Configuration | Literal["auto"] = "auto"
     weights: Literal["keep", "sigma", "minmax", "mean"] = "keep"
     activations: Literal["keep", "mse", "minmax", "mean"] = "mse"
-    whole: bool = True
+    whole: bool = False
     samples: int = 256
 
 
@@ -140,8 +144,16 @@ class LearnedQuantize(nn.Module):
         return (self.unit * self.stretch.exp()).clamp(min=SMALLEST_SCALE)
 
     @torch.no_grad()
+    def rest(self) -> float:
+        """r: what the offset has beyond whole steps."""
+        if self.offset is None or self.whole:
+            return 0.0
+        steps = self._steps()
+        return float(self.offset + zero_point(self.offset, steps, self.grid) * steps)
+
+    @torch.no_grad()
     def settled(self) -> FakeQuantize:
-        """The `FakeQuantize` that computes the same, if the offset is a whole number of steps."""
+        """The `FakeQuantize` that computes the same, but for the `rest` of the offset."""
         fake, scale = self._replaced[0], self.scale
         zero = torch.zeros_like(scale)
         if self.offset is not None:
@@ -173,13 +185,19 @@ def learn(
     """
     edges = [(node, quantizer) for node, quantizer in quantizers(network) if quantizer.enabled]
     of_weights = {q: node for node, q in edges if source(node).op == "get_attr"}
+    calls: dict[FakeQuantize, list[fx.Node]] = defaultdict(list)
+    for node, quantizer in edges:
+        calls[quantizer].append(node)
     seen = [(value, q) for value, q in activation_quantizers(network) if q.enabled]
     wanted = [(value, configured(value, q.grid, options.configuration)) for value, q in seen]
     ranges: list[Range] = []
     if options.activations != "keep":
         ranges = seen_ranges(network, batches, wanted, _ACTIVATIONS[options.activations])
     for (_, quantizer), (_, grid), ends in zip_longest(seen, wanted, ranges):
-        learned = LearnedQuantize(quantizer, grid, True, options.whole)
+        whole = (
+            options.whole or grid.bits >= _FINE or not goes_into_biases(network, calls[quantizer])
+        )
+        learned = LearnedQuantize(quantizer, grid, True, whole)
         if ends is not None:
             learned.set_range(*ends)
         _exchange(network, quantizer, learned)
@@ -194,13 +212,14 @@ def settle(network: Network) -> None:
     Args:
         network: Edited in place.
     """
+    rests: dict[fx.Node, float] = {}
     for node in network.nodes():
         if node.op != "call_module":
             continue
         learned = network.module.get_submodule(str(node.target))
         if not isinstance(learned, LearnedQuantize):
             continue
-        fake = learned.settled()
+        fake, rests[node] = learned.settled(), learned.rest()
         if source(node).op == "get_attr" and learned.grid != fake.grid:
             weight, scale = network.tensor(source(node)).detach(), fake.scale
             if fake.axis is not None:
@@ -209,6 +228,9 @@ def settle(network: Network) -> None:
             clipped = weight.maximum(scale * grid.qmin).minimum(scale * grid.qmax)
             network.replace_tensor(source(node), clipped)
         network.module.set_submodule(str(node.target), fake)
+    for node, rest in rests.items():
+        if rest:
+            move_into_biases(network, node, rest)
     network.module.recompile()
 
 

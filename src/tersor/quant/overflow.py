@@ -1,7 +1,8 @@
 """s_w ≥ |b| / (2³⁰ s_in): weight scales at which every bias fits into 32 bits.
 
-A bias is added to the accumulator in steps of s_in · s_w. A dead channel has tiny weights beside
-its bias, and equalization makes them tinier still: its bias may need more than 32 bits.
+A bias is added to the accumulator in steps of s_in · s_w, or finer ones. A dead channel has tiny
+weights beside its bias, and equalization makes them tinier still: its bias may need more than 32
+bits.
 """
 
 import torch
@@ -12,7 +13,7 @@ from tersor.core.response import expected_response
 from tersor.graph.equivariance import clip_bounds
 from tersor.graph.layers import Layer, argument, layers
 from tersor.graph.network import Applied, Network, source
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
 
 aten = torch.ops.aten
 LIMIT = 2**30  # half of what 32 bits hold: the products are added to the bias
@@ -39,8 +40,8 @@ def guard_bias_overflow(network: Network) -> None:
 def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> None:
     bias, scale = layer.bias, of_weight.scale
     assert bias is not None
-    bias = bias.detach()
-    too_large = bias.abs() > LIMIT * of_input.scale * scale
+    bias, largest = bias.detach(), LIMIT * of_input.scale / fineness(of_weight.grid)
+    too_large = bias.abs() > largest * scale
     if not bool(too_large.any()):
         return
     shown = _shown(layer.node, layer.network)
@@ -49,7 +50,7 @@ def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> Non
         cut = bias.maximum(shown[0] - reach).minimum(shown[1] + reach)
         bias = torch.where(too_large, cut, bias)
         layer.set_bias(bias)
-    needed = bias.abs() / (LIMIT * of_input.scale)
+    needed = bias.abs() / largest
     needed = needed if scale.ndim else needed.max()
     numbers = {
         "channels": float(too_large.sum()),

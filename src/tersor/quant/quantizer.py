@@ -78,8 +78,21 @@ class FakeQuantize(nn.Module):
         return f"{self.grid}, axis={self.axis}, enabled={self.enabled}"
 
 
+def fineness(weights: Grid) -> int:
+    """How much finer than needed the integers of weights are stored: 4 for 2 bits, 2 for 3 bits.
+
+    They take 4 bits in a file anyway. As multiples of 4 and with steps of s_w / 4 they are the same
+    numbers, and a bias, which is added to their products, has a step of s_in · s_w / 4. Where input
+    and weights both have 2 bits, biases would be the coarsest numbers of all without.
+
+    Args:
+        weights: The grid of the weights.
+    """
+    return 2 ** max(4 - weights.bits, 0) if weights.symmetric else 1
+
+
 class BiasQuantize(nn.Module):
-    """Rounds a bias to the 32-bit grid of the accumulator it is added to: scale = s_in · s_w.
+    """Rounds a bias to the 32-bit grid of the accumulator: scale = s_in · s_w / `fineness`.
 
     Attributes:
         edges: The quantizers of input and weight, if known: while one is off, so is this one.
@@ -93,6 +106,13 @@ class BiasQuantize(nn.Module):
     def enabled(self) -> bool:
         """Whether the bias is quantized at all."""
         return all(edge.enabled for edge in self.edges)
+
+    def step(
+        self, input_scale: Float[Tensor, ""], weight_scale: Float[Tensor, "*out"]
+    ) -> Float[Tensor, "*out"]:
+        """One step of the grid; arguments as for `forward`."""
+        finer = fineness(self.edges[-1].grid) if self.edges else 1
+        return input_scale * weight_scale / finer
 
     def forward(
         self,
@@ -109,5 +129,5 @@ class BiasQuantize(nn.Module):
         """
         if not self.enabled:
             return bias
-        scale = (input_scale * weight_scale).expand(bias.shape)
+        scale = self.step(input_scale, weight_scale).expand(bias.shape)
         return fake_quantize_op(bias, scale, torch.zeros_like(scale), 32, True, 0)
