@@ -14,7 +14,8 @@ from torch import nn
 from tersor.compressed import Compressed
 from tersor.errors import InvalidInputError
 from tersor.graph.journal import fingerprint
-from tersor.graph.network import Applied, Network, set_training
+from tersor.graph.mode import set_training
+from tersor.graph.network import Applied, Network
 from tersor.passes.fold import fold
 from tersor.quant.lsq import LSQ, learn
 from tersor.quant.overflow import guard_bias_overflow

@@ -11,7 +11,7 @@ from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export.lower import lower
 from tersor.graph.capture import capture
-from tersor.graph.network import set_training
+from tersor.graph.mode import set_training
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.place import place
 from tersor.quant.quantizer import FakeQuantize

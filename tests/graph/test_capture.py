@@ -10,7 +10,8 @@ from torch.utils import _pytree as pytree
 
 from tersor.errors import CaptureError
 from tersor.graph.capture import capture
-from tersor.graph.network import Gaussian, set_training
+from tersor.graph.mode import set_training
+from tersor.graph.network import Gaussian
 from tersor.graph.shapes import is_free
 from tersor.passes.fold import fold
 from tests.captured import assert_same_function, captured

@@ -8,7 +8,8 @@ from tersor.core.batchnorm import scale_and_shift
 from tersor.graph.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.layers import layers
-from tersor.graph.network import Applied, Skipped, set_training
+from tersor.graph.mode import set_training
+from tersor.graph.network import Applied, Skipped
 from tersor.passes.fold import fold
 from tests.captured import assert_same_function, captured
 from tests.zoo import ZOO

@@ -2,7 +2,7 @@
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import options, training_options
 from tersor.cli.output import one_line, show
 
 
@@ -22,12 +22,12 @@ def compress(
     samples: options.Samples = None,
     jobs: options.Jobs = 1,
     work: options.Tried = None,
-    train: options.TrainOn = None,
-    loss: options.LossName = None,
-    epochs: options.Epochs = None,
-    steps: options.Steps = None,
-    batch: options.BatchSize = 64,
-    rate: options.Rate = None,
+    train: training_options.TrainOn = None,
+    loss: training_options.LossName = None,
+    epochs: training_options.Epochs = None,
+    steps: training_options.Steps = None,
+    batch: training_options.BatchSize = 64,
+    rate: training_options.Rate = None,
     resize: options.Resize = None,
     crop: options.Crop = None,
     mean: options.Mean = None,

@@ -12,14 +12,13 @@ from tersor.names import Rule as RuleName
 Solver = Literal["fast", "adaround", "blocks", "nearest"]
 RangeName = Literal["minmax", "percentile", "mse", "entropy"]
 
-_SOURCE = (
+SOURCE = (
     "an .npy file, an .npz file with an array per input and, if you like, one called labels, a "
     "folder of images (see --resize), or module:function, a function of your own code that returns "
     "batches. Files and batches hold inputs as the network takes them."
 )
 _IMAGES = "Folders of images"
 _DATA = "With data"
-_TRAINING = "Training"
 _BUDGET = "Budget, one of"
 
 
@@ -113,7 +112,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         metavar="SOURCE",
-        help=f"Unlabelled samples to quantize with: {_SOURCE}",
+        help=f"Unlabelled samples to quantize with: {SOURCE}",
         rich_help_panel=_DATA,
     ),
 ]
@@ -127,7 +126,7 @@ Test = Annotated[
     ),
 ]
 VerifyData = Annotated[
-    str | None, typer.Option("--data", metavar="SOURCE", help=f"Samples to compare on: {_SOURCE}")
+    str | None, typer.Option("--data", metavar="SOURCE", help=f"Samples to compare on: {SOURCE}")
 ]
 SolverName = Annotated[
     Solver | None,
@@ -203,77 +202,6 @@ Std = Annotated[
         metavar="R,G,B",
         help="The pixels are divided by it then. [default: none]",
         rich_help_panel=_IMAGES,
-    ),
-]
-
-TrainingData = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        metavar="SOURCE",
-        help=f"Samples to train with, unlabelled unless there is a loss: {_SOURCE} Files and "
-        "folders are shuffled; your own code makes and shuffles its own batches.",
-    ),
-]
-TrainOn = Annotated[
-    str | None,
-    typer.Option(
-        "--train",
-        metavar="SOURCE",
-        help=f"Samples to train what is left on, unlabelled unless there is a loss: {_SOURCE}",
-        rich_help_panel=_TRAINING,
-    ),
-]
-LossName = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODULE:FUNCTION",
-        help="Called with outputs and labels, such as torch.nn.functional:cross_entropy. By "
-        "default the network learns what the float network says, for which labels are not needed.",
-        rich_help_panel=_TRAINING,
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="How often the data are gone through. [default: 12]", rich_help_panel=_TRAINING
-    ),
-]
-Steps = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Batches to take instead, for code that returns an iterator.",
-        rich_help_panel=_TRAINING,
-    ),
-]
-BatchSize = Annotated[
-    int,
-    typer.Option(
-        "--batch", min=1, help="Samples in a batch of files or images.", rich_help_panel=_TRAINING
-    ),
-]
-Rate = Annotated[
-    float | None,
-    typer.Option(
-        help="Highest learning rate of the weights, as a share of their size. [default: 0.01, but "
-        "0.001 for what was compressed]",
-        rich_help_panel=_TRAINING,
-    ),
-]
-TrainingSeed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", help="Of the order of the batches. [default: 0]", rich_help_panel=_TRAINING
-    ),
-]
-Checkpoints = Annotated[
-    Path | None,
-    typer.Option(
-        "--work",
-        metavar="FOLDER",
-        help="Keeps checkpoints and the log, so that a run that was stopped goes on from there.",
-        rich_help_panel=_TRAINING,
     ),
 ]
 

@@ -1,13 +1,13 @@
 """`tersor train`: weights and activations of 4 bits and fewer, learned."""
 
-from tersor.cli import options
+from tersor.cli import options, training_options
 from tersor.cli.output import one_line
 
 
 def train(
     model: options.Model,
     output: options.Output,
-    data: options.TrainingData,
+    data: training_options.TrainingData,
     test: options.Test = None,
     scheme: options.SchemeName = "onnxruntime-cpu",
     weights: options.Weights = 4,
@@ -18,13 +18,13 @@ def train(
     example: options.Example = None,
     dequantize: options.Dequantize = False,
     storage: options.StorageName = "int8",
-    loss: options.LossName = None,
-    epochs: options.Epochs = None,
-    steps: options.Steps = None,
-    batch: options.BatchSize = 64,
-    rate: options.Rate = None,
-    seed: options.TrainingSeed = None,
-    work: options.Checkpoints = None,
+    loss: training_options.LossName = None,
+    epochs: training_options.Epochs = None,
+    steps: training_options.Steps = None,
+    batch: training_options.BatchSize = 64,
+    rate: training_options.Rate = None,
+    seed: training_options.TrainingSeed = None,
+    work: training_options.Checkpoints = None,
     resize: options.Resize = None,
     crop: options.Crop = None,
     mean: options.Mean = None,

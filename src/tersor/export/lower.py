@@ -20,7 +20,8 @@ from tersor.errors import ExportError, UnsupportedError
 from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
 from tersor.export.names import free_generated_names, output_names
 from tersor.graph.layers import argument
-from tersor.graph.network import Network, set_training
+from tersor.graph.mode import set_training
+from tersor.graph.network import Network
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
 
 aten = torch.ops.aten

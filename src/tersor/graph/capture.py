@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 from tersor.errors import CaptureError, InvalidInputError, TersorError, UnsupportedError
 from tersor.graph.explain import explain, first_line, line, quiet
 from tersor.graph.functional import functionalize
-from tersor.graph.network import Network, set_training
+from tersor.graph.mode import set_training
+from tersor.graph.network import Network
 from tersor.graph.onnx.batch import free_batch
 from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.onnx.naming import name_like_file

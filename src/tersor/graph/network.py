@@ -12,21 +12,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from tersor.errors import InvalidModelError
-
-# Arguments: …, 3 running_mean, 4 running_var, 5 training
-_NORMS = {torch.ops.aten.batch_norm.default, torch.ops.aten.instance_norm.default}
-# Arguments: input, p, 2 train
-_DROPOUTS = {
-    torch.ops.aten.dropout.default,
-    torch.ops.aten.feature_dropout.default,
-    torch.ops.aten.alpha_dropout.default,
-    torch.ops.aten.feature_alpha_dropout.default,
-}
 
 
 @dataclass(frozen=True)
@@ -290,18 +279,3 @@ def _at(module: nn.Module, path: str, default: Any) -> Any:
             return default
         found = getattr(found, part)
     return found
-
-
-def set_training(network: Network, training: bool) -> None:
-    """Flip normalisation and dropout between training and inference.
-
-    `torch.export` bakes the mode into the arguments of the ATen calls, so `module.train()` alone
-    changes nothing. A norm without running statistics uses those of the batch in either mode.
-    """
-    for node in network.nodes():
-        if node.target in _NORMS and node.args[3] is not None:
-            node.update_arg(5, training)
-        elif node.target in _DROPOUTS:
-            node.update_arg(2, training)
-    torch.nn.Module.train(network.module, training)
-    network.module.recompile()

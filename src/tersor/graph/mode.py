@@ -1,0 +1,30 @@
+"""Training or inference: `torch.export` writes the mode into the calls of a graph."""
+
+import torch
+
+from tersor.graph.network import Network
+
+# Arguments: …, 3 running_mean, 4 running_var, 5 training
+_NORMS = {torch.ops.aten.batch_norm.default, torch.ops.aten.instance_norm.default}
+# Arguments: input, p, 2 train
+_DROPOUTS = {
+    torch.ops.aten.dropout.default,
+    torch.ops.aten.feature_dropout.default,
+    torch.ops.aten.alpha_dropout.default,
+    torch.ops.aten.feature_alpha_dropout.default,
+}
+
+
+def set_training(network: Network, training: bool) -> None:
+    """Flip normalisation and dropout between training and inference.
+
+    `torch.export` bakes the mode into the arguments of the ATen calls, so `module.train()` alone
+    changes nothing. A norm without running statistics uses those of the batch in either mode.
+    """
+    for node in network.nodes():
+        if node.target in _NORMS and node.args[3] is not None:
+            node.update_arg(5, training)
+        elif node.target in _DROPOUTS:
+            node.update_arg(2, training)
+    torch.nn.Module.train(network.module, training)
+    network.module.recompile()
