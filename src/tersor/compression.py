@@ -26,7 +26,7 @@ from tersor.graph.samples import samples
 from tersor.levels import Compression
 from tersor.report.progress import shows_progress
 from tersor.train.feed import Batches, first_epoch
-from tersor.train.loop import OnBatch
+from tersor.train.log import OnBatch
 from tersor.train.objective import Loss
 from tersor.train.options import Training
 from tersor.training import TrainingRun, train_compressed

@@ -28,8 +28,8 @@ from tersor.train.batchnorm import (
 )
 from tersor.train.checkpoint import Checkpoint
 from tersor.train.feed import Batches, Feed
-from tersor.train.log import Line
-from tersor.train.loop import OnBatch, Penalty, fit
+from tersor.train.log import Line, OnBatch
+from tersor.train.loop import Penalty, fit
 from tersor.train.objective import Distillation, Loss
 from tersor.train.options import Training
 

@@ -27,10 +27,10 @@ from rich.text import Text
 
 from tersor.graph.network import Record
 from tersor.report.summary import change
+from tersor.train.log import OnBatch
 
 T = TypeVar("T")
 P = ParamSpec("P")
-OnBatch = Callable[[int, int, float], None]
 _IS_SHOWN: ContextVar[bool] = ContextVar("is_shown", default=False)
 # What long calls tell their callers by, and what of a bar takes it.
 _CALLBACKS = {"on_step": "step", "on_layer": "layer", "on_part": "layer", "on_batch": "batch"}

@@ -1,6 +1,7 @@
 """What a run says of itself: numbers in memory, a CSV file, and TensorBoard."""
 
 import csv
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from tersor.errors import UnsupportedError
 
 NAME = "log.csv"
+OnBatch = Callable[[int, int, float], None]  # batches done, of how many, the last loss seen
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tersor.train.average import Average
 from tersor.train.batchnorm import reestimate
 from tersor.train.checkpoint import Checkpoint
 from tersor.train.feed import Example, Feed, to_device
-from tersor.train.log import Line, Log
+from tersor.train.log import Line, Log, OnBatch
 from tersor.train.objective import Distillation, Loss
 from tersor.train.optimizer import parameter_groups, rate_at, set_rates
 from tersor.train.options import Training
@@ -31,7 +31,6 @@ from tersor.train.shards import like, whole
 
 _REESTIMATED = 50  # batches; as in arXiv 2203.11086
 Penalty = Callable[[Network, float], Tensor]  # the network, progress from 0 to 1 → 0-d
-OnBatch = Callable[[int, int, float], None]  # batches done, of how many, the last loss seen
 
 
 def fit(
