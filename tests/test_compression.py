@@ -211,6 +211,9 @@ def test_a_curve_falls_with_the_budget():
     assert all(point.latency > 0 for point in found.points)
     assert found.score == pytest.approx(first_output(first.compressed.original))
     assert set(found.as_dict()["points"][0]) >= {"macs", "sqnr", "latency", "megabytes"}
+    shown = [line for line in str(found).splitlines() if " dB" in line]
+    assert [line.split()[0] for line in shown] == [f"{point.macs:.1%}" for point in found.points]
+    assert f"{second.sqnr:.1f} dB" in found._repr_html_()
 
 
 def test_what_a_curve_cannot_show():

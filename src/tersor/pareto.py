@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.table import Table
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -27,6 +28,7 @@ from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Budget
 from tersor.report.plots import curve
 from tersor.report.progress import shows_progress
+from tersor.report.tables import budgets_table, html, plain
 from tersor.trial import STEPS as TRIAL_STEPS
 from tersor.trial import Trial, prepared, try_parts
 
@@ -64,9 +66,9 @@ class Point:
         return {name: value for name, value in vars(self).items() if name != "compressed"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pareto:
-    """A curve; the model itself is not on it.
+    """A curve; the model itself is not on it. Print it for a table.
 
     Attributes:
         points: One for each budget, the largest first.
@@ -88,6 +90,20 @@ class Pareto:
             UnsupportedError: Altair is not installed.
         """
         return curve(self.budgets)
+
+    def __rich__(self) -> Table:
+        return budgets_table(_row(point) for point in self.points)
+
+    def __repr__(self) -> str:
+        return f"Pareto({len(self.points)} budgets)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html(self.__rich__())
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        return plain(self.__rich__())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON."""
@@ -152,6 +168,14 @@ def pareto(
     trial = try_parts(start, batches, options, **given, say=say, on_part=on_part)
     points = [_point(trial, share, seen, score, latency) for share in sorted(macs, reverse=True)]
     return Pareto(tuple(points), None if score is None else score(start.original))
+
+
+def _row(point: Point) -> tuple[str, ...]:
+    """A line of the table; a dash for what was not measured."""
+    score = "–" if point.score is None else f"{point.score:.4g}"
+    latency = "–" if point.latency is None else f"{point.latency:.0%}"
+    shares = f"{point.macs:.1%}", f"{point.parameters:.1%}", f"{point.megabytes:.3g} MB"
+    return (*shares, f"{point.sqnr:.1f} dB", score, latency)
 
 
 def _seen(start: Compressed, batches: list[Batch], test: Any) -> list[Batch]:

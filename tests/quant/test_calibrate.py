@@ -124,7 +124,7 @@ def test_activation_ranges_are_beta_plus_six_gamma():
         assert high == pytest.approx(float((notes.mean + 6 * notes.std).max()), rel=1e-6)
     assert ends["input_1"] == pytest.approx((-3, 3), abs=0.02)
     what = {r.layer: r.what for r in network.records if isinstance(r, Applied)}
-    assert what["relu"] == "range from BatchNorm statistics"
+    assert what["relu"] == "range from the statistics of norms"
     assert what["input_1"] == "the range of the input"
 
 

@@ -155,7 +155,7 @@ def data_free_ranges(
             uncertain.append((value, quantizer, Extremes(quantizer.axis, *ends)))
         else:
             of_input = value.op == "placeholder"
-            what = "the range of the input" if of_input else "range from BatchNorm statistics"
+            what = "the range of the input" if of_input else "range from the statistics of norms"
             set_activation(network, value, quantizer, ends, what)
     _run_synthetic(network, uncertain, inputs, options)
 

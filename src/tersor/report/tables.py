@@ -99,6 +99,14 @@ def bits_table(choices: Sequence[int], rows: Iterable[Sequence[str]]) -> Table:
     return _filled(table, rows)
 
 
+def budgets_table(rows: Iterable[Sequence[str]]) -> Table:
+    """One row per budget of a curve: what is left of the network, and how good that is."""
+    table = _table("What is left at each budget")
+    for name in ("MACs", "parameters", "size", "outputs", "score", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    return _filled(table, rows)
+
+
 def compared_table(
     title: str, names: tuple[str, str], rows: Iterable[tuple[str, str, str]]
 ) -> Table:
