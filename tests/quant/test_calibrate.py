@@ -211,6 +211,16 @@ def test_synthetic_ranges_pass_by_the_quantizers():
     assert all(torch.equal(a.scale, b.scale) for (_, a), (_, b) in pairs)
 
 
+def test_an_input_is_called_as_in_files():
+    """Where the graph needs another name: `input_1`, for `input` is a word of Python."""
+    network = capture(nn.Sequential(nn.Conv2d(3, 2, 1)).eval(), torch.ones(1, 3, 4, 4))
+    assert input_ranges(network, {"input": (0.0, 1.0)}) == {"input_1": (0.0, 1.0)}
+    network.input_names = ("input.1",)  # as a file has it
+    assert input_ranges(network, {"input.1": (0.0, 1.0)}) == {"input_1": (0.0, 1.0)}
+    with pytest.raises(InvalidInputError, match=r"'images' .*; the inputs are input\.1$"):
+        input_ranges(network, {"images": (0.0, 1.0)})
+
+
 def test_input_ranges_come_from_the_caller_or_the_example():
     network = captured("two_inputs")
     ranges = input_ranges(network, {"image": (0.0, 1.0)})

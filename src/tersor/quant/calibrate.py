@@ -18,6 +18,7 @@ from torch import Tensor, fx
 from tersor.core.ranges import pair_safe_range
 from tersor.errors import InvalidInputError
 from tersor.graph.distribution import Distribution
+from tersor.graph.feeds import input_names
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, Skipped, source
@@ -25,7 +26,12 @@ from tersor.graph.stats import Extremes, observe
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.ranges import MSE, MinMax, Range, RangeMethod
-from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches
+from tersor.quant.synthetic import (
+    Synthetic,
+    example_inputs,
+    example_tensors,
+    synthetic_batches,
+)
 
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
 # everything else.
@@ -100,12 +106,7 @@ def input_ranges(
     """
     examples = {n: x for n, x in example_inputs(network).items() if _is_float(x)}
     if isinstance(given, Mapping):
-        unknown = [name for name in given if name not in examples]
-        if unknown:
-            raise InvalidInputError(
-                f"there is no floating-point input {unknown[0]!r} to give a range to; the inputs "
-                f"are {', '.join(examples)}"
-            )
+        given = _by_node(network, given, examples)
     ranges = {}
     for name, example in examples.items():
         ends = given.get(name) if isinstance(given, Mapping) else given
@@ -121,6 +122,24 @@ def input_ranges(
             reason = f"its example holds nothing but {low:g}; give its range, such as (0.0, 1.0)"
             network.records.append(Skipped(name, "calibrate", reason))
     return ranges
+
+
+def _by_node(
+    network: Network, given: Mapping[str, tuple[float, float]], examples: Collection[str]
+) -> dict[str, tuple[float, float]]:
+    """Ranges by the names that inputs have in the graph; files have other names than those."""
+    nodes = dict(zip(input_names(network), example_tensors(network), strict=True))
+    nodes = {name: node for name, node in nodes.items() if node in examples}
+    found = {}
+    for name, ends in given.items():
+        node = nodes.get(name, name)
+        if node not in examples:
+            raise InvalidInputError(
+                f"there is no floating-point input {name!r} to give a range to; the inputs are "
+                f"{', '.join(nodes)}"
+            )
+        found[node] = ends
+    return found
 
 
 def _is_range(ends: object) -> bool:
