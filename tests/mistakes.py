@@ -75,6 +75,10 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         r"macs=0\.5; give several shares between 0 and 1",
     ),
     "a model to train": (lambda: tersor.train(net(), [X]), "a Sequential cannot be trained here"),
+    "a report as PDF": (
+        lambda: quantize(**RANGE).report("report.pdf"),
+        r"cannot be 'report\.pdf'; give a name that ends with \.html",
+    ),
     "networks to compare": (
         lambda: tersor.compare(quantize(**RANGE), quantize(**RANGE)),
         r"a Quantized is no report; give `q\.report",

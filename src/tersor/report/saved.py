@@ -9,6 +9,7 @@ from tersor.graph.files import check_writable, write_atomically
 from tersor.report.contents import Report
 
 JSON = ".json"
+_PAGES = (".html", ".htm")
 PAGE_PACKAGES = ("altair", "vl_convert")
 
 
@@ -61,10 +62,15 @@ def check(path: str | Path | None) -> None:
 
     Raises:
         ExportError: The file cannot be written.
+        InvalidInputError: Its name is neither that of a page nor that of JSON.
         UnsupportedError: The packages for it are not installed.
     """
     codec()
     if path is not None:
+        if Path(path).suffix not in (JSON, *_PAGES):
+            raise InvalidInputError(
+                f"a report cannot be {str(path)!r}; give a name that ends with .html or with .json"
+            )
         check_writable(path)
         if Path(path).suffix != JSON and not all(map(find_spec, PAGE_PACKAGES)):
             raise missing()
