@@ -38,8 +38,9 @@ def distance(q):
 
 @pytest.mark.parametrize("batchnorm", ["kept", "folded"])
 def test_distillation_brings_it_nearer_to_the_float_network(batchnorm):
-    q = quantized(bits=3)
-    trained = tersor.train(q, batches(), options=short(epochs=20, batchnorm=batchnorm))
+    q = quantized(bits=2)
+    options = short(epochs=40, rate=0.02, quantizer_rate=0.02, batchnorm=batchnorm)
+    trained = tersor.train(q, batches(), options=options)
     assert distance(trained) < 0.5 * distance(q)
 
 
