@@ -43,10 +43,10 @@ class Rounding:
         samples_per_weight: But for each weight of a row at least and at most so many.
         damping: Pulls towards the float weights, as shares of the mean diagonal of the Gram matrix.
             The one that suits the samples held back best is taken.
-        starts: Scales to start with, as multiples of that of the range; each row takes the one with
-            the best nearest plane. With few bits a scale fitted to the weights alone is too small,
-            and turns of scale and integers do not leave it. None below 1: larger integers than
-            those of the range may overflow in pairs.
+        starts: Scales to start with, as multiples of that of the range; each row takes the one
+            whose nearest plane suits the samples held back best. With few bits a scale fitted to
+            the weights alone is too small, and turns of scale and integers do not leave it. None
+            below 1: larger integers than those of the range may overflow in pairs.
         rescale: How often the scale is fitted to the integers, and these to the scale again.
         sweeps: Most sweeps of coordinate descent.
         seed: Seed of the sampled positions.
@@ -136,6 +136,7 @@ def fit(
     allowed = _allowed(site, pair_safe)
     scale, grid, partner = allowed
     problem = _damped(site, free, check, options, allowed)
+    scale = _start(problem, check, site.shares_scale, options, allowed)
     integers, scale = solve(problem, site.weights, scale, grid, site.shares_scale, options, partner)
     rounded = scale[..., None] * integers
     before, after = (float(check.error(w).sum()) for w in (site.nearest(), rounded))
@@ -161,6 +162,25 @@ def _damped(
     choose = len(options.damping) > 1
     damping = min(options.damping, key=error) if choose else options.damping[0]
     return free.damped(site.weights, damping)
+
+
+def _start(
+    problem: Quadratic, check: Quadratic, shared: bool, options: Rounding, allowed: Allowed
+) -> Scales:
+    """The scales to start with; wider ones are tried as long as a row gains by them."""
+    scale, grid, partner = allowed
+    best, least = scale, torch.full_like(scale, torch.inf)
+    for factor in options.starts:
+        tried = factor * scale
+        integers = nearest_plane(problem, tried, grid, partner)
+        error = check.error(tried[..., None] * integers)
+        if shared:
+            error = error.sum().expand_as(scale)
+        better = error < least
+        if not bool(better.any()):
+            break
+        best, least = tried.where(better, best), error.where(better, least)
+    return best
 
 
 def _allowed(site: Site, pair_safe: Pairs | None) -> Allowed:
@@ -199,7 +219,6 @@ def solve(
         options: See `Rounding`.
         partner: Which columns meet in a kernel that saturates; see `tersor.core.pairs`.
     """
-    scale = _start(problem, scale, grid, shared, options, partner)
     integers = closest(problem, weights, scale, grid, partner, options.sweeps)
     if integers.shape[-1] <= _FEW:
         wanted = best_weights(problem)
@@ -210,26 +229,3 @@ def solve(
         scale = best_scale(problem, integers, scale, shared)
         integers = descend(problem, integers, scale, grid, partner, options.sweeps)
     return integers, scale
-
-
-def _start(
-    problem: Quadratic,
-    scale: Scales,
-    grid: Grid,
-    shared: bool,
-    options: Rounding,
-    partner: Partners | None,
-) -> Scales:
-    """The scales to start with; wider ones are tried as long as a row gains."""
-    best, least = scale, torch.full_like(scale, torch.inf)
-    for factor in options.starts:
-        tried = factor * scale
-        integers = nearest_plane(problem, tried, grid, partner)
-        error = problem.error(tried[..., None] * integers)
-        if shared:
-            error = error.sum().expand_as(scale)
-        better = error < least
-        if not bool(better.any()):
-            break
-        best, least = tried.where(better, best), error.where(better, least)
-    return best
