@@ -89,20 +89,22 @@ class Runs:
 
     def found(self, way: Way) -> Found:
         """Compress, train, and measure."""
-        if way.level < 3:
-            if way not in self.known:
-                progress(way)
-                found = _compressed(self.task, way, self.args)
-                self.known[way] = Found(found, self.task.task.top1(found.network))
-            return self.known[way]
-        start = None if way.is_gated else self.found(replace(way, level=2))
-        trained, top1 = [], []
+        if way.level == 3:
+            return self._trained(way, None if way.is_gated else self.found(replace(way, level=2)))
+        if way not in self.known:
+            progress(way)
+            network = _compressed(self.task, way, self.args)
+            self.known[way] = Found(network, self.task.task.top1(network.network))
+        return self.known[way]
+
+    def _trained(self, way: Way, start: Found | None) -> Found:
+        networks, top1 = list[Compressed](), list[float]()
         for seed in range(self.args.seeds):
             progress(way, "seed", seed)
-            trained.append(_trained(self.task, way, start, self.args, seed))
-            top1.append(self.task.task.top1(trained[-1].network))
+            networks.append(_trained(self.task, way, start, self.args, seed))
+            top1.append(self.task.task.top1(networks[-1].network))
             progress(top1[-1])
-        return Found(trained[0], start.before if start else None, tuple(top1))
+        return Found(networks[0], start.before if start else None, tuple(top1))
 
 
 def main() -> None:
@@ -134,11 +136,8 @@ def _add(table: Table, runs: Runs, way: Way) -> None:
     if 3 in runs.args.levels:
         cells += _mean_and_spread(found.trained)
     cells += [f"{x:.2f}" for x in few]
-    table.add(*cells, f"{seconds:.0f}", **asdict(way), **_figures(found), integers=few, macs=macs)
-
-
-def _figures(found: Found) -> dict[str, Any]:
-    return {"before": found.before, "trained": found.trained}
+    figures = {"before": found.before, "trained": found.trained, "integers": few, "macs": macs}
+    table.add(*cells, f"{seconds:.0f}", **asdict(way), **figures)
 
 
 def _mean_and_spread(top1: Sequence[float]) -> list[str]:
