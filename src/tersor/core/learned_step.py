@@ -15,6 +15,10 @@ nor its division among processes changes what is learned. An offset may be held 
 β = −z · s, as runtimes need it that store 0.0 exactly: z is rounded on the way forward, and the
 gradients are the same.
 
+With y the gradient of x̂ and z = −β / s, the gradient of s takes two products of all values:
+
+    Σ y · ∂x̂/∂s = Σ y · x̂ / s + z · Σ y − Σ y · u           the last sum where n < u < p
+
 torch's own `_fake_quantize_learnable_per_tensor_affine` counts what lies less than half a step
 beyond n or p as inside. That is another gradient for s, which shows where steps are large; on CPUs
 it also takes many times longer than the passes below.
@@ -106,40 +110,38 @@ class _LearnedStep(torch.autograd.Function):
         g: float,
         whole: bool,
     ) -> Tensor:
-        ctx.save_for_backward(x, scale, offset)
         ctx.options = grid, axis, g, whole
         step, zero, shift = _shaped(x, scale, offset, grid, axis, whole)
-        q = _less(x, shift).div(step).round_()
+        u = _less(x, shift).div(step)
         if zero is not None:
-            q.add_(zero)
-        q.clamp_(grid.qmin, grid.qmax)
+            u.add_(zero)
+        q = u.round().clamp_(grid.qmin, grid.qmax)
         if zero is not None:
             q.sub_(zero)
         q.mul_(step)
         if shift is not None:
             q.add_(shift)
-        return q.to(x.dtype)
+        out = q.to(x.dtype)
+        ctx.save_for_backward(u, out, scale, offset)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, scale, offset = ctx.saved_tensors
+        u, out, scale, offset = ctx.saved_tensors
         grid, axis, g, whole = ctx.options
-        step, zero, shift = _shaped(x, scale, offset, grid, axis, whole)
-        u = _less(x, shift).div(step)
-        if zero is not None:
-            u.add_(zero)
         gradient = gradients[0].to(u.dtype)
         # Zero unless n < u < p.
         inside = torch.ops.aten.hardtanh_backward(gradient, u, grid.qmin, grid.qmax)
         of_scale = of_offset = None
         if ctx.needs_input_grad[1]:
-            q = u.round().clamp_(grid.qmin, grid.qmax)
-            clipped = gradient - inside
-            of_scale = _inner(clipped, q, axis).add_(_inner(inside, q.sub_(u), axis)).mul_(g)
-            of_scale = of_scale.to(scale.dtype)
+            of_scale = _inner(gradient, out, axis).div_(scale).sub_(_inner(inside, u, axis))
             if offset is not None:
-                of_offset = _total(clipped, axis).mul_(g).to(offset.dtype)
-        return inside.to(x.dtype), of_scale, of_offset, None, None, None, None
+                start = zero_point(offset, scale, grid) if whole else -offset / scale
+                total = _total(gradient, axis)
+                of_scale.add_(total * start)
+                of_offset = total.sub_(_total(inside, axis)).mul_(g).to(offset.dtype)
+            of_scale = of_scale.mul_(g).to(scale.dtype)
+        return inside.to(out.dtype), of_scale, of_offset, None, None, None, None
 
 
 def _shaped(
@@ -170,7 +172,8 @@ def _less(x: Tensor, shift: Tensor | None) -> Tensor:
 
 
 def _inner(a: Tensor, b: Tensor, axis: int | None) -> Tensor:
-    """Σ a · b, of all values or of each channel."""
+    """Σ a · b, of all values or of each channel, in the precision of a."""
+    b = b.to(a.dtype)
     if axis is None:
         return torch.dot(a.reshape(-1), b.reshape(-1)).reshape(1)
     return _total(a * b, axis)
