@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 import tersor
 from tersor.compressed import Compressed
 from tersor.graph.capture import capture
 from tersor.graph.layers import layers
+from tersor.train.layout import channels_last
 from tests import nets
 
 
@@ -47,6 +49,23 @@ def test_batchnorms_take_the_statistics_of_batches_and_are_fixed_again(damaged):
     x = nets.images(4)
     with torch.no_grad():
         torch.testing.assert_close(trained(x)[:2], trained(x[:2]))
+
+
+def test_weights_are_laid_out_as_before_when_training_ends(damaged):
+    trained = tersor.train(damaged, [nets.images(16)], options=tersor.Training(epochs=1))
+    for network in (damaged.network, trained.network, damaged.original):
+        assert all(p.is_contiguous() for p in network.module.parameters())
+
+
+def test_channels_come_last_where_a_convolution_has_been_laid_out_so():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    x = torch.randn(2, 3, 8, 8)
+    before = network(x)
+    channels_last(network)
+    after = network(x)
+    assert after.is_contiguous(memory_format=torch.channels_last)
+    assert not after.is_contiguous()
+    torch.testing.assert_close(after.contiguous(), before)
 
 
 def test_it_can_be_exported_and_quantized(damaged, tmp_path):

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.network import Network
+from tersor.quant.lsq import learned_quantizers
 from tersor.train.average import Average
 from tersor.train.batchnorm import reestimate
 from tersor.train.checkpoint import Checkpoint
 from tersor.train.feed import Example, Feed, to_device
+from tersor.train.layout import channels_last
 from tersor.train.log import Line, Log, OnBatch
 from tersor.train.objective import Distillation, Loss
 from tersor.train.optimizer import parameter_groups, rate_at, set_rates
@@ -92,6 +94,7 @@ class Run:
         total = feed.total(options.epochs, options.steps)
         self.total = max(total // options.accumulate, 1) * options.accumulate
         self.accelerator = _accelerator(options)
+        self._lay_out()
         module = self.network.module
         optimizer = torch.optim.AdamW(parameter_groups(module, options), lr=options.highest_rate)
         self.model, self.optimizer = self.accelerator.prepare(module, optimizer)
@@ -103,6 +106,14 @@ class Run:
         self.step = self._resume()
         folder = checkpoint.folder if checkpoint and self.accelerator.is_main_process else None
         self.log = Log(folder, options.tensorboard, self.step)
+
+    def _lay_out(self) -> None:
+        """Channels last where it pays: beside quantizers it does not, and FSDP takes none."""
+        if isinstance(self.loss, Distillation):
+            channels_last(self.loss.teacher)
+        divided = self.accelerator.distributed_type is DistributedType.FSDP
+        if not divided and not learned_quantizers(self.network.module):
+            channels_last(self.network.module)
 
     def _sites(self) -> list[Site]:
         """The weights whose oscillation is watched."""
