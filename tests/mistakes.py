@@ -48,6 +48,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "weights='4' bits; .* from 2 to 16, in whole bits",
     ),
     "half bits": (lambda: quantize(activations=7.5), r"activations=7\.5 bits; .* whole bits"),
+    "epochs as text": (lambda: tersor.Training(epochs="3"), "epochs='3'; give a whole number"),
     "bits of a layer as text": (lambda: quantize(weights={"0": "8"}), "weights of '0'='8' bits"),
     "bits of no layer": (lambda: quantize(weights={"head": 8}), "weights: no layer .* 'head'"),
     "a module to exclude": (lambda: quantize(exclude=[nn.ReLU()]), "exclude: ReLU is no name"),

@@ -167,7 +167,7 @@ def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
         start,
         run.batches,
         options=run.options.quantizers,
-        batchnorm="kept" if run.options.keeps_batchnorm else "folded",
+        batchnorm=run.options.batchnorm or "kept",
         labelled=run.loss is not None,
         seed=run.options.seed,
     )

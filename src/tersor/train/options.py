@@ -74,16 +74,19 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("epochs", "steps", "accumulate", "checkpoint_every", "log_every"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidInputError(f"Training: {name}={value}; give at least 1")
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise InvalidInputError(
+                    f"Training: {name}={value!r}; give a whole number from 1 on"
+                )
         for name in ("rate", "bias_rate", "quantizer_rate", "temperature"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidInputError(f"Training: {name}={value}; must be above 0")
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise InvalidInputError(f"Training: {name}={value!r}; give a number above 0")
         for name in ("warm_up", "ema"):
-            if not 0 <= getattr(self, name) < 1:
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < 1):
                 raise InvalidInputError(
-                    f"Training: {name}={getattr(self, name)}; choose from 0 to below 1"
+                    f"Training: {name}={value!r}; give a number from 0 to below 1"
                 )
 
     @property
