@@ -47,19 +47,7 @@ def main() -> None:
     """Print the table."""
     args = _parser().parse_args()
     torch.set_num_threads(args.threads)
-    title = (
-        "network",
-        "weights",
-        "activations",
-        "solver",
-        "float",
-        "top-1",
-        "±",
-        "drop",
-        "runtime",
-        "CPU s",
-    )
-    table = Table(args, *title)
+    table = Table(args, *TITLES)
     for name in args.models:
         task = Task.of(name, args.limit)
         floating = task.top1(task.network)
