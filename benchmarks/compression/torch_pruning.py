@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--macs", nargs="+", type=float, default=[0.5])
     parser.add_argument("--epochs", type=int, default=0, help="of training; 0: none")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--rate", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="test images")
     parser.add_argument("--threads", type=int, default=1)
