@@ -1,11 +1,15 @@
 """AP50 of a detector with weights of few bits: FastestDet, ONNX in and out, in onnxruntime.
 
-128 images of COCO train2017 calibrate, 128 of val2017 judge.
+128 images of COCO train2017 calibrate, 128 of val2017 judge. A seed draws the positions in the
+images that a solver sees.
 """
 
 import argparse
 import tempfile
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,6 +30,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--weights", nargs="+", type=int, default=[8, 4])
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=["nearest", "fast"])
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ranges", choices=RANGES, default="minmax", help="of activations")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
     args = parser.parse_args()
@@ -37,16 +42,21 @@ def main() -> None:
     add(table, "float, as it came", original, judges)
     model, example = tersor.load(original)
     with tempfile.TemporaryDirectory() as folder:
-        for bits in args.weights:
-            for solver in args.solvers:
-                progress(bits, solver)
-                ranges = RANGES[args.ranges]
-                options = tersor.WithData(rounding=SOLVERS[solver], activation_range=ranges)
-                quantized = tersor.quantize(
-                    model, example, data=data, weights=bits, options=options
-                )
-                path = quantized.export(Path(folder) / "rounded.onnx").path
-                add(table, f"W{bits}A8, {solver}", path, judges, quantized.scheme.session)
+        for bits, solver, seed in product(args.weights, args.solvers, range(args.seeds)):
+            if seed and SOLVERS[solver] is None:
+                continue
+            name = f"W{bits}A8, {solver}, seed {seed}"
+            progress(name)
+            options = tersor.WithData(
+                rounding=_seeded(SOLVERS[solver], seed), activation_range=RANGES[args.ranges]
+            )
+            quantized = tersor.quantize(model, example, data=data, weights=bits, options=options)
+            path = quantized.export(Path(folder) / "rounded.onnx").path
+            add(table, name, path, judges, quantized.scheme.session)
+
+
+def _seeded(solver: Any, seed: int) -> Any:
+    return None if solver is None else replace(solver, seed=seed)
 
 
 if __name__ == "__main__":
