@@ -45,6 +45,14 @@ def learning(options=None, q=None):
     return network
 
 
+def with_float_biases(network):
+    network = network.copy()
+    for module in network.module.modules():
+        if isinstance(module, BiasQuantize):
+            module.edges = (FakeQuantize(Grid(8)),)  # which is off
+    return network
+
+
 class Functions(nn.Module):
     """A convolution in front of one function."""
 
@@ -123,12 +131,10 @@ def test_it_takes_the_place_of_every_quantizer_and_gives_it_back():
 def test_keeping_keeps_the_network_as_it_was():
     q = quantized()
     network = learning(LSQ(activations="keep"), q)
-    biases_float = q.network.copy()
-    for module in biases_float.module.modules():
-        if isinstance(module, BiasQuantize):
-            module.edges = (FakeQuantize(Grid(8)),)
+    x = images(8)
     with torch.no_grad():
-        torch.testing.assert_close(network(images(8)), biases_float(images(8)), atol=1e-5, rtol=0)
+        want = with_float_biases(q.network)(x)
+        torch.testing.assert_close(network(x), want, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -158,11 +164,7 @@ def test_what_was_trained_is_what_is_exported(configuration, tmp_path):
     with torch.no_grad():
         want = network(x)
         settle(network)
-        unrounded = network.copy()
-        for module in unrounded.module.modules():
-            if isinstance(module, BiasQuantize):
-                module.edges = (FakeQuantize(Grid(8)),)  # which is off
-        assert torch.equal(unrounded(x), want)
+        assert torch.equal(with_float_biases(network)(x), want)
         simulated = network(x)
     path = export_onnx(network, tmp_path / "trained.onnx", scheme=q.scheme).path
     options = ort.SessionOptions()
@@ -206,14 +208,60 @@ def test_whole_offsets_where_they_are_wanted():
     assert all(found.whole for _, found in learned_quantizers(network.module))
 
 
-@pytest.mark.parametrize("padding", [0, 1])
-def test_in_front_of_zeros_offsets_are_whole(padding):
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.SiLU(), nn.Conv2d(4, 2, 3, padding=padding))
-    x = images(8)
-    few = {"*": 8, "2": 2}
-    q = tersor.quantize(model.eval(), x[:2], data=x, weights=4, activations=few)
-    found = learned_quantizers(learning(q=q).module)
-    assert all(each.whole for _, each in found) == (padding > 0)
+def _padded(*behind):
+    """What SiLU returns is read with two bits by layers of some padding."""
+    torch.manual_seed(0)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.behind = nn.Conv2d(3, 4, 1), nn.ModuleList(behind)
+
+        def forward(self, x):
+            x = nn.functional.silu(self.first(x))
+            return torch.cat([layer(x).flatten(1) for layer in self.behind], 1)
+
+    x, few = images(32), {"*": 8, "first": 8, "behind.*": 2}
+    return tersor.quantize(Model().eval(), x[:2], data=x, weights=4, activations=few)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [nn.Conv2d(4, 2, 3)],
+        [nn.Conv2d(4, 2, (3, 1), padding=(1, 0))],
+        [nn.Conv2d(4, 2, 3, padding=1, stride=2), nn.Conv2d(4, 4, 3, padding=1, groups=4)],
+    ],
+)
+def test_zeros_around_an_input_are_rounded_as_it_is(behind, tmp_path):
+    q = _padded(*behind)
+    network, x = learning(q=q), images(8, seed=5)
+    (free,) = [found for _, found in learned_quantizers(network.module) if not found.whole]
+    with torch.no_grad():
+        free.shift += 0.3  # of a step
+        assert abs(free.rest()) > 0.1 * free.scale
+        want = network(x)
+        settle(network)
+        simulated = network(x)
+        differs = ~with_float_biases(network)(x).isclose(want, atol=1e-5)
+    assert differs.float().mean() < 1e-3  # what lies in the middle of two integers
+    path = export_onnx(network, tmp_path / "trained.onnx", scheme=q.scheme).path
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert (~torch.from_numpy(got).isclose(simulated, atol=1e-5)).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [nn.Conv2d(4, 2, 3, padding=1), nn.Conv2d(4, 2, 3)],
+        [nn.Conv2d(4, 2, 3, padding="same")],
+        [nn.ConvTranspose2d(4, 2, 3)],
+    ],
+)
+def test_offsets_are_whole_where_readers_do_not_pad_alike(behind):
+    found = learned_quantizers(learning(q=_padded(*behind)).module)
+    assert all(each.whole for _, each in found)
 
 
 def test_eight_bit_weights_are_trained_where_no_pair_saturates():

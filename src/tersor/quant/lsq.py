@@ -39,7 +39,12 @@ from tersor.graph.stats import Batch
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.configuration import Configuration, configured
 from tersor.quant.observed import seen_ranges
-from tersor.quant.offsets import goes_into_biases, move_into_biases
+from tersor.quant.offsets import (
+    goes_into_biases,
+    move_into_biases,
+    pad_again,
+    pad_before_rounding,
+)
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.ranges import MSE, ActivationRange, MeanRange, MinMax, Range, RangeMethod
@@ -200,6 +205,8 @@ def learn(
         learned = LearnedQuantize(quantizer, grid, True, whole)
         if ends is not None:
             learned.set_range(*ends)
+        if not (whole or grid.symmetric):
+            pad_before_rounding(network, calls[quantizer][0])
         _exchange(network, quantizer, learned)
     for quantizer, node in of_weights.items():
         _exchange(network, quantizer, _of_weight(network, node, quantizer, options, pair_safe))
@@ -229,6 +236,7 @@ def settle(network: Network) -> None:
             network.replace_tensor(source(node), clipped)
         network.module.set_submodule(str(node.target), fake)
     for node, rest in rests.items():
+        pad_again(network, node)
         if rest:
             move_into_biases(network, node, rest)
     network.module.recompile()

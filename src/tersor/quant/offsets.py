@@ -5,24 +5,28 @@
 
 LSQ+, arXiv 2004.09576, §3.1: the part of the result that the offset makes up does not depend on the
 input. With few bits a step is larger than all that SiLU leaves below 0, so that an offset of whole
-steps would nearly always be none. Where a layer pads with zeros, these would stand for r: there an
-offset has to be a whole number of steps, as it has in front of anything but a layer.
+steps would nearly always be none. In front of anything but a layer it has to be one.
+
+Where a layer pads with zeros, these stand for r from then on, which is what 0 is rounded to. While
+the offset is trained, the zeros come before the quantizer, which is the same.
 
 Differs from the paper in: only r goes into the bias; −z · s is what runtimes have a zero point for.
 The subtraction is a node of the graph.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import fx
 
 from tersor.core.learned_step import offset_in_bias
-from tersor.graph.layers import Layer, is_layer, operand
+from tersor.graph.layers import Layer, argument, is_layer, operand, set_argument
 from tersor.graph.network import Network
 from tersor.quant.place import weight_quantizer
 
 aten = torch.ops.aten
+_PADDING = "padding of the layers behind"  # in `meta` of what pads in their place
 
 
 def goes_into_biases(network: Network, calls: Sequence[fx.Node]) -> bool:
@@ -34,7 +38,46 @@ def goes_into_biases(network: Network, calls: Sequence[fx.Node]) -> bool:
     """
     if len(calls) != 1:
         return False  # the value moves in between, and whatever moves it would have to know
-    return all(_can_take(network, reader, calls[0]) for reader in calls[0].users)
+    readers = list(calls[0].users)
+    if not all(_can_take(network, reader, calls[0]) for reader in readers):
+        return False
+    return len({str(_padding(Layer(reader, network))) for reader in readers}) == 1
+
+
+def pad_before_rounding(network: Network, call: fx.Node) -> None:
+    """Let what a quantizer rounds be padded first, and the layers behind it pad no more.
+
+    Args:
+        network: Edited in place.
+        call: The call of a quantizer for which `goes_into_biases` holds.
+    """
+    readers = [Layer(reader, network) for reader in call.users]
+    padding = _padding(readers[0])
+    if not padding:
+        return
+    value, both_sides = operand(call), [size for size in reversed(padding) for _ in range(2)]
+    with network.graph.inserting_before(call):
+        padded = network.graph.call_function(aten.constant_pad_nd.default, (value, both_sides))
+    padded.meta = {_PADDING: padding}
+    call.update_arg(0, padded)
+    for reader in readers:
+        set_argument(reader.node, "padding", [0] * len(padding))
+
+
+def pad_again(network: Network, call: fx.Node) -> None:
+    """Undo `pad_before_rounding`, if it did anything.
+
+    Args:
+        network: Edited in place.
+        call: The call of the quantizer.
+    """
+    padded = operand(call)
+    if _PADDING not in padded.meta:
+        return
+    for reader in list(call.users):
+        set_argument(reader, "padding", padded.meta[_PADDING])
+    call.update_arg(0, operand(padded))
+    network.graph.erase_node(padded)
 
 
 @torch.no_grad()
@@ -63,4 +106,11 @@ def _can_take(network: Network, reader: fx.Node, call: fx.Node) -> bool:
         return False
     layer = Layer(reader, network)
     nodes = [node for node in (layer.weight_node, layer.bias_node) if node is not None]
-    return not layer.pads_with_zeros and all(node.op == "get_attr" for node in nodes)
+    return not isinstance(_padding(layer), str) and all(node.op == "get_attr" for node in nodes)
+
+
+def _padding(layer: Layer) -> Any:
+    """Zeros at either side of each axis; a text where their number follows from something else."""
+    if not layer.pads_with_zeros:
+        return []
+    return "transposed" if layer.is_transposed else argument(layer.node, "padding")
