@@ -251,6 +251,15 @@ def test_zeros_around_an_input_are_rounded_as_it_is(behind, tmp_path):
     assert (~torch.from_numpy(got).isclose(simulated, atol=1e-5)).float().mean() < 1e-3
 
 
+def test_layers_pad_again_once_training_ends():
+    model = tersor.trainable(_padded(nn.Conv2d(4, 2, 3, padding=1)), [images(32)])
+    pad = torch.ops.aten.constant_pad_nd.default
+    assert pad in [node.target for node in model.network.nodes()]
+    found = model.quantized().network
+    assert pad not in [node.target for node in found.nodes()]
+    assert [layer.pads_with_zeros for layer in layers(found)] == [False, True]
+
+
 @pytest.mark.parametrize(
     "behind",
     [
