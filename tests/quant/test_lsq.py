@@ -184,17 +184,21 @@ def _few_bits_behind_silu():
     return tersor.quantize(model, x[:2], data=x, weights=4, activations=few, options=options)
 
 
+@torch.no_grad()
+def _moved_and_settled(network, x):
+    """With the free offset off the whole steps: what is returned in training, and once settled."""
+    (free,) = [found for _, found in learned_quantizers(network.module) if not found.whole]
+    free.shift += 0.3  # of a step
+    assert abs(free.rest()) > 0.1 * free.scale
+    want = network(x)
+    settle(network)
+    return want, network(x)
+
+
 def test_an_offset_of_any_size_goes_into_the_bias(tmp_path):
     q = _few_bits_behind_silu()
-    network = learning(q=q)
-    (free,) = [found for _, found in learned_quantizers(network.module) if not found.whole]
-    x = images(8, seed=5)
-    with torch.no_grad():
-        free.shift += 0.3  # of a step
-        assert abs(free.rest()) > 0.1 * free.scale
-        want = network(x)
-        settle(network)
-        simulated = network(x)
+    network, x = learning(q=q), images(8, seed=5)
+    want, simulated = _moved_and_settled(network, x)
     step = want[want != 0].abs().min()
     assert (simulated - want).abs().mean() < 0.01 * step  # hardly any value is rounded otherwise
     path = export_onnx(network, tmp_path / "trained.onnx", scheme=q.scheme).path
@@ -236,13 +240,8 @@ def _padded(*behind):
 def test_zeros_around_an_input_are_rounded_as_it_is(behind, tmp_path):
     q = _padded(*behind)
     network, x = learning(q=q), images(8, seed=5)
-    (free,) = [found for _, found in learned_quantizers(network.module) if not found.whole]
+    want, simulated = _moved_and_settled(network, x)
     with torch.no_grad():
-        free.shift += 0.3  # of a step
-        assert abs(free.rest()) > 0.1 * free.scale
-        want = network(x)
-        settle(network)
-        simulated = network(x)
         differs = ~with_float_biases(network)(x).isclose(want, atol=1e-5)
     assert differs.float().mean() < 1e-3  # what lies in the middle of two integers
     path = export_onnx(network, tmp_path / "trained.onnx", scheme=q.scheme).path
