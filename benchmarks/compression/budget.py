@@ -38,6 +38,7 @@ from tersor.train.options import Training
 from tersor.training import train
 
 METHODS = (*DECOMPOSITIONS, "prune", "spatial+prune", "spatial>prune", "prune>spatial")
+CIFAR = 32  # height and width of the training images
 TITLES = ("network", "MACs asked", "MACs", "parameters", "methods", "rule", "level", "top-1")
 
 
@@ -109,7 +110,11 @@ class Runs:
 
 def main() -> None:
     """Print the table."""
-    args = _parser().parse_args()
+    parser = _parser()
+    args = parser.parse_args()
+    unfit = [name for name in args.models if 3 in args.levels and MODELS[name].size != CIFAR]
+    if unfit:
+        parser.error(f"there are no training images for {', '.join(unfit)}; leave out level 3")
     torch.set_num_threads(args.threads)
     later = ("trained", "±") if 3 in args.levels else ()
     table = Table(args, *TITLES, *later, *(f"W{bits}A8" for bits in args.bits), "CPU s")
@@ -188,8 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    cifar = [name for name, model in MODELS.items() if model.size == 32]
-    parser.add_argument("--models", nargs="+", choices=cifar, default=["resnet56"])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["resnet56"])
     parser.add_argument("--macs", nargs="+", type=float, default=[0.75, 0.5, 0.35])
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--rules", nargs="+", default=["least loss"])

@@ -74,7 +74,8 @@ def pruned(task: TrainingTask, importance: str, share: float) -> nn.Module:
     }
     blocks = [module for module in model.modules() if isinstance(module, BasicBlock)]
     inner = {block.conv1 for block in blocks}
-    stay = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m not in inner]
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    stay: list[nn.Module] = [layer for layer in layers if layer not in inner]
     pruner = tp.pruner.BasePruner(
         model,
         example,

@@ -19,12 +19,12 @@ from tersor.compress.factorize import Factorization, factorize, rank_for, refusa
 from tersor.compress.fit import Refit
 from tersor.compress.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
-from tersor.core.ranks import METHODS
 from tersor.graph.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
 from tersor.graph.shapes import shapes
+from tersor.names import METHODS
 from tersor.passes.fold import fold
 
 TITLES = ("network", "method", "level", "MACs", "parameters", "top-1", "SQNR dB", "CPU s")

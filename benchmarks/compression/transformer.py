@@ -1,0 +1,114 @@
+"""Spearman's correlation of all-MiniLM-L6-v2 with fewer multiplications, in onnxruntime.
+
+    python -m benchmarks.compression.transformer --macs 0.9 0.75 0.5
+    python -m benchmarks.compression.transformer --methods svd --macs 0.75 --bits 8 4
+
+`svd` makes two linear layers of one, `prune` takes neurons of the layers between. Level 1 sees the
+weights only; at level 2 sentences of a set that is not measured serve as samples. `time` is that of
+50 sentences at once, relative to the float file, in turns. `W8A8` and such are quantized last.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tersor
+from benchmarks.harness.table import Table, progress
+from benchmarks.minilm import EXAMPLE, FLOAT, encoder, latencies
+from benchmarks.rounding.transformer import calibration
+from benchmarks.zoo.sentences import PUBLISHED, Batch, minilm, spearman, tokenize
+from tersor.compressed import Compressed
+from tersor.export.onnx import export_onnx
+from tersor.export.runtime import Runtime
+
+TITLES = (
+    "methods",
+    "level",
+    "MACs asked",
+    "MACs",
+    "bits",
+    *PUBLISHED,
+    "largest drop",
+    "MB",
+    "time",
+)
+
+
+def main() -> None:
+    """Print the table."""
+    args = _parser().parse_args()
+    torch.set_num_threads(1)
+    table = Table(args, *TITLES)
+    data = calibration(args.sentences)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        original = folder / "float.onnx"
+        export_onnx(tersor.quantize(minilm(), tokenize(EXAMPLE)).original, original)
+        runtime = Runtime(original)
+        exact = {name: spearman(encoder(runtime), name) for name in PUBLISHED}
+        cells = (FLOAT, "–", "–", "1.000", "–", *(f"{x:.4f}" for x in exact.values()))
+        table.add(*cells, "0.0000", f"{original.stat().st_size / 1e6:.1f}", "1.00", found=exact)
+        for methods, share, level in product(args.methods, args.macs, args.levels):
+            progress(methods, share, "level", level)
+            work = folder / f"{methods} {level}"
+            found = _compressed(methods, share, data if level > 1 else None, work)
+            macs = found.cost.macs / found.original_cost.macs
+            what = (methods, str(level), str(share), f"{macs:.3f}")
+            for bits, path in _files(found, folder, data, args.bits):
+                _add(table, (*what, bits), path, runtime, exact)
+
+
+def _compressed(methods: str, share: float, data: list[Batch] | None, work: Path) -> Compressed:
+    """Parts are tried once for all budgets: `work` keeps what came of it."""
+    names: Any = tuple(methods.split("+"))
+    options = tersor.Compression(methods=names)
+    return tersor.compress(
+        minilm(), tokenize(EXAMPLE), macs=share, data=data, options=options, folder=work
+    )
+
+
+def _files(
+    found: Compressed, folder: Path, data: list[Batch], weights: list[int]
+) -> Iterator[tuple[str, Path]]:
+    """The float file, and one of integers for each number of bits; named by its bits."""
+    path = folder / "small.onnx"
+    found.export(path)
+    yield FLOAT, path
+    for bits in weights:
+        tersor.quantize(found.network, data=data, weights=bits).export(path)
+        yield f"W{bits}A8", path
+
+
+def _add(
+    table: Table, what: tuple[str, ...], path: Path, original: Runtime, exact: dict[str, float]
+) -> None:
+    runtime = Runtime(path)
+    found = {name: spearman(encoder(runtime), name) for name in PUBLISHED}
+    drop = max(exact[name] - found[name] for name in exact)
+    time = latencies({FLOAT: original, "small": runtime}, rounds=15)["small"]["ratio"]
+    cells = (*what, *(f"{x:.4f}" for x in found.values()), f"{drop:.4f}")
+    table.add(
+        *cells, f"{path.stat().st_size / 1e6:.1f}", f"{time:.2f}", what=what, found=found, time=time
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--macs", nargs="+", type=float, default=[0.9, 0.75, 0.5])
+    parser.add_argument("--methods", nargs="+", default=["svd", "prune", "svd+prune"])
+    parser.add_argument("--levels", nargs="+", type=int, default=[1, 2], choices=[1, 2])
+    parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
+    parser.add_argument("--sentences", type=int, default=256)
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
