@@ -221,3 +221,10 @@ def test_what_a_curve_cannot_show():
         tersor.pareto(*nets.with_example(), macs=(2.0,))
     with pytest.raises(tersor.TersorError, match="trained for one budget"):
         tersor.pareto(*nets.with_example(), options=Compression(methods=("vib",)))
+
+
+def test_a_budget_that_is_too_small_is_refused_before_others_are_fitted():
+    scored = []
+    with pytest.raises(tersor.TersorError, match="too small"):
+        tersor.pareto(*nets.with_example(), macs=(0.9, 0.001), score=scored.append)
+    assert not scored

@@ -166,8 +166,9 @@ def pareto(
     seen = _seen(start, batches, test)
     given: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
     trial = try_parts(start, batches, options, **given, say=say, on_part=on_part)
-    points = [_point(trial, share, seen, score, latency) for share in sorted(macs, reverse=True)]
-    return Pareto(tuple(points), None if score is None else score(start.original))
+    # The smallest first: if it is too small, that is said before the others are fitted.
+    points = [_point(trial, share, seen, score, latency) for share in sorted(macs)]
+    return Pareto(tuple(reversed(points)), None if score is None else score(start.original))
 
 
 def _row(point: Point) -> tuple[str, ...]:
