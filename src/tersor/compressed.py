@@ -1,6 +1,7 @@
 """What `compress` returns: a smaller float network, and the way to a file or to a quantized one."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tersor.export.verify import verify as verify_file
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.network import Network, Record
 from tersor.graph.outline import table
+from tersor.quant.layerwise import OnLayer
 from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
@@ -116,6 +118,9 @@ class Compressed:
         path: str | Path | None = None,
         inputs: Any = None,
         labels: Any = None,
+        *,
+        on_step: Callable[[str], None] | None = None,
+        on_layer: OnLayer | None = None,
         **options: Any,
     ) -> Report:
         """All that is known of the model, as plain data, and as a page if a path is given.
@@ -125,8 +130,11 @@ class Compressed:
                 needs nothing else. None writes nothing.
             inputs: As for `verify`.
             labels: Class of each sample.
+            on_step: Called with the name of each step before it runs. Default: a progress bar.
+            on_layer: Called after each layer that is measured.
             options: See `tersor.reporting.Wanted`.
         """
         subject = Subject("compressed", self.network, self.original, None, "float", self.training)
         wanted = Wanted(path, inputs, labels, **options)
-        return make_report(subject, wanted, self.export, self.verify)
+        told: Any = {"on_step": on_step, "on_layer": on_layer}
+        return make_report(subject, wanted, self.export, self.verify, **told)

@@ -1,5 +1,6 @@
 """What `quantize` returns: the simulation, and the way from it to a file that is proven."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.network import Network, Record
 from tersor.graph.outline import rows, table
+from tersor.quant.layerwise import OnLayer
 from tersor.quant.scheme import Scheme
 from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Report
@@ -80,6 +82,9 @@ class Quantized:
         path: str | Path | None = None,
         inputs: Any = None,
         labels: Any = None,
+        *,
+        on_step: Callable[[str], None] | None = None,
+        on_layer: OnLayer | None = None,
         **options: Any,
     ) -> Report:
         """All that is known of the model, as plain data, and as a page if a path is given.
@@ -89,13 +94,16 @@ class Quantized:
                 needs nothing else. None writes nothing.
             inputs: As for `verify`.
             labels: Class of each sample.
+            on_step: Called with the name of each step before it runs. Default: a progress bar.
+            on_layer: Called after each layer that is measured.
             options: See `tersor.reporting.Wanted`.
         """
         subject = Subject(
             "quantized", self.network, self.original, self.prepared, self.scheme.name, self.training
         )
         wanted = Wanted(path, inputs, labels, **options)
-        return make_report(subject, wanted, self.export, self.verify)
+        told: Any = {"on_step": on_step, "on_layer": on_layer}
+        return make_report(subject, wanted, self.export, self.verify, **told)
 
 
 def runtime_options(scheme: Scheme) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tersor.export.machine import doctor
 from tersor.export.verification import Verification
+from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.constants import materialize_weights
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
@@ -20,12 +21,14 @@ from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Budget, Made, Report, Verified
 from tersor.report.layers import layer_reports, left_of
 from tersor.report.measure import measure
+from tersor.report.progress import shows_progress
 from tersor.report.saved import check, save
 from tersor.report.structure import cells
 from tersor.report.summary import summarize
 from tersor.train.log import Line
 
 MEASURE = "measure the layers"
+STEPS = (*VERIFY_STEPS, MEASURE)
 _LOWEST, _HIGHEST = -200.0, 200.0  # dB, as in the JSON of `verify`
 
 
@@ -65,8 +68,6 @@ class Wanted:
         command: The command that made the model.
         sensitivity: Damage of layers, as `tersor.search_bits` measures it.
         curve: The network at several budgets: the `budgets` of what `tersor.pareto` returns.
-        on_step: Called with the name of each step before it runs.
-        on_layer: Called after each layer that is measured.
     """
 
     path: str | Path | None = None
@@ -79,15 +80,17 @@ class Wanted:
     command: str | None = None
     sensitivity: Sequence[Sensitivity] = ()
     curve: Sequence[Budget] = ()
-    on_step: Callable[[str], None] | None = None
-    on_layer: OnLayer | None = None
 
 
+@shows_progress(len(STEPS))
 def make_report(
     subject: Subject,
     wanted: Wanted,
     export: Callable[[Path], Any],
     verify: Callable[..., Verification],
+    *,
+    on_step: Callable[[str], None] | None = None,
+    on_layer: OnLayer | None = None,
 ) -> Report:
     """Measure what is not known yet, and write the report if it has a path.
 
@@ -96,6 +99,8 @@ def make_report(
         wanted: What goes into it.
         export: Writes the model's file.
         verify: Verifies it, with inputs and options.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
+        on_layer: Called after each layer that is measured.
 
     Raises:
         UnsupportedError: Packages for reports are missing; names them.
@@ -108,23 +113,30 @@ def make_report(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             export(path)
-            checked = verify(path, inputs, labels=wanted.labels, on_step=wanted.on_step)
-    if wanted.on_step is not None:
-        wanted.on_step(MEASURE)
-    found = _report(subject, wanted, inputs, None if checked is None else verified(checked))
+            checked = verify(path, inputs, labels=wanted.labels, on_step=on_step)
+    if on_step is not None:
+        on_step(MEASURE)
+    said = None if checked is None else verified(checked)
+    found = _report(subject, wanted, inputs, said, on_layer)
     if wanted.path is not None:
         save(found, wanted.path)
     return found
 
 
-def _report(subject: Subject, wanted: Wanted, inputs: Any, checked: Verified | None) -> Report:
+def _report(
+    subject: Subject,
+    wanted: Wanted,
+    inputs: Any,
+    checked: Verified | None,
+    on_layer: OnLayer | None,
+) -> Report:
     network = subject.network
     before = subject.original.copy()
     materialize_weights(before)
     fold(before)
     floating = subject.prepared or before
     few = samples(subject.original, inputs, wanted.samples)
-    measured = measure(floating, network, few, wanted.on_layer)
+    measured = measure(floating, network, few, on_layer)
     summary = summarize(network.records)
     is_compressed = subject.kind == "compressed"
     return Report(

@@ -162,5 +162,8 @@ def test_who_is_told_sees_no_bar(terminal):
 
 def test_long_calls_of_the_library_show_a_bar(terminal):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
-    tersor.compress(model, torch.rand(1, 3, 8, 8), macs=0.8)
+    found = tersor.compress(model, torch.rand(1, 3, 8, 8), macs=0.8)
     assert "compress" in terminal.getvalue()
+    terminal.truncate(0)
+    found.report(verify=False)
+    assert "measure the layers" in terminal.getvalue()
