@@ -1,12 +1,13 @@
 """What compression takes, and what it buys in time: sweeps, files in onnxruntime, latency budgets.
 
     python -m benchmarks.compression.cost --models resnet56 --macs 0.5 0.35
-    python -m benchmarks.compression.cost --models resnet56 --latency 0.7 0.5 --macs
+    python -m benchmarks.compression.cost --models resnet56 --latency 0.7 0.5 --macs --work tried
     python -m benchmarks.compression.cost --models resnet56 --jobs 1 2 --macs 0.5
 
 `sweep s` are the wall seconds in which every part is tried alone, with so many processes. Latency
 is that of one image, relative to the file before, measured anew in turns when all is done; `asked`
-is the budget. Run it on a machine that does nothing else.
+is the budget. Run it on a machine that does nothing else. `--work` keeps what was tried, as
+`benchmarks.compression.budget` does, so that it is not tried, nor timed, for each budget.
 """
 
 import argparse
@@ -52,12 +53,14 @@ def _add(
     watch = Stopwatch()
     names: Any = tuple(methods.split("+"))
     given: Any = dict([budget])
+    folder = args.work and args.work / f"{task.model.name} least loss with data {methods}"
     with parallel_config(inner_max_num_threads=args.threads if jobs > 1 else None):
         found = compress(
             task.network,
             data=task.calibration(args.images, 0),
             options=Compression(methods=names),
             jobs=jobs,
+            folder=folder,
             on_step=watch,
             **given,
         )
@@ -81,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", nargs="+", type=int, default=[1], help="processes of the sweep")
     parser.add_argument("--images", type=int, default=512, help="unlabelled")
     parser.add_argument("--rounds", type=int, default=100, help="of the latency")
+    parser.add_argument("--work", type=Path, help="keep what was tried here")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--json", type=Path)
     return parser
