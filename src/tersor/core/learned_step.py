@@ -15,9 +15,10 @@ nor its division among processes changes what is learned. An offset may be held 
 β = −z · s, as runtimes need it that store 0.0 exactly: z is rounded on the way forward, and the
 gradients are the same.
 
-With y the gradient of x̂ and z = −β / s, the gradient of s takes two products of all values:
+With y the gradient of x̂, y° = y where n < u < p and else 0, and z = −β / s, the gradient of s takes
+two products of all values, and u need not be kept:
 
-    Σ y · ∂x̂/∂s = Σ y · x̂ / s + z · Σ y − Σ y · u           the last sum where n < u < p
+    Σ y · ∂x̂/∂s = (Σ y · x̂ − Σ y° · x) / s + z · (Σ y − Σ y°)
 
 torch's own `_fake_quantize_learnable_per_tensor_affine` counts what lies less than half a step
 beyond n or p as inside. That is another gradient for s, which shows where steps are large; on CPUs
@@ -112,36 +113,54 @@ class _LearnedStep(torch.autograd.Function):
     ) -> Tensor:
         ctx.options = grid, axis, g, whole
         step, zero, shift = _shaped(x, scale, offset, grid, axis, whole)
-        u = _less(x, shift).div(step)
+        q = _less(x, shift).div(step)
         if zero is not None:
-            u.add_(zero)
-        q = u.round().clamp_(grid.qmin, grid.qmax)
+            q.add_(zero)
+        q.round_().clamp_(grid.qmin, grid.qmax)
         if zero is not None:
             q.sub_(zero)
         q.mul_(step)
         if shift is not None:
             q.add_(shift)
         out = q.to(x.dtype)
-        ctx.save_for_backward(u, out, scale, offset)
+        ctx.save_for_backward(x, out, scale, offset)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        u, out, scale, offset = ctx.saved_tensors
+        x, out, scale, offset = ctx.saved_tensors
         grid, axis, g, whole = ctx.options
-        gradient = gradients[0].to(u.dtype)
-        # Zero unless n < u < p.
-        inside = torch.ops.aten.hardtanh_backward(gradient, u, grid.qmin, grid.qmax)
+        zero = None
+        if offset is not None:
+            zero = zero_point(offset, scale, grid) if whole else -offset / scale
+        gradient = gradients[0].to(torch.promote_types(x.dtype, scale.dtype))
+        inside = _inside(gradient, x, *_ends(scale, zero, grid), axis)
         of_scale = of_offset = None
         if ctx.needs_input_grad[1]:
-            of_scale = _inner(gradient, out, axis).div_(scale).sub_(_inner(inside, u, axis))
-            if offset is not None:
-                start = zero_point(offset, scale, grid) if whole else -offset / scale
-                total = _total(gradient, axis)
-                of_scale.add_(total * start)
-                of_offset = total.sub_(_total(inside, axis)).mul_(g).to(offset.dtype)
+            of_scale = _inner(gradient, out, axis).sub_(_inner(inside, x, axis)).div_(scale)
+            if zero is not None:
+                outside = _total(gradient, axis).sub_(_total(inside, axis))
+                of_scale.add_(outside * zero)
+                of_offset = outside.mul_(g).to(scale.dtype)
             of_scale = of_scale.mul_(g).to(scale.dtype)
         return inside.to(out.dtype), of_scale, of_offset, None, None, None, None
+
+
+def _ends(scale: Tensor, zero: Tensor | None, grid: Grid) -> tuple[Tensor, Tensor]:
+    """The x whose u are n and p."""
+    low, high = (torch.full_like(scale, end) for end in (grid.qmin, grid.qmax))
+    if zero is not None:
+        low, high = low - zero, high - zero
+    return low * scale, high * scale
+
+
+def _inside(gradient: Tensor, x: Tensor, low: Tensor, high: Tensor, axis: int | None) -> Tensor:
+    """The gradient where x lies between both ends, else 0."""
+    if axis is None and x.is_cpu:  # in one pass; elsewhere numbers would have to be waited for
+        x = x.to(gradient.dtype)
+        return torch.ops.aten.hardtanh_backward(gradient, x, float(low), float(high))
+    low, high = (_along(end, axis, x.ndim) for end in (low, high))
+    return torch.where((x > low) & (x < high), gradient, 0)
 
 
 def _shaped(
