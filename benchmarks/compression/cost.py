@@ -21,7 +21,9 @@ from benchmarks.harness import Table, progress
 from benchmarks.rounding.task import Task
 from benchmarks.speed import Stopwatch
 from benchmarks.zoo import MODELS
+from tersor.compressed import Compressed
 from tersor.compression import STEPS, compress
+from tersor.errors import InvalidInputError
 from tersor.levels import Compression
 
 TITLES = ("network", "methods", "budget", "asked", "processes", "sweep s", "all s", "MACs", "time")
@@ -51,11 +53,34 @@ def _add(
     args: argparse.Namespace,
 ) -> None:
     watch = Stopwatch()
+    what = (task.model.name, methods, budget[0], str(budget[1]), str(jobs))
+    try:
+        found = _compressed(task, methods, budget, jobs, args, watch)
+    except InvalidInputError as error:
+        progress(error)
+        table.add(*what, "–", "–", "–", "refused", what=what, refused=str(error))
+        return
+    watch()
+    sweep, whole = watch.times[STEPS[1]].wall, sum(time.wall for time in watch.times.values())
+    share, latency = found.cost.macs / found.original_cost.macs, found.latency(args.rounds)
+    figures = {"sweep": sweep, "whole": whole, "macs": share, "latency": latency.as_dict()}
+    cells = f"{sweep:.0f}", f"{whole:.0f}", f"{share:.3f}", f"{latency.ratio:.3f}"
+    table.add(*what, *cells, what=what, **figures)
+
+
+def _compressed(
+    task: Task,
+    methods: str,
+    budget: tuple[str, float],
+    jobs: int,
+    args: argparse.Namespace,
+    watch: Stopwatch,
+) -> Compressed:
     names: Any = tuple(methods.split("+"))
     given: Any = dict([budget])
     folder = args.work and args.work / f"{task.model.name} least loss with data {methods}"
     with parallel_config(inner_max_num_threads=args.threads if jobs > 1 else None):
-        found = compress(
+        return compress(
             task.network,
             data=task.calibration(args.images, 0),
             options=Compression(methods=names),
@@ -64,13 +89,6 @@ def _add(
             on_step=watch,
             **given,
         )
-    watch()
-    sweep, whole = watch.times[STEPS[1]].wall, sum(time.wall for time in watch.times.values())
-    share, latency = found.cost.macs / found.original_cost.macs, found.latency(args.rounds)
-    what = (task.model.name, methods, budget[0], str(budget[1]), str(jobs))
-    figures = {"sweep": sweep, "whole": whole, "macs": share, "latency": latency.as_dict()}
-    cells = f"{sweep:.0f}", f"{whole:.0f}", f"{share:.3f}", f"{latency.ratio:.3f}"
-    table.add(*what, *cells, what=what, **figures)
 
 
 def _parser() -> argparse.ArgumentParser:
