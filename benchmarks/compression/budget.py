@@ -26,6 +26,7 @@ from typing import Any, cast
 import torch
 
 from benchmarks.harness import Table, progress
+from benchmarks.rounding.task import CIFAR
 from benchmarks.training.task import TrainingTask
 from benchmarks.zoo import MODELS
 from tersor.compressed import Compressed
@@ -38,7 +39,6 @@ from tersor.train.options import Training
 from tersor.training import train
 
 METHODS = (*DECOMPOSITIONS, "prune", "spatial+prune", "spatial>prune", "prune>spatial")
-CIFAR = 32  # height and width of the training images
 TITLES = ("network", "MACs asked", "MACs", "parameters", "methods", "rule", "level", "top-1")
 
 

@@ -19,9 +19,9 @@ import torch
 
 import tersor
 from benchmarks.harness.table import Table, progress
-from benchmarks.minilm import EXAMPLE, FLOAT, encoder, latencies
+from benchmarks.minilm import EXAMPLE, FLOAT, figures, latencies
 from benchmarks.rounding.transformer import calibration
-from benchmarks.zoo.sentences import PUBLISHED, Batch, minilm, spearman, tokenize
+from benchmarks.zoo.sentences import PUBLISHED, Batch, minilm, tokenize
 from tersor.compressed import Compressed
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
@@ -50,7 +50,7 @@ def main() -> None:
         original = folder / "float.onnx"
         export_onnx(tersor.quantize(minilm(), tokenize(EXAMPLE)).original, original)
         runtime = Runtime(original)
-        exact = {name: spearman(encoder(runtime), name) for name in PUBLISHED}
+        exact = figures(runtime, {})["spearman"]
         cells = (FLOAT, "–", "–", "1.000", "–", *(f"{x:.4f}" for x in exact.values()))
         table.add(*cells, "0.0000", f"{original.stat().st_size / 1e6:.1f}", "1.00", found=exact)
         for methods, share, level in product(args.methods, args.macs, args.levels):
@@ -88,8 +88,8 @@ def _add(
     table: Table, what: tuple[str, ...], path: Path, original: Runtime, exact: dict[str, float]
 ) -> None:
     runtime = Runtime(path)
-    found = {name: spearman(encoder(runtime), name) for name in PUBLISHED}
-    drop = max(exact[name] - found[name] for name in exact)
+    reached = figures(runtime, exact)
+    found, drop = reached["spearman"], reached["drop"]
     time = latencies({FLOAT: original, "small": runtime}, rounds=15)["small"]["ratio"]
     cells = (*what, *(f"{x:.4f}" for x in found.values()), f"{drop:.4f}")
     table.add(

@@ -28,7 +28,7 @@ from tersor.recipes import quantize
 
 #: Granularity of the weights → scheme. Activations have one scale per tensor in both.
 SCHEMES = {"tensor": "dfq-paper", "channel": "onnxruntime-cpu"}
-_CIFAR = 32  # size of its images
+CIFAR = 32  # size of its images
 _CROPS = 8  # of each photograph
 
 
@@ -72,7 +72,7 @@ class Task:
 
     def calibration(self, count: int, seed: int) -> Tensor:
         """Random training images, or photographs where those are not at hand."""
-        if self.model.size != _CIFAR:
+        if self.model.size != CIFAR:
             return self.photographs(count, seed)
         return self._drawn(_train(), count, seed)
 
