@@ -1,5 +1,6 @@
 """`tersor.compress`: budgets, levels, and what it leaves alone."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import tersor
 from benchmarks.zoo import MODELS
-from tersor import trial
+from tersor import timing, trial
 from tersor.levels import Compression
 from tests import nets
 from tests.assets import needs_assets
@@ -172,21 +173,38 @@ def test_gates_say_what_they_need():
         Compression(methods=("vib", "spatial"))
 
 
-def test_a_latency_is_approached(monkeypatch):
-    """With a clock that says what share of the bytes is left."""
-    real, shares = trial.measure_latency, []
+def numbers_of(calls):
+    """A clock that counts the weights of calls."""
+    return {call: math.prod(call.weight) for call in calls}
+
+
+@pytest.fixture
+def by_size(monkeypatch):
+    """Layers take as long as they have weights, and so do files: what share each had is noted."""
+    real, shares = timing.measure_latency, []
 
     def measured(before, after, batch):
         shares.append(after.stat().st_size / before.stat().st_size)
         return replace(real(before, after, batch, rounds=1), ratio=shares[-1])
 
-    monkeypatch.setattr(trial, "measure_latency", measured)
-    options = Compression(methods=("prune",))
-    found = compress(latency=0.8, options=options)
-    assert min(abs(share - 0.8) for share in shares) == abs(shares[-1] - 0.8)
+    monkeypatch.setattr(timing, "measure_latency", measured)
+    monkeypatch.setattr(trial, "Clock", lambda _: numbers_of)
+    return shares
+
+
+@pytest.mark.parametrize("methods", [("prune",), ("spatial", "prune")])
+def test_a_latency_is_approached(by_size, methods):
+    found = compress(latency=0.85, data=nets.images(16), options=Compression(methods=methods))
+    (record,) = [record for record in found.records if record.step == "time"]
+    fits = [share for share in by_size if share <= 0.85 * 1.02]
+    assert record.numbers["ratio"] in fits
+    assert 0.7 < record.numbers["ratio"] < 0.88
     assert found.cost.macs < found.original_cost.macs
+
+
+def test_a_latency_out_of_reach(by_size):
     with pytest.raises(tersor.TersorError, match=r"latency=0\.01 was not reached"):
-        compress(latency=0.01, options=options)
+        compress(latency=0.01, options=Compression(methods=("prune",)))
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.export import ExportedProgram
 
-from tersor.compress.plan import Unit
+from tersor.compress.meter import Unit
 from tersor.compress.sweep import OnPart
 from tersor.compressed import Compressed
 from tersor.errors import InvalidInputError
@@ -35,6 +35,7 @@ from tersor.trial import prepared, try_parts
 
 STEPS = ("capture the model", *TRIAL_STEPS, "train")
 _MEGABYTE = 250_000  # numbers of 4 bytes
+_BLOCK = 8  # channels that kernels compute at a time, on AVX2; with AVX-512 16
 _PERCENT = 100  # more may be meant as a number
 
 
@@ -114,6 +115,7 @@ def compress(
             say(STEPS[-1])
             return train_gates(start.network, most, run, options.gates, options.gating)
     given: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
+    given["multiple"] = 1 if latency is None else _BLOCK
     trial = try_parts(start, batches, options, **given, say=say, on_part=on_part)
     found = trial.within(most, unit) if latency is None else trial.within_latency(latency)
     if run is None:

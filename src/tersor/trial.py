@@ -3,7 +3,6 @@
 arXiv 1912.09802, §2: what a part loses at each size is measured before any budget is known.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,21 +12,20 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.compress.groups import channel_groups
+from tersor.compress.meter import Counted, Meter, Timed, Unit
 from tersor.compress.mixture import best_weight, weighed
-from tersor.compress.plan import Fit, Unit, carry_out, ways_within
+from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.scores import batchnorm, gradient_scores, magnitude
 from tersor.compress.sweep import OnPart, Sweep, damages
-from tersor.compress.ways import Part, Scores, group_parts, layer_parts
+from tersor.compress.ways import Part, Scores, Way, group_parts, layer_parts
 from tersor.compressed import Compressed
 from tersor.errors import InvalidInputError
-from tersor.export.latency import measure_latency
-from tersor.export.onnx import export_onnx
+from tersor.export.clock import Clock
 from tersor.graph.capture import capture
 from tersor.graph.constants import materialize_weights
-from tersor.graph.costs import costs, total
 from tersor.graph.journal import Journal, fingerprint
 from tersor.graph.layers import layers
-from tersor.graph.network import Network
+from tersor.graph.network import Applied, Network
 from tersor.graph.outputs import Metric
 from tersor.graph.propagation import propagate
 from tersor.graph.stats import Batch
@@ -35,11 +33,9 @@ from tersor.levels import Compression
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.patterns import excluded, patterns
-from tersor.quant.synthetic import example_tensors
+from tersor.timing import InTime, ways_in_time
 
 STEPS = ("try every part alone", "choose within the budget", "compress")
-_TRIES = 6  # for a latency
-_CLOSE = 0.03  # of a latency
 
 
 @dataclass(frozen=True)
@@ -64,36 +60,29 @@ class Trial:
     options: Compression
     say: Callable[[str], None]
 
-    def weight(self, most: int, unit: Unit = "macs") -> float:
+    def weight(self, most: int, meter: Meter = Counted()) -> float:  # noqa: B008
         """How pruning is weighed against factorization: see `tersor.compress.mixture`.
 
         Args:
             most: How many may be left.
-            unit: Of what.
+            meter: Of what.
         """
         self.say(STEPS[1])
-        given = self.start.network, self.parts, self.lost, most, unit, self.options.rule
+        given = self.start.network, self.parts, self.lost, most, meter, self.options.rule
         return best_weight(*given, self.sweep, self.options.reconstruct)
 
-    def within(self, most: int, unit: Unit = "macs", weight: float | None = None) -> Compressed:
+    def within(self, most: int, unit: Unit = "macs") -> Compressed:
         """What loses least within a budget.
 
         Args:
             most: How many may be left.
             unit: Of what.
-            weight: Of pruning, if it is known.
         """
-        network = self.start.network
-        weight = self.weight(most, unit) if weight is None else weight
-        given = weighed(self.parts, self.lost, weight)
-        ways = ways_within(network, *given, most, unit, self.options.rule)
-        self.say(STEPS[2])
-        compressed = network.copy()
-        carry_out(compressed, ways, self.fit)
-        return Compressed(compressed, self.start.original)
+        meter = Counted(unit)
+        return self._carried_out(self._ways(most, meter, self.weight(most, meter)))
 
     def within_latency(self, share: float) -> Compressed:
-        """Move a budget of MACs until the file is as fast as asked for, measured in turns.
+        """What loses least and is as fast as asked for: see `tersor.timing`.
 
         Args:
             share: Of the time that the network takes in onnxruntime.
@@ -101,32 +90,35 @@ class Trial:
         Raises:
             InvalidInputError: No try was fast enough.
         """
-        before = total(costs(self.start.network).values()).macs
-        aim, ratio, best = share, 1.0, None
-        weight = self.weight(int(aim * before))
-        with tempfile.TemporaryDirectory() as folder:
-            whole = export_onnx(self.start.network, Path(folder) / "whole.onnx").path
-            example = example_tensors(self.start.network)
-            for number in range(_TRIES):
-                try:
-                    found = self.within(int(aim * before), weight=weight)
-                except InvalidInputError as error:
-                    raise InvalidInputError(
-                        f"latency={share} was not reached, {ratio:.2f} was: {error}"
-                    ) from error
-                path = export_onnx(found.network, Path(folder) / f"{number}.onnx").path
-                ratio = measure_latency(whole, path, example).ratio
-                if ratio <= share:
-                    best = found
-                if abs(ratio - share) <= _CLOSE * share:
-                    return found
-                aim = min(aim * share / ratio, 1.0)
-        if best is None:
-            raise InvalidInputError(
-                f"latency={share} was not reached: {ratio:.2f} of the time at {aim:.2f} of the "
-                "MACs; ask for less, or for MACs"
-            )
-        return best
+        self.say(STEPS[1])
+        network, meter = self.start.network, Timed(Clock(self._tell_time))
+        whole = sum(meter.each(network).values())
+
+        def found(weight: float) -> InTime:
+            def choose(most: int) -> list[Way]:
+                return self._ways(most, meter, weight)
+
+            return ways_in_time(network, choose, whole, share)
+
+        fast = found(1.0)
+        weight = self.weight(fast.budget, meter)
+        fast = fast if weight == 1.0 else found(weight)
+        network.records.append(fast.record)
+        return self._carried_out(fast.ways)
+
+    def _ways(self, most: int, meter: Meter, weight: float) -> list[Way]:
+        given = weighed(self.parts, self.lost, weight)
+        return ways_within(self.start.network, *given, most, meter, self.options.rule)
+
+    def _carried_out(self, ways: list[Way]) -> Compressed:
+        self.say(STEPS[2])
+        compressed = self.start.network.copy()
+        carry_out(compressed, ways, self.fit)
+        return Compressed(compressed, self.start.original)
+
+    def _tell_time(self, done: int, number: int) -> None:
+        if self.sweep.on_part is not None:
+            self.sweep.on_part(done, number, Applied("layers", "time", "timed in onnxruntime"))
 
 
 def prepared(
@@ -160,6 +152,7 @@ def try_parts(
     metric: Metric | None = None,
     jobs: int = 1,
     folder: str | Path | None = None,
+    multiple: int = 1,
     say: Callable[[str], None],
     on_part: OnPart | None = None,
 ) -> Trial:
@@ -173,12 +166,13 @@ def try_parts(
         metric: Idem.
         jobs: Idem.
         folder: Idem.
+        multiple: Ranks, and numbers of channels, are multiples of it where possible.
         say: Called with the name of each step before it runs.
         on_part: See `tersor.compress`.
     """
     say(STEPS[0])
     network = start.network
-    parts = _parts(network, batches, options, patterns(exclude))
+    parts = _parts(network, batches, options, multiple, patterns(exclude))
     sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
     sweep = _kept(sweep, network, parts, options, folder)
     lost = damages(network, parts, sweep)
@@ -202,16 +196,22 @@ def _kept(
 
 
 def _parts(
-    network: Network, batches: list[Batch], options: Compression, exclude: tuple[str, ...]
+    network: Network,
+    batches: list[Batch],
+    options: Compression,
+    multiple: int,
+    exclude: tuple[str, ...],
 ) -> list[Part]:
     """All that could be done, and records of what could not."""
     found: list[Part] = []
     if options.decompositions:
-        parts, refused = layer_parts(network, options.decompositions, options.ratios)
+        methods = options.decompositions
+        parts, refused = layer_parts(network, methods, options.ratios, multiple)
         found += parts
         network.records += refused
     if "prune" in options.methods:
-        parts, refused = group_parts(network, _scores(network, batches, options), options.ratios)
+        scores = _scores(network, batches, options)
+        parts, refused = group_parts(network, scores, options.ratios, multiple)
         found += parts
         network.records += refused
     nodes = excluded(network, exclude)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tersor.compress.groups import channel_groups
+from tersor.compress.meter import Counted
 from tersor.compress.mixture import WEIGHTS, best_weight, weighed
 from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.reconstruct import Reconstruct
@@ -22,6 +23,7 @@ RATIOS = (0.8, 0.6, 0.4)
 NETWORK = capture(*nets.with_example())
 BATCHES = samples(NETWORK, list(nets.images(32).split(8)))
 HALF = total(costs(NETWORK).values()).macs // 2
+GIVEN = HALF, Counted(), "least loss"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def tried():
 def lost(tried, weight):
     """The damage of a mixture to samples that did not fit it, measured here again."""
     parts, found, sweep = tried
-    ways = ways_within(NETWORK, *weighed(parts, found, weight), HALF, "macs", "least loss")
+    ways = ways_within(NETWORK, *weighed(parts, found, weight), HALF)
     mixture = NETWORK.copy()
     carry_out(mixture, ways, Fit(halves(BATCHES)[0], None, sweep.refit, Reconstruct()))
     with torch.no_grad():
@@ -63,7 +65,7 @@ def test_the_ends_are_one_kind_alone(tried):
 def test_the_best_of_all_is_taken(tried):
     network = NETWORK.copy()
     parts, found, sweep = tried
-    best = best_weight(network, parts, found, HALF, "macs", "least loss", sweep, Reconstruct())
+    best = best_weight(network, parts, found, *GIVEN, sweep, Reconstruct())
     values = list(network.records[-1].numbers.values())
     every = dict(zip(WEIGHTS, values, strict=True))
     assert every[best] == min(values) < max(values)
@@ -74,16 +76,15 @@ def test_the_best_of_all_is_taken(tried):
 
 def test_nothing_to_mix(tried):
     parts, found, sweep = tried
-    given = HALF, "macs", "least loss"
     pruned = weighed(parts, found, 0.0)
-    assert best_weight(NETWORK, *pruned, *given, sweep, Reconstruct()) == 1
-    assert best_weight(NETWORK, parts, found, *given, Sweep([]), Reconstruct()) == 1
+    assert best_weight(NETWORK, *pruned, *GIVEN, sweep, Reconstruct()) == 1
+    assert best_weight(NETWORK, parts, found, *GIVEN, Sweep([]), Reconstruct()) == 1
     assert not any(record.step == "mix" for record in NETWORK.records)
 
 
 def test_a_budget_that_no_mixture_meets_says_so_later(tried):
     parts, found, sweep = tried
-    assert best_weight(NETWORK, parts, found, 1, "macs", "least loss", sweep, Reconstruct()) == 1
+    assert best_weight(NETWORK, parts, found, 1, Counted(), "least loss", sweep, Reconstruct()) == 1
 
 
 def test_outputs_and_halves():

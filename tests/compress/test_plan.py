@@ -6,7 +6,8 @@ from joblib import parallel_config
 
 from tersor.compress.fit import Refit
 from tersor.compress.groups import channel_groups
-from tersor.compress.plan import Fit, carry_out, cost_of, ways_within
+from tersor.compress.meter import cost_of
+from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.scores import magnitude
 from tersor.compress.sweep import Sweep, damages, try_part
 from tersor.compress.ways import Factored, Pruned, group_parts, layer_parts

@@ -17,6 +17,7 @@ from tersor.compress.chain import Site, replace_by_chain
 from tersor.compress.fit import Refit, Samples, fit
 from tersor.core.ranks import (
     Ranks,
+    aligned,
     attainable,
     best_ranks,
     full_ranks,
@@ -66,7 +67,11 @@ def refusal(layer: Layer) -> str | None:
 
 
 def rank_for(
-    layer: Layer, method: str, ratio: float, seen: dict[fx.Node, Any] | None = None
+    layer: Layer,
+    method: str,
+    ratio: float,
+    seen: dict[fx.Node, Any] | None = None,
+    multiple: int = 1,
 ) -> Ranks | None:
     """The ranks that keep the most of a layer at a share of its MACs; None if rank 1 costs more.
 
@@ -75,6 +80,7 @@ def rank_for(
         method: Which decomposition.
         ratio: The share, from above 0 to below 1.
         seen: What `shapes` gives for the network, to spare a run of it.
+        multiple: Then make ranks multiples of it, as `aligned` does.
 
     Raises:
         InvalidInputError: There is no such method, or the share is out of bounds.
@@ -86,7 +92,10 @@ def rank_for(
     def cost(ranks: Ranks) -> int:
         return site.chain_macs(shapes_of(kind, tuple(weight.shape), ranks))
 
-    return best_ranks(kind, weight, int(ratio * site.macs), cost)
+    ranks = best_ranks(kind, weight, int(ratio * site.macs), cost)
+    if ranks is None or multiple == 1:
+        return ranks
+    return aligned(kind, weight, ranks, multiple, lambda some: cost(some) < site.macs)
 
 
 def factorize(

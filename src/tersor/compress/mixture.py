@@ -14,7 +14,8 @@ Own addition. That both together are best is a finding of arXiv 1912.09802.
 from collections.abc import Sequence
 from math import inf
 
-from tersor.compress.plan import Fit, Unit, carry_out, ways_within
+from tersor.compress.meter import Meter
+from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.reconstruct import Reconstruct
 from tersor.compress.sweep import Sweep, halves, outputs_of
 from tersor.compress.ways import Part, Pruned, Way
@@ -50,7 +51,7 @@ def best_weight(
     parts: Sequence[Part],
     damages: Damages,
     budget: int,
-    unit: Unit,
+    meter: Meter,
     rule: Rule,
     sweep: Sweep,
     reconstruct: Reconstruct,
@@ -62,7 +63,7 @@ def best_weight(
         parts: Its parts.
         damages: The damage of each of their ways.
         budget: What the network may cost.
-        unit: What it is a budget of.
+        meter: What it is a budget of.
         rule: See `tersor.compress.budget`.
         sweep: How parts were tried; mixtures are tried alike.
         reconstruct: As in `Fit`.
@@ -76,7 +77,7 @@ def best_weight(
     known: dict[tuple[Way, ...], float] = {}  # the same ways may come of several weights
     for number, weight in enumerate(WEIGHTS):
         try:
-            ways = ways_within(network, *weighed(parts, damages, weight), budget, unit, rule)
+            ways = ways_within(network, *weighed(parts, damages, weight), budget, meter, rule)
         except InvalidInputError:  # too small a budget for one kind alone
             continue
         if tuple(ways) not in known:

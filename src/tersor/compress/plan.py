@@ -8,29 +8,21 @@ that comes of it meets the one that was asked for.
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from torch import fx
 
 from tersor.compress.budget import Candidate, Curve, choose
-from tersor.compress.chain import Site
-from tersor.compress.factorize import Factorization, factorize, method_of, rank_for
+from tersor.compress.factorize import factorize
 from tersor.compress.fit import Refit
+from tersor.compress.meter import Counted, Left, Meter, choices, masks_of
 from tersor.compress.on_data import OnLayer, factorize_with_data
 from tersor.compress.prune import prune_groups
 from tersor.compress.reconstruct import Reconstruct, reconstruct
-from tersor.compress.ways import Factored, Part, Pruned, Share, Way
-from tersor.core.ranks import shapes_of
+from tersor.compress.ways import Factored, Part, Pruned, Way
 from tersor.errors import InvalidInputError
-from tersor.graph.costs import Cost, costs, total
 from tersor.graph.distribution import Distribution
-from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
-from tersor.graph.shapes import shapes
 from tersor.graph.stats import Batch
 from tersor.names import Rule
 
-Unit = Literal["macs", "parameters"]
 _CLOSE = 0.002  # of the cost before, or of the budget: close enough
 _TRIES = 5
 
@@ -59,7 +51,7 @@ def ways_within(
     parts: Sequence[Part],
     damages: Sequence[tuple[float, ...]],
     budget: int,
-    unit: Unit = "macs",
+    meter: Meter = Counted(),  # noqa: B008
     rule: Rule = "least loss",
 ) -> list[Way]:
     """The ways that damage least, or all equally, and fit into a budget.
@@ -69,13 +61,13 @@ def ways_within(
         parts: Its parts.
         damages: The damage of each of their ways.
         budget: What the network may cost.
-        unit: What it is a budget of.
+        meter: What it is a budget of.
         rule: See `tersor.compress.budget`.
 
     Raises:
         InvalidInputError: The budget is too small for these parts.
     """
-    each = {name: getattr(cost, unit) for name, cost in costs(network).items()}
+    each = meter.each(network)
     if sum(each.values()) <= budget:
         return []
     if not parts:
@@ -83,12 +75,12 @@ def ways_within(
             "there is nothing to compress: every layer is refused or excluded; see the records of "
             "`tersor inspect`, allow more methods, or exclude less"
         )
-    curves = [_curve(part, lost, each, unit) for part, lost in zip(parts, damages, strict=True)]
-    shares = {way: left for part in parts for way, left in zip(part.ways, part.shares, strict=True)}
+    left = meter.left(network, parts)
+    curves = [_curve(part, lost, each, left) for part, lost in zip(parts, damages, strict=True)]
     best, least, aim = list[Way](), 0, budget
     for _ in range(_TRIES):
-        ways = _bisect(curves, shares, each, aim, unit, rule)
-        cost = getattr(cost_of(network, ways), unit)
+        ways = _bisect(curves, left, each, aim, meter.unit, rule)
+        cost = meter.cost(network, ways)
         if least < cost <= budget:
             best, least = ways, cost
         if 0 <= budget - cost < _CLOSE * sum(each.values()):
@@ -96,19 +88,19 @@ def ways_within(
         aim -= cost - budget
     if not best:
         raise InvalidInputError(
-            f"a budget of {budget:,} {unit} was not met: what the parts leave together was always "
-            "more; raise it a little, or allow more methods"
+            f"a budget of {budget:,} {meter.unit} was not met: what the parts leave together was "
+            "always more; raise it a little, or allow more methods"
         )
-    return _spend(network, parts, best, budget, unit)
+    return _spend(network, parts, best, budget, meter) if isinstance(meter, Counted) else best
 
 
 def _spend(
-    network: Network, parts: Sequence[Part], ways: list[Way], budget: int, unit: Unit
+    network: Network, parts: Sequence[Part], ways: list[Way], budget: int, meter: Meter
 ) -> list[Way]:
     """Use what is left of the budget for single channels, between two of the shares tried."""
 
     def cost(ways: list[Way]) -> int:
-        return getattr(cost_of(network, ways), unit)
+        return meter.cost(network, ways)
 
     for place in range(len(ways)):
         if budget - cost(ways) < _CLOSE * budget:
@@ -137,10 +129,10 @@ def _next_units(parts: Sequence[Part], way: Way) -> list[Way]:
 
 def _bisect(
     curves: Sequence[Curve],
-    shares: Mapping[Way, Mapping[str, Share]],
+    left: Left,
     each: Mapping[str, int],
     budget: int,
-    unit: Unit,
+    unit: str,
     rule: Rule,
 ) -> list[Way]:
     """The smallest saving to ask for, such that what comes of it fits."""
@@ -149,7 +141,7 @@ def _bisect(
 
     def tried(saving: int) -> tuple[list[Way], int]:
         ways = _chosen(curves, most - saving, rule)
-        return ways, _estimate([shares[way] for way in ways], each, unit)
+        return ways, _estimate([left[way] for way in ways], each)
 
     best, found = tried(most)
     if found > budget:
@@ -171,20 +163,20 @@ def _bisect(
     return best
 
 
-def _estimate(shares: Sequence[Mapping[str, Share]], each: Mapping[str, int], unit: Unit) -> int:
+def _estimate(shares: Sequence[Mapping[str, float]], each: Mapping[str, int]) -> int:
     """What a network costs if what several ways leave of a layer multiplies."""
     left = dict.fromkeys(each, 1.0)
     for of_way in shares:
         for name, share in of_way.items():
-            left[name] *= getattr(share, unit)
+            left[name] *= share
     return round(sum(cost * left[name] for name, cost in each.items()))
 
 
-def _curve(part: Part, damages: tuple[float, ...], each: Mapping[str, int], unit: Unit) -> Curve:
+def _curve(part: Part, damages: tuple[float, ...], each: Mapping[str, int], left: Left) -> Curve:
     """Costs are counted from the smallest, so that they are positive and only savings matter."""
     saved = [
-        round(sum(each[name] * (1 - getattr(share, unit)) for name, share in left.items()))
-        for left in part.shares
+        round(sum(each[name] * (1 - share) for name, share in left[way].items()))
+        for way in part.ways
     ]
     most = max(*saved, 0)
     ways = zip(part.ways, saved, damages, strict=True)
@@ -198,30 +190,6 @@ def _chosen(curves: Sequence[Curve], budget: int, rule: Rule) -> list[Way]:
     return [c.what for c in picked if isinstance(c.what, Factored | Pruned)]
 
 
-def cost_of(network: Network, ways: Sequence[Way]) -> Cost:
-    """What a network costs with some ways, exactly.
-
-    Args:
-        network: The network; it stays as it is.
-        ways: The ways.
-    """
-    masks = {way.group: way.mask for way in ways if isinstance(way, Pruned)}
-    if masks:
-        network = network.copy()
-        prune_groups(network, masks)
-    chains, seen, found = _factored(ways), shapes(network), costs(network)
-    for layer in layers(network):
-        if layer.name in chains:
-            choice = _adapted(layer, chains[layer.name], seen if masks else None)
-            if choice is not None:
-                site = Site(layer, seen)
-                kind = method_of(layer, choice.method)
-                factors = shapes_of(kind, tuple(layer.weight.shape), choice.ranks)
-                cost = Cost(site.chain_macs(factors), site.chain_parameters(factors))
-                found[layer.name] = cost
-    return total(found.values())
-
-
 def carry_out(network: Network, ways: Sequence[Way], fit: Fit) -> None:
     """Prune, then factorize what is left.
 
@@ -231,31 +199,15 @@ def carry_out(network: Network, ways: Sequence[Way], fit: Fit) -> None:
         fit: What they are carried out with.
     """
     original = network.copy()
-    masks = {way.group: way.mask for way in ways if isinstance(way, Pruned)}
+    masks = masks_of(ways)
     if masks:
         prune_groups(network, masks, None if fit.batches else fit.distributions)
         if fit.batches:
             reconstruct(network, original, masks, fit.batches, fit.reconstruct, fit.on_layer)
-    chains = _factored(ways)
-    found = [layer for layer in layers(network) if layer.name in chains]
-    seen = shapes(network) if masks and found else None
-    adapted = {layer.name: _adapted(layer, chains[layer.name], seen) for layer in found}
-    choices = {name: choice for name, choice in adapted.items() if choice is not None}
-    if choices and fit.batches:
-        factorize_with_data(network, choices, fit.batches, fit.refit, fit.on_layer)
-    elif choices:
-        for layer in found:
-            if layer.name in choices:
-                factorize(layer, choices[layer.name])
-
-
-def _factored(ways: Sequence[Way]) -> dict[str, Factored]:
-    return {way.layer: way for way in ways if isinstance(way, Factored)}
-
-
-def _adapted(layer: Layer, way: Factored, seen: dict[fx.Node, Any] | None) -> Factorization | None:
-    """The ranks for a layer, where channels may have gone: the same share of its MACs."""
-    if seen is None:
-        return way.choice
-    ranks = rank_for(layer, way.method, way.ratio, seen)
-    return None if ranks is None else Factorization(way.method, ranks)
+    found = choices(network, ways, bool(masks))
+    if found and fit.batches:
+        named = {layer.name: choice for layer, choice in found}
+        factorize_with_data(network, named, fit.batches, fit.refit, fit.on_layer)
+    elif found:
+        for layer, choice in found:
+            factorize(layer, choice)

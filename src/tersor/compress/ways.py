@@ -5,6 +5,7 @@ what a way does, nothing is cut: a chain computes what its layer computes with t
 factors for a weight, and channels that have gone are zeros in the weights that read them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -38,14 +39,16 @@ class Factored:
     Attributes:
         layer: Its name.
         method: The decomposition.
-        ratio: Share of its MACs that is left, at most.
+        ratio: Share of its MACs that is left, at most, before ranks are made multiples.
         ranks: The ranks at that share.
+        multiple: Of what ranks are multiples.
     """
 
     layer: str
     method: Method
     ratio: float
     ranks: tuple[int, ...]
+    multiple: int = 1
 
     @property
     def choice(self) -> Factorization:
@@ -97,7 +100,7 @@ class Part:
 
 
 def layer_parts(
-    network: Network, methods: Sequence[Method], ratios: Sequence[float]
+    network: Network, methods: Sequence[Method], ratios: Sequence[float], multiple: int = 1
 ) -> tuple[list[Part], list[Skipped]]:
     """The layers that can become chains, and those that cannot.
 
@@ -105,11 +108,12 @@ def layer_parts(
         network: The network.
         methods: Which decompositions to try.
         ratios: Shares of a layer's MACs.
+        multiple: Ranks are multiples of it; see `rank_for`.
     """
     seen, found, refused = shapes(network), [], []
     for layer in layers(network):
         reason = refusal(layer)
-        part = None if reason else _layer_part(layer, methods, ratios, seen)
+        part = None if reason else _layer_part(layer, methods, ratios, multiple, seen)
         if part is not None:
             found.append(part)
         else:
@@ -119,24 +123,30 @@ def layer_parts(
 
 
 def _layer_part(
-    layer: Layer, methods: Sequence[Method], ratios: Sequence[float], seen: dict[fx.Node, Any]
+    layer: Layer,
+    methods: Sequence[Method],
+    ratios: Sequence[float],
+    multiple: int,
+    seen: dict[fx.Node, Any],
 ) -> Part | None:
     site, shape = Site(layer, seen), tuple(layer.weight.shape)
     ways: dict[Factored, dict[str, Share]] = {}
+    known: set[tuple[Method, tuple[int, ...]]] = set()
     kinds: dict[Method, None] = dict.fromkeys(method_of(layer, method) for method in methods)
     for method in kinds:
         for ratio in ratios:
-            ranks = rank_for(layer, method, ratio, seen)
-            if ranks is not None:
+            ranks = rank_for(layer, method, ratio, seen, multiple)
+            if ranks is not None and (method, ranks) not in known:
+                known.add((method, ranks))
                 factors = shapes_of(method, shape, ranks)
                 left = site.chain_macs(factors) / site.macs
                 share = Share(left, site.chain_parameters(factors) / site.parameters)
-                ways[Factored(layer.name, method, ratio, ranks)] = {layer.name: share}
+                ways[Factored(layer.name, method, ratio, ranks, multiple)] = {layer.name: share}
     return Part(layer.name, tuple(ways), tuple(ways.values())) if ways else None
 
 
 def group_parts(
-    network: Network, scores: Scores, ratios: Sequence[float]
+    network: Network, scores: Scores, ratios: Sequence[float], multiple: int = 1
 ) -> tuple[list[Part], list[Skipped]]:
     """The groups of channels that can be pruned, and the layers whose channels must stay.
 
@@ -144,10 +154,13 @@ def group_parts(
         network: The network.
         scores: A score for each unit; those with the lowest go.
         ratios: Shares of the units that stay.
+        multiple: How many stay is a multiple of it, in groups of more units.
     """
     groups, found = channel_groups(network), []
     for group in groups.found:
-        counts = sorted({max(1, round(ratio * len(group))) for ratio in ratios}, reverse=True)
+        wanted = {max(1, round(ratio * len(group))) for ratio in ratios}
+        block = multiple if len(group) > multiple else 1
+        counts = sorted({math.ceil(count / block) * block for count in wanted}, reverse=True)
         masks = [group.best(scores[group.name], count) for count in counts if count < len(group)]
         masks = [mask for mask in masks if not bool(mask.all())]
         ways = dict.fromkeys(Pruned(group.name, tuple(mask.tolist())) for mask in masks)

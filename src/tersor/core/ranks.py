@@ -155,6 +155,31 @@ def attainable(method: Method, weight: Sequence[int], ranks: Ranks) -> Ranks:
     return tuple(found)
 
 
+def aligned(
+    method: Method, weight: Weight, ranks: Ranks, multiple: int, fits: Callable[[Ranks], bool]
+) -> Ranks:
+    """Ranks that are multiples of a number: the next ones up, else down, else the same.
+
+    Kernels compute channels by the block, so that those in between are no cheaper.
+
+    Args:
+        method: Which decomposition.
+        weight: W.
+        ranks: The ranks.
+        multiple: The number.
+        fits: Are such ranks small enough? The given ones are.
+    """
+    up = [math.ceil(rank / multiple) * multiple for rank in ranks]
+    down = [max(rank // multiple * multiple, min(rank, multiple)) for rank in ranks]
+    most = full_ranks(method, weight)
+    for some in (up, down):
+        held = tuple(min(rank, limit) for rank, limit in zip(some, most, strict=True))
+        found = attainable(method, weight.shape, held)
+        if fits(found):
+            return found
+    return ranks
+
+
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
     """The largest number from 1 to `most` that fits; 1 fits, and what is below one that fits."""
     low, high = 1, most

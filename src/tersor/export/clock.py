@@ -1,0 +1,108 @@
+"""How long onnxruntime takes for single layers: a table of times, filled as it is asked.
+
+    time(call) ≈ t(file with n copies of the call side by side) / n
+
+Behind each copy stands a mean, so that nothing large leaves the layout that onnxruntime computes
+convolutions in. It costs the same before and after a change inside the layer: differences of these
+times are what counts.
+"""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tersor.export.latency import CALM, in_turns
+from tersor.export.runtime import Runtime
+from tersor.graph.calls import Call
+from tersor.graph.feeds import Arrays
+
+OnCall = Callable[[int, int], None]
+_COPIES = 4
+_LARGE = 1 << 22  # numbers in a weight: it fills the caches, and is not copied
+_AT_ONCE = 8  # files that are timed in turns
+_ROUNDS = 9
+_OPSET = 21
+
+
+class Clock:
+    """Times of calls on this machine, with onnxruntime's default number of threads.
+
+    Attributes:
+        known: Call → nanoseconds.
+    """
+
+    def __init__(self, on_call: OnCall | None = None) -> None:
+        """Know nothing yet.
+
+        Args:
+            on_call: Called with how many of the calls asked for are timed, and how many there are.
+        """
+        self.known: dict[Call, int] = {}
+        self._on_call = on_call
+
+    def __call__(self, calls: Iterable[Call]) -> dict[Call, int]:
+        """The nanoseconds of some calls; those not known are timed.
+
+        Args:
+            calls: The calls.
+        """
+        wanted = list(dict.fromkeys(calls))
+        new = [call for call in wanted if call not in self.known]
+        for start in range(0, len(new), _AT_ONCE):
+            some = new[start : start + _AT_ONCE]
+            self.known.update(_timed(some))
+            if self._on_call is not None:
+                self._on_call(start + len(some), len(new))
+        return {call: self.known[call] for call in wanted}
+
+
+def _timed(calls: Iterable[Call]) -> dict[Call, int]:
+    runs, numbers = list[tuple[Runtime, Arrays]](), dict[Call, int]()
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for call in calls:
+            numbers[call] = 1 if math.prod(call.weight) > _LARGE else _COPIES
+            path = Path(folder) / f"{len(runs)}.onnx"
+            onnx.save(_file(call, numbers[call], rng), path)
+            x = rng.standard_normal(call.input, np.float32)
+            runs.append((Runtime(path, config=CALM), {"x": x}))
+    shortest = map(min, zip(*in_turns(runs, _ROUNDS), strict=True))  # what is more, others took
+    pairs = zip(numbers.items(), shortest, strict=True)
+    return {call: round(1e9 * seconds / number) for (call, number), seconds in pairs}
+
+
+def _file(call: Call, copies: int, rng: np.random.Generator) -> onnx.ModelProto:
+    """Copies of a call; equal weights would make onnxruntime compute one of them only."""
+    nodes, stored = list[onnx.NodeProto](), list[onnx.TensorProto]()
+    for copy in range(copies):
+        weight = rng.standard_normal(call.weight, np.float32) / math.prod(call.weight) ** 0.5
+        stored.append(numpy_helper.from_array(weight, f"w{copy}"))
+        given = ["x", f"w{copy}"]
+        if call.has_bias:
+            bias = rng.standard_normal(call.outputs, np.float32)
+            stored.append(numpy_helper.from_array(bias, f"b{copy}"))
+            given.append(f"b{copy}")
+        nodes += _nodes(call, given, copy)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, call.input)
+    ends = [helper.make_tensor_value_info(f"z{k}", TensorProto.FLOAT, None) for k in range(copies)]
+    graph = helper.make_graph(nodes, "copies", [x], ends, stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
+
+
+def _nodes(call: Call, given: list[str], copy: int) -> list[onnx.NodeProto]:
+    y, z = f"y{copy}", f"z{copy}"
+    if call.op != "MatMul":
+        attributes: dict[str, Any] = dict(call.attributes)
+        run = helper.make_node(call.op, given, [y], **attributes)
+        return [run, helper.make_node("GlobalAveragePool", [y], [z])]
+    product = y if len(given) < 3 else f"m{copy}"
+    found = [helper.make_node("MatMul", given[:2], [product])]
+    if product != y:
+        found.append(helper.make_node("Add", [product, given[2]], [y]))
+    return [*found, helper.make_node("ReduceMean", [y], [z], keepdims=1)]

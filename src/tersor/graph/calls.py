@@ -1,0 +1,100 @@
+"""What the time of a layer depends on: its op, the shapes it runs at, and its settings.
+
+Equal calls take equal times, whatever their weights are, so that each has to be timed only once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import fx
+
+from tersor.graph.costs import batch_size
+from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.network import Network
+from tersor.graph.shapes import is_free, shapes
+
+Op = Literal["Conv", "ConvTranspose", "MatMul"]
+Sizes = tuple[int, ...]
+Attributes = tuple[tuple[str, int | Sizes], ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer, as ONNX would write it.
+
+    Attributes:
+        op: Type of the node.
+        input: Shape of the input.
+        weight: Shape of the weight: `[in, out]` of a linear layer.
+        outputs: Channels of the output.
+        has_bias: Whether something is added.
+        attributes: Those of the node, with their names.
+    """
+
+    op: Op
+    input: Sizes
+    weight: Sizes
+    outputs: int
+    has_bias: bool = True
+    attributes: Attributes = ()
+
+
+def calls(network: Network, one: bool = True) -> list[tuple[fx.Node, Call]]:
+    """The call of every layer, in execution order.
+
+    Args:
+        network: The network, without quantizers.
+        one: Of one sample, where the network takes any number of them.
+    """
+    seen = shapes(network)
+    batch = batch_size(network) if one and _takes_any(network) else 1
+    return [(layer.node, _call(layer, seen, batch)) for layer in layers(network)]
+
+
+def _takes_any(network: Network) -> bool:
+    """May the first axis of all inputs have any size?"""
+    inputs = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
+    sizes = [x.shape[0] for x in inputs if getattr(x, "ndim", 0)]
+    return bool(sizes) and all(map(is_free, sizes))
+
+
+def _call(layer: Layer, seen: dict[fx.Node, Any], batch: int) -> Call:
+    before, weight = tuple(seen[layer.input]), tuple(seen[layer.weight_node])
+    if before[0] % batch == 0:
+        before = (before[0] // batch, *before[1:])
+    outputs, has_bias = seen[layer.node][layer.channel_axis], layer.bias_node is not None
+    if layer.is_linear:
+        return Call("MatMul", before, weight[::-1], outputs, has_bias)
+    op: Op = "ConvTranspose" if layer.is_transposed else "Conv"
+    return Call(op, before, weight, outputs, has_bias, _attributes(layer))
+
+
+def _attributes(layer: Layer) -> Attributes:
+    node = layer.node
+    found: dict[str, int | Sizes] = {
+        "strides": _each(layer, argument(node, "stride")),
+        "dilations": _each(layer, argument(node, "dilation")),
+        "group": layer.groups,
+        "pads": _pads(layer),
+    }
+    if layer.is_transposed:
+        found["output_padding"] = _each(layer, argument(node, "output_padding"))
+    return tuple(found.items())
+
+
+def _pads(layer: Layer) -> Sizes:
+    """What is added in front of each axis, then what is added behind."""
+    padding = argument(layer.node, "padding")
+    if not isinstance(padding, str):
+        return 2 * _each(layer, padding)
+    if padding == "valid":
+        return (0,) * 2 * layer.kernel_dims
+    reach = _each(layer, argument(layer.node, "dilation"))
+    added = [r * (taps - 1) for r, taps in zip(reach, layer.weight.shape[2:], strict=True)]
+    return (*(n // 2 for n in added), *(n - n // 2 for n in added))
+
+
+def _each(layer: Layer, sizes: Sequence[int]) -> Sizes:
+    """One number for each axis of the kernel."""
+    return tuple(sizes) * (layer.kernel_dims if len(sizes) == 1 else 1)

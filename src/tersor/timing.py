@@ -1,0 +1,91 @@
+"""Ways within a budget of time: times of single layers choose them, that of the whole file checks.
+
+    saving ← saving · (1 − share) / (1 − t(after) / t(before))
+
+What the layers save, each timed alone, is not quite what the network saves: additions, copies and
+waiting threads are nobody's. So the saving that is asked of the layers is moved until the network
+is as fast as was asked for. Files that are timed have weights that mean nothing, so that a try
+takes seconds; only the ways that are found are fitted to data.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tersor.compress.meter import hollow
+from tersor.compress.ways import Way
+from tersor.errors import InvalidInputError
+from tersor.export.latency import measure_latency
+from tersor.export.onnx import export_onnx
+from tersor.graph.network import Applied, Network
+from tersor.quant.synthetic import example_tensors
+
+_TRIES = 8
+_CLOSE = 0.02  # of the time asked for
+_LEAST = 0.02  # of the time, that a try saves at least for another one to be made of it
+
+
+@dataclass(frozen=True)
+class InTime:
+    """Ways that are fast enough.
+
+    Attributes:
+        ways: The ways.
+        budget: The nanoseconds of single layers that they were chosen for.
+        ratio: Time of the file over that of the file before, in onnxruntime.
+    """
+
+    ways: list[Way]
+    budget: int
+    ratio: float
+
+    @property
+    def record(self) -> Applied:
+        """What the report says of it."""
+        numbers = {"ratio": self.ratio, "nanoseconds of layers": float(self.budget)}
+        return Applied("network", "time", f"{self.ratio:.0%} of the time", numbers)
+
+
+def ways_in_time(
+    network: Network, choose: Callable[[int], list[Way]], whole: int, share: float
+) -> InTime:
+    """The mildest ways whose file takes at most a share of the time.
+
+    Args:
+        network: The network; it stays as it is.
+        choose: The ways within some nanoseconds of single layers.
+        whole: The nanoseconds of all layers now.
+        share: Of the time of the whole file, in onnxruntime.
+
+    Raises:
+        InvalidInputError: No try was fast enough.
+    """
+    saving, ratio, best = (1 - share) * whole, 1.0, None
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = (Path(folder) / name for name in ("before.onnx", "after.onnx"))
+        export_onnx(network, before)
+        example = example_tensors(network)
+        for _ in range(_TRIES):
+            budget = int(whole - saving)
+            try:
+                ways = choose(budget)
+            except InvalidInputError as error:
+                if best is not None:
+                    break
+                raise InvalidInputError(
+                    f"latency={share} was not reached, {ratio:.2f} was: {error}"
+                ) from error
+            export_onnx(hollow(network, ways)[0], after)
+            ratio = measure_latency(before, after, example).ratio
+            if ratio <= (1 + _CLOSE) * share and (best is None or ratio > best.ratio):
+                best = InTime(ways, budget, ratio)
+            if abs(ratio - share) <= _CLOSE * share:
+                break
+            saving *= (1 - share) / max(1 - ratio, _LEAST)
+    if best is None:
+        raise InvalidInputError(
+            f"latency={share} was not reached: {ratio:.2f} of the time was; ask for less, allow "
+            "more methods, or give macs= instead"
+        )
+    return best
