@@ -23,7 +23,8 @@ from tersor.quant.synthetic import example_tensors
 
 _TRIES = 8
 _CLOSE = 0.02  # of the time asked for
-_LEAST = 0.02  # of the time, that a try saves at least for another one to be made of it
+_LEAST = 1e-3  # of the time: what a try saves, if it saves nothing
+_STRIDE = 2.0  # how many times more may be asked of the next try
 
 
 @dataclass(frozen=True)
@@ -61,31 +62,32 @@ def ways_in_time(
     Raises:
         InvalidInputError: No try was fast enough.
     """
-    saving, ratio, best = (1 - share) * whole, 1.0, None
+    saving, saved, tried, refused = (1 - share) * whole, 0.0, list[InTime](), ""
     with tempfile.TemporaryDirectory() as folder:
-        before, after = (Path(folder) / name for name in ("before.onnx", "after.onnx"))
-        export_onnx(network, before)
-        example = example_tensors(network)
+        before = export_onnx(network, Path(folder) / "before.onnx").path
         for _ in range(_TRIES):
             budget = int(whole - saving)
             try:
                 ways = choose(budget)
             except InvalidInputError as error:
-                if best is not None:
-                    break
-                raise InvalidInputError(
-                    f"latency={share} was not reached, {ratio:.2f} was: {error}"
-                ) from error
-            export_onnx(hollow(network, ways)[0], after)
-            ratio = measure_latency(before, after, example).ratio
-            if ratio <= (1 + _CLOSE) * share and (best is None or ratio > best.ratio):
-                best = InTime(ways, budget, ratio)
+                saving, refused = (saving + saved) / 2, f": {error}"
+                continue
+            ratio = _ratio(network, ways, before)
+            tried.append(InTime(ways, budget, ratio))
             if abs(ratio - share) <= _CLOSE * share:
                 break
-            saving *= (1 - share) / max(1 - ratio, _LEAST)
-    if best is None:
+            faster = min((1 - share) / max(1 - ratio, _LEAST), _STRIDE)
+            saved, saving = saving, saving * faster
+    fits = [found for found in tried if found.ratio <= (1 + _CLOSE) * share]
+    if not fits:
+        least = min((found.ratio for found in tried), default=1.0)
         raise InvalidInputError(
-            f"latency={share} was not reached: {ratio:.2f} of the time was; ask for less, allow "
-            "more methods, or give macs= instead"
+            f"latency={share} was not reached, {least:.2f} was; ask for less, or for macs={refused}"
         )
-    return best
+    return max(fits, key=lambda found: found.ratio)
+
+
+def _ratio(network: Network, ways: list[Way], before: Path) -> float:
+    """Time of the file of some ways over that of the file before."""
+    after = export_onnx(hollow(network, ways)[0], before.with_name("after.onnx")).path
+    return measure_latency(before, after, example_tensors(network)).ratio

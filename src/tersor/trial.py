@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from tersor.compress.groups import channel_groups
 from tersor.compress.meter import Counted, Meter, Timed, Unit
-from tersor.compress.mixture import best_weight, weighed
+from tersor.compress.mixture import best_mixture, weighed
 from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.scores import batchnorm, gradient_scores, magnitude
 from tersor.compress.sweep import OnPart, Sweep, damages
@@ -60,17 +60,6 @@ class Trial:
     options: Compression
     say: Callable[[str], None]
 
-    def weight(self, most: int, meter: Meter = Counted()) -> float:  # noqa: B008
-        """How pruning is weighed against factorization: see `tersor.compress.mixture`.
-
-        Args:
-            most: How many may be left.
-            meter: Of what.
-        """
-        self.say(STEPS[1])
-        given = self.start.network, self.parts, self.lost, most, meter, self.options.rule
-        return best_weight(*given, self.sweep, self.options.reconstruct)
-
     def within(self, most: int, unit: Unit = "macs") -> Compressed:
         """What loses least within a budget.
 
@@ -78,8 +67,7 @@ class Trial:
             most: How many may be left.
             unit: Of what.
         """
-        meter = Counted(unit)
-        return self._carried_out(self._ways(most, meter, self.weight(most, meter)))
+        return self._carried_out(self._best(lambda w: self._ways(most, Counted(unit), w)))
 
     def within_latency(self, share: float) -> Compressed:
         """What loses least and is as fast as asked for: see `tersor.timing`.
@@ -90,25 +78,33 @@ class Trial:
         Raises:
             InvalidInputError: No try was fast enough.
         """
-        self.say(STEPS[1])
         network, meter = self.start.network, Timed(Clock(self._tell_time))
+        self.say(STEPS[1])
         whole = sum(meter.each(network).values())
 
-        def found(weight: float) -> InTime:
-            def choose(most: int) -> list[Way]:
+        tried = dict[tuple[Way, ...], InTime]()
+
+        def choose(weight: float) -> list[Way]:
+            def within(most: int) -> list[Way]:
                 return self._ways(most, meter, weight)
 
-            return ways_in_time(network, choose, whole, share)
+            found = ways_in_time(network, within, whole, share)
+            tried[tuple(found.ways)] = found
+            return found.ways
 
-        fast = found(1.0)
-        weight = self.weight(fast.budget, meter)
-        fast = fast if weight == 1.0 else found(weight)
-        network.records.append(fast.record)
-        return self._carried_out(fast.ways)
+        ways = self._best(choose)
+        network.records.append(tried[tuple(ways)].record)
+        return self._carried_out(ways)
 
     def _ways(self, most: int, meter: Meter, weight: float) -> list[Way]:
         given = weighed(self.parts, self.lost, weight)
         return ways_within(self.start.network, *given, most, meter, self.options.rule)
+
+    def _best(self, choose: Callable[[float], list[Way]]) -> list[Way]:
+        """The ways of the best mixture: see `tersor.compress.mixture`."""
+        self.say(STEPS[1])
+        given = self.start.network, self.parts, choose
+        return best_mixture(*given, self.sweep, self.options.reconstruct)
 
     def _carried_out(self, ways: list[Way]) -> Compressed:
         self.say(STEPS[2])

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from tersor.compress.groups import channel_groups
-from tersor.compress.meter import Counted
-from tersor.compress.mixture import WEIGHTS, best_weight, weighed
+from tersor.compress.mixture import WEIGHTS, best_mixture, weighed
 from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.reconstruct import Reconstruct
 from tersor.compress.scores import magnitude
 from tersor.compress.sweep import Sweep, damages, halves, outputs_of
 from tersor.compress.ways import Pruned, group_parts, layer_parts
+from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.outputs import damage
@@ -23,7 +23,6 @@ RATIOS = (0.8, 0.6, 0.4)
 NETWORK = capture(*nets.with_example())
 BATCHES = samples(NETWORK, list(nets.images(32).split(8)))
 HALF = total(costs(NETWORK).values()).macs // 2
-GIVEN = HALF, Counted(), "least loss"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +35,16 @@ def tried():
     return parts, damages(NETWORK, parts, sweep), sweep
 
 
+def choosing(tried, budget=HALF):
+    """The ways that a weight chooses."""
+    parts, found, _ = tried
+    return lambda weight: ways_within(NETWORK, *weighed(parts, found, weight), budget)
+
+
 def lost(tried, weight):
     """The damage of a mixture to samples that did not fit it, measured here again."""
-    parts, found, sweep = tried
-    ways = ways_within(NETWORK, *weighed(parts, found, weight), HALF)
+    sweep = tried[2]
+    ways = choosing(tried)(weight)
     mixture = NETWORK.copy()
     carry_out(mixture, ways, Fit(halves(BATCHES)[0], None, sweep.refit, Reconstruct()))
     with torch.no_grad():
@@ -64,27 +69,31 @@ def test_the_ends_are_one_kind_alone(tried):
 
 def test_the_best_of_all_is_taken(tried):
     network = NETWORK.copy()
-    parts, found, sweep = tried
-    best = best_weight(network, parts, found, *GIVEN, sweep, Reconstruct())
-    values = list(network.records[-1].numbers.values())
-    every = dict(zip(WEIGHTS, values, strict=True))
-    assert every[best] == min(values) < max(values)
-    worst = max(every, key=lambda weight: every[weight])
+    parts, _, sweep = tried
+    choose = choosing(tried)
+    found = best_mixture(network, parts, choose, sweep, Reconstruct())
+    every = dict(zip(WEIGHTS, network.records[-1].numbers.values(), strict=True))
+    best, worst = (which(every, key=lambda weight: every[weight]) for which in (min, max))
+    assert every[best] < every[worst]
+    assert found == choose(best)
     for weight in (best, worst):
         assert lost(tried, weight) == pytest.approx(every[weight], rel=1e-4)
 
 
 def test_nothing_to_mix(tried):
     parts, found, sweep = tried
-    pruned = weighed(parts, found, 0.0)
-    assert best_weight(NETWORK, *pruned, *GIVEN, sweep, Reconstruct()) == 1
-    assert best_weight(NETWORK, parts, found, *GIVEN, Sweep([]), Reconstruct()) == 1
+    pruned, lost = weighed(parts, found, 0.0)
+    alone = ways_within(NETWORK, pruned, lost, HALF)
+    assert best_mixture(NETWORK, pruned, lambda _: alone, sweep, Reconstruct()) == alone
+    choose = choosing(tried)
+    assert best_mixture(NETWORK, parts, choose, Sweep([]), Reconstruct()) == choose(1.0)
     assert not any(record.step == "mix" for record in NETWORK.records)
 
 
-def test_a_budget_that_no_mixture_meets_says_so_later(tried):
-    parts, found, sweep = tried
-    assert best_weight(NETWORK, parts, found, 1, Counted(), "least loss", sweep, Reconstruct()) == 1
+def test_a_budget_that_no_mixture_meets(tried):
+    parts, _, sweep = tried
+    with pytest.raises(InvalidInputError, match="too small"):
+        best_mixture(NETWORK, parts, choosing(tried, 1), sweep, Reconstruct())
 
 
 def test_outputs_and_halves():

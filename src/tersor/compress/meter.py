@@ -114,15 +114,6 @@ class Timed:
             self.known[way] = {name: t / whole[name] for name, t in self._summed(pairs).items()}
         return self.known
 
-    def cost(self, network: Network, ways: Sequence[Way]) -> int:
-        """As `Counted.cost`.
-
-        Args:
-            network: Idem.
-            ways: Idem.
-        """
-        return sum(self._summed(outline(network, ways)).values())
-
     def _summed(self, pairs: Sequence[tuple[str, Call]]) -> dict[str, int]:
         times, found = self.clock([call for _, call in pairs]), dict[str, int]()
         for name, call in pairs:

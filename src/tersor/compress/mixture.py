@@ -11,18 +11,16 @@ mixture is at least as good as either, on the samples that judge.
 Own addition. That both together are best is a finding of arXiv 1912.09802.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
-from tersor.compress.meter import Meter
-from tersor.compress.plan import Fit, carry_out, ways_within
+from tersor.compress.plan import Fit, carry_out
 from tersor.compress.reconstruct import Reconstruct
 from tersor.compress.sweep import Sweep, halves, outputs_of
 from tersor.compress.ways import Part, Pruned, Way
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied, Network
 from tersor.graph.outputs import damage
-from tersor.names import Rule
 
 WEIGHTS = (1.0, 4.0, 16.0, inf, 0.0)
 Damages = Sequence[tuple[float, ...]]
@@ -46,53 +44,51 @@ def weighed(parts: Sequence[Part], damages: Damages, weight: float) -> tuple[lis
     return kept, found
 
 
-def best_weight(
+def best_mixture(
     network: Network,
     parts: Sequence[Part],
-    damages: Damages,
-    budget: int,
-    meter: Meter,
-    rule: Rule,
+    choose: Callable[[float], list[Way]],
     sweep: Sweep,
     reconstruct: Reconstruct,
-) -> float:
-    """The w whose mixture damages the outputs least; 1 if there is nothing to mix, or no data.
+) -> list[Way]:
+    """The mixture that damages the outputs least; w = 1 if there is nothing to mix, or no data.
 
     Args:
         network: The network; it gets a record, and else stays as it is.
         parts: Its parts.
-        damages: The damage of each of their ways.
-        budget: What the network may cost.
-        meter: What it is a budget of.
-        rule: See `tersor.compress.budget`.
+        choose: The ways that a weight w makes fit into the budget.
         sweep: How parts were tried; mixtures are tried alike.
         reconstruct: As in `Fit`.
+
+    Raises:
+        InvalidInputError: No mixture fits into the budget.
     """
     kinds = {isinstance(part.ways[0], Pruned) for part in parts}
     if len(kinds) < 2 or not sweep.batches:
-        return 1.0
+        return choose(1.0)
     fitting, judging = halves(sweep.batches)
     reference = outputs_of(network, judging)
-    fit, found = Fit(fitting, None, sweep.refit, reconstruct), dict[float, float]()
-    known: dict[tuple[Way, ...], float] = {}  # the same ways may come of several weights
+    fit, chosen = Fit(fitting, None, sweep.refit, reconstruct), dict[float, tuple[Way, ...]]()
+    lost: dict[tuple[Way, ...], float] = {}  # the same ways may come of several weights
     for number, weight in enumerate(WEIGHTS):
         try:
-            ways = ways_within(network, *weighed(parts, damages, weight), budget, meter, rule)
+            ways = tuple(choose(weight))
         except InvalidInputError:  # too small a budget for one kind alone
             continue
-        if tuple(ways) not in known:
+        if ways not in lost:
             mixture = network.copy()
             carry_out(mixture, ways, fit)
-            known[*ways] = damage(outputs_of(mixture, judging), reference, sweep.metric)
-        found[weight] = known[*ways]
-        record = Applied("network", "mix", _words(weight), {"damage": found[weight]})
+            lost[ways] = damage(outputs_of(mixture, judging), reference, sweep.metric)
+        chosen[weight] = ways
         if sweep.on_part is not None:
+            record = Applied("network", "mix", _words(weight), {"damage": lost[ways]})
             sweep.on_part(number + 1, len(WEIGHTS), record)
-    best = min(found, key=lambda weight: found[weight], default=1.0)
-    if found:
-        numbers = {_words(weight): lost for weight, lost in found.items()}
-        network.records.append(Applied("network", "mix", f"{_words(best)} is best", numbers))
-    return best
+    if not chosen:
+        return choose(1.0)  # which says why
+    best = min(chosen, key=lambda weight: lost[chosen[weight]])
+    numbers = {_words(weight): lost[ways] for weight, ways in chosen.items()}
+    network.records.append(Applied("network", "mix", f"{_words(best)} is best", numbers))
+    return list(chosen[best])
 
 
 def _words(weight: float) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tersor.compress.budget import Candidate, Curve, choose
 from tersor.compress.factorize import factorize
 from tersor.compress.fit import Refit
-from tersor.compress.meter import Counted, Left, Meter, choices, masks_of
+from tersor.compress.meter import Counted, Left, Meter, Timed, choices, masks_of
 from tersor.compress.on_data import OnLayer, factorize_with_data
 from tersor.compress.prune import prune_groups
 from tersor.compress.reconstruct import Reconstruct, reconstruct
@@ -61,7 +61,7 @@ def ways_within(
         parts: Its parts.
         damages: The damage of each of their ways.
         budget: What the network may cost.
-        meter: What it is a budget of.
+        meter: What it is a budget of. That of time is met as far as times of layers multiply.
         rule: See `tersor.compress.budget`.
 
     Raises:
@@ -77,6 +77,8 @@ def ways_within(
         )
     left = meter.left(network, parts)
     curves = [_curve(part, lost, each, left) for part, lost in zip(parts, damages, strict=True)]
+    if isinstance(meter, Timed):
+        return _bisect(curves, left, each, budget, meter.unit, rule)
     best, least, aim = list[Way](), 0, budget
     for _ in range(_TRIES):
         ways = _bisect(curves, left, each, aim, meter.unit, rule)
@@ -91,11 +93,11 @@ def ways_within(
             f"a budget of {budget:,} {meter.unit} was not met: what the parts leave together was "
             "always more; raise it a little, or allow more methods"
         )
-    return _spend(network, parts, best, budget, meter) if isinstance(meter, Counted) else best
+    return _spend(network, parts, best, budget, meter)
 
 
 def _spend(
-    network: Network, parts: Sequence[Part], ways: list[Way], budget: int, meter: Meter
+    network: Network, parts: Sequence[Part], ways: list[Way], budget: int, meter: Counted
 ) -> list[Way]:
     """Use what is left of the budget for single channels, between two of the shares tried."""
 
