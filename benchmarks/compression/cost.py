@@ -26,17 +26,18 @@ from tersor.compression import STEPS, compress
 from tersor.errors import InvalidInputError
 from tersor.levels import Compression
 
-TITLES = ("network", "methods", "budget", "asked", "processes", "sweep s", "all s", "MACs", "time")
+TITLES = ("network", "methods", "budget", "asked", "processes", "sweep s", "all s")
+LEFT = ("MACs", "time", "top-1")
 
 
 def main() -> None:
     """Print the table."""
     args = _parser().parse_args()
     torch.set_num_threads(args.threads)
-    table = Table(args, *TITLES)
+    table = Table(args, *TITLES, *LEFT)
     budgets = [("macs", share) for share in args.macs] + [("latency", x) for x in args.latency]
     for name in args.models:
-        task = Task.of(name)
+        task = Task.of(name, args.limit)
         for methods in args.methods:
             for budget in budgets:
                 for jobs in args.jobs:
@@ -58,13 +59,15 @@ def _add(
         found = _compressed(task, methods, budget, jobs, args, watch)
     except InvalidInputError as error:
         progress(error)
-        table.add(*what, "–", "–", "–", "refused", what=what, refused=str(error))
+        table.add(*what, *["–"] * 4, "refused", what=what, refused=str(error))
         return
     watch()
     sweep, whole = watch.times[STEPS[1]].wall, sum(time.wall for time in watch.times.values())
     share, latency = found.cost.macs / found.original_cost.macs, found.latency(args.rounds)
+    top1 = task.top1(found.network)
     figures = {"sweep": sweep, "whole": whole, "macs": share, "latency": latency.as_dict()}
-    cells = f"{sweep:.0f}", f"{whole:.0f}", f"{share:.3f}", f"{latency.ratio:.3f}"
+    figures["top1"] = top1
+    cells = [f"{sweep:.0f}", f"{whole:.0f}", f"{share:.3f}", f"{latency.ratio:.3f}", f"{top1:.2f}"]
     table.add(*what, *cells, what=what, **figures)
 
 
@@ -102,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", nargs="+", type=int, default=[1], help="processes of the sweep")
     parser.add_argument("--images", type=int, default=512, help="unlabelled")
     parser.add_argument("--rounds", type=int, default=100, help="of the latency")
+    parser.add_argument("--limit", type=int, help="test images")
     parser.add_argument("--work", type=Path, help="keep what was tried here")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--json", type=Path)
