@@ -2,10 +2,12 @@
 
     python -m benchmarks.compression.transformer --macs 0.9 0.75 0.5
     python -m benchmarks.compression.transformer --methods svd --macs 0.75 --bits 8 4
+    python -m benchmarks.compression.transformer --macs --latency 0.8
 
 `svd` makes two linear layers of one, `prune` takes neurons of the layers between. Level 1 sees the
 weights only; at level 2 sentences of a set that is not measured serve as samples. `time` is that of
-50 sentences at once, relative to the float file, in turns. `W8A8` and such are quantized last.
+50 sentences at once, relative to the float file, in turns. A budget of latency is one of the time
+of one sentence; `time of one` is that, measured anew. `W8A8` and such are quantized last.
 """
 
 import argparse
@@ -23,19 +25,22 @@ from benchmarks.minilm import EXAMPLE, FLOAT, figures, latencies
 from benchmarks.rounding.transformer import calibration
 from benchmarks.zoo.sentences import PUBLISHED, Batch, minilm, tokenize
 from tersor.compressed import Compressed
+from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 
 TITLES = (
     "methods",
     "level",
-    "MACs asked",
+    "budget",
+    "asked",
     "MACs",
     "bits",
     *PUBLISHED,
     "largest drop",
     "MB",
     "time",
+    "time of one",
 )
 
 
@@ -51,25 +56,30 @@ def main() -> None:
         export_onnx(tersor.quantize(minilm(), tokenize(EXAMPLE)).original, original)
         runtime = Runtime(original)
         exact = figures(runtime, {})["spearman"]
-        cells = (FLOAT, "–", "–", "1.000", "–", *(f"{x:.4f}" for x in exact.values()))
-        table.add(*cells, "0.0000", f"{original.stat().st_size / 1e6:.1f}", "1.00", found=exact)
-        for methods, share, level in product(args.methods, args.macs, args.levels):
-            progress(methods, share, "level", level)
-            work = folder / f"{methods} {level}"
-            found = _compressed(methods, share, data if level > 1 else None, work)
+        cells = (FLOAT, "–", "–", "–", "1.000", "–", *(f"{x:.4f}" for x in exact.values()))
+        table.add(
+            *cells, "0.0000", f"{original.stat().st_size / 1e6:.1f}", "1.00", "1.00", found=exact
+        )
+        budgets = [("macs", share) for share in args.macs]
+        budgets += [("latency", share) for share in args.latency]
+        for methods, budget, level in product(args.methods, budgets, args.levels):
+            progress(methods, *budget, "level", level)
+            work = folder / f"{methods} {level} {budget[0]}"
+            found = _compressed(methods, budget, data if level > 1 else None, work)
             macs = found.cost.macs / found.original_cost.macs
-            what = (methods, str(level), str(share), f"{macs:.3f}")
+            what = (methods, str(level), budget[0], str(budget[1]), f"{macs:.3f}")
             for bits, path in _files(found, folder, data, args.bits):
                 _add(table, (*what, bits), path, runtime, exact)
 
 
-def _compressed(methods: str, share: float, data: list[Batch] | None, work: Path) -> Compressed:
-    """Parts are tried once for all budgets: `work` keeps what came of it."""
+def _compressed(
+    methods: str, budget: tuple[str, float], data: list[Batch] | None, work: Path
+) -> Compressed:
+    """Parts are tried once for all budgets of a kind: `work` keeps what came of it."""
     names: Any = tuple(methods.split("+"))
     options = tersor.Compression(methods=names)
-    return tersor.compress(
-        minilm(), tokenize(EXAMPLE), macs=share, data=data, options=options, folder=work
-    )
+    given: Any = {"data": data, "options": options, "folder": work, budget[0]: budget[1]}
+    return tersor.compress(minilm(), tokenize(EXAMPLE), **given)
 
 
 def _files(
@@ -90,18 +100,19 @@ def _add(
     runtime = Runtime(path)
     reached = figures(runtime, exact)
     found, drop = reached["spearman"], reached["drop"]
-    time = latencies({FLOAT: original, "small": runtime}, rounds=15)["small"]["ratio"]
+    times = latencies({FLOAT: original, "small": runtime}, rounds=15)["small"]["ratio"]
+    one = measure_latency(original.path, path, tokenize(EXAMPLE), rounds=100).ratio
     cells = (*what, *(f"{x:.4f}" for x in found.values()), f"{drop:.4f}")
-    table.add(
-        *cells, f"{path.stat().st_size / 1e6:.1f}", f"{time:.2f}", what=what, found=found, time=time
-    )
+    cells += (f"{path.stat().st_size / 1e6:.1f}", f"{times:.2f}", f"{one:.2f}")
+    table.add(*cells, what=what, found=found, time=times, one=one)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--macs", nargs="+", type=float, default=[0.9, 0.75, 0.5])
+    parser.add_argument("--macs", nargs="*", type=float, default=[0.9, 0.75, 0.5])
+    parser.add_argument("--latency", nargs="*", type=float, default=[])
     parser.add_argument("--methods", nargs="+", default=["svd", "prune", "svd+prune"])
     parser.add_argument("--levels", nargs="+", type=int, default=[1, 2], choices=[1, 2])
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")

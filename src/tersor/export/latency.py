@@ -66,16 +66,29 @@ def measure_latency(
     Returns:
         Medians, with the runtime's default number of threads.
     """
-    floating = load(float_path, config=CALM)
-    quantized = load(path, config={**dict(config), **CALM})
-    sample = next(quantized.split(quantized.feed(batch), 1))
-    times = in_turns([(floating, floating.renamed(sample)), (quantized, sample)], rounds)
+    times = both_in_turns(float_path, path, batch, config=config, rounds=rounds, load=load)
     return Latency(
         float_ms=1e3 * median(before for before, _ in times),
         ms=1e3 * median(after for _, after in times),
         ratio=median(after / before for before, after in times),
         rounds=rounds,
     )
+
+
+def both_in_turns(
+    float_path: str | Path,
+    path: str | Path,
+    batch: Any,
+    *,
+    config: Config = (),
+    rounds: int = 25,
+    load: Callable[..., Runtime] = Runtime,
+) -> list[tuple[float, ...]]:
+    """The seconds of two files, in each of some rounds. For the arguments see `measure_latency`."""
+    floating = load(float_path, config=CALM)
+    quantized = load(path, config={**dict(config), **CALM})
+    sample = next(quantized.split(quantized.feed(batch), 1))
+    return in_turns([(floating, floating.renamed(sample)), (quantized, sample)], rounds)
 
 
 def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[float, ...]]:
