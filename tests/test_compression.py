@@ -8,6 +8,7 @@ import torch
 import tersor
 from benchmarks.zoo import MODELS
 from tersor import timing, trial
+from tersor.graph.layers import layers
 from tersor.levels import Compression
 from tests import nets
 from tests.assets import needs_assets
@@ -170,6 +171,19 @@ def test_gates_say_what_they_need():
         compress(parameters=0.5, train=BATCHES, options=options)
     with pytest.raises(tersor.TersorError, match="goes alone"):
         Compression(methods=("vib", "spatial"))
+
+
+@needs_assets
+def test_channels_and_ranks_are_multiples_where_that_is_wanted():
+    model = MODELS["resnet20"]
+    options = Compression(methods=("spatial", "prune"), multiple=4)
+    found = tersor.compress(model.load(), model.example(), macs=0.6, options=options)
+    assert 0.55 < found.cost.macs / found.original_cost.macs <= 0.6
+    sizes = {layer.name: layer.weight.shape[0] for layer in layers(found.network)}
+    assert len([name for name in sizes if name.endswith(".0")]) > 3
+    assert {name for name, size in sizes.items() if size % 4} == {"linear"}
+    with pytest.raises(tersor.TersorError, match="multiple=0"):
+        Compression(multiple=0)
 
 
 def numbers_of(calls):

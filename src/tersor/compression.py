@@ -115,7 +115,8 @@ def compress(
             say(STEPS[-1])
             return train_gates(start.network, most, run, options.gates, options.gating)
     given: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
-    given["multiple"] = 1 if latency is None else _BLOCK
+    if latency is not None and options.multiple is None:
+        options = replace(options, multiple=_BLOCK)
     trial = try_parts(start, batches, options, **given, say=say, on_part=on_part)
     found = trial.within(most, unit) if latency is None else trial.within_latency(latency)
     if run is None:

@@ -99,6 +99,8 @@ class Compression:
             `"cp"`, `"tucker"`, `"tensor_train"`. Each part takes what serves the budget best. Or
             one of `"vib"`, `"bayes"` and `"l0"` alone: channels are chosen while they are trained.
         ratios: Shares of a part's cost that are tried.
+        multiple: Ranks, and numbers of channels, are multiples of it where that is possible, as
+            some kernels want it. Default: 8 for a budget of latency, else 1.
         rule: `"least loss"` of all parts together, or `"equal loss"` for each (the paper's).
         scores: Which channels go first: the lowest `"fisher"`, `"taylor"`, `"magnitude"` or
             `"batchnorm"`; default: Fisher with data, else magnitude.
@@ -111,6 +113,7 @@ class Compression:
 
     methods: Sequence[str] = ("spatial", "prune")
     ratios: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+    multiple: int | None = None
     rule: Rule = "least loss"
     scores: Literal["fisher", "taylor", "magnitude", "batchnorm"] | None = None
     samples: int = 1024
@@ -133,6 +136,8 @@ class Compression:
             )
         if not self.ratios or not all(0 < ratio < 1 for ratio in self.ratios):
             raise InvalidInputError(f"ratios={self.ratios}; give shares between 0 and 1")
+        if self.multiple is not None and self.multiple < 1:
+            raise InvalidInputError(f"multiple={self.multiple}; give 1 or more, such as 8")
 
     @property
     def decompositions(self) -> list[Method]:

@@ -148,7 +148,6 @@ def try_parts(
     metric: Metric | None = None,
     jobs: int = 1,
     folder: str | Path | None = None,
-    multiple: int = 1,
     say: Callable[[str], None],
     on_part: OnPart | None = None,
 ) -> Trial:
@@ -162,13 +161,12 @@ def try_parts(
         metric: Idem.
         jobs: Idem.
         folder: Idem.
-        multiple: Ranks, and numbers of channels, are multiples of it where possible.
         say: Called with the name of each step before it runs.
         on_part: See `tersor.compress`.
     """
     say(STEPS[0])
     network = start.network
-    parts = _parts(network, batches, options, multiple, patterns(exclude))
+    parts = _parts(network, batches, options, patterns(exclude))
     sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
     sweep = _kept(sweep, network, parts, options, folder)
     lost = damages(network, parts, sweep)
@@ -195,11 +193,10 @@ def _parts(
     network: Network,
     batches: list[Batch],
     options: Compression,
-    multiple: int,
     exclude: tuple[str, ...],
 ) -> list[Part]:
     """All that could be done, and records of what could not."""
-    found: list[Part] = []
+    found, multiple = list[Part](), options.multiple or 1
     if options.decompositions:
         methods = options.decompositions
         parts, refused = layer_parts(network, methods, options.ratios, multiple)

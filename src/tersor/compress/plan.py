@@ -114,7 +114,7 @@ def _spend(
 
 
 def _next_units(parts: Sequence[Part], way: Way) -> list[Way]:
-    """A way of pruning, and those with one, two, … more units, up to the next milder one."""
+    """A way of pruning, and those with one, two, … multiples more, up to the next milder one."""
     if not isinstance(way, Pruned):
         return [way]
     kept = sum(way.keep)
@@ -125,7 +125,8 @@ def _next_units(parts: Sequence[Part], way: Way) -> list[Way]:
     keep = list(way.keep)
     for unit in (i for i, stays in enumerate(target) if stays and not way.keep[i]):
         keep[unit] = True
-        found.append(Pruned(way.group, tuple(keep)))
+        if sum(keep) % way.multiple == 0:
+            found.append(Pruned(way.group, tuple(keep), way.multiple))
     return found
 
 

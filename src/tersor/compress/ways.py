@@ -63,10 +63,12 @@ class Pruned:
     Attributes:
         group: Its name.
         keep: Which of its units stay.
+        multiple: Of what their number is a multiple.
     """
 
     group: str
     keep: tuple[bool, ...] = field(repr=False)
+    multiple: int = 1
 
     @property
     def mask(self) -> Bool[Tensor, " units"]:
@@ -163,7 +165,7 @@ def group_parts(
         counts = sorted({math.ceil(count / block) * block for count in wanted}, reverse=True)
         masks = [group.best(scores[group.name], count) for count in counts if count < len(group)]
         masks = [mask for mask in masks if not bool(mask.all())]
-        ways = dict.fromkeys(Pruned(group.name, tuple(mask.tolist())) for mask in masks)
+        ways = dict.fromkeys(Pruned(group.name, tuple(mask.tolist()), block) for mask in masks)
         if ways:
             shares = tuple(_shares(group, way.mask) for way in ways)
             found.append(Part(group.name, tuple(ways), shares))
