@@ -103,7 +103,7 @@ def compress(
     say(STEPS[0])
     start = prepared(model, example, kwargs)
     training = training or Training()
-    if data is None and train is not None and options.gates is None:
+    if data is None and train is not None:
         data = first_epoch(train, training.seed)
     batches = [] if data is None else samples(start.network, data, options.samples)
     most, unit = _budget(total(costs(start.network).values()), macs, parameters, megabytes, latency)
@@ -112,7 +112,7 @@ def compress(
         run = TrainingRun(start, train, loss, training, folder, on_batch)
         if options.gates is not None:
             say(STEPS[-1])
-            return train_gates(start.network, most, run, options.gates, options.gating)
+            return train_gates(most, run, options.gates, options, batches)
     given: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
     trial = try_parts(start, batches, options, **given, say=say, on_part=on_part)
     found = trial.within(most, unit) if latency is None else trial.within_latency(latency)
