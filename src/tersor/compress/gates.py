@@ -43,7 +43,7 @@ class Gates:
     Attributes:
         kind: `"vib"` (VIBNet), `"bayes"` (Bayesian compression) or `"l0"` (hard concrete): see
             `tersor.core.gates`.
-        start: log α at the start. Default: −6 for Gaussian gates, 3 for hard concrete ones, whose
+        start: log α at the start. Default: −6 for Gaussian gates, 2.5 for hard concrete ones, whose
             means are then 1.
         speed: How many times faster than weights log α is learned. A whole run has to move it by
             ten or so, and weights by little; see `travel` of `tersor.compress.probabilistic`.
@@ -77,7 +77,7 @@ class Gate(nn.Module):
     def __init__(self, options: Gates, group: Group, like: Tensor) -> None:
         super().__init__()
         self.options, self.name = options, group.name
-        start = options.start if options.start is not None else 3.0 if self.is_hard else -6.0
+        start = options.start if options.start is not None else 2.5 if self.is_hard else -6.0
         new = like.new_full((len(group),), start / options.speed)
         self.raw = nn.Parameter(new)
         if not self.is_hard:
