@@ -206,6 +206,7 @@ def test_without_a_target_gates_close_by_themselves():
     penalty(network, 0.0).backward()
     for gate in gates(network):
         assert gate.stays.tolist() == [True] * 3 + [False] * 13
+        assert gate.raw.grad is not None
         assert bool((gate.raw.grad > 0).all())
 
 
