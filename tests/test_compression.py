@@ -145,7 +145,7 @@ def test_gates_meet_the_budget(kind):
 
 def test_a_training_with_gates_that_was_stopped_goes_on(tmp_path):
     options, training = Compression(methods=("vib",)), tersor.Training(steps=8, checkpoint_every=2)
-    given = {"macs": 0.6, "training": training, "options": options}
+    given = {"macs": 0.6, "training": training, "options": options, "data": BATCHES}
 
     def until(count):
         """Batches that break off."""
@@ -157,6 +157,7 @@ def test_a_training_with_gates_that_was_stopped_goes_on(tmp_path):
     whole = compress(train=BATCHES, **given)
     with pytest.raises(InterruptedError):
         compress(train=lambda: until(3), folder=tmp_path, **given)
+    assert (tmp_path / "gates" / "checkpoint.safetensors").is_file()
     resumed = compress(train=BATCHES, folder=tmp_path, **given)
     again = resumed.network.module.state_dict()
     for name, value in whole.network.module.state_dict().items():

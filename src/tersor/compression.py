@@ -104,7 +104,7 @@ def compress(
     say(STEPS[0])
     start = prepared(model, example, kwargs)
     training = training or Training()
-    if data is None and train is not None and options.gates is None:
+    if data is None and train is not None:
         data = first_epoch(train, training.seed)
     batches = [] if data is None else samples(start.network, data, options.samples)
     most, unit = _budget(total(costs(start.network).values()), macs, parameters, megabytes, latency)
@@ -113,7 +113,7 @@ def compress(
         run = TrainingRun(start, train, loss, training, folder, on_batch)
         if options.gates is not None:
             say(STEPS[-1])
-            return train_gates(start.network, most, run, options.gates, options.gating)
+            return train_gates(most, run, options.gates, options, batches)
     given: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
     if latency is not None and options.multiple is None:
         options = replace(options, multiple=_BLOCK)

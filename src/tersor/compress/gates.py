@@ -8,7 +8,7 @@ Differs from the papers in: gates lie on what the layers of a coupled group read
 layer makes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from tersor.compress.groups import Group, channel_groups
 from tersor.core.gates import (
+    OPEN,
     bottleneck_divergence,
     dropout_divergence,
     gaussian_gates,
@@ -31,7 +32,8 @@ from tersor.graph.layers import operand
 from tersor.graph.network import Applied, Network, free_name
 from tersor.names import GateKind
 
-_WEIGHT = 10.0  # at the start; it grows
+_TINY = 1e-12
+_SPREAD = 4.0  # of log α about its start
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,15 @@ class Gates:
     Attributes:
         kind: `"vib"` (VIBNet), `"bayes"` (Bayesian compression) or `"l0"` (hard concrete): see
             `tersor.core.gates`.
-        start: log α at the start. Default: −6 for Gaussian gates, 3 for hard concrete ones, whose
+        start: log α at the start. Default: −6 for Gaussian gates, 2.5 for hard concrete ones, whose
             means are then 1.
-        speed: How many times faster than weights log α is learned. A run of a few thousand steps
-            has to move it by ten or so, and weights by little.
+        speed: How many times faster than weights log α is learned. A whole run has to move it by
+            ten or so, and weights by little; see `travel` of `tersor.compress.probabilistic`.
     """
 
     kind: GateKind = "vib"
     start: float | None = None
     speed: float = 10.0
-
-    @property
-    def threshold(self) -> float:
-        """A Gaussian gate whose log α is higher is closed."""
-        return 3.0 if self.kind == "bayes" else 0.0
 
 
 class Gate(nn.Module):
@@ -65,22 +62,29 @@ class Gate(nn.Module):
         name: The name of the group.
         mean: μ of Gaussian gates.
         raw: log σ², or log α of hard concrete gates, over `speed`.
-        weight: Of a target in the loss; kept here, so that a stopped run can be gone on with.
+        weight: λ of `tersor.compress.probabilistic`; kept here, so that a stopped run can be gone
+            on with.
+        border: Idem; how open the first unit to go was at the start.
+        stays: Whether each unit is there; one that is not is multiplied by 0.
     """
 
     raw: Tensor
     weight: Tensor
+    border: Tensor
+    stays: Tensor
     mean: Tensor
 
     def __init__(self, options: Gates, group: Group, like: Tensor) -> None:
         super().__init__()
         self.options, self.name = options, group.name
-        start = options.start if options.start is not None else 3.0 if self.is_hard else -6.0
+        start = options.start if options.start is not None else 2.5 if self.is_hard else -6.0
         new = like.new_full((len(group),), start / options.speed)
         self.raw = nn.Parameter(new)
         if not self.is_hard:
             self.mean = nn.Parameter(torch.ones_like(new))
-        self.register_buffer("weight", like.new_full((), _WEIGHT))
+        self.register_buffer("weight", like.new_zeros(()))
+        self.register_buffer("border", like.new_full((), float("nan")))
+        self.register_buffer("stays", torch.ones_like(new, dtype=torch.bool))
         self.axes: list[int] = []
         self._noise: Tensor | None = None
 
@@ -121,24 +125,31 @@ class Gate(nn.Module):
 
     def sample(self, noise: Float[Tensor, "samples units"]) -> Float[Tensor, "samples units"]:
         """z for given noise: normal, or uniform for hard concrete gates."""
+        scaled = self.raw * self.options.speed
         if self.is_hard:
-            return hard_concrete(self.raw * self.options.speed, noise)
-        return gaussian_gates(self.mean, self.raw * self.options.speed, noise)
+            return self._left(hard_concrete(scaled, noise))
+        return self._left(gaussian_gates(self.mean, scaled, noise))
 
     def means(self) -> Float[Tensor, " units"]:
         """What the gates are when no noise is drawn."""
-        return rectified_sigmoid(self._log_alpha()) if self.is_hard else self.mean
+        return self._left(rectified_sigmoid(self._log_alpha()) if self.is_hard else self.mean)
+
+    def _left(self, values: Float[Tensor, "*_ units"]) -> Float[Tensor, "*_ units"]:
+        return values * self.stays.to(values)  # a copy: `stays` may change before backward
+
+    def openness(self) -> Float[Tensor, " units"]:
+        """Below 0 where a gate is closed by its own threshold: the logit of `open`."""
+        log_alpha = self._log_alpha()
+        return log_alpha - OPEN if self.is_hard else -log_alpha
 
     def open(self) -> Float[Tensor, " units"]:
         """How likely each unit is to stay: above ½ if it does."""
-        if self.is_hard:
-            return open_probability(self._log_alpha())
-        return torch.sigmoid(self.options.threshold - self._log_alpha())
+        return torch.sigmoid(self.openness())
 
     def complexity(self) -> Float[Tensor, " units"]:
         """The regulariser of each unit."""
         if self.is_hard:
-            return self.open()
+            return open_probability(self._log_alpha())
         kinds = {"vib": bottleneck_divergence, "bayes": dropout_divergence}
         return kinds[self.options.kind](self._log_alpha())
 
@@ -154,7 +165,9 @@ def gates(network: Network) -> Iterator[Gate]:
             yield module
 
 
-def insert_gates(network: Network, options: Gates = Gates()) -> None:
+def insert_gates(
+    network: Network, options: Gates = Gates(), worth: Mapping[str, Tensor] | None = None
+) -> None:
     """Put gates in front of all layers that read a group of channels.
 
     They draw noise until `network.module.eval()`.
@@ -162,6 +175,9 @@ def insert_gates(network: Network, options: Gates = Gates()) -> None:
     Args:
         network: Edited in place; with the means of the gates, its function is unchanged.
         options: See `Gates`.
+        worth: Name of a group → what each of its units is worth. Gates start open in proportion,
+            about `options.start`, which makes the means of hard concrete ones that are worth
+            little smaller than 1. Default: all the same.
 
     Raises:
         InvalidInputError: The network has gates, or no group of channels to put them on.
@@ -183,7 +199,18 @@ def insert_gates(network: Network, options: Gates = Gates()) -> None:
             _insert(port.layer.node, name, gate.add_site(channels, port.layer.channel_axis))
         what = f"{options.kind} gates in front of {len(ports)} layers"
         network.records.append(Applied(group.name, "gates", what, {"units": float(len(group))}))
+    if worth is not None:
+        _start_by(worth, list(gates(network)))
     network.finish()
+
+
+def _start_by(worth: Mapping[str, Tensor], found: list[Gate]) -> None:
+    """Move log α from where it starts by the logarithm of what each unit is worth."""
+    logs = torch.cat([worth[gate.name] for gate in found]).clamp(min=_TINY).log()
+    parts = (logs - logs.mean()).clamp(-_SPREAD, _SPREAD).split([len(g.raw) for g in found])
+    for gate, part in zip(found, parts, strict=True):
+        more = part.to(gate.raw) / gate.options.speed
+        gate.raw.data += more if gate.is_hard else -more
 
 
 def _insert(layer: fx.Node, name: str, site: int) -> None:

@@ -31,12 +31,13 @@ class Macs:
     """The MACs of a network for one sample, by how likely each unit of its groups is to stay.
 
     Attributes:
+        groups: The groups of the network.
         total: All of them, if every unit stays.
     """
 
     def __init__(self, network: Network) -> None:
         groups = channel_groups(network)
-        self._sizes = {group.name: len(group) for group in groups.found}
+        self.groups = groups.found
         places = _places(groups)
         into = {port.layer.node: places[port.classes] for port in groups.partition.consumers}
         out = {port.layer.node: places[port.classes] for port in groups.partition.producers}
@@ -56,16 +57,25 @@ class Macs:
         Args:
             stays: Name of a group → how likely each of its units is to stay, or whether it does.
         """
-        found = [stays[name] for name in self._sizes]
+        found = [stays[group.name] for group in self.groups]
         likely = torch.cat([*found, found[0].new_ones(1)])
         likely = likely if likely.is_floating_point() else likely.double()
         parts = [macs * likely[i].mean() * likely[o].mean() for macs, i, o in self._costs]
         return torch.stack(parts).sum() / self.total
 
-    def marginal(self) -> dict[str, Float[Tensor, " units"]]:
-        """Name of a group → the share of the MACs that goes with each of its units alone."""
-        stays = {name: torch.ones(size, requires_grad=True) for name, size in self._sizes.items()}
-        found = torch.autograd.grad(self.expected(stays), list(stays.values()))
+    def marginal(self, keep: Keep | None = None) -> dict[str, Float[Tensor, " units"]]:
+        """Name of a group → the share of the MACs that goes with each of its units alone.
+
+        Args:
+            keep: Which units there are; default: all.
+        """
+        stays = {
+            group.name: torch.ones(len(group)) if keep is None else keep[group.name].float()
+            for group in self.groups
+        }
+        leaves = [stay.requires_grad_() for stay in stays.values()]
+        with torch.enable_grad():
+            found = torch.autograd.grad(self.expected(stays), leaves)
         return dict(zip(stays, found, strict=True))
 
 
@@ -107,23 +117,51 @@ def fit_macs(
     Raises:
         InvalidInputError: Not even one channel everywhere fits.
     """
-    every = torch.cat([scores[group.name] for group in groups])
-    steps = torch.cat([every.new_full((1,), -1.0), every]).unique().tolist()
+    least = least_score(groups, scores, macs, target)
+    return _filled(kept_above(groups, scores, least), scores, macs, target)
 
-    def kept(least: float) -> dict[str, Bool[Tensor, " units"]]:
-        found = ((group, scores[group.name]) for group in groups)
-        return {group.name: group.complete(score > least, score) for group, score in found}
+
+def kept_above(
+    groups: list[Group], scores: Scores, least: float
+) -> dict[str, Bool[Tensor, " units"]]:
+    """Keep the units with a higher score, and what the network cannot do without.
+
+    Args:
+        groups: All groups of the network.
+        scores: Name of a group → its scores.
+        least: The score.
+    """
+    found = ((group, scores[group.name]) for group in groups)
+    return {group.name: group.complete(score > least, score) for group, score in found}
+
+
+def least_score(groups: list[Group], scores: Scores, macs: Macs, target: float) -> float:
+    """The lowest score such that the units above it fit; −∞ if all of them do.
+
+    Args:
+        groups: As for `fit_macs`.
+        scores: Idem.
+        macs: Idem.
+        target: Idem.
+
+    Raises:
+        InvalidInputError: Not even one channel everywhere fits.
+    """
+    every = torch.cat([scores[group.name] for group in groups])
+    steps = torch.cat([every.new_full((1,), -torch.inf), every]).unique().tolist()
+
+    def used(place: int) -> float:
+        return float(macs.expected(kept_above(groups, scores, steps[place])))
 
     low, high = 0, len(steps) - 1
-    if (least := float(macs.expected(kept(steps[high])))) > target:
+    if (least := used(high)) > target:
         raise InvalidInputError(
             f"{target:g} of the MACs cannot be reached: one channel everywhere takes {least:.3g}"
         )
     while low < high:
         middle = (low + high) // 2
-        fits = float(macs.expected(kept(steps[middle]))) <= target
-        low, high = (low, middle) if fits else (middle + 1, high)
-    return _filled(kept(steps[low]), scores, macs, target)
+        low, high = (low, middle) if used(middle) <= target else (middle + 1, high)
+    return steps[low]
 
 
 def _filled(

@@ -1,49 +1,61 @@
 """Level 3: channels are chosen while the network is trained, by gates that learn to be noise.
 
-    task loss + strength · mean complexity + ½ weight · excess²,  excess = E[MACs] / MACs − target
-    weight ← weight · exp(haste · |excess|)                       after each batch
+    task loss + λ e^d Σ_u c_u complexity_u        c_u = ∂MACs / ∂u / MACs, as it is now
+    λ ← λ · exp(haste · d / steps)                after each batch
+    d = openness of the next unit to go − what it should be by now
 
 VIBNet, arXiv 1802.10399; Bayesian compression, arXiv 1705.08665; L0, arXiv 1712.01312: see
-`tersor.core.gates` for the gates and their complexities, `tersor.compress.macs` for E[MACs].
+`tersor.core.gates` for the gates and their complexities, `tersor.compress.macs` for MACs.
 
-Differs from the papers in: the complexity only says which channels go; how many go is set by a
-target of MACs, which falls from 1 while training goes on. Its weight grows for as long as the
-target is missed, so that it suits any scale of the task loss. In the end the threshold between the
-gates that stay and those that go is the one that meets the target.
+Noise of α costs about ½ α h_u, so that complexity and damage balance at log α = log λ + log c_u
+− log h_u: with log λ, all log α move by as much, whatever the scale of the task loss. So d says how
+far off λ is. And one λ for all is what a budget asks for: the units to go are those with the most
+MACs for what they are worth.
+
+Differs from the papers in: complexity is weighted by MACs, and λ follows a target of MACs, which
+falls from 1 while training goes on. The least open units beyond the target are shut: they are
+multiplied by 0, as in VIBNet's code (`masking`), so that nothing changes when they are removed. A
+short training has no time for each of them to cross the threshold first.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, fx
 
 from tersor.compress.gates import Gate, gates
 from tersor.compress.groups import channel_groups
-from tersor.compress.macs import Macs, fit_macs
+from tersor.compress.macs import Macs, Scores, fit_macs, kept_above, least_score
 from tersor.compress.prune import prune_groups
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, operand, per_input
 from tersor.graph.network import Network, Record, readers
 
+_FARTHEST = 3.0  # that one batch makes of d
+
 
 @dataclass(frozen=True)
 class Gating:
-    """How gates are trained.
+    """How gates are trained. Nothing here depends on how long, nor on the learning rate.
 
     Attributes:
         start: log α at the start; see `Gates`.
-        speed: How many times faster than weights it is learned; idem.
-        strength: Weight of their mean complexity in the loss.
-        haste: How fast the weight of the budget grows while it is missed.
+        travel: How far log α can move in the whole training, all steps in one direction.
+        strength: λ at the start.
+        haste: See `GatePenalty`.
+        margin: Idem.
         share: Of the training, that gates take part in; the rest is without them.
     """
 
     start: float | None = None
-    speed: float = 10.0
-    strength: float = 0.01
-    haste: float = 0.5
+    travel: float = 20.0
+    strength: float = 0.1
+    haste: float = 10.0
+    margin: float = 2.0
     share: float = 0.5
 
 
@@ -53,17 +65,24 @@ class GatePenalty:
 
     Attributes:
         macs: The MACs of the network with gates.
+        steps: Batches of the training.
         target: Share of the MACs that is to be left; None leaves it to the strength.
-        strength: Of the mean complexity of all units.
-        haste: How fast the weight of the target grows.
-        arrival: Share of the training in which the target falls from 1 to where it stays.
+        strength: λ at the start; without a target it stays.
+        haste: λ grows by e^haste in the whole training if d is 1 all the time.
+        margin: How open the last unit that goes should be in the end. The papers have 0: its noise
+            is as large as the signal, and that of many that stay not much smaller.
+        departure: Share of the training after which the target begins to fall from 1.
+        arrival: Share of the training after which it stays.
     """
 
     macs: Macs
+    steps: int
     target: float | None = 0.5
-    strength: float = 0.01
-    haste: float = 0.5
-    arrival: float = 0.7
+    strength: float = 0.1
+    haste: float = 10.0
+    margin: float = 2.0
+    departure: float = 0.1
+    arrival: float = 0.8
 
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target <= 1:
@@ -76,25 +95,66 @@ class GatePenalty:
             network: The network in training, or a copy of it.
             progress: How far the training is, from 0 to 1.
         """
-        found = list(gates(network))
-        penalty = self.strength * torch.cat([gate.complexity() for gate in found]).mean()
-        if self.target is not None:
-            now = 1 + (self.target - 1) * min(progress / self.arrival, 1)
-            excess = expected_macs(self.macs, found) - now
-            penalty = penalty + found[0].weight.clone() / 2 * excess.square()
-            for gate in found:
-                gate.weight.mul_((self.haste * excess.detach().abs()).exp())
-        return penalty
+        found = {gate.name: gate for gate in gates(network)}
+        if self.target is None:
+            self._shut(found, _openness(found), 0.0)
+            weight = self.strength
+        else:
+            now = 1 + (self.target - 1) * self._passed(progress, self.departure)
+            weight = self._follow(found, now, self._passed(progress, 0.0))
+        costs = self.macs.marginal({name: gate.stays.cpu() for name, gate in found.items()})
+        parts = [costs[name].to(gate.raw) @ gate.complexity() for name, gate in found.items()]
+        return weight * torch.stack(parts).sum()
+
+    def _passed(self, progress: float, begin: float) -> float:
+        return min(max((progress - begin) / (self.arrival - begin), 0.0), 1.0)
+
+    def _follow(self, found: Mapping[str, Gate], now: float, passed: float) -> float:
+        """Shut what is too much for a share of MACs; returns the weight of the complexity."""
+        state, openness = next(iter(found.values())), _openness(found)
+        every, order = torch.cat([*openness.values()]).sort(stable=True)
+        sizes = [len(part) for part in openness.values()]
+        ranks = dict(zip(found, order.argsort().float().split(sizes), strict=True))
+        last = least_score(self.macs.groups, ranks, self.macs, now)
+        self._shut(found, ranks, last)
+        border = float(every[int(max(last, 0))])
+        if bool(state.border.isnan()):
+            state.border.fill_(border)
+            state.weight.fill_(self.strength)
+        wanted = float(state.border) + (self.margin - float(state.border)) * passed
+        off = min(max(border - wanted, -_FARTHEST), _FARTHEST)
+        state.weight.mul_(math.exp(self.haste * off / self.steps))
+        return float(state.weight) * math.exp(off)
+
+    def _shut(self, found: Mapping[str, Gate], scores: Scores, last: float) -> None:
+        """Shut all gates up to a score."""
+        for name, keep in kept_above(self.macs.groups, scores, last).items():
+            found[name].stays.copy_(keep)
 
 
-def expected_macs(macs: Macs, found: list[Gate]) -> Float[Tensor, ""]:
-    """E[MACs] / MACs by the gates.
+def _openness(found: Mapping[str, Gate]) -> dict[str, Tensor]:
+    return {name: gate.openness().detach().cpu() for name, gate in found.items()}
+
+
+@torch.no_grad()
+def units_kept(network: Network, target: float | None = None) -> dict[str, Bool[Tensor, " units"]]:
+    """Name of a group → which of its units `remove_gates` would leave.
 
     Args:
-        macs: Of the network with gates.
-        found: The gates.
+        network: A network with gates.
+        target: See `remove_gates`.
+
+    Raises:
+        InvalidInputError: The network has no gates, or the target cannot be reached.
     """
-    return macs.expected({gate.name: gate.open() for gate in found})
+    found = list(gates(network))
+    if not found:
+        raise InvalidInputError("the network has no gates; put some in, with insert_gates")
+    likely = {gate.name: (gate.open() * gate.stays).cpu() for gate in found}
+    groups = channel_groups(network).found
+    if target is None:
+        return {g.name: g.complete(likely[g.name] > 0.5, likely[g.name]) for g in groups}
+    return fit_macs(groups, likely, Macs(network), target)
 
 
 @torch.no_grad()
@@ -112,15 +172,7 @@ def remove_gates(network: Network, target: float | None = None) -> list[Record]:
     Raises:
         InvalidInputError: The network has no gates, or the target cannot be reached.
     """
-    found = list(gates(network))
-    if not found:
-        raise InvalidInputError("the network has no gates; put some in, with insert_gates")
-    likely = {gate.name: gate.open().cpu() for gate in found}
-    groups = channel_groups(network).found
-    if target is None:
-        keep = {g.name: g.complete(likely[g.name] > 0.5, likely[g.name]) for g in groups}
-    else:
-        keep = fit_macs(groups, likely, Macs(network), target)
+    keep = units_kept(network, target)
     _fold(network)
     return prune_groups(network, keep)
 

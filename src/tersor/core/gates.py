@@ -4,12 +4,15 @@
     hard concrete   s = sigmoid((log u − log(1 − u) + log α) / b),  z = clip(s (ζ − γ) + γ, 0, 1)
 
     VIBNet          KL = ½ log(1 + 1 / α)                              gone if log α > 0
-    Bayesian        −KL ≈ k₁ sigmoid(k₂ + k₃ log α) − ½ log(1 + 1/α) − k₁   gone if log α > 3
+    Bayesian        −KL ≈ k₁ sigmoid(k₂ + k₃ log α) − ½ log(1 + 1/α) − k₁   gone if log α > 0
     L0              P(z ≠ 0) = sigmoid(log α − b log(−γ / ζ))          gone if below ½
 
 VIBNet: Dai et al., arXiv 1802.10399, §3. Bayesian compression with a log-uniform prior on groups:
 Louizos et al., arXiv 1705.08665, §3.1; its KL is that of sparse variational dropout, Molchanov et
 al., arXiv 1701.05369, §4.2. L0: Louizos et al., arXiv 1712.01312, §2.2.
+
+Differs from the papers in: Bayesian compression has the threshold of VIBNet. arXiv 1701.05369 has 3
+for single weights, and the code of 1705.08665 has −2.8 to −5, chosen by hand for each layer.
 """
 
 import math
@@ -21,6 +24,7 @@ from torch import Tensor
 from tersor.core.soft_rounding import GAMMA, ZETA, rectified_sigmoid
 
 BETA = 2 / 3  # b, the temperature of the concrete distribution
+OPEN = BETA * math.log(-GAMMA / ZETA)  # log α of a hard concrete gate as often 0 as not
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
 
 
@@ -87,4 +91,4 @@ def open_probability(alpha: Float[Tensor, " units"]) -> Float[Tensor, " units"]:
     Args:
         alpha: log α.
     """
-    return torch.sigmoid(alpha - BETA * math.log(-GAMMA / ZETA))
+    return torch.sigmoid(alpha - OPEN)

@@ -65,6 +65,16 @@ def rate_at(progress: float, warm_up: float) -> float:
     return annealed((progress - warm_up) / (1 - warm_up), 1.0, 0.0)
 
 
+def total_rate(updates: int, warm_up: float) -> float:
+    """The sum of `rate_at` over a whole training.
+
+    Args:
+        updates: Its steps.
+        warm_up: See `rate_at`.
+    """
+    return sum(rate_at((update + 0.5) / updates, warm_up) for update in range(updates))
+
+
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Give every group this share of its highest rate.
 
