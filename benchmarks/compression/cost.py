@@ -24,9 +24,11 @@ from benchmarks.zoo import MODELS
 from tersor.compressed import Compressed
 from tersor.compression import STEPS, compress
 from tersor.errors import InvalidInputError
+from tersor.export.latency import Latency
 from tersor.levels import Compression
 
 TITLES = ("network", "methods", "budget", "asked", "processes", "sweep s", "all s")
+_MEASURED = 5  # times, in the end
 LEFT = ("MACs", "time", "top-1")
 
 
@@ -63,12 +65,17 @@ def _add(
         return
     watch()
     sweep, whole = watch.times[STEPS[1]].wall, sum(time.wall for time in watch.times.values())
-    share, latency = found.cost.macs / found.original_cost.macs, found.latency(args.rounds)
+    share, latency = found.cost.macs / found.original_cost.macs, _latency(found, args.rounds)
     top1 = task.top1(found.network)
     figures = {"sweep": sweep, "whole": whole, "macs": share, "latency": latency.as_dict()}
     figures["top1"] = top1
     cells = [f"{sweep:.0f}", f"{whole:.0f}", f"{share:.3f}", f"{latency.ratio:.3f}", f"{top1:.2f}"]
     table.add(*what, *cells, what=what, **figures)
+
+
+def _latency(found: Compressed, rounds: int) -> Latency:
+    """Of several measurements the one in which the float file was fastest: nothing else ran."""
+    return min((found.latency(rounds) for _ in range(_MEASURED)), key=lambda x: x.float_ms)
 
 
 def _compressed(

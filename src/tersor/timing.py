@@ -1,6 +1,6 @@
 """Ways within a budget of time: times of single layers choose them, that of the whole file checks.
 
-    saving ← saving · (1 − share) / (1 − t(after) / t(before))
+    find the saving of the layers with  t(after) / t(before) = share   by false position
 
 What the layers save, each timed alone, is not quite what the network saves: additions, copies and
 waiting threads are nobody's. So the saving that is asked of the layers is moved until the network
@@ -31,6 +31,7 @@ _SLOWER = 0.1  # than ever: something else runs
 _CLOSE = 0.02  # of the time asked for
 _LEAST = 1e-3  # of the time: what a try saves, if it saves nothing
 _STRIDE = 2.0  # how many times more may be asked of the next try
+_EDGE = 0.2  # of what lies between two tries: the next is no closer to either
 
 
 @dataclass(frozen=True)
@@ -68,22 +69,23 @@ def ways_in_time(
     Raises:
         InvalidInputError: No try was fast enough.
     """
-    saving, saved, tried, refused = (1 - share) * whole, 0.0, list[InTime](), ""
+    tried, refused, saving = list[InTime](), "", 1 - share
+    slow, fast = (0.0, 1.0), None
     with tempfile.TemporaryDirectory() as folder:
         race = _Race(network, Path(folder))
         for _ in range(_TRIES):
-            budget = int(whole - saving)
+            budget = int(whole * (1 - saving))
             try:
                 ways = choose(budget)
             except InvalidInputError as error:
-                saving, refused = (saving + saved) / 2, f": {error}"
-                continue
-            ratio = race.ratio(ways)
-            tried.append(InTime(ways, budget, ratio))
-            if abs(ratio - share) <= _CLOSE * share:
-                break
-            faster = min((1 - share) / max(1 - ratio, _LEAST), _STRIDE)
-            saved, saving = saving, saving * faster
+                refused, fast = f": {error}", (saving, None)
+            else:
+                ratio = race.ratio(ways)
+                tried.append(InTime(ways, budget, ratio))
+                if abs(ratio - share) <= _CLOSE * share:
+                    break
+                slow, fast = (slow, (saving, ratio)) if ratio < share else ((saving, ratio), fast)
+            saving = _next(slow, fast, share)
     fits = [found for found in tried if found.ratio <= (1 + _CLOSE) * share]
     if not fits:
         least = min((found.ratio for found in tried), default=1.0)
@@ -91,6 +93,24 @@ def ways_in_time(
             f"latency={share} was not reached, {least:.2f} was; ask for less, or for macs={refused}"
         )
     return max(fits, key=lambda found: found.ratio)
+
+
+def _next(
+    slow: tuple[float, float], fast: tuple[float, float | None] | None, share: float
+) -> float:
+    """What to ask of the layers next, on a line through what is known on both sides.
+
+    Args:
+        slow: A saving that was too little, and the time that it left.
+        fast: One that was enough, and the time; or one that could not be had, and None.
+        share: Of the time, that is wanted.
+    """
+    low, above = slow
+    if fast is None:
+        return low * min((1 - share) / max(1 - above, _LEAST), _STRIDE)
+    high, below = fast
+    part = 0.5 if below is None else (above - share) / (above - below)
+    return low + min(max(part, _EDGE), 1 - _EDGE) * (high - low)
 
 
 class _Race:
