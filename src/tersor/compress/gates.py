@@ -65,12 +65,16 @@ class Gate(nn.Module):
         weight: λ of `tersor.compress.probabilistic`; kept here, so that a stopped run can be gone
             on with.
         border: Idem; how open the first unit to go was at the start.
+        pull: Idem; λ e^d.
+        costs: Idem; c of each unit.
         stays: Whether each unit is there; one that is not is multiplied by 0.
     """
 
     raw: Tensor
     weight: Tensor
     border: Tensor
+    pull: Tensor
+    costs: Tensor
     stays: Tensor
     mean: Tensor
 
@@ -84,6 +88,8 @@ class Gate(nn.Module):
             self.mean = nn.Parameter(torch.ones_like(new))
         self.register_buffer("weight", like.new_zeros(()))
         self.register_buffer("border", like.new_full((), float("nan")))
+        self.register_buffer("pull", like.new_zeros(()))
+        self.register_buffer("costs", torch.zeros_like(new))
         self.register_buffer("stays", torch.ones_like(new, dtype=torch.bool))
         self.axes: list[int] = []
         self._noise: Tensor | None = None

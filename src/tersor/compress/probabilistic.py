@@ -35,6 +35,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, operand, per_input
 from tersor.graph.network import Network, Record, readers
 
+_LOOKS = 1000  # at the gates, in a training: every batch, or every few of many
 _FARTHEST = 3.0  # that one batch makes of d
 
 
@@ -96,34 +97,44 @@ class GatePenalty:
             progress: How far the training is, from 0 to 1.
         """
         found = {gate.name: gate for gate in gates(network)}
+        every = max(self.steps // _LOOKS, 1)
+        if round(progress * self.steps) % every == 0:
+            self._look(found, progress, every)
+        return torch.stack([g.pull * (g.costs @ g.complexity()) for g in found.values()]).sum()
+
+    def _look(self, found: Mapping[str, Gate], progress: float, every: int) -> None:
+        """Shut what is too much by now, and see what the others cost and how they are to be pulled.
+
+        This waits for the device, so it is not done in each of many batches.
+        """
         if self.target is None:
             self._shut(found, _openness(found), 0.0)
             weight = self.strength
         else:
             now = 1 + (self.target - 1) * self._passed(progress, self.departure)
-            weight = self._follow(found, now, self._passed(progress, 0.0))
+            weight = self._follow(found, now, self._passed(progress, 0.0), every)
         costs = self.macs.marginal({name: gate.stays.cpu() for name, gate in found.items()})
-        parts = [costs[name].to(gate.raw) @ gate.complexity() for name, gate in found.items()]
-        return weight * torch.stack(parts).sum()
+        for name, gate in found.items():
+            gate.costs, gate.pull = costs[name].to(gate.costs), gate.pull.new_tensor(weight)
 
     def _passed(self, progress: float, begin: float) -> float:
         return min(max((progress - begin) / (self.arrival - begin), 0.0), 1.0)
 
-    def _follow(self, found: Mapping[str, Gate], now: float, passed: float) -> float:
+    def _follow(self, found: Mapping[str, Gate], now: float, passed: float, every: int) -> float:
         """Shut what is too much for a share of MACs; returns the weight of the complexity."""
         state, openness = next(iter(found.values())), _openness(found)
-        every, order = torch.cat([*openness.values()]).sort(stable=True)
+        values, order = torch.cat([*openness.values()]).sort(stable=True)
         sizes = [len(part) for part in openness.values()]
         ranks = dict(zip(found, order.argsort().float().split(sizes), strict=True))
         last = least_score(self.macs.groups, ranks, self.macs, now)
         self._shut(found, ranks, last)
-        border = float(every[int(max(last, 0))])
+        border = float(values[int(max(last, 0))])
         if bool(state.border.isnan()):
             state.border.fill_(border)
             state.weight.fill_(self.strength)
         wanted = float(state.border) + (self.margin - float(state.border)) * passed
         off = min(max(border - wanted, -_FARTHEST), _FARTHEST)
-        state.weight.mul_(math.exp(self.haste * off / self.steps))
+        state.weight.mul_(math.exp(self.haste * off * every / self.steps))
         return float(state.weight) * math.exp(off)
 
     def _shut(self, found: Mapping[str, Gate], scores: Scores, last: float) -> None:
