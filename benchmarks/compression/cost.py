@@ -89,7 +89,7 @@ def _compressed(
     names: Any = tuple(methods.split("+"))
     given: Any = dict([budget])
     folder = args.work and args.work / f"{task.model.name} least loss with data {methods}"
-    with parallel_config(inner_max_num_threads=args.threads if jobs > 1 else None):
+    with parallel_config("loky", inner_max_num_threads=args.threads):
         return compress(
             task.network,
             data=task.calibration(args.images, 0),
