@@ -67,23 +67,23 @@ def _call(layer: Layer, seen: dict[fx.Node, Any], batch: int) -> Call:
     if layer.is_linear:
         return Call("MatMul", before, weight[::-1], outputs, has_bias)
     op: Op = "ConvTranspose" if layer.is_transposed else "Conv"
-    return Call(op, before, weight, outputs, has_bias, _attributes(layer))
+    return Call(op, before, weight, outputs, has_bias, _attributes(layer, weight))
 
 
-def _attributes(layer: Layer) -> Attributes:
+def _attributes(layer: Layer, weight: Sizes) -> Attributes:
     node = layer.node
     found: dict[str, int | Sizes] = {
         "strides": _each(layer, argument(node, "stride")),
         "dilations": _each(layer, argument(node, "dilation")),
         "group": layer.groups,
-        "pads": _pads(layer),
+        "pads": _pads(layer, weight[2:]),
     }
     if layer.is_transposed:
         found["output_padding"] = _each(layer, argument(node, "output_padding"))
     return tuple(found.items())
 
 
-def _pads(layer: Layer) -> Sizes:
+def _pads(layer: Layer, kernel: Sizes) -> Sizes:
     """What is added in front of each axis, then what is added behind."""
     padding = argument(layer.node, "padding")
     if not isinstance(padding, str):
@@ -91,7 +91,7 @@ def _pads(layer: Layer) -> Sizes:
     if padding == "valid":
         return (0,) * 2 * layer.kernel_dims
     reach = _each(layer, argument(layer.node, "dilation"))
-    added = [r * (taps - 1) for r, taps in zip(reach, layer.weight.shape[2:], strict=True)]
+    added = [r * (taps - 1) for r, taps in zip(reach, kernel, strict=True)]
     return (*(n // 2 for n in added), *(n - n // 2 for n in added))
 
 
