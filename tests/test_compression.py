@@ -198,7 +198,7 @@ def by_size(monkeypatch):
     shares = []
 
     def measured(before, after, _, rounds):
-        shares.append(after.stat().st_size / before.stat().st_size)
+        shares.append(after.path.stat().st_size / before.path.stat().st_size)
         return [(2.0, 2 * shares[-1]), (1.0, shares[-1])] * (rounds // 2)
 
     monkeypatch.setattr(timing, "both_in_turns", measured)

@@ -18,8 +18,9 @@ from statistics import median
 from tersor.compress.meter import hollow
 from tersor.compress.ways import Way
 from tersor.errors import InvalidInputError
-from tersor.export.latency import both_in_turns
+from tersor.export.latency import CALM, both_in_turns
 from tersor.export.onnx import export_onnx
+from tersor.export.runtime import Runtime
 from tersor.graph.network import Applied, Network
 from tersor.quant.synthetic import example_tensors
 
@@ -130,7 +131,8 @@ class _Race:
         after = export_onnx(hollow(self._network, ways)[0], self._before.with_name("after.onnx"))
         seen = list[tuple[float, float]]()
         while len(self._fair(seen)) < _FAIR and len(seen) < _LOADS:
-            times = both_in_turns(self._before, after.path, self._example, rounds=_ROUNDS)
+            files = Runtime(self._before, config=CALM), Runtime(after.path, config=CALM)
+            times = both_in_turns(*files, self._example, _ROUNDS)
             shortest, of_ways = map(min, zip(*times, strict=True))
             self._shortest = min(self._shortest, shortest)
             seen.append((shortest, of_ways / shortest))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from tersor.graph.costs import batch_size, macs
-from tersor.graph.layers import Layer, argument, operand, overload, set_argument
+from tersor.graph.layers import Layer, argument, operand, overload, per_axis, set_argument
 from tersor.graph.shapes import shapes
 
 _GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1}  # with what changes nothing
@@ -160,7 +160,7 @@ def _settings(
         if isinstance(value, str):
             found[option] = value
             continue
-        each = list(value) * (layer.kernel_dims if len(value) == 1 else 1)
+        each = per_axis(layer, option)
         found[option] = [v if o == number else neutral for v, o in zip(each, owners, strict=True)]
     by_channel = number > 0 and chain[number].shape[1] != chain[number - 1].shape[0]
     return {**found, "groups": chain[number].shape[0] if by_channel else 1}

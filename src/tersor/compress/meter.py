@@ -102,6 +102,8 @@ class Timed:
             parts: Idem.
         """
         new = [part for part in parts if not self.known.keys() >= set(part.ways)]
+        if not new:
+            return self.known
         found: dict[Way, list[tuple[str, Call]]] = {}
         for ways in _rounds(new):
             outlined = outline(network, ways)

@@ -66,7 +66,9 @@ def measure_latency(
     Returns:
         Medians, with the runtime's default number of threads.
     """
-    times = both_in_turns(float_path, path, batch, config=config, rounds=rounds, load=load)
+    floating = load(float_path, config=CALM)
+    quantized = load(path, config={**dict(config), **CALM})
+    times = both_in_turns(floating, quantized, batch, rounds)
     return Latency(
         float_ms=1e3 * median(before for before, _ in times),
         ms=1e3 * median(after for _, after in times),
@@ -76,19 +78,18 @@ def measure_latency(
 
 
 def both_in_turns(
-    float_path: str | Path,
-    path: str | Path,
-    batch: Any,
-    *,
-    config: Config = (),
-    rounds: int = 25,
-    load: Callable[..., Runtime] = Runtime,
+    before: Runtime, after: Runtime, batch: Any, rounds: int
 ) -> list[tuple[float, ...]]:
-    """The seconds of two files, in each of some rounds. For the arguments see `measure_latency`."""
-    floating = load(float_path, config=CALM)
-    quantized = load(path, config={**dict(config), **CALM})
-    sample = next(quantized.split(quantized.feed(batch), 1))
-    return in_turns([(floating, floating.renamed(sample)), (quantized, sample)], rounds)
+    """The seconds of two files on one sample, in each of some rounds.
+
+    Args:
+        before: A file, loaded with the options `CALM`.
+        after: Another that takes the same inputs, idem.
+        batch: See `measure_latency`.
+        rounds: How many times both are measured.
+    """
+    sample = next(after.split(after.feed(batch), 1))
+    return in_turns([(before, before.renamed(sample)), (after, sample)], rounds)
 
 
 def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[float, ...]]:

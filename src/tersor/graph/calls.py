@@ -3,14 +3,13 @@
 Equal calls take equal times, whatever their weights are, so that each has to be timed only once.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import fx
 
 from tersor.graph.costs import batch_size
-from tersor.graph.layers import Layer, argument, layers
+from tersor.graph.layers import Layer, argument, layers, per_axis
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free, shapes
 
@@ -71,15 +70,14 @@ def _call(layer: Layer, seen: dict[fx.Node, Any], batch: int) -> Call:
 
 
 def _attributes(layer: Layer, weight: Sizes) -> Attributes:
-    node = layer.node
     found: dict[str, int | Sizes] = {
-        "strides": _each(layer, argument(node, "stride")),
-        "dilations": _each(layer, argument(node, "dilation")),
+        "strides": per_axis(layer, "stride"),
+        "dilations": per_axis(layer, "dilation"),
         "group": layer.groups,
         "pads": _pads(layer, weight[2:]),
     }
     if layer.is_transposed:
-        found["output_padding"] = _each(layer, argument(node, "output_padding"))
+        found["output_padding"] = per_axis(layer, "output_padding")
     return tuple(found.items())
 
 
@@ -87,14 +85,9 @@ def _pads(layer: Layer, kernel: Sizes) -> Sizes:
     """What is added in front of each axis, then what is added behind."""
     padding = argument(layer.node, "padding")
     if not isinstance(padding, str):
-        return 2 * _each(layer, padding)
+        return 2 * per_axis(layer, "padding")
     if padding == "valid":
         return (0,) * 2 * layer.kernel_dims
-    reach = _each(layer, argument(layer.node, "dilation"))
+    reach = per_axis(layer, "dilation")
     added = [r * (taps - 1) for r, taps in zip(reach, kernel, strict=True)]
     return (*(n // 2 for n in added), *(n - n // 2 for n in added))
-
-
-def _each(layer: Layer, sizes: Sequence[int]) -> Sizes:
-    """One number for each axis of the kernel."""
-    return tuple(sizes) * (layer.kernel_dims if len(sizes) == 1 else 1)

@@ -67,6 +67,17 @@ def argument(node: fx.Node, name: str) -> Any:
     raise KeyError(f"{node.target} has no argument {name!r}")
 
 
+def per_axis(layer: "Layer", name: str) -> tuple[int, ...]:
+    """A setting of a convolution, a number for each axis of the kernel; one stands for all.
+
+    Args:
+        layer: The convolution.
+        name: Of the setting: stride, dilation, or a padding that is no word.
+    """
+    sizes = argument(layer.node, name)
+    return tuple(sizes) * (layer.kernel_dims if len(sizes) == 1 else 1)
+
+
 def set_argument(node: fx.Node, name: str, value: Any) -> None:
     """Set an argument of an ATen call by its schema name; earlier defaults are filled in."""
     specs = overload(node)._schema.arguments
