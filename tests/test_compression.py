@@ -98,6 +98,8 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
         ({"methods": ("svp",)}, "choose of prune, svd"),
         ({"methods": ()}, "methods is empty"),
         ({"ratios": (0.5, 1.5)}, "shares between 0 and 1"),
+        ({"rule": "least-loss"}, "choose of least loss, equal loss"),
+        ({"scores": "norm"}, "choose of fisher, taylor"),
     ],
 )
 def test_unfit_options_are_refused(options, said):
@@ -105,9 +107,16 @@ def test_unfit_options_are_refused(options, said):
         Compression(**options)
 
 
-def test_scores_of_gradients_need_data():
+@pytest.mark.parametrize("kind", ["fisher", "taylor", "lasso"])
+def test_some_scores_need_data(kind):
     with pytest.raises(tersor.TersorError, match="go with data"):
-        compress(macs=0.5, options=Compression(scores="fisher"))
+        compress(macs=0.5, options=Compression(scores=kind))
+
+
+def test_the_lasso_may_choose_channels():
+    options = Compression(methods=["prune"], scores="lasso")
+    found = compress(macs=0.6, data=nets.images(16), options=options)
+    assert found.cost.macs <= 0.6 * found.original_cost.macs
 
 
 BATCHES = [nets.images(16, seed) for seed in range(4)]

@@ -32,7 +32,7 @@ from benchmarks.zoo import MODELS
 from tersor.compressed import Compressed
 from tersor.compression import compress
 from tersor.levels import Compression
-from tersor.names import KINDS, GateKind, Rule
+from tersor.names import KINDS, SCORES, GateKind
 from tersor.names import METHODS as DECOMPOSITIONS
 from tersor.recipes import quantize
 from tersor.train.options import Training
@@ -160,12 +160,12 @@ def _compressed(task: TrainingTask, way: Way, args: argparse.Namespace) -> Compr
     done = f"{way.network} {way.rule} {'with' if way.level > 1 else 'without'} data"
     for number, stage in enumerate(stages):
         names: Any = tuple(stage.split("+"))
-        done = f"{done} {stage}"
+        done = f"{done} {stage} {args.scores or ''}".strip()
         found = compress(
             found,
             macs=way.share ** (1 / len(stages)),
             data=data,
-            options=Compression(methods=names, rule=cast("Rule", way.rule)),
+            options=Compression(names, rule=way.rule, scores=args.scores),
             folder=args.work / (done if number == 0 else f"{done} {way.share}"),
         )
     return found
@@ -197,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--macs", nargs="+", type=float, default=[0.75, 0.5, 0.35])
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--rules", nargs="+", default=["least loss"])
+    parser.add_argument("--scores", choices=SCORES, help="of channels")
     parser.add_argument("--levels", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--images", type=int, default=512, help="unlabelled, for level 2")
     parser.add_argument("--epochs", type=int, default=1, help="of level 3")

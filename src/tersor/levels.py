@@ -8,7 +8,7 @@ from tersor.compress.fit import Refit
 from tersor.compress.probabilistic import Gating
 from tersor.compress.reconstruct import Reconstruct
 from tersor.errors import InvalidInputError
-from tersor.names import KINDS, METHODS, WAYS, GateKind, Method, Rule
+from tersor.names import KINDS, METHODS, RULES, SCORES, WAYS, GateKind, Method
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
@@ -102,8 +102,9 @@ class Compression:
         multiple: Ranks, and numbers of channels, are multiples of it where that is possible, as
             some kernels want it. Default: 8 for a budget of latency, else 1.
         rule: `"least loss"` of all parts together, or `"equal loss"` for each (the paper's).
-        scores: Which channels go first: the lowest `"fisher"`, `"taylor"`, `"magnitude"` or
-            `"batchnorm"`; default: Fisher with data, else magnitude.
+        scores: Which channels go first: those with the lowest `"fisher"`, `"taylor"`,
+            `"magnitude"` or `"batchnorm"`, or those that `"lasso"` leaves out; see
+            `tersor.compress.scores`. Default: Fisher with data, else magnitude.
         samples: Reads no more samples than this.
         tried: Samples that parts are tried on: half of them fit, half judge.
         refit: How factors are fitted to the data.
@@ -114,8 +115,8 @@ class Compression:
     methods: Sequence[str] = ("spatial", "prune")
     ratios: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
     multiple: int | None = None
-    rule: Rule = "least loss"
-    scores: Literal["fisher", "taylor", "magnitude", "batchnorm"] | None = None
+    rule: str = "least loss"
+    scores: str | None = None
     samples: int = 1024
     tried: int = 256
     refit: Refit = Refit()  # noqa: RUF009
@@ -123,6 +124,17 @@ class Compression:
     gating: Gating = Gating()  # noqa: RUF009
 
     def __post_init__(self) -> None:
+        self._check_methods()
+        if not self.ratios or not all(0 < ratio < 1 for ratio in self.ratios):
+            raise InvalidInputError(f"ratios={self.ratios}; give shares between 0 and 1")
+        if self.rule not in RULES:
+            raise InvalidInputError(f"rule={self.rule!r}; choose of {', '.join(RULES)}")
+        if self.scores is not None and self.scores not in SCORES:
+            raise InvalidInputError(f"scores={self.scores!r}; choose of {', '.join(SCORES)}")
+        if self.multiple is not None and self.multiple < 1:
+            raise InvalidInputError(f"multiple={self.multiple}; give 1 or more, such as 8")
+
+    def _check_methods(self) -> None:
         if isinstance(self.methods, str):
             raise InvalidInputError(f"methods={self.methods!r}; give a list, [{self.methods!r}]")
         for method in self.methods:
@@ -134,10 +146,6 @@ class Compression:
             raise InvalidInputError(
                 f"{self.gates!r} goes alone; to do something else before or after, compress twice"
             )
-        if not self.ratios or not all(0 < ratio < 1 for ratio in self.ratios):
-            raise InvalidInputError(f"ratios={self.ratios}; give shares between 0 and 1")
-        if self.multiple is not None and self.multiple < 1:
-            raise InvalidInputError(f"multiple={self.multiple}; give 1 or more, such as 8")
 
     @property
     def decompositions(self) -> list[Method]:

@@ -6,9 +6,13 @@ Storage = Literal["int8", "int4"]  # what holds weights in a file
 Rule = Literal["least loss", "equal loss"]  # how parts share a budget
 Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions
 GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels go
+# what tells which channels go first
+ScoreKind = Literal["fisher", "taylor", "magnitude", "batchnorm", "lasso"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 KINDS: tuple[GateKind, ...] = get_args(GateKind)
+RULES: tuple[Rule, ...] = get_args(Rule)
+SCORES: tuple[ScoreKind, ...] = get_args(ScoreKind)
 WAYS = ("prune", *METHODS, *KINDS)  # to compress
 
 # What each scheme of `tersor.quant.schemes` is, in words.

@@ -6,18 +6,18 @@ arXiv 1912.09802, §2: what a part loses at each size is measured before any bud
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.export import ExportedProgram
 
-from tersor.compress.groups import channel_groups
+from tersor.compress.groups import Groups, channel_groups
 from tersor.compress.meter import Counted, Meter, Timed, Unit
 from tersor.compress.mixture import best_mixture, weighed
 from tersor.compress.plan import Fit, carry_out, ways_within
-from tersor.compress.scores import batchnorm, gradient_scores, magnitude
+from tersor.compress.scores import NEED_DATA, scorer
 from tersor.compress.sweep import OnPart, Sweep, damages
-from tersor.compress.ways import Part, Scores, Way, group_parts, layer_parts
+from tersor.compress.ways import Part, Scorer, Way, group_parts, layer_parts
 from tersor.compressed import Compressed
 from tersor.errors import InvalidInputError
 from tersor.export.clock import Clock
@@ -30,6 +30,7 @@ from tersor.graph.outputs import Metric
 from tersor.graph.propagation import propagate
 from tersor.graph.stats import Batch
 from tersor.levels import Compression
+from tersor.names import Rule, ScoreKind
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.patterns import excluded, patterns
@@ -98,7 +99,8 @@ class Trial:
 
     def _ways(self, most: int, meter: Meter, weight: float) -> list[Way]:
         given = weighed(self.parts, self.lost, weight)
-        return ways_within(self.start.network, *given, most, meter, self.options.rule)
+        rule = cast("Rule", self.options.rule)
+        return ways_within(self.start.network, *given, most, meter, rule)
 
     def _best(self, choose: Callable[[float], list[Way]]) -> list[Way]:
         """The ways of the best mixture: see `tersor.compress.mixture`."""
@@ -203,8 +205,9 @@ def _parts(
         found += parts
         network.records += refused
     if "prune" in options.methods:
-        scores = _scores(network, batches, options)
-        parts, refused = group_parts(network, scores, options.ratios, multiple)
+        groups = channel_groups(network)
+        score = _scorer(network, groups, batches, options)
+        parts, refused = group_parts(groups, score, options.ratios, multiple)
         found += parts
         network.records += refused
     nodes = excluded(network, exclude)
@@ -214,15 +217,11 @@ def _parts(
     ]
 
 
-def _scores(network: Network, batches: list[Batch], options: Compression) -> Scores:
-    groups = channel_groups(network).found
-    kind = options.scores or ("fisher" if batches else "magnitude")
-    if kind == "fisher" or kind == "taylor":
-        if not batches:
-            raise InvalidInputError(f"scores={kind!r} go with data; give data=, or 'magnitude'")
-        return gradient_scores(network, groups, _first(batches, options.tried), kind)
-    score = magnitude if kind == "magnitude" else batchnorm
-    return {group.name: score(network, group) for group in groups}
+def _scorer(network: Network, groups: Groups, batches: list[Batch], options: Compression) -> Scorer:
+    kind = cast("ScoreKind", options.scores or ("fisher" if batches else "magnitude"))
+    if kind in NEED_DATA and not batches:
+        raise InvalidInputError(f"scores={kind!r} go with data; give data=, or 'magnitude'")
+    return scorer(network, groups.found, _first(batches, options.tried), kind)
 
 
 def _first(batches: list[Batch], count: int) -> list[Batch]:

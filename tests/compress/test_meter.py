@@ -9,7 +9,7 @@ from torch import nn
 from tersor.compress.groups import channel_groups
 from tersor.compress.meter import Counted, Timed, cost_of, hollow, outline
 from tersor.compress.plan import Fit, carry_out, ways_within
-from tersor.compress.scores import magnitude
+from tersor.compress.scores import scorer
 from tersor.compress.ways import Pruned, group_parts, layer_parts
 from tersor.core.ranks import aligned
 from tersor.graph.capture import capture
@@ -50,10 +50,11 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def parts(network):
-    scores = {group.name: magnitude(network, group) for group in channel_groups(network).found}
+    groups = channel_groups(network)
+    score = scorer(network, groups.found, [], "magnitude")
     return [
         *layer_parts(network, ["spatial"], RATIOS)[0],
-        *group_parts(network, scores, RATIOS)[0],
+        *group_parts(groups, score, RATIOS)[0],
     ]
 
 
@@ -130,7 +131,8 @@ def test_channels_become_multiples_where_there_are_more():
         ).eval(),
         torch.randn(1, 3, 12, 12),
     )
-    scores = {group.name: magnitude(network, group) for group in channel_groups(network).found}
-    wide, narrow = group_parts(network, scores, RATIOS, 8)[0]
+    groups = channel_groups(network)
+    score = scorer(network, groups.found, [], "magnitude")
+    wide, narrow = group_parts(groups, score, RATIOS, 8)[0]
     assert [sum(way.keep) for way in wide.ways] == [16, 8]
     assert [sum(way.keep) for way in narrow.ways] == [5, 4, 2]

@@ -9,7 +9,7 @@ from tersor.compress.groups import channel_groups
 from tersor.compress.mixture import WEIGHTS, best_mixture, weighed
 from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.reconstruct import Reconstruct
-from tersor.compress.scores import magnitude
+from tersor.compress.scores import scorer
 from tersor.compress.sweep import Sweep, damages, halves, outputs_of
 from tersor.compress.ways import Pruned, group_parts, layer_parts
 from tersor.errors import InvalidInputError
@@ -28,10 +28,11 @@ HALF = total(costs(NETWORK).values()).macs // 2
 @pytest.fixture(scope="module")
 def tried():
     """Parts, their damages, and the sweep."""
-    scores = {group.name: magnitude(NETWORK, group) for group in channel_groups(NETWORK).found}
+    groups = channel_groups(NETWORK)
+    score = scorer(NETWORK, groups.found, [], "magnitude")
     layers, _ = layer_parts(NETWORK, ["spatial"], RATIOS)
-    groups, _ = group_parts(NETWORK, scores, RATIOS)
-    parts, sweep = [*layers, *groups], Sweep(BATCHES)
+    units, _ = group_parts(groups, score, RATIOS)
+    parts, sweep = [*layers, *units], Sweep(BATCHES)
     return parts, damages(NETWORK, parts, sweep), sweep
 
 

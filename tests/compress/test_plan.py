@@ -8,7 +8,7 @@ from tersor.compress.fit import Refit
 from tersor.compress.groups import channel_groups
 from tersor.compress.meter import cost_of
 from tersor.compress.plan import Fit, carry_out, ways_within
-from tersor.compress.scores import magnitude
+from tersor.compress.scores import scorer
 from tersor.compress.sweep import Sweep, damages, try_part
 from tersor.compress.ways import Factored, Pruned, group_parts, layer_parts
 from tersor.errors import InvalidInputError
@@ -34,10 +34,11 @@ def batches(network):
 
 @pytest.fixture(scope="module")
 def parts(network):
-    scores = {group.name: magnitude(network, group) for group in channel_groups(network).found}
+    groups = channel_groups(network)
+    score = scorer(network, groups.found, [], "magnitude")
     layers, _ = layer_parts(network, ["spatial", "svd"], RATIOS)
-    groups, _ = group_parts(network, scores, RATIOS)
-    return [*layers, *groups]
+    units, _ = group_parts(groups, score, RATIOS)
+    return [*layers, *units]
 
 
 def macs(network):

@@ -7,9 +7,17 @@ from torch import nn
 from tersor.compress.covariance import input_covariances
 from tersor.compress.groups import channel_groups
 from tersor.compress.prune import prune
-from tersor.compress.scores import batchnorm, gradient_scores, lasso_scores, magnitude, readers
+from tersor.compress.scores import (
+    batchnorm,
+    gradient_scores,
+    lasso_scores,
+    magnitude,
+    readers,
+    scorer,
+)
 from tersor.errors import InvalidInputError
 from tersor.graph.capture import capture
+from tersor.names import SCORES
 from tersor.passes.fold import fold
 from tests.captured import captured, outputs
 from tests.zoo import ZOO
@@ -28,18 +36,11 @@ def samples(name, count=4, size=16):
 def scores(network, name):
     """Every kind of score, for each group."""
     groups, data = channel_groups(network).found, samples(name)
-    nodes = {node for group in groups for node in readers(group)}
-    covariances = input_covariances(network, nodes, data, positions=500)
-    found = {
-        "taylor": gradient_scores(network, groups, data, "taylor"),
-        "fisher": gradient_scores(network, groups, data, "fisher"),
+    kinds = {kind: scorer(network, groups, data, kind) for kind in SCORES if kind != "batchnorm"}
+    return {
+        kind: {group.name: score(group, max(1, len(group) // 2)) for group in groups}
+        for kind, score in kinds.items()
     }
-    for group in groups:
-        found.setdefault("magnitude", {})[group.name] = magnitude(network, group)
-        count = max(1, len(group) // 2)
-        lasso = lasso_scores(group, covariances, count)
-        found.setdefault("lasso", {})[group.name] = lasso
-    return found
 
 
 @pytest.mark.parametrize("name", ["resnet", "shufflenet", "grouped", "mobilenetv3", "vgg"])

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from tersor.compress.covariance import input_covariances
 from tersor.compress.groups import Group
 from tersor.core import channel_scores
 from tersor.core.lasso import contributions, strongest
@@ -20,10 +21,39 @@ from tersor.graph.layers import argument
 from tersor.graph.network import Network
 from tersor.graph.outputs import floats
 from tersor.graph.stats import Batch
+from tersor.names import ScoreKind
 
 aten = torch.ops.aten
 Score = Float[Tensor, " units"]
 Loss = Callable[[Any, int], Tensor]  # outputs and number of a batch → a sum over its samples
+NEED_DATA: tuple[ScoreKind, ...] = ("fisher", "taylor", "lasso")
+_POSITIONS = 4096  # of the outputs of each layer, that the LASSO sees
+
+
+def scorer(
+    network: Network, groups: list[Group], batches: list[Batch], kind: ScoreKind
+) -> Callable[[Group, int], Score]:
+    """What scores the units of a group, if so many of them are to stay.
+
+    Args:
+        network: The network.
+        groups: Some of its groups.
+        batches: Inputs, as `(args, kwargs)`; the kinds in `NEED_DATA` go by them.
+        kind: Which score. All but the LASSO's are the same however many units stay.
+
+    Raises:
+        InvalidInputError: As `batchnorm`.
+    """
+    if kind == "lasso":
+        nodes = {node for group in groups for node in readers(group)}
+        covariances = input_covariances(network, nodes, batches, _POSITIONS)
+        return lambda group, count: lasso_scores(group, covariances, count)
+    if kind == "fisher" or kind == "taylor":
+        found = gradient_scores(network, groups, batches, kind)
+    else:
+        score = magnitude if kind == "magnitude" else batchnorm
+        found = {group.name: score(network, group) for group in groups}
+    return lambda group, _: found[group.name]
 
 
 def magnitude(network: Network, group: Group) -> Score:

@@ -6,7 +6,7 @@ factors for a weight, and channels that have gone are zeros in the weights that 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from tersor.compress.chain import Site
 from tersor.compress.factorize import Factorization, method_of, rank_for, refusal
 from tersor.compress.fit import Refit, fit
-from tersor.compress.groups import Group, channel_groups
+from tersor.compress.groups import Group, Groups, channel_groups
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.core.ranks import shapes_of
@@ -28,7 +28,7 @@ from tersor.graph.network import Network, Skipped
 from tersor.graph.shapes import shapes
 from tersor.names import Method
 
-Scores = Mapping[str, Tensor]  # name of a group → a score for each of its units
+Scorer = Callable[[Group, int], Tensor]  # units to keep → a score for each unit of a group
 Changed = tuple[Tensor, Tensor | None]  # a weight, and what to add to the bias
 
 
@@ -148,22 +148,22 @@ def _layer_part(
 
 
 def group_parts(
-    network: Network, scores: Scores, ratios: Sequence[float], multiple: int = 1
+    groups: Groups, score: Scorer, ratios: Sequence[float], multiple: int = 1
 ) -> tuple[list[Part], list[Skipped]]:
     """The groups of channels that can be pruned, and the layers whose channels must stay.
 
     Args:
-        network: The network.
-        scores: A score for each unit; those with the lowest go.
+        groups: All groups of a network.
+        score: What scores their units; those with the lowest scores go.
         ratios: Shares of the units that stay.
         multiple: How many stay is a multiple of it, in groups of more units.
     """
-    groups, found = channel_groups(network), []
+    found = []
     for group in groups.found:
         wanted = {max(1, round(ratio * len(group))) for ratio in ratios}
         block = multiple if len(group) > multiple else 1
         counts = sorted({math.ceil(count / block) * block for count in wanted}, reverse=True)
-        masks = [group.best(scores[group.name], count) for count in counts if count < len(group)]
+        masks = [group.best(score(group, count), count) for count in counts if count < len(group)]
         masks = [mask for mask in masks if not bool(mask.all())]
         ways = dict.fromkeys(Pruned(group.name, tuple(mask.tolist()), block) for mask in masks)
         if ways:
