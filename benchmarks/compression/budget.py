@@ -26,8 +26,7 @@ from typing import Any, cast
 import torch
 
 from benchmarks.harness import Table, progress
-from benchmarks.rounding.task import CIFAR
-from benchmarks.training.task import TrainingTask
+from benchmarks.training.task import TrainingTask, need_training_images
 from benchmarks.zoo import MODELS
 from tersor.compressed import Compressed
 from tersor.compression import compress
@@ -112,9 +111,8 @@ def main() -> None:
     """Print the table."""
     parser = _parser()
     args = parser.parse_args()
-    unfit = [name for name in args.models if 3 in args.levels and MODELS[name].size != CIFAR]
-    if unfit:
-        parser.error(f"there are no training images for {', '.join(unfit)}; leave out level 3")
+    if 3 in args.levels:
+        need_training_images(parser, args.models)
     torch.set_num_threads(args.threads)
     later = ("trained", "±") if 3 in args.levels else ()
     table = Table(args, *TITLES, *later, *(f"W{bits}A8" for bits in args.bits), "CPU s")

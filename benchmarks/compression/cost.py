@@ -3,11 +3,13 @@
     python -m benchmarks.compression.cost --models resnet56 --macs 0.5 0.35
     python -m benchmarks.compression.cost --models resnet56 --latency 0.7 0.5 --macs --work tried
     python -m benchmarks.compression.cost --models resnet56 --jobs 1 2 --macs 0.5
+    python -m benchmarks.compression.cost --models resnet56 --macs --latency 0.6 --epochs 1
 
 `sweep s` are the wall seconds in which every part is tried alone, with so many processes. Latency
 is that of one image, relative to the file before, measured anew in turns when all is done; `asked`
 is the budget. Run it on a machine that does nothing else. `--work` keeps what was tried, as
-`benchmarks.compression.budget` does, so that it is not tried, nor timed, for each budget.
+`benchmarks.compression.budget` does, so that it is not tried, nor timed, for each budget. With
+`--epochs` what is left is trained, on unlabelled batches; that takes no part in the seconds.
 """
 
 import argparse
@@ -20,21 +22,27 @@ from joblib import parallel_config
 from benchmarks.harness import Table, progress
 from benchmarks.rounding.task import Task
 from benchmarks.speed import Stopwatch
+from benchmarks.training.task import TrainingTask, need_training_images
 from benchmarks.zoo import MODELS
 from tersor.compressed import Compressed
 from tersor.compression import STEPS, compress
 from tersor.errors import InvalidInputError
 from tersor.export.latency import Latency
 from tersor.levels import Compression
+from tersor.train.options import Training
+from tersor.training import train
 
 TITLES = ("network", "methods", "budget", "asked", "processes", "sweep s", "all s")
 _MEASURED = 5  # times, in the end
-LEFT = ("MACs", "time", "top-1")
+LEFT = ("MACs", "time", "top-1", "trained")
 
 
 def main() -> None:
     """Print the table."""
-    args = _parser().parse_args()
+    parser = _parser()
+    args = parser.parse_args()
+    if args.epochs:
+        need_training_images(parser, args.models)
     torch.set_num_threads(args.threads)
     table = Table(args, *TITLES, *LEFT)
     budgets = [("macs", share) for share in args.macs] + [("latency", x) for x in args.latency]
@@ -61,16 +69,24 @@ def _add(
         found = _compressed(task, methods, budget, jobs, args, watch)
     except InvalidInputError as error:
         progress(error)
-        table.add(*what, *["–"] * 4, "refused", what=what, refused=str(error))
+        table.add(*what, *["–"] * 5, "refused", what=what, refused=str(error))
         return
     watch()
     sweep, whole = watch.times[STEPS[1]].wall, sum(time.wall for time in watch.times.values())
     share, latency = found.cost.macs / found.original_cost.macs, _latency(found, args.rounds)
     top1 = task.top1(found.network)
+    trained = _trained(found, task, args) if args.epochs else None
     figures = {"sweep": sweep, "whole": whole, "macs": share, "latency": latency.as_dict()}
-    figures["top1"] = top1
+    figures |= {"top1": top1, "trained": trained}
     cells = [f"{sweep:.0f}", f"{whole:.0f}", f"{share:.3f}", f"{latency.ratio:.3f}", f"{top1:.2f}"]
+    cells.append("–" if trained is None else f"{trained:.2f}")
     table.add(*what, *cells, what=what, **figures)
+
+
+def _trained(found: Compressed, task: Task, args: argparse.Namespace) -> float:
+    """Top-1 after training."""
+    batches = TrainingTask.of(task.model.name).batches(args.batch)
+    return task.top1(train(found, batches, options=Training(epochs=args.epochs)).network)
 
 
 def _latency(found: Compressed, rounds: int) -> Latency:
@@ -113,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=512, help="unlabelled")
     parser.add_argument("--rounds", type=int, default=100, help="of the latency")
     parser.add_argument("--limit", type=int, help="test images")
+    parser.add_argument("--epochs", type=int, default=0, help="of training afterwards")
+    parser.add_argument("--batch", type=int, default=128, help="of the training")
     parser.add_argument("--work", type=Path, help="keep what was tried here")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--json", type=Path)

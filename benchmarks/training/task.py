@@ -1,6 +1,7 @@
 """One network to be trained: its training batches, and how it is quantized before."""
 
-from collections.abc import Iterator, Mapping
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -9,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.rounding.task import Task
+from benchmarks.rounding.task import CIFAR, Task
+from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import cifar10_train
 from tersor.graph.layers import layers
 from tersor.levels import WithData
@@ -22,6 +24,18 @@ STARTS = {"nearest": None, "fast": Rounding()}
 _ENDS = 8  # bits of the first and the last layer
 _OTHERS = 8  # bits of what only additions, pooling, SiLU and the like read
 _BORDER = 4  # pixels that images are shifted by at most
+
+
+def need_training_images(parser: ArgumentParser, names: Sequence[str]) -> None:
+    """End the program if there are none for some networks.
+
+    Args:
+        parser: What tells the user.
+        names: Networks of the zoo.
+    """
+    unfit = [name for name in names if MODELS[name].size != CIFAR]
+    if unfit:
+        parser.error(f"there are no images to train {', '.join(unfit)} with; leave training out")
 
 
 @dataclass(frozen=True)
