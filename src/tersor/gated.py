@@ -50,7 +50,7 @@ def train_gates(
     given = share, gating.strength, gating.haste, gating.margin
     train_network(network, part, GatePenalty(Macs(network), steps, *given), kind, gating, share)
     keep = units_kept(network, share)
-    remove_gates(network, share)
+    remove_gates(network, keep)
     reconstruct(network, original, keep, batches, options.reconstruct)
     if second is not None:
         start = Compressed(network.copy(), run.start.original)

@@ -155,7 +155,7 @@ def test_training_finds_the_target_and_the_channels_that_matter(kind, steps, sca
     assert bool(keep["2"][:4].all() or keep["0"][:4].all())
     x = torch.randn(64, 3, 6, 6)
     gates_closed = outputs(gated, x)[0]
-    remove_gates(gated, TARGET)
+    remove_gates(gated, keep)
     assert TARGET - 0.04 < macs(gated) / macs(network) <= TARGET
     want, got = outputs(network, x)[0], outputs(gated, x)[0]
     torch.testing.assert_close(got, gates_closed, rtol=1e-4, atol=1e-4)

@@ -29,7 +29,7 @@ from torch import Tensor, fx
 
 from tersor.compress.gates import Gate, gates
 from tersor.compress.groups import channel_groups
-from tersor.compress.macs import Macs, Scores, fit_macs, kept_above, least_score
+from tersor.compress.macs import Keep, Macs, Scores, fit_macs, kept_above, least_score
 from tersor.compress.prune import prune_groups
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, operand, per_input
@@ -149,11 +149,12 @@ def _openness(found: Mapping[str, Gate]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def units_kept(network: Network, target: float | None = None) -> dict[str, Bool[Tensor, " units"]]:
-    """Name of a group → which of its units `remove_gates` would leave.
+    """Name of a group → which of its units stay.
 
     Args:
         network: A network with gates.
-        target: See `remove_gates`.
+        target: Share of the MACs to be left, in place of each gate's own threshold: the units most
+            likely to stay do so, as many as fit.
 
     Raises:
         InvalidInputError: The network has no gates, or the target cannot be reached.
@@ -169,21 +170,20 @@ def units_kept(network: Network, target: float | None = None) -> dict[str, Bool[
 
 
 @torch.no_grad()
-def remove_gates(network: Network, target: float | None = None) -> list[Record]:
+def remove_gates(network: Network, keep: Keep | None = None) -> list[Record]:
     """Leave out the units whose gates are closed, and multiply the others into the weights.
 
     Args:
         network: Edited in place; then a smaller network without gates.
-        target: Share of the MACs to be left, in place of each gate's own threshold: the units most
-            likely to stay do so, as many as fit.
+        keep: Which units stay; default: what `units_kept` gives.
 
     Returns:
         A record for each group; they are also among those of the network.
 
     Raises:
-        InvalidInputError: The network has no gates, or the target cannot be reached.
+        InvalidInputError: The network has no gates.
     """
-    keep = units_kept(network, target)
+    keep = units_kept(network) if keep is None else keep
     _fold(network)
     return prune_groups(network, keep)
 
