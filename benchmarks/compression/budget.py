@@ -9,8 +9,9 @@ Several methods joined by `+` are chosen for each part; with `>` one call follow
 takes the same share of what is left of the budget. Level 3 trains what level 2 left, distilled from
 the float network on augmented training images; `vib`, `bayes` and `l0` are of level 3 only, and
 spend half of their training with gates. `trained` is a mean over seeds of the training. `W8A8` and
-such are quantized last, with 1,024 images. Parts are tried once for all budgets; `--work` keeps
-what was tried for another run.
+such are quantized last, with 1,024 images; `kB` are the files, that of floats first, and four-bit
+weights are stored two per byte. Parts are tried once for all budgets; `--work` keeps what was tried
+for another run.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from tersor.compression import compress
 from tersor.levels import Compression
 from tersor.names import KINDS, SCORES, GateKind
 from tersor.names import METHODS as DECOMPOSITIONS
+from tersor.quantized import Quantized
 from tersor.recipes import quantize
 from tersor.train.options import Training
 from tersor.training import train
@@ -114,8 +116,9 @@ def main() -> None:
     if 3 in args.levels:
         need_training_images(parser, args.models)
     torch.set_num_threads(args.threads)
-    later = ("trained", "±") if 3 in args.levels else ()
-    table = Table(args, *TITLES, *later, *(f"W{bits}A8" for bits in args.bits), "CPU s")
+    titles = [*TITLES, *(("trained", "±") if 3 in args.levels else ())]
+    titles += [f"W{bits}A8" for bits in args.bits] + (["kB"] if args.bits else [])
+    table = Table(args, *titles, "CPU s")
     with tempfile.TemporaryDirectory() as folder:
         args.work = args.work or Path(folder)
         for name in args.models:
@@ -133,13 +136,17 @@ def _add(table: Table, runs: Runs, way: Way) -> None:
     cost, whole = found.first.cost, found.first.original_cost
     macs, parameters = cost.macs / whole.macs, cost.parameters / whole.parameters
     few = [_quantized(runs.task, found.first, bits, runs.args) for bits in runs.args.bits]
+    sizes = [_kilobytes(found.first), *(size for _, size in few)] if few else []
     cells = [way.network, str(way.share), f"{macs:.3f}", f"{parameters:.3f}"]
     cells += [way.methods, way.rule, str(way.level)]
     cells.append("–" if found.before is None else f"{found.before:.2f}")
     if 3 in runs.args.levels:
         cells += _mean_and_spread(found.trained)
-    cells += [f"{x:.2f}" for x in few]
+    cells += [f"{top1:.2f}" for top1, _ in few]
+    if few:
+        cells.append(" / ".join(f"{size:,.0f}" for size in sizes))
     figures = {"before": found.before, "trained": found.trained, "integers": few, "macs": macs}
+    figures["kilobytes"] = sizes
     table.add(*cells, f"{seconds:.0f}", **asdict(way), **figures)
 
 
@@ -181,10 +188,19 @@ def _trained(
     return compress(network, macs=way.share, train=batches, training=options, options=gates)
 
 
-def _quantized(task: TrainingTask, found: Compressed, bits: int, args: argparse.Namespace) -> float:
+def _quantized(
+    task: TrainingTask, found: Compressed, bits: int, args: argparse.Namespace
+) -> tuple[float, float]:
+    """Top-1, and the size of the file."""
     data = task.task.calibration(1024, args.seed)
     quantized = quantize(found.network, data=data, weights=bits)
-    return task.task.runtime_top1(quantized) if args.runtime else task.task.top1(quantized)
+    top1 = task.task.runtime_top1(quantized) if args.runtime else task.task.top1(quantized)
+    return top1, _kilobytes(quantized, storage="int4")
+
+
+def _kilobytes(found: Compressed | Quantized, **storage: Any) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        return found.export(Path(folder) / "small.onnx", **storage).path.stat().st_size / 1e3
 
 
 def _parser() -> argparse.ArgumentParser:
