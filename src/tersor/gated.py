@@ -54,8 +54,7 @@ def train_gates(
     reconstruct(network, original, keep, batches, options.reconstruct)
     if second is not None:
         start = Compressed(network.copy(), run.start.original)
-        near = replace(second.near(), rate=second.highest_rate)
-        train_network(network, replace(_part(run, near, "rest"), start=start))
+        train_network(network, replace(_part(run, second.near(1.0), "rest"), start=start))
     return Compressed(network, run.start.original)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 from torch import nn
 
 from tersor.compressed import Compressed
@@ -16,6 +17,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.journal import fingerprint
 from tersor.graph.mode import set_training
 from tersor.graph.network import Applied, Network
+from tersor.graph.outputs import noise_to_signal
 from tersor.passes.fold import fold
 from tersor.quant.lsq import LSQ, learn
 from tersor.quant.overflow import guard_bias_overflow
@@ -34,6 +36,7 @@ from tersor.train.objective import Distillation, Loss
 from tersor.train.options import Training
 
 T = TypeVar("T", Quantized, Compressed)
+_SEEN = 128  # samples that tell how much compression changed
 
 
 def train(
@@ -152,14 +155,26 @@ def train_network(
     lines = run.of(network, penalty, *also)
     set_training(network, False)
     settle_batchnorm(network)
-    network.records.append(_record(lines, "weights trained"))
+    network.records.append(_record(lines, "weights trained", rate=run.options.highest_rate))
 
 
 def train_compressed(run: TrainingRun) -> Compressed:
     """Train a compressed network, the start of the training, which is not changed."""
     network = run.start.network.copy()
-    train_network(network, replace(run, options=run.options.near()))
+    train_network(network, replace(run, options=run.options.near(_lost(run))))
     return Compressed(network, run.start.original)
+
+
+@torch.no_grad()
+def _lost(run: TrainingRun) -> float:
+    """What compression did to the outputs for the first batches."""
+    start, labelled = run.start, run.loss is not None
+    feed = Feed(start.network, run.batches, labelled, run.options.seed)
+    pairs = [
+        (start.network(*args, **kwargs), start.original(*args, **kwargs))
+        for args, kwargs in feed.inputs(_SEEN)
+    ]
+    return noise_to_signal(*map(list, zip(*pairs, strict=True)))
 
 
 def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
@@ -252,8 +267,8 @@ def _distillation(original: Network, options: Training) -> Distillation:
     return Distillation(teacher.module.requires_grad_(False), options.temperature, options.distil)
 
 
-def _record(lines: list[Line], what: str) -> Applied:
-    numbers = {"steps": float(lines[-1].step)} if lines else {}
+def _record(lines: list[Line], what: str, **numbers: float) -> Applied:
     if lines:
+        numbers |= {"steps": float(lines[-1].step)}
         numbers |= {"loss before": lines[0].loss, "loss after": lines[-1].loss}
     return Applied("network", "train", what, numbers)

@@ -95,8 +95,25 @@ def test_training_starts_where_compression_ended():
 
 
 def test_near_fills_in_what_was_left_open():
-    found = tersor.Training().near()
+    found = tersor.Training().near(0.0)
     assert (found.rate, found.batchnorm, found.distil) == (0.001, "folded", "mse")
-    assert found.near() == found
+    assert found.near(0.5) == found
     chosen = tersor.Training(rate=0.02, batchnorm="kept", distil="kl")
-    assert chosen.near() == chosen
+    assert chosen.near(0.5) == chosen
+
+
+def test_what_lost_more_takes_larger_steps():
+    lost = [0.0, 0.001, 0.01, 0.1, 0.3, 1.0, 50.0, float("inf"), float("nan")]
+    rates = [tersor.Training().near(x).rate for x in lost]
+    assert rates == sorted(rates)
+    assert (rates[0], rates[3], rates[-1]) == (0.001, 0.0047, 0.01)
+
+
+def test_the_record_names_the_rate(damaged):
+    whole = Compressed(damaged.original.copy(), damaged.original)
+    batches = [nets.images(32, seed) for seed in range(2)]
+    first, second = (
+        tersor.train(start, batches, options=tersor.Training(epochs=1)).records[-1].numbers["rate"]
+        for start in (whole, damaged)
+    )
+    assert first == 0.001 < second <= 0.01

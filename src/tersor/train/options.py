@@ -9,6 +9,7 @@ from tersor.train.oscillation import Damping, Freezing
 
 _RATE = 0.01
 _NEAR_RATE = 0.001
+_PER_ERROR = 0.015  # rate for a relative error of 1, chosen on pruned and factorized ResNet-56
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Training:
         steps: How many batches to take instead, for batches whose number is not known.
         quantizers: How quantizers are trained.
         rate: Highest learning rate of the weights, as a share of their size: see
-            `tersor.train.optimizer`. Default: 0.01, or 0.001 for what was compressed.
+            `tersor.train.optimizer`. Default: 0.01, or from 0.001 to 0.01 for what was compressed:
+            the more the outputs have changed, the higher.
         bias_rate: That of biases, and of the parameters of norms.
         quantizer_rate: That of the logarithms of the steps, and of the offsets in steps.
         weight_decay: Of weights with two axes or more; nothing else decays.
@@ -99,16 +101,21 @@ class Training:
         """Do BatchNorms come back for the training?"""
         return self.batchnorm != "folded"
 
-    def near(self) -> "Training":
+    def near(self, lost: float) -> "Training":
         """The same for a network that is near to where it ends, as `compress` leaves it.
 
         Its layers are fitted to the float network, so that they have less variance than that: a
         BatchNorm with the statistics of the float network would blow up what they get wrong. Small
-        steps, and the squared distance of logits, do not undo the fit either.
+        steps, and the squared distance of logits, do not undo the fit either. How small they are
+        goes by the way that is left, √(‖y − ŷ‖² / ‖y‖²).
+
+        Args:
+            lost: ‖y − ŷ‖² / ‖y‖², of the outputs.
         """
+        rate = min(max(_PER_ERROR * lost**0.5, _NEAR_RATE), _RATE) if lost < 1 else _RATE
         return replace(
             self,
-            rate=_NEAR_RATE if self.rate is None else self.rate,
+            rate=float(f"{rate:.2g}") if self.rate is None else self.rate,
             batchnorm=self.batchnorm or "folded",
             distil="mse" if self.distil == "auto" else self.distil,
         )
