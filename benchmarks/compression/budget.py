@@ -9,8 +9,8 @@ Several methods joined by `+` are chosen for each part; with `>` one call follow
 takes the same share of what is left of the budget. Level 3 trains what level 2 left, distilled from
 the float network on augmented training images; `vib`, `bayes` and `l0` are of level 3 only, and
 spend half of their training with gates. `trained` is a mean over seeds of the training. `W8A8` and
-such are quantized last, with 1,024 images; `kB` are the files, that of floats first, and four-bit
-weights are stored two per byte. Parts are tried once for all budgets; `--work` keeps what was tried
+such are quantized last, with 1,024 images; `kB` are the files: before, of floats, and of
+these, four-bit weights two per byte. Parts are tried once for all budgets; `--work` keeps what was tried
 for another run.
 """
 
@@ -136,7 +136,8 @@ def _add(table: Table, runs: Runs, way: Way) -> None:
     cost, whole = found.first.cost, found.first.original_cost
     macs, parameters = cost.macs / whole.macs, cost.parameters / whole.parameters
     few = [_quantized(runs.task, found.first, bits, runs.args) for bits in runs.args.bits]
-    sizes = [_kilobytes(found.first), *(size for _, size in few)] if few else []
+    before = Compressed(found.first.original, found.first.original)
+    sizes = [_kilobytes(before), _kilobytes(found.first), *(size for _, size in few)] if few else []
     cells = [way.network, str(way.share), f"{macs:.3f}", f"{parameters:.3f}"]
     cells += [way.methods, way.rule, str(way.level)]
     cells.append("–" if found.before is None else f"{found.before:.2f}")
