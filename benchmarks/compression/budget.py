@@ -9,8 +9,8 @@ Several methods joined by `+` are chosen for each part; with `>` one call follow
 takes the same share of what is left of the budget. Level 3 trains what level 2 left, distilled from
 the float network on augmented training images; `vib`, `bayes` and `l0` are of level 3 only, and
 spend half of their training with gates. `trained` is a mean over seeds of the training. `W8A8` and
-such are quantized last, with 1,024 images; `kB` are the files: before, of floats, and of
-these, four-bit weights two per byte. Parts are tried once for all budgets; `--work` keeps what was tried
+such are quantized last, with 1,024 images; `kB` are the files: before, of floats, and of these,
+four-bit weights two per byte. Parts are tried once for all budgets; `--work` keeps what was tried
 for another run.
 """
 
