@@ -98,13 +98,25 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
         ({"methods": ("svp",)}, "choose of prune, svd"),
         ({"methods": ()}, "methods is empty"),
         ({"ratios": (0.5, 1.5)}, "shares between 0 and 1"),
-        ({"rule": "least-loss"}, "choose of least loss, equal loss"),
-        ({"scores": "norm"}, "choose of fisher, taylor"),
     ],
 )
 def test_unfit_options_are_refused(options, said):
     with pytest.raises(tersor.TersorError, match=said):
         Compression(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("rule", "least-loss", "choose of least loss, equal loss"),
+        ("scores", "norm", "choose of fisher, taylor"),
+    ],
+)
+def test_misspelt_words_are_refused(name, value, said):
+    options = Compression()
+    object.__setattr__(options, name, value)  # as where nobody checks types
+    with pytest.raises(tersor.TersorError, match=said):
+        options.__post_init__()
 
 
 @pytest.mark.parametrize("kind", ["fisher", "taylor", "lasso"])

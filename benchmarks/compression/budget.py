@@ -32,7 +32,7 @@ from benchmarks.zoo import MODELS
 from tersor.compressed import Compressed
 from tersor.compression import compress
 from tersor.levels import Compression
-from tersor.names import KINDS, SCORES, GateKind
+from tersor.names import KINDS, SCORES, GateKind, Rule
 from tersor.names import METHODS as DECOMPOSITIONS
 from tersor.quantized import Quantized
 from tersor.recipes import quantize
@@ -171,7 +171,7 @@ def _compressed(task: TrainingTask, way: Way, args: argparse.Namespace) -> Compr
             found,
             macs=way.share ** (1 / len(stages)),
             data=data,
-            options=Compression(names, rule=way.rule, scores=args.scores),
+            options=Compression(names, rule=cast("Rule", way.rule), scores=args.scores),
             folder=args.work / (done if number == 0 else f"{done} {way.share}"),
         )
     return found

@@ -21,7 +21,6 @@ from tersor.graph.network import Network
 from tersor.graph.stats import Batch
 from tersor.levels import Compression
 from tersor.names import GateKind
-from tersor.train.feed import Feed
 from tersor.train.optimizer import total_rate
 from tersor.train.options import Training
 from tersor.training import TrainingRun, train_network
@@ -46,7 +45,7 @@ def train_gates(
     first, second = _divided(run.options, gating.share)
     part = _part(run, first, "gates")
     _insert(network, part, kind, options, batches)
-    steps = _feed(part).total(first.epochs, first.steps)
+    steps = part.feed.total(first.epochs, first.steps)
     given = share, gating.strength, gating.haste, gating.margin
     train_network(network, part, GatePenalty(Macs(network), steps, *given), kind, gating, share)
     keep = units_kept(network, share)
@@ -67,15 +66,11 @@ def _insert(
 ) -> None:
     """Put gates in, with the speed that takes them as far as they are to travel."""
     gating, training = options.gating, run.options
-    updates = max(_feed(run).total(training.epochs, training.steps) // training.accumulate, 1)
+    updates = max(run.feed.total(training.epochs, training.steps) // training.accumulate, 1)
     far = training.highest_rate * total_rate(updates, training.warm_up)
     worth = gradient_scores(network, channel_groups(network).found, batches)
     gates = Gates(kind, gating.start, gating.travel / far)
     insert_gates(network, gates, per_mac(worth, Macs(network)))
-
-
-def _feed(run: TrainingRun) -> Feed:
-    return Feed(run.start.network, run.batches, run.loss is not None, run.options.seed)
 
 
 def _divided(options: Training, share: float) -> tuple[Training, Training | None]:

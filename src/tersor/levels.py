@@ -8,7 +8,7 @@ from tersor.compress.fit import Refit
 from tersor.compress.probabilistic import Gating
 from tersor.compress.reconstruct import Reconstruct
 from tersor.errors import InvalidInputError
-from tersor.names import KINDS, METHODS, RULES, SCORES, WAYS, GateKind, Method
+from tersor.names import KINDS, METHODS, RULES, SCORES, WAYS, GateKind, Method, Rule, ScoreKind
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
@@ -115,8 +115,8 @@ class Compression:
     methods: Sequence[str] = ("spatial", "prune")
     ratios: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
     multiple: int | None = None
-    rule: str = "least loss"
-    scores: str | None = None
+    rule: Rule = "least loss"
+    scores: ScoreKind | None = None
     samples: int = 1024
     tried: int = 256
     refit: Refit = Refit()  # noqa: RUF009

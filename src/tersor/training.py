@@ -104,6 +104,11 @@ class TrainingRun:
     folder: str | Path | None = None
     on_batch: OnBatch | None = None
 
+    @property
+    def feed(self) -> Feed:
+        """The batches as arguments of the network."""
+        return Feed(self.start.network, self.batches, self.loss is not None, self.options.seed)
+
     def of(self, network: Network, penalty: Penalty | None = None, *also: Any) -> list[Line]:
         """Train a network that is ready for it.
 
@@ -115,8 +120,7 @@ class TrainingRun:
         Returns:
             The log.
         """
-        options, labelled = self.options, self.loss is not None
-        feed = Feed(self.start.network, self.batches, labelled, options.seed)
+        options = self.options
         if options.tensorboard and self.folder is None:
             raise InvalidInputError(
                 "Training(tensorboard=True) needs a folder for its log; give one"
@@ -126,7 +130,7 @@ class TrainingRun:
             checkpoint = Checkpoint.open(self.folder, self._fingerprint(also))
         objective = self.loss or _distillation(self.start.original, options)
         with training_bar(self.on_batch) as bar:
-            return fit(network, feed, objective, options, checkpoint, bar, penalty)
+            return fit(network, self.feed, objective, options, checkpoint, bar, penalty)
 
     def _fingerprint(self, also: tuple[Any, ...]) -> str:
         """A hash of all that the result depends on, but for the batches."""
@@ -161,18 +165,17 @@ def train_network(
 def train_compressed(run: TrainingRun) -> Compressed:
     """Train a compressed network, the start of the training, which is not changed."""
     network = run.start.network.copy()
-    train_network(network, replace(run, options=run.options.near(_lost(run))))
+    lost = _lost(run) if run.options.rate is None else 0.0  # nothing else depends on it
+    train_network(network, replace(run, options=run.options.near(lost)))
     return Compressed(network, run.start.original)
 
 
 @torch.no_grad()
 def _lost(run: TrainingRun) -> float:
     """What compression did to the outputs for the first batches."""
-    start, labelled = run.start, run.loss is not None
-    feed = Feed(start.network, run.batches, labelled, run.options.seed)
     pairs = [
-        (start.network(*args, **kwargs), start.original(*args, **kwargs))
-        for args, kwargs in feed.inputs(_SEEN)
+        (run.start.network(*args, **kwargs), run.start.original(*args, **kwargs))
+        for args, kwargs in run.feed.inputs(_SEEN)
     ]
     return noise_to_signal(*map(list, zip(*pairs, strict=True)))
 

@@ -6,7 +6,7 @@ arXiv 1912.09802, §2: what a part loses at each size is measured before any bud
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 from torch.export import ExportedProgram
@@ -30,7 +30,6 @@ from tersor.graph.outputs import Metric
 from tersor.graph.propagation import propagate
 from tersor.graph.stats import Batch
 from tersor.levels import Compression
-from tersor.names import Rule, ScoreKind
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.patterns import excluded, patterns
@@ -99,8 +98,7 @@ class Trial:
 
     def _ways(self, most: int, meter: Meter, weight: float) -> list[Way]:
         given = weighed(self.parts, self.lost, weight)
-        rule = cast("Rule", self.options.rule)
-        return ways_within(self.start.network, *given, most, meter, rule)
+        return ways_within(self.start.network, *given, most, meter, self.options.rule)
 
     def _best(self, choose: Callable[[float], list[Way]]) -> list[Way]:
         """The ways of the best mixture: see `tersor.compress.mixture`."""
@@ -218,7 +216,7 @@ def _parts(
 
 
 def _scorer(network: Network, groups: Groups, batches: list[Batch], options: Compression) -> Scorer:
-    kind = cast("ScoreKind", options.scores or ("fisher" if batches else "magnitude"))
+    kind = options.scores or ("fisher" if batches else "magnitude")
     if kind in NEED_DATA and not batches:
         raise InvalidInputError(f"scores={kind!r} go with data; give data=, or 'magnitude'")
     return scorer(network, groups.found, _first(batches, options.tried), kind)

@@ -9,6 +9,7 @@ from tersor.compress.groups import channel_groups
 from tersor.compress.prune import prune
 from tersor.compress.scores import (
     batchnorm,
+    contributed,
     gradient_scores,
     lasso_scores,
     magnitude,
@@ -74,7 +75,7 @@ def test_units_that_add_nothing_have_no_score():
         assert bool((score[[0, 2, 4]] > 0).all())
     covariances = input_covariances(network, readers(group), data, positions=200)
     for count in (1, 2, 3):
-        keep = group.best(lasso_scores(group, covariances, count), count)
+        keep = group.best(lasso_scores(contributed(group, covariances), count), count)
         assert int(keep.sum()) == count
         assert not bool(keep[[1, 3]].any())
 

@@ -47,7 +47,8 @@ def scorer(
     if kind == "lasso":
         nodes = {node for group in groups for node in readers(group)}
         covariances = input_covariances(network, nodes, batches, _POSITIONS)
-        return lambda group, count: lasso_scores(group, covariances, count)
+        parts = {group.name: contributed(group, covariances) for group in groups}
+        return lambda group, count: lasso_scores(parts[group.name], count)
     if kind == "fisher" or kind == "taylor":
         found = gradient_scores(network, groups, batches, kind)
     else:
@@ -145,17 +146,14 @@ def gradient_scores(
     return {name: score(torch.cat(parts)) for name, parts in found.items()}
 
 
-def lasso_scores(
-    group: Group,
-    covariances: Mapping[fx.Node, Float[Tensor, "groups inputs inputs"]],
-    count: int,
-) -> Score:
-    """Scores of which the highest `count` are those that the LASSO keeps.
+def contributed(
+    group: Group, covariances: Mapping[fx.Node, Float[Tensor, "groups inputs inputs"]]
+) -> Float[Tensor, "units units"]:
+    """What the units add to the outputs of the layers that read them: A of `tersor.core.lasso`.
 
     Args:
         group: The group.
         covariances: Of what the layers that read the group are given, see `input_covariances`.
-        count: How many units to keep.
     """
     total: Tensor = torch.zeros(len(group), len(group), dtype=torch.float64)
     for port in group.consumers:
@@ -166,6 +164,16 @@ def lasso_scores(
             unit = unit.repeat_interleave(weight.shape[2] // unit.shape[1], dim=1)
             part = contributions(weight, covariance, unit.to(weight.device), len(group))
             total = total + (part / part.trace().clamp(min=torch.finfo(part.dtype).tiny)).cpu()
+    return total
+
+
+def lasso_scores(total: Float[Tensor, "units units"], count: int) -> Score:
+    """Scores of which the highest `count` are those that the LASSO keeps.
+
+    Args:
+        total: What `contributed` gives.
+        count: How many units to keep.
+    """
     strength = strongest(total, count).abs()
     return (strength + 1e-6 * total.diagonal() / total.diagonal().max()).float()
 
