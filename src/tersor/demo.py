@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tersor.errors import UnsupportedError
+from tersor.export.images import FORMATS
 from tersor.export.onnx import ExportResult
 from tersor.export.verify import Verification
 from tersor.graph.files import check_writable
@@ -117,7 +118,7 @@ def crops(name: str) -> Iterator[Tensor]:
     """Middle and four corners of a photograph, each `[3, 224, 224]`, as the network wants it."""
     from PIL import Image
 
-    photograph = Image.open(_photograph(name)).convert("RGB")
+    photograph = Image.open(_photograph(name), formats=FORMATS).convert("RGB")
     side = round(_CROP * min(photograph.size))
     right, bottom = photograph.width - side, photograph.height - side
     corners = [(0, 0), (right, 0), (0, bottom), (right, bottom)]

@@ -1,5 +1,6 @@
 """A folder of images: against torchvision's transforms by hand, and every way to be unfit."""
 
+import os
 import sys
 
 import numpy as np
@@ -88,7 +89,9 @@ def test_a_damaged_image_is_named(suffix, share, tmp_path):
     picture(64, 64).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InvalidInputError, match=rf"cut\.{suffix}' is not a readable image \(.*out"):
+    with pytest.raises(
+        InvalidInputError, match=rf"cut\.{suffix}' is not a readable .*BMP image \(.*out"
+    ):
         read_images([path], Pixels())
 
 
@@ -103,3 +106,28 @@ def test_without_pillow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(UnsupportedError, match=r"pip install 'tersor\[images\]"):
         find_images(folder)
+
+
+def test_a_picture_of_another_kind_starts_no_other_program(tmp_path, monkeypatch):
+    """Pillow draws PostScript by calling `gs`, whatever the file is called."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    script = programs / "gs"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    script.chmod(0o700)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    picture = tmp_path / "a.png"
+    picture.write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    with pytest.raises(
+        InvalidInputError, match=r"a\.png' is not a readable JPEG, PNG, WEBP or BMP"
+    ):
+        read_images([picture], Pixels())
+    assert not (tmp_path / "started").exists()
+
+
+def test_the_content_decides_and_not_the_name(tmp_path):
+    picture(8, 6).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert read_images([tmp_path / "a.jpg"], Pixels()).shape == (1, 3, 6, 8)

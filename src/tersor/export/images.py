@@ -17,6 +17,9 @@ from tersor.graph.explain import first_line
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+#: Pillow starts other programs for some formats (Ghostscript for PostScript), so it is told which
+#: ones are meant; the content decides, not the name.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr")
 
@@ -121,7 +124,7 @@ def _read(file: Path, pixels: Pixels) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.mode not in _MODES:
                 raise InvalidInputError(f"its mode is {image.mode}; save it with 8 bits per colour")
             return pixels.of(image.convert("RGB"))
@@ -129,6 +132,6 @@ def _read(file: Path, pixels: Pixels) -> np.ndarray:
         raise InvalidInputError(f"{str(file)!r}: {error}") from error
     except Exception as error:
         raise InvalidInputError(
-            f"{str(file)!r} is not a readable image ({first_line(error)}); repair it, or take it "
-            "out of the folder"
+            f"{str(file)!r} is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image "
+            f"({first_line(error)}); repair it, or take it out of the folder"
         ) from error

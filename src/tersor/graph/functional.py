@@ -13,6 +13,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from tersor.graph.attention import write_out_attention
+from tersor.graph.division import guard_divisions
 from tersor.graph.network import keep_out_of_state_dict, quiet_copy
 from tersor.graph.products import lift_products
 
@@ -41,6 +42,7 @@ def functionalize(program: ExportedProgram) -> fx.GraphModule:
     for node in module.graph.nodes:
         if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
             node.target = torch.ops.aten.reshape.default  # needs no contiguous input
+    guard_divisions(module.graph)
     lift_products(module)
     write_out_attention(module.graph)
     module.graph.lint()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tersor.graph.division import divide_whole
 from tersor.graph.onnx.dtypes import torch_dtype
 from tersor.graph.onnx.node import Node, Op
 
@@ -51,7 +52,7 @@ def _is_whole(x: Any) -> bool:
 
 def _divide(x: Any, y: Any) -> Tensor:
     if _is_whole(x) and _is_whole(y):
-        return torch.div(x, y, rounding_mode="trunc")
+        return divide_whole(x, y)
     return x / y
 
 
