@@ -24,7 +24,7 @@ from torch.export import ExportedProgram
 
 import tersor
 from benchmarks.harness import Table
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 
 BLOCK = 100
 CHANNELS = 8

@@ -22,11 +22,11 @@ from onnx.backend.test.case.node import collect_testcases
 
 from benchmarks.harness.table import Table
 from tersor.errors import UnsupportedError
-from tersor.graph.onnx.model import OnnxModel
-from tersor.graph.onnx.node import Op
-from tersor.graph.onnx.read import read
-from tersor.graph.onnx.supported import OPSETS
-from tersor.graph.onnx.table import OPS
+from tersor.frontend.onnx.model import OnnxModel
+from tersor.frontend.onnx.node import Op
+from tersor.frontend.onnx.read import read
+from tersor.frontend.onnx.supported import OPSETS
+from tersor.frontend.onnx.table import OPS
 
 
 @dataclass

@@ -19,8 +19,8 @@ from torch.export import Dim
 from benchmarks.harness import Table, arguments, progress
 from benchmarks.zoo import MODELS, Model
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
-from tersor.graph.load import load
+from tersor.frontend.capture import capture
+from tersor.frontend.load import load
 from tersor.passes.absorb import absorb
 from tersor.passes.equalize import equalize
 from tersor.passes.fold import fold

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.network import Network
 from tests.zoo import ZOO
 

@@ -9,9 +9,9 @@ from torch import nn
 
 import tersor
 from tersor.export.lower import lower
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tests.graph.onnx.files import model, random, write
+from tests.frontend.onnx.files import model, random, write
 
 DEPTH = sys.getrecursionlimit() + 100
 OPS = (

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tersor.cli import app
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tests import nets
 
 ROOT = Path(__file__).parents[1]

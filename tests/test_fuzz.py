@@ -11,7 +11,7 @@ from benchmarks.fuzz.kinds import KINDS, SECRET
 from benchmarks.fuzz.loop import fuzz
 from benchmarks.fuzz.sound import onnx_files
 from tersor.errors import InvalidModelError
-from tersor.graph.load import load
+from tersor.frontend.load import load
 
 
 @pytest.mark.filterwarnings("ignore")

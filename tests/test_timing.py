@@ -5,7 +5,7 @@ import pytest
 from tersor import timing
 from tersor.compress.ways import Pruned
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.timing import ways_in_time
 from tests import nets
 

@@ -22,7 +22,7 @@ from benchmarks.training.task import TrainingTask
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.resnet import BasicBlock
 from tersor.compressed import Compressed
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.train.options import Training
 from tersor.training import train
 

@@ -19,7 +19,7 @@ from tersor.compress.factorize import Factorization, factorize, rank_for, refusa
 from tersor.compress.fit import Refit
 from tersor.compress.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.layers import layers
 from tersor.graph.network import Network

@@ -13,10 +13,10 @@ from benchmarks.fuzz.damage import mutate_archive, mutate_bytes
 from benchmarks.fuzz.sound import npz_files, onnx_files, pt2_files
 from benchmarks.fuzz.structure import mutate_onnx
 from tersor.export.inputs import load_inputs
-from tersor.graph.capture import capture
-from tersor.graph.explain import quiet
-from tersor.graph.load import load
-from tersor.graph.onnx.model import OnnxModel
+from tersor.frontend.capture import capture
+from tersor.frontend.explain import quiet
+from tersor.frontend.load import load
+from tersor.frontend.onnx.model import OnnxModel
 
 #: What a file outside of the folder holds.
 SECRET = b"must never be read"

@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.harness.table import progress
 from benchmarks.zoo import MODELS, Model, accuracy
 from tersor.export.runtime import Config, Runtime
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.network import Network
 from tersor.levels import DataFree
 from tersor.quant.scheme import Scheme

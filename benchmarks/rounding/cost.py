@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import Table
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.layerwise import Site

@@ -19,7 +19,7 @@ from benchmarks.harness.subject import spread
 from benchmarks.zoo import MODELS, Model, accuracy
 from benchmarks.zoo.data import asset, cifar10_train
 from tersor.export.runtime import Runtime
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
 from tersor.levels import WithData

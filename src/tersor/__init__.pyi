@@ -7,7 +7,7 @@ from .compression import compress as compress
 from .diagnosis.flow import diagnose as diagnose
 from .errors import TersorError as TersorError
 from .export.machine import doctor as doctor
-from .graph.load import load as load
+from .frontend.load import load as load
 from .levels import Compression as Compression
 from .levels import DataFree as DataFree
 from .levels import WithData as WithData

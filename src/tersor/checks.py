@@ -12,10 +12,10 @@ from tersor.export.inputs import noise_inputs
 from tersor.export.runtime import Runtime
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
+from tersor.frontend.load import load
 from tersor.graph.constants import materialize_weights
 from tersor.graph.describe import describe
-from tersor.graph.load import load
 from tersor.graph.network import Network
 from tersor.passes.fold import fold
 from tersor.quant.scheme import Scheme

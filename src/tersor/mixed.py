@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 
 from tersor.core.knapsack import knapsack
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.network import Network
 from tersor.graph.outputs import Metric
 from tersor.graph.samples import held_back, samples

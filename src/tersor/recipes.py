@@ -16,7 +16,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.journal import Journal, fingerprint
 from tersor.graph.network import Network

@@ -21,7 +21,7 @@ from tersor.compress.ways import Part, Scorer, Way, group_parts, layer_parts
 from tersor.compressed import Compressed
 from tersor.errors import InvalidInputError
 from tersor.export.clock import Clock
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.journal import Journal, fingerprint
 from tersor.graph.layers import layers

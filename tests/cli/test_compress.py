@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tersor import cli
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tests import nets
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tersor import cli
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tests import nets
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import tersor
 from tersor import checks, cli, demo
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tests import nets
 
 SCRIPT = Path(sys.executable).with_name("tersor")

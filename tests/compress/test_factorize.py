@@ -13,7 +13,7 @@ from tersor.compress.factorize import Factorization, factorize, rank_for, refusa
 from tersor.compress.fit import Refit
 from tersor.core.ranks import decompose, full_ranks, shapes_of
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.layers import layers
 from tersor.graph.moments import measure

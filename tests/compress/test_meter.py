@@ -12,7 +12,7 @@ from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.scores import scorer
 from tersor.compress.ways import Pruned, group_parts, layer_parts
 from tersor.core.ranks import aligned
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.shapes import shapes
 from tests import nets

@@ -13,7 +13,7 @@ from tersor.compress.scores import scorer
 from tersor.compress.sweep import Sweep, damages, halves, outputs_of
 from tersor.compress.ways import Pruned, group_parts, layer_parts
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.outputs import damage
 from tersor.graph.samples import samples

@@ -17,7 +17,7 @@ from tersor.compress.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.layers import aten, layers
 from tersor.graph.moments import measure

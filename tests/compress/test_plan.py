@@ -12,7 +12,7 @@ from tersor.compress.scores import scorer
 from tersor.compress.sweep import Sweep, damages, try_part
 from tersor.compress.ways import Factored, Pruned, group_parts, layer_parts
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.journal import Journal
 from tersor.graph.outputs import noise_to_signal

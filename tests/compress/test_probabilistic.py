@@ -11,7 +11,7 @@ from tersor.compress.groups import channel_groups
 from tersor.compress.macs import Macs
 from tersor.compress.probabilistic import GatePenalty, remove_gates, units_kept
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
 from tersor.graph.network import Network
 from tersor.passes.fold import fold

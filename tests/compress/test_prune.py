@@ -8,7 +8,7 @@ import tersor
 from tersor.compress.groups import channel_groups
 from tersor.compress.prune import prune, prune_groups
 from tersor.errors import InvalidInputError, InvalidModelError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.describe import describe
 from tersor.graph.network import Applied

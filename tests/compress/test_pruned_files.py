@@ -8,7 +8,7 @@ import tersor
 from tersor.compress.prune import prune_groups
 from tersor.core.metrics import sqnr
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.passes.fold import fold
 from tests.captured import outputs
 from tests.compress.masks import random_keep

@@ -10,7 +10,7 @@ from tersor.compress.macs import Macs, fit_macs, per_mac
 from tersor.compress.prune import prune_groups
 from tersor.compress.reconstruct import reconstruct
 from tersor.compress.scores import gradient_scores
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
 from tersor.graph.propagation import propagate
 from tersor.passes.fold import fold

@@ -9,7 +9,7 @@ from tersor.compress.prune import prune_groups
 from tersor.compress.reconstruct import Reconstruct, reconstruct
 from tersor.compress.scores import magnitude
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.passes.fold import fold

@@ -17,7 +17,7 @@ from tersor.compress.scores import (
     scorer,
 )
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.names import SCORES
 from tersor.passes.fold import fold
 from tests.captured import captured, outputs

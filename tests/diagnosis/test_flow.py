@@ -8,7 +8,7 @@ import torch
 import tersor
 from tersor.diagnosis.sanity import not_finite, wrong_in_float, wrong_in_runtime
 from tersor.errors import InvalidModelError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.report.diagnosis import Check, Diagnosis
 from tests.diagnosis.patients import LOUD, Logarithm, Spike, healthy, images, loud_weights
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tersor.core.grid import Grid
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import Layer, argument, layers, set_argument
 from tersor.graph.network import Network, source
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize

@@ -10,8 +10,8 @@ from torch import nn
 
 from tersor.export import clock as clock_module
 from tersor.export.clock import Clock, _file
+from tersor.frontend.capture import capture
 from tersor.graph.calls import Call, calls
-from tersor.graph.capture import capture
 from tests import nets
 
 

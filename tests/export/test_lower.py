@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export.lower import lower
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.mode import set_training
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.place import place

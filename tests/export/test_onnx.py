@@ -17,7 +17,7 @@ from tersor.core.metrics import sqnr
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import onnx as writer
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.scheme import Scheme
 from tersor.recipes import quantize

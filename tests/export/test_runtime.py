@@ -9,7 +9,7 @@ from torch import nn
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.feeds import batches
 
 

@@ -15,7 +15,7 @@ from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.place import weight_quantizer
 from tersor.recipes import quantize

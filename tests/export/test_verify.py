@@ -18,7 +18,7 @@ from tersor.export.compare import Tally
 from tersor.export.kernels import Kernel, kernels
 from tersor.export.onnx import export_onnx
 from tersor.export.verify import verify
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tests.export.models import quantize_by_hand, small
 
 SAFE = Grid(7, signed=True, symmetric=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.propagation import propagate
 from tersor.graph.stats import observe
 from tersor.passes.fold import fold

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tersor.frontend.capture import capture
 from tersor.graph.activation import activation
-from tersor.graph.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.place import place

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from tersor.frontend.capture import capture
 from tersor.graph.blocks import blocks
-from tersor.graph.capture import capture
 from tersor.graph.layers import layers
 from tersor.passes.fold import fold
 from tersor.quant.place import place

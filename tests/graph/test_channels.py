@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tersor.frontend.capture import capture
 from tersor.graph.batchnorm import batch_norms
-from tersor.graph.capture import capture
 from tersor.graph.channels import Channels, channels
 from tersor.graph.layers import layers
 from tersor.graph.network import Network

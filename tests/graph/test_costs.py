@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.costs import Cost, batch_size, costs, total
 from tersor.passes.fold import fold
 from tests.zoo import ZOO

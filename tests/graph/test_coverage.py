@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tersor.core.response import expected_response
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.coverage import tap_coverage
 from tersor.graph.layers import layers
 

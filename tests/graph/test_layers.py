@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
 from tersor.graph.layers import Layer, argument, layers, per_input, per_output, set_argument
 from tersor.graph.network import Network, free_name

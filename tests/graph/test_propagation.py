@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Gaussian
 from tersor.graph.propagation import infer_input_mean, propagate

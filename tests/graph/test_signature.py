@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tests.captured import assert_same_function
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.network import Applied, Gaussian, Skipped
 from tersor.passes.absorb import Absorb, absorb, absorbable
 from tersor.passes.fold import fold

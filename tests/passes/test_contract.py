@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.network import Network
 from tersor.passes.equalize import equalize

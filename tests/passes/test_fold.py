@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tersor.core.batchnorm import scale_and_shift
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.layers import layers
 from tersor.graph.mode import set_training

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import WEIGHTED, layers
 from tersor.graph.network import Applied, Skipped
 from tersor.quant.adaround import AdaRound, adaround

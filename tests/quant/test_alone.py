@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.outputs import noise_to_signal
 from tersor.quant.alone import only, sites, sweep
 from tersor.quant.calibrate import weight_ranges

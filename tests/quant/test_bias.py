@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import WEIGHTED, Layer, argument, layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.propagation import propagate

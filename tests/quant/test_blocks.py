@@ -12,7 +12,7 @@ from torch import nn
 from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import argument, layers
 from tersor.graph.network import Applied, Skipped
 from tersor.passes.fold import fold

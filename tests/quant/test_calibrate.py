@@ -10,7 +10,7 @@ from torch import nn
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped, source
 from tersor.graph.propagation import propagate

@@ -13,7 +13,7 @@ from torch import fx, nn
 import tersor
 from tersor.core.grid import Grid
 from tersor.export.onnx import export_onnx
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.configuration import GRIDS, configured, sign
 from tersor.quant.lsq import LSQ, LearnedQuantize, learn, learned_quantizers, settle

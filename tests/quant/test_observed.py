@@ -6,7 +6,7 @@ from torch import nn
 
 from tersor.core.affine import dequantize, quantize
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.network import Applied
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.observed import observed_ranges

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import source
 from tersor.graph.propagation import propagate

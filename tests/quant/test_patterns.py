@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import is_layer, layers
 from tersor.graph.network import Network, Skipped, source
 from tersor.quant.patterns import excluded, widths

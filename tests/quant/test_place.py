@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.layers import Layer, argument, layers
 from tersor.graph.network import Network, Skipped, readers, source

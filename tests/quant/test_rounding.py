@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import argument, layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.stream import Stream

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tersor.errors import InvalidInputError
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.place import place, quantizers, weight_quantizer

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.stats import Extremes, observe
 from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches, vocabularies
 

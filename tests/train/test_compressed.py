@@ -6,7 +6,7 @@ from torch import nn
 
 import tersor
 from tersor.compressed import Compressed
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.train.layout import channels_last
 from tests import nets

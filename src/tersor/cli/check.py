@@ -30,7 +30,7 @@ def inspect(
     """
     from tersor import checks, recipes
     from tersor.cli import choices
-    from tersor.graph.load import load
+    from tersor.frontend.load import load
     from tersor.report.progress import progress
 
     with one_line(debug), progress(len(recipes.STEPS) + 1) as bar:

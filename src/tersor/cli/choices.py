@@ -13,11 +13,11 @@ from torch.utils import _pytree as pytree
 from tersor.errors import InvalidInputError
 from tersor.export.images import Pixels
 from tersor.export.sources import Source, find_source
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
+from tersor.frontend.load import input_types, load
+from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.feeds import split_labels
-from tersor.graph.load import input_types, load
 from tersor.graph.network import Network
-from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.samples import check_first, fixed_batch
 from tersor.levels import WithData
 from tersor.quant.adaround import AdaRound
@@ -139,10 +139,10 @@ def captured(
     """The model that the user names, captured with an example: given, its own, or of the samples.
 
     Args:
-        model: See `tersor.graph.load.load`.
+        model: See `tersor.frontend.load.load`.
         shapes: See `example`.
         source: The samples, or None.
-        dequantize: See `tersor.graph.load.load`.
+        dequantize: See `tersor.frontend.load.load`.
         input_range: See `example`.
     """
     network, own = load(model, dequantize=dequantize)

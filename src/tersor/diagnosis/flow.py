@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from tersor.diagnosis.exam import Exam
 from tersor.diagnosis.remedies import Case
 from tersor.diagnosis.sanity import float_checks, not_finite, runtime_checks, wrong_in_float
-from tersor.graph.capture import capture
+from tersor.frontend.capture import capture
 from tersor.graph.network import Network
 from tersor.graph.outputs import Metric
 from tersor.graph.samples import samples

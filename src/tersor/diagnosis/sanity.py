@@ -14,9 +14,9 @@ from tersor.export.compare import Comparison
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.export.verify import verify
+from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.feeds import network_feed
 from tersor.graph.network import Network, quiet_copy
-from tersor.graph.onnx.model import OnnxModel
 from tersor.graph.outputs import floats, noise_to_signal
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tersor.errors import InvalidInputError, UnsupportedError
-from tersor.graph.explain import first_line
+from tersor.frontend.explain import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,7 @@ import numpy as np
 
 from tersor.errors import InvalidInputError
 from tersor.export.runtime import Runtime
-from tersor.graph.explain import first_line
+from tersor.frontend.explain import first_line
 from tersor.graph.feeds import Arrays
 
 _NOISE_SAMPLES = 8

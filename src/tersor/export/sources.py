@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from tersor.errors import InvalidInputError, TersorError
 from tersor.export.images import Pixels, find_images, read_images
 from tersor.export.inputs import load_inputs
+from tersor.frontend.own_code import find_function, in_short, is_function
 from tersor.graph.feeds import Arrays, batches
-from tersor.graph.own_code import find_function, in_short, is_function
 
 _BATCH = 32
 

@@ -1,1 +1,1 @@
-"""The captured network: ATen calls on edges, weights under the user's own names."""
+"""The captured network: ATen calls on edges, its weighted layers and ops, costs and blocks."""

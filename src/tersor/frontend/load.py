@@ -1,0 +1,91 @@
+"""Load a model from disk, or from the user's own code, by one string."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+from tersor.frontend.explain import quiet
+from tersor.frontend.onnx.model import OnnxModel, read_model
+from tersor.frontend.own_code import find_function, in_short, is_function
+from tersor.frontend.pt2 import load_program
+
+
+def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | ExportedProgram, Any]:
+    """A model, and its example inputs where it brings some.
+
+    Args:
+        spec: A `.pt2` file that `torch.export.save` wrote, an `.onnx` file, or `module:function`,
+            a function of the user's own code that returns a model or a pair `(model, example)`.
+        dequantize: Make a quantized `.onnx` file float again: DequantizeLinear of stored integers
+            becomes a float weight, and pairs of QuantizeLinear and DequantizeLinear go. A range
+            that begins at 0 becomes a clip where nothing else keeps the value from being negative.
+
+    Returns:
+        The model, and the example or None.
+
+    Raises:
+        InvalidInputError: The file or function does not exist, or it is no `.onnx` file that is to
+            be made float again.
+        InvalidModelError: The file is damaged, or the function returns no model.
+        UnsupportedError: A kind of file that cannot be loaded.
+    """
+    text = str(spec)
+    if dequantize and not text.endswith(".onnx"):
+        raise InvalidInputError(f"{text!r}: dequantize is for quantized .onnx files; leave it out")
+    if is_function(text):
+        return _from_code(text)
+    path = Path(text)
+    if path.suffix == ".onnx":
+        with quiet():
+            return read_model(path, dequantize), None
+    if path.suffix in (".pt", ".pth", ".safetensors", ".ckpt", ".bin"):
+        raise UnsupportedError(
+            f"{text!r} holds weights without their network: write a function that makes the "
+            "network and loads them, and name it as module:function, such as mycode:make"
+        )
+    if path.suffix != ".pt2":
+        raise UnsupportedError(
+            f"{text!r}: expected a .pt2 file from torch.export.save, an .onnx file, or "
+            "module:function"
+        )
+    if not path.is_file():
+        raise InvalidInputError(f"{text!r}: there is no such file")
+    return load_program(path), None
+
+
+def input_types(model: nn.Module | ExportedProgram) -> list[torch.dtype]:
+    """The types of a loaded model's inputs in order, or nothing if the model does not tell.
+
+    Args:
+        model: What `load` returned.
+    """
+    if isinstance(model, OnnxModel):
+        return [x.dtype for x in model.inputs]
+    if not isinstance(model, ExportedProgram):
+        return []
+    given = set(model.graph_signature.user_inputs)
+    values = [
+        n.meta.get("val") for n in model.graph.find_nodes(op="placeholder") if n.name in given
+    ]
+    return [x.dtype for x in values if isinstance(x, torch.Tensor)]
+
+
+def _from_code(spec: str) -> tuple[nn.Module | ExportedProgram, Any]:
+    function = find_function(spec)
+    try:
+        result = function()
+    except (Exception, SystemExit) as error:
+        raise InvalidModelError(
+            f"{spec} failed with {in_short(error)}; call it by itself first"
+        ) from error
+    model, example = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    if not isinstance(model, nn.Module | ExportedProgram):
+        raise InvalidModelError(
+            f"{spec} returned {type(model).__name__}; it must return a torch.nn.Module, or a pair "
+            "(model, example)"
+        )
+    return model, example

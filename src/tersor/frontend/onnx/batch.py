@@ -1,0 +1,107 @@
+"""A file with a fixed batch is freed from it where that is exact.
+
+Exporters write the batch of the example into the shapes that `Reshape` takes. The file is run once
+as it is, and the sizes before and after every `Reshape` are noted. At another batch, the size that
+differs from the noted one carries the batch; the same size after the `Reshape`, which is the one
+with as many elements before it, is scaled alike. Nothing is believed: the outputs for two samples
+at once must be those of each alone.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tersor.errors import TersorError
+from tersor.frontend.onnx.evaluate import Value, evaluate
+from tersor.frontend.onnx.model import OnnxModel
+from tersor.frontend.onnx.node import Node
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """Shapes before and after a `Reshape` at the file's own batch."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def at(self, shape: tuple[Any, ...]) -> list[Any] | None:
+        """The new shape for an input of another batch; None if it cannot be told."""
+        changed = [
+            axis
+            for axis, (have, was) in enumerate(zip(shape, self.before, strict=True))
+            if isinstance(have, torch.SymInt) or have != was
+        ]
+        if not changed:
+            return list(self.after)
+        axis = changed[0]
+        lead = prod(self.before[:axis])
+        places = [j for j in range(len(self.after)) if prod(self.after[:j]) == lead]
+        if len(changed) > 1 or not places or self.before[axis] == 0:
+            return None
+        wanted: list[Any] = list(self.after)
+        wanted[places[0]] = wanted[places[0]] * (shape[axis] // self.before[axis])
+        return wanted
+
+
+def free_batch(model: OnnxModel, inputs: tuple[Tensor, ...]) -> bool:
+    """Let a model take any batch, if it then still computes the same for every sample.
+
+    Args:
+        model: The model of a file with a fixed batch; changed only if this works.
+        inputs: Inputs of the file's own batch.
+
+    Returns:
+        Whether it worked.
+    """
+    flipped = tuple(x.flip(-1) if x.ndim > 1 else x for x in inputs)
+    with torch.no_grad():
+        notes: dict[str, Reshape] = {}
+        model.evaluate = partial(_note, notes)
+        alone = [_leaves(model(*inputs)), _leaves(model(*flipped))]
+        model.evaluate = partial(_at_any_batch, notes)
+        try:
+            together = _leaves(
+                model(*(torch.cat(pair) for pair in zip(inputs, flipped, strict=True)))
+            )
+        except TersorError:
+            together = []
+    if _is_same(together, [torch.cat(pair) for pair in zip(*alone, strict=True)]):
+        return True
+    model.evaluate = evaluate
+    return False
+
+
+def _leaves(outputs: Any) -> list[Tensor]:
+    found = outputs if isinstance(outputs, tuple) else (outputs,)
+    return [y if y.ndim else y.reshape(1) for y in found]
+
+
+def _is_same(found: list[Tensor], wanted: list[Tensor]) -> bool:
+    return len(found) == len(wanted) and all(
+        a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True)
+        for a, b in zip(found, wanted, strict=True)
+    )
+
+
+def _note(notes: dict[str, Reshape], node: Node, values: Any, constants: Any) -> dict[str, Value]:
+    found = evaluate(node, values, constants)
+    x, y = values[node.inputs[0]] if node.inputs else None, found.get(node.outputs[0])
+    if node.op == "Reshape" and isinstance(x, Tensor) and isinstance(y, Tensor):
+        notes[node.outputs[0]] = Reshape(tuple(x.shape), tuple(y.shape))
+    return found
+
+
+def _at_any_batch(
+    notes: dict[str, Reshape], node: Node, values: Any, constants: Any
+) -> dict[str, Value]:
+    note = notes.get(node.outputs[0])
+    x = values[node.inputs[0]] if node.inputs and node.inputs[0] else None
+    wanted = note.at(x.shape) if note is not None and isinstance(x, Tensor) else None
+    if wanted is None:
+        return evaluate(node, values, constants)
+    assert isinstance(x, Tensor)
+    return {node.outputs[0]: x.reshape(wanted)}

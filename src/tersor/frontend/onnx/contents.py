@@ -1,0 +1,40 @@
+"""What an ONNX file holds, as plain data."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tersor.frontend.onnx.node import Node
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a file.
+
+    Attributes:
+        name: The file's name.
+        dtype: Its type.
+        shape: Sizes, and names of the axes that have none.
+    """
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        inputs: Inputs in order, without those that have a stored value.
+        outputs: Names of the outputs in order.
+        constants: Name → stored value.
+        nodes: Nodes in execution order.
+    """
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    constants: dict[str, np.ndarray]
+    nodes: tuple[Node, ...]

@@ -1,0 +1,159 @@
+"""A quantized file as a float network again: what it computes, without the rounding.
+
+A QDQ file reads stored integers through DequantizeLinear, D, and rounds activations by
+QuantizeLinear, Q, and D:
+
+    D(q) = (q − z) s      stored integers become float weights
+    D(f(Q(x))) → f(x)     where f does nothing, or moves integers and chooses among them
+    D(Q(x)) → clip(x, 0, s (q_max − z))   where the range begins at 0 and x may be less
+
+The last is the activation function that a file's writer left to the range of its quantizer.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tersor.frontend.onnx.contents import Contents
+from tersor.frontend.onnx.grid import Grid, grid_of, unfit
+from tersor.frontend.onnx.integers import MOVES, find_integers
+from tersor.frontend.onnx.node import Node
+from tersor.frontend.onnx.signs import is_never_negative
+
+#: Positions of integers that an op compares with, or fills with.
+_COMPARED = {"Clip": (1, 2), "Pad": (2,)}
+
+
+def dequantize(contents: Contents) -> Contents:
+    """The contents without QuantizeLinear and DequantizeLinear.
+
+    Weights keep the names of their integers. Inputs and outputs that were integers are floats.
+
+    Args:
+        contents: What a file holds; of a file that is not quantized it stays the same.
+
+    Raises:
+        InvalidModelError: A node computes on integers, or scales are missing or do not fit.
+    """
+    restored = _Restored(contents)
+    for node in contents.nodes:
+        restored.add(node)
+    return restored.contents()
+
+
+class _Restored:
+    """The float network so far.
+
+    Attributes:
+        file: What the file holds.
+        integers: Which of its values are integers.
+        constants: Stored values, now floats.
+        nodes: Nodes, now on floats.
+        real: Name of a value that a Q or D wrote → the float value that stands for it.
+        positive: Names of values that are never negative.
+        taken: Names that new values must not have.
+    """
+
+    def __init__(self, file: Contents) -> None:
+        self.file = file
+        self.integers = find_integers(file)
+        self.inputs = {x.name: x for x in file.inputs}
+        self.constants = dict(file.constants)
+        self.nodes: list[Node] = []
+        self.real: dict[str, str] = {}
+        self.positive: set[str] = set()
+        self.taken = {name for node in file.nodes for name in node.outputs}
+        self.taken |= {*file.constants, *self.inputs}
+        for name, grid in self.integers.grids.items():
+            if name in file.constants:
+                self.constants[name] = grid.values(file.constants[name])
+            elif name in self.inputs:
+                self.inputs[name] = replace(self.inputs[name], dtype=grid.number_type)
+
+    def add(self, node: Node) -> None:
+        """Take the next node of the file in."""
+        if node.op == "QuantizeLinear":
+            self._quantize(node)
+        elif node.op == "DequantizeLinear":
+            self._dequantize(node)
+        else:
+            self._compute(node)
+
+    def contents(self) -> Contents:
+        """The float network."""
+        for name in self.file.outputs:
+            if self._float(name) != name:
+                self.nodes.append(Node("Identity", name, (self._float(name),), (name,)))
+        read = {name for node in self.nodes for name in node.inputs} | {*self.file.outputs}
+        constants = {name: value for name, value in self.constants.items() if name in read}
+        inputs = tuple(self.inputs.values())
+        return Contents(inputs, self.file.outputs, constants, tuple(self.nodes))
+
+    def _float(self, name: str) -> str:
+        return self.real.get(name, name)
+
+    def _quantize(self, node: Node) -> None:
+        source, result = self._float(node.inputs[0]), node.outputs[0]
+        grid = self.integers.grids[result]
+        self.real[result] = source
+        if not grid.begins_at_zero or self._is_never_negative(source):
+            return
+        if self.integers.origin.get(source, source) not in self.inputs:
+            ends = (grid.values(np.array(end)) for end in grid.ends)
+            names = (self._store(f"{result}.clip", end) for end in ends)
+            clip = Node("Clip", node.name, (source, *names), (result,), opset=node.opset)
+            self.nodes.append(clip)
+            self.real[result] = result
+        self.positive.add(self.real[result])
+
+    def _dequantize(self, node: Node) -> None:
+        source, result = node.inputs[0], node.outputs[0]
+        grid, written = grid_of(node, self.file.constants), self.integers.grid(source)
+        assert written is not None
+        self.real[result] = self._float(source)
+        if grid.scale.ndim and source in self.integers.origin:
+            raise unfit(node, f"reads {source!r}, which was moved, with a scale per channel")
+        if written.same(grid):
+            return
+        if source not in self.file.constants:
+            raise unfit(node, f"reads {source!r} on another scale than it was written")
+        self.real[result] = self._store(result, grid.values(self.file.constants[source]))
+
+    def _compute(self, node: Node) -> None:
+        """Any other node; one that moves integers now moves the numbers that they stand for."""
+        grid = self.integers.grid(node.inputs[0]) if node.inputs else None
+        if grid is not None:
+            node = self._with_numbers(node, grid)
+        for position, name in enumerate(node.inputs):
+            if self.integers.grid(name) and (node.op not in MOVES or position > 0):
+                raise unfit(node, f"computes on the integers {name!r}")
+        node = replace(node, inputs=tuple(map(self._float, node.inputs)))
+        self.nodes.append(node)
+        if is_never_negative(node, self._is_never_negative):
+            self.positive.update(node.outputs)
+
+    def _with_numbers(self, node: Node, grid: Grid) -> Node:
+        """The node with the numbers that its stored integers stand for."""
+        inputs = list(node.inputs)
+        for position in _COMPARED.get(node.op, ()):
+            name = inputs[position] if position < len(inputs) else ""
+            integers = self.file.constants.get(name)
+            if node.op == "Pad" and not name:  # it fills with integer zeros
+                inputs[position : position + 1] = [""]
+                integers = np.zeros((), np.int32)
+            if integers is not None:
+                inputs[position] = self._store(f"{node.name}.{position}", grid.values(integers))
+        op = "Identity" if node.op == "Cast" else node.op
+        return replace(node, op=op, inputs=tuple(inputs))
+
+    def _is_never_negative(self, name: str) -> bool:
+        value = self.constants.get(name)
+        return name in self.positive if value is None else bool((value >= 0).all())
+
+    def _store(self, name: str, value: np.ndarray) -> str:
+        """Keep a value under this name, or one like it that is free."""
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        self.constants[name] = value
+        return name

@@ -1,0 +1,116 @@
+"""Compute one node: inputs in the form that its op wants, and errors that name it."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tersor.errors import InvalidModelError, TersorError
+from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.known import KNOWN, compute
+from tersor.frontend.onnx.node import Node, Op
+from tersor.frontend.onnx.table import OPS
+
+#: Elements of the largest value that is computed; a damaged file may ask for any number.
+LARGEST = 2**31
+Value = Tensor | np.ndarray
+
+
+def evaluate(
+    node: Node, values: Mapping[str, Value], constants: Mapping[str, np.ndarray]
+) -> dict[str, Value]:
+    """The outputs of a node by name.
+
+    Args:
+        node: The node.
+        values: Values by name: tensors, and arrays that stay out of the graph.
+        constants: The stored values among them, as arrays.
+
+    Raises:
+        InvalidModelError: The node cannot be computed; names it and the shapes it reads.
+        UnsupportedError: The node asks for what PyTorch cannot do.
+    """
+    try:
+        results = _results(node, values, constants)
+    except TersorError:
+        raise
+    except Exception as error:
+        shapes = [list(values[name].shape) for name in node.inputs if name in values]
+        raise InvalidModelError(
+            f"ONNX node {node.name!r} ({node.op}) cannot be computed on inputs of shape "
+            f"{shapes}: {first_line(error)}"
+        ) from error
+    return {name: value for name, value in zip(node.outputs, results, strict=False) if name}
+
+
+def _results(
+    node: Node, values: Mapping[str, Value], constants: Mapping[str, np.ndarray]
+) -> Sequence[Value]:
+    arrays = [_array(name, values, constants) for name in node.inputs]
+    is_known = all(a is not None for a, name in zip(arrays, node.inputs, strict=True) if name)
+    if (
+        is_known
+        and node.inputs
+        and node.op in KNOWN
+        and any(name not in constants for name in node.inputs if name)
+    ):
+        found = compute(node, arrays)
+        if found is not None:
+            return [found]
+    op = OPS[node.op]
+    inputs = [_input(node, op, position, values, arrays) for position in range(len(node.inputs))]
+    result = op.run(node, *inputs)
+    results = result if isinstance(result, tuple | list) else (result,)
+    for value in results:
+        _check_size(value)
+    return results
+
+
+def _array(
+    name: str, values: Mapping[str, Value], constants: Mapping[str, np.ndarray]
+) -> np.ndarray | None:
+    if name in constants:
+        return constants[name]
+    value = values.get(name)
+    return value if isinstance(value, np.ndarray) else None
+
+
+def _input(
+    node: Node,
+    op: Op,
+    position: int,
+    values: Mapping[str, Value],
+    arrays: Sequence[np.ndarray | None],
+) -> Any:
+    name, array = node.inputs[position], arrays[position]
+    if not name:
+        return None
+    if position in op.known:
+        if array is None:
+            raise node.refuse(f"takes {name!r} from the values of a tensor; it must be constant")
+        return array
+    if array is not None and array.size == 1 and array.ndim <= op.scalar_rank:
+        others = [values[other] for other in node.inputs if other and other != name]
+        if any(isinstance(other, Tensor) and other.ndim >= array.ndim for other in others):
+            number = array.reshape(-1)[0]
+            return number.item() if isinstance(number, np.generic) else number
+    value = values[name]
+    return value if isinstance(value, Tensor) else as_tensor(value)
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """An array as a tensor; a free size in it becomes part of the graph."""
+    if array.dtype != object:
+        return torch.from_numpy(np.array(array))
+    parts = [torch.scalar_tensor(value, dtype=torch.int64) for value in array.ravel().tolist()]
+    return torch.stack(parts).reshape(array.shape)
+
+
+def _check_size(value: Any) -> None:
+    if isinstance(value, Tensor):
+        fixed = [size for size in value.shape if isinstance(size, int)]
+        if prod(fixed) > LARGEST:
+            raise ValueError(f"its result has shape {list(value.shape)}, which is absurd")

@@ -1,0 +1,105 @@
+"""Products with a stored matrix become linear layers, as PyTorch has them: `x Wᵀ + b`.
+
+`MatMul(x, W)` and `Gemm(x, W, b)` become one node `tersor.Linear` with the weight stored as
+`[out, in]` under its own name, and with the bias of an `Add` that follows.
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from tersor.frontend.onnx.node import Node
+
+Constants = dict[str, np.ndarray]
+
+
+def lift_linear(
+    nodes: list[Node], constants: Constants, outputs: tuple[str, ...]
+) -> tuple[list[Node], Constants]:
+    """The nodes and stored values with linear layers.
+
+    Args:
+        nodes: Nodes in execution order.
+        constants: Stored values.
+        outputs: Names of the model's outputs.
+    """
+    stored = dict(constants)
+    uses = Counter([name for node in nodes for name in node.inputs] + list(outputs))
+    lifted = [_lift(node, stored, uses) for node in nodes]
+    return _join_biases(lifted, stored, uses), stored
+
+
+def _lift(node: Node, stored: Constants, uses: Counter[str]) -> Node:
+    if node.op not in ("MatMul", "Gemm") or len(node.inputs) < 2:
+        return node
+    name = node.inputs[1]
+    weight = stored.get(name)
+    if node.inputs[0] in stored or weight is None or weight.ndim != 2:
+        return node
+    if weight.dtype.kind != "f" or not _is_plain_bias(node, stored, weight):
+        return node
+    is_transposed = node.op == "Gemm" and node.get("transB", 0)
+    alpha = node.get("alpha", 1.0) if node.op == "Gemm" else 1.0
+    if not is_transposed or alpha != 1:
+        plain = weight if is_transposed else weight.T
+        plain = plain if alpha == 1 else (plain * np.asarray(alpha, weight.dtype))
+        name = name if uses[name] == 1 else _name(name, node, stored, plain)
+        stored[name] = np.ascontiguousarray(plain)
+    kept = {"transA": 1} if node.op == "Gemm" and node.get("transA", 0) else {}
+    inputs = (node.inputs[0], name, *_bias(node, stored, stored[name].shape[0], uses))
+    return replace(node, op="tersor.Linear", inputs=inputs, attributes=kept)
+
+
+def _name(name: str, node: Node, stored: Constants, value: np.ndarray) -> str:
+    """A name for the transposed copy of a weight that others read as it is."""
+    shared = f"{name}.transposed"
+    if shared in stored and np.array_equal(stored[shared], value):
+        return shared
+    return shared if shared not in stored else f"{name}.{node.name}"
+
+
+def _is_plain_bias(node: Node, stored: Constants, weight: np.ndarray) -> bool:
+    """A bias of a linear layer is stored, and one number per output."""
+    if node.op == "MatMul" or len(node.inputs) < 3 or not node.inputs[2]:
+        return True
+    bias = stored.get(node.inputs[2])
+    outputs = weight.shape[0] if node.get("transB", 0) else weight.shape[1]
+    return bias is not None and bias.size in (1, outputs) and bias.shape[-1:] in ((bias.size,), ())
+
+
+def _bias(node: Node, stored: Constants, outputs: int, uses: Counter[str]) -> tuple[str, ...]:
+    if node.op == "MatMul" or len(node.inputs) < 3 or not node.inputs[2]:
+        return ()
+    name, beta = node.inputs[2], node.get("beta", 1.0)
+    value = stored[name]
+    plain = np.broadcast_to(value.reshape(-1), (outputs,)) * np.asarray(beta, value.dtype)
+    if plain.shape == value.shape and beta == 1:
+        return (name,)
+    name = name if uses[name] == 1 else f"{node.name}.bias"
+    stored[name] = plain
+    return (name,)
+
+
+def _join_biases(nodes: list[Node], stored: Constants, uses: Counter[str]) -> list[Node]:
+    """`Add(Linear(x, W), b)` is `Linear(x, W, b)`."""
+    makers = {node.outputs[0]: node for node in nodes if node.op == "tersor.Linear"}
+    joined: dict[str, Node] = {}
+    for node in nodes:
+        if node.op != "Add" or len(node.inputs) != 2:
+            continue
+        for value, bias in (node.inputs, node.inputs[::-1]):
+            linear = makers.get(value)
+            if linear is None or uses[value] != 1:
+                continue
+            _, weight, *has_bias = linear.inputs
+            if not has_bias and bias in stored and stored[bias].shape == (len(stored[weight]),):
+                inputs = (*linear.inputs, bias)
+                joined[node.outputs[0]] = replace(linear, inputs=inputs, outputs=node.outputs)
+                joined[value] = node
+                break
+    return [
+        joined.get(node.outputs[0], node) if node.op in ("Add", "tersor.Linear") else node
+        for node in nodes
+        if not (node.op == "tersor.Linear" and node.outputs[0] in joined)
+    ]

@@ -1,0 +1,250 @@
+"""An ONNX file as a PyTorch module: it runs the file's nodes one after the other."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import traceback
+
+from tersor.errors import InvalidInputError, InvalidModelError, TersorError
+from tersor.frontend.onnx.contents import Contents, Input
+from tersor.frontend.onnx.dtypes import as_array
+from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
+from tersor.frontend.onnx.linear import lift_linear
+from tersor.frontend.onnx.node import Node
+from tersor.frontend.onnx.read import read
+from tersor.frontend.onnx.table import OPS
+from tersor.frontend.validate import TAKEN, fitting
+from tersor.graph.network import set_tensor
+
+#: Elements of the largest random input that is made.
+LARGEST_EXAMPLE = 1 << 27
+
+
+class OnnxModel(nn.Module):
+    """A file's graph with its weights as parameters under the file's own names.
+
+    Attributes:
+        inputs: The file's inputs.
+        outputs: Names of the file's outputs.
+        nodes: What `forward` computes, in order; constants are already folded.
+        constants: Stored values that the nodes read.
+        attributes: Name of a stored value in the file → its name in `state_dict`. They differ
+            only where a module cannot hold the file's name.
+        evaluate: Computes one node. `tersor.frontend.onnx.batch` puts another function here.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        """Fold constants and store the weights.
+
+        Args:
+            contents: What the file holds.
+        """
+        super().__init__()
+        self.inputs: tuple[Input, ...] = contents.inputs
+        self.outputs: tuple[str, ...] = contents.outputs
+        nodes, constants = _fold(contents)
+        self.nodes, constants = lift_linear(nodes, constants, contents.outputs)
+        read = {name for node in self.nodes for name in node.inputs} | {*self.outputs}
+        self.constants = {name: value for name, value in constants.items() if name in read}
+        self.attributes: dict[str, str] = {}
+        for name in _tensors(self.nodes, self.constants, self.outputs):
+            value = as_tensor(self.constants[name])
+            self.attributes[name] = free_attribute(self, name)
+            is_weight = value.is_floating_point()
+            set_tensor(self, self.attributes[name], nn.Parameter(value) if is_weight else value)
+        self.evaluate: Callable[..., dict[str, Value]] = evaluate
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """The file's outputs: a tensor if there is one, else a tuple in the file's order.
+
+        Args:
+            inputs: The file's inputs in order.
+        """
+        values: dict[str, Value] = dict(zip((x.name for x in self.inputs), inputs, strict=True))
+        for name, attribute in self.attributes.items():
+            values[name] = _get(self, attribute)
+        for name, array in self.constants.items():
+            values.setdefault(name, array)
+        for node in self.nodes:
+            with traceback.annotate({"onnx": node.name}):
+                values.update(self.evaluate(node, values, self.constants))
+        if missing := [name for name in self.outputs if name not in values]:
+            raise InvalidModelError(f"the node that should compute output {missing[0]!r} does not")
+        found = [_as_output(values[name]) for name in self.outputs]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def arrange(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        """Inputs by position or by the file's names, in the file's order and types.
+
+        Args:
+            args: Inputs by position; without any input, random ones of the file's own shapes.
+            kwargs: Inputs by name.
+
+        Raises:
+            InvalidInputError: Inputs are missing, unknown, or of another shape.
+        """
+        names = [x.name for x in self.inputs]
+        if not args and not kwargs:
+            return self.example()
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        if len(args) + len(kwargs) != len(names) or set(given) != set(names):
+            wanted = ", ".join(f"{x.name!r} {list(x.shape)}" for x in self.inputs)
+            got = [*[f"input {i}" for i in range(len(args))], *kwargs]
+            raise InvalidInputError(f"the file takes {wanted}; the example gives {got}")
+        return tuple(_fit(x, given[x.name]) for x in self.inputs)
+
+    def example(self, input_range: tuple[float, float] | None = None) -> tuple[Tensor, ...]:
+        """Random inputs in the file's own shapes, with a batch of 2 where it is free.
+
+        Args:
+            input_range: Floating-point values are uniform in it; without, they are standard normal.
+
+        Raises:
+            InvalidInputError: Axes other than the first have no size; names them.
+        """
+        free = [x for x in self.inputs if any(isinstance(size, str) for size in x.shape[1:])]
+        if free:
+            wanted = ", ".join(f"{x.name!r} {list(x.shape)}" for x in free)
+            raise InvalidInputError(
+                f"the file leaves sizes open: {wanted}; give an example of the inputs, in Python "
+                "as tensors, on the command line as --example 1,3,224,224, once per input"
+            )
+        for x in self.inputs:
+            if prod(size for size in x.shape if isinstance(size, int)) > LARGEST_EXAMPLE:
+                raise InvalidInputError(
+                    f"the file says that input {x.name!r} has shape {list(x.shape)}, which is too "
+                    "large for an example; give one"
+                )
+        generator = torch.Generator().manual_seed(0)
+        return tuple(_draw(x, input_range, generator) for x in self.inputs)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The first size of the first input, or None if the file leaves it open."""
+        first = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
+        return first if isinstance(first, int) else None
+
+
+def read_model(path: str | Path, dequantize: bool = False) -> OnnxModel:
+    """Read an ONNX file as a module.
+
+    Args:
+        path: The file.
+        dequantize: Whether a quantized file is made float again.
+
+    Raises:
+        InvalidInputError: There is no such file.
+        InvalidModelError: The file is damaged, contradicts itself, or is already quantized.
+        UnsupportedError: Its opset or some of its ops cannot be read.
+    """
+    contents = read(path, dequantize)
+    try:
+        return OnnxModel(contents)
+    except TersorError as error:
+        raise type(error)(f"{str(path)!r}: {error}") from error
+
+
+def _draw(spec: Input, limits: tuple[float, float] | None, generator: torch.Generator) -> Tensor:
+    sizes = [size if isinstance(size, int) else 2 for size in spec.shape]
+    if not spec.dtype.is_floating_point:
+        return torch.randint(0, 2, sizes, generator=generator).to(spec.dtype)
+    if limits is None:
+        return torch.randn(sizes, generator=generator).to(spec.dtype)
+    low, high = limits
+    return (low + (high - low) * torch.rand(sizes, generator=generator)).to(spec.dtype)
+
+
+def _fit(spec: Input, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise InvalidInputError(
+            f"input {spec.name!r} is a {type(value).__name__}; give a torch.Tensor"
+        )
+    fits = value.ndim == len(spec.shape) and all(
+        axis == 0 or not isinstance(want, int) or have == want
+        for axis, (have, want) in enumerate(zip(value.shape, spec.shape, strict=False))
+    )
+    if not fits:
+        raise InvalidInputError(
+            f"input {spec.name!r} has shape {list(value.shape)}; the file takes {list(spec.shape)}"
+        )
+    if value.is_floating_point() and not spec.dtype.is_floating_point:
+        raise InvalidInputError(
+            f"input {spec.name!r} is {value.dtype}; the file takes {spec.dtype}, so give integers"
+        )
+    return value if value.dtype == spec.dtype else value.to(spec.dtype)
+
+
+def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
+    """Compute everything that depends on stored values alone."""
+    constants, kept = dict(contents.constants), []
+    for node in contents.nodes:
+        read = [name for name in node.inputs if name]
+        if not all(name in constants for name in read) or not (read or node.op in OPS):
+            kept.append(node)
+            continue
+        known = {name: constants[name] for name in read}
+        with FakeTensorMode(allow_non_fake_inputs=True):  # its size, before it takes any memory
+            evaluate(node, known, known)
+        for name, value in evaluate(node, known, known).items():
+            constants[name] = value if isinstance(value, np.ndarray) else as_array(value)
+    return kept, constants
+
+
+def _tensors(
+    nodes: Sequence[Node], constants: Mapping[str, np.ndarray], outputs: Sequence[str]
+) -> list[str]:
+    """Names of the stored values that some node reads as a tensor, in order of their first use."""
+    found: dict[str, None] = {}
+    for node in nodes:
+        op = OPS[node.op]
+        for position, name in enumerate(node.inputs):
+            value = constants.get(name)
+            if value is None or position in op.known:
+                continue
+            if value.size != 1 or value.ndim > op.scalar_rank:
+                found[name] = None
+    found.update(dict.fromkeys(name for name in outputs if name in constants))
+    return list(found)
+
+
+def free_attribute(module: nn.Module, name: str) -> str:
+    """The name under which a module can hold a value of this name.
+
+    Dots nest modules. Empty parts and names that a module already has get an underscore.
+
+    Args:
+        module: The module.
+        name: The file's name, any text.
+    """
+    parts = [fitting(part) or "_" for part in re.split(r"\.", name)]
+    owner: Any = module
+    for position, part in enumerate(parts):
+        is_last = position == len(parts) - 1
+        while _is_taken(owner, part, is_last):
+            part += "_"
+        parts[position] = part
+        owner = owner._modules.get(part) if isinstance(owner, nn.Module) else None
+        owner = nn.Module() if owner is None else owner
+    return ".".join(parts)
+
+
+def _is_taken(owner: nn.Module, part: str, is_last: bool) -> bool:
+    if owner is not None and part in TAKEN:
+        return True
+    return hasattr(owner, part) and (is_last or part not in owner._modules)
+
+
+def _get(module: nn.Module, name: str) -> Tensor:
+    path, _, leaf = name.rpartition(".")
+    return getattr(module.get_submodule(path), leaf)
+
+
+def _as_output(value: Value) -> Tensor:
+    return value if isinstance(value, Tensor) else as_tensor(value)

@@ -1,0 +1,168 @@
+"""Read an ONNX file as plain data, and refuse what is damaged or cannot be run.
+
+Local functions are inlined, Constant nodes become stored values, and nodes are in execution order.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass, TopologicalSortPass
+
+from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
+from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.contents import Contents, Input
+from tersor.frontend.onnx.dequantize import dequantize as make_float
+from tersor.frontend.onnx.dtypes import NARROW, TORCH
+from tersor.frontend.onnx.node import Node
+from tersor.frontend.onnx.stored import as_array, check_external, constant_array
+from tersor.frontend.onnx.supported import check_ops, opset_of
+
+
+def read(path: str | Path, dequantize: bool = False) -> Contents:
+    """Read an ONNX file.
+
+    Args:
+        path: The file. Weights may be in other files of its folder.
+        dequantize: Whether a quantized file is made float again.
+
+    Raises:
+        InvalidInputError: There is no such file.
+        InvalidModelError: The file is damaged, contradicts itself, or is already quantized.
+        UnsupportedError: Its opset or some of its ops cannot be read; names all of them.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InvalidInputError(f"{str(path)!r}: there is no such file")
+    if not path.stat().st_size:
+        raise InvalidModelError(f"{str(path)!r} is empty; copy or export it again")
+    try:
+        return _contents(_load(path), dequantize)
+    except TersorError as error:
+        text = " ".join(str(error).split())  # names in a file may have line breaks
+        raise type(error)(f"{str(path)!r}: {text}") from error
+    except Exception as error:
+        raise InvalidModelError(
+            f"{str(path)!r} is no sound ONNX file: {first_line(error)}. It may be cut off, or "
+            "no ONNX file at all: copy or export it again"
+        ) from error
+
+
+def _load(path: Path) -> ir.Model:
+    model = ir.load(path)
+    if model.functions:
+        InlinePass()(model)
+    check_external(model, path.parent.resolve())
+    TopologicalSortPass()(model)
+    return model
+
+
+def _contents(model: ir.Model, dequantize: bool) -> Contents:
+    graph, opset = model.graph, opset_of(model)
+    found = list(graph)
+    check_ops(found, dequantize)
+    stored = graph.initializers.values()
+    constants = {str(v.name): as_array(v.const_value, str(v.name)) for v in stored}
+    nodes = []
+    for node in found:
+        if node.op_type == "Constant":
+            constants[str(node.outputs[0].name)] = constant_array(node)
+        else:
+            nodes.append(_node(node, opset))
+    inputs = tuple(_input(v) for v in graph.inputs if v.name not in constants)
+    outputs = tuple(str(value.name) for value in graph.outputs)
+    contents = Contents(inputs, outputs, constants, tuple(nodes))
+    _check_values(contents)
+    contents = make_float(contents) if dequantize else contents
+    _check_types(contents)
+    return contents
+
+
+def _check_types(contents: Contents) -> None:
+    for name, value in contents.constants.items():
+        if (dtype := ir.DataType.from_numpy(value.dtype)) in NARROW:
+            raise UnsupportedError(f"stored value {name!r} has type {dtype}")
+
+
+def _node(node: ir.Node, opset: int) -> Node:
+    outputs = tuple(value.name or "" for value in node.outputs)
+    return Node(
+        op=node.op_type,
+        name=node.name or next(filter(None, outputs), node.op_type),
+        inputs=tuple("" if value is None else str(value.name) for value in node.inputs),
+        outputs=outputs,
+        attributes=dict(_attributes(node, opset)),
+        opset=opset,
+    )
+
+
+_PLAIN = {
+    ir.AttributeType.INT,
+    ir.AttributeType.FLOAT,
+    ir.AttributeType.STRING,
+    ir.AttributeType.INTS,
+    ir.AttributeType.FLOATS,
+    ir.AttributeType.STRINGS,
+}
+
+
+def _attributes(node: ir.Node, opset: int) -> Iterator[tuple[str, Any]]:
+    known = onnx.defs.get_schema(node.op_type, opset).attributes
+    for name, attribute in node.attributes.items():
+        wanted = ir.AttributeType(int(known[name].type)) if name in known else attribute.type  # type: ignore[call-overload]
+        if wanted != attribute.type:
+            raise InvalidModelError(
+                f"attribute {name!r} of node {node.name!r} ({node.op_type}) is of type "
+                f"{attribute.type.name}; the operator takes {wanted.name}"
+            )
+        if attribute.type in _PLAIN:
+            value = attribute.value
+            yield name, tuple(value) if isinstance(value, list | tuple) else value
+        elif attribute.type == ir.AttributeType.TENSOR:
+            yield name, as_array(attribute.value, f"{node.name}.{name}")
+        else:
+            raise UnsupportedError(
+                f"attribute {name!r} of node {node.name!r} is a {attribute.type}, which cannot be "
+                "read"
+            )
+
+
+def _input(value: ir.Value) -> Input:
+    dtype = None if value.dtype is None else TORCH.get(value.dtype)
+    if dtype is None or value.shape is None:
+        raise UnsupportedError(
+            f"input {value.name!r} has type {value.type} and shape {value.shape}; only tensors "
+            "with a known number of axes can be read"
+        )
+    sizes = tuple(d if isinstance(d, int) else (d.value or "?") for d in value.shape)
+    if any(isinstance(size, int) and size < 0 for size in sizes):
+        raise InvalidModelError(f"input {value.name!r} has shape {sizes}; no size is negative")
+    return Input(str(value.name), dtype, sizes)
+
+
+def _check_values(contents: Contents) -> None:
+    """Every value has one origin, which comes before its readers."""
+    _check_ends(contents)
+    known = {*contents.constants, *(x.name for x in contents.inputs)}
+    for node in contents.nodes:
+        for name in filter(None, node.inputs):
+            if name not in known:
+                raise InvalidModelError(
+                    f"node {node.name!r} ({node.op}) reads {name!r}, which nothing computes"
+                )
+        for name in filter(None, node.outputs):
+            if name in known:
+                raise InvalidModelError(f"{name!r} is computed twice, again by {node.name!r}")
+            known.add(name)
+    missing = [name for name in contents.outputs if name not in known]
+    if missing or not contents.outputs:
+        raise InvalidModelError(f"outputs {missing} are computed by nothing")
+
+
+def _check_ends(contents: Contents) -> None:
+    ends = {"inputs": [x.name for x in contents.inputs], "outputs": contents.outputs}
+    for what, names in ends.items():
+        if len({*names}) < len(names):
+            raise InvalidModelError(f"two {what} have the same name")

@@ -1,0 +1,90 @@
+"""The tensors that are stored in an ONNX file, or beside it, as arrays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.frontend.onnx.dtypes import NARROW, TORCH
+
+
+def check_external(model: ir.Model, folder: Path) -> None:
+    """Weights beside the file must be there, and nothing outside of its folder is opened.
+
+    Args:
+        model: The model.
+        folder: The folder that the file is in, resolved.
+
+    Raises:
+        InvalidModelError: A weight is missing, or elsewhere.
+    """
+    for name, tensor in _stored(model.graph):
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
+        target = (folder / tensor.location).resolve()
+        if not target.is_relative_to(folder):
+            raise InvalidModelError(
+                f"weight {name!r} is in {str(tensor.location)!r}, outside of the file's "
+                "folder; that is refused"
+            )
+        end = (tensor.offset or 0) + (tensor.length or 0)
+        if not target.is_file() or target.stat().st_size < end:
+            raise InvalidModelError(
+                f"weight {name!r} is missing from {str(tensor.location)!r}; keep the weights "
+                "beside the .onnx file, under the name they were written with"
+            )
+
+
+def _stored(graph: ir.Graph) -> Iterator[tuple[str, Any]]:
+    """Every tensor in the file with its name: weights, and attributes of nodes."""
+    for value in graph.initializers.values():
+        yield str(value.name), value.const_value
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR:
+                yield f"{node.name}.{attribute.name}", attribute.value
+
+
+def as_array(tensor: ir.TensorProtocol | None, name: str) -> np.ndarray:
+    """A stored tensor; integers of up to 4 bits keep their own type.
+
+    Args:
+        tensor: The tensor.
+        name: Of the value, for errors.
+
+    Raises:
+        InvalidModelError: It has no values, or not those that its shape asks for.
+        UnsupportedError: Its type cannot be read.
+    """
+    if tensor is None:
+        raise InvalidModelError(f"stored value {name!r} has no values")
+    if tensor.dtype not in TORCH and tensor.dtype not in NARROW:
+        raise UnsupportedError(f"stored value {name!r} has type {tensor.dtype}")
+    array = tensor.numpy()
+    if array.shape != tuple(tensor.shape.numpy()):
+        raise InvalidModelError(f"stored value {name!r} does not have its declared shape")
+    return array
+
+
+def constant_array(node: ir.Node) -> np.ndarray:
+    """The value of a Constant node.
+
+    Args:
+        node: The node.
+
+    Raises:
+        InvalidModelError: As `as_array`.
+        UnsupportedError: It is a text, or sparse.
+    """
+    (attribute,) = node.attributes.values()
+    name, value = str(node.outputs[0].name), attribute.value
+    if attribute.type == ir.AttributeType.TENSOR:
+        return as_array(value, name)
+    if attribute.name in ("value_float", "value_floats"):
+        return np.array(value, np.float32)
+    if attribute.name in ("value_int", "value_ints"):
+        return np.array(value, np.int64)
+    raise UnsupportedError(f"constant {name!r} is a {attribute.name}; only numbers can be read")

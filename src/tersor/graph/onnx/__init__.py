@@ -1,5 +1,0 @@
-"""ONNX in: a file becomes a PyTorch module, which `tersor.graph.capture` captures like any other.
-
-`read.py` checks the file, `model.py` runs it, `table.py` lists the ops, and each file of ops
-beside it holds one topic.
-"""
