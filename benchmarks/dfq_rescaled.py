@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import DFQ, NAIVE, Subject, Table, arguments, progress, subjects
+from tersor.channels.partition import Channels, channels
 from tersor.core.metrics import sqnr
-from tersor.graph.channels import Channels, channels
 from tersor.graph.network import Network
 from tersor.passes.fold import fold
 from tersor.passes.rescale import rescale

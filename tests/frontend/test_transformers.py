@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tersor.channels.partition import channels
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.frontend.capture import capture
-from tersor.graph.channels import channels
 from tersor.graph.network import Applied
 from tersor.graph.propagation import propagate
 from tersor.passes.equalize import Equalize, equalize

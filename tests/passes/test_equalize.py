@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tersor.channels.partition import Channels, channels
 from tersor.core.equalize import equalizing_scale, over_relaxation
 from tersor.frontend.capture import capture
-from tersor.graph.channels import Channels, channels
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.passes.equalize import Equalize, equalize

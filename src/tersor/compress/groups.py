@@ -1,6 +1,6 @@
 """Coupled channel groups: what channel pruning chooses from.
 
-A unit is a class of channels that can only be left out together (`tersor.graph.removal`): one
+A unit is a class of channels that can only be left out together (`tersor.channels.removal`): one
 output channel of each layer that a residual addition joins, with all that reads them. A group holds
 the units of which the same layers make up one channel each. Units of a group are left out one by
 one; groups do not depend on each other.
@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tersor.graph.channels import Port
-from tersor.graph.labels import Stored
+from tersor.channels.labels import Stored
+from tersor.channels.partition import Port
+from tersor.channels.removal import Removal, removal
 from tersor.graph.network import Network, Skipped
-from tersor.graph.removal import Removal, removal
 
 
 @dataclass(frozen=True)

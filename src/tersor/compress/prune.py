@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from tersor.channels.narrow import narrow
+from tersor.channels.partition import Port
 from tersor.compress.groups import Group, Groups, channel_groups
 from tersor.core.response import expected_response
 from tersor.errors import InvalidInputError, InvalidModelError
-from tersor.graph.channels import Port
 from tersor.graph.coverage import tap_coverage
 from tersor.graph.distribution import Distribution
-from tersor.graph.narrow import narrow
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.shapes import shapes
 

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from tersor.channels.partition import Port
 from tersor.compress.covariance import input_covariances
 from tersor.compress.groups import Group
 from tersor.core import channel_scores
 from tersor.core.lasso import contributions, strongest
 from tersor.errors import InvalidInputError
-from tersor.graph.channels import Port
 from tersor.graph.layers import argument
 from tersor.graph.network import Network
 from tersor.graph.outputs import floats

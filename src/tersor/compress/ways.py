@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, fx
 
+from tersor.channels.partition import Port
 from tersor.compress.chain import Site
 from tersor.compress.factorize import Factorization, method_of, rank_for, refusal
 from tersor.compress.fit import Refit, fit
@@ -21,7 +22,6 @@ from tersor.compress.groups import Group, Groups, channel_groups
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.core.ranks import shapes_of
-from tersor.graph.channels import Port
 from tersor.graph.layers import Layer, layers
 from tersor.graph.moments import Moments
 from tersor.graph.network import Network, Skipped

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, fx
 
+from tersor.channels.partition import Channels, Port, channels
 from tersor.core.equalize import equalizing_scale, over_relaxation
-from tersor.graph.channels import Channels, Port, channels
 from tersor.graph.layers import Layer, per_input, per_output
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.norms import Norm

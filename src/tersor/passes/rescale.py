@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.graph.channels import Channels, Clip, clip_bounds
+from tersor.channels.partition import Channels, Clip, clip_bounds
 from tersor.graph.layers import Layer, operand, per_input, per_output
 from tersor.graph.network import Applied, Gaussian, Network
 
@@ -31,7 +31,7 @@ def rescale(
 
     Args:
         network: Edited in place.
-        partition: The classes, from `tersor.graph.channels.channels` of this network.
+        partition: The classes, from `tersor.channels.partition.channels` of this network.
         scale: One positive scale per class; must be 1 for frozen classes.
         clipped: What becomes of clipped activations, see `tersor.passes.equalize.Equalize`.
     """

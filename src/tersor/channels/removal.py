@@ -1,6 +1,6 @@
 """Which channels of a network can be left out together.
 
-Labels as for rescaling (`tersor.graph.channels`), with other rules (`tersor.graph.removal_rules`).
+Labels as for rescaling (`tersor.channels.partition`), with other rules (`tersor.channels.removal_rules`).
 What remains is a partition of all channels into classes that can only be left out together; leaving
 one out is the same as setting all weights that read it to zero.
 """
@@ -13,11 +13,11 @@ from jaxtyping import Int
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from tersor.graph.channels import Port, components
-from tersor.graph.labels import Labels, Stored, along
+from tersor.channels.labels import Labels, Stored, along
+from tersor.channels.partition import Port, components
+from tersor.channels.removal_rules import left_out, varying
+from tersor.channels.rescaling import trace
 from tersor.graph.network import Network
-from tersor.graph.removal_rules import left_out, varying
-from tersor.graph.trace import trace
 
 
 @dataclass(frozen=True)

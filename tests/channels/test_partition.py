@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tersor.channels.partition import Channels, channels
 from tersor.frontend.capture import capture
 from tersor.graph.batchnorm import batch_norms
-from tersor.graph.channels import Channels, channels
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
 from tersor.graph.norms import Norm

@@ -16,10 +16,10 @@ from jaxtyping import Int
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from tersor.channels.labels import Labels, Stored, along, compact, spread
+from tersor.channels.rescaling import move
 from tersor.graph.equivariance import MOVEMENT, POOLS, padding_per_axis, pads_with_constant
-from tersor.graph.labels import Labels, Stored, along, compact, spread
 from tersor.graph.layers import WEIGHTED, Layer, argument, operand, overload
-from tersor.graph.trace import move
 
 aten = torch.ops.aten
 # Element by element, but not tagged so by torch.
@@ -231,7 +231,7 @@ def _pad(labels: Labels, node: fx.Node) -> Any:
 
 
 def _move(labels: Labels, node: fx.Node) -> Any:
-    """Data movement whose numbers can be set to what is left (`tersor.graph.narrow`)."""
+    """Data movement whose numbers can be set to what is left (`tersor.channels.narrow`)."""
     if node.target in _JOINS:
         return move(labels, node)
     value, picks = labels.of[operand(node)], []

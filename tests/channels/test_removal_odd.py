@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.channels.test_partition import ODD, network_of
 from tests.compress.masks import check_pruning, random_keep
-from tests.graph.test_channels import ODD, network_of
 
 
 @pytest.mark.parametrize("name", ODD)

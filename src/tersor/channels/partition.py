@@ -16,11 +16,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx
 
+from tersor.channels.labels import Labels
+from tersor.channels.rescaling import trace
 from tersor.graph.equivariance import MOVEMENT, SPATIAL, clip_bounds
-from tersor.graph.labels import Labels
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network
-from tersor.graph.trace import trace
 
 __all__ = [
     "MOVEMENT",

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, fx
 
+from tersor.channels.removal import Removal, Slots
 from tersor.graph.equivariance import padding_per_axis
 from tersor.graph.layers import CONVOLUTIONS, TRANSPOSED, argument, operand, set_argument
 from tersor.graph.network import Gaussian, Network
-from tersor.graph.removal import Removal, Slots
 
 aten = torch.ops.aten
 Left = tuple[int, Bool[Tensor, " places"]]  # an axis, and the channels that are left along it
@@ -26,7 +26,7 @@ def narrow(network: Network, found: Removal, keep: Bool[Tensor, " classes"]) -> 
 
     Args:
         network: Edited in place.
-        found: The classes, from `tersor.graph.removal.removal` of this network.
+        found: The classes, from `tersor.channels.removal.removal` of this network.
         keep: Which of them stay; frozen ones must, and one of each set in `found.needs`.
     """
     for node, value in found.values.items():

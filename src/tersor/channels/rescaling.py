@@ -2,7 +2,7 @@
 
 Each rule below handles one kind of op. It returns the labels of the op's result, or the reason why
 the op does not commute with a scale per channel; the labels of its inputs are then frozen. Leaving
-channels out has rules of its own: `tersor.graph.removal`.
+channels out has rules of its own: `tersor.channels.removal`.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
+from tersor.channels.labels import Labels, along, spread
 from tersor.graph.attention import MIXING, mixed_values
 from tersor.graph.equivariance import (
     CLIPS,
@@ -23,7 +24,6 @@ from tersor.graph.equivariance import (
     padding_per_axis,
     pads_with_constant,
 )
-from tersor.graph.labels import Labels, along, spread
 from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand, overload
 from tersor.graph.network import Network, source
 from tersor.graph.norms import NORMS, Norm, can_scale

@@ -1,0 +1,1 @@
+"""Which channels of a network go together: labels, partition, rescaling, removal."""
