@@ -24,8 +24,8 @@ from torch import Tensor, fx
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo.data import cifar10_train
 from tersor.core.cross_entropy import cross_entropy
+from tersor.core.lattice import closest
 from tersor.core.quadratic import Weights
-from tersor.core.rounding import closest
 from tersor.graph.layers import Layer, layers
 from tersor.graph.moments import Moments
 from tersor.graph.network import Network, Skipped
@@ -34,10 +34,10 @@ from tersor.graph.stream import Stream
 from tersor.passes.fold import fold
 from tersor.quant.adaround import AdaRound, Problem, train
 from tersor.quant.calibrate import MSE, weight_ranges
+from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.layerwise import Site, round_layers
 from tersor.quant.measured import measure
 from tersor.quant.place import place, quantizers, weight_quantizer
-from tersor.quant.rounding import Rounding, round_layer
 from tersor.quant.schemes import find_scheme
 
 BATCH = 250

@@ -27,7 +27,7 @@ from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.harness.subject import spread
 from benchmarks.zoo.data import cifar10_train
 from tersor.export.latency import CALM, in_turns
-from tersor.quant.rounding import round_weights
+from tersor.quant.fast_rounding import round_weights
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tersor.recipes import Quantized
 

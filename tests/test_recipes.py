@@ -6,9 +6,9 @@ import torch
 import tersor
 from tersor.errors import TersorError
 from tersor.graph.network import source
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.place import quantizers
-from tersor.quant.ranges import MSE, MinMax, Percentile
-from tersor.quant.rounding import Rounding
+from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tests import nets
 
 

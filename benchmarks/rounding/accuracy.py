@@ -25,7 +25,7 @@ from benchmarks.zoo import MODELS
 from tersor.levels import WithData
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
-from tersor.quant.rounding import Rounding
+from tersor.quant.fast_rounding import Rounding
 
 Run = tuple[float, float, float | None]  # top-1, CPU seconds, top-1 in onnxruntime
 TITLES = (

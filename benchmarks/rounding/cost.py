@@ -21,10 +21,10 @@ from benchmarks.harness import Table
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
+from tersor.quant.fast_rounding import Rounding, fit
 from tersor.quant.layerwise import Site
 from tersor.quant.measured import measure
 from tersor.quant.place import place, weight_quantizer
-from tersor.quant.rounding import Rounding, fit
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 #: Name → layer and the shape of one input.

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.harness import Table, progress
 from benchmarks.rounding.task import SCHEMES, Task
 from tersor.levels import WithData
-from tersor.quant.rounding import Rounding
+from tersor.quant.fast_rounding import Rounding
 
 
 def main() -> None:

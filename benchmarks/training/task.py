@@ -15,7 +15,7 @@ from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import cifar10_train
 from tersor.graph.layers import layers
 from tersor.levels import WithData
-from tersor.quant.rounding import Rounding
+from tersor.quant.fast_rounding import Rounding
 from tersor.quantized import Quantized
 from tersor.recipes import quantize
 

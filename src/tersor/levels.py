@@ -13,8 +13,8 @@ from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
-from tersor.quant.ranges import ActivationRange, MinMax, RangeMethod
-from tersor.quant.rounding import Rounding
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.range_methods import ActivationRange, MinMax, RangeMethod
 from tersor.quant.scheme import Scheme
 
 Equalization = Equalize | Literal["auto"] | None
@@ -30,7 +30,7 @@ class DataFree:
         absorb: Options of high-bias absorption, or None to leave it out. Only the paper's
             equalization, which looks at weights alone, makes biases so high that it pays.
         weight_range: How to choose weight ranges: `MinMax`, `Percentile` or `MSE` of
-            `tersor.quant.ranges`. By default the smallest squared error below 8 bits, where
+            `tersor.quant.range_methods`. By default the smallest squared error below 8 bits, where
             outliers are dear (white paper arXiv 2106.08295, §3.1), and else min-max. 8-bit
             weights of a pair-safe scheme keep their pair-safe range, whatever is chosen.
         correct_bias: Whether to take the expected rounding error out of each bias.
@@ -52,7 +52,7 @@ class WithData:
         equalize: As for `DataFree`; `"auto"` leaves it out where a solver rounds the weights.
         weight_range: As for `DataFree`.
         activation_range: How to choose a range for what the data bring about: `MinMax`,
-            `Percentile`, `MSE` or `Entropy` of `tersor.quant.ranges`. AdaRound has min-max.
+            `Percentile`, `MSE` or `Entropy` of `tersor.quant.range_methods`. AdaRound has min-max.
         rounding: The solver that rounds the weights, by its options: `Rounding` takes seconds,
             `AdaRound` is the paper's method, `Blocks` is the best for 2 and 3 bits. None rounds
             each weight to its nearest value, and takes the mean error that data show out of each

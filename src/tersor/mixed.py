@@ -22,9 +22,9 @@ from tersor.graph.network import Network
 from tersor.graph.outputs import Metric
 from tersor.graph.samples import held_back, samples
 from tersor.levels import WithData
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.patterns import patterns
-from tersor.quant.rounding import Rounding
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quant.sensitivity import Sensitivity, Trial, sensitivities

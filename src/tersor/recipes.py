@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from torch import nn
 from torch.export import ExportedProgram
 
+from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.journal import Journal, fingerprint
 from tersor.graph.network import Network
-from tersor.graph.propagation import propagate
 from tersor.graph.samples import held_back, samples
 from tersor.graph.stats import Batch
 from tersor.levels import DataFree, Equalization, WithData, equalization
@@ -32,12 +32,12 @@ from tersor.quant.bias import correct_bias
 from tersor.quant.blocks import Blocks, reconstruct_blocks
 from tersor.quant.calibrate import data_free_ranges, input_ranges, weight_ranges
 from tersor.quant.empirical import correct_bias_on_data
+from tersor.quant.fast_rounding import round_weights
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.patterns import patterns
 from tersor.quant.place import place
-from tersor.quant.rounding import round_weights
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quantized import Quantized

@@ -19,7 +19,7 @@ from tersor.quant.layerwise import OnLayer
 from tersor.quant.sensitivity import Sensitivity
 from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Budget, Made, Report, Verified
-from tersor.report.layers import layer_reports, left_of
+from tersor.report.layer_rows import layer_reports, left_of
 from tersor.report.measure import measure
 from tersor.report.progress import shows_progress
 from tersor.report.saved import check, save

@@ -19,6 +19,7 @@ from tersor.compress.scores import NEED_DATA, scorer
 from tersor.compress.sweep import OnPart, Sweep, damages
 from tersor.compress.ways import Part, Scorer, Way, group_parts, layer_parts
 from tersor.compressed import Compressed
+from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.export.clock import Clock
 from tersor.frontend.capture import capture
@@ -27,7 +28,6 @@ from tersor.graph.journal import Journal, fingerprint
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network
 from tersor.graph.outputs import Metric
-from tersor.graph.propagation import propagate
 from tersor.graph.stats import Batch
 from tersor.levels import Compression
 from tersor.passes.fold import fold

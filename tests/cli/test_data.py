@@ -12,8 +12,8 @@ import tersor
 from tersor import cli
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
-from tersor.quant.ranges import Entropy, MinMax
-from tersor.quant.rounding import Rounding
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.range_methods import Entropy, MinMax
 from tests import nets
 
 MODEL = ["quantize", "tests.nets:with_example"]
@@ -106,7 +106,7 @@ def test_a_run_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
         solved.append(site.layer.name)
         return round_layer(site, *args, **kwargs)
 
-    from tersor.quant import rounding
+    from tersor.quant import fast_rounding as rounding
 
     round_layer = rounding.round_layer
     monkeypatch.setattr(rounding, "round_layer", spy)

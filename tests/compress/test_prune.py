@@ -7,12 +7,12 @@ from torch import nn
 import tersor
 from tersor.compress.groups import channel_groups
 from tersor.compress.prune import prune, prune_groups
+from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError, InvalidModelError
 from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
 from tersor.graph.describe import describe
 from tersor.graph.network import Applied
-from tersor.graph.propagation import propagate
 from tersor.passes.fold import fold
 from tests.captured import captured, outputs
 from tests.compress.masks import check_pruning, masked, random_keep

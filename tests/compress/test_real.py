@@ -10,9 +10,9 @@ from tersor.compress.macs import Macs, fit_macs, per_mac
 from tersor.compress.prune import prune_groups
 from tersor.compress.reconstruct import reconstruct
 from tersor.compress.scores import gradient_scores
+from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
-from tersor.graph.propagation import propagate
 from tersor.passes.fold import fold
 from tests.assets import needs_assets
 

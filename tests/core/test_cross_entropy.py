@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tersor.core.cross_entropy import CrossEntropy, cross_entropy
 from tersor.core.grid import Grid
+from tersor.core.lattice import enumerate_choices
 from tersor.core.quadratic import Quadratic
-from tersor.core.rounding import enumerate_choices
 
 GRID = Grid(3, signed=True, symmetric=True)
 seeds = st.integers(0, 2**32 - 1)

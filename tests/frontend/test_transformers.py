@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from tersor.channels.partition import channels
+from tersor.distributions.propagation import propagate
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.network import Applied
-from tersor.graph.propagation import propagate
 from tersor.passes.equalize import Equalize, equalize
 from tests.captured import assert_same_function
 

@@ -14,7 +14,7 @@ from tersor.graph.journal import Journal
 from tersor.graph.network import Applied, Skipped
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
-from tersor.quant.rounding import Rounding
+from tersor.quant.fast_rounding import Rounding
 from tests.nets import images, plain
 
 SOLVERS = {
@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
 
 def test_finished_layers_are_not_solved_again(tmp_path, monkeypatch):
     first = quantized(tmp_path)
-    monkeypatch.setattr("tersor.quant.rounding.solve", None)
+    monkeypatch.setattr("tersor.quant.fast_rounding.solve", None)
     assert_equal(quantized(tmp_path), first)
 
 

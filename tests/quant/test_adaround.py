@@ -13,7 +13,7 @@ from tersor.graph.network import Applied, Skipped
 from tersor.quant.adaround import AdaRound, adaround
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.place import place, weight_quantizer
-from tersor.quant.ranges import MSE
+from tersor.quant.range_methods import MSE
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
 from tests.captured import captured, outputs
 from tests.zoo import ZOO

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.layers import WEIGHTED, Layer, argument, layers
 from tersor.graph.network import Applied, Skipped
-from tersor.graph.propagation import propagate
 from tersor.graph.stats import observe
 from tersor.passes.fold import fold
 from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.place import place, quantizers
 from tersor.quant.quantizer import BiasQuantize
-from tersor.quant.ranges import MinMax
+from tersor.quant.range_methods import MinMax
 from tersor.quant.schemes import DFQ_PAPER
 
 WEIGHTS_ONLY = replace(DFQ_PAPER, kernels=frozenset(WEIGHTED)).with_bits(4, 16)

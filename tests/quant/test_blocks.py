@@ -18,9 +18,9 @@ from tersor.graph.network import Applied, Skipped
 from tersor.passes.fold import fold
 from tersor.quant.blocks import Blocks, reconstruct_blocks
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
+from tersor.quant.fast_rounding import round_weights
 from tersor.quant.place import place
-from tersor.quant.ranges import MSE
-from tersor.quant.rounding import round_weights
+from tersor.quant.range_methods import MSE
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
 from tests.captured import outputs
 from tests.zoo import ZOO

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from tersor.core.grid import Grid
+from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped, source
-from tersor.graph.propagation import propagate
 from tersor.graph.stats import Extremes, observe
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import (
@@ -24,7 +24,7 @@ from tersor.quant.calibrate import (
     weight_ranges,
 )
 from tersor.quant.place import place, quantizers, weight_quantizer
-from tersor.quant.ranges import MSE, MinMax, Percentile
+from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tests.captured import captured
 

@@ -11,7 +11,7 @@ from tersor.graph.stream import Stream
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.empirical import correct_bias_on_data
 from tersor.quant.place import place
-from tersor.quant.ranges import MinMax
+from tersor.quant.range_methods import MinMax
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured, outputs
 from tests.zoo import ZOO

@@ -11,7 +11,7 @@ from tersor.graph.network import Applied
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.observed import observed_ranges
 from tersor.quant.place import place
-from tersor.quant.ranges import MSE, Entropy, MinMax, Percentile
+from tersor.quant.range_methods import MSE, Entropy, MinMax, Percentile
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 

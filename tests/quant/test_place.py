@@ -20,7 +20,7 @@ from tersor.graph.layers import Layer, argument, layers
 from tersor.graph.network import Network, Skipped, readers, source
 from tersor.passes.equalize import equalize
 from tersor.passes.fold import fold
-from tersor.quant.flow import DROPOUTS
+from tersor.quant.integer_values import DROPOUTS
 from tersor.quant.place import place, quantizers
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.scheme import Scheme

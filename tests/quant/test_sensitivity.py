@@ -10,8 +10,8 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
+from tersor.quant.fast_rounding import round_weights
 from tersor.quant.place import place, quantizers, weight_quantizer
-from tersor.quant.rounding import round_weights
 from tersor.quant.schemes import ONNXRUNTIME_CPU, TENSORRT
 from tersor.quant.sensitivity import Trial, sensitivities
 from tests.captured import captured, outputs

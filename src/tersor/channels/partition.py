@@ -18,9 +18,9 @@ from torch import Tensor, fx
 
 from tersor.channels.labels import Labels
 from tersor.channels.rescaling import trace
-from tersor.graph.equivariance import MOVEMENT, SPATIAL, clip_bounds
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network
+from tersor.graph.ops import MOVEMENT, SPATIAL, clip_bounds
 
 __all__ = [
     "MOVEMENT",

@@ -1,8 +1,8 @@
 """Which channels of a network can be left out together.
 
-Labels as for rescaling (`tersor.channels.partition`), with other rules (`tersor.channels.removal_rules`).
-What remains is a partition of all channels into classes that can only be left out together; leaving
-one out is the same as setting all weights that read it to zero.
+Labels as for rescaling (`tersor.channels.partition`), with other rules
+(`tersor.channels.removal_rules`). What remains is a partition of all channels into classes that can
+only be left out together; leaving one out is the same as setting all weights that read it to zero.
 """
 
 from collections import defaultdict

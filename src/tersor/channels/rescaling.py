@@ -14,7 +14,10 @@ from torch.fx.node import map_arg
 
 from tersor.channels.labels import Labels, along, spread
 from tersor.graph.attention import MIXING, mixed_values
-from tersor.graph.equivariance import (
+from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand, overload
+from tersor.graph.network import Network, source
+from tersor.graph.norms import NORMS, Norm, can_scale
+from tersor.graph.ops import (
     CLIPS,
     ELEMENTWISE,
     MOVEMENT,
@@ -24,9 +27,6 @@ from tersor.graph.equivariance import (
     padding_per_axis,
     pads_with_constant,
 )
-from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand, overload
-from tersor.graph.network import Network, source
-from tersor.graph.norms import NORMS, Norm, can_scale
 from tersor.graph.shapes import shapes
 
 aten = torch.ops.aten

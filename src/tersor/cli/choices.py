@@ -22,8 +22,8 @@ from tersor.graph.samples import check_first, fixed_batch
 from tersor.levels import WithData
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
-from tersor.quant.ranges import MSE, ActivationRange, Entropy, MinMax, Percentile
-from tersor.quant.rounding import Rounding
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.range_methods import MSE, ActivationRange, Entropy, MinMax, Percentile
 from tersor.quant.synthetic import example_tensors, random_example
 from tersor.report.progress import Bar
 

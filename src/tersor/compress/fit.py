@@ -2,7 +2,7 @@
 
 Without data they are nearest to W. With moments they are those of the least output error, and the
 bias makes up for its mean (arXiv 1505.06798, §3.2-3.3; see `tersor.core.refit`). With samples what
-counts is the output behind a ReLU (`tersor.core.relu`).
+counts is the output behind a ReLU (`tersor.core.fit_before_relu`).
 
 Differs from the paper in: the first fit before a ReLU finds the factors anew, the later ones move
 them from where they are, except for the SVD, whose fit is exact at once.
@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.decompose import Chain, compose
+from tersor.core.fit_before_relu import fit_before_relu
 from tersor.core.quadratic import Quadratic, best_bias
 from tersor.core.ranks import Ranks, decompose
 from tersor.core.refit import decompose_on_data, descend, error, refit_last
-from tersor.core.relu import fit_before_relu
 from tersor.graph.layers import Layer
 from tersor.graph.moments import Moments
 from tersor.names import Method

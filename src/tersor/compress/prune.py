@@ -17,9 +17,9 @@ from tersor.channels.narrow import narrow
 from tersor.channels.partition import Port
 from tersor.compress.groups import Group, Groups, channel_groups
 from tersor.core.response import expected_response
+from tersor.distributions.coverage import tap_coverage
+from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError, InvalidModelError
-from tersor.graph.coverage import tap_coverage
-from tersor.graph.distribution import Distribution
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.shapes import shapes
 
@@ -60,9 +60,9 @@ def prune_groups(
     Args:
         network: Edited in place.
         keep: Name of a group → which of its units stay.
-        distributions: Node name → distribution, from `tersor.graph.propagation.propagate`: what is
-            expected of the channels that go is then added to the biases of the layers that read
-            them.
+        distributions: Node name → distribution, from `tersor.distributions.propagation.propagate`:
+            what is expected of the channels that go is then added to the biases of the layers that
+            read them.
 
     Returns:
         A record for each group; they are also among those of the network.

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.grid import Grid
+from tersor.core.lattice import Scales, errors_of_ways
 from tersor.core.quadratic import Quadratic, Weights
-from tersor.core.rounding import Scales, errors_of_ways
 from tersor.core.soft_rounding import soft_integers
 
 

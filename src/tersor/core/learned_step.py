@@ -15,8 +15,8 @@ nor its division among processes changes what is learned. An offset may be held 
 β = −z · s, as runtimes need it that store 0.0 exactly: z is rounded on the way forward, and the
 gradients are the same.
 
-With y the gradient of x̂, y° = y where n < u < p and else 0, and z = −β / s, the gradient of s takes
-two products of all values, and u need not be kept:
+With y the gradient of x̂, y° = y where n < u < p and else 0, and z = −β / s, the gradient of s
+takes two products of all values, and u need not be kept:
 
     Σ y · ∂x̂/∂s = (Σ y · x̂ − Σ y° · x) / s + z · (Σ y − Σ y°)
 

@@ -16,7 +16,7 @@ from tersor.levels import DataFree, WithData
 from tersor.quant.alone import Side, Site
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.observed import observed_ranges
-from tersor.quant.ranges import MSE, MinMax, Percentile
+from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.recipes import Frame, data_free, prepare, reshape

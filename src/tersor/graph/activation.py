@@ -7,7 +7,7 @@ from torch import Tensor, fx
 
 from tersor.graph.layers import aten, call
 from tersor.graph.network import Network, readers, source
-from tersor.graph.pointwise import UNARY
+from tersor.graph.ops import UNARY
 
 # With a stored tensor as the other operand: a bound or a slope for each channel.
 _WITH_CONSTANT = {aten.minimum.default, aten.maximum.default, aten.prelu.default}

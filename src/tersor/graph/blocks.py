@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
-from tersor.graph.pointwise import UNARY
+from tersor.graph.ops import UNARY
 
 aten = torch.ops.aten
 _LOOKUPS = {aten.embedding.default}

@@ -20,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.core.response import expected_response
-from tersor.graph.equivariance import clip_bounds, padding_per_axis, pads_with_constant
 from tersor.graph.layers import Layer, argument, is_layer, layers, operand
 from tersor.graph.network import Applied, Gaussian, Network, Record, Skipped
+from tersor.graph.ops import clip_bounds, padding_per_axis, pads_with_constant
 
 aten = torch.ops.aten
 INFINITY = float("inf")

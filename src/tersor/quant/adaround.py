@@ -16,7 +16,7 @@ with their square and f_reg does not: in a last layer, which has the largest err
 leaves most weights between up and down. A layer where nearest rounding is better, on samples held
 back if there are any, keeps it.
 
-`tersor.quant.rounding` solves nearly the same problem many times faster.
+`tersor.quant.fast_rounding` solves nearly the same problem many times faster.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,8 +38,8 @@ from tersor.graph.journal import Journal
 from tersor.graph.lanes import Pairs
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.stats import Batch
+from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.layerwise import OnLayer, Site, round_layers
-from tersor.quant.rounding import Rounding, round_layer
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def adaround(
         held_back: How many of the batches, the last ones, only check the result: a layer where
             nearest rounding is better on them keeps it.
         on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
-        pair_safe: As for `tersor.quant.rounding.round_weights`, which then rounds 8-bit weights.
+        pair_safe: As for `tersor.quant.fast_rounding.round_weights`, which then rounds 8-bit
+            weights.
         journal: See `tersor.quant.layerwise.round_layers`.
 
     Raises:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import torch
 
 from tersor.core.response import expected_response
-from tersor.graph.coverage import tap_coverage
-from tersor.graph.distribution import Distribution
+from tersor.distributions.coverage import tap_coverage
+from tersor.distributions.distribution import Distribution
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.shapes import shapes
@@ -30,7 +30,7 @@ def correct_bias(network: Network, distributions: Mapping[str, Distribution]) ->
 
     Args:
         network: Edited in place; ranges of the weights must be set.
-        distributions: Node name → distribution, from `tersor.graph.propagation.propagate`.
+        distributions: Node name → distribution, from `tersor.distributions.propagation.propagate`.
     """
     sizes = shapes(network)
     for layer in layers(network):

@@ -6,12 +6,12 @@ other in the order of the graph. QDrop, arXiv 2203.05740: while weights are lear
 activations are replaced by their float values at random, so that the result does not depend on the
 rounding errors of the calibration set.
 
-Differs from the papers in: the fast solver (`tersor.quant.rounding`) goes first, and every weight
-decides between its integer and a neighbour of it, not between those next to the float weight;
-weight scales and biases are learned along with the weights, scales of activations are not; few
-iterations with a high learning rate; there is no Fisher information in the loss; blocks come from
-the graph; a block that is no better than before, on samples held back if there are any, stays as it
-was.
+Differs from the papers in: the fast solver (`tersor.quant.fast_rounding`) goes first, and every
+weight decides between its integer and a neighbour of it, not between those next to the float
+weight; weight scales and biases are learned along with the weights, scales of activations are not;
+few iterations with a high learning rate; there is no Fisher information in the loss; blocks come
+from the graph; a block that is no better than before, on samples held back if there are any, stays
+as it was.
 """
 
 from collections.abc import Iterator
@@ -32,10 +32,10 @@ from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 from tersor.quant.block_task import Task, mix, simulate
+from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.layerwise import OnLayer, restore, round_layers, state
 from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
 from tersor.quant.quantizer import FakeQuantize
-from tersor.quant.rounding import Rounding, round_layer
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def reconstruct_blocks(
         held_back: How many of the batches, the last ones, only check the result: a layer or block
             that is no better on them keeps what it had.
         on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
-        pair_safe: As for `tersor.quant.rounding.round_weights`.
+        pair_safe: As for `tersor.quant.fast_rounding.round_weights`.
         journal: See `tersor.quant.layerwise.round_layers`; finished blocks are kept, too.
 
     Raises:

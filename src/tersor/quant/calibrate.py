@@ -6,8 +6,9 @@
 DFQ, arXiv 1906.04721, §5: activation ranges follow from the BatchNorm statistics.
 
 Differs from the paper in: the statistics are propagated through the whole graph (see
-`tersor.graph.propagation`); where they do not reach, synthetic inputs are run instead, and the
-record says so; weight ranges may also come from percentiles, or from the smallest squared error.
+`tersor.distributions.propagation`); where they do not reach, synthetic inputs are run instead, and
+the record says so; weight ranges may also come from percentiles, or from the smallest squared
+error.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, fx
 
 from tersor.core.ranges import pair_safe_range
+from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
-from tersor.graph.distribution import Distribution
 from tersor.graph.feeds import input_names
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.layers import Layer, is_layer
@@ -25,7 +26,7 @@ from tersor.graph.network import Applied, Network, Skipped, source
 from tersor.graph.stats import Extremes, observe
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
-from tersor.quant.ranges import MSE, MinMax, Range, RangeMethod
+from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
 from tersor.quant.synthetic import (
     Synthetic,
     example_inputs,
@@ -159,7 +160,7 @@ def data_free_ranges(
 
     Args:
         network: Edited in place.
-        distributions: Node name → distribution, from `tersor.graph.propagation.propagate`.
+        distributions: Node name → distribution, from `tersor.distributions.propagation.propagate`.
         inputs: Input name → smallest and largest value; random inputs are clipped to it.
         options: The random inputs.
     """

@@ -16,8 +16,8 @@ import torch
 from torch import fx
 
 from tersor.core.grid import Grid
-from tersor.graph.equivariance import MOVEMENT, SPATIAL, clip_bounds
 from tersor.graph.network import source
+from tersor.graph.ops import MOVEMENT, SPATIAL, clip_bounds
 
 aten = torch.ops.aten
 

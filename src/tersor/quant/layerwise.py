@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, fx
 
+from tersor.core.lattice import Scales
 from tersor.core.quadratic import Weights
-from tersor.core.rounding import Scales
 from tersor.errors import InvalidInputError
 from tersor.graph.journal import Journal
 from tersor.graph.layers import Layer, layers, operand

@@ -47,7 +47,7 @@ from tersor.quant.offsets import (
 )
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
-from tersor.quant.ranges import MSE, ActivationRange, MeanRange, MinMax, Range, RangeMethod
+from tersor.quant.range_methods import MSE, ActivationRange, MeanRange, MinMax, Range, RangeMethod
 
 _FINE = 8  # bits from which a whole step is small
 _WEIGHTS: dict[str, RangeMethod] = {"sigma": sigma_range, "minmax": MinMax(), "mean": mean_range}

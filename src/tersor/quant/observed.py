@@ -17,7 +17,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.graph.stats import Batch, Extremes, observe
 from tersor.quant.calibrate import activation_quantizers, cut_by_readers, set_activation
-from tersor.quant.ranges import ActivationRange, MinMax
+from tersor.quant.range_methods import ActivationRange, MinMax
 
 
 def observed_ranges(

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.core.response import expected_response
-from tersor.graph.equivariance import clip_bounds
 from tersor.graph.layers import Layer, argument, layers
 from tersor.graph.network import Applied, Network, source
+from tersor.graph.ops import clip_bounds
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
 
 aten = torch.ops.aten

@@ -1,8 +1,8 @@
 """Quantizers go on the edges that the target computes in integers; all are off at first.
 
-Activations: behind every value that `tersor.quant.flow` finds; a value that is only moved shares
-the quantizer module of its origin, and a layer that wants fewer bits than other readers of a value
-rounds it once more. Weights: one quantizer per stored tensor, whoever reads it.
+Activations: behind every value that `tersor.quant.integer_values` finds; a value that is only moved
+shares the quantizer module of its origin, and a layer that wants fewer bits than other readers of a
+value rounds it once more. Weights: one quantizer per stored tensor, whoever reads it.
 Biases: on the grid of the accumulator, whose scale is that of the input times that of the weight.
 Tables that embeddings look up: 8 bits per column, so that only the rows found become floats again.
 """
@@ -18,7 +18,7 @@ from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.graph.layers import Layer, argument, layers, operand, set_argument
 from tersor.graph.network import Network, Skipped, free_name
-from tersor.quant.flow import Flow
+from tersor.quant.integer_values import Flow
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.read_widths import narrow_readers, read_widths

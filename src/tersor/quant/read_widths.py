@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from torch import fx
 
 from tersor.graph.layers import operand
-from tersor.quant.flow import Flow
+from tersor.quant.integer_values import Flow
 
 
 def read_widths(

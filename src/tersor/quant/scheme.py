@@ -10,9 +10,9 @@ import torch
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
-from tersor.graph.equivariance import MOVEMENT
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import CONVOLUTIONS, LINEAR
+from tersor.graph.ops import MOVEMENT
 
 aten = torch.ops.aten
 

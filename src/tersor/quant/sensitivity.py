@@ -26,11 +26,11 @@ from tersor.graph.outputs import Metric, damage
 from tersor.graph.stats import Batch
 from tersor.graph.stream import Stream
 from tersor.quant.calibrate import weight_range
+from tersor.quant.fast_rounding import Rounding, fit, measure_both
 from tersor.quant.layerwise import OnLayer, Site, restore, state
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
-from tersor.quant.ranges import RangeMethod
-from tersor.quant.rounding import Rounding, fit, measure_both
+from tersor.quant.range_methods import RangeMethod
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.core.response import mean_from_response
+from tersor.distributions.coverage import tap_coverage
+from tersor.distributions.distribution import Distribution, uniform
+from tersor.distributions.op_rules import visit
+from tersor.distributions.walk import Walk
 from tersor.errors import InvalidInputError
-from tersor.graph.coverage import tap_coverage
-from tersor.graph.distribution import Distribution, uniform
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Gaussian, Network
-from tersor.graph.rules import visit
 from tersor.graph.shapes import shapes
-from tersor.graph.walk import Walk
 
 
 def propagate(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from tersor.core.moments import clipped_gaussian, interval, pushforward
+from tersor.core.gaussian import clipped_gaussian, interval, pushforward
 from tersor.errors import InvalidInputError
 
 INF = math.inf

@@ -5,16 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tersor.distributions.propagation import infer_input_mean, propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Gaussian
-from tersor.graph.propagation import infer_input_mean, propagate
 from tersor.passes.fold import fold
 from tersor.quant.place import place
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured
-from tests.graph.sampling import SAMPLES, calibrated, folded, normals, result, sampled
+from tests.distributions.sampling import SAMPLES, calibrated, folded, normals, result, sampled
 from tests.zoo import ZOO
 
 

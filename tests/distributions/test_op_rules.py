@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tersor.graph.propagation import propagate
-from tests.graph.sampling import SAMPLES, assert_moments, folded, normals, result, sampled
+from tersor.distributions.propagation import propagate
+from tests.distributions.sampling import SAMPLES, assert_moments, folded, normals, result, sampled
 
 ACTIVATIONS = {
     "relu": F.relu,

@@ -1,4 +1,4 @@
-"""Which ATen ops commute with a positive scale per channel: `f(s · x) = s · f(x)`."""
+"""The ATen ops by what they do to a value, and by what a scale per channel does to them."""
 
 import operator
 from typing import Any
@@ -80,6 +80,45 @@ CLIPS = {
     aten.clamp.default,
     aten.clamp_min.default,
     aten.clamp_max.default,
+}
+# Functions of one value, element by element, whatever they do to a scale.
+UNARY = {
+    aten.abs.default,
+    aten.celu.default,
+    aten.clamp.default,
+    aten.clamp_max.default,
+    aten.clamp_min.default,
+    aten.elu.default,
+    aten.erf.default,
+    aten.exp.default,
+    aten.gelu.default,
+    aten.hardsigmoid.default,
+    aten.hardswish.default,
+    aten.hardtanh.default,
+    aten.leaky_relu.default,
+    aten.log_sigmoid.default,
+    aten.mish.default,
+    aten.neg.default,
+    aten.pow.Tensor_Scalar,
+    aten.relu.default,
+    aten.relu6.default,
+    aten.rsub.Scalar,
+    aten.selu.default,
+    aten.sigmoid.default,
+    aten.silu.default,
+    aten.softplus.default,
+    aten.square.default,
+    aten.tanh.default,
+}
+# Of two values.
+BINARY = {
+    aten.add.Tensor,
+    aten.div.Tensor,
+    aten.maximum.default,
+    aten.minimum.default,
+    aten.mul.Tensor,
+    aten.prelu.default,
+    aten.sub.Tensor,
 }
 
 

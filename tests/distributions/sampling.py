@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
-from tersor.graph.propagation import propagate
 from tersor.graph.stats import observe
 from tersor.passes.fold import fold
 

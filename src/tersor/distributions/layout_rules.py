@@ -8,11 +8,11 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from tersor.distributions.distribution import Distribution, dilute
+from tersor.distributions.walk import Layout, Walk
 from tersor.graph.attention import mixed_values
-from tersor.graph.distribution import Distribution, dilute
-from tersor.graph.equivariance import MOVEMENT, pads_with_constant
 from tersor.graph.layers import argument, call
-from tersor.graph.walk import Layout, Walk
+from tersor.graph.ops import MOVEMENT, pads_with_constant
 
 aten = torch.ops.aten
 MOVES = {

@@ -18,10 +18,10 @@ from functools import partial
 import torch
 
 from tersor.core.grid import Grid
+from tersor.core.lattice import Scales, closest, descend, enumerate_choices, nearest_plane
 from tersor.core.pairs import Partners
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
 from tersor.core.ranges import minmax, scale_zero_point
-from tersor.core.rounding import Scales, closest, descend, enumerate_choices, nearest_plane
 from tersor.graph.journal import Journal
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.moments import Moments

@@ -11,9 +11,8 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from tersor.core.response import expected_response, response_interval, response_variance
-from tersor.graph.attention import MIXING
-from tersor.graph.coverage import tap_coverage
-from tersor.graph.distribution import (
+from tersor.distributions.coverage import tap_coverage
+from tersor.distributions.distribution import (
     Distribution,
     add,
     gaussian,
@@ -21,11 +20,21 @@ from tersor.graph.distribution import (
     of_constant,
     subtract,
 )
-from tersor.graph.equivariance import SPATIAL
+from tersor.distributions.layout_rules import (
+    MOVES,
+    REDUCTIONS,
+    attend,
+    getitem,
+    move,
+    pad,
+    reduce,
+    spatial,
+)
+from tersor.distributions.pointwise import Pointwise
+from tersor.distributions.walk import Layout, Walk
+from tersor.graph.attention import MIXING
 from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand
-from tersor.graph.layout_rules import MOVES, REDUCTIONS, attend, getitem, move, pad, reduce, spatial
-from tersor.graph.pointwise import BINARY, UNARY, Pointwise
-from tersor.graph.walk import Layout, Walk
+from tersor.graph.ops import BINARY, SPATIAL, UNARY
 
 aten = torch.ops.aten
 INDEPENDENT = {aten.add.Tensor: add, aten.sub.Tensor: subtract, aten.mul.Tensor: multiply}

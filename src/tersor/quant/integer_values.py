@@ -10,9 +10,9 @@ from collections.abc import Collection
 import torch
 from torch import fx
 
-from tersor.graph.equivariance import clip_bounds, pads_with_constant
 from tersor.graph.layers import argument, operand
 from tersor.graph.network import Network, source
+from tersor.graph.ops import clip_bounds, pads_with_constant
 from tersor.quant.scheme import Scheme
 
 aten = torch.ops.aten

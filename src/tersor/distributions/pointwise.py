@@ -12,53 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.core.moments import clipped_gaussian, interval, pushforward
-from tersor.graph.distribution import Distribution, bounded
-from tersor.graph.equivariance import clip_bounds
+from tersor.core.gaussian import clipped_gaussian, interval, pushforward
+from tersor.distributions.distribution import Distribution, bounded
 from tersor.graph.layers import call
+from tersor.graph.ops import clip_bounds
 
 aten = torch.ops.aten
 Function = Callable[[Float[Tensor, "points channels"]], Float[Tensor, "points channels"]]
 Number = float | int
 Bound = Number | Float[Tensor, "..."]  # 0-d or per channel
-
-UNARY = {
-    aten.abs.default,
-    aten.celu.default,
-    aten.clamp.default,
-    aten.clamp_max.default,
-    aten.clamp_min.default,
-    aten.elu.default,
-    aten.erf.default,
-    aten.exp.default,
-    aten.gelu.default,
-    aten.hardsigmoid.default,
-    aten.hardswish.default,
-    aten.hardtanh.default,
-    aten.leaky_relu.default,
-    aten.log_sigmoid.default,
-    aten.mish.default,
-    aten.neg.default,
-    aten.pow.Tensor_Scalar,
-    aten.relu.default,
-    aten.relu6.default,
-    aten.rsub.Scalar,
-    aten.selu.default,
-    aten.sigmoid.default,
-    aten.silu.default,
-    aten.softplus.default,
-    aten.square.default,
-    aten.tanh.default,
-}
-BINARY = {
-    aten.add.Tensor,
-    aten.div.Tensor,
-    aten.maximum.default,
-    aten.minimum.default,
-    aten.mul.Tensor,
-    aten.prelu.default,
-    aten.sub.Tensor,
-}
 
 
 @dataclass(frozen=True)

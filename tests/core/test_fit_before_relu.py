@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tersor.core.decompose import low_rank
-from tersor.core.relu import auxiliary, fit_before_relu
+from tersor.core.fit_before_relu import auxiliary, fit_before_relu
 
 
 @settings(max_examples=50, deadline=None)

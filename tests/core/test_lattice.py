@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tersor.core.grid import Grid
+from tersor.core.lattice import closest, descend, enumerate_choices, nearest_plane
 from tersor.core.pairs import lane_partners
 from tersor.core.quadratic import Quadratic, best_bias, best_scale, best_weights
-from tersor.core.rounding import closest, descend, enumerate_choices, nearest_plane
 
 GRID = Grid(3, signed=True, symmetric=True)
 seeds = st.integers(0, 2**32 - 1)

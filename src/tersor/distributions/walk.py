@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, fx
 
-from tersor.graph.distribution import Distribution
+from tersor.distributions.distribution import Distribution
+from tersor.distributions.pointwise import Pointwise
 from tersor.graph.network import Network, source
-from tersor.graph.pointwise import Pointwise
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tersor.core.response import expected_response
+from tersor.distributions.coverage import tap_coverage
 from tersor.frontend.capture import capture
-from tersor.graph.coverage import tap_coverage
 from tersor.graph.layers import layers
 
 LAYERS = {

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersor.graph.distribution import (
+from tersor.distributions.distribution import (
     Distribution,
     add,
     dilute,

@@ -12,9 +12,9 @@ from tersor.graph.layers import argument, layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.stream import Stream
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
+from tersor.quant.fast_rounding import Rounding, round_weights
 from tersor.quant.place import place, weight_quantizer
-from tersor.quant.ranges import MSE
-from tersor.quant.rounding import Rounding, round_weights
+from tersor.quant.range_methods import MSE
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
 from tests.captured import captured, outputs
 from tests.zoo import ZOO
