@@ -26,11 +26,11 @@ from benchmarks.zoo.data import cifar10_train
 from tersor.core.cross_entropy import cross_entropy
 from tersor.core.lattice import closest
 from tersor.core.quadratic import Weights
+from tersor.data.gram import Moments
+from tersor.data.observe import Batch
+from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, layers
-from tersor.graph.moments import Moments
 from tersor.graph.network import Network, Skipped
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 from tersor.passes.fold import fold
 from tersor.quant.adaround import AdaRound, Problem, train
 from tersor.quant.calibrate import MSE, weight_ranges

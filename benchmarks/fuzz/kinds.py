@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks.fuzz.damage import mutate_archive, mutate_bytes
 from benchmarks.fuzz.sound import npz_files, onnx_files, pt2_files
 from benchmarks.fuzz.structure import mutate_onnx
-from tersor.export.inputs import load_inputs
+from tersor.data.numpy_files import load_inputs
 from tersor.frontend.capture import capture
 from tersor.frontend.explain import quiet
 from tersor.frontend.load import load

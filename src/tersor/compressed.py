@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tersor.data.synthetic import example_tensors
 from tersor.export.latency import Latency, measure_latency
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
@@ -14,7 +15,6 @@ from tersor.graph.costs import Cost, costs, total
 from tersor.graph.network import Network, Record
 from tersor.graph.outline import table
 from tersor.quant.layerwise import OnLayer
-from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
 from tersor.report.tables import html

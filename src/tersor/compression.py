@@ -17,12 +17,12 @@ from torch.export import ExportedProgram
 from tersor.compress.meter import Unit
 from tersor.compress.sweep import OnPart
 from tersor.compressed import Compressed
+from tersor.data.outputs import Metric
+from tersor.data.samples import samples
 from tersor.errors import InvalidInputError
 from tersor.gated import train_gates
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.network import Network
-from tersor.graph.outputs import Metric
-from tersor.graph.samples import samples
 from tersor.levels import Compression
 from tersor.report.progress import shows_progress
 from tersor.train.feed import Batches, first_epoch

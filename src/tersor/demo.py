@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tersor.data.images import FORMATS
+from tersor.data.synthetic import random_example
 from tersor.errors import UnsupportedError
-from tersor.export.images import FORMATS
 from tersor.export.onnx import ExportResult
 from tersor.export.verify import Verification
-from tersor.graph.files import check_writable
-from tersor.quant.synthetic import random_example
+from tersor.files import check_writable
 from tersor.quantized import Quantized
 from tersor.recipes import quantize
 

@@ -16,9 +16,9 @@ from tersor.compress.probabilistic import GatePenalty, remove_gates, units_kept
 from tersor.compress.reconstruct import reconstruct
 from tersor.compress.scores import gradient_scores
 from tersor.compressed import Compressed
+from tersor.data.observe import Batch
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
-from tersor.graph.stats import Batch
 from tersor.levels import Compression
 from tersor.names import GateKind
 from tersor.train.optimizer import total_rate

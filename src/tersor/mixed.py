@@ -16,11 +16,11 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.core.knapsack import knapsack
+from tersor.data.outputs import Metric
+from tersor.data.samples import held_back, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network
-from tersor.graph.outputs import Metric
-from tersor.graph.samples import held_back, samples
 from tersor.levels import WithData
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.layerwise import OnLayer

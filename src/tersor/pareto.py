@@ -17,14 +17,14 @@ from torch.export import ExportedProgram
 from tersor.compress.sweep import OnPart
 from tersor.compressed import Compressed
 from tersor.core.metrics import decibels
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric, noise_to_signal
+from tersor.data.samples import samples
+from tersor.data.synthetic import example_tensors
 from tersor.errors import InvalidInputError
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
-from tersor.graph.outputs import Metric, noise_to_signal
-from tersor.graph.samples import samples
-from tersor.graph.stats import Batch
 from tersor.levels import Compression
-from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Budget
 from tersor.report.plots import curve
 from tersor.report.progress import shows_progress

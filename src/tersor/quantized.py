@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tersor.data.synthetic import example_tensors
 from tersor.export import openvino
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
@@ -13,7 +14,6 @@ from tersor.graph.network import Network, Record
 from tersor.graph.outline import rows, table
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.scheme import Scheme
-from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
 from tersor.report.tables import html

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 from torch import nn
 from torch.export import ExportedProgram
 
+from tersor.data.journal import Journal, fingerprint
+from tersor.data.observe import Batch
+from tersor.data.samples import held_back, samples
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
-from tersor.graph.journal import Journal, fingerprint
 from tersor.graph.network import Network
-from tersor.graph.samples import held_back, samples
-from tersor.graph.stats import Batch
 from tersor.levels import DataFree, Equalization, WithData, equalization
 from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from tersor.data.samples import samples
+from tersor.data.synthetic import example_tensors
 from tersor.export.machine import doctor
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.constants import materialize_weights
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
-from tersor.graph.samples import samples
 from tersor.passes.fold import fold
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.sensitivity import Sensitivity
-from tersor.quant.synthetic import example_tensors
 from tersor.report.contents import Budget, Made, Report, Verified
 from tersor.report.layer_rows import layer_reports, left_of
 from tersor.report.measure import measure

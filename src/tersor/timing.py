@@ -17,12 +17,12 @@ from statistics import median
 
 from tersor.compress.meter import hollow
 from tersor.compress.ways import Way
+from tersor.data.synthetic import example_tensors
 from tersor.errors import InvalidInputError
 from tersor.export.latency import CALM, both_in_turns
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.graph.network import Applied, Network
-from tersor.quant.synthetic import example_tensors
 
 _TRIES = 8
 _FAIR = 3  # times that files are loaded and measured while nothing else runs

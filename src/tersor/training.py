@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from tersor.compressed import Compressed
+from tersor.data.journal import fingerprint
+from tersor.data.outputs import noise_to_signal
 from tersor.errors import InvalidInputError
-from tersor.graph.journal import fingerprint
 from tersor.graph.mode import set_training
 from tersor.graph.network import Applied, Network
-from tersor.graph.outputs import noise_to_signal
 from tersor.passes.fold import fold
 from tersor.quant.lsq import LSQ, learn
 from tersor.quant.overflow import guard_bias_overflow

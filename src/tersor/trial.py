@@ -19,16 +19,16 @@ from tersor.compress.scores import NEED_DATA, scorer
 from tersor.compress.sweep import OnPart, Sweep, damages
 from tersor.compress.ways import Part, Scorer, Way, group_parts, layer_parts
 from tersor.compressed import Compressed
+from tersor.data.journal import Journal, fingerprint
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.export.clock import Clock
 from tersor.frontend.capture import capture
 from tersor.graph.constants import materialize_weights
-from tersor.graph.journal import Journal, fingerprint
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network
-from tersor.graph.outputs import Metric
-from tersor.graph.stats import Batch
 from tersor.levels import Compression
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import input_ranges

@@ -12,11 +12,11 @@ from tersor.compress.chain import Site, replace_by_chain
 from tersor.compress.factorize import Factorization, factorize, rank_for, refusal
 from tersor.compress.fit import Refit
 from tersor.core.ranks import decompose, full_ranks, shapes_of
+from tersor.data.gram import measure
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.layers import layers
-from tersor.graph.moments import measure
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.shapes import shapes
 from tersor.names import METHODS

@@ -12,11 +12,11 @@ from tersor.compress.reconstruct import Reconstruct
 from tersor.compress.scores import scorer
 from tersor.compress.sweep import Sweep, damages, halves, outputs_of
 from tersor.compress.ways import Pruned, group_parts, layer_parts
+from tersor.data.outputs import damage
+from tersor.data.samples import samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
-from tersor.graph.outputs import damage
-from tersor.graph.samples import samples
 from tests import nets
 
 RATIOS = (0.8, 0.6, 0.4)

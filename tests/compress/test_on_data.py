@@ -15,15 +15,15 @@ from tersor.compress.factorize import Factorization, factorize, rank_for, refusa
 from tersor.compress.fit import Refit
 from tersor.compress.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
+from tersor.data.gram import measure
+from tersor.data.observe import observe
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.layers import aten, layers
-from tersor.graph.moments import measure
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.shapes import shapes
-from tersor.graph.stats import observe
 from tersor.names import METHODS
 from tersor.passes.fold import fold
 from tests.assets import needs_assets

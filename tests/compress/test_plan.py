@@ -11,12 +11,12 @@ from tersor.compress.plan import Fit, carry_out, ways_within
 from tersor.compress.scores import scorer
 from tersor.compress.sweep import Sweep, damages, try_part
 from tersor.compress.ways import Factored, Pruned, group_parts, layer_parts
+from tersor.data.journal import Journal
+from tersor.data.outputs import noise_to_signal
+from tersor.data.samples import samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
-from tersor.graph.journal import Journal
-from tersor.graph.outputs import noise_to_signal
-from tersor.graph.samples import samples
 from tests import nets
 
 RATIOS = (0.8, 0.6, 0.4)

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from tersor.data.observe import observe
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
-from tersor.graph.stats import observe
 from tersor.passes.fold import fold
 
 SAMPLES = 20_000

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.data.feeds import batches
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.frontend.capture import capture
-from tersor.graph.feeds import batches
 
 
 class Two(nn.Module):

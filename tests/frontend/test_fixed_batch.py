@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.data.samples import check_first, fixed_batch, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
-from tersor.graph.samples import check_first, fixed_batch, samples
 from tests.frontend.onnx.files import model, write
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from tersor.data.outputs import noise_to_signal
 from tersor.frontend.capture import capture
-from tersor.graph.outputs import noise_to_signal
 from tersor.quant.alone import only, sites, sweep
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.observed import observed_ranges

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.data.observe import observe
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.layers import WEIGHTED, Layer, argument, layers
 from tersor.graph.network import Applied, Skipped
-from tersor.graph.stats import observe
 from tersor.passes.fold import fold
 from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import weight_ranges

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from tersor.core.grid import Grid
+from tersor.data.observe import Extremes, observe
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped, source
-from tersor.graph.stats import Extremes, observe
 from tersor.passes.fold import fold
 from tersor.quant.calibrate import (
     activation_quantizers,

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tersor.data.stream import Stream
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied
-from tersor.graph.stream import Stream
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.empirical import correct_bias_on_data
 from tersor.quant.place import place

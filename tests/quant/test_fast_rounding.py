@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import argument, layers
 from tersor.graph.network import Applied, Skipped
-from tersor.graph.stream import Stream
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.fast_rounding import Rounding, round_weights
 from tersor.quant.place import place, weight_quantizer

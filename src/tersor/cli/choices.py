@@ -10,21 +10,21 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from tersor.data.feeds import split_labels
+from tersor.data.images import Pixels
+from tersor.data.samples import check_first, fixed_batch
+from tersor.data.sources import Source, find_source
+from tersor.data.synthetic import example_tensors, random_example
 from tersor.errors import InvalidInputError
-from tersor.export.images import Pixels
-from tersor.export.sources import Source, find_source
 from tersor.frontend.capture import capture
 from tersor.frontend.load import input_types, load
 from tersor.frontend.onnx.model import OnnxModel
-from tersor.graph.feeds import split_labels
 from tersor.graph.network import Network
-from tersor.graph.samples import check_first, fixed_batch
 from tersor.levels import WithData
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.range_methods import MSE, ActivationRange, Entropy, MinMax, Percentile
-from tersor.quant.synthetic import example_tensors, random_example
 from tersor.report.progress import Bar
 
 _RANGES: dict[str, ActivationRange] = {
@@ -57,7 +57,7 @@ def sources(
 
     Args:
         names: Each a source, or None.
-        resize: See `tersor.export.images.Pixels`, as for the others.
+        resize: See `tersor.data.images.Pixels`, as for the others.
         crop: As above.
         mean: As above; None leaves it at 0.
         std: As above; None leaves it at 1.

@@ -28,7 +28,7 @@ def compare(
 
         tersor compare int8.json int4.json -o compare.html
     """
-    from tersor.graph.files import check_writable
+    from tersor.files import check_writable
     from tersor.report import differences
 
     with one_line(debug):

@@ -53,8 +53,8 @@ def compress(
     from tersor.cli import choices
     from tersor.cli.reports import check_report, said, save_report
     from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.files import check_output
     from tersor.frontend.own_code import find_function
-    from tersor.graph.files import check_output
     from tersor.levels import Compression
     from tersor.report.progress import progress
     from tersor.report.tables import pairs_table

@@ -54,7 +54,7 @@ def quantize(
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
-    from tersor.graph.files import check_output
+    from tersor.files import check_output
     from tersor.report.progress import progress
 
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from tersor.compressed import Compressed
-from tersor.export.sources import Source
+from tersor.data.sources import Source
 from tersor.export.verification import Verification
 from tersor.quantized import Quantized
 from tersor.report.progress import Bar

@@ -48,8 +48,8 @@ def train(
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.files import check_output
     from tersor.frontend.own_code import find_function
-    from tersor.graph.files import check_output
     from tersor.levels import WithData
     from tersor.report.progress import progress
 

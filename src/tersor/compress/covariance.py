@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
+from tersor.data.gram import measure
+from tersor.data.observe import Batch
+from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, operand
-from tersor.graph.moments import measure
 from tersor.graph.network import Network
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 
 
 def input_covariances(

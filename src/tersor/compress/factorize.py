@@ -23,9 +23,9 @@ from tersor.core.ranks import (
     full_ranks,
     shapes_of,
 )
+from tersor.data.gram import Moments
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, argument
-from tersor.graph.moments import Moments
 from tersor.graph.network import Applied, Record, Skipped
 from tersor.names import METHODS, Method
 

@@ -20,8 +20,8 @@ from tersor.core.fit_before_relu import fit_before_relu
 from tersor.core.quadratic import Quadratic, best_bias
 from tersor.core.ranks import Ranks, decompose
 from tersor.core.refit import decompose_on_data, descend, error, refit_last
+from tersor.data.gram import Moments
 from tersor.graph.layers import Layer
-from tersor.graph.moments import Moments
 from tersor.names import Method
 
 _STEPS_AGAIN = 10  # of L-BFGS, each time that z has changed

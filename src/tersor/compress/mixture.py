@@ -18,9 +18,9 @@ from tersor.compress.plan import Fit, carry_out
 from tersor.compress.reconstruct import Reconstruct
 from tersor.compress.sweep import Sweep, halves, outputs_of
 from tersor.compress.ways import Part, Pruned, Way
+from tersor.data.outputs import damage
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied, Network
-from tersor.graph.outputs import damage
 
 WEIGHTS = (1.0, 4.0, 16.0, inf, 0.0)
 Damages = Sequence[tuple[float, ...]]

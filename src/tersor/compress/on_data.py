@@ -16,14 +16,14 @@ import torch
 
 from tersor.compress.factorize import Factorization, refusal, replace
 from tersor.compress.fit import Refit, Samples
+from tersor.data.gram import Moments, measure, sampled
+from tersor.data.observe import Batch
+from tersor.data.shortcut import lacking
+from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, aten, layers, operand
-from tersor.graph.moments import Moments, measure, sampled
 from tersor.graph.network import Network, Record
 from tersor.graph.shapes import shapes
-from tersor.graph.shortcut import lacking
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 
 OnLayer = Callable[[int, int, Record], None]
 

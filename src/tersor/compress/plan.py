@@ -17,10 +17,10 @@ from tersor.compress.on_data import OnLayer, factorize_with_data
 from tersor.compress.prune import prune_groups
 from tersor.compress.reconstruct import Reconstruct, reconstruct
 from tersor.compress.ways import Factored, Part, Pruned, Way
+from tersor.data.observe import Batch
 from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
-from tersor.graph.stats import Batch
 from tersor.names import Rule
 
 _CLOSE = 0.002  # of the cost before, or of the budget: close enough

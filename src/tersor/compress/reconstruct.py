@@ -23,12 +23,12 @@ from tersor.channels.narrow import Left, what_is_left
 from tersor.compress.groups import channel_groups
 from tersor.compress.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
+from tersor.data.gram import measure
+from tersor.data.observe import Batch
+from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer, layers, operand
-from tersor.graph.moments import measure
 from tersor.graph.network import Applied, Network, Record, Skipped
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 
 aten = torch.ops.aten
 OnLayer = Callable[[int, int, Record], None]

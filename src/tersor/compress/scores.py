@@ -16,11 +16,11 @@ from tersor.compress.covariance import input_covariances
 from tersor.compress.groups import Group
 from tersor.core import channel_scores
 from tersor.core.lasso import contributions, strongest
+from tersor.data.observe import Batch
+from tersor.data.outputs import floats
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import argument
 from tersor.graph.network import Network
-from tersor.graph.outputs import floats
-from tersor.graph.stats import Batch
 from tersor.names import ScoreKind
 
 aten = torch.ops.aten

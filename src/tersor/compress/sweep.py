@@ -20,15 +20,15 @@ from torch import Tensor, fx
 from tersor.compress.fit import Refit
 from tersor.compress.groups import Group
 from tersor.compress.ways import Part, Way, changed_layers, group_of, weights_of
+from tersor.data.gram import Moments, measure
+from tersor.data.journal import Journal
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric, damage
+from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
-from tersor.graph.journal import Journal
 from tersor.graph.layers import Layer, operand
-from tersor.graph.moments import Moments, measure
 from tersor.graph.network import Applied, Network, Record
-from tersor.graph.outputs import Metric, damage
 from tersor.graph.shapes import note_shapes
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 
 T = TypeVar("T")
 OnPart = Callable[[int, int, Record], None]

@@ -22,8 +22,8 @@ from tersor.compress.groups import Group, Groups, channel_groups
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.core.ranks import shapes_of
+from tersor.data.gram import Moments
 from tersor.graph.layers import Layer, layers
-from tersor.graph.moments import Moments
 from tersor.graph.network import Network, Skipped
 from tersor.graph.shapes import shapes
 from tersor.names import Method

@@ -18,20 +18,20 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric
+from tersor.data.samples import samples
+from tersor.data.synthetic import Synthetic, synthetic_batches
 from tersor.diagnosis.exam import Exam
 from tersor.diagnosis.remedies import Case
 from tersor.diagnosis.sanity import float_checks, not_finite, runtime_checks, wrong_in_float
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network
-from tersor.graph.outputs import Metric
-from tersor.graph.samples import samples
-from tersor.graph.stats import Batch
 from tersor.levels import DataFree, WithData
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
-from tersor.quant.synthetic import Synthetic, synthetic_batches
 from tersor.quantized import Quantized
 from tersor.recipes import STEPS as LEVEL_STEPS
 from tersor.recipes import Frame, OnStep, quantize, split_bits

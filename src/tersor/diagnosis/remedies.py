@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric, damage
 from tersor.errors import TersorError
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
-from tersor.graph.outputs import Metric, damage
-from tersor.graph.stats import Batch
 from tersor.levels import DataFree, WithData
 from tersor.quant.alone import Side, Site
 from tersor.quant.calibrate import weight_ranges
@@ -39,7 +39,7 @@ class Case:
         input_range: As for `tersor.quantize`.
         batches: The samples to judge on.
         reference: What the float network returns for them.
-        metric: See `tersor.graph.outputs.damage`.
+        metric: See `tersor.data.outputs.damage`.
         reshaped: The network, equalized for the target as the options say; see `reshape`.
     """
 

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from tersor.data.feeds import network_feed
+from tersor.data.observe import Batch
+from tersor.data.outputs import floats, noise_to_signal
+from tersor.data.stream import Stream
 from tersor.export.compare import Comparison
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.export.verify import verify
 from tersor.frontend.onnx.model import OnnxModel
-from tersor.graph.feeds import network_feed
 from tersor.graph.network import Network, quiet_copy
-from tersor.graph.outputs import floats, noise_to_signal
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 from tersor.quant.symptoms import may_saturate
 from tersor.quantized import Quantized, runtime_options
 from tersor.report.diagnosis import Check, Finding, Fix

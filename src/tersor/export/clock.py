@@ -17,10 +17,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tersor.data.feeds import Arrays
 from tersor.export.latency import CALM, in_turns
 from tersor.export.runtime import Runtime
 from tersor.graph.calls import Call
-from tersor.graph.feeds import Arrays
 
 OnCall = Callable[[int, int], None]
 _COPIES = 4

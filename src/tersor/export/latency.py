@@ -9,8 +9,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from tersor.data.feeds import Arrays
 from tersor.export.runtime import Config, Runtime
-from tersor.graph.feeds import Arrays
 
 _WARM_UP = 3
 _SHORTEST = 2e-3  # seconds that one measurement should take at least
@@ -57,7 +57,7 @@ def measure_latency(
     Args:
         float_path: The float file.
         path: The quantized file.
-        batch: Inputs of either file, see `tersor.graph.feeds.feed`; the first sample is used where
+        batch: Inputs of either file, see `tersor.data.feeds.feed`; the first sample is used where
             the batch is free.
         config: Session options of the quantized file.
         rounds: How many times both are measured.

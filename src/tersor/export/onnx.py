@@ -19,14 +19,14 @@ import onnx_ir as ir
 import torch
 
 from tersor.core.grid import Grid
+from tersor.data.feeds import input_names
 from tersor.errors import ExportError, InvalidInputError, TersorError
 from tersor.export.lower import Lowered, lower
 from tersor.export.ops import TRANSLATIONS
 from tersor.export.signature import free_axes, output_names
 from tersor.export.storage import StoredWeights, store_int4, stored_weights
 from tersor.export.tidy import tidy
-from tersor.graph.feeds import input_names
-from tersor.graph.files import write_atomically
+from tersor.files import write_atomically
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.scheme import Scheme

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tersor.data.feeds import Arrays
 from tersor.errors import InvalidInputError
 from tersor.export.runtime import Config, Runtime
-from tersor.graph.feeds import Arrays
 
 NAME = "openvino"
 #: 32-bit floats where the file has them: the CPU plugin may choose 16 bits otherwise.

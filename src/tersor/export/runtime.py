@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from tersor.data.feeds import Arrays, feed
 from tersor.errors import InvalidInputError
-from tersor.graph.feeds import Arrays, feed
 
 _ERRORS_ONLY = 3
 

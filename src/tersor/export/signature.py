@@ -7,8 +7,8 @@ from torch import fx
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
+from tersor.data.feeds import key
 from tersor.errors import UnsupportedError
-from tersor.graph.feeds import key
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from tersor.data.feeds import Arrays, as_array, batches, split_labels, to_batch
 from tersor.errors import InvalidInputError
 from tersor.export.compare import Comparison, Tally, has_classes
 from tersor.export.kernels import kernels, openvino_kernels
@@ -27,7 +28,6 @@ from tersor.export.onnx import export_onnx
 from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
 from tersor.export.verification import Verification
-from tersor.graph.feeds import Arrays, as_array, batches, split_labels, to_batch
 from tersor.graph.network import Network
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
@@ -59,7 +59,7 @@ def verify(
         reference: The float network, or its ONNX file.
         simulation: The quantized network that was exported; None if there is only the file.
         path: The exported file.
-        inputs: One batch, or an iterable of batches; see `tersor.graph.feeds.batches`. A batch
+        inputs: One batch, or an iterable of batches; see `tersor.data.feeds.batches`. A batch
             that is a list or tuple may have its labels behind the inputs, as a `DataLoader` yields.
         labels: Class of each sample, in the order of the inputs.
         config: Session options that users of the file set.

@@ -33,11 +33,11 @@ from tersor.core.soft_rounding import (
     regularizer,
     soft_integers,
 )
+from tersor.data.journal import Journal
+from tersor.data.observe import Batch
 from tersor.graph.activation import activation
-from tersor.graph.journal import Journal
 from tersor.graph.lanes import Pairs
 from tersor.graph.network import Applied, Network, Record, Skipped
-from tersor.graph.stats import Batch
 from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.layerwise import OnLayer, Site, round_layers
 

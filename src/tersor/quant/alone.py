@@ -12,11 +12,11 @@ from typing import Literal
 
 from torch import fx
 
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric, damage
+from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, source
-from tersor.graph.outputs import Metric, damage
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
@@ -100,7 +100,7 @@ def sweep(
         network: The network, as it is when the sites were found.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         found: The quantizers to try; see `sites`.
-        metric: See `tersor.graph.outputs.damage`.
+        metric: See `tersor.data.outputs.damage`.
         on_layer: Called after each, with its number, how many there are, and its record.
     """
     nodes, at = list(network.graph.nodes), {site.first: site for site in found}

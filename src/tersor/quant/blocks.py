@@ -24,13 +24,13 @@ from torch.optim import Adam
 
 from tersor.core.soft_rounding import beta_at
 from tersor.core.straight_through import fake_quantize_through
+from tersor.data.journal import Journal
+from tersor.data.observe import Batch
+from tersor.data.stream import Stream
 from tersor.graph.blocks import Block, blocks, is_float
-from tersor.graph.journal import Journal
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 from tersor.quant.block_task import Task, mix, simulate
 from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.layerwise import OnLayer, restore, round_layers, state

@@ -17,22 +17,22 @@ import torch
 from torch import Tensor, fx
 
 from tersor.core.ranges import pair_safe_range
-from tersor.distributions.distribution import Distribution
-from tersor.errors import InvalidInputError
-from tersor.graph.feeds import input_names
-from tersor.graph.lanes import Pairs, adds_no_pairs, partners
-from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Applied, Network, Skipped, source
-from tersor.graph.stats import Extremes, observe
-from tersor.quant.place import quantizers
-from tersor.quant.quantizer import FakeQuantize
-from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
-from tersor.quant.synthetic import (
+from tersor.data.feeds import input_names
+from tersor.data.observe import Extremes, observe
+from tersor.data.synthetic import (
     Synthetic,
     example_inputs,
     example_tensors,
     synthetic_batches,
 )
+from tersor.distributions.distribution import Distribution
+from tersor.errors import InvalidInputError
+from tersor.graph.lanes import Pairs, adds_no_pairs, partners
+from tersor.graph.layers import Layer, is_layer
+from tersor.graph.network import Applied, Network, Skipped, source
+from tersor.quant.place import quantizers
+from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
 
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
 # everything else.

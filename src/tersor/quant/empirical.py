@@ -9,9 +9,9 @@ Differs from the paper in: the layers before it are corrected already.
 import torch
 from torch import Tensor
 
+from tersor.data.observe import Batch
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Record
-from tersor.graph.stats import Batch
 from tersor.quant.layerwise import OnLayer, Site, round_layers
 
 

@@ -22,11 +22,11 @@ from tersor.core.lattice import Scales, closest, descend, enumerate_choices, nea
 from tersor.core.pairs import Partners
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
 from tersor.core.ranges import minmax, scale_zero_point
-from tersor.graph.journal import Journal
+from tersor.data.gram import Moments
+from tersor.data.journal import Journal
+from tersor.data.observe import Batch
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
-from tersor.graph.moments import Moments
 from tersor.graph.network import Applied, Network, Skipped
-from tersor.graph.stats import Batch
 from tersor.quant.layerwise import OnLayer, Site, round_layers
 from tersor.quant.measured import measure
 

@@ -18,13 +18,13 @@ from torch import Tensor, fx
 
 from tersor.core.lattice import Scales
 from tersor.core.quadratic import Weights
+from tersor.data.journal import Journal
+from tersor.data.observe import Batch
+from tersor.data.shortcut import lacking
+from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
-from tersor.graph.journal import Journal
 from tersor.graph.layers import Layer, layers, operand
 from tersor.graph.network import Network, Record, Skipped
-from tersor.graph.shortcut import lacking
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 

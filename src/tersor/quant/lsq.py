@@ -32,10 +32,10 @@ from tersor.core.grid import Grid
 from tersor.core.learned_step import fake_quantize_learned, gradient_scale, zero_point
 from tersor.core.ranges import SMALLEST_SCALE, scale_zero_point
 from tersor.core.starts import mean_range, sigma_range
+from tersor.data.observe import Batch
 from tersor.graph.lanes import Pairs, adds_no_pairs
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network, source
-from tersor.graph.stats import Batch
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.configuration import Configuration, configured
 from tersor.quant.observed import seen_ranges

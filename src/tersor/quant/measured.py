@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from tersor.graph import moments
-from tersor.graph.moments import Moments
+from tersor.data import gram as moments
+from tersor.data.gram import Moments
 from tersor.quant.layerwise import Site
 
 

@@ -13,9 +13,9 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.core.histogram import Counter, Ends
+from tersor.data.observe import Batch, Extremes, observe
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
-from tersor.graph.stats import Batch, Extremes, observe
 from tersor.quant.calibrate import activation_quantizers, cut_by_readers, set_activation
 from tersor.quant.range_methods import ActivationRange, MinMax
 

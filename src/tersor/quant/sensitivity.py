@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import fx
 
+from tersor.data.gram import Moments
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric, damage
+from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, argument, is_layer, operand
-from tersor.graph.moments import Moments
 from tersor.graph.network import Applied, Network
-from tersor.graph.outputs import Metric, damage
-from tersor.graph.stats import Batch
-from tersor.graph.stream import Stream
 from tersor.quant.calibrate import weight_range
 from tersor.quant.fast_rounding import Rounding, fit, measure_both
 from tersor.quant.layerwise import OnLayer, Site, restore, state

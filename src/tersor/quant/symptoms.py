@@ -11,10 +11,10 @@ from torch import Tensor
 
 from tersor.core.pairs import are_safe
 from tersor.core.ranges import minmax
+from tersor.data.observe import Batch, observe
 from tersor.graph.lanes import adds_no_pairs, partners
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
-from tersor.graph.stats import Batch, observe
 from tersor.quant.alone import Site
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group
 
 from tersor.errors import InvalidInputError
-from tersor.graph.files import write_atomically
+from tersor.files import write_atomically
 from tersor.report.contents import LayerReport, Report, Verified
 from tersor.report.numbers import count, decibels, megabytes, milliseconds, percent
 from tersor.report.saved import read

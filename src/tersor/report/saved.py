@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tersor.errors import InvalidInputError, UnsupportedError
-from tersor.graph.files import check_writable, write_atomically
+from tersor.files import check_writable, write_atomically
 from tersor.report.contents import Report
 
 JSON = ".json"

@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
+from tersor.data.observe import Batch
 from tersor.graph.batchnorm import BatchNorm, batch_norms
 from tersor.graph.layers import Layer, argument, layers, per_output
 from tersor.graph.network import Network, set_tensor
-from tersor.graph.stats import Batch
 from tersor.passes.fold import fold
 from tersor.quant.lsq import LearnedQuantize, settle
 from tersor.quant.place import weight_quantizer

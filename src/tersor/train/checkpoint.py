@@ -1,6 +1,6 @@
 """All of a run in one file, so that a run that was stopped goes on from there.
 
-The file is written whole or not at all (`tersor.graph.files`). It holds tensors and JSON, nothing
+The file is written whole or not at all (`tersor.files`). It holds tensors and JSON, nothing
 that could run code when loaded; a hash of its tensors tells damage, and a hash of the network and
 the options tells that it belongs to another run.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tersor.data.journal import hash_tensor
 from tersor.errors import InvalidInputError
-from tersor.graph.files import write_tensors
-from tersor.graph.journal import hash_tensor
+from tersor.files import write_tensors
 
 NAME = "checkpoint.safetensors"
 _FORMAT = 1

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from tersor.data.feeds import input_names
+from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
-from tersor.graph.feeds import input_names
 from tersor.graph.network import Network
-from tersor.graph.stats import Batch
 from tersor.train.seeds import own_randomness, seed_epoch
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]

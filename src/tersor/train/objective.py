@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tersor.graph.outputs import floats
+from tersor.data.outputs import floats
 
 Loss = Callable[[Any, Any], Tensor]  # outputs, targets → 0-d
 

@@ -16,11 +16,11 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset
 
+from tersor.data.feeds import Arrays, batches
+from tersor.data.images import Pixels, find_images, read_images
+from tersor.data.numpy_files import load_inputs
 from tersor.errors import InvalidInputError, TersorError
-from tersor.export.images import Pixels, find_images, read_images
-from tersor.export.inputs import load_inputs
 from tersor.frontend.own_code import find_function, in_short, is_function
-from tersor.graph.feeds import Arrays, batches
 
 _BATCH = 32
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.data.observe import Extremes, observe
+from tersor.data.synthetic import Synthetic, example_inputs, synthetic_batches, vocabularies
 from tersor.frontend.capture import capture
-from tersor.graph.stats import Extremes, observe
-from tersor.quant.synthetic import Synthetic, example_inputs, synthetic_batches, vocabularies
 
 
 class Net(nn.Module):

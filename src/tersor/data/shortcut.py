@@ -7,9 +7,9 @@ networks with several branches.
 import torch
 from torch import Tensor, fx
 
+from tersor.data.stream import Stream
 from tersor.graph.layers import Layer
 from tersor.graph.network import source
-from tersor.graph.stream import Stream
 
 aten = torch.ops.aten
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tersor.errors import ExportError
-from tersor.graph.files import write_atomically
+from tersor.files import write_atomically
 
 
 def _full_disk(*_):

@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
-from tersor.graph.files import write_atomically, write_tensors
+from tersor.files import write_atomically, write_tensors
 from tersor.graph.network import Applied, Network, Record, Skipped
-from tersor.graph.stats import Batch
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1

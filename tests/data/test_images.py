@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tersor.data.images import Pixels, find_images, read_images
 from tersor.errors import InvalidInputError, UnsupportedError
-from tersor.export.images import Pixels, find_images, read_images
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tersor.data import sources
+from tersor.data.images import Pixels
+from tersor.data.sources import find_source
 from tersor.errors import InvalidInputError
-from tersor.export import sources
-from tersor.export.images import Pixels
-from tersor.export.sources import find_source
 
 CODE = """
 import numpy as np

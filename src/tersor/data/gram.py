@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.quadratic import Quadratic
+from tersor.data.patches import choose, read, written
 from tersor.graph.layers import Layer
-from tersor.graph.patches import choose, read, written
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from tersor.data.feeds import Arrays, batches, network_feed, split_labels, to_batch
+from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
-from tersor.graph.feeds import Arrays, batches, network_feed, split_labels, to_batch
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
-from tersor.graph.stats import Batch
 
 _LARGEST = 32  # samples in one batch
 _PARTS = 8  # a small set of samples still becomes so many batches
@@ -26,7 +26,7 @@ def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]
     Args:
         network: The captured network.
         data: One batch, or an iterable of batches (a list, a generator, a `DataLoader`): see
-            `tersor.graph.feeds`. Labels behind the inputs are dropped, and so are keys of a mapping
+            `tersor.data.feeds`. Labels behind the inputs are dropped, and so are keys of a mapping
             that are no inputs.
         most: Reads no more samples than this.
 

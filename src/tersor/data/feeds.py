@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
-from tersor.graph.stats import Batch
 
 Arrays = dict[str, np.ndarray]
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import tersor
+from tersor.data.journal import Journal
 from tersor.errors import ExportError, InvalidInputError
-from tersor.graph.journal import Journal
 from tersor.graph.network import Applied, Skipped
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
@@ -126,7 +126,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     record = Applied("layer", "round", "rounded", {"objective before": 1.0})
     journal.write("a", {"weight": torch.ones(3)}, record)
     with monkeypatch.context() as patch:
-        patch.setattr("tersor.graph.files.save_file", full)
+        patch.setattr("tersor.files.save_file", full)
         with pytest.raises(ExportError, match="No space left"):
             journal.write("b", {"weight": torch.ones(3)}, Skipped("layer", "round", "no"))
     found = Journal(tmp_path, "x")

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tersor.data.samples import held_back, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
-from tersor.graph.samples import held_back, samples
 
 
 class Two(nn.Module):

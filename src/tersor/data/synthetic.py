@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from tersor.data.observe import Batch
 from tersor.graph.layers import argument
 from tersor.graph.network import Network, source
-from tersor.graph.stats import Batch
 
 _COLOURS = (1, 3, 4)
 _SMALLEST_PICTURE = 16

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.data.patches import choose, read, written
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.graph.patches import choose, read, written
 
 LAYERS = {
     "conv": (nn.Conv2d(4, 6, 3, padding=1), (4, 7, 9)),

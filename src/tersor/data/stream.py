@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from tersor.data.observe import Batch
 from tersor.graph.network import Network
-from tersor.graph.stats import Batch
 
 
 class Stream:

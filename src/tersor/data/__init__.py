@@ -1,0 +1,1 @@
+"""Samples in every form: feeds, sources, images, synthetic, streams, Gram matrices, journal."""

@@ -1,0 +1,64 @@
+"""Samples from a NumPy file, as the network takes them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tersor.data.feeds import Arrays
+from tersor.errors import InvalidInputError
+from tersor.frontend.explain import first_line
+
+
+def load_inputs(path: str | Path) -> tuple[Arrays, np.ndarray | None]:
+    """Read inputs as the network takes them, so already preprocessed, from a NumPy file.
+
+    Args:
+        path: A `.npy` file with one array, or an `.npz` file with one array per input, under the
+            input's name. An array called `labels` beside them holds the classes.
+
+    Returns:
+        The arrays, and the labels or None. A `.npy` file goes by its own name.
+
+    Raises:
+        InvalidInputError: The file does not exist, cannot be read, or holds NaN or infinite
+            values.
+    """
+    arrays = _read(Path(path))
+    labels = arrays.pop("labels", None) if len(arrays) > 1 else None
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidInputError(f"{str(path)!r}: {name!r} holds NaN or infinite values")
+    lengths = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
+    if lengths == {0} or len(lengths) != 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise InvalidInputError(
+            f"{str(path)!r} holds {shapes or 'nothing'}; every input needs the same number of "
+            "samples, at least 1, along its first axis"
+        )
+    samples = lengths.pop()
+    if labels is not None and labels.size != samples:
+        raise InvalidInputError(
+            f"{str(path)!r} holds {labels.size} labels for {samples} samples; give one label each"
+        )
+    return arrays, labels
+
+
+def _read(path: Path) -> Arrays:
+    if not path.is_file():
+        raise InvalidInputError(f"{str(path)!r}: there is no such file")
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            arrays = {path.name: content} if isinstance(content, np.ndarray) else dict(content)
+    except Exception as error:
+        raise InvalidInputError(
+            f"{str(path)!r} is not a readable .npy or .npz file ({first_line(error)}); write it "
+            "with np.save or np.savez"
+        ) from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+            raise InvalidInputError(
+                f"{str(path)!r}: {name!r} holds {getattr(array, 'dtype', type(array).__name__)}; "
+                "only real numbers and booleans can be inputs"
+            )
+    return arrays
