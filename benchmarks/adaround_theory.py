@@ -31,7 +31,7 @@ from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tersor.quant.adaround import AdaRound, Problem, train
 from tersor.quant.calibrate import MSE, weight_ranges
 from tersor.quant.fast_rounding import Rounding, round_layer

@@ -15,7 +15,7 @@ from benchmarks.harness import DFQ, NAIVE, Subject, Table, arguments, progress, 
 from tersor.channels.partition import Channels, channels
 from tersor.core.metrics import sqnr
 from tersor.graph.network import Network
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tersor.passes.rescale import rescale
 
 LARGEST = 32.0

@@ -21,9 +21,9 @@ from benchmarks.zoo import MODELS, Model
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
+from tersor.graph.simplify import fold
 from tersor.passes.absorb import absorb
 from tersor.passes.equalize import equalize
-from tersor.passes.fold import fold
 from tersor.recipes import Quantized, quantize
 
 

@@ -5,7 +5,7 @@ import torch
 
 import tersor
 from tersor.errors import TersorError
-from tersor.graph.network import source
+from tersor.graph.nodes import source
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.place import quantizers
 from tersor.quant.range_methods import MSE, MinMax, Percentile

@@ -24,8 +24,8 @@ from tersor.graph.costs import costs, total
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
 from tersor.graph.shapes import shapes
+from tersor.graph.simplify import fold
 from tersor.names import METHODS
-from tersor.passes.fold import fold
 
 TITLES = ("network", "method", "level", "MACs", "parameters", "top-1", "SQNR dB", "CPU s")
 FITS = {"1": None, "2, linear": Refit(relu=False), "2": Refit()}

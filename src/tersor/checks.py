@@ -14,10 +14,9 @@ from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
-from tersor.graph.constants import materialize_weights
 from tersor.graph.describe import describe
 from tersor.graph.network import Network
-from tersor.passes.fold import fold
+from tersor.graph.simplify import simplify
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import SCHEMES
 from tersor.quantized import runtime_options
@@ -47,8 +46,7 @@ def inspect(
     """
     quantized = quantize(model, example, kwargs=kwargs, scheme=scheme, on_step=on_step)
     folded = quantized.original.copy()
-    materialize_weights(folded)
-    fold(folded)
+    simplify(folded)
     layers, equalized = describe(folded), describe(quantized.network)
     return Inspection(tuple(layers), tuple(equalized), quantized.summary())
 

@@ -13,7 +13,7 @@ from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.network import Network, Record
-from tersor.graph.outline import table
+from tersor.html import table
 from tersor.quant.layerwise import OnLayer
 from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize

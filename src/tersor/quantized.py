@@ -11,10 +11,11 @@ from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.network import Network, Record
-from tersor.graph.outline import rows, table
+from tersor.html import table
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.scheme import Scheme
 from tersor.report.contents import Report
+from tersor.report.outline import rows
 from tersor.report.summary import Summary, summarize
 from tersor.report.tables import html
 from tersor.reporting import Subject, Wanted, make_report

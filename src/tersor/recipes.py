@@ -21,12 +21,11 @@ from tersor.data.samples import held_back, samples
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
-from tersor.graph.constants import materialize_weights
 from tersor.graph.network import Network
+from tersor.graph.simplify import simplify
 from tersor.levels import DataFree, Equalization, WithData, equalization
 from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize
-from tersor.passes.fold import fold
 from tersor.quant.adaround import AdaRound, adaround
 from tersor.quant.bias import correct_bias
 from tersor.quant.blocks import Blocks, reconstruct_blocks
@@ -253,8 +252,7 @@ def reshape(
         solved: Whether a solver will round the weights.
     """
     frame.say(STEPS[1])
-    materialize_weights(network)
-    fold(network)
+    simplify(network)
     frame.say(STEPS[2])
     chosen = equalization(frame.scheme, solved) if chosen == "auto" else chosen
     if chosen is not None:

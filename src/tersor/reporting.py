@@ -12,10 +12,9 @@ from tersor.data.synthetic import example_tensors
 from tersor.export.machine import doctor
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
-from tersor.graph.constants import materialize_weights
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
-from tersor.passes.fold import fold
+from tersor.graph.simplify import simplify
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget, Made, Report, Verified
@@ -132,8 +131,7 @@ def _report(
 ) -> Report:
     network = subject.network
     before = subject.original.copy()
-    materialize_weights(before)
-    fold(before)
+    simplify(before)
     floating = subject.prepared or before
     few = samples(subject.original, inputs, wanted.samples)
     measured = measure(floating, network, few, on_layer)

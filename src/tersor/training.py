@@ -18,7 +18,7 @@ from tersor.data.outputs import noise_to_signal
 from tersor.errors import InvalidInputError
 from tersor.graph.mode import set_training
 from tersor.graph.network import Applied, Network
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tersor.quant.lsq import LSQ, learn
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quantized import Quantized

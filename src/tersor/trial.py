@@ -26,11 +26,10 @@ from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.export.clock import Clock
 from tersor.frontend.capture import capture
-from tersor.graph.constants import materialize_weights
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network
+from tersor.graph.simplify import simplify
 from tersor.levels import Compression
-from tersor.passes.fold import fold
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.patterns import excluded, patterns
 from tersor.timing import InTime, ways_in_time
@@ -134,8 +133,7 @@ def prepared(
     else:
         network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
         start = Compressed(network, network.copy())
-    materialize_weights(start.network)
-    fold(start.network)
+    simplify(start.network)
     return start
 
 

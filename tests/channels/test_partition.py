@@ -13,7 +13,7 @@ from tersor.graph.batchnorm import batch_norms
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
 from tersor.graph.norms import Norm
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tersor.passes.rescale import rescale
 from tests.captured import assert_same_function, captured
 from tests.zoo import ZOO

@@ -9,7 +9,7 @@ from tersor.compress.prune import prune_groups
 from tersor.compress.scores import magnitude
 from tersor.errors import InvalidInputError
 from tersor.graph.describe import describe
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tests.captured import captured
 from tests.compress.masks import random_keep
 

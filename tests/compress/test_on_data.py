@@ -21,14 +21,16 @@ from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
-from tersor.graph.layers import aten, layers
+from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.shapes import shapes
+from tersor.graph.simplify import fold
 from tersor.names import METHODS
-from tersor.passes.fold import fold
 from tests.assets import needs_assets
 from tests.captured import captured, outputs
 from tests.zoo import ZOO
+
+aten = torch.ops.aten
 
 QUICK = Refit(samples=5_000, steps=20)
 

@@ -14,7 +14,7 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
 from tersor.graph.network import Network
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tersor.train.feed import Feed
 from tersor.train.loop import fit
 from tersor.train.optimizer import parameter_groups, rate_at, set_rates, total_rate

@@ -10,10 +10,9 @@ from tersor.compress.prune import prune, prune_groups
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError, InvalidModelError
 from tersor.frontend.capture import capture
-from tersor.graph.constants import materialize_weights
 from tersor.graph.describe import describe
 from tersor.graph.network import Applied
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold, simplify
 from tests.captured import captured, outputs
 from tests.compress.masks import check_pruning, masked, random_keep
 from tests.zoo import ZOO
@@ -31,8 +30,7 @@ REFUSED = {
 
 def folded(name):
     network = captured(name)
-    materialize_weights(network)
-    fold(network)
+    simplify(network)
     return network
 
 

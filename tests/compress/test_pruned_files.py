@@ -9,7 +9,7 @@ from tersor.compress.prune import prune_groups
 from tersor.core.metrics import sqnr
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tests.captured import outputs
 from tests.compress.masks import random_keep
 from tests.zoo import ZOO

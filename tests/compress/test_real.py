@@ -13,7 +13,7 @@ from tersor.compress.scores import gradient_scores
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tests.assets import needs_assets
 
 pytestmark = needs_assets

@@ -12,7 +12,7 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tests.captured import captured, outputs
 from tests.zoo import ZOO
 

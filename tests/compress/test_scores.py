@@ -18,8 +18,8 @@ from tersor.compress.scores import (
 )
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
+from tersor.graph.simplify import fold
 from tersor.names import SCORES
-from tersor.passes.fold import fold
 from tests.captured import captured, outputs
 from tests.zoo import ZOO
 

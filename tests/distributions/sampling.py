@@ -6,7 +6,7 @@ from torch import nn
 from tersor.data.observe import observe
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 
 SAMPLES = 20_000
 

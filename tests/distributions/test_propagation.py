@@ -10,7 +10,7 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Gaussian
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tersor.quant.place import place
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured

@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 from tersor.core.grid import Grid
 from tersor.frontend.capture import capture
-from tersor.graph.layers import Layer, argument, layers, set_argument
-from tersor.graph.network import Network, source
+from tersor.graph.layers import Layer, layers
+from tersor.graph.network import Network
+from tersor.graph.nodes import argument, set_argument, source
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 
 UINT8 = Grid(8)

@@ -13,7 +13,7 @@ from tersor.frontend.capture import capture
 from tersor.graph.mode import set_training
 from tersor.graph.network import Gaussian
 from tersor.graph.shapes import is_free
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tests.captured import assert_same_function, captured
 from tests.zoo import ZOO
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tersor.frontend.capture import capture
-from tersor.graph.constants import materialize_weights
 from tersor.graph.layers import layers
+from tersor.graph.simplify import materialize_weights
 from tests.captured import assert_same_function
 
 

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 from tersor.frontend.capture import capture
 from tersor.graph.blocks import blocks
 from tersor.graph.layers import layers
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tersor.quant.place import place
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tersor.frontend.capture import capture
 from tersor.graph.costs import Cost, batch_size, costs, total
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold
 from tests.zoo import ZOO
 
 aten = torch.ops.aten

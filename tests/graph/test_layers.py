@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
-from tersor.graph.layers import Layer, argument, layers, per_input, per_output, set_argument
+from tersor.graph.layers import Layer, layers, per_input, per_output
 from tersor.graph.network import Network, free_name
+from tersor.graph.nodes import argument, set_argument
 from tersor.graph.shapes import shapes
 from tests.captured import outputs
 from tests.zoo import ZOO

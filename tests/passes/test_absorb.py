@@ -10,8 +10,8 @@ from torch import nn
 
 from tersor.frontend.capture import capture
 from tersor.graph.network import Applied, Gaussian, Skipped
+from tersor.graph.simplify import fold
 from tersor.passes.absorb import Absorb, absorb, absorbable
-from tersor.passes.fold import fold
 from tests.captured import assert_same_function, outputs
 
 BETA = torch.tensor([4.0, -1.0, 0.5, 9.0], dtype=torch.float64)

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from tersor.frontend.capture import capture
-from tersor.graph.constants import materialize_weights
 from tersor.graph.network import Network
+from tersor.graph.simplify import fold, materialize_weights, simplify
 from tersor.passes.equalize import equalize
-from tersor.passes.fold import fold
 from tests.captured import assert_same_function, captured
 from tests.zoo import ZOO
 
@@ -19,8 +18,7 @@ names = pytest.mark.parametrize("name", ZOO)
 def everything(network: Network) -> None:
     """All passes, twice: the second round finds the graph that the first one left."""
     for _ in range(2):
-        materialize_weights(network)
-        fold(network)
+        simplify(network)
         equalize(network)
 
 

@@ -15,8 +15,8 @@ from tersor.core.equalize import equalizing_scale, over_relaxation
 from tersor.frontend.capture import capture
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Skipped
+from tersor.graph.simplify import fold
 from tersor.passes.equalize import Equalize, equalize
-from tersor.passes.fold import fold
 from tersor.passes.rescale import rescale
 from tests.captured import assert_same_function, captured, outputs
 from tests.zoo import ZOO

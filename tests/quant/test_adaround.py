@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from tersor.frontend.capture import capture
-from tersor.graph.layers import WEIGHTED, layers
+from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
+from tersor.graph.ops import WEIGHTED
 from tersor.quant.adaround import AdaRound, adaround
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.place import place, weight_quantizer

@@ -9,9 +9,11 @@ from torch import nn
 from tersor.data.observe import observe
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
-from tersor.graph.layers import WEIGHTED, Layer, argument, layers
+from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Skipped
-from tersor.passes.fold import fold
+from tersor.graph.nodes import argument
+from tersor.graph.ops import WEIGHTED
+from tersor.graph.simplify import fold
 from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.place import place, quantizers

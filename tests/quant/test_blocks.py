@@ -13,9 +13,10 @@ from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
-from tersor.graph.layers import argument, layers
+from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
-from tersor.passes.fold import fold
+from tersor.graph.nodes import argument
+from tersor.graph.simplify import fold
 from tersor.quant.blocks import Blocks, reconstruct_blocks
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.fast_rounding import round_weights

@@ -14,8 +14,9 @@ from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.graph.network import Applied, Skipped, source
-from tersor.passes.fold import fold
+from tersor.graph.network import Applied, Skipped
+from tersor.graph.nodes import source
+from tersor.graph.simplify import fold
 from tersor.quant.calibrate import (
     activation_quantizers,
     data_free_ranges,

@@ -9,8 +9,9 @@ from torch import nn
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
-from tersor.graph.layers import argument, layers
+from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
+from tersor.graph.nodes import argument
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.fast_rounding import Rounding, round_weights
 from tersor.quant.place import place, weight_quantizer

@@ -7,7 +7,7 @@ from torch import nn
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.graph.network import source
+from tersor.graph.nodes import source
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.place import place, quantizers

@@ -10,7 +10,8 @@ from torch import fx
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import is_layer, layers
-from tersor.graph.network import Network, Skipped, source
+from tersor.graph.network import Network, Skipped
+from tersor.graph.nodes import source
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU

@@ -15,11 +15,11 @@ from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
 from tersor.frontend.capture import capture
-from tersor.graph.constants import materialize_weights
-from tersor.graph.layers import Layer, argument, layers
-from tersor.graph.network import Network, Skipped, readers, source
+from tersor.graph.layers import Layer, layers
+from tersor.graph.network import Network, Skipped
+from tersor.graph.nodes import argument, readers, source
+from tersor.graph.simplify import simplify
 from tersor.passes.equalize import equalize
-from tersor.passes.fold import fold
 from tersor.quant.integer_values import DROPOUTS
 from tersor.quant.place import place, quantizers
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
@@ -548,8 +548,7 @@ def prepared(name: str) -> Network:
 def _prepared(name: str) -> Network:
     case = ZOO[name]
     network = capture(case.make(), case.args(), case.kwargs())
-    materialize_weights(network)
-    fold(network)
+    simplify(network)
     equalize(network)
     return network
 

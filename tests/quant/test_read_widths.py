@@ -7,7 +7,7 @@ from torch import nn
 
 import tersor
 from tersor.errors import InvalidInputError
-from tersor.graph.network import source
+from tersor.graph.nodes import source
 from tersor.quant.place import quantizers
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tersor
-from tersor.graph.outline import table
+from tersor.html import table
 from tests import nets
 from tests.report.models import inputs, quantized, report
 
@@ -27,7 +27,6 @@ def test_results_are_one_line_without_tensors():
 def test_notebooks_show_tables(verification):
     shown = [
         (quantized(), ("MACs", "rounded for the least output")),
-        (quantized().network, ("inner.0", "8×8×3×3")),
         (quantized().summary(), ("What was done",)),
     ]
     for result, words in shown:

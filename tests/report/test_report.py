@@ -9,7 +9,8 @@ import torch
 
 import tersor
 from tersor.errors import InvalidInputError, UnsupportedError
-from tersor.graph.layers import layers, operand
+from tersor.graph.layers import layers
+from tersor.graph.nodes import operand
 from tersor.quant.place import weight_quantizer
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget

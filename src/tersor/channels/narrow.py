@@ -13,9 +13,9 @@ from jaxtyping import Bool
 from torch import Tensor, fx
 
 from tersor.channels.removal import Removal, Slots
-from tersor.graph.layers import CONVOLUTIONS, TRANSPOSED, argument, operand, set_argument
 from tersor.graph.network import Gaussian, Network
-from tersor.graph.ops import padding_per_axis
+from tersor.graph.nodes import argument, operand, set_argument
+from tersor.graph.ops import CONVOLUTIONS, TRANSPOSED, padding_per_axis
 
 aten = torch.ops.aten
 Left = tuple[int, Bool[Tensor, " places"]]  # an axis, and the channels that are left along it

@@ -20,18 +20,6 @@ from tersor.channels.labels import Labels
 from tersor.channels.rescaling import trace
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network
-from tersor.graph.ops import MOVEMENT, SPATIAL, clip_bounds
-
-__all__ = [
-    "MOVEMENT",
-    "SPATIAL",
-    "Channels",
-    "Clip",
-    "Port",
-    "channels",
-    "clip_bounds",
-    "components",
-]
 
 
 @dataclass(frozen=True)

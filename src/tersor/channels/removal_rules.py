@@ -18,8 +18,9 @@ from torch.utils import _pytree as pytree
 
 from tersor.channels.labels import Labels, Stored, along, compact, spread
 from tersor.channels.rescaling import move
-from tersor.graph.layers import WEIGHTED, Layer, argument, operand, overload
-from tersor.graph.ops import MOVEMENT, POOLS, padding_per_axis, pads_with_constant
+from tersor.graph.layers import Layer
+from tersor.graph.nodes import argument, operand, overload
+from tersor.graph.ops import MOVEMENT, POOLS, WEIGHTED, padding_per_axis, pads_with_constant
 
 aten = torch.ops.aten
 # Element by element, but not tagged so by torch.

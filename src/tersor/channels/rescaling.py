@@ -14,8 +14,9 @@ from torch.fx.node import map_arg
 
 from tersor.channels.labels import Labels, along, spread
 from tersor.graph.attention import MIXING, mixed_values
-from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand, overload
-from tersor.graph.network import Network, source
+from tersor.graph.layers import Layer
+from tersor.graph.network import Network
+from tersor.graph.nodes import argument, call, operand, overload, source
 from tersor.graph.norms import NORMS, Norm, can_scale
 from tersor.graph.ops import (
     CLIPS,
@@ -23,6 +24,7 @@ from tersor.graph.ops import (
     MOVEMENT,
     POOLS,
     REDUCTIONS,
+    WEIGHTED,
     clip_bounds,
     padding_per_axis,
     pads_with_constant,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, fx
 
 from tersor.graph.costs import batch_size, macs
-from tersor.graph.layers import Layer, argument, operand, overload, per_axis, set_argument
+from tersor.graph.layers import Layer, per_axis
+from tersor.graph.nodes import argument, operand, overload, set_argument
 from tersor.graph.shapes import shapes
 
 _GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1}  # with what changes nothing

@@ -10,8 +10,9 @@ from torch import Tensor, fx
 from tersor.data.gram import measure
 from tersor.data.observe import Batch
 from tersor.data.stream import Stream
-from tersor.graph.layers import Layer, operand
+from tersor.graph.layers import Layer
 from tersor.graph.network import Network
+from tersor.graph.nodes import operand
 
 
 def input_covariances(

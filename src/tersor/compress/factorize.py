@@ -25,8 +25,9 @@ from tersor.core.ranks import (
 )
 from tersor.data.gram import Moments
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, argument
+from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Record, Skipped
+from tersor.graph.nodes import argument
 from tersor.names import METHODS, Method
 
 STEP = "factorize"

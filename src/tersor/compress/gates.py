@@ -28,8 +28,8 @@ from tersor.core.gates import (
 )
 from tersor.core.soft_rounding import rectified_sigmoid
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import operand
 from tersor.graph.network import Applied, Network, free_name
+from tersor.graph.nodes import operand
 from tersor.names import GateKind
 
 _TINY = 1e-12

@@ -21,9 +21,12 @@ from tersor.data.observe import Batch
 from tersor.data.shortcut import lacking
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, aten, layers, operand
+from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Record
+from tersor.graph.nodes import operand
 from tersor.graph.shapes import shapes
+
+aten = torch.ops.aten
 
 OnLayer = Callable[[int, int, Record], None]
 

@@ -32,8 +32,9 @@ from tersor.compress.groups import channel_groups
 from tersor.compress.macs import Keep, Macs, Scores, fit_macs, kept_above, least_score
 from tersor.compress.prune import prune_groups
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, operand, per_input
-from tersor.graph.network import Network, Record, readers
+from tersor.graph.layers import Layer, per_input
+from tersor.graph.network import Network, Record
+from tersor.graph.nodes import operand, readers
 
 _LOOKS = 1000  # at the gates, in a training: every batch, or every few of many
 _FARTHEST = 3.0  # that one batch makes of d

@@ -27,8 +27,9 @@ from tersor.data.gram import measure
 from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, is_layer, layers, operand
+from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
+from tersor.graph.nodes import operand
 
 aten = torch.ops.aten
 OnLayer = Callable[[int, int, Record], None]

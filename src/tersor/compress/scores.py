@@ -19,8 +19,8 @@ from tersor.core.lasso import contributions, strongest
 from tersor.data.observe import Batch
 from tersor.data.outputs import floats
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import argument
 from tersor.graph.network import Network
+from tersor.graph.nodes import argument
 from tersor.names import ScoreKind
 
 aten = torch.ops.aten

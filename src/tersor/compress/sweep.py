@@ -26,8 +26,9 @@ from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, operand
+from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Record
+from tersor.graph.nodes import operand
 from tersor.graph.shapes import note_shapes
 
 T = TypeVar("T")

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tersor.graph.layers import Layer, argument
+from tersor.graph.layers import Layer
+from tersor.graph.nodes import argument
 
 
 def choose(

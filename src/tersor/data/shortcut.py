@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer
-from tersor.graph.network import source
+from tersor.graph.nodes import source
 
 aten = torch.ops.aten
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tersor.data.observe import Batch
-from tersor.graph.layers import argument
-from tersor.graph.network import Network, source
+from tersor.graph.network import Network
+from tersor.graph.nodes import argument, source
 
 _COLOURS = (1, 3, 4)
 _SMALLEST_PICTURE = 16

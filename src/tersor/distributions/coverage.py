@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.graph.layers import Layer, argument
+from tersor.graph.layers import Layer
+from tersor.graph.nodes import argument
 
 
 def tap_coverage(layer: Layer, input_shape: torch.Size) -> Float[Tensor, "*kernel"]:

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from tersor.distributions.distribution import Distribution, dilute
 from tersor.distributions.walk import Layout, Walk
 from tersor.graph.attention import mixed_values
-from tersor.graph.layers import argument, call
+from tersor.graph.nodes import argument, call
 from tersor.graph.ops import MOVEMENT, pads_with_constant
 
 aten = torch.ops.aten

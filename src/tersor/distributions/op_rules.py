@@ -33,8 +33,9 @@ from tersor.distributions.layout_rules import (
 from tersor.distributions.pointwise import Pointwise
 from tersor.distributions.walk import Layout, Walk
 from tersor.graph.attention import MIXING
-from tersor.graph.layers import WEIGHTED, Layer, argument, call, operand
-from tersor.graph.ops import BINARY, SPATIAL, UNARY
+from tersor.graph.layers import Layer
+from tersor.graph.nodes import argument, call, operand
+from tersor.graph.ops import BINARY, SPATIAL, UNARY, WEIGHTED
 
 aten = torch.ops.aten
 INDEPENDENT = {aten.add.Tensor: add, aten.sub.Tensor: subtract, aten.mul.Tensor: multiply}

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from tersor.core.gaussian import clipped_gaussian, interval, pushforward
 from tersor.distributions.distribution import Distribution, bounded
-from tersor.graph.layers import call
+from tersor.graph.nodes import call
 from tersor.graph.ops import clip_bounds
 
 aten = torch.ops.aten

@@ -9,7 +9,8 @@ from torch import Tensor, fx
 
 from tersor.distributions.distribution import Distribution
 from tersor.distributions.pointwise import Pointwise
-from tersor.graph.network import Network, source
+from tersor.graph.network import Network
+from tersor.graph.nodes import source
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
 from tersor.export.names import free_generated_names, output_names
-from tersor.graph.layers import argument
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
+from tersor.graph.nodes import argument
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
 
 aten = torch.ops.aten

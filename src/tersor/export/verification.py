@@ -6,7 +6,7 @@ from typing import Any
 from tersor.export.compare import Comparison
 from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
-from tersor.graph.outline import table
+from tersor.html import table
 
 _ALIKE = 4  # layers that are in float for one reason; more are counted
 

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, fx
 
-from tersor.graph.layers import aten, call
-from tersor.graph.network import Network, readers, source
+from tersor.graph.network import Network
+from tersor.graph.nodes import call, readers, source
 from tersor.graph.ops import UNARY
+
+aten = torch.ops.aten
 
 # With a stored tensor as the other operand: a bound or a slope for each channel.
 _WITH_CONSTANT = {aten.minimum.default, aten.maximum.default, aten.prelu.default}

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from tersor.graph.layers import argument, operand
-from tersor.graph.network import source
+from tersor.graph.nodes import argument, operand, source
 
 aten = torch.ops.aten
 SDPA = aten.scaled_dot_product_attention.default

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.core.batchnorm import scale_and_shift
-from tersor.graph.layers import argument
-from tersor.graph.network import Gaussian, Network, source
+from tersor.graph.network import Gaussian, Network
+from tersor.graph.nodes import argument, source
 
 _VECTORS = ("weight", "bias", "running_mean", "running_var")
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from torch import fx
 
 from tersor.graph.costs import batch_size
-from tersor.graph.layers import Layer, argument, layers, per_axis
+from tersor.graph.layers import Layer, layers, per_axis
 from tersor.graph.network import Network
+from tersor.graph.nodes import argument
 from tersor.graph.shapes import is_free, shapes
 
 Op = Literal["Conv", "ConvTranspose", "MatMul"]

@@ -1,4 +1,4 @@
-"""The table of weighted ATen ops, and one canonical shape for all their weights.
+"""Calls of weighted ATen ops, and one canonical shape for all their weights.
 
 Whatever the op, `Layer.weight` is seen as `[groups, out, in, *kernel]` with `out` and `in` counted
 per group. Depthwise, grouped, transposed and linear layers then need no special cases: output
@@ -7,64 +7,13 @@ channels are the first two axes, input channels are the first and the third.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.graph.network import Network, free_name, readers, source
-
-aten = torch.ops.aten
-
-CONVOLUTIONS = {
-    aten.conv1d.default: 1,
-    aten.conv2d.default: 2,
-    aten.conv3d.default: 3,
-    aten.conv1d.padding: 1,
-    aten.conv2d.padding: 2,
-    aten.conv3d.padding: 3,
-}
-TRANSPOSED = {
-    aten.conv_transpose1d.default: 1,
-    aten.conv_transpose2d.input: 2,
-    aten.conv_transpose3d.input: 3,
-}
-LINEAR = {aten.linear.default: 0}
-WEIGHTED = CONVOLUTIONS | TRANSPOSED | LINEAR
-
-
-def overload(node: fx.Node) -> torch._ops.OpOverload:
-    """The op of an ATen call."""
-    assert isinstance(node.target, torch._ops.OpOverload)
-    return node.target
-
-
-def call(node: fx.Node, args: Any, kwargs: Any) -> Any:
-    """Run the function of a `call_function` node on other arguments."""
-    assert callable(node.target)
-    return node.target(*args, **kwargs)
-
-
-def operand(node: fx.Node, position: int = 0) -> fx.Node:
-    """A positional argument that is computed by another node."""
-    value = node.args[position]
-    assert isinstance(value, fx.Node)
-    return value
-
-
-def argument(node: fx.Node, name: str) -> Any:
-    """An argument of an ATen call by its schema name, or the schema's default.
-
-    Raises:
-        KeyError: The op has no such argument.
-    """
-    for position, spec in enumerate(overload(node)._schema.arguments):
-        if spec.name == name:
-            if position < len(node.args):
-                return node.args[position]
-            return node.kwargs.get(name, spec.default_value)
-    raise KeyError(f"{node.target} has no argument {name!r}")
+from tersor.graph.network import Network, free_name
+from tersor.graph.nodes import argument, call, operand, overload, readers, set_argument, source
+from tersor.graph.ops import LINEAR, TRANSPOSED, WEIGHTED
 
 
 def per_axis(layer: "Layer", name: str) -> tuple[int, ...]:
@@ -76,18 +25,6 @@ def per_axis(layer: "Layer", name: str) -> tuple[int, ...]:
     """
     sizes = argument(layer.node, name)
     return tuple(sizes) * (layer.kernel_dims if len(sizes) == 1 else 1)
-
-
-def set_argument(node: fx.Node, name: str, value: Any) -> None:
-    """Set an argument of an ATen call by its schema name; earlier defaults are filled in."""
-    specs = overload(node)._schema.arguments
-    position = [spec.name for spec in specs].index(name)
-    args = list(node.args)
-    missing = specs[len(args) : position + 1]
-    args += [node.kwargs.get(spec.name, spec.default_value) for spec in missing]
-    args[position] = value
-    kept = {key: item for key, item in node.kwargs.items() if key not in {s.name for s in specs}}
-    node.args, node.kwargs = tuple(args), kept
 
 
 @dataclass(frozen=True)

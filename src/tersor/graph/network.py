@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from tersor.errors import InvalidModelError
+from tersor.graph.nodes import argument, source
+from tersor.graph.ops import WEIGHTED
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,10 @@ class Network:
         return self.module(*args, **kwargs)
 
     def __repr__(self) -> str:
-        from tersor.graph.outline import line
-
-        return line(self)
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from tersor.graph.outline import layers_html, rows, table
-
-        return table(rows(self)) + layers_html(self)
+        calls = (node for node in self.graph.nodes if node.target in WEIGHTED)
+        layers = {source(argument(node, "weight")) for node in calls}
+        weights = sum(self.tensor(node).numel() for node in layers if node.op == "get_attr")
+        return f"Network({len(layers)} layers, {weights:,} weights, {len(self.records)} records)"
 
     @property
     def graph(self) -> fx.Graph:
@@ -206,24 +203,6 @@ def quiet_copy() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec", FutureWarning)
         yield
-
-
-def source(node: fx.Node) -> fx.Node:
-    """The node behind any quantizers on an edge. In a `Network` every `call_module` is one."""
-    while node.op == "call_module":
-        first = node.args[0]
-        assert isinstance(first, fx.Node)
-        node = first
-    return node
-
-
-def readers(node: fx.Node) -> list[fx.Node]:
-    """The nodes that read a value, also those behind quantizers."""
-    found: list[fx.Node] = []
-    for user in node.users:
-        is_quantized = user.op == "call_module" and user.args[0] is node
-        found += readers(user) if is_quantized else [user]
-    return found
 
 
 def get_tensor(module: nn.Module, name: str) -> Tensor:

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.graph.layers import Layer, argument
+from tersor.graph.layers import Layer
 from tersor.graph.network import Gaussian
+from tersor.graph.nodes import argument
 
 aten = torch.ops.aten
 CHANNEL_NORMS = {

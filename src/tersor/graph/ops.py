@@ -6,10 +6,26 @@ from typing import Any
 import torch
 from torch import fx
 
-from tersor.graph.layers import argument
+from tersor.graph.nodes import argument
 
 aten = torch.ops.aten
 
+# With a weight; the number of its kernel axes.
+CONVOLUTIONS = {
+    aten.conv1d.default: 1,
+    aten.conv2d.default: 2,
+    aten.conv3d.default: 3,
+    aten.conv1d.padding: 1,
+    aten.conv2d.padding: 2,
+    aten.conv3d.padding: 3,
+}
+TRANSPOSED = {
+    aten.conv_transpose1d.default: 1,
+    aten.conv_transpose2d.input: 2,
+    aten.conv_transpose3d.input: 3,
+}
+LINEAR = {aten.linear.default: 0}
+WEIGHTED = CONVOLUTIONS | TRANSPOSED | LINEAR
 # Element by element.
 ELEMENTWISE = {
     aten.relu.default,

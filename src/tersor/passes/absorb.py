@@ -20,8 +20,9 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.core.response import expected_response
-from tersor.graph.layers import Layer, argument, is_layer, layers, operand
+from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Applied, Gaussian, Network, Record, Skipped
+from tersor.graph.nodes import argument, operand
 from tersor.graph.ops import clip_bounds, padding_per_axis, pads_with_constant
 
 aten = torch.ops.aten

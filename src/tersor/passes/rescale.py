@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.channels.partition import Channels, Clip, clip_bounds
-from tersor.graph.layers import Layer, operand, per_input, per_output
+from tersor.channels.partition import Channels, Clip
+from tersor.graph.layers import Layer, per_input, per_output
 from tersor.graph.network import Applied, Gaussian, Network
+from tersor.graph.nodes import operand
+from tersor.graph.ops import clip_bounds
 
 aten = torch.ops.aten
 

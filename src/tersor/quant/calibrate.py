@@ -29,7 +29,8 @@ from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Applied, Network, Skipped, source
+from tersor.graph.network import Applied, Network, Skipped
+from tersor.graph.nodes import source
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod

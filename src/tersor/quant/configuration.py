@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from tersor.core.grid import Grid
-from tersor.graph.network import source
+from tersor.graph.nodes import source
 from tersor.graph.ops import MOVEMENT, SPATIAL, clip_bounds
 
 aten = torch.ops.aten

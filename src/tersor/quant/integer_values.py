@@ -10,8 +10,8 @@ from collections.abc import Collection
 import torch
 from torch import fx
 
-from tersor.graph.layers import argument, operand
-from tersor.graph.network import Network, source
+from tersor.graph.network import Network
+from tersor.graph.nodes import argument, operand, source
 from tersor.graph.ops import clip_bounds, pads_with_constant
 from tersor.quant.scheme import Scheme
 

@@ -23,8 +23,9 @@ from tersor.data.observe import Batch
 from tersor.data.shortcut import lacking
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, layers, operand
+from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Record, Skipped
+from tersor.graph.nodes import operand
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 

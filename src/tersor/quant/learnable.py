@@ -19,8 +19,9 @@ from tersor.core.soft_rounding import (
     soft_integers,
 )
 from tersor.graph.blocks import Block
-from tersor.graph.layers import Layer, argument, operand
-from tersor.graph.network import Network, readers
+from tersor.graph.layers import Layer
+from tersor.graph.network import Network
+from tersor.graph.nodes import argument, operand, readers
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 

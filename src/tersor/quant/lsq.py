@@ -35,7 +35,8 @@ from tersor.core.starts import mean_range, sigma_range
 from tersor.data.observe import Batch
 from tersor.graph.lanes import Pairs, adds_no_pairs
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Network, source
+from tersor.graph.network import Network
+from tersor.graph.nodes import source
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.configuration import Configuration, configured
 from tersor.quant.observed import seen_ranges

@@ -21,8 +21,9 @@ import torch
 from torch import fx
 
 from tersor.core.learned_step import offset_in_bias
-from tersor.graph.layers import Layer, argument, is_layer, operand, set_argument
+from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
+from tersor.graph.nodes import argument, operand, set_argument
 from tersor.quant.place import weight_quantizer
 
 aten = torch.ops.aten

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.core.response import expected_response
-from tersor.graph.layers import Layer, argument, layers
-from tersor.graph.network import Applied, Network, source
+from tersor.graph.layers import Layer, layers
+from tersor.graph.network import Applied, Network
+from tersor.graph.nodes import argument, source
 from tersor.graph.ops import clip_bounds
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
 

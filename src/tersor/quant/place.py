@@ -16,8 +16,9 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError, UnsupportedError
-from tersor.graph.layers import Layer, argument, layers, operand, set_argument
+from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped, free_name
+from tersor.graph.nodes import argument, operand, set_argument
 from tersor.quant.integer_values import Flow
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize

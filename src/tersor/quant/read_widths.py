@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import fx
 
-from tersor.graph.layers import operand
+from tersor.graph.nodes import operand
 from tersor.quant.integer_values import Flow
 
 

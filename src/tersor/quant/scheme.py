@@ -11,8 +11,7 @@ import torch
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
-from tersor.graph.layers import CONVOLUTIONS, LINEAR
-from tersor.graph.ops import MOVEMENT
+from tersor.graph.ops import CONVOLUTIONS, LINEAR, MOVEMENT
 
 aten = torch.ops.aten
 

@@ -6,7 +6,7 @@ Adding a runtime is writing one more `Scheme` here, and its words into `tersor.n
 import torch
 
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import WEIGHTED
+from tersor.graph.ops import WEIGHTED
 from tersor.names import TARGETS
 from tersor.quant.scheme import INT8, INTEGER_OPS, KERNELS, Scheme
 

@@ -23,8 +23,9 @@ from tersor.data.outputs import Metric, damage
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
-from tersor.graph.layers import Layer, argument, is_layer, operand
+from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network
+from tersor.graph.nodes import argument, operand
 from tersor.quant.calibrate import weight_range
 from tersor.quant.fast_rounding import Rounding, fit, measure_both
 from tersor.quant.layerwise import OnLayer, Site, restore, state

@@ -8,8 +8,9 @@ import torch
 
 from tersor.graph.costs import Cost, costs
 from tersor.graph.describe import describe
-from tersor.graph.layers import layers, operand
+from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network, Record
+from tersor.graph.nodes import operand
 from tersor.quant.place import weight_quantizer
 from tersor.report.contents import LayerReport, Left, Note
 from tersor.report.measure import Measured, short

@@ -18,8 +18,9 @@ from tersor.core.metrics import decibels, signal_and_noise
 from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.graph.activation import activation
-from tersor.graph.layers import Layer, is_layer, operand
-from tersor.graph.network import Applied, Network, source
+from tersor.graph.layers import Layer, is_layer
+from tersor.graph.network import Applied, Network
+from tersor.graph.nodes import operand, source
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize

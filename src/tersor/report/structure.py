@@ -6,7 +6,8 @@ import torch
 from torch import fx
 
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Network, readers, source
+from tersor.graph.network import Network
+from tersor.graph.nodes import readers, source
 from tersor.graph.shapes import shapes
 from tersor.quant.quantizer import FakeQuantize
 from tersor.report.contents import Cell, Link

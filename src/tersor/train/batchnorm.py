@@ -21,9 +21,10 @@ from torch import Tensor, fx
 
 from tersor.data.observe import Batch
 from tersor.graph.batchnorm import BatchNorm, batch_norms
-from tersor.graph.layers import Layer, argument, layers, per_output
+from tersor.graph.layers import Layer, layers, per_output
 from tersor.graph.network import Network, set_tensor
-from tersor.passes.fold import fold
+from tersor.graph.nodes import argument
+from tersor.graph.simplify import fold
 from tersor.quant.lsq import LearnedQuantize, settle
 from tersor.quant.place import weight_quantizer
 

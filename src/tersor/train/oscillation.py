@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 from tersor.core.affine import quantize
 from tersor.core.oscillation import Oscillation, distance_to_grid
 from tersor.core.soft_rounding import annealed
-from tersor.graph.network import Network, source
+from tersor.graph.network import Network
+from tersor.graph.nodes import source
 from tersor.quant.lsq import LearnedQuantize
 
 _NARROW = 8  # weights of as many bits hardly oscillate

@@ -6,11 +6,10 @@ from torch import nn
 
 from tersor.core.batchnorm import scale_and_shift
 from tersor.frontend.capture import capture
-from tersor.graph.constants import materialize_weights
 from tersor.graph.layers import layers
 from tersor.graph.mode import set_training
 from tersor.graph.network import Applied, Skipped
-from tersor.passes.fold import fold
+from tersor.graph.simplify import fold, simplify
 from tests.captured import assert_same_function, captured
 from tests.zoo import ZOO
 
@@ -235,8 +234,7 @@ SKIPPED = {"bn_before_conv": 1, "densenet": 5}
 @pytest.mark.parametrize("name", ZOO)
 def test_every_norm_of_the_zoo_is_folded_or_says_why_not(name):
     network = captured(name)
-    materialize_weights(network)
-    fold(network)
+    simplify(network)
     assert len(norms_left(network)) == len(reasons(network)) == SKIPPED.get(name, 0)
     assert set(network.statistics) <= {node.name for node in network.nodes()}
     norm_tensors = [key for key in network.module.state_dict() if "running" in key]

@@ -1,23 +1,121 @@
-"""W′ = W · γ / √(σ² + ε),  b′ = (b − μ) · γ / √(σ² + ε) + β: BatchNorm folding.
+"""W′ = W · γ / √(σ² + ε),  b′ = (b − μ) · γ / √(σ² + ε) + β: a network as inference needs it.
 
-Exact in inference. A BatchNorm behind a layer goes into that layer. One in front goes into all
-layers that read it, if none of them pads with zeros: W (scale · x + shift) + b has the weight
-W · scale and the bias b + W · shift. What a folded BatchNorm knew about its output, mean β and
-standard deviation |γ|, stays in `Network.statistics` for the data-free methods.
+Weights that a network computes from stored tensors alone become stored weights. Weight
+standardisation, weight normalisation and re-parameterised blocks compute their weight from
+parameters at every call. In inference the result never changes, so it is computed once; every
+other pass then sees a plain weight.
+
+BatchNorm folding is exact in inference. A BatchNorm behind a layer goes into that layer. One in
+front goes into all layers that read it, if none of them pads with zeros: W (scale · x + shift) + b
+has the weight W · scale and the bias b + W · shift. What a folded BatchNorm knew about its output,
+mean β and standard deviation |γ|, stays in `Network.statistics` for the data-free methods.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable
+from itertools import takewhile
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from tersor.core.response import expected_response
 from tersor.graph.batchnorm import BatchNorm, batch_norms
-from tersor.graph.layers import Layer, is_layer, set_argument
-from tersor.graph.network import Applied, Network, Skipped
+from tersor.graph.layers import Layer, is_layer, layers, per_input, per_output
+from tersor.graph.network import Applied, Network, Skipped, free_name, set_tensor
+from tersor.graph.nodes import argument, call, set_argument, source
 from tersor.graph.shapes import shapes
+
+
+def simplify(network: Network) -> None:
+    """Store the weights that are computed, then fold every BatchNorm.
+
+    Args:
+        network: Edited in place; its function is unchanged.
+    """
+    materialize_weights(network)
+    fold(network)
+
+
+def materialize_weights(network: Network) -> None:
+    """Store every weight and bias of a layer that is computed from stored tensors alone.
+
+    The result is called `<module>.weight` or `.bias`, after the module that held its parts.
+
+    Args:
+        network: Edited in place; its function is unchanged.
+    """
+    for layer in layers(network):
+        for role in ("weight", "bias"):
+            edge = argument(layer.node, role)
+            node = None if edge is None else source(edge)
+            if node is None or node.op != "call_function":
+                continue
+            parts = _parts(node)
+            if parts is not None:
+                name = f"{_owner(parts) or layer.node.name}.{role}"
+                _store(network, node, _evaluate(network, node, parts), name)
+                what = f"its {role} is now stored; it was computed from {_names(parts)}"
+                network.records.append(Applied(layer.name, "materialize", what))
+    network.finish()
+
+
+def _parts(node: fx.Node) -> list[fx.Node] | None:
+    """All that a value is computed from, and itself, in execution order, if it is constant."""
+    found, waiting = {node}, [node]
+    while waiting:
+        part = waiting.pop()
+        if not _is_constant(part):
+            return None
+        new = set(part.all_input_nodes) - found
+        found |= new
+        waiting += new
+    return sorted(found)
+
+
+def _is_constant(part: fx.Node) -> bool:
+    random = torch.Tag.nondeterministic_seeded in getattr(part.target, "tags", ())
+    return part.op == "get_attr" or (part.op == "call_function" and not random)
+
+
+def _evaluate(network: Network, node: fx.Node, parts: list[fx.Node]) -> Tensor:
+    values: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for part in parts:
+            if part.op == "get_attr":
+                values[part] = network.tensor(part)
+            else:
+                args, kwargs = (map_arg(x, values.__getitem__) for x in (part.args, part.kwargs))
+                values[part] = call(part, args, kwargs)
+    return values[node].detach().clone()
+
+
+def _store(network: Network, node: fx.Node, value: Tensor, name: str) -> None:
+    """Replace a computed value by a parameter. Its parts go first, so that their name is free."""
+    with network.graph.inserting_before(node):
+        stored = network.graph.create_node("get_attr", "pending", name=name.replace(".", "_"))
+    stored.meta["val"] = value
+    node.replace_all_uses_with(stored)
+    network.drop_unread()
+    stored.target = free_name(network.module, name)
+    set_tensor(network.module, stored.target, nn.Parameter(value))
+
+
+def _owner(parts: list[fx.Node]) -> str:
+    """The innermost module that holds all stored tensors among the parts."""
+    names = [str(part.target).partition("parametrizations.")[0] for part in _stored(parts)]
+    levels = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return ".".join(level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels))
+
+
+def _names(parts: list[fx.Node]) -> str:
+    return ", ".join(str(part.target) for part in _stored(parts)) or "constants"
+
+
+def _stored(parts: list[fx.Node]) -> list[fx.Node]:
+    return [part for part in parts if part.op == "get_attr"]
 
 
 def fold(network: Network) -> None:
@@ -106,7 +204,7 @@ def _fold_behind(norms: list[BatchNorm]) -> Applied:
     if untied:
         first.own_weight()
     weight = first.grouped_weight()
-    first.set_grouped_weight(weight * _per_output(scale, weight))
+    first.set_grouped_weight(weight * per_output(scale, weight))
     first.set_bias(bias)
     for other in others:
         set_argument(other.node, "weight", first.weight_node)
@@ -130,7 +228,7 @@ def _fold_in_front(norm: BatchNorm) -> Applied:
         weight = layer.grouped_weight()
         added = expected_response(weight, shift, weight.new_ones(weight.shape[3:]))
         layer.add_to_bias(added)
-        layer.set_grouped_weight(weight * _per_input(scale, weight))
+        layer.set_grouped_weight(weight * per_input(scale, weight))
         names.append(layer.name)
     record = Applied(
         norm.name, "fold", f"folded into {', '.join(names)} behind it", _numbers(scale)
@@ -138,18 +236,6 @@ def _fold_in_front(norm: BatchNorm) -> Applied:
     norm.node.replace_all_uses_with(norm.input)
     norm.network.graph.erase_node(norm.node)
     return record
-
-
-def _per_output(
-    factor: Float[Tensor, " outputs"], weight: Float[Tensor, "groups out in *kernel"]
-) -> Tensor:
-    return factor.reshape(weight.shape[0], -1, *[1] * (weight.ndim - 2))
-
-
-def _per_input(
-    factor: Float[Tensor, " inputs"], weight: Float[Tensor, "groups out in *kernel"]
-) -> Tensor:
-    return factor.reshape(weight.shape[0], 1, -1, *[1] * (weight.ndim - 3))
 
 
 def _numbers(scale: Float[Tensor, " channels"]) -> dict[str, float]:

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from tersor.frontend.capture import capture
-from tersor.graph.constants import materialize_weights
 from tersor.graph.layers import layers
+from tersor.graph.simplify import materialize_weights
 from tests.captured import assert_same_function, captured
 
 

@@ -1,0 +1,69 @@
+"""Nodes of a graph: their arguments by name, and their neighbours behind quantizers."""
+
+from typing import Any
+
+import torch
+from torch import fx
+
+
+def overload(node: fx.Node) -> torch._ops.OpOverload:
+    """The op of an ATen call."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    return node.target
+
+
+def call(node: fx.Node, args: Any, kwargs: Any) -> Any:
+    """Run the function of a `call_function` node on other arguments."""
+    assert callable(node.target)
+    return node.target(*args, **kwargs)
+
+
+def operand(node: fx.Node, position: int = 0) -> fx.Node:
+    """A positional argument that is computed by another node."""
+    value = node.args[position]
+    assert isinstance(value, fx.Node)
+    return value
+
+
+def argument(node: fx.Node, name: str) -> Any:
+    """An argument of an ATen call by its schema name, or the schema's default.
+
+    Raises:
+        KeyError: The op has no such argument.
+    """
+    for position, spec in enumerate(overload(node)._schema.arguments):
+        if spec.name == name:
+            if position < len(node.args):
+                return node.args[position]
+            return node.kwargs.get(name, spec.default_value)
+    raise KeyError(f"{node.target} has no argument {name!r}")
+
+
+def set_argument(node: fx.Node, name: str, value: Any) -> None:
+    """Set an argument of an ATen call by its schema name; earlier defaults are filled in."""
+    specs = overload(node)._schema.arguments
+    position = [spec.name for spec in specs].index(name)
+    args = list(node.args)
+    missing = specs[len(args) : position + 1]
+    args += [node.kwargs.get(spec.name, spec.default_value) for spec in missing]
+    args[position] = value
+    kept = {key: item for key, item in node.kwargs.items() if key not in {s.name for s in specs}}
+    node.args, node.kwargs = tuple(args), kept
+
+
+def source(node: fx.Node) -> fx.Node:
+    """The node behind any quantizers on an edge. In a `Network` every `call_module` is one."""
+    while node.op == "call_module":
+        first = node.args[0]
+        assert isinstance(first, fx.Node)
+        node = first
+    return node
+
+
+def readers(node: fx.Node) -> list[fx.Node]:
+    """The nodes that read a value, also those behind quantizers."""
+    found: list[fx.Node] = []
+    for user in node.users:
+        is_quantized = user.op == "call_module" and user.args[0] is node
+        found += readers(user) if is_quantized else [user]
+    return found
