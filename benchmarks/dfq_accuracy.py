@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from benchmarks.harness import DFQ, NAIVE, Table, arguments, progress, subjects
 from tersor.export.onnx import export_onnx
-from tersor.levels import PAPER
+from tersor.quant.levels import PAPER
 
 PER_TENSOR, DEFAULT = "dfq-paper", "onnxruntime-cpu"
 _PAPER_EQUALIZE = replace(PAPER, absorb=None, correct_bias=False)

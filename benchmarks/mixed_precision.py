@@ -18,8 +18,8 @@ from torch import Tensor
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo import accuracy
 from benchmarks.zoo.data import cifar10_train
-from tersor.mixed import Bits, search_bits
-from tersor.recipes import quantize
+from tersor.api.quantize import quantize
+from tersor.api.search_bits import Bits, search_bits
 
 COUNT = 1024  # images to calibrate with
 CHOICES = (2, 3, 4, 8)

@@ -24,7 +24,7 @@ from tersor.export.onnx import export_onnx
 from tersor.export.openvino import OpenVINORuntime
 from tersor.export.runtime import Runtime
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI, OPENVINO_CPU
-from tersor.quantized import Quantized
+from tersor.results.quantized import Quantized
 
 NETWORKS = ["resnet20", "resnet56", "shufflenetv2_x0_5", "efficientnet_lite0"]
 SCHEMES = (ONNXRUNTIME_CPU, OPENVINO_CPU, ONNXRUNTIME_VNNI)

@@ -23,8 +23,8 @@ from benchmarks.harness.table import Table, progress
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import coco128
-from tersor import demo
-from tersor.quantized import Quantized
+from tersor.api import demo
+from tersor.results.quantized import Quantized
 
 _LOADED = "const t = performance.timing; return t.loadEventEnd - t.navigationStart"
 _WIDE, _PHONE = 1280, 390

@@ -26,10 +26,10 @@ import torch
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.harness.subject import spread
 from benchmarks.zoo.data import cifar10_train
+from tersor.api.quantize import Quantized
 from tersor.export.latency import CALM, in_turns
 from tersor.quant.fast_rounding import round_weights
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
-from tersor.recipes import Quantized
 
 NETWORKS = ("resnet20", "shufflenetv2_x0_5", "efficientnet_lite0")
 CALIBRATION, BATCH = 256, 32

@@ -18,13 +18,13 @@ from torch.export import Dim
 
 from benchmarks.harness import Table, arguments, progress
 from benchmarks.zoo import MODELS, Model
+from tersor.api.quantize import Quantized, quantize
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tersor.graph.simplify import fold
 from tersor.passes.absorb import absorb
 from tersor.passes.equalize import equalize
-from tersor.recipes import Quantized, quantize
 
 
 class Time(NamedTuple):
@@ -98,7 +98,7 @@ def whole_process(model: Model, file: Path) -> Time:
 
 def importing() -> Time:
     """A process that does nothing else."""
-    return _wait(sys.executable, "-c", "import tersor.recipes")
+    return _wait(sys.executable, "-c", "import tersor.api.quantize")
 
 
 def steps(model: Model, file: Path) -> dict[str, Time]:

@@ -72,7 +72,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         r"methods='prune'; give a list, \['prune'\]",
     ),
     "one share": (
-        lambda: tersor.pareto(net(), X[:1], macs=0.5),
+        lambda: tersor.api.pareto(net(), X[:1], macs=0.5),
         r"macs=0\.5; give several shares between 0 and 1",
     ),
     "a model to train": (lambda: tersor.train(net(), [X]), "a Sequential cannot be trained here"),

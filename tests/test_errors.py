@@ -121,7 +121,7 @@ def test_a_truncated_program(program, share, tmp_path):
 
 
 def test_a_missing_folder_is_found_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("tersor.recipes.quantize", None)  # must not be called
+    monkeypatch.setattr("tersor.api.quantize.quantize", None)  # must not be called
     result = cli(*PLAIN, "-o", tmp_path / "nowhere" / "a.onnx")
     assert_one_line(result, "nowhere/a.onnx': No such file or directory; nothing was written")
     assert_one_line(cli(*PLAIN, "-o", tmp_path), "Is a directory")
@@ -136,7 +136,7 @@ def test_a_read_only_folder_is_found_before_the_work(tmp_path, monkeypatch):
         folder = tmp_path / "locked"
         folder.mkdir(mode=0o500)
         message = "Permission denied; nothing was written"
-    monkeypatch.setattr("tersor.recipes.quantize", None)
+    monkeypatch.setattr("tersor.api.quantize.quantize", None)
     assert_one_line(cli(*PLAIN, "-o", f"{folder}/a.onnx"), message)
 
 
@@ -212,7 +212,7 @@ def test_data_with_code_inside_is_not_run(onnx_file, tmp_path):
     ],
 )
 def test_data_that_does_not_fit_is_found_before_the_work(arrays, message, tmp_path, monkeypatch):
-    monkeypatch.setattr("tersor.recipes.quantize", None)  # must not be called
+    monkeypatch.setattr("tersor.api.quantize.quantize", None)  # must not be called
     data = _save(tmp_path / "data.npz", **arrays)
     result = cli(*PLAIN, "-o", tmp_path / "a.onnx", "--data", data)
     assert_one_line(result, message)

@@ -14,12 +14,12 @@ from torch.utils import _pytree as pytree
 
 from benchmarks.breadth.candidate import Candidate, Inputs, run
 from benchmarks.breadth.randomize import randomize
+from tersor.api.quantize import quantize
 from tersor.errors import InvalidInputError
 from tersor.export.compare import Tally
 from tersor.export.kernels import kernels
 from tersor.export.runtime import Runtime
-from tersor.quantized import Quantized
-from tersor.recipes import quantize
+from tersor.results.quantized import Quantized
 
 EXACT = {"session.x64quantprecision": "1"}
 _SAMPLES = 8

@@ -29,15 +29,15 @@ import torch
 from benchmarks.harness import Table, progress
 from benchmarks.training.task import TrainingTask, need_training_images
 from benchmarks.zoo import MODELS
-from tersor.compressed import Compressed
-from tersor.compression import compress
-from tersor.levels import Compression
+from tersor.api.compress import compress
+from tersor.api.quantize import quantize
+from tersor.api.train import train
+from tersor.compression.options import Compression
 from tersor.names import KINDS, SCORES, GateKind, Rule
 from tersor.names import METHODS as DECOMPOSITIONS
-from tersor.quantized import Quantized
-from tersor.recipes import quantize
-from tersor.train.options import Training
-from tersor.training import train
+from tersor.results.compressed import Compressed
+from tersor.results.quantized import Quantized
+from tersor.training.options import Training
 
 METHODS = (*DECOMPOSITIONS, "prune", "spatial+prune", "spatial>prune", "prune>spatial")
 TITLES = ("network", "MACs asked", "MACs", "parameters", "methods", "rule", "level", "top-1")

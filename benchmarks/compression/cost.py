@@ -24,13 +24,13 @@ from benchmarks.rounding.task import Task
 from benchmarks.speed import Stopwatch
 from benchmarks.training.task import TrainingTask, need_training_images
 from benchmarks.zoo import MODELS
-from tersor.compressed import Compressed
-from tersor.compression import STEPS, compress
+from tersor.api.compress import STEPS, compress
+from tersor.api.train import train
+from tersor.compression.options import Compression
 from tersor.errors import InvalidInputError
 from tersor.export.latency import Latency
-from tersor.levels import Compression
-from tersor.train.options import Training
-from tersor.training import train
+from tersor.results.compressed import Compressed
+from tersor.training.options import Training
 
 TITLES = ("network", "methods", "budget", "asked", "processes", "sweep s", "all s")
 _MEASURED = 5  # times, in the end

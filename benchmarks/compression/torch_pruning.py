@@ -21,10 +21,10 @@ from benchmarks.harness import Table, progress
 from benchmarks.training.task import TrainingTask
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.resnet import BasicBlock
-from tersor.compressed import Compressed
+from tersor.api.train import train
 from tersor.frontend.capture import capture
-from tersor.train.options import Training
-from tersor.training import train
+from tersor.results.compressed import Compressed
+from tersor.training.options import Training
 
 _STEPS = 50  # prune a little, and look
 _LABELLED = 256  # images for Taylor

@@ -24,10 +24,10 @@ from benchmarks.harness.table import Table, progress
 from benchmarks.minilm import EXAMPLE, FLOAT, figures, latencies
 from benchmarks.rounding.transformer import calibration
 from benchmarks.zoo.sentences import PUBLISHED, Batch, minilm, tokenize
-from tersor.compressed import Compressed
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
+from tersor.results.compressed import Compressed
 
 TITLES = (
     "methods",

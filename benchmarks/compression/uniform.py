@@ -15,9 +15,9 @@ import torch
 from benchmarks.harness import Table, progress
 from benchmarks.zoo import MODELS, accuracy
 from benchmarks.zoo.data import cifar10_train
-from tersor.compress.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compress.fit import Refit
-from tersor.compress.on_data import factorize_with_data
+from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
+from tersor.compression.fit import Refit
+from tersor.compression.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from benchmarks.harness.table import progress
 from benchmarks.zoo import MODELS, Model, accuracy
+from tersor.api.quantize import Frame, data_free
 from tersor.export.runtime import Config, Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network
-from tersor.levels import DataFree
+from tersor.quant.levels import DataFree
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
-from tersor.quantized import Quantized
-from tersor.recipes import Frame, data_free
+from tersor.results.quantized import Quantized
 
 #: Values of one input batch: large enough for speed, and the activations stay in the cache.
 _BATCH_VALUES = 10 * 3 * 224 * 224

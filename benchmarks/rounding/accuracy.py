@@ -22,10 +22,10 @@ import torch
 from benchmarks.harness import Table, progress
 from benchmarks.rounding.task import SCHEMES, Task
 from benchmarks.zoo import MODELS
-from tersor.levels import WithData
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
 from tersor.quant.fast_rounding import Rounding
+from tersor.quant.levels import WithData
 
 Run = tuple[float, float, float | None]  # top-1, CPU seconds, top-1 in onnxruntime
 TITLES = (

@@ -18,13 +18,13 @@ from torch import Tensor
 from benchmarks.harness.subject import spread
 from benchmarks.zoo import MODELS, Model, accuracy
 from benchmarks.zoo.data import asset, cifar10_train
+from tersor.api.quantize import quantize
 from tersor.export.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
-from tersor.levels import WithData
-from tersor.quantized import Quantized
-from tersor.recipes import quantize
+from tersor.quant.levels import WithData
+from tersor.results.quantized import Quantized
 
 #: Granularity of the weights → scheme. Activations have one scale per tensor in both.
 SCHEMES = {"tensor": "dfq-paper", "channel": "onnxruntime-cpu"}

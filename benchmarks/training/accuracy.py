@@ -29,11 +29,11 @@ import torch.nn.functional as F
 from benchmarks.harness import Table, progress
 from benchmarks.training.task import STARTS, TrainingTask
 from benchmarks.zoo import MODELS
+from tersor.api.train import train
 from tersor.quant.lsq import LSQ
-from tersor.quantized import Quantized
-from tersor.train.options import Training
-from tersor.train.oscillation import Damping, Freezing
-from tersor.training import train
+from tersor.results.quantized import Quantized
+from tersor.training.options import Training
+from tersor.training.oscillation import Damping, Freezing
 
 TITLES = (
     "network",

@@ -32,8 +32,8 @@ from benchmarks.harness import Table, progress
 from benchmarks.training.task import TrainingTask
 from benchmarks.zoo import MODELS, Model
 from benchmarks.zoo.data import cifar10_train
-from tersor.quantized import Quantized
-from tersor.training import trainable
+from tersor.api.train import trainable
+from tersor.results.quantized import Quantized
 
 FEW, MANY = 4, 8
 LAYERS = (nn.Conv2d, nn.Linear)

@@ -13,11 +13,11 @@ from torch import Tensor
 from benchmarks.rounding.task import CIFAR, Task
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import cifar10_train
+from tersor.api.quantize import quantize
 from tersor.graph.layers import layers
-from tersor.levels import WithData
 from tersor.quant.fast_rounding import Rounding
-from tersor.quantized import Quantized
-from tersor.recipes import quantize
+from tersor.quant.levels import WithData
+from tersor.results.quantized import Quantized
 
 #: Where training starts → the solver that rounds before.
 STARTS = {"nearest": None, "fast": Rounding()}

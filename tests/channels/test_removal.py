@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tersor.compress.groups import channel_groups
+from tersor.compression.groups import channel_groups
 from tests.channels.test_partition import between, conv, network_of, stored
-from tests.compress.masks import check_pruning, random_keep
+from tests.compression.masks import check_pruning, random_keep
 
 CAP = torch.tensor([0.5, 1.0, 1.5, 2.0]).view(4, 1, 1)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.channels.test_partition import ODD, network_of
-from tests.compress.masks import check_pruning, random_keep
+from tests.compression.masks import check_pruning, random_keep
 
 
 @pytest.mark.parametrize("name", ODD)

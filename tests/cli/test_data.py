@@ -51,7 +51,7 @@ def asked(monkeypatch):
         seen.update(options)
         raise tersor.TersorError("stop here")
 
-    monkeypatch.setattr("tersor.recipes.quantize", spy)
+    monkeypatch.setattr("tersor.api.quantize.quantize", spy)
     return seen
 
 

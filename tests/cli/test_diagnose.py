@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tersor import cli
-from tests.diagnosis.patients import images
+from tests.api.patients import images
 
-SPIKE = "tests.diagnosis.patients:spike"
+SPIKE = "tests.api.patients:spike"
 
 
 @pytest.fixture

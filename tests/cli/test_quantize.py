@@ -12,7 +12,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 import tersor
-from tersor import checks, cli, demo
+from tersor import cli
+from tersor.api import demo
+from tersor.api import inspect as checks
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tests import nets
@@ -168,7 +170,7 @@ def test_an_unexpected_error_is_one_line_and_exit_code_2(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("tersor.checks.inspect", fail)
+    monkeypatch.setattr("tersor.api.inspect.inspect", fail)
     args = ["inspect", "tests.nets:with_example"]
     result = CliRunner().invoke(cli.app, args)
     assert result.exit_code == 2
@@ -187,7 +189,7 @@ def test_an_interrupt_is_one_line(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tersor.checks.inspect", interrupt)
+    monkeypatch.setattr("tersor.api.inspect.inspect", interrupt)
     result = CliRunner().invoke(cli.app, ["inspect", "tests.nets:with_example"])
     assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
 

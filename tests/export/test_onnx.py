@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from tersor.api.quantize import quantize
 from tersor.core.grid import Grid
 from tersor.core.metrics import sqnr
 from tersor.errors import ExportError, UnsupportedError
@@ -20,7 +21,6 @@ from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.scheme import Scheme
-from tersor.recipes import quantize
 from tests.export.models import quantize_by_hand, small
 from tests.zoo import ZOO
 

@@ -10,6 +10,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import tersor
+from tersor.api.quantize import quantize
 from tersor.cli import app
 from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
@@ -18,7 +19,6 @@ from tersor.export.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.place import weight_quantizer
-from tersor.recipes import quantize
 from tests.zoo import ZOO
 
 NAMES = ["vgg", "grouped", "shufflenet", "conv1d", "encoder_layer", "tied_embedding"]

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from tersor.api.quantize import quantize
 from tersor.errors import InvalidInputError
 from tersor.export import openvino
-from tersor.quantized import Quantized
-from tersor.recipes import quantize
+from tersor.results.quantized import Quantized
 from tests.nets import images
 
 needs_openvino = pytest.mark.skipif(not openvino.is_installed(), reason="needs OpenVINO")

@@ -11,8 +11,8 @@ from tersor.quant.observed import observed_ranges
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tersor.quant.symptoms import may_saturate
+from tests.api.patients import healthy, images
 from tests.captured import captured
-from tests.diagnosis.patients import healthy, images
 from tests.zoo import ZOO
 
 

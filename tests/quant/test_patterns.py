@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import fx
 
+from tersor.api.quantize import quantize
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import is_layer, layers
@@ -15,7 +16,6 @@ from tersor.graph.nodes import source
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU
-from tersor.recipes import quantize
 from tests.detector import IMAGE, detector
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 import tersor
-from tersor.quantized import Quantized
 from tersor.report.contents import Report
+from tersor.results.quantized import Quantized
 from tests import nets
 
 

@@ -20,7 +20,7 @@ from tersor.report.page import page
 from tersor.report.plots import curve, plots
 from tersor.report.saved import read, save
 from tersor.report.structure import cells
-from tersor.train.log import Line
+from tersor.training.log import Line
 from tests.report.models import compressed_report, inputs, quantized, report
 
 

@@ -20,10 +20,10 @@ from tersor.frontend.capture import capture
 from tersor.frontend.load import input_types, load
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network
-from tersor.levels import WithData
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
 from tersor.quant.fast_rounding import Rounding
+from tersor.quant.levels import WithData
 from tersor.quant.range_methods import MSE, ActivationRange, Entropy, MinMax, Percentile
 from tersor.report.progress import Bar
 

@@ -49,16 +49,16 @@ def compress(
 
         tersor compress model.pt2 -o model.half.onnx --macs 0.5 --data few.npy --train all.npz
     """
-    from tersor import compression
+    from tersor.api import compress as compression
     from tersor.cli import choices
     from tersor.cli.reports import check_report, said, save_report
+    from tersor.compression.options import Compression
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
-    from tersor.levels import Compression
     from tersor.report.progress import progress
     from tersor.report.tables import pairs_table
-    from tersor.train.options import Training
+    from tersor.training.options import Training
 
     chosen = {"methods": tuple(method) if method else None, "samples": samples}
     trained = {"epochs": epochs, "steps": steps, "rate": rate}

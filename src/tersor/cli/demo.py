@@ -24,8 +24,8 @@ def demo(
 
         tersor demo -o files/ --json
     """
-    from tersor import demo as demonstration
-    from tersor import recipes
+    from tersor.api import demo as demonstration
+    from tersor.api import quantize as recipes
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.report.progress import progress

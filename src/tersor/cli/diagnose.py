@@ -53,8 +53,8 @@ def diagnose(
 
         tersor diagnose model.onnx --test inputs.npy --json
     """
+    from tersor.api import diagnose as flow
     from tersor.cli import choices
-    from tersor.diagnosis import flow
     from tersor.report.progress import progress
 
     asked = {"rounding": rounding, "ranges": ranges, "iterations": None, "samples": None}

@@ -49,7 +49,8 @@ def quantize(
         tersor quantize model.pt2 -o model.int4.onnx --weights 4 --data photographs/ --resize 256
         --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
-    from tersor import mixed, recipes
+    from tersor.api import quantize as recipes
+    from tersor.api import search_bits as mixed
     from tersor.cli import choices
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized

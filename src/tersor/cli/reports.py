@@ -7,12 +7,12 @@ from typing import Any
 
 import typer
 
-from tersor.compressed import Compressed
 from tersor.data.sources import Source
 from tersor.export.verification import Verification
-from tersor.quantized import Quantized
 from tersor.report.progress import Bar
 from tersor.report.saved import check
+from tersor.results.compressed import Compressed
+from tersor.results.quantized import Quantized
 
 
 def check_report(path: Path | None) -> None:
@@ -43,7 +43,7 @@ def save_report(
         inputs: The samples that the file was verified on.
         checked: What was found.
         bar: Shows the layers that are measured.
-        known: What else goes into it; see `tersor.reporting.Wanted`.
+        known: What else goes into it; see `tersor.results.reporting.Wanted`.
     """
     if path is None:
         return

@@ -5,8 +5,8 @@ import typer
 from tersor.cli.output import show
 from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
-from tersor.quantized import Quantized
 from tersor.report.tables import pairs_table
+from tersor.results.quantized import Quantized
 
 
 def show_quantized(

@@ -43,14 +43,15 @@ def train(
         tersor train mycode:make_model -o model.int2.onnx --data mycode:batches --weights 2
         --activations 2 --bits stem=8 --read stem=8 --loss torch.nn.functional:cross_entropy
     """
-    from tersor import recipes, training
+    from tersor.api import quantize as recipes
+    from tersor.api import train as training
     from tersor.cli import choices
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
-    from tersor.levels import WithData
+    from tersor.quant.levels import WithData
     from tersor.report.progress import progress
 
     chosen = {"epochs": epochs, "steps": steps, "rate": rate, "seed": seed}

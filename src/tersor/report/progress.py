@@ -27,7 +27,7 @@ from rich.text import Text
 
 from tersor.graph.network import Record
 from tersor.report.summary import change
-from tersor.train.log import OnBatch
+from tersor.training.log import OnBatch
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -200,7 +200,7 @@ def training_bar(given: OnBatch | None = None) -> Iterator[OnBatch]:
         task, lines = shown.add_task("train", total=None), _Lines(shown)
 
         def on_batch(done: int, total: int, loss: float) -> None:
-            if shown.tasks[task].total is None:  # a run may go on from its middle
+            if shown.tasks[task].total != total:  # another run; it may go on from its middle
                 shown.reset(task, total=total, completed=done - 1)
             shown.update(task, description=_loss(loss), completed=done)
             lines.say(f"{done} of {total} batches, {_loss(loss)}")

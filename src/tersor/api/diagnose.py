@@ -1,0 +1,163 @@
+"""Why is the quantized network worse than the float one? Find out step by step.
+
+The order is that of the white paper, arXiv 2106.08295, §6:
+
+    is the float network right → weights alone, activations alone → each quantizer alone →
+    what is unusual about the worst → what would help
+
+Differs from the paper in: no label is needed, since outputs are compared with those of the float
+network; what is exported is run, too, since kernels can be wrong; every remedy is tried.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.api.diagnosis.exam import Exam
+from tersor.api.diagnosis.findings import Diagnosis
+from tersor.api.diagnosis.remedies import Case
+from tersor.api.diagnosis.sanity import float_checks, not_finite, runtime_checks, wrong_in_float
+from tersor.api.quantize import STEPS as LEVEL_STEPS
+from tersor.api.quantize import Frame, OnStep, quantize, split_bits
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric
+from tersor.data.samples import samples
+from tersor.data.synthetic import Synthetic, synthetic_batches
+from tersor.frontend.capture import capture
+from tersor.graph.network import Network
+from tersor.quant.calibrate import input_ranges
+from tersor.quant.layerwise import OnLayer
+from tersor.quant.levels import DataFree, WithData
+from tersor.quant.patterns import patterns
+from tersor.quant.scheme import Scheme
+from tersor.report.progress import shows_progress
+from tersor.results.quantized import Quantized
+
+OWN_STEPS = (
+    "check the float network",
+    "run the exported file",
+    "quantize weights alone, and activations alone",
+    "quantize one edge after the other",
+    "try remedies",
+)
+STEPS = (*LEVEL_STEPS, *OWN_STEPS)
+
+
+@shows_progress(len(STEPS))
+def diagnose(
+    model: nn.Module | ExportedProgram | Network,
+    example: Any = None,
+    *,
+    data: Any = None,
+    test: Any = None,
+    original: str | Path | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    scheme: str | Scheme = "onnxruntime-cpu",
+    weights: int | Mapping[str, int] | None = None,
+    activations: int | Mapping[str, int] | None = None,
+    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+    exclude: Iterable[str] = (),
+    options: DataFree | WithData | None = None,
+    metric: Metric | None = None,
+    tolerance: float = 0.03,
+    most: int = 64,
+    every_edge: bool = False,
+    on_step: OnStep | None = None,
+    on_layer: OnLayer | None = None,
+) -> Diagnosis:
+    """Say what is wrong with a model once it is quantized, why, and what to do about it.
+
+    Args:
+        model: As for `quantize`. It is never changed.
+        example: As for `quantize`.
+        data: As for `quantize`.
+        test: Unlabelled samples to judge on. Default: `data`, or else random inputs.
+        original: The ONNX file that the model was read from, to be compared with.
+        kwargs: As for `quantize`.
+        scheme: As for `quantize`, and so are the others down to `options`.
+        weights: Bits.
+        activations: Bits.
+        input_range: Without data.
+        exclude: What stays in float.
+        options: Which steps are taken.
+        metric: Damage to what the model returns for a batch, given what the float model returns:
+            `metric(outputs, reference)`, higher is worse; its mean over the batches counts.
+            Default: noise over signal of the outputs, averaged over them.
+        tolerance: The damage that is fine. 3 % noise over signal are 15 dB.
+        most: Samples to judge on.
+        every_edge: Whether to quantize one edge after the other even if nothing is wrong.
+        on_step: Called with the name of each step before it runs.
+        on_layer: Called after each layer that is rounded with data, and after each edge.
+
+    Returns:
+        What was measured, what is wrong and what to do; print it.
+
+    Raises:
+        TersorError: As for `quantize`: the model, the data or an option is unfit.
+    """
+    say = on_step or (lambda _: None)
+    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+    data = list(data) if isinstance(data, Iterator) else data  # it is gone through several times
+    say(OWN_STEPS[0])
+    batches = _batches(network, data if test is None else test, most, input_range)
+    reference = _outputs(network, batches)
+    if wrong := not_finite(network, batches, reference):
+        return Diagnosis((), findings=(wrong,))
+    chosen: dict[str, Any] = {"scheme": scheme, "weights": weights, "activations": activations}
+    chosen |= {"input_range": input_range, "exclude": patterns(exclude), "options": options}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "float.onnx"
+        checks = float_checks(original or model, network, batches, reference, path)
+        if findings := wrong_in_float(checks):
+            return Diagnosis(tuple(checks), findings=tuple(findings))
+        quantized = quantize(network, data=data, **chosen, on_step=on_step, on_layer=on_layer)
+        say(OWN_STEPS[1])
+        of_file, findings, notes = runtime_checks(quantized, batches, tolerance, path)
+    say(OWN_STEPS[2])
+    case = _case(network, quantized, data, chosen, (batches, reference, metric))
+    exam = Exam(case, quantized.network, tolerance)
+    if exam.is_bad or every_edge:
+        say(OWN_STEPS[3])
+        exam.sweep(on_layer)
+    if exam.is_bad:
+        say(OWN_STEPS[4])
+        findings.insert(0, exam.finding())
+    if test is None and data is None:
+        notes.append(
+            "All this is on random inputs, which may look worse than real ones; give samples with "
+            "data= or test= (--data, --test) for a real test."
+        )
+    found = (tuple(exam.culprits), tuple(findings), tuple(notes))
+    return Diagnosis((*checks, *of_file, *exam.checks), *found, is_noise=metric is None)
+
+
+def _batches(network: Network, data: Any, most: int, ends: Any) -> list[Batch]:
+    """The samples to judge on; random inputs without data."""
+    if data is not None:
+        return samples(network, data, most)
+    return list(synthetic_batches(network, Synthetic(), input_ranges(network.copy(), ends)))
+
+
+def _outputs(network: Network, batches: list[Batch]) -> list[Any]:
+    with torch.no_grad():
+        return [network(*args, **kwargs) for args, kwargs in batches]
+
+
+def _case(
+    network: Network,
+    quantized: Quantized,
+    data: Any,
+    chosen: Mapping[str, Any],
+    judge: tuple[list[Batch], list[Any], Metric | None],
+) -> Case:
+    """The same once more, to be taken apart."""
+    bits, read = (split_bits(chosen[side])[1] for side in ("weights", "activations"))
+    frame = Frame(quantized.scheme, bits, read, chosen["exclude"])
+    options = chosen["options"] or (DataFree() if data is None else WithData())
+    seen = samples(network, data, options.samples) if isinstance(options, WithData) else None
+    return Case(network, frame, options, seen, chosen["input_range"], *judge).reshape()

@@ -1,0 +1,1 @@
+"""What `diagnose` looks at, one trade a file."""

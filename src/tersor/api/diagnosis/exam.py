@@ -1,0 +1,125 @@
+"""What quantization does to a network: all of it, each side of it, each quantizer, and why."""
+
+from itertools import accumulate
+
+from tersor.api.diagnosis.findings import Check, Culprit, Finding, amount
+from tersor.api.diagnosis.remedies import Case, remedies
+from tersor.graph.network import Network, Skipped
+from tersor.quant.alone import Side, Site, only, sites, sweep
+from tersor.quant.layerwise import OnLayer
+from tersor.quant.symptoms import symptoms
+
+_SIDES: tuple[Side, ...] = ("weights", "activations")
+_SWEPT = 2  # batches that each quantizer is tried on
+_WORST = 6  # quantizers that are explained, and looked at for remedies
+_MATTERS = 0.25  # of the greater of two damages
+_MOST = 0.9  # of the damage that all quantizers do
+
+
+class Exam:
+    """A network part by part, each rounded to nearest.
+
+    Attributes:
+        damage: What is wrong with the quantized network.
+        alone: What weights alone, and activations alone, do.
+        culprits: Each quantizer alone, the worst first, once `sweep` has been called.
+    """
+
+    def __init__(self, case: Case, quantized: Network, tolerance: float) -> None:
+        """Measure the whole, and the two sides.
+
+        Args:
+            case: What is quantized, how, and what to judge it on.
+            quantized: The network as `quantize` makes it.
+            tolerance: The damage that is fine.
+        """
+        self._case, self._tolerance = case, tolerance
+        self._nearest = case.nearest()
+        self._sites = sites(self._nearest)
+        self.damage = case.damage(quantized)
+        self.alone: dict[Side, float] = {side: self._only(side) for side in _SIDES}
+        self.culprits: list[Culprit] = []
+        self._ordered: list[Site] = []
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the quantized network is worse than is fine."""
+        return not self.damage <= self._tolerance
+
+    @property
+    def checks(self) -> list[Check]:
+        """The two sides, and the whole last."""
+        named = {f"{side} alone, rounded to nearest": x for side, x in self.alone.items()}
+        named["the quantized network"] = self.damage
+        is_noise = self._case.metric is None
+        return [Check(name, x, self._tolerance, is_noise) for name, x in named.items()]
+
+    def sweep(self, on_layer: OnLayer | None = None) -> None:
+        """Try each quantizer alone, and see what is unusual about the worst.
+
+        Args:
+            on_layer: See `tersor.quant.alone.sweep`.
+        """
+        case = self._case
+        few = case.batches[:_SWEPT]
+        damages = sweep(self._nearest, few, self._sites, case.metric, on_layer)
+        pairs = sorted(zip(self._sites, damages, strict=True), key=lambda pair: -pair[1])
+        self._ordered = [site for site, _ in pairs]
+        reasons = symptoms(self._nearest, self._ordered[:_WORST], case.batches)
+        reasons = [
+            why + self._refused(site) for site, why in zip(self._ordered, reasons, strict=False)
+        ]
+        reasons += [[]] * (len(pairs) - len(reasons))
+        self.culprits = [
+            Culprit(site.name, site.side, damage, tuple(why))
+            for (site, damage), why in zip(pairs, reasons, strict=True)
+        ]
+
+    def finding(self) -> Finding:
+        """What is wrong, in words, and what helps."""
+        sides, worst = self._guilty(), self._worst()
+        blamed = [index for index in worst if self._ordered[index].side in sides]
+        details = [self._told(self.culprits[i]) for i in blamed if self.culprits[i].why]
+        if not details:
+            first = self._told(self.culprits[blamed[0]])
+            details = [f"no layer stands out; the most is done by {first}"]
+        suspects = [self._ordered[index] for index in blamed]
+        before = self._case.damage(self._nearest)
+        fixes = remedies(self._case, suspects, sides, self._tolerance, before)
+        return Finding(self._said(sides), tuple(details), tuple(fixes))
+
+    def _said(self, sides: set[Side]) -> str:
+        weights, activations = (self._amount(self.alone[side]) for side in _SIDES)
+        who = " and ".join(side for side in _SIDES if side in sides)
+        return (
+            f"The {who} lose too much: the outputs are at {self._amount(self.damage)}, "
+            f"with weights rounded alone at {weights}, with activations alone at {activations}"
+        )
+
+    def _told(self, culprit: Culprit) -> str:
+        where = "the weights of" if culprit.side == "weights" else "what is read by"
+        said = f"{where} {culprit.layer!r}: {self._amount(culprit.damage)} alone"
+        return "; ".join([said, *culprit.why])
+
+    def _amount(self, damage: float) -> str:
+        return amount(damage, self._case.metric is None)
+
+    def _only(self, side: Side) -> float:
+        chosen = [site.quantizer for site in self._sites if site.side == side]
+        with only(self._nearest, chosen):
+            return self._case.damage(self._nearest)
+
+    def _guilty(self) -> set[Side]:
+        least = min(self._tolerance, _MATTERS * max(self.alone.values()))
+        return {side for side, damage in self.alone.items() if damage >= least}
+
+    def _worst(self) -> range:
+        """Those that do most of the damage."""
+        damages = [culprit.damage for culprit in self.culprits]
+        before = [0.0, *accumulate(damages)][:-1]
+        return range(min(_WORST, sum(x < _MOST * sum(damages) for x in before)))
+
+    def _refused(self, site: Site) -> list[str]:
+        names = {site.name, site.value.name}
+        refused = [r for r in self._nearest.records if isinstance(r, Skipped) and r.layer in names]
+        return [f"{record.step} refused: {record.reason}" for record in refused]

@@ -1,0 +1,204 @@
+"""What would make a quantized network better: each remedy is tried before it is suggested.
+
+Tried with weights rounded to nearest and biases left alone, which takes one pass over the samples.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tersor.api.diagnosis.findings import Fix
+from tersor.api.quantize import Frame, data_free, prepare, reshape
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric, damage
+from tersor.errors import TersorError
+from tersor.graph.layers import Layer, is_layer
+from tersor.graph.network import Network
+from tersor.quant.alone import Side, Site
+from tersor.quant.calibrate import weight_ranges
+from tersor.quant.levels import DataFree, WithData
+from tersor.quant.observed import observed_ranges
+from tersor.quant.range_methods import MSE, MinMax, Percentile
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import ONNXRUNTIME_CPU
+
+_MOST = 4  # layers that a remedy changes
+_BETTER = 0.8  # of the damage may be left, or else a remedy is not worth telling
+_RANGES = {"minmax": MinMax(), "percentile": Percentile(), "mse": MSE()}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A float network, how it is to be quantized, and what to judge it on.
+
+    Attributes:
+        network: The captured network.
+        frame: The target, and what the user wants of it.
+        options: Those of the level.
+        seen: The samples to choose ranges on; None without data.
+        input_range: As for `tersor.quantize`.
+        batches: The samples to judge on.
+        reference: What the float network returns for them.
+        metric: See `tersor.data.outputs.damage`.
+        reshaped: The network, equalized for the target as the options say; see `reshape`.
+    """
+
+    network: Network
+    frame: Frame
+    options: DataFree | WithData
+    seen: list[Batch] | None
+    input_range: Any
+    batches: list[Batch]
+    reference: list[Any]
+    metric: Metric | None = None
+    reshaped: Network | None = None
+
+    def reshape(self) -> "Case":
+        """The same case, with the passes that keep the function done once for all."""
+        network, options = self.network.copy(), self.options
+        absorption = options.absorb if isinstance(options, DataFree) else None
+        reshape(network, self.frame, options.equalize, absorption, self._is_solved)
+        return replace(self, reshaped=network)
+
+    def nearest(self) -> Network:
+        """The network with every value rounded to nearest, and nothing corrected."""
+        reshaped = self.reshaped or self.reshape().reshaped
+        assert reshaped is not None
+        network, options = reshaped.copy(), self.options
+        if isinstance(options, DataFree):
+            plain = replace(options, equalize=None, absorb=None, correct_bias=False)
+            data_free(network, self.frame, self.input_range, plain)
+            return network
+        assert self.seen is not None
+        prepare(network, self.frame, None)
+        weight_ranges(network, self.frame.scheme.pair_safe, options.weight_range)
+        observed_ranges(network, self.seen, options.activation_range)
+        return network
+
+    @property
+    def _is_solved(self) -> bool:
+        return isinstance(self.options, WithData) and self.options.rounding is not None
+
+    def damage(self, network: Network) -> float:
+        """What is wrong with a network's outputs."""
+        return damage([network(*args, **kwargs) for args, kwargs in self.batches], *self._judge)
+
+    @property
+    def _judge(self) -> tuple[list[Any], Metric | None]:
+        return self.reference, self.metric
+
+
+def remedies(
+    case: Case, worst: list[Site], sides: set[Side], enough: float, before: float
+) -> list[Fix]:
+    """What helps: first what is enough, and leaves all in integers; last what cannot be tried.
+
+    Args:
+        case: What was quantized.
+        worst: The quantizers that do most of the damage, the worst first.
+        sides: What does it: weights, activations, or both.
+        enough: The damage that is fine.
+        before: The damage without a remedy.
+    """
+    found = []
+    for change, argument, option in _changes(case, worst, sides):
+        left = _try(change)
+        if left < _BETTER * before:
+            found.append(Fix(argument, option, left))
+    found.sort(key=lambda fix: fix.damage)
+    enough_of = [fix for fix in found if fix.damage <= enough]
+    floats = list(_floats(case, worst, enough, before))
+    untried = [] if case.seen is not None else [Fix("data=samples", "--data samples.npy")]
+    return enough_of + floats + [fix for fix in found if fix not in enough_of] + untried
+
+
+Change = tuple[Callable[[], Case], str, str]
+
+
+def _changes(case: Case, worst: list[Site], sides: set[Side]) -> Iterator[Change]:
+    """Each with how it is written in Python, and on the command line."""
+    scheme, options = case.frame.scheme, case.options
+    if "weights" in sides and not scheme.per_channel:
+        bits = (scheme.weight.bits, scheme.activation.bits)
+        target = ONNXRUNTIME_CPU.with_bits(*bits)
+        name = target.name
+        bare = replace(case, reshaped=None)
+        yield lambda: _framed(bare, scheme=target), f'scheme="{name}"', f"--scheme {name}"
+    if options.equalize is None:
+        yield (
+            lambda: replace(case, options=replace(options, equalize="auto"), reshaped=None),
+            f'options={type(options).__name__}(equalize="auto")',
+            "",
+        )
+    few = [side for side in ("weights", "activations") if side in sides and _bits(scheme, side) < 8]
+    few = [side for side in few if _names(worst, side)]
+    for chosen in (few[:1], few[1:], few) if len(few) > 1 else (few,):
+        if chosen:
+            yield _widened(case, {side: _names(worst, side) for side in chosen})
+    if "activations" in sides and isinstance(options, WithData):
+        for name, method in _RANGES.items():
+            if method != options.activation_range:
+                changed = replace(options, activation_range=method)
+                shown = f"options=WithData(activation_range={type(method).__name__}())"
+                yield lambda o=changed: replace(case, options=o), shown, f"--ranges {name}"
+
+
+def _widened(case: Case, names: dict[str, list[str]]) -> Change:
+    """Eight bits for some layers, by side."""
+    fields = {"weights": "bits", "activations": "read"}  # as a frame and the command call them
+    changes, arguments, options = {}, [], []
+    for side, layers in names.items():
+        field, bits = fields[side], _bits(case.frame.scheme, side)
+        changes[field] = {**getattr(case.frame, field), **dict.fromkeys(layers, 8)}
+        given = ", ".join(f'"{name}": 8' for name in layers)
+        arguments.append(f'{side}={{"*": {bits}, {given}}}')
+        options += [f"--{side} {bits}", *(f"--{field} {name}=8" for name in layers)]
+    return lambda: _framed(case, **changes), ", ".join(arguments), " ".join(options)
+
+
+def _bits(scheme: Scheme, side: str) -> int:
+    return (scheme.weight if side == "weights" else scheme.activation).bits
+
+
+def _floats(case: Case, worst: list[Site], enough: float, before: float) -> Iterator[Fix]:
+    """The fewest of the worst layers that have to stay in float."""
+    names: list[str] = []
+    for site in worst[:_MOST]:
+        names += [name for name in _to_exclude(site) if name not in names]
+        exclude = (*case.frame.exclude, *names)
+        left = _try(lambda names=exclude: _framed(case, exclude=names))
+        if left <= enough or site is worst[:_MOST][-1]:
+            if left < _BETTER * before:
+                option = " ".join(f"--exclude {name}" for name in names)
+                yield Fix(f"exclude={names}", option, left)
+            return
+
+
+def _to_exclude(site: Site) -> list[str]:
+    """What must stay in float for an edge to do so: who reads it, and the kernel that writes it."""
+    names = [layer.name for layer in site.readers] or [site.name]
+    if site.side == "activations" and site.value.op == "call_function":
+        writer = site.value
+        before = writer if is_layer(writer) else next(iter(writer.all_input_nodes), writer)
+        is_written = is_layer(before) and len(before.users) == 1
+        layer = Layer(before, site.readers[0].network) if is_written and site.readers else None
+        names.append(layer.name if layer is not None else writer.name)
+    return names
+
+
+def _names(worst: list[Site], side: str) -> list[str]:
+    found = [site.name for site in worst if site.side == side and site.readers]
+    return list(dict.fromkeys(found))[:_MOST]
+
+
+def _framed(case: Case, **changes: Any) -> Case:
+    return replace(case, frame=replace(case.frame, **changes))
+
+
+def _try(change: Callable[[], Case]) -> float:
+    """The damage that is left; infinite where the remedy is impossible."""
+    try:
+        case = change()
+        return case.damage(case.nearest())
+    except TersorError:
+        return float("inf")

@@ -1,0 +1,189 @@
+"""Is everything right that has nothing to do with rounding: the float network, files, kernels?"""
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from tersor.api.diagnosis.findings import Check, Finding, Fix
+from tersor.data.feeds import network_feed
+from tersor.data.observe import Batch
+from tersor.data.outputs import floats, noise_to_signal
+from tersor.data.stream import Stream
+from tersor.export.compare import Comparison
+from tersor.export.onnx import export_onnx
+from tersor.export.runtime import Runtime
+from tersor.export.verify import verify
+from tersor.frontend.onnx.model import OnnxModel
+from tersor.graph.network import Network, quiet_copy
+from tersor.quant.symptoms import may_saturate
+from tersor.results.quantized import Quantized, runtime_options
+
+SAME = 1e-4  # noise over signal between two float networks that are meant to be equal: 40 dB
+_WORSE = 4.0  # times the noise of the file without integer kernels
+_SHOWN = 4
+
+
+def not_finite(network: Network, batches: list[Batch], reference: list[Any]) -> Finding | None:
+    """Where a float network begins to compute NaN or +∞, if its outputs hold any.
+
+    Minus infinity alone is no fault: it is how outputs are masked.
+
+    Args:
+        network: The float network.
+        batches: Inputs, as `(args, kwargs)`.
+        reference: What the network returns for them.
+    """
+    if not any(_is_broken(x) for outputs in reference for x in floats(outputs)):
+        return None
+    stream = Stream(network, batches, simulate=False)
+    for node in network.graph.nodes:
+        stream.run(node)
+        values = stream.values.get(node.name, ())
+        if any(_is_broken(x) for value in values for x in floats(value)):
+            what = f"The float network itself computes NaN or infinity, first in {node.name!r}"
+            return Finding(what, (f"that is {node.target}: look at what it is given",))
+    return Finding("The float network itself returns NaN or infinity")
+
+
+def _is_broken(x: Tensor) -> bool:
+    return bool((x.isnan() | x.isposinf()).any())
+
+
+def float_checks(
+    model: Any, network: Network, batches: list[Batch], reference: list[Any], path: Path
+) -> list[Check]:
+    """The captured graph against the model, and a float file of it against the graph.
+
+    Args:
+        model: What was captured: a module, an ONNX file, or something that cannot be run by itself.
+        network: The captured network.
+        batches: Inputs, as `(args, kwargs)`.
+        reference: What the captured network returns for them.
+        path: Where the float file goes.
+    """
+    checks = []
+    if isinstance(model, str | Path):
+        noise = noise_to_signal(_run(Runtime(model), network, batches), _lists(reference))
+        checks.append(Check("the captured graph, with the file in onnxruntime", noise, SAME))
+    elif isinstance(model, nn.Module) and not isinstance(model, OnnxModel):
+        with quiet_copy(), torch.no_grad():
+            float_model = copy.deepcopy(model).eval()
+            outputs = [float_model(*args, **kwargs) for args, kwargs in batches]
+        noise = noise_to_signal(_lists(outputs), _lists(reference))
+        checks.append(Check("the captured graph, with the model", noise, SAME))
+    runtime = Runtime(export_onnx(network, path).path)
+    noise = noise_to_signal(_run(runtime, network, batches), _lists(reference))
+    checks.append(Check("its float file in onnxruntime, with the captured graph", noise, SAME))
+    return checks
+
+
+def wrong_in_float(checks: list[Check]) -> list[Finding]:
+    """What the comparisons of the float network mean.
+
+    Args:
+        checks: See `float_checks`.
+    """
+    return [
+        Finding(
+            f"Already the float network is not what it should be: {check.name}, {check}",
+            ("this is a fault of the import, not of your model: please report it",),
+        )
+        for check in checks
+        if not check.is_fine
+    ]
+
+
+def _run(runtime: Runtime, network: Network, batches: list[Batch]) -> list[Any]:
+    outputs = []
+    for batch in batches:
+        feed = network_feed(network, _inputs(batch))
+        found = runtime.run(runtime.renamed(feed)).values()
+        outputs.append([torch.from_numpy(np.asarray(array)) for array in found])
+    return outputs
+
+
+def _inputs(batch: Batch) -> tuple[Tensor, ...]:
+    return tuple(x for x in pytree.tree_leaves(batch) if isinstance(x, Tensor))
+
+
+def _lists(outputs: Iterable[Any]) -> list[Any]:
+    """Outputs as flat lists: a model and a file may return them in different structures."""
+    return [floats(each) for each in outputs]
+
+
+def runtime_checks(
+    quantized: Quantized, batches: list[Batch], limit: float, float_path: Path
+) -> tuple[list[Check], list[Finding], list[str]]:
+    """The exported file against the simulation: without integer kernels, and as users run it.
+
+    Args:
+        quantized: What `quantize` returned.
+        batches: Inputs, as `(args, kwargs)`.
+        limit: Noise over signal that is fine.
+        float_path: The float file; the quantized one goes beside it.
+
+    Returns:
+        The two comparisons, what is wrong, and what is worth knowing.
+    """
+    path = quantized.export(float_path.with_name("quantized.onnx")).path
+    inputs = [_inputs(batch) for batch in batches]
+    runtime_and_session = runtime_options(quantized.scheme)
+    network = quantized.network
+    found = verify(float_path, network, path, inputs, latency=False, **runtime_and_session)
+    exact, runtime = _noise(found.exported), _noise(found.runtime)
+    checks = [
+        Check("the exported file without integer kernels, with the simulation", exact, limit),
+        Check(f"the file in {found.runtime_name}, with the simulation", runtime, limit),
+    ]
+    scheme = quantized.scheme
+    adds_pairs = scheme.pair_safe is None and not scheme.session and not scheme.activation.signed
+    pairs = may_saturate(quantized.network) if adds_pairs else []
+    notes = [_may_saturate(pairs)] if pairs else []
+    if found.in_float:
+        names = _listed([f"{name} ({reason})" for name, reason in found.in_float])
+        stay = "1 layer stays" if len(found.in_float) == 1 else f"{len(found.in_float)} layers stay"
+        notes.append(f"{stay} in float in {found.runtime_name}: {names}.")
+    return checks, wrong_in_runtime(exact, runtime, limit, pairs), notes
+
+
+def wrong_in_runtime(exact: float, runtime: float, limit: float, pairs: list[str]) -> list[Finding]:
+    """What the two comparisons with the simulation mean.
+
+    Args:
+        exact: Noise over signal of the file without integer kernels.
+        runtime: Noise over signal of the file as users run it.
+        limit: What is fine.
+        pairs: Layers whose weights may saturate 16 bits.
+    """
+    if exact > limit:
+        what = "The exported file does not compute what the simulation does"
+        details = ("this is a fault of the exporter, not of your model: please report it",)
+        return [Finding(what, details)]
+    if runtime <= max(limit, _WORSE * exact):
+        return []
+    what = "The integer kernels of this machine do not compute what the file says"
+    details = [f"products of {_listed(pairs)} saturate 16 bits"] if pairs else []
+    fix = Fix('scheme="onnxruntime-cpu"', "--scheme onnxruntime-cpu")
+    return [Finding(what, tuple(details), (fix,))]
+
+
+def _may_saturate(names: list[str]) -> str:
+    return (
+        f"On x86 CPUs without VNNI {len(names)} layers may saturate 16 bits ({_listed(names)}); "
+        "the scheme onnxruntime-cpu never does."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _noise(compared: dict[str, Comparison]) -> float:
+    return max((10 ** (-c.sqnr / 10) for c in compared.values()), default=0.0)

@@ -1,0 +1,40 @@
+"""Look at a model: its layers, and what each pass can and cannot do."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.api.quantize import quantize
+from tersor.graph.describe import describe
+from tersor.graph.simplify import simplify
+from tersor.quant.scheme import Scheme
+from tersor.report.inspection import Inspection
+
+
+def inspect(
+    model: nn.Module | ExportedProgram,
+    example: Any = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    scheme: str | Scheme = "onnxruntime-cpu",
+    on_step: Callable[[str], None] | None = None,
+) -> Inspection:
+    """List the layers of a model, and what each pass could and could not do, and why.
+
+    Args:
+        model: As for `quantize`. It is never changed, and nothing is written.
+        example: As for `quantize`.
+        kwargs: As for `quantize`.
+        scheme: As for `quantize`.
+        on_step: As for `quantize`.
+
+    Raises:
+        TersorError: As for `quantize`.
+    """
+    quantized = quantize(model, example, kwargs=kwargs, scheme=scheme, on_step=on_step)
+    folded = quantized.original.copy()
+    simplify(folded)
+    layers, equalized = describe(folded), describe(quantized.network)
+    return Inspection(tuple(layers), tuple(equalized), quantized.summary())

@@ -1,0 +1,219 @@
+"""Accuracy against size and speed: one network at several budgets of MACs.
+
+Parts are tried once (`tersor.compression.trial`); every budget then costs a fit only. A curve tells
+what the next multiplication that goes is going to cost.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.api.compress import prepared
+from tersor.compression.options import Compression
+from tersor.compression.sweep import OnPart
+from tersor.compression.trial import STEPS as TRIAL_STEPS
+from tersor.compression.trial import Trial, try_parts
+from tersor.core.metrics import decibels
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric, noise_to_signal
+from tersor.data.samples import samples
+from tersor.data.synthetic import example_tensors
+from tersor.errors import InvalidInputError
+from tersor.graph.costs import costs, total
+from tersor.graph.network import Network
+from tersor.report.contents import Budget
+from tersor.report.plots import curve
+from tersor.report.progress import shows_progress
+from tersor.report.tables import budgets_table, html, plain
+from tersor.results.compressed import Compressed
+
+Score = Callable[[Network], float]  # higher is better
+SHARES = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3)
+STEPS = ("capture the model", *TRIAL_STEPS)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The network at one budget.
+
+    Attributes:
+        asked: Share of the MACs that might be left.
+        macs: Share that is left.
+        parameters: Share that is left.
+        megabytes: 10⁶ bytes of weights, 4 for each.
+        sqnr: Of its outputs against those of the model, in dB.
+        score: What `score` says of it, or None.
+        latency: Its time in onnxruntime over that of the model, or None.
+        compressed: The network.
+    """
+
+    asked: float
+    macs: float
+    parameters: float
+    megabytes: float
+    sqnr: float
+    score: float | None
+    latency: float | None
+    compressed: Compressed
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Plain numbers, ready for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "compressed"}
+
+
+@dataclass(frozen=True, repr=False)
+class Pareto:
+    """A curve; the model itself is not on it. Print it for a table.
+
+    Attributes:
+        points: One for each budget, the largest first.
+        score: What `score` says of the model itself, or None.
+    """
+
+    points: tuple[Point, ...]
+    score: float | None
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """What a report shows of the curve."""
+        return tuple(Budget(x.macs, x.sqnr, x.score, x.latency) for x in self.points)
+
+    def plot(self) -> Any:
+        """The curve as an Altair chart, which a notebook shows by itself.
+
+        Raises:
+            UnsupportedError: Altair is not installed.
+        """
+        return curve(self.budgets)
+
+    def __rich__(self) -> Table:
+        return budgets_table(_row(point) for point in self.points)
+
+    def __repr__(self) -> str:
+        return f"Pareto({len(self.points)} budgets)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html(self.__rich__())
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        return plain(self.__rich__())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON."""
+        return {"score": self.score, "points": [point.as_dict() for point in self.points]}
+
+
+@shows_progress(len(STEPS))
+def pareto(
+    model: nn.Module | ExportedProgram | Network | Compressed,
+    example: Any = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    macs: Sequence[float] = SHARES,
+    data: Any = None,
+    test: Any = None,
+    score: Score | None = None,
+    latency: bool = True,
+    exclude: Iterable[str] = (),
+    metric: Metric | None = None,
+    options: Compression | None = None,
+    jobs: int = 1,
+    folder: str | Path | None = None,
+    on_step: Callable[[str], None] | None = None,
+    on_part: OnPart | None = None,
+) -> Pareto:
+    """Compress a model to several budgets, and measure what is left.
+
+    Args:
+        model: As for `compress`, and so are all arguments that are not named here.
+        example: Idem.
+        kwargs: Idem.
+        macs: Shares of the MACs that may be left.
+        data: Idem.
+        test: Samples that the outputs are compared on. Default: `data`, which the networks were
+            fitted to, or the example.
+        score: Accuracy, or whatever counts, of a network: `score(network)`, higher is better.
+        latency: Whether to measure files in onnxruntime, in turns with that of the model.
+        exclude: Idem.
+        metric: Idem.
+        options: Idem.
+        jobs: Idem.
+        folder: Idem.
+        on_step: Idem.
+        on_part: Idem.
+
+    Raises:
+        TersorError: The model, the data, a budget or an option is unfit; the message says what to
+            do.
+    """
+    say, options = on_step or (lambda _: None), options or Compression()
+    if not isinstance(macs, Sequence) or not macs or not all(0 < share < 1 for share in macs):
+        raise InvalidInputError(
+            f"macs={macs!r}; give several shares between 0 and 1, such as {SHARES}"
+        )
+    if options.gates is not None:
+        raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
+    say(STEPS[0])
+    start = prepared(model, example, kwargs)
+    batches = [] if data is None else samples(start.network, data, options.samples)
+    seen = _seen(start, batches, test)
+    given: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
+    trial = try_parts(start.network, batches, options, **given, say=say, on_part=on_part)
+    # The smallest first: if it is too small, that is said before the others are fitted.
+    points = [_point(start, trial, share, seen, score, latency) for share in sorted(macs)]
+    return Pareto(tuple(reversed(points)), None if score is None else score(start.original))
+
+
+def _row(point: Point) -> tuple[str, ...]:
+    """A line of the table; a dash for what was not measured."""
+    score = "–" if point.score is None else f"{point.score:.4g}"
+    latency = "–" if point.latency is None else f"{point.latency:.0%}"
+    shares = f"{point.macs:.1%}", f"{point.parameters:.1%}", f"{point.megabytes:.3g} MB"
+    return (*shares, f"{point.sqnr:.1f} dB", score, latency)
+
+
+def _seen(start: Compressed, batches: list[Batch], test: Any) -> list[Batch]:
+    """What outputs are compared on."""
+    if test is None and batches:
+        return batches
+    return samples(start.network, example_tensors(start.network) if test is None else test)
+
+
+def _point(
+    start: Compressed,
+    trial: Trial,
+    share: float,
+    seen: list[Batch],
+    score: Score | None,
+    latency: bool,
+) -> Point:
+    before = total(costs(trial.network).values())
+    found = replace(start, network=trial.within(int(share * before.macs)))
+    cost = found.cost
+    return Point(
+        asked=share,
+        macs=cost.macs / before.macs,
+        parameters=cost.parameters / before.parameters,
+        megabytes=4e-6 * cost.parameters,
+        sqnr=_sqnr(found, seen),
+        score=None if score is None else score(found.network),
+        latency=found.latency().ratio if latency else None,
+        compressed=found,
+    )
+
+
+@torch.no_grad()
+def _sqnr(found: Compressed, seen: list[Batch]) -> float:
+    got, wanted = (
+        [network(*args, **kwargs) for args, kwargs in seen]
+        for network in (found.network, found.original)
+    )
+    return decibels(1.0, noise_to_signal(got, wanted))

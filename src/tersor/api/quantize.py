@@ -1,0 +1,286 @@
+"""The named pipelines: START READING HERE. Each line is one step, and each step is one file.
+
+Level 1 (no data) is Data-Free Quantization, arXiv 1906.04721: fold, equalize, absorb, place
+quantizers, weight ranges, bias correction, activation ranges. Level 2 (a few unlabelled samples)
+sees the activation ranges instead, and rounds the weights for the least error of each layer's
+output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from either: see
+`tersor.api.train`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.data.journal import Journal, fingerprint
+from tersor.data.observe import Batch
+from tersor.data.samples import held_back, samples
+from tersor.distributions.propagation import propagate
+from tersor.errors import InvalidInputError
+from tersor.frontend.capture import capture
+from tersor.graph.network import Network
+from tersor.graph.simplify import simplify
+from tersor.passes.absorb import Absorb, absorb
+from tersor.passes.equalize import equalize
+from tersor.quant.adaround import AdaRound, adaround
+from tersor.quant.bias import correct_bias
+from tersor.quant.blocks import Blocks, reconstruct_blocks
+from tersor.quant.calibrate import data_free_ranges, input_ranges, weight_ranges
+from tersor.quant.empirical import correct_bias_on_data
+from tersor.quant.fast_rounding import round_weights
+from tersor.quant.layerwise import OnLayer
+from tersor.quant.levels import DataFree, Equalization, WithData, equalization
+from tersor.quant.observed import observed_ranges
+from tersor.quant.overflow import guard_bias_overflow
+from tersor.quant.patterns import patterns
+from tersor.quant.place import place
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import find_scheme
+from tersor.report.progress import shows_progress
+from tersor.results.quantized import Quantized
+
+STEPS = (
+    "capture the model",
+    "fold BatchNorm",
+    "equalize channel ranges",
+    "place quantizers",
+    "choose weight ranges",
+    "correct biases",
+    "choose activation ranges",
+)
+ROUND = "round the weights with data"
+STEPS_WITH_DATA = (*STEPS[:5], STEPS[6], ROUND)
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a pipeline is run for, and who is told of it.
+
+    Attributes:
+        scheme: The target.
+        bits: Bits of the weights by layer name, where they are not the scheme's.
+        read: Bits of what a layer reads, idem.
+        exclude: Names of what stays in floating point.
+        say: Called with the name of each step.
+        on_layer: Called after each layer that is rounded with data.
+        folder: Keeps what is finished of the rounding with data.
+    """
+
+    scheme: Scheme
+    bits: Mapping[str, int] = field(default_factory=dict)
+    read: Mapping[str, int] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    say: OnStep = lambda _: None
+    on_layer: OnLayer | None = None
+    folder: str | Path | None = None
+
+    def journal(self, network: Network, batches: list[Batch], options: WithData) -> Journal | None:
+        """What is finished of the same run; None without a folder."""
+        if self.folder is None:
+            return None
+        return Journal(self.folder, fingerprint(network, batches, (self.scheme, options)))
+
+
+T = TypeVar("T", DataFree, WithData)
+
+
+@shows_progress(len(STEPS))
+def quantize(
+    model: nn.Module | ExportedProgram | Network,
+    example: Any = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    data: Any = None,
+    scheme: str | Scheme = "onnxruntime-cpu",
+    weights: int | Mapping[str, int] | None = None,
+    activations: int | Mapping[str, int] | None = None,
+    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+    exclude: Iterable[str] = (),
+    options: DataFree | WithData | None = None,
+    folder: str | Path | None = None,
+    on_step: OnStep | None = None,
+    on_layer: OnLayer | None = None,
+) -> Quantized:
+    """Quantize a trained model: without data, or with a few unlabelled samples.
+
+    Without data (level 1) this is DFQ, arXiv 1906.04721. With data (level 2) ranges of activations
+    are seen instead of predicted, and weights are rounded for the least error of each layer's
+    output (AdaRound's objective, arXiv 2004.10568).
+
+    Args:
+        model: The float model, a loaded `torch.export` program, or what `capture` made of one. It
+            is never changed.
+        example: One input tensor, a tuple of inputs, or a mapping of keyword inputs.
+        kwargs: Keyword inputs beside positional ones.
+        data: Unlabelled samples: a tensor, a tuple, a mapping, or any iterable of batches, such as
+            a `DataLoader`. Labels behind the inputs are dropped.
+        scheme: The target runtime, by name or as a `Scheme`.
+        weights: Bits of the weights, 2 to 16, for all layers, or by name of a layer or sub-module:
+            `{"*": 4, "head": 8}`; the last pattern that names a layer counts. Default: the
+            scheme's 8.
+        activations: Bits of the activations, idem; a pattern names the layer that reads them:
+            `{"*": 4, "stem": 8}`.
+        input_range: Lowest and highest value of the inputs, for all or by input name, where there
+            are no data. Default: what the example holds, which a real example makes better.
+        exclude: Names of layers and sub-modules that stay in floating point, such as `"head"`;
+            `*` and `?` are wildcards. Of a sub-module everything does, functions included.
+        options: Which steps to take: `WithData` with data, else `DataFree`.
+        folder: Keeps what is finished of the rounding with data, so that a run that was stopped
+            goes on from there.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
+        on_layer: Called after each layer that is rounded with data, with its number, how many there
+            are, and its record.
+
+    Returns:
+        The quantized model; its `records` tell what each step did and what it refused.
+
+    Raises:
+        TersorError: The model, the example, the data or an option is unfit; the message says what
+            to do.
+    """
+    if data is not None and input_range is not None:
+        raise InvalidInputError("input_range is what the data show by themselves; leave out one")
+    say = on_step or (lambda _: None)
+    weight_bits, bits = split_bits(weights)
+    activation_bits, read = split_bits(activations)
+    target = find_scheme(scheme).with_bits(weight_bits, activation_bits)
+    say(STEPS[0])
+    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+    original = network.copy()
+    frame = Frame(target, bits, read, patterns(exclude), say, on_layer, folder)
+    if data is None:
+        prepared = data_free(network, frame, input_range, _chosen(options, DataFree))
+    else:
+        prepared = with_data(network, frame, data, _chosen(options, WithData))
+    return Quantized(network, original, target, prepared)
+
+
+def data_free(
+    network: Network,
+    frame: Frame,
+    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None,
+    options: DataFree,
+) -> Network:
+    """The pipeline of level 1 on a captured network, edited in place; returns the prepared one."""
+    inputs = input_ranges(network, input_range)
+    prepare(network, frame, options.equalize, options.absorb)
+    prepared = network.copy()
+    distributions = propagate(network, inputs, options.sigmas)
+    frame.say(STEPS[4])
+    weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
+    frame.say(STEPS[5])
+    if options.correct_bias:
+        correct_bias(network, distributions)
+    frame.say(STEPS[6])
+    data_free_ranges(network, distributions, inputs)
+    guard_bias_overflow(network)
+    return prepared
+
+
+def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> Network:
+    """The pipeline of level 2 on a captured network, edited in place; returns the prepared one."""
+    batches = samples(network, data, options.samples)
+    kept = held_back(batches, options.held_back)
+    prepare(network, frame, options.equalize, solved=options.rounding is not None)
+    prepared = network.copy()
+    frame.say(STEPS[4])
+    weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
+    frame.say(STEPS[6])
+    observed_ranges(network, batches, options.activation_range)
+    frame.say(ROUND)
+    _round(network, batches, kept, frame, options)
+    guard_bias_overflow(network)
+    return prepared
+
+
+def _round(
+    network: Network, batches: list[Batch], kept: int, frame: Frame, options: WithData
+) -> None:
+    """Round with the solver that was chosen."""
+    pairs, journal = frame.scheme.pair_safe, frame.journal(network, batches, options)
+    common: dict[str, Any] = {"held_back": kept, "on_layer": frame.on_layer, "journal": journal}
+    solver = options.rounding
+    if solver is None:
+        correct_bias_on_data(network, batches, frame.on_layer)
+    elif isinstance(solver, AdaRound):
+        adaround(network, batches, solver, pair_safe=pairs, **common)
+    elif isinstance(solver, Blocks):
+        reconstruct_blocks(network, batches, solver, pair_safe=pairs, **common)
+    else:
+        round_weights(network, batches, solver, pair_safe=pairs, **common)
+
+
+def prepare(
+    network: Network,
+    frame: Frame,
+    chosen: Equalization,
+    absorption: Absorb | None = None,
+    solved: bool = False,
+) -> None:
+    """What is done with and without data: the function stays, quantizers are placed.
+
+    Args:
+        network: The captured network, edited in place.
+        frame: What the pipeline is run for.
+        chosen: As in `DataFree`.
+        absorption: Idem.
+        solved: Whether a solver will round the weights.
+    """
+    reshape(network, frame, chosen, absorption, solved)
+    frame.say(STEPS[3])
+    place(network, frame.scheme, frame.exclude, frame.bits, frame.read)
+
+
+def reshape(
+    network: Network,
+    frame: Frame,
+    chosen: Equalization,
+    absorption: Absorb | None = None,
+    solved: bool = False,
+) -> None:
+    """The first half of `prepare`: nothing is quantized yet, and the function stays.
+
+    Args:
+        network: As for `prepare`, as the others.
+        frame: What the pipeline is run for.
+        chosen: Equalization.
+        absorption: Absorption of high biases.
+        solved: Whether a solver will round the weights.
+    """
+    frame.say(STEPS[1])
+    simplify(network)
+    frame.say(STEPS[2])
+    chosen = equalization(frame.scheme, solved) if chosen == "auto" else chosen
+    if chosen is not None:
+        equalize(network, chosen)
+    if absorption is not None:
+        absorb(network, absorption)
+
+
+def split_bits(bits: int | Mapping[str, int] | None) -> tuple[int | None, Mapping[str, int]]:
+    """Bits of everything, and bits by name."""
+    return (None, bits) if isinstance(bits, Mapping) else (bits, {})
+
+
+def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:
+    """The options given, or the defaults of a level.
+
+    Raises:
+        InvalidInputError: They are those of the other level.
+    """
+    if options is None:
+        return kind()
+    if not isinstance(options, DataFree | WithData):
+        raise InvalidInputError(
+            f"options are {type(options).__name__}; give {kind.__name__}(…) with what to change"
+        )
+    if not isinstance(options, kind):
+        raise InvalidInputError(
+            f"options={type(options).__name__} go {'with' if kind is DataFree else 'without'} "
+            f"data; give {kind.__name__}, or {'add' if kind is DataFree else 'leave out'} data="
+        )
+    return options

@@ -1,0 +1,221 @@
+"""Mixed precision: which layer gets how many bits, so that the weights fit into a budget.
+
+    min Σ_l Ω_l(b_l)  such that  Σ_l |W_l| b_l ≤ budget
+
+Ω_l(b) is the damage to the network's outputs if layer l alone has b bits, measured on a few
+unlabelled samples (`tersor.quant.sensitivity`); the sum is minimised exactly
+(`tersor.core.knapsack`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.export import ExportedProgram
+
+from tersor.api.quantize import STEPS as LEVEL_STEPS
+from tersor.api.quantize import Frame, OnStep, prepare
+from tersor.core.knapsack import knapsack
+from tersor.data.outputs import Metric
+from tersor.data.samples import held_back, samples
+from tersor.errors import InvalidInputError
+from tersor.frontend.capture import capture
+from tersor.graph.network import Network
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.layerwise import OnLayer
+from tersor.quant.levels import WithData
+from tersor.quant.patterns import patterns
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import find_scheme
+from tersor.quant.sensitivity import Sensitivity, Trial, sensitivities
+from tersor.report.progress import shows_progress
+from tersor.report.tables import bits_table, plain
+
+MEASURE = "measure how much each layer's bits matter"
+STEPS = (*LEVEL_STEPS[:4], MEASURE)
+_MEGABYTE = 8_000_000  # bits
+_SLACK = 1e-6  # bits, for the rounding of an average
+
+
+class Bits(dict[str, int]):
+    """Layer name → bits of its weights; give it to `tersor.quantize` as `weights=`.
+
+    Attributes:
+        sensitivities: What was measured, layer by layer in the order of the network.
+    """
+
+    def __init__(self, measured: Sequence[Sensitivity], budget: float) -> None:
+        """Choose the bits of least total damage.
+
+        Args:
+            measured: What was measured.
+            budget: Most bits that all weights may have together.
+
+        Raises:
+            InvalidInputError: The budget is too small, or nothing can be chosen for a layer.
+        """
+        for layer in measured:
+            if not any(map(isfinite, layer.damage.values())):
+                raise InvalidInputError(
+                    f"the bits of {layer.layer!r} cannot be chosen: each of {list(layer.damage)} "
+                    "does infinite damage to the outputs; allow more bits, or exclude the layer"
+                )
+        self.sensitivities = tuple(measured)
+        choices = sorted(measured[0].damage)
+        costs = np.array([[layer.damage[bits] for bits in choices] for layer in measured])
+        sizes = np.array([[layer.weights * bits for bits in choices] for layer in measured])
+        chosen = [choices[index] for index in knapsack(costs, sizes, int(budget + _SLACK))]
+        found = {layer.layer: bits for layer, bits in zip(measured, chosen, strict=True)}
+        # A name may also stand for a sub-module with layers of its own, whose bits follow it.
+        super().__init__(sorted(found.items(), key=lambda item: item[0].count(".")))
+
+    @property
+    def average(self) -> float:
+        """Bits per weight."""
+        return self._size / sum(layer.weights for layer in self.sensitivities)
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the weights, if not a bit of it is wasted: 10⁶ bytes each."""
+        return self._size / _MEGABYTE
+
+    @property
+    def damage(self) -> float:
+        """Sum of the damages of all layers: what was minimised."""
+        return sum(layer.damage[self[layer.layer]] for layer in self.sensitivities)
+
+    def within(self, *, average: float | None = None, megabytes: float | None = None) -> "Bits":
+        """The bits for another budget; nothing is measured again.
+
+        Args:
+            average: As for `search_bits`.
+            megabytes: As for `search_bits`.
+
+        Raises:
+            InvalidInputError: As for `search_bits`.
+        """
+        return Bits(self.sensitivities, _budget(self.sensitivities, average, megabytes))
+
+    def table(self) -> str:
+        """One line per layer: its weights, its bits, and the damage at each choice."""
+        rows = [
+            (
+                s.layer,
+                f"{s.weights:,}",
+                str(self[s.layer]),
+                *(f"{x:.1e}" for x in s.damage.values()),
+            )
+            for s in self.sensitivities
+        ]
+        return plain(bits_table(list(self.sensitivities[0].damage), rows))
+
+    @property
+    def _size(self) -> int:
+        return sum(layer.weights * self[layer.layer] for layer in self.sensitivities)
+
+
+@shows_progress(len(STEPS))
+def search_bits(
+    model: nn.Module | ExportedProgram | Network,
+    example: Any = None,
+    *,
+    data: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    average: float | None = None,
+    megabytes: float | None = None,
+    choices: Iterable[int] = (2, 3, 4, 8),
+    scheme: str | Scheme = "onnxruntime-cpu",
+    exclude: Iterable[str] = (),
+    metric: Metric | None = None,
+    options: WithData | None = None,
+    on_step: OnStep | None = None,
+    on_layer: OnLayer | None = None,
+) -> Bits:
+    """Choose the bits of each layer's weights, such that all of them together fit into a budget.
+
+    Each layer is rounded alone to each width by the fast solver, and the damage to the network's
+    outputs is measured on samples that were held back. The bits of least total damage within the
+    budget are found exactly. No label is needed.
+
+    The budget is one for the weights of the layers that the scheme quantizes. Biases, scales and
+    what stays in floating point do not count, and every weight counts with its bits alone: a file
+    may store 2 or 3 bits as 4, see `storage` of `Quantized.export`.
+
+    Args:
+        model: As for `quantize`. It is never changed.
+        example: As for `quantize`.
+        data: Unlabelled samples, as for `quantize`.
+        kwargs: As for `quantize`.
+        average: Budget in bits per weight.
+        megabytes: Budget in 10⁶ bytes. Give either.
+        choices: The widths to choose from, 2 to 16 bits.
+        scheme: As for `quantize`.
+        exclude: As for `quantize`; give the same to both.
+        metric: Damage to what the model returns for a batch, given what the float model returns:
+            `metric(outputs, reference)`, higher is worse, infinite for what must not be chosen; its
+            mean over the batches counts. Default: noise over signal of the outputs, averaged over
+            them.
+        options: How samples are used, layers equalized and ranges chosen. Layers are tried with the
+            fast solver, whichever one is named.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
+        on_layer: Called after each layer, with its number, how many there are, and its record.
+
+    Returns:
+        Layer name → bits, for `quantize(…, weights=…)`; see `Bits` for its table and other budgets.
+
+    Raises:
+        TersorError: The model, the data or an option is unfit, or the budget too small; the message
+            says what to do.
+    """
+    say, options, target = on_step or (lambda _: None), options or WithData(), find_scheme(scheme)
+    widths = _widths(choices, target)
+    _check_one(average, megabytes)
+    say(LEVEL_STEPS[0])
+    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+    batches = samples(network, data, options.samples)
+    kept = held_back(batches, options.held_back)
+    frame, solved = Frame(target, exclude=patterns(exclude), say=say), options.rounding is not None
+    prepare(network, frame, options.equalize, solved=solved)
+    say(MEASURE)
+    solver = options.rounding if isinstance(options.rounding, Rounding) else Rounding()
+    trial = Trial(widths, solver, options.weight_range, target.pair_safe, metric)
+    measured = sensitivities(network, batches, trial, kept, on_layer)
+    return Bits(measured, _budget(measured, average, megabytes))
+
+
+def _widths(choices: Iterable[int], scheme: Scheme) -> tuple[int, ...]:
+    """The widths to choose from, each once, checked."""
+    widths = tuple(sorted(set(choices)))
+    if not widths:
+        raise InvalidInputError("choices is empty; give the widths to choose from, such as (4, 8)")
+    for bits in widths:
+        scheme.with_bits(bits, None)
+    return widths
+
+
+def _check_one(average: float | None, megabytes: float | None) -> None:
+    if (average is None) == (megabytes is None):
+        raise InvalidInputError("give a budget: either average bits per weight, or megabytes")
+
+
+def _budget(
+    measured: Sequence[Sensitivity], average: float | None, megabytes: float | None
+) -> float:
+    """A budget in bits.
+
+    Raises:
+        InvalidInputError: It is too small, or not one budget is given.
+    """
+    _check_one(average, megabytes)
+    weights, smallest = sum(s.weights for s in measured), min(measured[0].damage)
+    budget = (average or 0.0) * weights if megabytes is None else megabytes * _MEGABYTE
+    if budget < smallest * weights:
+        given = f"average={average}" if megabytes is None else f"megabytes={megabytes}"
+        raise InvalidInputError(
+            f"{given} is too small: with {smallest} bits everywhere, the least of the choices, the "
+            f"weights take {smallest * weights / _MEGABYTE:.3g} megabytes; raise the budget or "
+            "allow fewer bits"
+        )
+    return budget

@@ -1,0 +1,164 @@
+"""Level 3: train a quantized or a compressed network, here or in a loop of one's own.
+
+LSQ+, arXiv 2004.09576: steps and offsets of the quantizers are trained with the weights
+(`tersor.quant.lsq`). `train` is one loop (`tersor.training.loop`); `trainable` gives the network to
+any other, and `Trainable.quantized` takes it back.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from torch import nn
+
+from tersor.errors import InvalidInputError
+from tersor.graph.network import Network
+from tersor.quant.lsq import LSQ, learn
+from tersor.quant.overflow import guard_bias_overflow
+from tersor.report.progress import training_bar
+from tersor.results.compressed import Compressed
+from tersor.results.quantized import Quantized
+from tersor.training.feed import Batches, Feed
+from tersor.training.kept_batchnorm import (
+    keep_batchnorm,
+    normalize_by_batch,
+    settle_batchnorm,
+)
+from tersor.training.log import OnBatch
+from tersor.training.objective import Loss
+from tersor.training.options import Training
+from tersor.training.run import TrainingRun, record, train_compressed
+
+T = TypeVar("T", Quantized, Compressed)
+
+
+def train(
+    start: T,
+    batches: Batches,
+    loss: Loss | None = None,
+    *,
+    options: Training | None = None,
+    folder: str | Path | None = None,
+    on_batch: OnBatch | None = None,
+) -> T:
+    """Train a quantized or a compressed network: level 3.
+
+    Of a quantized one, quantizers and weights are trained together, for 4 bits and fewer. Of a
+    compressed one the weights learn what was lost, in small steps.
+
+    Args:
+        start: What `quantize` or `compress` returned; it is not changed.
+        batches: What to go through in each epoch: a `DataLoader`, a list, or a function that
+            returns an iterable. Without a loss a batch is as for `quantize(data=…)`; with one it is
+            a pair `(inputs, targets)`.
+        loss: `loss(outputs, targets)`, a number. Default: the distance to the outputs of the float
+            network, for which no labels are needed.
+        options: See `Training`.
+        folder: Keeps checkpoints and the log. A run that was stopped goes on from there, with the
+            result of a run without a stop.
+        on_batch: Called after each batch, with how many are done, how many there are, and the last
+            loss that was noted. Default: a progress bar, in a terminal.
+
+    Returns:
+        The trained network.
+
+    Raises:
+        TersorError: A batch, an option or a checkpoint is unfit; the message says what to do.
+    """
+    if not isinstance(start, Quantized | Compressed):
+        raise InvalidInputError(
+            f"a {type(start).__name__} cannot be trained here; give what `tersor.quantize` or "
+            "`tersor.compress` returned"
+        )
+    options = options or Training()
+    scheme = start.scheme if isinstance(start, Quantized) else None
+    with training_bar(on_batch) as bar:
+        given = start.network, start.original, batches, loss, options, folder, bar, scheme
+        run = TrainingRun(*given)
+        if isinstance(start, Quantized):
+            return _train_quantized(start, run)
+        network, lines = train_compressed(run)
+        return replace(start, network=network, training=(*start.training, *lines))
+
+
+def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
+    model = trainable(
+        start,
+        run.batches,
+        options=run.options.quantizers,
+        batchnorm=run.options.batchnorm or "kept",
+        labelled=run.loss is not None,
+        seed=run.options.seed,
+    )
+    lines = run.of(model.network)
+    found = model.quantized()
+    found.network.records.append(record(lines, "weights and quantizers trained together"))
+    return replace(found, training=(*start.training, *lines))
+
+
+def trainable(
+    quantized: Quantized,
+    batches: Batches | None = None,
+    *,
+    options: LSQ | None = None,
+    batchnorm: Literal["folded", "kept"] = "kept",
+    labelled: bool = False,
+    seed: int = 0,
+) -> "Trainable":
+    """The network as an ordinary module, for a training loop of one's own.
+
+    Args:
+        quantized: What `quantize` returned; it is not changed.
+        batches: The first of them show the ranges of activations, where quantizers start. Default:
+            they start where `quantized` has them.
+        options: How quantizers are trained.
+        batchnorm: See `Training`. Kept ones take part in `train()` and `eval()` of the module.
+        labelled: Whether batches are pairs `(inputs, targets)`.
+        seed: Of the order of the batches.
+    """
+    options = options or LSQ()
+    network = quantized.network.copy()
+    seen = []
+    if batches is None:
+        options = replace(options, activations="keep")
+    elif options.activations != "keep":
+        seen = list(Feed(network, batches, labelled, seed).inputs(options.samples))
+    learn(network, seen, options, quantized.scheme.pair_safe)
+    for parameter in network.module.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    if batchnorm == "kept":
+        keep_batchnorm(network)
+    return Trainable(network, quantized)
+
+
+class Trainable(nn.Module):
+    """A network whose quantizers are trained; `quantized()` takes it back.
+
+    Call it like the model. Its parameters are those of the model, and of its quantizers.
+
+    Attributes:
+        module: The network.
+    """
+
+    def __init__(self, network: Network, start: Quantized) -> None:
+        super().__init__()
+        self.module = network.module
+        self.network = network
+        self._start = start
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Simulate the quantized network, with the signature of the original."""
+        return self.module(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> "Trainable":
+        """Kept BatchNorms take the statistics of each batch, or the running ones."""
+        super().train(mode)
+        normalize_by_batch(self.network, mode)
+        return self
+
+    def quantized(self) -> Quantized:
+        """What has been trained so far, ready for export; the module can be trained on."""
+        network = self.network.copy()
+        settle_batchnorm(network)
+        guard_bias_overflow(network)
+        return replace(self._start, network=network)

@@ -1,1 +1,0 @@
-"""Compression: fewer multiplications. Every method edits a float `Network`."""

@@ -1,0 +1,1 @@
+"""Smaller networks: parts, trials, plans; factors, pruning, gates; budgets, also of latency."""

@@ -1,0 +1,197 @@
+"""W ≈ K_n ∘ … ∘ K_1: a linear layer or convolution becomes two to four smaller ones.
+
+The taxonomy of arXiv 1912.09802, §3.1: weight SVD, spatial SVD, CP, Tucker-2 and tensor-train. The
+equations are in `tersor.core.decompose`, and in `tersor.core.refit` for those with data. Layers
+without a kernel, linear ones and 1×1 convolutions, have only the SVD: all methods are that there.
+
+Differs from the paper in: several ranks of one layer are chosen for the least loss at a cost
+(`tersor.core.ranks`); whatever decomposition is used, data serve all its factors and the bias.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+
+from tersor.compression.chain import Site, replace_by_chain
+from tersor.compression.fit import Refit, Samples, fit
+from tersor.core.ranks import (
+    Ranks,
+    aligned,
+    attainable,
+    best_ranks,
+    full_ranks,
+    shapes_of,
+)
+from tersor.data.gram import Moments
+from tersor.errors import InvalidInputError
+from tersor.graph.layers import Layer
+from tersor.graph.network import Applied, Record, Skipped
+from tersor.graph.nodes import argument
+from tersor.names import METHODS, Method
+
+STEP = "factorize"
+
+
+@dataclass(frozen=True)
+class Factorization:
+    """What a layer is to become.
+
+    Attributes:
+        method: `"svd"`, `"spatial"`, `"cp"`, `"tucker"` or `"tensor_train"`.
+        ranks: Channels between the factors, as `rank_for` gives them.
+    """
+
+    method: str
+    ranks: Ranks
+
+
+def refusal(layer: Layer) -> str | None:
+    """Why a layer cannot be factorized, or None if it can.
+
+    Args:
+        layer: The layer.
+    """
+    if layer.is_transposed:
+        return "it is a transposed convolution"
+    if layer.groups > 1:
+        return f"it is {'depthwise' if layer.is_depthwise else 'grouped'}: it is cheap already"
+    if argument(layer.node, "weight") is not layer.weight_node:
+        return "its weight is quantized; compress first, then quantize"
+    if layer.weight_node.op != "get_attr":
+        return "its weight is computed"
+    if not layer.has_own_weight:
+        return "it shares its weight with another call"
+    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
+        return "its bias is computed"
+    return None
+
+
+def rank_for(
+    layer: Layer,
+    method: str,
+    ratio: float,
+    seen: dict[fx.Node, Any] | None = None,
+    multiple: int = 1,
+) -> Ranks | None:
+    """The ranks that keep the most of a layer at a share of its MACs; None if rank 1 costs more.
+
+    Args:
+        layer: A layer that `refusal` does not refuse.
+        method: Which decomposition.
+        ratio: The share, from above 0 to below 1.
+        seen: What `shapes` gives for the network, to spare a run of it.
+        multiple: Then make ranks multiples of it, as `aligned` does.
+
+    Raises:
+        InvalidInputError: There is no such method, or the share is out of bounds.
+    """
+    if not 0 < ratio < 1:
+        raise InvalidInputError(f"ratio={ratio} for {layer.name}; choose one between 0 and 1")
+    site, weight, kind = Site(layer, seen), layer.weight.detach(), method_of(layer, method)
+
+    def cost(ranks: Ranks) -> int:
+        return site.chain_macs(shapes_of(kind, tuple(weight.shape), ranks))
+
+    ranks = best_ranks(kind, weight, int(ratio * site.macs), cost)
+    if ranks is None or multiple == 1:
+        return ranks
+    return aligned(kind, weight, ranks, multiple, lambda some: cost(some) < site.macs)
+
+
+def factorize(
+    layer: Layer,
+    choice: Factorization,
+    data: Moments | Samples | None = None,
+    options: Refit | None = None,
+    seen: dict[fx.Node, Any] | None = None,
+) -> Record:
+    """Replace one layer by its factors: level 1 without data, level 2 with their moments.
+
+    Args:
+        layer: The layer; its network is edited in place and gets the record.
+        choice: The method and the ranks.
+        data: What the layer is given and the output wanted of it, from `measure`; with `Samples`
+            the fit is to what is left behind a ReLU.
+        options: How the factors are fitted to the data; default: `Refit()`.
+        seen: What `shapes` gives for the network, to spare a run of it.
+
+    Raises:
+        InvalidInputError: There is no such method, or the ranks do not suit the layer.
+    """
+    record, _ = replace(layer, choice, data, options or Refit(), seen)
+    layer.network.records.append(record)
+    layer.network.finish()
+    return record
+
+
+def replace(
+    layer: Layer,
+    choice: Factorization,
+    data: Moments | Samples | None,
+    options: Refit,
+    seen: dict[fx.Node, Any] | None,
+) -> tuple[Record, list[Layer]]:
+    """`factorize` inside a walk over the graph, which ends with `Network.finish`.
+
+    Args:
+        layer: The layer.
+        choice: The method and the ranks.
+        data: Its data, or None.
+        options: How the factors are fitted to the data.
+        seen: What `shapes` gives for the network.
+
+    Returns:
+        The record, and the new layers, of which the last is the old call.
+    """
+    name, reason = layer.name, refusal(layer)
+    if reason is not None:
+        return Skipped(name, STEP, reason), [layer]
+    method, site = method_of(layer, choice.method), Site(layer, seen)
+    _check_ranks(layer, method, choice.ranks)
+    after = shapes_of(method, tuple(layer.weight.shape), choice.ranks)
+    if site.chain_macs(after) >= site.macs:
+        return Skipped(name, STEP, f"{method} of ranks {choice.ranks} saves no MACs"), [layer]
+    numbers = {
+        "MACs before": float(site.macs),
+        "MACs after": float(site.chain_macs(after)),
+        "parameters before": float(site.parameters),
+        "parameters after": float(site.chain_parameters(after)),
+    }
+    fitted = fit(layer, method, choice.ranks, data, options)
+    found = replace_by_chain(layer, fitted.chain)
+    if fitted.shift is not None:
+        found[-1].add_to_bias(fitted.shift)
+    what = f"replaced by {len(found)} layers ({method}, ranks {_plain(choice.ranks)})"
+    return Applied(name, STEP, what, {**numbers, **fitted.lost}), found
+
+
+def method_of(layer: Layer, method: str) -> Method:
+    """The method that a layer can have: without a kernel all are the SVD.
+
+    Args:
+        layer: The layer.
+        method: The one that is wanted.
+
+    Raises:
+        InvalidInputError: There is no such method.
+    """
+    known: Method | None = next((each for each in METHODS if each == method), None)
+    if known is None:
+        raise InvalidInputError(f"method={method!r}; choose one of {', '.join(METHODS)}")
+    return known if any(taps > 1 for taps in layer.weight.shape[2:]) else "svd"
+
+
+def _check_ranks(layer: Layer, method: Method, ranks: Ranks) -> None:
+    weight = layer.weight.detach()
+    most = full_ranks(method, weight)
+    fits = len(ranks) == len(most) and all(1 <= r <= m for r, m in zip(ranks, most, strict=True))
+    if not fits or attainable(method, weight.shape, ranks) != ranks:
+        raise InvalidInputError(
+            f"ranks {ranks} of {layer.name} for {method}: take {len(most)}, from 1 to "
+            f"{_plain(most)}, that a factor in between can connect; rank_for gives such"
+        )
+
+
+def _plain(ranks: Ranks) -> str:
+    return ", ".join(map(str, ranks))

@@ -1,0 +1,101 @@
+"""Layer after layer with data: each is factorized for what the compressed network gives it.
+
+    x̂   what the layer reads once everything before it is compressed
+    y   what it wrote in the float network: the output wanted of it
+
+arXiv 1505.06798, §3.3 ("asymmetric reconstruction"). Where a ReLU alone reads y, the error that
+counts is the one behind it (§3.2).
+
+Differs from the paper in: all methods of `tersor.core.decompose`; what a shortcut lacks is made up
+for by the branch beside it, in front of any ReLU: to look behind that one too gained nothing.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from tersor.compression.factorize import Factorization, refusal, replace
+from tersor.compression.fit import Refit, Samples
+from tersor.data.gram import Moments, measure, sampled
+from tersor.data.observe import Batch
+from tersor.data.shortcut import lacking
+from tersor.data.stream import Stream
+from tersor.errors import InvalidInputError
+from tersor.graph.layers import Layer, layers
+from tersor.graph.network import Network, Record
+from tersor.graph.nodes import operand
+from tersor.graph.shapes import shapes
+
+aten = torch.ops.aten
+
+OnLayer = Callable[[int, int, Record], None]
+
+
+def factorize_with_data(
+    network: Network,
+    choices: Mapping[str, Factorization],
+    batches: list[Batch],
+    options: Refit | None = None,
+    on_layer: OnLayer | None = None,
+) -> None:
+    """Factorize layers in the order of the graph, each on what those before it now deliver.
+
+    Args:
+        network: The float network; edited in place.
+        choices: Layer name → what it is to become. Other layers stay.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        options: How the factors are fitted to the data; default: `Refit()`.
+        on_layer: Called after each layer with its number, how many there are, and its record.
+
+    Raises:
+        InvalidInputError: There is no batch or no layer of a name; ranks do not suit their layer.
+    """
+    todo = {layer.node: layer for layer in layers(network) if layer.name in choices}
+    if not batches:
+        raise InvalidInputError("there is no batch to fit to; give at least one sample")
+    if missing := choices.keys() - {layer.name for layer in todo.values()}:
+        raise InvalidInputError(f"there is no layer {min(missing)!r}; see `tersor inspect`")
+    options, seen = options or Refit(), shapes(network)
+    floating = Stream(network.copy(), batches, simulate=False)
+    compressed = Stream(network, batches, simulate=False)
+    twins = zip(list(floating.network.graph.nodes), list(network.graph.nodes), strict=True)
+    done = 0
+    for float_node, node in twins:
+        floating.run(float_node)
+        if node in todo:
+            data = _data(todo[node], floating, compressed, options, done)
+            choice = choices[todo[node].name]
+            record, found = replace(todo[node], choice, data, options, seen)
+            network.records.append(record)
+            done += 1
+            if on_layer is not None:
+                on_layer(done, len(todo), record)
+            _run(compressed, found)
+        else:
+            compressed.run(node)
+    network.finish()
+
+
+def _data(
+    layer: Layer, floating: Stream, compressed: Stream, options: Refit, number: int
+) -> Moments | Samples | None:
+    """The data of the layer that runs next; None if it stays as it is."""
+    if refusal(layer) is not None:
+        return None
+    given, wanted = compressed.of(operand(layer.node)), floating.values[layer.node.name]
+    lacks = lacking(layer, floating, compressed) or [0.0] * len(given)
+    pairs = ((x, y + lack) for x, y, lack in zip(given, wanted, lacks, strict=True))
+    count = options.positions(layer, sum(map(len, given)))
+    generator = torch.Generator().manual_seed(options.seed + number)
+    if not (options.relu and {user.target for user in layer.node.users} == {aten.relu.default}):
+        return measure(layer, pairs, count, generator)
+    patches, outputs = zip(*sampled(layer, pairs, count, generator), strict=True)
+    return Samples(torch.cat(patches, 2)[0], torch.cat(outputs, 2)[0])
+
+
+def _run(compressed: Stream, chain: list[Layer]) -> None:
+    """Run the factors, and drop what they hand to each other."""
+    for layer in chain:
+        compressed.run(layer.node)
+    for layer in chain[:-1]:
+        compressed.values.pop(layer.node.name, None)

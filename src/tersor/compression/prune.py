@@ -1,0 +1,150 @@
+"""Channel pruning: leave channels out of every layer that makes or reads them.
+
+    y = W x + b,  x = (x_keep, x_gone)   →   y ≈ W_keep x_keep + b + W_gone E[x_gone]
+
+The result is a smaller dense network. Without the last term it computes what the network computes
+whose weights W_gone are zero. The expected values E[x_gone] follow from BatchNorm without data, as
+in the bias correction of DFQ, arXiv 1906.04721, §4.2.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from tersor.channels.narrow import narrow
+from tersor.channels.partition import Port
+from tersor.compression.groups import Group, Groups, channel_groups
+from tersor.core.response import expected_response
+from tersor.distributions.coverage import tap_coverage
+from tersor.distributions.distribution import Distribution
+from tersor.errors import InvalidInputError, InvalidModelError
+from tersor.graph.network import Applied, Network, Record
+from tersor.graph.shapes import shapes
+
+Keep = Bool[Tensor, " units"]
+
+
+def prune(
+    network: Network,
+    group: Group | str,
+    keep: Keep,
+    distributions: Mapping[str, Distribution] | None = None,
+) -> Record:
+    """Leave some units of one group out.
+
+    Args:
+        network: Edited in place.
+        group: The group, or its name.
+        keep: Which of its units stay.
+        distributions: See `prune_groups`.
+
+    Returns:
+        What was done; it is also among the records of the network.
+
+    Raises:
+        InvalidInputError: There is no such group, or nothing would be left of some value.
+    """
+    name = group if isinstance(group, str) else group.name
+    return prune_groups(network, {name: keep}, distributions)[0]
+
+
+def prune_groups(
+    network: Network,
+    keep: Mapping[str, Keep],
+    distributions: Mapping[str, Distribution] | None = None,
+) -> list[Record]:
+    """Leave units of several groups out at once.
+
+    Args:
+        network: Edited in place.
+        keep: Name of a group → which of its units stay.
+        distributions: Node name → distribution, from `tersor.distributions.propagation.propagate`:
+            what is expected of the channels that go is then added to the biases of the layers that
+            read them.
+
+    Returns:
+        A record for each group; they are also among those of the network.
+
+    Raises:
+        InvalidInputError: There is no such group, or nothing would be left of some value.
+        InvalidModelError: The network holds quantizers or gates.
+    """
+    placed = next(iter(network.graph.find_nodes(op="call_module")), None)
+    if placed is not None:
+        raise InvalidModelError(
+            f"{placed.name} is a quantizer or a gate; prune the float network, and quantize it then"
+        )
+    groups = channel_groups(network)
+    stays = classes_kept(groups, keep)
+    records: list[Record] = [_record(groups[name], mask) for name, mask in keep.items()]
+    if distributions is not None:
+        _keep_means(network, groups, stays, distributions)
+        groups = channel_groups(network)  # with the biases that have come
+        stays = classes_kept(groups, keep)
+    narrow(network, groups.partition, stays)
+    network.records += records
+    return records
+
+
+def classes_kept(groups: Groups, keep: Mapping[str, Keep]) -> Bool[Tensor, " classes"]:
+    """Which classes of a whole network stay.
+
+    Args:
+        groups: All groups of the network.
+        keep: Name of a group → which of its units stay.
+
+    Raises:
+        InvalidInputError: There is no such group, or nothing would be left of some value.
+    """
+    stays = torch.ones(groups.partition.count, dtype=torch.bool)
+    names = [group.name for group in groups.found]
+    for name, mask in keep.items():
+        if name not in names:
+            raise InvalidInputError(
+                f"there is no group of channels {name!r}; there are {', '.join(names) or 'none'}"
+            )
+        if mask.shape != groups[name].units.shape:
+            raise InvalidInputError(
+                f"keep of group {name!r} has {mask.numel()} entries; it has {len(groups[name])} "
+                "units, give one for each"
+            )
+        stays[groups[name].units] = mask.bool().cpu()
+    for need, node in groups.partition.needs.items():
+        if not bool(stays[list(need)].any()):
+            raise InvalidInputError(
+                f"nothing would be left of {node.name}; keep at least one of its channels"
+            )
+    return stays
+
+
+def _keep_means(
+    network: Network,
+    groups: Groups,
+    stays: Bool[Tensor, " classes"],
+    distributions: Mapping[str, Distribution],
+) -> None:
+    """b ← b + W_gone E[x_gone] in every layer that reads channels that go."""
+    sizes = shapes(network)
+    for port in groups.partition.consumers:
+        x = distributions.get(port.layer.input.name)
+        gone = ~stays[port.classes]
+        axis = port.layer.channel_axis % len(sizes[port.layer.input])
+        if x is not None and x.axis == axis and bool(gone.any()):
+            _add_mean(port, gone, x, sizes[port.layer.input])
+
+
+def _add_mean(port: Port, gone: Tensor, x: Distribution, shape: torch.Size) -> None:
+    layer = port.layer
+    weight = layer.grouped_weight()
+    mean = torch.where(gone.to(x.mean.device) & x.mean.isfinite(), x.mean, 0.0)
+    shift = expected_response(weight, mean, tap_coverage(layer, shape))
+    layer.add_to_bias(shift)
+
+
+def _record(group: Group, keep: Keep) -> Applied:
+    left = int(keep.sum())
+    layers = list(dict.fromkeys(port.layer.name for port in group.producers))
+    what = f"{left} of {len(keep)} channels are left, in {len(layers)} layers that make them"
+    return Applied(group.name, "prune", what, {"units": float(len(keep)), "kept": float(left)})

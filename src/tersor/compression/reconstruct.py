@@ -1,0 +1,192 @@
+"""min over W, b of  E‖y − W x̂ − b‖²:  W = Cov(y, x̂) Cov(x̂)⁻¹,  b = E[y] − W E[x̂].
+
+He et al., arXiv 1707.06168, §3.1 (the second step) and §3.3: once channels are left out, every
+layer that reads what has changed is fitted to what it wrote in the whole network. x̂ is what the
+pruned network delivers, so that a layer makes up for those before it; where its output is added to
+a shortcut, it makes up for what the shortcut lacks as well.
+
+Differs from the paper in: all layers behind the first change are fitted, not only those that lost
+inputs; the bias is free; a pull towards the weights there were keeps few samples from deciding what
+they know nothing of.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, fx
+
+from tersor.channels.narrow import Left, what_is_left
+from tersor.compression.groups import channel_groups
+from tersor.compression.prune import classes_kept
+from tersor.core.quadratic import Quadratic, best_bias, best_weights
+from tersor.data.gram import measure
+from tersor.data.observe import Batch
+from tersor.data.stream import Stream
+from tersor.errors import InvalidInputError
+from tersor.graph.layers import Layer, is_layer, layers
+from tersor.graph.network import Applied, Network, Record, Skipped
+from tersor.graph.nodes import operand
+
+aten = torch.ops.aten
+OnLayer = Callable[[int, int, Record], None]
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Options of the reconstruction.
+
+    Attributes:
+        positions: Output positions to fit to, of all samples together.
+        damping: Pull towards the weights there were, as a share of the mean diagonal of E[x̂ x̂ᵀ].
+        seed: Of the choice of positions.
+    """
+
+    positions: int = 20_000
+    damping: float = 1e-3
+    seed: int = 0
+
+
+def reconstruct(
+    network: Network,
+    original: Network,
+    keep: Mapping[str, Bool[Tensor, " units"]],
+    batches: list[Batch],
+    options: Reconstruct = Reconstruct(),
+    on_layer: OnLayer | None = None,
+) -> None:
+    """Fit the layers of a pruned network to the outputs of the whole one, in forward order.
+
+    Args:
+        network: What `prune_groups(…, keep)` made of the original; edited in place.
+        original: The network before it was pruned.
+        keep: Name of a group of the original → which of its units were kept.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        options: See `Reconstruct`.
+        on_layer: Called after each layer with its number, how many there are, and its record.
+
+    Raises:
+        InvalidInputError: There is no batch.
+    """
+    if not batches:
+        raise InvalidInputError("there is no batch to reconstruct with; give some samples")
+    pair = _Pair(network, original, keep, batches)
+    todo = [layer.node for layer in layers(network)]
+    for node in network.nodes():
+        pair.catch_up(node)
+        if is_layer(node) and pair.is_changed(node):
+            number = todo.index(node)
+            record = _fit(Layer(node, network), pair, options, options.seed + number)
+            network.records.append(record)
+            if on_layer is not None:
+                on_layer(number + 1, len(todo), record)
+        pair.pruned.run(node)
+    network.finish()
+
+
+class _Pair:
+    """The whole and the pruned network, side by side.
+
+    Attributes:
+        whole: The stream through the whole network.
+        pruned: The stream through the pruned one.
+        left: Name of a node → what is left of its value.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        original: Network,
+        keep: Mapping[str, Bool[Tensor, " units"]],
+        batches: list[Batch],
+    ) -> None:
+        groups = channel_groups(original)
+        stays = classes_kept(groups, keep)
+        values = groups.partition.values
+        self.left: dict[str, Any] = {n.name: what_is_left(v, stays) for n, v in values.items()}
+        self.whole = Stream(original, batches, simulate=False)
+        self.pruned = Stream(network, batches, simulate=False)
+        self._ahead = list(original.graph.nodes)
+        self._known = {node.name for node in self._ahead}
+        self._changed: set[fx.Node] = set()
+
+    def catch_up(self, node: fx.Node) -> None:
+        """Run the whole network up to a node of the pruned one, and see whether that changed."""
+        while node.name in self._known:
+            first = self._ahead.pop(0)
+            self.whole.run(first)
+            self._known.discard(first.name)
+        reads = node.all_input_nodes[:1] if is_layer(node) else node.all_input_nodes
+        lost = is_layer(node) and self.left.get(reads[0].name) is not None
+        if lost or not self._changed.isdisjoint(reads):
+            self._changed.add(node)
+
+    def is_changed(self, node: fx.Node) -> bool:
+        """Whether what is left of a value differs from what it was."""
+        return node in self._changed
+
+    def wanted(self, layer: Layer) -> list[Tensor]:
+        """What a layer should write, for every batch: what it wrote, and what a shortcut lacks."""
+        values = self._was(layer.node)
+        other = _shortcut(layer.node)
+        if other is None or other.name not in self.pruned.values:
+            return values
+        lacking = zip(self._was(other), self.pruned.of(other), strict=True)
+        pairs = zip(values, (was - now for was, now in lacking), strict=True)
+        return [y + lack if y.shape == lack.shape else y for y, lack in pairs]
+
+    def _was(self, node: fx.Node) -> list[Tensor]:
+        return [_pick(x, self.left.get(node.name)) for x in self.whole.values[node.name]]
+
+
+def _shortcut(node: fx.Node) -> fx.Node | None:
+    """The other side of an addition that alone reads a node."""
+    (reader, *more) = node.users
+    if more or reader.target is not aten.add.Tensor or reader.kwargs:
+        return None
+    others = [arg for arg in reader.args if isinstance(arg, fx.Node) and arg is not node]
+    return others[0] if len(others) == 1 else None
+
+
+def _pick(value: Tensor, left: Left | None) -> Tensor:
+    if left is None:
+        return value
+    return value.index_select(left[0], left[1].nonzero().flatten().to(value.device))
+
+
+def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
+    reason = _refusal(layer)
+    if reason is not None:
+        return Skipped(layer.name, "reconstruct", reason)
+    given, wanted = pair.pruned.of(operand(layer.node)), pair.wanted(layer)
+    count = math.ceil(options.positions / sum(map(len, given)))
+    generator = torch.Generator().manual_seed(seed)
+    found = measure(layer, zip(given, wanted, strict=True), count, generator)
+    free, before = found.centered(), layer.grouped_weight().detach().flatten(2)
+    weights = best_weights(free.damped(before, options.damping))
+    shift = best_bias(weights, found.inputs, found.outputs).flatten()
+    numbers = {
+        "error before": _share(found.problem.error(before), free),
+        "error after": _share(free.error(weights), free),
+    }
+    layer.set_grouped_weight(weights.reshape(layer.grouped_weight().shape))
+    layer.add_to_bias(shift)
+    return Applied(layer.name, "reconstruct", "fitted to the outputs of the whole network", numbers)
+
+
+def _share(errors: Tensor, free: Quadratic) -> float:
+    """Squared error as a share of the variance of the wanted outputs."""
+    return float(errors.sum() / free.energy.sum().clamp(min=torch.finfo(errors.dtype).tiny))
+
+
+def _refusal(layer: Layer) -> str | None:
+    if layer.is_transposed:
+        return "it is a transposed convolution"
+    if not layer.has_own_weight:
+        return "it shares its weight with another call, or the weight is computed"
+    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
+        return "its bias is computed"
+    return None

@@ -1,0 +1,246 @@
+"""Ω_u(c) = ‖y − ŷ‖² / ‖y‖²: the damage to the outputs if part u alone is compressed to c.
+
+arXiv 1912.09802 measures accuracy in its place, which needs labels (`metric` can do the same).
+Without data the damage is the share of weights that is lost, in squares, added up over layers.
+
+Parts do not wait for each other: joblib spreads them over processes, or over machines with a
+backend that does, such as Ray's or Dask's (`joblib.parallel_config`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
+from torch import Tensor, fx
+
+from tersor.compression.fit import Refit
+from tersor.compression.groups import Group
+from tersor.compression.ways import Part, Way, changed_layers, group_of, weights_of
+from tersor.data.gram import Moments, measure
+from tersor.data.journal import Journal
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric, damage
+from tersor.data.stream import Stream
+from tersor.errors import InvalidInputError
+from tersor.graph.layers import Layer
+from tersor.graph.network import Applied, Network, Record
+from tersor.graph.nodes import operand
+from tersor.graph.shapes import note_shapes
+
+T = TypeVar("T")
+OnPart = Callable[[int, int, Record], None]
+_ROUND = 4  # tasks for each process
+_SWEPT = Refit(steps=0)  # what fits quickly shows which parts matter
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How parts are tried.
+
+    Attributes:
+        batches: Unlabelled inputs, as `(args, kwargs)`; without any, the weights are looked at. The
+            first half fits, the others judge: what is fitted to few images looks too good on them.
+        metric: Damage in one batch, `metric(outputs, reference)`; its mean counts.
+        refit: How what is left of a part is fitted to the data.
+        jobs: Processes; −1 for as many as there are cores.
+        journal: Keeps the parts that are done.
+        on_part: Called after each part with how many are done, how many there are, and its record.
+    """
+
+    batches: list[Batch]
+    metric: Metric | None = None
+    refit: Refit = _SWEPT
+    jobs: int = 1
+    journal: Journal | None = None
+    on_part: OnPart | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs == 0:
+            raise InvalidInputError("jobs=0; give how many processes, or −1 for as many as fit")
+
+
+def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple[float, ...]]:
+    """The damage of every way of every part.
+
+    Args:
+        network: The network; it stays as it is.
+        parts: The parts.
+        sweep: How they are tried.
+    """
+    found: dict[int, tuple[float, ...]] = {}
+    for number, part in enumerate(parts):
+        known = sweep.journal.read(f"{number:05}") if sweep.journal else None
+        if known is not None:
+            found[number] = tuple(known[0]["damage"].tolist())
+            _tell(sweep, len(found), len(parts), part, found[number])
+    data = sweep.batches, outputs_of(network, halves(sweep.batches)[1])
+    todo = [number for number in range(len(parts)) if number not in found]
+    tasks = (
+        delayed(_numbered)(number, network, parts[number], *data, sweep.metric, sweep.refit)
+        for number in todo
+    )
+    for number, values in _results(tasks, sweep.jobs):
+        found[number] = values
+        if sweep.journal is not None:
+            tensor = torch.tensor(values, dtype=torch.float64)
+            record = _record(parts[number], values)
+            sweep.journal.write(f"{number:05}", {"damage": tensor}, record)
+        _tell(sweep, len(found), len(parts), parts[number], values)
+    return [found[number] for number in range(len(parts))]
+
+
+def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """What tasks return, as soon as the backend gives it.
+
+    Ray's gives nothing before all are done, and so gets a few tasks at a time.
+    """
+    backend: Any = get_active_backend()[0]
+    if backend.supports_return_generator:
+        run: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")
+        yield from run(tasks)
+        return
+    left, several, run = iter(tasks), _ROUND * effective_n_jobs(jobs), Parallel(n_jobs=jobs)
+    while some := list(islice(left, several)):
+        yield from run(some)
+
+
+def _numbered(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:
+    """A task, perhaps in another process, which may end in any order."""
+    note_shapes(network)
+    return number, try_part(network, *rest)
+
+
+def try_part(
+    network: Network,
+    part: Part,
+    batches: list[Batch],
+    reference: list[Any],
+    metric: Metric | None = None,
+    refit: Refit = _SWEPT,
+) -> tuple[float, ...]:
+    """The damage of every way of one part.
+
+    Args:
+        network: The network; it stays as it is.
+        part: The part.
+        batches: See `Sweep`.
+        reference: What the network returns for those that judge.
+        metric: See `Sweep`.
+        refit: See `Sweep`.
+    """
+    network = network.copy()
+    group = group_of(network, part)
+    changed = changed_layers(network, part, group)
+    if not batches:
+        return tuple(_weights_lost(changed, way, group) for way in part.ways)
+    for layer in changed.values():
+        _give_bias(layer)
+    nodes = list(network.graph.nodes)
+    stream = Stream(network, batches, simulate=False)
+    here, moments = _measured(stream, nodes, changed, refit, len(batches) // 2)
+    rest = nodes[min(nodes.index(layer.node) for layer in changed.values()) :]
+    found = []
+    for way in part.ways:
+        weights = weights_of(changed, way, group, moments, refit)
+        before = {name: _swap(changed[name], *weights[name]) for name in weights}
+        found.append(damage(_rest(here.fork(), rest), reference, metric))
+        for name, (weight, bias) in before.items():
+            _put(changed[name], weight, bias)
+    return tuple(found)
+
+
+def _measured(
+    stream: Stream, nodes: list[fx.Node], changed: dict[str, Layer], refit: Refit, half: int
+) -> tuple[Stream, dict[str, Moments]]:
+    """The stream in front of the first layer that changes, and the data of all that do."""
+    todo = {layer.node: layer for layer in changed.values()}
+    here, found, left = None, {}, set(todo)
+    for node in nodes:
+        if not left:
+            break
+        if node not in left:
+            stream.run(node)
+            continue
+        here = here or stream.fork(slice(half, None))
+        layer, given = todo[node], stream.of(operand(node))
+        stream.run(node)
+        left.discard(node)
+        if layer.groups == 1 and not layer.is_transposed:
+            pairs, _ = halves(list(zip(given, stream.of(node), strict=True)))
+            count = refit.positions(layer, sum(len(x) for x, _ in pairs))
+            generator = torch.Generator().manual_seed(refit.seed)
+            found[layer.name] = measure(layer, pairs, count, generator)
+    assert here is not None
+    return here, found
+
+
+def halves(batches: list[T]) -> tuple[list[T], list[T]]:
+    """The batches that fit, and those that judge; a single one does both.
+
+    Args:
+        batches: Those of a `Sweep`, or what there is of each.
+    """
+    half = len(batches) // 2
+    return batches[: half or None], batches[half:]
+
+
+def outputs_of(network: Network, batches: list[Batch]) -> list[Any]:
+    """What a float network returns for every batch.
+
+    Args:
+        network: The network; quantizers are passed by.
+        batches: Its inputs.
+    """
+    if not batches:
+        return []
+    return _rest(Stream(network, batches, simulate=False), list(network.graph.nodes))
+
+
+def _rest(stream: Stream, nodes: list[fx.Node]) -> list[Any]:
+    for node in nodes:
+        if node.op != "output":
+            stream.run(node)
+    return stream.outputs()
+
+
+def _give_bias(layer: Layer) -> None:
+    if layer.bias is None:
+        channels = layer.node.meta["val"].shape[layer.channel_axis]
+        layer.set_bias(layer.weight.detach().new_zeros(channels))
+
+
+def _swap(layer: Layer, weight: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Put another weight in, and return what was there."""
+    assert layer.bias is not None
+    before = layer.weight.detach().clone(), layer.bias.detach().clone()
+    _put(layer, weight, before[1] if shift is None else before[1] + shift)
+    return before
+
+
+def _put(layer: Layer, weight: Tensor, bias: Tensor) -> None:
+    layer.network.replace_tensor(layer.weight_node, weight)
+    layer.set_bias(bias)
+
+
+def _weights_lost(changed: dict[str, Layer], way: Way, group: Group | None) -> float:
+    """Σ ‖W − Ŵ‖² / ‖W‖² over the layers that change."""
+    total = 0.0
+    for name, (weight, _) in weights_of(changed, way, group, {}, _SWEPT).items():
+        was = changed[name].weight.detach()
+        energy = was.square().sum().clamp(min=torch.finfo(was.dtype).tiny)
+        total += float((weight - was).square().sum() / energy)
+    return total
+
+
+def _record(part: Part, values: tuple[float, ...]) -> Applied:
+    numbers = {"least damage": min(values), "most damage": max(values)}
+    return Applied(part.name, "sweep", f"{len(values)} ways tried", numbers)
+
+
+def _tell(sweep: Sweep, done: int, total: int, part: Part, values: tuple[float, ...]) -> None:
+    if sweep.on_part is not None:
+        sweep.on_part(done, total, _record(part, values))

@@ -1,0 +1,205 @@
+"""Every part of a network tried alone, once; budgets then ask for smaller networks.
+
+arXiv 1912.09802, §2: what a part loses at each size is measured before any budget is known.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tersor.compression.groups import Groups, channel_groups
+from tersor.compression.meter import Counted, Meter, Timed, Unit
+from tersor.compression.mixture import best_mixture, weighed
+from tersor.compression.options import Compression
+from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.scores import NEED_DATA, scorer
+from tersor.compression.sweep import OnPart, Sweep, damages
+from tersor.compression.ways import Part, Scorer, Way, group_parts, layer_parts
+from tersor.compression.within_latency import InTime, ways_in_time
+from tersor.data.journal import Journal, fingerprint
+from tersor.data.observe import Batch
+from tersor.data.outputs import Metric
+from tersor.distributions.propagation import propagate
+from tersor.errors import InvalidInputError
+from tersor.export.clock import Clock
+from tersor.graph.layers import layers
+from tersor.graph.network import Applied, Network
+from tersor.quant.calibrate import input_ranges
+from tersor.quant.patterns import excluded, patterns
+
+STEPS = ("try every part alone", "choose within the budget", "compress")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A network whose parts have been tried.
+
+    Attributes:
+        network: The float network, BatchNorms folded.
+        parts: What can be compressed.
+        lost: The damage of every way of each part.
+        fit: What ways are carried out with.
+        sweep: How the parts were tried.
+        options: See `Compression`.
+        say: Called with the name of each step before it runs.
+    """
+
+    network: Network
+    parts: list[Part]
+    lost: list[tuple[float, ...]]
+    fit: Fit
+    sweep: Sweep
+    options: Compression
+    say: Callable[[str], None]
+
+    def within(self, most: int, unit: Unit = "macs") -> Network:
+        """What loses least within a budget.
+
+        Args:
+            most: How many may be left.
+            unit: Of what.
+        """
+        return self._carried_out(self._best(lambda w: self._ways(most, Counted(unit), w)))
+
+    def within_latency(self, share: float) -> Network:
+        """What loses least and is as fast as asked for: see `tersor.compression.within_latency`.
+
+        Args:
+            share: Of the time that the network takes in onnxruntime.
+
+        Raises:
+            InvalidInputError: No try was fast enough.
+        """
+        meter = Timed(Clock(self._tell_time))
+        self.say(STEPS[1])
+        whole = sum(meter.each(self.network).values())
+
+        tried = dict[tuple[Way, ...], InTime]()
+
+        def choose(weight: float) -> list[Way]:
+            def within(most: int) -> list[Way]:
+                return self._ways(most, meter, weight)
+
+            found = ways_in_time(self.network, within, whole, share)
+            tried[tuple(found.ways)] = found
+            return found.ways
+
+        ways = self._best(choose)
+        self.network.records.append(tried[tuple(ways)].record)
+        return self._carried_out(ways)
+
+    def _ways(self, most: int, meter: Meter, weight: float) -> list[Way]:
+        given = weighed(self.parts, self.lost, weight)
+        return ways_within(self.network, *given, most, meter, self.options.rule)
+
+    def _best(self, choose: Callable[[float], list[Way]]) -> list[Way]:
+        """The ways of the best mixture: see `tersor.compression.mixture`."""
+        self.say(STEPS[1])
+        given = self.network, self.parts, choose
+        return best_mixture(*given, self.sweep, self.options.reconstruct)
+
+    def _carried_out(self, ways: list[Way]) -> Network:
+        self.say(STEPS[2])
+        compressed = self.network.copy()
+        carry_out(compressed, ways, self.fit)
+        return compressed
+
+    def _tell_time(self, done: int, number: int) -> None:
+        if self.sweep.on_part is not None:
+            self.sweep.on_part(done, number, Applied("layers", "time", "timed in onnxruntime"))
+
+
+def try_parts(
+    network: Network,
+    batches: list[Batch],
+    options: Compression,
+    *,
+    exclude: Iterable[str] = (),
+    metric: Metric | None = None,
+    jobs: int = 1,
+    folder: str | Path | None = None,
+    say: Callable[[str], None],
+    on_part: OnPart | None = None,
+) -> Trial:
+    """Try every part alone.
+
+    Args:
+        network: See `Trial`; it gets records of what cannot be compressed.
+        batches: Unlabelled inputs, or none.
+        options: See `Compression`.
+        exclude: See `tersor.compress`.
+        metric: Idem.
+        jobs: Idem.
+        folder: Idem.
+        say: Called with the name of each step before it runs.
+        on_part: See `tersor.compress`.
+    """
+    say(STEPS[0])
+    parts = _parts(network, batches, options, patterns(exclude))
+    sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
+    sweep = _kept(sweep, network, parts, options, folder)
+    lost = damages(network, parts, sweep)
+    expected = None if batches else propagate(network, input_ranges(network))
+    fit = Fit(batches, expected, options.refit, options.reconstruct, on_part)
+    return Trial(network, parts, lost, fit, sweep, options, say)
+
+
+def _kept(
+    sweep: Sweep,
+    network: Network,
+    parts: list[Part],
+    options: Compression,
+    folder: str | Path | None,
+) -> Sweep:
+    """The same sweep, with a journal if there is a folder for it."""
+    if folder is None:
+        return sweep
+    told = options, [part.ways for part in parts]
+    return replace(sweep, journal=Journal(folder, fingerprint(network, sweep.batches, told)))
+
+
+def _parts(
+    network: Network,
+    batches: list[Batch],
+    options: Compression,
+    exclude: tuple[str, ...],
+) -> list[Part]:
+    """All that could be done, and records of what could not."""
+    found, multiple = list[Part](), options.multiple or 1
+    if options.decompositions:
+        methods = options.decompositions
+        parts, refused = layer_parts(network, methods, options.ratios, multiple)
+        found += parts
+        network.records += refused
+    if "prune" in options.methods:
+        groups = channel_groups(network)
+        score = _scorer(network, groups, batches, options)
+        parts, refused = group_parts(groups, score, options.ratios, multiple)
+        found += parts
+        network.records += refused
+    nodes = excluded(network, exclude)
+    stay = {layer.name for layer in layers(network) if layer.node in nodes}
+    return [
+        part for part in found if stay.isdisjoint(name for left in part.shares for name in left)
+    ]
+
+
+def _scorer(network: Network, groups: Groups, batches: list[Batch], options: Compression) -> Scorer:
+    kind = options.scores or ("fisher" if batches else "magnitude")
+    if kind in NEED_DATA and not batches:
+        raise InvalidInputError(f"scores={kind!r} go with data; give data=, or 'magnitude'")
+    return scorer(network, groups.found, _first(batches, options.tried), kind)
+
+
+def _first(batches: list[Batch], count: int) -> list[Batch]:
+    """The first batches that hold so many samples."""
+    found: list[Batch] = []
+    for batch in batches:
+        if sum(map(_length, found)) >= count:
+            break
+        found.append(batch)
+    return found
+
+
+def _length(batch: Batch) -> int:
+    return len(next(x for x in (*batch[0], *batch[1].values()) if hasattr(x, "__len__")))

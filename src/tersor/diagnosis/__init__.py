@@ -1,1 +1,0 @@
-"""Find out what is wrong with a quantized network: `flow` has the steps, in order."""

@@ -1,0 +1,1 @@
+"""What the verbs return: quantized and compressed models, and reports of them."""

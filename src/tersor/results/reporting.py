@@ -1,0 +1,190 @@
+"""A report of a model: its records, its layers on a few samples, and what the runtime says."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from tersor.data.samples import samples
+from tersor.data.synthetic import example_tensors
+from tersor.export.machine import doctor
+from tersor.export.verification import Verification
+from tersor.export.verify import STEPS as VERIFY_STEPS
+from tersor.graph.costs import costs, total
+from tersor.graph.network import Network
+from tersor.graph.simplify import simplify
+from tersor.quant.layerwise import OnLayer
+from tersor.quant.sensitivity import Sensitivity
+from tersor.report.contents import Budget, Made, Report, Verified
+from tersor.report.layer_rows import layer_reports, left_of
+from tersor.report.measure import measure
+from tersor.report.progress import shows_progress
+from tersor.report.saved import check, save
+from tersor.report.structure import cells
+from tersor.report.summary import summarize
+from tersor.training.log import Line
+
+MEASURE = "measure the layers"
+STEPS = (*VERIFY_STEPS, MEASURE)
+_LOWEST, _HIGHEST = -200.0, 200.0  # dB, as in the JSON of `verify`
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report is about.
+
+    Attributes:
+        kind: Whether it was quantized or compressed.
+        network: What came out.
+        original: The captured model.
+        prepared: The float network that was rounded, if it was.
+        target: Name of the integer format.
+        training: The curve of a training.
+    """
+
+    kind: Literal["quantized", "compressed"]
+    network: Network
+    original: Network
+    prepared: Network | None
+    target: str
+    training: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What goes into a report.
+
+    Attributes:
+        path: Where it goes, or None.
+        inputs: What the runtime is asked about, and layers are measured on. Default: the example.
+        labels: Class of each sample.
+        verification: What `verify` said already; else a file is written aside and verified.
+        verify: Whether the runtime is asked at all.
+        samples: Layers are measured on so many of the samples.
+        title: Heading.
+        command: The command that made the model.
+        sensitivity: Damage of layers, as `tersor.search_bits` measures it.
+        curve: The network at several budgets: the `budgets` of what `tersor.api.pareto` returns.
+    """
+
+    path: str | Path | None = None
+    inputs: Any = None
+    labels: Any = None
+    verification: Verification | None = None
+    verify: bool = True
+    samples: int = 32
+    title: str | None = None
+    command: str | None = None
+    sensitivity: Sequence[Sensitivity] = ()
+    curve: Sequence[Budget] = ()
+
+
+@shows_progress(len(STEPS))
+def make_report(
+    subject: Subject,
+    wanted: Wanted,
+    export: Callable[[Path], Any],
+    verify: Callable[..., Verification],
+    *,
+    on_step: Callable[[str], None] | None = None,
+    on_layer: OnLayer | None = None,
+) -> Report:
+    """Measure what is not known yet, and write the report if it has a path.
+
+    Args:
+        subject: The model.
+        wanted: What goes into it.
+        export: Writes the model's file.
+        verify: Verifies it, with inputs and options.
+        on_step: Called with the name of each step before it runs. Default: a progress bar.
+        on_layer: Called after each layer that is measured.
+
+    Raises:
+        UnsupportedError: Packages for reports are missing; names them.
+    """
+    check(wanted.path)
+    inputs = example_tensors(subject.original) if wanted.inputs is None else wanted.inputs
+    inputs = list(inputs) if isinstance(inputs, Iterator) else inputs
+    checked = wanted.verification
+    if checked is None and wanted.verify:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            export(path)
+            checked = verify(path, inputs, labels=wanted.labels, on_step=on_step)
+    if on_step is not None:
+        on_step(MEASURE)
+    said = None if checked is None else verified(checked)
+    found = _report(subject, wanted, inputs, said, on_layer)
+    if wanted.path is not None:
+        save(found, wanted.path)
+    return found
+
+
+def _report(
+    subject: Subject,
+    wanted: Wanted,
+    inputs: Any,
+    checked: Verified | None,
+    on_layer: OnLayer | None,
+) -> Report:
+    network = subject.network
+    before = subject.original.copy()
+    simplify(before)
+    floating = subject.prepared or before
+    few = samples(subject.original, inputs, wanted.samples)
+    measured = measure(floating, network, few, on_layer)
+    summary = summarize(network.records)
+    is_compressed = subject.kind == "compressed"
+    return Report(
+        title=wanted.title or f"A {subject.kind} model",
+        kind=subject.kind,
+        made=_made(subject, wanted),
+        verified=checked,
+        before=total(costs(before).values()),
+        after=total(costs(network).values()),
+        layers=layer_reports(network, measured, None if is_compressed else (before, floating)),
+        left=left_of(before, network) if is_compressed else (),
+        cells=cells(network),
+        steps=summary.steps,
+        refusals=summary.refusals,
+        sensitivity=tuple(wanted.sensitivity),
+        training=subject.training,
+        curve=tuple(wanted.curve),
+    )
+
+
+def _made(subject: Subject, wanted: Wanted) -> Made:
+    machine = doctor()
+    packages = {name: version for name, version in machine.packages.items() if version}
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Made(wanted.command, subject.target, packages, str(machine), date)
+
+
+def verified(checked: Verification) -> Verified:
+    """What a report says of a verification.
+
+    Args:
+        checked: The verification.
+    """
+    quantized = checked.quantized.values()
+    shares = [x.top1 for x in quantized if x.top1 is not None]
+    return Verified(
+        runtime=checked.runtime_name,
+        samples=checked.samples,
+        float_bytes=checked.float_bytes,
+        bytes=checked.bytes,
+        float_ms=None if checked.latency is None else checked.latency.float_ms,
+        ms=None if checked.latency is None else checked.latency.ms,
+        top1=min(shares) if shares else None,
+        sqnr=_cut(min(x.sqnr for x in quantized)),
+        exactness=_cut(checked.sqnr),
+        accuracy={k: v for k, v in checked.accuracy.items() if k in ("float", "runtime")},
+        layers=len(checked.kernels),
+        in_float=dict(checked.in_float),
+    )
+
+
+def _cut(decibels: float) -> float:
+    return max(_LOWEST, min(_HIGHEST, decibels))

@@ -1,1 +1,0 @@
-"""Training of quantized networks: the loop and its parts."""

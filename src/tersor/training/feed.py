@@ -1,0 +1,207 @@
+"""What a user gives as batches becomes the arguments of a network, epoch after epoch.
+
+Every process draws the same batches and takes its share of each, so that what is learned does not
+depend on how many there are. A run that was stopped draws what it had seen of an epoch anew.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tersor.data.feeds import input_names
+from tersor.data.observe import Batch
+from tersor.errors import InvalidInputError
+from tersor.graph.network import Network
+from tersor.training.seeds import own_randomness, seed_epoch
+
+Batches = Iterable[Any] | Callable[[], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One batch, or the share of a process.
+
+    Attributes:
+        inputs: Arguments of the network.
+        targets: What comes with them, for the user's loss.
+        share: How much of its fair share this process has: 1 but for batches that do not divide.
+    """
+
+    inputs: Batch
+    targets: Any
+    share: float = 1.0
+
+
+class Feed:
+    """The batches of every epoch.
+
+    Attributes:
+        network: The network.
+        batches: What the user gave.
+        labelled: Whether a batch is a pair `(inputs, targets)`.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, network: Network, batches: Batches, labelled: bool, seed: int) -> None:
+        self.network, self.batches = network, _many(batches)
+        self.labelled, self.seed = labelled, seed
+        self.names = input_names(network)
+        self._examples = network.args, network.kwargs
+
+    @property
+    def length(self) -> int | None:
+        """How many batches an epoch has, if that is known."""
+        size = getattr(self.batches, "__len__", None)
+        try:
+            return None if size is None else int(size())
+        except TypeError:  # a DataLoader over a stream
+            return None
+
+    def total(self, epochs: int, steps: int | None) -> int:
+        """How many batches a run takes.
+
+        Args:
+            epochs: How many epochs.
+            steps: How many batches instead.
+
+        Raises:
+            InvalidInputError: It cannot be known.
+        """
+        length = self.length
+        if steps is None and length is None:
+            raise InvalidInputError(
+                f"the number of batches in a {type(self.batches).__name__} is not known; say how "
+                "many to take, with Training(steps=…)"
+            )
+        return steps or epochs * (length or 0)
+
+    def stream(self, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Example]:
+        """Batches without end, epoch after epoch.
+
+        Args:
+            first: How many batches to leave out.
+            part: Which process this is, and of how many; a batch is divided among them.
+
+        Raises:
+            InvalidInputError: There is no batch, or one does not fit.
+        """
+        number, left = divmod(first, self.length) if self.length else (0, first)
+        while True:
+            seed_epoch(self.seed, number, self.batches)
+            count = 0
+            for batch in self.batches() if callable(self.batches) else self.batches:
+                count += 1
+                if left:
+                    left -= 1
+                else:
+                    yield self.example(batch, part)
+            if not count:
+                raise InvalidInputError("batches hold no batch; give at least one")
+            number += 1
+
+    def inputs(self, samples: int | None = None, batches: int | None = None) -> Iterator[Batch]:
+        """The inputs of the first batches, on the device of the network.
+
+        Args:
+            samples: Stops once there are so many.
+            batches: Stops after so many.
+        """
+        devices = [x.device for x in pytree.tree_leaves(self._examples) if isinstance(x, Tensor)]
+        count = 0
+        with own_randomness():
+            for example in islice(self.stream(), batches):
+                yield to_device(example.inputs, devices[0])
+                count += _size(example.inputs)
+                if samples is not None and count >= samples:
+                    break
+
+    def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> Example:
+        """The arguments of the network, and the targets, from one batch of the user."""
+        targets = None
+        if self.labelled:
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                raise InvalidInputError(
+                    f"with a loss, batches are pairs (inputs, targets); got {type(batch).__name__}"
+                )
+            batch, targets = batch
+        args, kwargs = self._arguments(batch)
+        rank, parts = part
+        if parts == 1:
+            return Example((args, kwargs), targets)
+        size = _size((args, kwargs))
+        if size < parts:
+            raise InvalidInputError(
+                f"a batch has {size} sample(s) for {parts} processes; give larger batches, and "
+                "leave out a last one that is smaller"
+            )
+        rows = slice(size * rank // parts, size * (rank + 1) // parts)
+        cut = pytree.tree_map(lambda x: _rows(x, rows, size), ((args, kwargs), targets))
+        return Example(*cut, share=(rows.stop - rows.start) * parts / size)
+
+    def _arguments(self, batch: Any) -> Batch:
+        """Tensors in the places of those of the network's example."""
+        if isinstance(batch, Mapping) and set(batch) >= set(self.names):
+            values = [batch[name] for name in self.names]
+        else:
+            values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
+            if not self.labelled and len(values) == len(self.names) + 1:
+                values = values[:-1]  # labels, which nobody asked for
+        if len(values) != len(self.names):
+            raise InvalidInputError(
+                f"the model takes {len(self.names)} input(s) {self.names}, a batch has "
+                f"{len(values)}"
+            )
+        examples, spec = pytree.tree_flatten(self._examples)
+        left = iter(values)
+        filled = [torch.as_tensor(next(left)) if isinstance(x, Tensor) else x for x in examples]
+        return pytree.tree_unflatten(filled, spec)
+
+
+def first_epoch(batches: Batches, seed: int) -> Iterator[Any]:
+    """The user's batches as a run with this seed begins with them.
+
+    Args:
+        batches: See `tersor.train`.
+        seed: Of the run.
+    """
+    batches = _many(batches)
+    with own_randomness():
+        seed_epoch(seed, 0, batches)
+        yield from batches() if callable(batches) else batches
+
+
+def _many(batches: Batches) -> Batches:
+    """A list of a single batch, or what can be gone through again and again."""
+    if isinstance(batches, Iterator):
+        raise InvalidInputError(
+            f"batches is a {type(batches).__name__}, which can be read only once; give a list, "
+            "a DataLoader, or a function that returns what to go through in each epoch"
+        )
+    return [batches] if isinstance(batches, Tensor | Mapping) else batches
+
+
+def to_device(values: Any, device: torch.device) -> Any:
+    """All tensors on a device.
+
+    Args:
+        values: Tensors, in any structure.
+        device: The device.
+    """
+    return pytree.tree_map(
+        lambda x: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x, values
+    )
+
+
+def _size(values: Any) -> int:
+    return max(len(x) for x in pytree.tree_leaves(values) if isinstance(x, Tensor) and x.ndim)
+
+
+def _rows(value: Any, rows: slice, size: int) -> Any:
+    is_cut = isinstance(value, Tensor | np.ndarray) and value.ndim and len(value) == size
+    return value[rows] if is_cut else value

@@ -1,0 +1,284 @@
+"""`tersor.compress`: budgets, levels, and what it leaves alone."""
+
+import math
+
+import pytest
+import torch
+
+import tersor
+from benchmarks.zoo import MODELS
+from tersor.compression import trial
+from tersor.compression import within_latency as timing
+from tersor.compression.options import Compression
+from tersor.graph.layers import layers
+from tests import nets
+from tests.assets import needs_assets
+
+
+def compress(**options):
+    return tersor.compress(*nets.with_example(), **options)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [{"macs": 0.6}, {"parameters": 0.7}, {"macs": 20_000.0}, {"megabytes": 0.0012}],
+    ids=str,
+)
+@pytest.mark.parametrize("data", [None, nets.images(32)], ids=["weights", "data"])
+def test_every_budget_is_met(budget, data):
+    found = compress(**budget, data=data)
+    ((name, value),) = budget.items()
+    left = {
+        "macs": found.cost.macs,
+        "parameters": found.cost.parameters,
+        "megabytes": found.cost.parameters * 4e-6,
+    }[name]
+    before = found.original_cost.macs if name == "macs" else found.original_cost.parameters
+    assert left <= (value * before if value <= 1 and name != "megabytes" else value)
+    assert {record.step for record in found.records} & {"factorize", "prune"}
+
+
+@needs_assets
+@pytest.mark.parametrize("methods", [("prune",), ("spatial",)], ids=str)
+def test_a_real_network_has_what_was_asked_for(methods):
+    model = MODELS["resnet20"]
+    options = Compression(methods=methods)
+    found = tersor.compress(model.load(), model.example(), macs=0.5, options=options)
+    assert 0.495 < found.cost.macs / found.original_cost.macs <= 0.5
+
+
+def test_data_lose_less():
+    x = nets.images(64, seed=5)
+    errors = []
+    for data in (None, nets.images(64)):
+        found = compress(macs=0.5, data=data, options=Compression(methods=("spatial",)))
+        with torch.no_grad():
+            errors.append(float((found(x) - found.original(x)).square().mean()))
+    assert errors[1] < errors[0]
+
+
+def test_the_model_is_never_changed():
+    model, example = nets.with_example()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tersor.compress(model, example, macs=0.5, data=nets.images(16))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_what_is_excluded_stays():
+    found = compress(macs=0.7, exclude=["8"])
+    weights = dict(found.network.module.named_parameters())
+    assert weights["8.weight"].shape == (5, 8)
+    assert "8.0.weight" not in weights
+
+
+def test_it_goes_on_from_what_was_compressed():
+    first = compress(macs=0.8, options=Compression(methods=("spatial",)))
+    both = tersor.compress(first, macs=0.8, options=Compression(methods=("prune",)))
+    assert both.original is first.original
+    assert both.cost.macs <= 0.8 * first.cost.macs
+    assert {"factorize", "prune"} <= {record.step for record in both.records}
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path):
+    data = nets.images(16)
+    first = compress(macs=0.6, data=data, folder=tmp_path)
+    seen = []
+    again = compress(
+        macs=0.4, data=data, folder=tmp_path, on_part=lambda *args: seen.append(args[2].step)
+    )
+    assert again.cost.macs < first.cost.macs
+    assert "sweep" in seen
+    with pytest.raises(tersor.TersorError, match="another network, other options or other data"):
+        compress(macs=0.6, data=nets.images(16, seed=9), folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"methods": ("svp",)}, "choose of prune, svd"),
+        ({"methods": ()}, "methods is empty"),
+        ({"ratios": (0.5, 1.5)}, "shares between 0 and 1"),
+    ],
+)
+def test_unfit_options_are_refused(options, said):
+    with pytest.raises(tersor.TersorError, match=said):
+        Compression(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("rule", "least-loss", "choose of least loss, equal loss"),
+        ("scores", "norm", "choose of fisher, taylor"),
+    ],
+)
+def test_misspelt_words_are_refused(name, value, said):
+    options = Compression()
+    object.__setattr__(options, name, value)  # as where nobody checks types
+    with pytest.raises(tersor.TersorError, match=said):
+        options.__post_init__()
+
+
+@pytest.mark.parametrize("kind", ["fisher", "taylor", "lasso"])
+def test_some_scores_need_data(kind):
+    with pytest.raises(tersor.TersorError, match="go with data"):
+        compress(macs=0.5, options=Compression(scores=kind))
+
+
+def test_the_lasso_may_choose_channels():
+    options = Compression(methods=["prune"], scores="lasso")
+    found = compress(macs=0.6, data=nets.images(16), options=options)
+    assert found.cost.macs <= 0.6 * found.original_cost.macs
+
+
+BATCHES = [nets.images(16, seed) for seed in range(4)]
+SHORT = tersor.Training(epochs=2)
+
+
+def test_what_is_left_is_trained():
+    options = Compression(methods=("spatial",))
+    found = compress(macs=0.5, data=nets.images(32), train=BATCHES, training=SHORT, options=options)
+    assert [record.step for record in found.records][-1] == "train"
+    assert found.cost.macs <= 0.5 * found.original_cost.macs
+
+
+def test_training_batches_serve_as_samples_where_there_are_no_others():
+    options = Compression(methods=("spatial",), ratios=(0.5, 0.3))
+    still = tersor.Training(steps=1, rate=1e-9, bias_rate=1e-9)
+    wanted = compress(macs=0.5, data=BATCHES, options=options)
+    found = compress(macs=0.5, train=BATCHES, training=still, options=options)
+    x = nets.images(4)
+    with torch.no_grad():
+        torch.testing.assert_close(found(x), wanted(x))
+
+
+@pytest.mark.parametrize("kind", ["vib", "bayes", "l0"])
+def test_gates_meet_the_budget(kind):
+    options = Compression(methods=(kind,))
+    found = compress(macs=0.6, train=BATCHES, training=SHORT, options=options)
+    assert found.cost.macs <= 0.6 * found.original_cost.macs
+    steps = [record.step for record in found.records]
+    assert steps.count("train") == 2
+    assert {"gates", "prune"} <= set(steps)
+    x = nets.images(4)
+    assert found(x).shape == found.original(x).shape
+
+
+def test_a_training_with_gates_that_was_stopped_goes_on(tmp_path):
+    options, training = Compression(methods=("vib",)), tersor.Training(steps=8, checkpoint_every=2)
+    given = {"macs": 0.6, "training": training, "options": options, "data": BATCHES}
+
+    def until(count):
+        """Batches that break off."""
+        for number, batch in enumerate(BATCHES * 8):
+            if number == count:
+                raise InterruptedError
+            yield batch
+
+    whole = compress(train=BATCHES, **given)
+    with pytest.raises(InterruptedError):
+        compress(train=lambda: until(3), folder=tmp_path, **given)
+    assert (tmp_path / "gates" / "checkpoint.safetensors").is_file()
+    resumed = compress(train=BATCHES, folder=tmp_path, **given)
+    again = resumed.network.module.state_dict()
+    for name, value in whole.network.module.state_dict().items():
+        torch.testing.assert_close(again[name], value, rtol=0, atol=0)
+
+
+def test_gates_say_what_they_need():
+    options = Compression(methods=("vib",))
+    with pytest.raises(tersor.TersorError, match="give train="):
+        compress(macs=0.5, options=options)
+    with pytest.raises(tersor.TersorError, match="give macs="):
+        compress(parameters=0.5, train=BATCHES, options=options)
+    with pytest.raises(tersor.TersorError, match="goes alone"):
+        Compression(methods=("vib", "spatial"))
+
+
+@needs_assets
+def test_channels_and_ranks_are_multiples_where_that_is_wanted():
+    model = MODELS["resnet20"]
+    options = Compression(methods=("spatial", "prune"), multiple=4)
+    found = tersor.compress(model.load(), model.example(), macs=0.6, options=options)
+    assert 0.55 < found.cost.macs / found.original_cost.macs <= 0.6
+    sizes = {layer.name: layer.weight.shape[0] for layer in layers(found.network)}
+    assert len([name for name in sizes if name.endswith(".0")]) > 3
+    assert {name for name, size in sizes.items() if size % 4} == {"linear"}
+    with pytest.raises(tersor.TersorError, match="multiple=0"):
+        Compression(multiple=0)
+
+
+def numbers_of(calls):
+    """A clock that counts the weights of calls."""
+    return {call: math.prod(call.weight) for call in calls}
+
+
+@pytest.fixture
+def by_size(monkeypatch):
+    """Layers take as long as they have weights, and so do files: what share each had is noted."""
+    shares = []
+
+    def measured(before, after, _, rounds):
+        shares.append(after.path.stat().st_size / before.path.stat().st_size)
+        return [(2.0, 2 * shares[-1]), (1.0, shares[-1])] * (rounds // 2)
+
+    monkeypatch.setattr(timing, "both_in_turns", measured)
+    monkeypatch.setattr(trial, "Clock", lambda _: numbers_of)
+    return shares
+
+
+@pytest.mark.parametrize("methods", [("prune",), ("spatial", "prune")])
+def test_a_latency_is_approached(by_size, methods):
+    found = compress(latency=0.85, data=nets.images(16), options=Compression(methods=methods))
+    (record,) = [record for record in found.records if record.step == "time"]
+    fits = [share for share in by_size if share <= 0.85 * 1.02]
+    assert record.numbers["ratio"] in fits
+    assert 0.7 < record.numbers["ratio"] < 0.88
+    assert found.cost.macs < found.original_cost.macs
+
+
+def test_a_latency_out_of_reach(by_size):
+    with pytest.raises(tersor.TersorError, match=r"latency=0\.01 was not reached"):
+        compress(latency=0.01, options=Compression(methods=("prune",)))
+
+
+@torch.no_grad()
+def first_output(network):
+    return float(network(nets.images(2))[0, 0])
+
+
+def test_a_curve_falls_with_the_budget():
+    found = tersor.api.pareto(
+        *nets.with_example(),
+        macs=(0.5, 0.8),
+        data=nets.images(32),
+        test=nets.images(16, seed=9),
+        score=first_output,
+        options=Compression(methods=("spatial",)),
+    )
+    first, second = found.points
+    assert (first.asked, second.asked) == (0.8, 0.5)
+    assert second.macs < first.macs <= 0.8
+    assert second.sqnr < first.sqnr
+    assert first.compressed.cost.macs == first.macs * first.compressed.original_cost.macs
+    assert all(point.latency > 0 for point in found.points)
+    assert found.score == pytest.approx(first_output(first.compressed.original))
+    assert set(found.as_dict()["points"][0]) >= {"macs", "sqnr", "latency", "megabytes"}
+    shown = [line for line in str(found).splitlines() if " dB" in line]
+    assert [line.split()[0] for line in shown] == [f"{point.macs:.1%}" for point in found.points]
+    assert f"{second.sqnr:.1f} dB" in found._repr_html_()
+
+
+def test_what_a_curve_cannot_show():
+    with pytest.raises(tersor.TersorError, match="between 0 and 1"):
+        tersor.api.pareto(*nets.with_example(), macs=(2.0,))
+    with pytest.raises(tersor.TersorError, match="trained for one budget"):
+        tersor.api.pareto(*nets.with_example(), options=Compression(methods=("vib",)))
+
+
+def test_a_budget_that_is_too_small_is_refused_before_others_are_fitted():
+    scored = []
+    with pytest.raises(tersor.TersorError, match="too small"):
+        tersor.api.pareto(*nets.with_example(), macs=(0.9, 0.001), score=scored.append)
+    assert not scored

@@ -1,0 +1,85 @@
+"""MACs by units, and choosing units for given MACs."""
+
+import pytest
+import torch
+
+from tersor.compression.groups import channel_groups
+from tersor.compression.macs import Macs, fit_macs, per_mac
+from tersor.compression.prune import prune_groups
+from tersor.compression.scores import magnitude
+from tersor.errors import InvalidInputError
+from tersor.graph.describe import describe
+from tersor.graph.simplify import fold
+from tests.captured import captured
+from tests.compression.masks import random_keep
+
+NAMES = ["resnet", "shufflenet", "mobilenetv3", "densenet", "grouped", "decoder", "vgg", "conv1d"]
+
+
+def folded(name):
+    network = captured(name)
+    fold(network)
+    return network
+
+
+def macs(network):
+    return sum(row.macs for row in describe(network))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_expected_macs_are_exact_where_nothing_is_random(name):
+    network = folded(name)
+    count = Macs(network)
+    assert count.total == macs(network)
+    keep = random_keep(network, 0.6)
+    pruned = network.copy()
+    prune_groups(pruned, keep)
+    assert abs(float(count.expected(keep)) * count.total - macs(pruned)) < 1e-3
+
+
+def test_marginal_macs_are_those_of_one_unit():
+    network = folded("shufflenet")
+    count, groups = Macs(network), channel_groups(network).found
+    for name, costs in count.marginal().items():
+        keep = {g.name: torch.ones(len(g), dtype=torch.bool) for g in groups}
+        keep[name][1] = False
+        alone = 1 - float(count.expected(keep))
+        # Both ends of a layer may be of one group: then the product of two units counts twice.
+        assert alone <= float(costs[1]) + 1e-6
+        assert alone > 0.8 * float(costs[1])
+
+
+@pytest.mark.parametrize("target", [0.9, 0.5, 0.3])
+@pytest.mark.parametrize("name", ["resnet", "mobilenetv3", "vgg"])
+def test_units_fit_and_no_other_does(name, target):
+    network = folded(name)
+    count, groups = Macs(network), channel_groups(network).found
+    scores = per_mac({group.name: magnitude(network, group) for group in groups}, count)
+    keep = fit_macs(groups, scores, count, target)
+    pruned = network.copy()
+    prune_groups(pruned, keep)
+    share = macs(pruned) / macs(network)
+    assert share <= target + 1e-6
+    for mask in keep.values():
+        for unit in (~mask).nonzero().flatten().tolist():
+            mask[unit] = True
+            assert share > target - 1e-3 or float(count.expected(keep)) > target
+            mask[unit] = False
+
+
+def test_high_scores_stay():
+    network = folded("plain")
+    groups = channel_groups(network).found
+    scores = {group.name: torch.arange(len(group)).float() for group in groups}
+    keep = fit_macs(groups, scores, Macs(network), 0.5)
+    for mask in keep.values():
+        assert bool(mask[-1])
+        assert not bool(mask[0])
+
+
+def test_what_cannot_be_reached():
+    network = folded("plain")
+    groups = channel_groups(network).found
+    scores = {group.name: torch.ones(len(group)) for group in groups}
+    with pytest.raises(InvalidInputError, match=r"0\.01 of the MACs cannot be reached"):
+        fit_macs(groups, scores, Macs(network), 0.01)

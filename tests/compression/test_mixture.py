@@ -1,0 +1,108 @@
+"""Mixtures of pruning and factorization: tried as a whole, and never worse than either alone."""
+
+from math import inf
+
+import pytest
+import torch
+
+from tersor.compression.groups import channel_groups
+from tersor.compression.mixture import WEIGHTS, best_mixture, weighed
+from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.reconstruct import Reconstruct
+from tersor.compression.scores import scorer
+from tersor.compression.sweep import Sweep, damages, halves, outputs_of
+from tersor.compression.ways import Pruned, group_parts, layer_parts
+from tersor.data.outputs import damage
+from tersor.data.samples import samples
+from tersor.errors import InvalidInputError
+from tersor.frontend.capture import capture
+from tersor.graph.costs import costs, total
+from tests import nets
+
+RATIOS = (0.8, 0.6, 0.4)
+NETWORK = capture(*nets.with_example())
+BATCHES = samples(NETWORK, list(nets.images(32).split(8)))
+HALF = total(costs(NETWORK).values()).macs // 2
+
+
+@pytest.fixture(scope="module")
+def tried():
+    """Parts, their damages, and the sweep."""
+    groups = channel_groups(NETWORK)
+    score = scorer(NETWORK, groups.found, [], "magnitude")
+    layers, _ = layer_parts(NETWORK, ["spatial"], RATIOS)
+    units, _ = group_parts(groups, score, RATIOS)
+    parts, sweep = [*layers, *units], Sweep(BATCHES)
+    return parts, damages(NETWORK, parts, sweep), sweep
+
+
+def choosing(tried, budget=HALF):
+    """The ways that a weight chooses."""
+    parts, found, _ = tried
+    return lambda weight: ways_within(NETWORK, *weighed(parts, found, weight), budget)
+
+
+def lost(tried, weight):
+    """The damage of a mixture to samples that did not fit it, measured here again."""
+    sweep = tried[2]
+    ways = choosing(tried)(weight)
+    mixture = NETWORK.copy()
+    carry_out(mixture, ways, Fit(halves(BATCHES)[0], None, sweep.refit, Reconstruct()))
+    with torch.no_grad():
+        got, wanted = (
+            [net(*args, **kwargs) for args, kwargs in halves(BATCHES)[1]]
+            for net in (mixture, NETWORK)
+        )
+    return damage(got, wanted)
+
+
+def test_the_ends_are_one_kind_alone(tried):
+    parts, found, _ = tried
+    kinds = {w: {type(p.ways[0]) for p in weighed(parts, found, w)[0]} for w in (0.0, inf)}
+    assert kinds[0.0] == {Pruned}
+    assert Pruned not in kinds[inf]
+    kept, values = weighed(parts, found, 4.0)
+    assert kept == parts
+    for part, before, after in zip(parts, found, values, strict=True):
+        factor = 4 if isinstance(part.ways[0], Pruned) else 1
+        assert after == pytest.approx([factor * x for x in before])
+
+
+def test_the_best_of_all_is_taken(tried):
+    network = NETWORK.copy()
+    parts, _, sweep = tried
+    choose = choosing(tried)
+    found = best_mixture(network, parts, choose, sweep, Reconstruct())
+    every = dict(zip(WEIGHTS, network.records[-1].numbers.values(), strict=True))
+    best, worst = (which(every, key=lambda weight: every[weight]) for which in (min, max))
+    assert every[best] < every[worst]
+    assert found == choose(best)
+    for weight in (best, worst):
+        assert lost(tried, weight) == pytest.approx(every[weight], rel=1e-4)
+
+
+def test_nothing_to_mix(tried):
+    parts, found, sweep = tried
+    pruned, lost = weighed(parts, found, 0.0)
+    alone = ways_within(NETWORK, pruned, lost, HALF)
+    assert best_mixture(NETWORK, pruned, lambda _: alone, sweep, Reconstruct()) == alone
+    choose = choosing(tried)
+    assert best_mixture(NETWORK, parts, choose, Sweep([]), Reconstruct()) == choose(1.0)
+    assert not any(record.step == "mix" for record in NETWORK.records)
+
+
+def test_a_budget_that_no_mixture_meets(tried):
+    parts, _, sweep = tried
+    with pytest.raises(InvalidInputError, match="too small"):
+        best_mixture(NETWORK, parts, choosing(tried, 1), sweep, Reconstruct())
+
+
+def test_outputs_and_halves():
+    fitting, judging = halves(BATCHES)
+    assert [len(x) for x in (fitting, judging)] == [4, 4]
+    assert [len(x) for x in halves(BATCHES[:1])] == [1, 1]
+    assert halves([]) == ([], [])
+    with torch.no_grad():
+        expected = [NETWORK(*args) for args, _ in judging]
+    for got, wanted in zip(outputs_of(NETWORK, judging), expected, strict=True):
+        torch.testing.assert_close(got, wanted)

@@ -1,0 +1,156 @@
+"""Parts, what their ways do, and the ways that fit into a budget."""
+
+import pytest
+import torch
+from joblib import parallel_config
+
+from tersor.compression.fit import Refit
+from tersor.compression.groups import channel_groups
+from tersor.compression.meter import cost_of
+from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.scores import scorer
+from tersor.compression.sweep import Sweep, damages, try_part
+from tersor.compression.ways import Factored, Pruned, group_parts, layer_parts
+from tersor.data.journal import Journal
+from tersor.data.outputs import noise_to_signal
+from tersor.data.samples import samples
+from tersor.errors import InvalidInputError
+from tersor.frontend.capture import capture
+from tersor.graph.costs import costs, total
+from tests import nets
+
+RATIOS = (0.8, 0.6, 0.4)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return capture(*nets.with_example())
+
+
+@pytest.fixture(scope="module")
+def batches(network):
+    return samples(network, nets.images(32))
+
+
+@pytest.fixture(scope="module")
+def parts(network):
+    groups = channel_groups(network)
+    score = scorer(network, groups.found, [], "magnitude")
+    layers, _ = layer_parts(network, ["spatial", "svd"], RATIOS)
+    units, _ = group_parts(groups, score, RATIOS)
+    return [*layers, *units]
+
+
+def macs(network):
+    return total(costs(network).values()).macs
+
+
+def flat(lost):
+    return [value for values in lost for value in values]
+
+
+def every_way(parts):
+    return [way for part in parts for way in part.ways]
+
+
+def test_there_are_layers_and_groups(parts):
+    kinds = {type(way) for way in every_way(parts)}
+    assert kinds == {Factored, Pruned}
+
+
+def test_shares_are_those_of_the_edited_network(network, parts):
+    each = costs(network)
+    for part in parts:
+        for way, left in zip(part.ways, part.shares, strict=True):
+            edited = network.copy()
+            carry_out(edited, [way], Fit())
+            expected = sum(
+                cost.macs * (left[name].macs if name in left else 1) for name, cost in each.items()
+            )
+            assert macs(edited) == pytest.approx(expected)
+            assert macs(edited) == cost_of(network, [way]).macs
+
+
+def test_damage_without_refit_is_that_of_the_edited_network(network, parts, batches):
+    """Pruning is zeros in weights: the cut network returns the same. Without BatchNorm in between
+    nothing is fitted, so damping that keeps the weights shows the plain cut."""
+    still = Refit(steps=0, damping=1e9)
+    (group,) = [part for part in parts if isinstance(part.ways[0], Pruned)]
+    judging = batches[len(batches) // 2 :]
+    reference = [network(*args) for args, _ in judging]
+    found = try_part(network, group, batches, reference, refit=still)
+    for way, value in zip(group.ways, found, strict=True):
+        edited = network.copy()
+        carry_out(edited, [way], Fit())
+        moved = [edited(*args) for args, _ in judging]
+        centered = [y - y.mean(0) for y in moved], [x - x.mean(0) for x in reference]
+        assert value <= noise_to_signal(moved, reference) * 1.01
+        assert value == pytest.approx(noise_to_signal(*centered), rel=1.0)
+
+
+def test_more_is_worse(network, parts, batches):
+    for values in damages(network, parts, Sweep(batches)):
+        assert all(value >= 0 for value in values)
+        assert values[-1] >= values[0] * 0.5
+
+
+def test_processes_find_the_same(network, parts, batches):
+    alone = damages(network, parts, Sweep(batches))
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        found = damages(network, parts, Sweep(batches, jobs=2))
+    assert flat(found) == pytest.approx(flat(alone), rel=1e-3)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+def test_a_cluster_finds_the_same(network, parts, batches):
+    ray = pytest.importorskip("ray", reason="needs Ray")
+    from ray.util.joblib import register_ray
+
+    alone = damages(network, parts[:2], Sweep(batches))
+    register_ray()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        with parallel_config(backend="ray"):
+            found = damages(network, parts[:2], Sweep(batches, jobs=2))
+    finally:
+        ray.shutdown()
+    assert flat(found) == pytest.approx(flat(alone), rel=1e-3)
+
+
+def test_a_run_that_was_stopped_goes_on(network, parts, batches, tmp_path):
+    alone = damages(network, parts, Sweep(batches))
+    journal = Journal(tmp_path, "a")
+    done = []
+    damages(network, parts[:2], Sweep(batches, journal=journal))
+    found = damages(
+        network, parts, Sweep(batches, journal=journal, on_part=lambda *args: done.append(args[:2]))
+    )
+    assert flat(found) == pytest.approx(flat(alone))
+    assert done == [(n + 1, len(parts)) for n in range(len(parts))]
+
+
+@pytest.mark.parametrize("rule", ["least loss", "equal loss"])
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.4])
+def test_the_budget_is_met(network, parts, batches, rule, share):
+    lost = damages(network, parts, Sweep(batches))
+    budget = int(share * macs(network))
+    ways = ways_within(network, parts, lost, budget, rule=rule)
+    edited = network.copy()
+    carry_out(edited, ways, Fit(batches))
+    assert macs(edited) == cost_of(network, ways).macs
+    assert macs(edited) <= budget
+    with torch.no_grad():
+        assert edited(nets.images(3)).isfinite().all()
+
+
+def test_nothing_is_done_where_all_fits(network, parts, batches):
+    lost = damages(network, parts, Sweep(batches))
+    assert ways_within(network, parts, lost, macs(network)) == []
+
+
+def test_a_budget_that_is_too_small_says_what_can_be_had(network, parts, batches):
+    lost = damages(network, parts, Sweep(batches))
+    with pytest.raises(InvalidInputError, match="are left if all parts are compressed"):
+        ways_within(network, parts, lost, 100)

@@ -1,0 +1,69 @@
+"""The search for ways that are as fast as was asked for."""
+
+import pytest
+
+from tersor.compression import within_latency as timing
+from tersor.compression.ways import Pruned
+from tersor.compression.within_latency import ways_in_time
+from tersor.errors import InvalidInputError
+from tersor.frontend.capture import capture
+from tests import nets
+
+WHOLE = 1_000_000
+NETWORK = capture(*nets.with_example())
+
+
+class Race:
+    """The time that is left, by what the layers were asked to save."""
+
+    def __init__(self, left):
+        self.left = left
+
+    def __call__(self, *_):
+        return self
+
+    def ratio(self, ways):
+        return self.left(1 - ways[0].multiple / WHOLE)
+
+
+def search(monkeypatch, left, share, least=0.0):
+    """Ways hold the budget, down to what the layers take at least."""
+    monkeypatch.setattr(timing, "_Race", Race(left))
+    asked = []
+
+    def choose(budget):
+        asked.append(budget)
+        if budget < least * WHOLE:
+            raise InvalidInputError("the budget is too small")
+        return [Pruned("conv", (True,), budget)]
+
+    return ways_in_time(NETWORK, choose, WHOLE, share), asked
+
+
+LEFT = {
+    "as asked": lambda saving: 1 - saving,
+    "half of it": lambda saving: 1 - saving / 2,
+    "more than asked": lambda saving: 1 - min(1.6 * saving, 0.95),
+    "late": lambda saving: 1 - saving**2,
+    "in steps": lambda saving: 1 - round(saving * 40) / 40,
+}
+
+
+@pytest.mark.parametrize("share", [0.9, 0.7, 0.5])
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+def test_what_was_asked_for_is_found(monkeypatch, left, share):
+    found, asked = search(monkeypatch, left, share)
+    assert found.ratio == left(1 - found.budget / WHOLE)
+    assert 0.95 * share <= found.ratio <= 1.02 * share
+    assert len(asked) <= 8
+
+
+def test_what_cannot_be_had_bounds_the_search(monkeypatch):
+    found, asked = search(monkeypatch, LEFT["half of it"], 0.7, least=0.41)
+    assert found.ratio == pytest.approx(0.7, rel=0.02)
+    assert min(asked) < 0.41 * WHOLE <= found.budget
+
+
+def test_it_says_what_was_reached(monkeypatch):
+    with pytest.raises(InvalidInputError, match=r"0\.6 was not reached, 0\.[78].* too small"):
+        search(monkeypatch, LEFT["half of it"], 0.6, least=0.5)

@@ -1,0 +1,64 @@
+"""Many processes: the same weights as one process with the same batches, DDP and FSDP alike."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+# Sums over a batch are taken in another order; Adam divides by their size.
+TOLERANCE = 1e-5
+
+
+SHARDING = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+
+
+def run(folder, processes, *words, **environment):
+    """The tensors that `worker.py` writes, and what it says."""
+    folder.mkdir(exist_ok=True)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    count = f"--nproc-per-node={processes}"
+    command = [*launcher, count, "-m", "tests.training.worker", str(folder), *words]
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **environment}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    done = subprocess.run(  # noqa: S603
+        command, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return load_file(folder / "state"), done.stdout
+
+
+def difference(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    return max(
+        float((x - theirs[name]).abs().max() / x.abs().max().clamp(min=1e-12))
+        for name, x in ours.items()
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("alone"), 1)[0]
+
+
+def test_two_processes_learn_what_one_does(alone, tmp_path):
+    together, said = run(tmp_path, 2)
+    assert re.search(r"steps/s, MULTI_CPU, processes: 2", said)
+    assert difference(alone, together) < TOLERANCE
+
+
+def test_so_do_two_that_share_the_parameters(alone, tmp_path):
+    together, said = run(tmp_path, 2, "fsdp", **SHARDING)
+    assert re.search(r"steps/s, FSDP, processes: 2", said)
+    assert difference(alone, together) < TOLERANCE
+    # Its checkpoint is whole: one process goes on from it, here from its end.
+    again, _ = run(tmp_path, 1)
+    assert difference(together, again) == 0
+
+
+def test_kept_batchnorm_runs_in_shares(tmp_path):
+    run(tmp_path, 2, "fsdp", "kept", **SHARDING)
