@@ -12,7 +12,7 @@ from tersor.compression.chain import Site, replace_by_chain
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
 from tersor.compression.fit import Refit
 from tersor.core.ranks import decompose, full_ranks, shapes_of
-from tersor.data.gram import measure
+from tersor.data.gram import moments_of
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.costs import Cost, costs, total
@@ -128,7 +128,7 @@ def test_data_beat_none_on_the_data(method, name):
     mix = torch.randn([network.args[0].shape[-1]] * 2, generator=torch.manual_seed(5)).double()
     x = network.args[0] @ mix + 0.5
     (want,) = outputs(network, x)
-    moments = measure(layer, [(x, want)], 10_000, torch.Generator())
+    moments = moments_of(layer, [(x, want)], 10_000, torch.Generator())
     ranks, errors = rank_for(layer, method, 0.6), []
     for data in (None, moments):
         edited = network.copy()
@@ -159,7 +159,7 @@ def test_a_layer_of_zeros(method):
     network, layer = one_layer("padded")
     network.replace_tensor(layer.weight_node, 0 * layer.weight.detach())
     x, ranks = network.args[0], (1,) * len(full_ranks(method, layer.weight))
-    moments = measure(layer, [(x, outputs(network, x)[0])], 100, torch.Generator())
+    moments = moments_of(layer, [(x, outputs(network, x)[0])], 100, torch.Generator())
     for data in (None, moments):
         edited = network.copy()
         (layer,) = layers(edited)

@@ -29,9 +29,8 @@ from tersor.data.outputs import Metric
 from tersor.data.samples import samples
 from tersor.data.synthetic import Synthetic, synthetic_batches
 from tersor.frontend.capture import capture
-from tersor.graph.network import Network
+from tersor.graph.network import Network, OnLayer
 from tersor.quant.calibrate import input_ranges
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme

@@ -15,26 +15,24 @@ import numpy as np
 from torch import nn
 from torch.export import ExportedProgram
 
-from tersor.api.quantize import STEPS as LEVEL_STEPS
-from tersor.api.quantize import Frame, OnStep, prepare
+from tersor.api.quantize import CAPTURE, PREPARATION, Frame, OnStep, prepare
 from tersor.core.knapsack import knapsack
 from tersor.data.outputs import Metric
 from tersor.data.samples import held_back, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
-from tersor.graph.network import Network
+from tersor.graph.network import Network, OnLayer
 from tersor.quant.fast_rounding import Rounding
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.levels import WithData
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
-from tersor.quant.sensitivity import Sensitivity, Trial, sensitivities
+from tersor.quant.sensitivity import Sensitivity, WidthTrial, sensitivities
 from tersor.report.progress import shows_progress
 from tersor.report.tables import bits_table, plain
 
 MEASURE = "measure how much each layer's bits matter"
-STEPS = (*LEVEL_STEPS[:4], MEASURE)
+STEPS = (*PREPARATION, MEASURE)
 _MEGABYTE = 8_000_000  # bits
 _SLACK = 1e-6  # bits, for the rounding of an average
 
@@ -172,7 +170,7 @@ def search_bits(
     say, options, target = on_step or (lambda _: None), options or WithData(), find_scheme(scheme)
     widths = _widths(choices, target)
     _check_one(average, megabytes)
-    say(LEVEL_STEPS[0])
+    say(CAPTURE)
     network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
@@ -180,7 +178,7 @@ def search_bits(
     prepare(network, frame, options.equalize, solved=solved)
     say(MEASURE)
     solver = options.rounding if isinstance(options.rounding, Rounding) else Rounding()
-    trial = Trial(widths, solver, options.weight_range, target.pair_safe, metric)
+    trial = WidthTrial(widths, solver, options.weight_range, target.pair_safe, metric)
     measured = sensitivities(network, batches, trial, kept, on_layer)
     return Bits(measured, _budget(measured, average, megabytes))
 

@@ -111,7 +111,7 @@ def factorize(
     Args:
         layer: The layer; its network is edited in place and gets the record.
         choice: The method and the ranks.
-        data: What the layer is given and the output wanted of it, from `measure`; with `Samples`
+        data: What the layer is given and the output wanted of it, from `moments_of`; with `Samples`
             the fit is to what is left behind a ReLU.
         options: How the factors are fitted to the data; default: `Refit()`.
         seen: What `shapes` gives for the network, to spare a run of it.

@@ -10,25 +10,23 @@ Differs from the paper in: all methods of `tersor.core.decompose`; what a shortc
 for by the branch beside it, in front of any ReLU: to look behind that one too gained nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 
 from tersor.compression.factorize import Factorization, refusal, replace
 from tersor.compression.fit import Refit, Samples
-from tersor.data.gram import Moments, measure, sampled
+from tersor.data.gram import Moments, moments_of, sampled
 from tersor.data.observe import Batch
 from tersor.data.shortcut import lacking
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, layers
-from tersor.graph.network import Network, Record
+from tersor.graph.network import Network, OnLayer
 from tersor.graph.nodes import operand
 from tersor.graph.shapes import shapes
 
 aten = torch.ops.aten
-
-OnLayer = Callable[[int, int, Record], None]
 
 
 def factorize_with_data(
@@ -88,7 +86,7 @@ def _data(
     count = options.positions(layer, sum(map(len, given)))
     generator = torch.Generator().manual_seed(options.seed + number)
     if not (options.relu and {user.target for user in layer.node.users} == {aten.relu.default}):
-        return measure(layer, pairs, count, generator)
+        return moments_of(layer, pairs, count, generator)
     patches, outputs = zip(*sampled(layer, pairs, count, generator), strict=True)
     return Samples(torch.cat(patches, 2)[0], torch.cat(outputs, 2)[0])
 

@@ -13,14 +13,14 @@ from tersor.compression.budget import Candidate, Curve, choose
 from tersor.compression.factorize import factorize
 from tersor.compression.fit import Refit
 from tersor.compression.meter import Counted, Left, Meter, Timed, choices, masks_of
-from tersor.compression.on_data import OnLayer, factorize_with_data
+from tersor.compression.on_data import factorize_with_data
 from tersor.compression.prune import prune_groups
 from tersor.compression.reconstruct import Reconstruct, reconstruct
 from tersor.compression.ways import Factored, Part, Pruned, Way
 from tersor.data.observe import Batch
 from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
-from tersor.graph.network import Network
+from tersor.graph.network import Network, OnLayer
 from tersor.names import Rule
 
 _CLOSE = 0.002  # of the cost before, or of the budget: close enough

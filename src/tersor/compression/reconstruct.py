@@ -11,7 +11,7 @@ they know nothing of.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +23,15 @@ from tersor.channels.narrow import Left, what_is_left
 from tersor.compression.groups import channel_groups
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
-from tersor.data.gram import measure
+from tersor.data.gram import moments_of
 from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer, layers
-from tersor.graph.network import Applied, Network, Record, Skipped
+from tersor.graph.network import Applied, Network, OnLayer, Record, Skipped
 from tersor.graph.nodes import operand
 
 aten = torch.ops.aten
-OnLayer = Callable[[int, int, Record], None]
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
     given, wanted = pair.pruned.of(operand(layer.node)), pair.wanted(layer)
     count = math.ceil(options.positions / sum(map(len, given)))
     generator = torch.Generator().manual_seed(seed)
-    found = measure(layer, zip(given, wanted, strict=True), count, generator)
+    found = moments_of(layer, zip(given, wanted, strict=True), count, generator)
     free, before = found.centered(), layer.grouped_weight().detach().flatten(2)
     weights = best_weights(free.damped(before, options.damping))
     shift = best_bias(weights, found.inputs, found.outputs).flatten()

@@ -20,7 +20,7 @@ from torch import Tensor, fx
 from tersor.compression.fit import Refit
 from tersor.compression.groups import Group
 from tersor.compression.ways import Part, Way, changed_layers, group_of, weights_of
-from tersor.data.gram import Moments, measure
+from tersor.data.gram import Moments, moments_of
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage
@@ -173,7 +173,7 @@ def _measured(
             pairs, _ = halves(list(zip(given, stream.of(node), strict=True)))
             count = refit.positions(layer, sum(len(x) for x, _ in pairs))
             generator = torch.Generator().manual_seed(refit.seed)
-            found[layer.name] = measure(layer, pairs, count, generator)
+            found[layer.name] = moments_of(layer, pairs, count, generator)
     assert here is not None
     return here, found
 

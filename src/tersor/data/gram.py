@@ -34,7 +34,7 @@ class Moments:
         return self.problem.centered(self.inputs, self.outputs)
 
 
-def measure(
+def moments_of(
     layer: Layer,
     pairs: Iterable[tuple[Tensor, Tensor]],
     positions: int,
@@ -73,10 +73,10 @@ def sampled(
     """What a layer reads at random positions and the output wanted there, batch after batch.
 
     Args:
-        layer: As for `measure`.
-        pairs: As for `measure`.
-        positions: As for `measure`.
-        generator: As for `measure`.
+        layer: As for `moments_of`.
+        pairs: As for `moments_of`.
+        positions: As for `moments_of`.
+        generator: As for `moments_of`.
 
     Yields:
         Patches `[groups, inputs, samples]` and outputs `[groups, outputs, samples]`.
@@ -86,11 +86,11 @@ def sampled(
         yield read(layer, x, at), written(layer, y, at)
 
 
-def _without_bias(layer: Layer, moments: Moments) -> Moments:
+def _without_bias(layer: Layer, found: Moments) -> Moments:
     """The moments of the output without its bias."""
     if layer.bias is None:
-        return moments
-    problem, x, y = moments.problem, moments.inputs, moments.outputs
+        return found
+    problem, x, y = found.problem, found.inputs, found.outputs
     bias = layer.bias.detach().reshape(y.shape)
     target = problem.target - bias[..., None] * x[..., None, :]
     energy = problem.energy - 2 * bias * y + bias.square()

@@ -16,9 +16,8 @@ from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Applied, Network
+from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import source
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
 

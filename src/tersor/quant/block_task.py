@@ -12,7 +12,7 @@ from tersor.quant.quantizer import FakeQuantize
 
 
 @dataclass(frozen=True)
-class Task:
+class BlockTask:
     """One block and its data, for every batch.
 
     Attributes:

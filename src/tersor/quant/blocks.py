@@ -28,12 +28,12 @@ from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.graph.blocks import Block, blocks, is_float
-from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
-from tersor.quant.block_task import Task, mix, simulate
+from tersor.quant.block_task import BlockTask, mix, simulate
 from tersor.quant.fast_rounding import Rounding, round_layer
-from tersor.quant.layerwise import OnLayer, restore, round_layers, state
+from tersor.quant.layer_task import restore, state
+from tersor.quant.layerwise import Setting, round_layers
 from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
 from tersor.quant.quantizer import FakeQuantize
 
@@ -74,47 +74,31 @@ class Blocks:
         """β at one step, None during the warm start."""
         return beta_at(step, self.iterations, self.warm_start, self.beta)
 
+    def round(
+        self,
+        network: Network,
+        batches: list[Batch],
+        setting: Setting = Setting(),  # noqa: B008
+    ) -> None:
+        """Round layer by layer, and improve each block once its layers are rounded.
 
-def reconstruct_blocks(
-    network: Network,
-    batches: list[Batch],
-    options: Blocks = Blocks(),
-    held_back: int = 0,
-    on_layer: OnLayer | None = None,
-    pair_safe: Pairs | None = None,
-    journal: Journal | None = None,
-) -> None:
-    """Round layer by layer, and improve each block once its layers are rounded.
-
-    Args:
-        network: A network whose quantizers have their ranges; edited in place.
-        batches: Unlabelled inputs, as `(args, kwargs)`; best about 32 samples each.
-        options: See `Blocks`.
-        held_back: How many of the batches, the last ones, only check the result: a layer or block
-            that is no better on them keeps what it had.
-        on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
-        pair_safe: As for `tersor.quant.fast_rounding.round_weights`.
-        journal: See `tersor.quant.layerwise.round_layers`; finished blocks are kept, too.
-
-    Raises:
-        InvalidInputError: There is no batch, or none is left to round with.
-    """
-    solver = partial(round_layer, options=options.start, pair_safe=pair_safe)
-    walk = _Walk(network, options, held_back, journal)
-    seed = options.start.seed
-    round_layers(network, batches, solver, held_back, seed, on_layer, journal, walk)
+        Args:
+            network: As for `tersor.quant.layerwise.Solver`.
+            batches: As for `tersor.quant.layerwise.Solver`; best about 32 samples each.
+            setting: As for `tersor.quant.layerwise.Solver`. A block that is no better on the
+                batches held back keeps what it had; the journal keeps finished blocks, too.
+        """
+        start = partial(round_layer, options=self.start, pair_safe=setting.pair_safe)
+        walk = _Walk(network, self, setting)
+        round_layers(network, batches, start, setting, self.start.seed, walk)
 
 
 class _Walk:
     """Waits along the walk over layers for blocks to be complete."""
 
-    def __init__(
-        self, network: Network, options: Blocks, held_back: int, journal: Journal | None
-    ) -> None:
-        self.network = network
-        self.journal = journal
-        self.options = options
-        self.held_back = held_back
+    def __init__(self, network: Network, options: Blocks, setting: Setting) -> None:
+        self.network, self.options = network, options
+        self.held_back, self.journal = setting.held_back, setting.journal
         found = list(blocks(network))
         self.ends = {block.nodes[-1]: block for block in found}
         self.last = {entry: block.nodes[-1] for block in found for entry in block.entries}
@@ -137,7 +121,7 @@ class _Walk:
                 if self.last[entry] is node:
                     del self.given[entry], self.ideal[entry]
 
-    def _improve(self, task: Task) -> Record:
+    def _improve(self, task: BlockTask) -> Record:
         """Reconstruct a block, or read what a stopped run made of it."""
         key = f"block{self.done:05d}"
         record = _finished(task, self.journal, key)
@@ -147,13 +131,13 @@ class _Walk:
                 self.journal.write(key, _state(task.block), record)
         return record
 
-    def _task(self, block: Block, floating: Stream) -> Task:
+    def _task(self, block: Block, floating: Stream) -> BlockTask:
         weights = {layer.node.name: layer.weight.detach() for layer in layers(floating.network)}
         given, ideal = (
             {e: values[e] for e in block.entries} for values in (self.given, self.ideal)
         )
         wanted = {last: floating.values[last.name] for last in block.exits if is_float(last)}
-        return Task(block, weights, given, ideal, wanted, self.held_back)
+        return BlockTask(block, weights, given, ideal, wanted, self.held_back)
 
 
 def _state(block: Block) -> dict[str, Tensor]:
@@ -162,7 +146,7 @@ def _state(block: Block) -> dict[str, Tensor]:
     return {f"{i}.{name}": x for i, found in enumerate(states) for name, x in found.items()}
 
 
-def _finished(task: Task, journal: Journal | None, key: str) -> Record | None:
+def _finished(task: BlockTask, journal: Journal | None, key: str) -> Record | None:
     """Put back what a stopped run made of a block, if it got there."""
     found = journal.read(key) if journal else None
     if found is None:
@@ -173,7 +157,7 @@ def _finished(task: Task, journal: Journal | None, key: str) -> Record | None:
     return found[1]
 
 
-def _reconstruct(task: Task, options: Blocks, number: int) -> Applied | Skipped:
+def _reconstruct(task: BlockTask, options: Blocks, number: int) -> Applied | Skipped:
     block = task.block
     chosen = [layer for layer in block.layers if is_learnable(layer)]
     reason = _refusal(task, chosen, options)
@@ -193,7 +177,7 @@ def _reconstruct(task: Task, options: Blocks, number: int) -> Applied | Skipped:
     return Applied(block.name, "reconstruct", "weights rounded together", numbers)
 
 
-def _refusal(task: Task, chosen: list[Layer], options: Blocks) -> str | None:
+def _refusal(task: BlockTask, chosen: list[Layer], options: Blocks) -> str | None:
     count = len(task.block.layers)
     if not chosen:
         return "none of its weights is quantized to fewer than 8 bits and read by one layer only"
@@ -207,7 +191,7 @@ def _refusal(task: Task, chosen: list[Layer], options: Blocks) -> str | None:
 
 @torch.enable_grad()
 def _learn(
-    task: Task, learned: list[LearnableLayer], options: Blocks, generator: torch.Generator
+    task: BlockTask, learned: list[LearnableLayer], options: Blocks, generator: torch.Generator
 ) -> None:
     body = Body(task.block, task.block.layers[0].network)
     with torch.no_grad():

@@ -23,12 +23,11 @@ from tersor.core.pairs import Partners
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
 from tersor.core.ranges import minmax, scale_zero_point
 from tersor.data.gram import Moments
-from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
-from tersor.quant.layerwise import OnLayer, Site, round_layers
-from tersor.quant.measured import measure
+from tersor.quant.layer_task import LayerTask
+from tersor.quant.layerwise import Setting, round_layers
 
 Allowed = tuple[Scales, Grid, Partners | None]
 _FEW = 10  # weights of a row of which every choice is tried
@@ -65,103 +64,96 @@ class Rounding:
         least, most = (share * inputs for share in self.samples_per_weight)
         return min(max(self.samples, least), most)
 
+    def round(
+        self,
+        network: Network,
+        batches: list[Batch],
+        setting: Setting = Setting(),  # noqa: B008
+    ) -> None:
+        """Choose the integers of every quantized weight, its scale and the bias.
 
-def round_weights(
-    network: Network,
-    batches: list[Batch],
-    options: Rounding = Rounding(),
-    held_back: int = 0,
-    on_layer: OnLayer | None = None,
-    pair_safe: Pairs | None = None,
-    journal: Journal | None = None,
-) -> None:
-    """Choose the integers of every quantized weight, its scale and the bias.
-
-    Args:
-        network: A network whose quantizers have their ranges; edited in place.
-        batches: Unlabelled inputs, as `(args, kwargs)`.
-        options: See `Rounding`.
-        held_back: How many of the batches, the last ones, only check the result: a layer where
-            nearest rounding is better on them keeps it.
-        on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
-        pair_safe: Which pairs of 8-bit weights may not overflow 16 bits, as in the `Scheme`. The
-            ranges must be such that nearest rounding does not; see `weight_ranges`.
-        journal: See `tersor.quant.layerwise.round_layers`.
-
-    Raises:
-        InvalidInputError: There is no batch.
-    """
-    solver = partial(round_layer, options=options, pair_safe=pair_safe)
-    round_layers(network, batches, solver, held_back, options.seed, on_layer, journal)
+        Args:
+            network: As for `tersor.quant.layerwise.Solver`.
+            batches: As for `tersor.quant.layerwise.Solver`.
+            setting: As for `tersor.quant.layerwise.Solver`.
+        """
+        round_one = partial(round_layer, options=self, pair_safe=setting.pair_safe)
+        round_layers(network, batches, round_one, setting, self.seed)
 
 
-def round_layer(site: Site, options: Rounding, pair_safe: Pairs | None = None) -> Applied | Skipped:
+def round_layer(
+    task: LayerTask, options: Rounding, pair_safe: Pairs | None = None
+) -> Applied | Skipped:
     """Round one layer.
 
     Args:
-        site: The layer.
+        task: The layer.
         options: See `Rounding`.
-        pair_safe: See `round_weights`.
+        pair_safe: See `tersor.quant.layerwise.Setting`.
     """
-    if site.layer.is_transposed:
-        return Skipped(site.layer.name, "round", "it is a transposed convolution")
-    return fit(site, *measure_both(site, options), options, pair_safe)
+    if task.layer.is_transposed:
+        return Skipped(task.layer.name, "round", "it is a transposed convolution")
+    return round_measured(task, *both_moments(task, options), options, pair_safe)
 
 
-def measure_both(site: Site, options: Rounding) -> tuple[Moments, Moments]:
+def both_moments(task: LayerTask, options: Rounding) -> tuple[Moments, Moments]:
     """The data of a layer: to round with, and to check the result with.
 
     Args:
-        site: The layer.
+        task: The layer.
         options: See `Rounding`.
     """
-    positions = options.positions(site.weights.shape[-1])
-    moments = measure(site, site.used, positions)
-    return moments, measure(site, site.judges, positions) if site.held_back else moments
+    positions = options.positions(task.weights.shape[-1])
+    moments = task.moments(task.used, positions)
+    return moments, task.moments(task.judges, positions) if task.held_back else moments
 
 
-def fit(
-    site: Site, moments: Moments, held: Moments, options: Rounding, pair_safe: Pairs | None = None
+def round_measured(
+    task: LayerTask,
+    moments: Moments,
+    held: Moments,
+    options: Rounding,
+    pair_safe: Pairs | None = None,
 ) -> Applied | Skipped:
     """Round one layer whose data are measured.
 
     Args:
-        site: The layer.
+        task: The layer.
         moments: Its data.
         held: The data that check the result.
         options: See `Rounding`.
-        pair_safe: See `round_weights`.
+        pair_safe: See `tersor.quant.layerwise.Setting`.
     """
     free, check = moments.centered(), held.centered()
-    allowed = _allowed(site, pair_safe)
+    allowed = _allowed(task, pair_safe)
     scale, grid, partner = allowed
-    problem = _damped(site, free, check, options, allowed)
-    scale = _start(problem, check, site.shares_scale, options, allowed)
-    integers, scale = solve(problem, site.weights, scale, grid, site.shares_scale, options, partner)
+    problem = _damped(task, free, check, options, allowed)
+    scale = _start(problem, check, task.shares_scale, options, allowed)
+    integers, scale = solve(problem, task.weights, scale, grid, task.shares_scale, options, partner)
     rounded = scale[..., None] * integers
-    before, after = (float(check.error(w).sum()) for w in (site.nearest(), rounded))
+    before, after = (float(check.error(w).sum()) for w in (task.nearest(), rounded))
     if not after <= before:
-        site.shift_bias(best_bias(site.nearest(), moments.inputs, moments.outputs))
-        return Skipped(site.layer.name, "round", "no other rounding is better than the nearest")
-    site.store(rounded, scale)
-    site.shift_bias(best_bias(rounded, moments.inputs, moments.outputs))
+        task.shift_bias(best_bias(task.nearest(), moments.inputs, moments.outputs))
+        return Skipped(task.layer.name, "round", "no other rounding is better than the nearest")
+    task.store(rounded, scale)
+    task.shift_bias(best_bias(rounded, moments.inputs, moments.outputs))
     numbers = {"objective before": before, "objective after": after}
-    return Applied(site.layer.name, "round", "weights rounded for the least output error", numbers)
+    return Applied(task.layer.name, "round", "weights rounded for the least output error", numbers)
 
 
 def _damped(
-    site: Site, free: Quadratic, check: Quadratic, options: Rounding, allowed: Allowed
+    task: LayerTask, free: Quadratic, check: Quadratic, options: Rounding, allowed: Allowed
 ) -> Quadratic:
     """The problem with the pull whose nearest plane serves the held-back samples best."""
     scale, grid, partner = allowed
 
     def error(damping: float) -> float:
-        integers = nearest_plane(free.damped(site.weights, damping), scale, grid, partner)
+        integers = nearest_plane(free.damped(task.weights, damping), scale, grid, partner)
         return float(check.error(scale[..., None] * integers).sum())
 
     choose = len(options.damping) > 1
     damping = min(options.damping, key=error) if choose else options.damping[0]
-    return free.damped(site.weights, damping)
+    return free.damped(task.weights, damping)
 
 
 def _start(
@@ -183,20 +175,20 @@ def _start(
     return best
 
 
-def _allowed(site: Site, pair_safe: Pairs | None) -> Allowed:
+def _allowed(task: LayerTask, pair_safe: Pairs | None) -> Allowed:
     """The scale to start with, the integers allowed, and which of them meet.
 
     Of 7-bit integers any two are safe.
     """
-    grid = site.quantizer.grid
-    if pair_safe is None or grid.bits != 8 or adds_no_pairs(site.layer):
-        return site.scale, grid, None
-    partner = partners(site.layer, pair_safe)
+    grid = task.quantizer.grid
+    if pair_safe is None or grid.bits != 8 or adds_no_pairs(task.layer):
+        return task.scale, grid, None
+    partner = partners(task.layer, pair_safe)
     if partner is not None:
-        return site.scale, grid, partner
-    narrow, rows = replace(grid, bits=7), site.weights.flatten(0, 1)
-    scale, _ = scale_zero_point(*minmax(rows, None if site.shares_scale else 0), narrow)
-    return scale.expand(len(rows)).reshape(site.scale.shape), narrow, None
+        return task.scale, grid, partner
+    narrow, rows = replace(grid, bits=7), task.weights.flatten(0, 1)
+    scale, _ = scale_zero_point(*minmax(rows, None if task.shares_scale else 0), narrow)
+    return scale.expand(len(rows)).reshape(task.scale.shape), narrow, None
 
 
 def solve(

@@ -24,11 +24,11 @@ from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Applied, Network
+from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import argument, operand
 from tersor.quant.calibrate import weight_range
-from tersor.quant.fast_rounding import Rounding, fit, measure_both
-from tersor.quant.layerwise import OnLayer, Site, restore, state
+from tersor.quant.fast_rounding import Rounding, both_moments, round_measured
+from tersor.quant.layer_task import LayerTask, restore, state
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.range_methods import RangeMethod
@@ -50,7 +50,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Trial:
+class WidthTrial:
     """How layers are tried.
 
     Attributes:
@@ -82,7 +82,7 @@ class Trial:
 def sensitivities(
     network: Network,
     batches: list[Batch],
-    trial: Trial,
+    trial: WidthTrial,
     held_back: int = 0,
     on_layer: OnLayer | None = None,
 ) -> list[Sensitivity]:
@@ -114,8 +114,8 @@ def sensitivities(
         here, given = stream.fork(judged), stream.of(operand(node))
         stream.run(node)
         seed = trial.rounding.seed + len(found)
-        site = Site(layer, quantizer, given, stream.values[node.name], None, held_back, seed)
-        damage = _tried(site, trial, partial(here.finish, nodes[index:]), reference)
+        task = LayerTask(layer, quantizer, given, stream.values[node.name], None, held_back, seed)
+        damage = _tried(task, trial, partial(here.finish, nodes[index:]), reference)
         found.append(Sensitivity(layer.name, layer.weight.numel(), damage))
         if on_layer is not None:
             numbers = {f"{bits} bits": value for bits, value in damage.items()}
@@ -139,18 +139,18 @@ def _first_readers(
 
 
 def _tried(
-    site: Site, trial: Trial, run: Callable[[], list[Any]], reference: list[Any]
+    task: LayerTask, trial: WidthTrial, run: Callable[[], list[Any]], reference: list[Any]
 ) -> dict[int, float]:
     """The damage at every width; the layer is left as it was."""
-    layer, damage = site.layer, {}
+    layer, damage = task.layer, {}
     if layer.bias is None:  # the fast solver would add one
         channels = layer.node.meta["val"].shape[layer.channel_axis]
         layer.set_bias(layer.weight.detach().new_zeros(channels))
     before = state(layer)
-    measured = None if layer.is_transposed else measure_both(site, trial.rounding)
+    measured = None if layer.is_transposed else both_moments(task, trial.rounding)
     for bits in trial.choices:
-        site.quantizer.grid = replace(site.quantizer.grid, bits=bits)
-        _round(site, measured, trial)
+        task.quantizer.grid = replace(task.quantizer.grid, bits=bits)
+        _round(task, measured, trial)
         damage[bits] = trial.damage(run(), reference)
         if isnan(damage[bits]):
             raise InvalidInputError(
@@ -161,12 +161,12 @@ def _tried(
     return damage
 
 
-def _round(site: Site, measured: tuple[Moments, Moments] | None, trial: Trial) -> None:
+def _round(task: LayerTask, measured: tuple[Moments, Moments] | None, trial: WidthTrial) -> None:
     """Round a layer with the fast solver, and where that cannot, to the nearest values."""
-    layer, quantizer = site.layer, site.quantizer
+    layer, quantizer = task.layer, task.quantizer
     edge = argument(layer.node, "weight")
     weight_range(layer.network, edge, quantizer, trial.pair_safe, trial.weight_range)
     if measured is not None:
-        fit(site, *measured, trial.rounding, trial.pair_safe)
+        round_measured(task, *measured, trial.rounding, trial.pair_safe)
     with torch.no_grad():
         layer.network.replace_tensor(layer.weight_node, quantizer(layer.weight))

@@ -19,9 +19,8 @@ from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.graph.activation import activation
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Applied, Network
+from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import operand, source
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.report.contents import Histogram

@@ -12,9 +12,8 @@ from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.costs import Cost, costs, total
-from tersor.graph.network import Network, Record
+from tersor.graph.network import Network, OnLayer, Record
 from tersor.html import table
-from tersor.quant.layerwise import OnLayer
 from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize
 from tersor.report.tables import html

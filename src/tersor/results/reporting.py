@@ -13,9 +13,8 @@ from tersor.export.machine import doctor
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.costs import costs, total
-from tersor.graph.network import Network
+from tersor.graph.network import Network, OnLayer
 from tersor.graph.simplify import simplify
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget, Made, Report, Verified
 from tersor.report.layer_rows import layer_reports, left_of

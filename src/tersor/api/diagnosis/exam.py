@@ -4,9 +4,8 @@ from itertools import accumulate
 
 from tersor.api.diagnosis.findings import Check, Culprit, Finding, amount
 from tersor.api.diagnosis.remedies import Case, remedies
-from tersor.graph.network import Network, Skipped
+from tersor.graph.network import Network, OnLayer, Skipped
 from tersor.quant.alone import Side, Site, only, sites, sweep
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.symptoms import symptoms
 
 _SIDES: tuple[Side, ...] = ("weights", "activations")
