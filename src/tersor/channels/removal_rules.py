@@ -20,7 +20,16 @@ from tersor.channels.labels import Labels, Stored, along, compact, spread
 from tersor.channels.rescaling import move
 from tersor.graph.layers import Layer
 from tersor.graph.nodes import argument, operand, overload
-from tersor.graph.ops import MOVEMENT, POOLS, WEIGHTED, padding_per_axis, pads_with_constant
+from tersor.graph.ops import (
+    MOVEMENT,
+    PADS,
+    POOLS,
+    REDUCTIONS,
+    STATISTICS_NORMS,
+    WEIGHTED,
+    padding_per_axis,
+    pads_with_constant,
+)
 
 aten = torch.ops.aten
 # Element by element, but not tagged so by torch.
@@ -31,9 +40,7 @@ _POINTWISE = {
     aten.log_sigmoid.default,
     aten.to.dtype,
 }
-_REDUCTIONS = {aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default}
 _SHARES = {aten.softmax.int, aten.log_softmax.int}
-_NORMS = {aten.batch_norm.default, aten.instance_norm.default}
 _JOINS = {aten.cat.default, aten.stack.default, operator.getitem}
 
 
@@ -82,16 +89,15 @@ def _layer(labels: Labels, node: fx.Node) -> Any:
     into = along(labels.of[layer.input], layer.channel_axis)
     if into is None:
         return f"the channels that {layer.name} reads do not lie along its own axis of channels"
-    bias = layer.bias_node
-    if any(part is not None and part.op != "get_attr" for part in (layer.weight_node, bias)):
-        return f"the weight or bias of {layer.name} is computed"
+    if layer.computed:
+        return f"{layer.name} cannot be cut: {layer.computed}"
     out = labels.fresh(labels.shapes[node][layer.channel_axis])
     labels.consumed.append((layer, into))
     labels.produced.append((layer, out))
     for axis, channels in enumerate(_weight_axes(labels, layer, into, out)):
         labels.stored.append(Stored(layer.weight_node, axis, channels, node))
-    if bias is not None:
-        labels.stored.append(Stored(bias, 0, out, node))
+    if layer.bias_node is not None:
+        labels.stored.append(Stored(layer.bias_node, 0, out, node))
     return spread(out, labels.shapes[node], layer.channel_axis)
 
 
@@ -259,12 +265,12 @@ def _is_ambiguous(node: fx.Node, result: Tensor) -> bool:
 
 RULES: dict[Any, Callable[[Labels, fx.Node], Any]] = {
     **dict.fromkeys(WEIGHTED, _layer),
-    **dict.fromkeys(_NORMS, _norm),
+    **dict.fromkeys(STATISTICS_NORMS, _norm),
     **dict.fromkeys(_SHARES, _share),
-    **dict.fromkeys(_REDUCTIONS, _reduce),
+    **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(POOLS, _pool),
     **dict.fromkeys(MOVEMENT, _move),
-    **dict.fromkeys((aten.pad.default, aten.constant_pad_nd.default), _pad),
+    **dict.fromkeys(PADS, _pad),
     aten.layer_norm.default: _layer_norm,
     aten.prelu.default: _prelu,
 }

@@ -22,6 +22,7 @@ from tersor.graph.ops import (
     CLIPS,
     ELEMENTWISE,
     MOVEMENT,
+    PADS,
     POOLS,
     REDUCTIONS,
     WEIGHTED,
@@ -109,8 +110,7 @@ def _produce(labels: Labels, layer: Layer) -> Tensor:
     node, shape = layer.node, labels.shapes[layer.node]
     channels_out = labels.fresh(shape[layer.channel_axis])
     labels.produced.append((layer, channels_out))
-    bias = layer.bias_node
-    if not layer.has_own_weight or (bias is not None and bias.op != "get_attr"):
+    if layer.computed or not layer.has_own_weight:
         reason = f"{layer.name} shares its weight, or has a computed weight or bias"
         labels.freeze(channels_out, reason)
         labels.freeze_inputs(node, reason)
@@ -257,7 +257,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(POOLS, _pool),
     **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(MOVEMENT, move),
-    **dict.fromkeys((aten.pad.default, aten.constant_pad_nd.default), _pad),
+    **dict.fromkeys(PADS, _pad),
     **dict.fromkeys((aten.add.Tensor, aten.sub.Tensor, aten.maximum.default), _join),
     **dict.fromkeys((aten.mul.Tensor, aten.div.Tensor), _scale),
     aten.minimum.default: _minimum,

@@ -58,13 +58,9 @@ def refusal(layer: Layer) -> str | None:
         return f"it is {'depthwise' if layer.is_depthwise else 'grouped'}: it is cheap already"
     if argument(layer.node, "weight") is not layer.weight_node:
         return "its weight is quantized; compress first, then quantize"
-    if layer.weight_node.op != "get_attr":
-        return "its weight is computed"
-    if not layer.has_own_weight:
-        return "it shares its weight with another call"
-    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed"
-    return None
+    if layer.computed:
+        return layer.computed
+    return None if layer.has_own_weight else "it shares its weight with another call"
 
 
 def rank_for(

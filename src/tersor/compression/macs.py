@@ -41,7 +41,7 @@ class Macs:
         places = _places(groups)
         into = {port.layer.node: places[port.classes] for port in groups.partition.consumers}
         out = {port.layer.node: places[port.classes] for port in groups.partition.producers}
-        stored = [layer for layer in layers(network) if layer.weight_node.op == "get_attr"]
+        stored = [layer for layer in layers(network) if layer.has_stored_weight]
         always = places.new_full((1,), -1)
         self._costs: list[tuple[int, Tensor, Tensor]] = []
         seen, batch = shapes(network), batch_size(network)

@@ -184,8 +184,6 @@ def _share(errors: Tensor, free: Quadratic) -> float:
 def _refusal(layer: Layer) -> str | None:
     if layer.is_transposed:
         return "it is a transposed convolution"
-    if not layer.has_own_weight:
-        return "it shares its weight with another call, or the weight is computed"
-    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed"
-    return None
+    if layer.computed:
+        return layer.computed
+    return None if layer.has_own_weight else "it shares its weight with another call"

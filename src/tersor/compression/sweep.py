@@ -138,7 +138,7 @@ def try_part(
     if not batches:
         return tuple(_weights_lost(changed, way, group) for way in part.ways)
     for layer in changed.values():
-        _give_bias(layer)
+        layer.ensure_bias()
     nodes = list(network.graph.nodes)
     stream = Stream(network, batches, simulate=False)
     here, moments = _measured(stream, nodes, changed, refit, len(batches) // 2)
@@ -205,12 +205,6 @@ def _rest(stream: Stream, nodes: list[fx.Node]) -> list[Any]:
         if node.op != "output":
             stream.run(node)
     return stream.outputs()
-
-
-def _give_bias(layer: Layer) -> None:
-    if layer.bias is None:
-        channels = layer.node.meta["val"].shape[layer.channel_axis]
-        layer.set_bias(layer.weight.detach().new_zeros(channels))
 
 
 def _swap(layer: Layer, weight: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from tersor.distributions.distribution import Distribution, dilute
 from tersor.distributions.walk import Layout, Walk
 from tersor.graph.attention import mixed_values
 from tersor.graph.nodes import argument, call
-from tersor.graph.ops import MOVEMENT, pads_with_constant
+from tersor.graph.ops import MOVEMENT, REDUCTIONS, pads_with_constant
 
 aten = torch.ops.aten
 MOVES = {
@@ -24,7 +24,8 @@ MOVES = {
     aten.repeat.default,
     aten.tile.default,
 }
-REDUCTIONS = {aten.mean.dim, aten.amax.default, aten.amin.default}
+# Their results stay within the range of the input.
+AVERAGES = REDUCTIONS - {aten.sum.dim_IntList}
 PADDED_POOLS = {aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default}
 
 

@@ -21,8 +21,8 @@ from tersor.distributions.distribution import (
     subtract,
 )
 from tersor.distributions.layout_rules import (
+    AVERAGES,
     MOVES,
-    REDUCTIONS,
     attend,
     getitem,
     move,
@@ -35,11 +35,11 @@ from tersor.distributions.walk import Layout, Walk
 from tersor.graph.attention import MIXING
 from tersor.graph.layers import Layer
 from tersor.graph.nodes import argument, call, operand
-from tersor.graph.ops import BINARY, SPATIAL, UNARY, WEIGHTED
+from tersor.graph.ops import BINARY, DROPOUTS, POOLS, UNARY, WEIGHTED
 
 aten = torch.ops.aten
 INDEPENDENT = {aten.add.Tensor: add, aten.sub.Tensor: subtract, aten.mul.Tensor: multiply}
-COPIES = {aten.dropout.default, aten.feature_dropout.default, aten.to.dtype}
+COPIES = DROPOUTS | {aten.to.dtype}
 
 Rule = Callable[[Walk, fx.Node], Any]
 
@@ -79,7 +79,7 @@ def _layer(walk: Walk, node: fx.Node) -> Distribution | None:
     layer, x = Layer(node, walk.network), walk.of(node.args[0])
     axis = layer.channel_axis % len(walk.shapes[node])
     notes = walk.network.statistics.get(node.name)
-    if x is None or x.axis != axis or layer.weight_node.op != "get_attr":
+    if x is None or x.axis != axis or not layer.has_stored_weight:
         return None if notes is None else gaussian(notes.mean, notes.std**2, axis, walk.sigmas)
     weight, coverage = layer.grouped_weight(), tap_coverage(layer, walk.shape(layer.input))
     bias = 0.0 if layer.bias is None else layer.bias.detach()
@@ -210,8 +210,8 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(COPIES, _copy),
     **dict.fromkeys(MOVES, move),
-    **dict.fromkeys(SPATIAL - {aten.upsample_bicubic2d.vec}, spatial),  # bicubic overshoots
-    **dict.fromkeys(REDUCTIONS, reduce),
+    **dict.fromkeys(set(POOLS) - {aten.upsample_bicubic2d.vec}, spatial),  # bicubic overshoots
+    **dict.fromkeys(AVERAGES, reduce),
     operator.getitem: getitem,
     aten.pad.default: pad,
     aten.constant_pad_nd.default: pad,

@@ -8,7 +8,6 @@ computes what the simulation computes.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 import torch
@@ -21,8 +20,9 @@ from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*
 from tersor.export.names import free_generated_names, output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
-from tersor.graph.nodes import argument
+from tersor.graph.ops import clip_bounds
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
+from tersor.quant.scheme import FUSED
 
 aten = torch.ops.aten
 
@@ -216,7 +216,7 @@ def _absorb_clip(node: fx.Node, module: FakeQuantize) -> tuple[fx.Node, tuple[in
     """
     source, grid = node.args[0], module.grid
     assert isinstance(source, fx.Node)
-    bounds = _bounds(source)
+    bounds = clip_bounds(source) if source.target in FUSED else None
     if bounds is None or len(source.users) > 1 or module.scale.ndim or _is_quantized(source):
         return source, (grid.qmin, grid.qmax)
     ends = torch.tensor(bounds, dtype=module.scale.dtype, device=module.scale.device)
@@ -230,20 +230,6 @@ def _is_quantized(node: fx.Node) -> bool:
     return (
         isinstance(before, fx.Node) and before.target is torch.ops.tersor.dequantize_linear.default
     )
-
-
-def _bounds(node: fx.Node) -> tuple[float, float] | None:
-    """The range that an activation clips to, or None if the node is no such op."""
-    if node.target is aten.relu.default:
-        return 0.0, inf
-    if node.target is aten.relu6.default:
-        return 0.0, 6.0
-    if node.target is aten.hardtanh.default:
-        return argument(node, "min_val"), argument(node, "max_val")
-    if node.target is aten.clamp.default:
-        low, high = argument(node, "min"), argument(node, "max")
-        return -inf if low is None else low, inf if high is None else high
-    return None
 
 
 def _clamp(before: fx.Node, q: fx.Node, limits: tuple[int, int], dtype: torch.dtype) -> fx.Node:

@@ -23,11 +23,10 @@ from tersor.core.response import expected_response
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Applied, Gaussian, Network, Record, Skipped
 from tersor.graph.nodes import argument, operand
-from tersor.graph.ops import clip_bounds, padding_per_axis, pads_with_constant
+from tersor.graph.ops import PADS, clip_bounds, padding_per_axis, pads_with_constant
 
 aten = torch.ops.aten
 INFINITY = float("inf")
-PADS = {aten.pad.default, aten.constant_pad_nd.default}
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,8 @@ def _is_own_bound(node: fx.Node) -> bool:
 
 def _refusal(layer: Layer, path: _Path, options: Absorb) -> str | None:
     """Why nothing can be moved out of a layer, or None if it can."""
-    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed"
+    if layer.computed:
+        return layer.computed
     for user in path.end.users:
         if not is_layer(user) or user.args.count(path.end) > 1 or user.args[0] is not path.end:
             return f"its output is read by {user.name} ({user.target}), not by a layer"
@@ -178,12 +177,7 @@ def _reader_refusal(reader: Layer, channel_axis: int) -> str | None:
         return f"{reader.name} has its channels on another axis"
     if reader.is_transposed:
         return f"{reader.name} is transposed: its kernel does not reach all outputs alike"
-    if any(
-        node is not None and node.op != "get_attr"
-        for node in (reader.weight_node, reader.bias_node)
-    ):
-        return f"the weight or bias of {reader.name} is computed"
-    return None
+    return reader.computed and f"{reader.name} cannot take it: {reader.computed}"
 
 
 def _shift(layer: Layer, path: _Path, readers: list[Layer], c: Float[Tensor, " channels"]) -> None:

@@ -17,7 +17,7 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.graph.nodes import source
-from tersor.graph.ops import MOVEMENT, SPATIAL, clip_bounds
+from tersor.graph.ops import MOVEMENT, POOLS, clip_bounds
 
 aten = torch.ops.aten
 
@@ -50,7 +50,7 @@ _BOUNDED = {
     aten.celu.default,
     aten.selu.default,
 }
-_SAME = MOVEMENT | SPATIAL | {aten.dropout.default, aten.mean.dim, aten.constant_pad_nd.default}
+_SAME = MOVEMENT | set(POOLS) | {aten.dropout.default, aten.mean.dim, aten.constant_pad_nd.default}
 _OF_BOTH = {aten.add.Tensor, aten.maximum.default, aten.cat.default, aten.mul.Tensor}
 _ORDER: tuple[Sign, ...] = ("positive", "bounded", "signed")
 

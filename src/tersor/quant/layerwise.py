@@ -133,9 +133,7 @@ def _refusal(layer: Layer, rounded: set[fx.Node]) -> str | None:
         return _NOT_QUANTIZED
     if layer.weight_node in rounded:
         return "its weight was rounded for another layer that reads it"
-    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed, so that it cannot make up for anything"
-    return None
+    return layer.computed
 
 
 def _solve(round_layer: RoundLayer, task: LayerTask, journal: Journal | None, key: str) -> Record:

@@ -11,7 +11,7 @@ import torch
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
-from tersor.graph.ops import CONVOLUTIONS, LINEAR, MOVEMENT
+from tersor.graph.ops import CONVOLUTIONS, LINEAR, MATMULS, MOVEMENT, PADS
 
 aten = torch.ops.aten
 
@@ -32,8 +32,6 @@ INTEGER_OPS = frozenset(
         aten.sigmoid.default,
     }
 )
-# Multiplies two activations, in integers if both are; the result may be integers or floats.
-MATMULS = frozenset({aten.matmul.default, aten.bmm.default})
 # Moves integers, selects among them, or adds zeros: the result is on the grid of the input.
 PASS_THROUGH = frozenset(MOVEMENT - {aten.cat.default, aten.stack.default}) | {
     aten.max_pool1d.default,
@@ -41,8 +39,7 @@ PASS_THROUGH = frozenset(MOVEMENT - {aten.cat.default, aten.stack.default}) | {
     aten.amax.default,
     aten.upsample_nearest1d.vec,
     aten.upsample_nearest2d.vec,
-    aten.pad.default,
-    aten.constant_pad_nd.default,
+    *PADS,
 }
 # Computed by the integer kernel of the op before it: clipping is what its output stage does.
 FUSED = frozenset(
@@ -93,7 +90,7 @@ class Scheme:
     kernels: frozenset[object] = KERNELS
     integer_ops: frozenset[object] = INTEGER_OPS
     lookups: bool = True
-    matmuls: frozenset[object] = MATMULS
+    matmuls: frozenset[object] = frozenset(MATMULS)
     float_outputs: frozenset[object] = FLOAT_OUTPUTS
     pass_through: frozenset[object] = PASS_THROUGH
     fused: frozenset[object] = FUSED

@@ -143,9 +143,7 @@ def _tried(
 ) -> dict[int, float]:
     """The damage at every width; the layer is left as it was."""
     layer, damage = task.layer, {}
-    if layer.bias is None:  # the fast solver would add one
-        channels = layer.node.meta["val"].shape[layer.channel_axis]
-        layer.set_bias(layer.weight.detach().new_zeros(channels))
+    layer.ensure_bias()  # the fast solver would add one
     before = state(layer)
     measured = None if layer.is_transposed else both_moments(task, trial.rounding)
     for bits in trial.choices:

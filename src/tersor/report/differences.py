@@ -10,7 +10,10 @@ from rich.console import Group
 from tersor.errors import InvalidInputError
 from tersor.files import write_atomically
 from tersor.report.contents import LayerReport, Report, Verified
+from tersor.report.headline import sentence
 from tersor.report.numbers import count, decibels, megabytes, milliseconds, percent
+from tersor.report.page import as_script, render
+from tersor.report.plots import two_errors
 from tersor.report.saved import read
 from tersor.report.tables import compared_table, html, plain
 
@@ -93,9 +96,7 @@ class Differences:
             ExportError: It cannot be written.
             UnsupportedError: The packages for it are not installed.
         """
-        from tersor.report.page import comparison_page
-
-        write_atomically(path, comparison_page(self).encode())
+        write_atomically(path, _page(self).encode())
         return Path(path)
 
     def __rich__(self) -> Group:
@@ -113,6 +114,19 @@ class Differences:
     def __str__(self) -> str:
         """The tables as plain text."""
         return plain(self.__rich__())
+
+
+def _page(found: Differences) -> str:
+    """Two reports side by side, as a page."""
+    places = {layer.name: number for number, layer in enumerate(found.first.layers, 1)}
+    ends = {x.name: (places[x.name], x.first[1], x.second[1]) for x in found.layers}
+    charts = {} if (plot := two_errors(found.names, ends)) is None else {"errors": plot.to_dict()}
+    title = charts["errors"].pop("title") if charts else ""
+    reports = [(report, sentence(report)) for report in (found.first, found.second)]
+    data = as_script(charts)
+    return render(
+        "compare.html", found=found, ends=reports, said=said, title=title, chart_data=data
+    )
 
 
 def compare(first: Report | str | Path, second: Report | str | Path) -> Differences:

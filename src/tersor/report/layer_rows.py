@@ -35,7 +35,7 @@ def layer_reports(
     """
     notes = _notes(network.records)
     before, after = map(_channel_ranges, floating) if floating else ({}, {})
-    stored = [layer for layer in layers(network) if layer.weight_node.op == "get_attr"]
+    stored = [layer for layer in layers(network) if layer.has_stored_weight]
     found = []
     for layer, info in zip(stored, describe(network), strict=True):
         quantizer, seen = weight_quantizer(layer), measured.get(layer.node.name)
@@ -97,7 +97,7 @@ def _channel_ranges(network: Network) -> dict[str, tuple[float, ...]]:
     """Largest |W| of output channels, sorted: all, or quantiles of them."""
     found = {}
     for layer in layers(network):
-        if layer.weight_node.op == "get_attr":
+        if layer.has_stored_weight:
             ranges = layer.grouped_weight().detach().abs().flatten(2).amax(2).flatten()
             if len(ranges) > _QUANTILES:
                 ranges = ranges.float().quantile(torch.linspace(0, 1, _QUANTILES))

@@ -119,7 +119,7 @@ def _seen(layer: Layer, stream: Stream) -> list[Tensor]:
 
 def _shape(layer: Layer) -> tuple[int, ...] | None:
     """Shape of the stored weight; None if it is computed."""
-    return tuple(layer.weight.shape) if layer.weight_node.op == "get_attr" else None
+    return tuple(layer.weight.shape) if layer.has_stored_weight else None
 
 
 def _sqnr(wanted: list[Tensor], found: list[Tensor]) -> float | None:
@@ -132,7 +132,7 @@ def _sqnr(wanted: list[Tensor], found: list[Tensor]) -> float | None:
 
 def _rounded(layer: Layer) -> Tensor:
     """The weight as the layer multiplies with it; a computed one does not count."""
-    if layer.weight_node.op != "get_attr":
+    if not layer.has_stored_weight:
         return torch.ones(1)
     quantizer = weight_quantizer(layer)
     return layer.weight.detach() if quantizer is None else quantizer(layer.weight.detach())
