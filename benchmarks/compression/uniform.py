@@ -15,8 +15,8 @@ import torch
 from benchmarks.harness import Table, progress
 from benchmarks.zoo import MODELS, accuracy
 from benchmarks.zoo.data import cifar10_train
+from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compression.fit import Refit
 from tersor.compression.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
 from tersor.frontend.capture import capture

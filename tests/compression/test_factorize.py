@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tersor.compression.chain import Site, replace_by_chain
+from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compression.fit import Refit
 from tersor.core.ranks import decompose, full_ranks, shapes_of
 from tersor.data.gram import measure
 from tersor.errors import InvalidInputError

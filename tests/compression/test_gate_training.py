@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.compression.channel_gates import Gates, gates, insert_gates
 from tersor.compression.gate_training import GatePenalty, remove_gates, units_kept
-from tersor.compression.gates import Gates, gates, insert_gates
 from tersor.compression.groups import channel_groups
 from tersor.compression.macs import Macs
 from tersor.errors import InvalidInputError

@@ -8,7 +8,7 @@ from torch import nn
 
 from tersor.compression.groups import channel_groups
 from tersor.compression.meter import Counted, Timed, cost_of, hollow, outline
-from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import scorer
 from tersor.compression.ways import Pruned, group_parts, layer_parts
 from tersor.core.ranks import aligned
@@ -71,7 +71,7 @@ def every(parts):
 def test_a_hollow_network_has_the_shapes_of_the_real_one(network, parts):
     some = [part.ways[-1] for part in parts]
     real, (empty, names) = network.copy(), hollow(network, some)
-    carry_out(real, some, Fit())
+    carry_out(real, some, Execution())
     assert {str(n): s for n, s in shapes(empty).items()}.items() >= {
         str(n): s for n, s in shapes(real).items() if n.op == "call_function"
     }.items()

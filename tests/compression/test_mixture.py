@@ -7,7 +7,7 @@ import torch
 
 from tersor.compression.groups import channel_groups
 from tersor.compression.mixture import WEIGHTS, best_mixture, weighed
-from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.reconstruct import Reconstruct
 from tersor.compression.scores import scorer
 from tersor.compression.sweep import Sweep, damages, halves, outputs_of
@@ -47,7 +47,7 @@ def lost(tried, weight):
     sweep = tried[2]
     ways = choosing(tried)(weight)
     mixture = NETWORK.copy()
-    carry_out(mixture, ways, Fit(halves(BATCHES)[0], None, sweep.refit, Reconstruct()))
+    carry_out(mixture, ways, Execution(halves(BATCHES)[0], None, sweep.refit, Reconstruct()))
     with torch.no_grad():
         got, wanted = (
             [net(*args, **kwargs) for args, kwargs in halves(BATCHES)[1]]

@@ -11,8 +11,8 @@ from torch import nn
 import tersor
 from benchmarks.zoo.data import cifar10_train
 from benchmarks.zoo.models import MODELS, accuracy
+from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compression.fit import Refit
 from tersor.compression.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
 from tersor.data.gram import measure

@@ -4,10 +4,10 @@ import pytest
 import torch
 from joblib import parallel_config
 
-from tersor.compression.fit import Refit
+from tersor.compression.chain_fit import Refit
 from tersor.compression.groups import channel_groups
 from tersor.compression.meter import cost_of
-from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import scorer
 from tersor.compression.sweep import Sweep, damages, try_part
 from tersor.compression.ways import Factored, Pruned, group_parts, layer_parts
@@ -63,7 +63,7 @@ def test_shares_are_those_of_the_edited_network(network, parts):
     for part in parts:
         for way, left in zip(part.ways, part.shares, strict=True):
             edited = network.copy()
-            carry_out(edited, [way], Fit())
+            carry_out(edited, [way], Execution())
             expected = sum(
                 cost.macs * (left[name].macs if name in left else 1) for name, cost in each.items()
             )
@@ -81,7 +81,7 @@ def test_damage_without_refit_is_that_of_the_edited_network(network, parts, batc
     found = try_part(network, group, batches, reference, refit=still)
     for way, value in zip(group.ways, found, strict=True):
         edited = network.copy()
-        carry_out(edited, [way], Fit())
+        carry_out(edited, [way], Execution())
         moved = [edited(*args) for args, _ in judging]
         centered = [y - y.mean(0) for y in moved], [x - x.mean(0) for x in reference]
         assert value <= noise_to_signal(moved, reference) * 1.01
@@ -138,7 +138,7 @@ def test_the_budget_is_met(network, parts, batches, rule, share):
     budget = int(share * macs(network))
     ways = ways_within(network, parts, lost, budget, rule=rule)
     edited = network.copy()
-    carry_out(edited, ways, Fit(batches))
+    carry_out(edited, ways, Execution(batches))
     assert macs(edited) == cost_of(network, ways).macs
     assert macs(edited) <= budget
     with torch.no_grad():

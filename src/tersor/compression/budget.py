@@ -18,7 +18,7 @@ import numpy as np
 
 from tersor.core.knapsack import knapsack
 from tersor.errors import InvalidInputError
-from tersor.names import Rule
+from tersor.names import BudgetRule
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class Curve:
         return Curve(self.part, tuple(reversed(kept)))
 
 
-def choose(curves: Sequence[Curve], budget: int, rule: Rule = "least loss") -> dict[str, Candidate]:
+def choose(
+    curves: Sequence[Curve], budget: int, rule: BudgetRule = "least loss"
+) -> dict[str, Candidate]:
     """A candidate for each part.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import fx
 
 from tersor.compression.chain import Site, replace_by_chain
-from tersor.compression.fit import Refit, Samples, fit
+from tersor.compression.chain_fit import Refit, Samples, fit_chain
 from tersor.core.ranks import (
     Ranks,
     aligned,
@@ -158,7 +158,7 @@ def replace(
         "parameters before": float(site.parameters),
         "parameters after": float(site.chain_parameters(after)),
     }
-    fitted = fit(layer, method, choice.ranks, data, options)
+    fitted = fit_chain(layer, method, choice.ranks, data, options)
     found = replace_by_chain(layer, fitted.chain)
     if fitted.shift is not None:
         found[-1].add_to_bias(fitted.shift)

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, fx, nn
 
-from tersor.compression.gates import Gate, gates
+from tersor.compression.channel_gates import Gate, gates
 from tersor.compression.groups import channel_groups
 from tersor.compression.macs import Keep, Macs, Scores, fit_macs, kept_above, least_score
 from tersor.compression.prune import prune_groups

@@ -14,7 +14,7 @@ Own addition. That both together are best is a finding of arXiv 1912.09802.
 from collections.abc import Callable, Sequence
 from math import inf
 
-from tersor.compression.plan import Fit, carry_out
+from tersor.compression.plan import Execution, carry_out
 from tersor.compression.reconstruct import Reconstruct
 from tersor.compression.sweep import Sweep, halves, outputs_of
 from tersor.compression.ways import Part, Pruned, Way
@@ -58,7 +58,7 @@ def best_mixture(
         parts: Its parts.
         choose: The ways that a weight w makes fit into the budget.
         sweep: How parts were tried; mixtures are tried alike.
-        reconstruct: As in `Fit`.
+        reconstruct: As in `Execution`.
 
     Raises:
         InvalidInputError: No mixture fits into the budget.
@@ -68,7 +68,7 @@ def best_mixture(
         return choose(1.0)
     fitting, judging = halves(sweep.batches)
     reference = outputs_of(network, judging)
-    fit, chosen = Fit(fitting, None, sweep.refit, reconstruct), dict[float, tuple[Way, ...]]()
+    fit, chosen = Execution(fitting, None, sweep.refit, reconstruct), dict[float, tuple[Way, ...]]()
     lost: dict[tuple[Way, ...], float] = {}  # the same ways may come of several weights
     for number, weight in enumerate(WEIGHTS):
         try:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from tersor.compression.chain_fit import Refit, Samples
 from tersor.compression.factorize import Factorization, refusal, replace
-from tersor.compression.fit import Refit, Samples
 from tersor.data.gram import Moments, measure, sampled
 from tersor.data.observe import Batch
 from tersor.data.shortcut import lacking

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tersor.compression.budget import Candidate, Curve, choose
+from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import factorize
-from tersor.compression.fit import Refit
 from tersor.compression.meter import Counted, Left, Meter, Timed, choices, masks_of
 from tersor.compression.on_data import OnLayer, factorize_with_data
 from tersor.compression.prune import prune_groups
@@ -21,14 +21,14 @@ from tersor.data.observe import Batch
 from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
-from tersor.names import Rule
+from tersor.names import BudgetRule
 
 _CLOSE = 0.002  # of the cost before, or of the budget: close enough
 _TRIES = 5
 
 
 @dataclass(frozen=True)
-class Fit:
+class Execution:
     """What ways are carried out with.
 
     Attributes:
@@ -52,7 +52,7 @@ def ways_within(
     damages: Sequence[tuple[float, ...]],
     budget: int,
     meter: Meter = Counted(),  # noqa: B008
-    rule: Rule = "least loss",
+    rule: BudgetRule = "least loss",
 ) -> list[Way]:
     """The ways that damage least, or all equally, and fit into a budget.
 
@@ -136,7 +136,7 @@ def _bisect(
     each: Mapping[str, int],
     budget: int,
     unit: str,
-    rule: Rule,
+    rule: BudgetRule,
 ) -> list[Way]:
     """The smallest saving to ask for, such that what comes of it fits."""
     before = sum(each.values())
@@ -187,13 +187,13 @@ def _curve(part: Part, damages: tuple[float, ...], each: Mapping[str, int], left
     return Curve(part.name, (Candidate(None, most, 0.0), *found))
 
 
-def _chosen(curves: Sequence[Curve], budget: int, rule: Rule) -> list[Way]:
+def _chosen(curves: Sequence[Curve], budget: int, rule: BudgetRule) -> list[Way]:
     unnamed = [Curve(str(i), curve.candidates) for i, curve in enumerate(curves)]
     picked = choose(unnamed, budget, rule).values()
     return [c.what for c in picked if isinstance(c.what, Factored | Pruned)]
 
 
-def carry_out(network: Network, ways: Sequence[Way], fit: Fit) -> None:
+def carry_out(network: Network, ways: Sequence[Way], fit: Execution) -> None:
     """Prune, then factorize what is left.
 
     Args:

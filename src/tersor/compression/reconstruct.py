@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, fx
 
-from tersor.channels.narrow import Left, what_is_left
+from tersor.channels.narrow import Remaining, what_is_left
 from tersor.compression.groups import channel_groups
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
@@ -151,7 +151,7 @@ def _shortcut(node: fx.Node) -> fx.Node | None:
     return others[0] if len(others) == 1 else None
 
 
-def _pick(value: Tensor, left: Left | None) -> Tensor:
+def _pick(value: Tensor, left: Remaining | None) -> Tensor:
     if left is None:
         return value
     return value.index_select(left[0], left[1].nonzero().flatten().to(value.device))

@@ -17,7 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 from torch import Tensor, fx
 
-from tersor.compression.fit import Refit
+from tersor.compression.chain_fit import Refit
 from tersor.compression.groups import Group
 from tersor.compression.ways import Part, Way, changed_layers, group_of, weights_of
 from tersor.data.gram import Moments, measure

@@ -9,8 +9,8 @@ without gates.
 from dataclasses import replace
 from pathlib import Path
 
+from tersor.compression.channel_gates import Gates, insert_gates
 from tersor.compression.gate_training import GatePenalty, remove_gates, units_kept
-from tersor.compression.gates import Gates, insert_gates
 from tersor.compression.groups import channel_groups
 from tersor.compression.macs import Macs, per_mac
 from tersor.compression.options import Compression

@@ -11,7 +11,7 @@ from tersor.compression.groups import Groups, channel_groups
 from tersor.compression.meter import Counted, Meter, Timed, Unit
 from tersor.compression.mixture import best_mixture, weighed
 from tersor.compression.options import Compression
-from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import NEED_DATA, scorer
 from tersor.compression.sweep import OnPart, Sweep, damages
 from tersor.compression.ways import Part, Scorer, Way, group_parts, layer_parts
@@ -47,7 +47,7 @@ class Trial:
     network: Network
     parts: list[Part]
     lost: list[tuple[float, ...]]
-    fit: Fit
+    fit: Execution
     sweep: Sweep
     options: Compression
     say: Callable[[str], None]
@@ -140,7 +140,7 @@ def try_parts(
     sweep = _kept(sweep, network, parts, options, folder)
     lost = damages(network, parts, sweep)
     expected = None if batches else propagate(network, input_ranges(network))
-    fit = Fit(batches, expected, options.refit, options.reconstruct, on_part)
+    fit = Execution(batches, expected, options.refit, options.reconstruct, on_part)
     return Trial(network, parts, lost, fit, sweep, options, say)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, fx
 
 from tersor.channels.partition import Port
 from tersor.compression.chain import Site
+from tersor.compression.chain_fit import Refit, fit_chain
 from tersor.compression.factorize import Factorization, method_of, rank_for, refusal
-from tersor.compression.fit import Refit, fit
 from tersor.compression.groups import Group, Groups, channel_groups
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
@@ -235,7 +235,7 @@ def weights_of(
     """
     if isinstance(way, Factored):
         known = moments.get(way.layer)
-        fitted = fit(changed[way.layer], way.method, way.ranks, known, options)
+        fitted = fit_chain(changed[way.layer], way.method, way.ranks, known, options)
         return {way.layer: (compose(fitted.chain), fitted.shift)}
     assert group is not None
     found: dict[str, Changed] = {}
