@@ -11,16 +11,15 @@ they know nothing of.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor, fx
 
 from tersor.channels.narrow import Remaining, what_is_left
-from tersor.compression.groups import channel_groups
+from tersor.compression.groups import Groups, UnitMasks, channel_groups
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.data.gram import measure
@@ -53,10 +52,11 @@ class Reconstruct:
 def reconstruct(
     network: Network,
     original: Network,
-    keep: Mapping[str, Bool[Tensor, " units"]],
+    keep: UnitMasks,
     batches: list[Batch],
     options: Reconstruct = Reconstruct(),
     on_layer: OnLayer | None = None,
+    groups: Groups | None = None,
 ) -> None:
     """Fit the layers of a pruned network to the outputs of the whole one, in forward order.
 
@@ -67,13 +67,15 @@ def reconstruct(
         batches: Unlabelled inputs, as `(args, kwargs)`.
         options: See `Reconstruct`.
         on_layer: Called after each layer with its number, how many there are, and its record.
+        groups: All groups of the original, where they are known; default: found anew.
 
     Raises:
         InvalidInputError: There is no batch.
     """
     if not batches:
         raise InvalidInputError("there is no batch to reconstruct with; give some samples")
-    pair = _Pair(network, original, keep, batches)
+    found = channel_groups(original) if groups is None else groups
+    pair = _Pair(network, original, found, keep, batches)
     todo = [layer.node for layer in layers(network)]
     for node in network.nodes():
         pair.catch_up(node)
@@ -100,10 +102,10 @@ class _Pair:
         self,
         network: Network,
         original: Network,
-        keep: Mapping[str, Bool[Tensor, " units"]],
+        groups: Groups,
+        keep: UnitMasks,
         batches: list[Batch],
     ) -> None:
-        groups = channel_groups(original)
         stays = classes_kept(groups, keep)
         values = groups.partition.values
         self.left: dict[str, Any] = {n.name: what_is_left(v, stays) for n, v in values.items()}
