@@ -3,7 +3,7 @@
 from typing import Literal, get_args
 
 Storage = Literal["int8", "int4"]  # what holds weights in a file
-Rule = Literal["least loss", "equal loss"]  # how parts share a budget
+BudgetRule = Literal["least loss", "equal loss"]  # how parts share a budget
 Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions
 GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels go
 # what tells which channels go first
@@ -11,7 +11,7 @@ ScoreKind = Literal["fisher", "taylor", "magnitude", "batchnorm", "lasso"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 KINDS: tuple[GateKind, ...] = get_args(GateKind)
-RULES: tuple[Rule, ...] = get_args(Rule)
+BUDGET_RULES: tuple[BudgetRule, ...] = get_args(BudgetRule)
 SCORES: tuple[ScoreKind, ...] = get_args(ScoreKind)
 WAYS = ("prune", *METHODS, *KINDS)  # to compress
 

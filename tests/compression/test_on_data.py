@@ -11,8 +11,9 @@ from torch import nn
 import tersor
 from benchmarks.zoo.data import cifar10_train
 from benchmarks.zoo.models import MODELS, accuracy
+from tersor.compression.chain import LayerSizes
+from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compression.fit import Refit
 from tersor.compression.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
 from tersor.data.gram import moments_of
@@ -68,7 +69,7 @@ def without_data(network, choices):
     seen = shapes(network)
     for layer in list(layers(network)):
         if layer.name in choices:
-            factorize(layer, choices[layer.name], seen=seen)
+            factorize(layer, choices[layer.name], sizes=LayerSizes.of(layer, seen))
 
 
 @cache

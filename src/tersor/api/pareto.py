@@ -15,6 +15,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tersor.api.compress import prepared
+from tersor.compression.asked import Asked
 from tersor.compression.options import Compression
 from tersor.compression.sweep import OnPart
 from tersor.compression.trial import STEPS as TRIAL_STEPS
@@ -25,7 +26,6 @@ from tersor.data.outputs import Metric, noise_to_signal
 from tersor.data.samples import samples
 from tersor.data.synthetic import example_tensors
 from tersor.errors import InvalidInputError
-from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
 from tersor.report.contents import Budget
 from tersor.report.plots import curve
@@ -195,8 +195,10 @@ def _point(
     score: Score | None,
     latency: bool,
 ) -> Point:
-    before = total(costs(trial.network).values())
-    found = replace(start, network=trial.within(int(share * before.macs)))
+    before = trial.counts.whole
+    asked = Asked("macs", share, before)
+    with asked.told():
+        found = replace(start, network=trial.within(asked.most))
     cost = found.cost
     return Point(
         asked=share,

@@ -18,7 +18,7 @@ from tersor.graph.nodes import argument, operand, set_argument
 from tersor.graph.ops import CONVOLUTIONS, TRANSPOSED, padding_per_axis
 
 aten = torch.ops.aten
-Left = tuple[int, Bool[Tensor, " places"]]  # an axis, and the channels that are left along it
+Remaining = tuple[int, Bool[Tensor, " places"]]  # an axis, and the channels that are left along it
 
 
 def narrow(network: Network, found: Removal, keep: Bool[Tensor, " classes"]) -> None:
@@ -88,7 +88,7 @@ def _note(network: Network, node: fx.Node, value: Any, keep: Bool[Tensor, " clas
             network.statistics[node.name] = Gaussian(notes.mean[mask], notes.std[mask])
 
 
-def _shorter(seen: Any, left: Left | None) -> Any:
+def _shorter(seen: Any, left: Remaining | None) -> Any:
     if left is None or not isinstance(seen, Tensor):
         return seen
     axis, mask = left
@@ -100,13 +100,13 @@ def _shorter(seen: Any, left: Left | None) -> Any:
 # --- numbers that follow from what is left of the input ------------------------------------------
 
 
-def _groups(node: fx.Node, left: Left) -> None:
+def _groups(node: fx.Node, left: Remaining) -> None:
     """A depthwise layer has as many groups as inputs."""
     if argument(node, "groups") == len(left[1]):
         set_argument(node, "groups", int(left[1].sum()))
 
 
-def _split(node: fx.Node, left: Left) -> None:
+def _split(node: fx.Node, left: Remaining) -> None:
     """Parts of equal size may become parts of different sizes."""
     if (mask := _along(node, left)) is not None:
         sizes = [int(part.shape[_axis(node)]) for part in node.meta["val"]]
@@ -115,14 +115,14 @@ def _split(node: fx.Node, left: Left) -> None:
         node.args, node.kwargs = (operand(node), kept, _axis(node)), {}
 
 
-def _slice(node: fx.Node, left: Left) -> None:
+def _slice(node: fx.Node, left: Remaining) -> None:
     if (mask := _along(node, left)) is not None:
         ends = slice(argument(node, "start"), argument(node, "end")).indices(len(mask))
         for name, end in zip(("start", "end"), ends[:2], strict=True):
             set_argument(node, name, int(mask[:end].sum()))
 
 
-def _narrow(node: fx.Node, left: Left) -> None:
+def _narrow(node: fx.Node, left: Remaining) -> None:
     if (mask := _along(node, left)) is not None:
         start = argument(node, "start") % len(mask)
         inside = mask[start : start + argument(node, "length")]
@@ -130,7 +130,7 @@ def _narrow(node: fx.Node, left: Left) -> None:
         set_argument(node, "length", int(inside.sum()))
 
 
-def _select(node: fx.Node, left: Left) -> None:
+def _select(node: fx.Node, left: Remaining) -> None:
     if (mask := _along(node, left)) is not None:
         set_argument(node, "index", int(mask[: argument(node, "index") % len(mask)].sum()))
 
@@ -140,7 +140,7 @@ def _axis(node: fx.Node) -> int:
     return argument(node, "dim") % operand(node).meta["val"].ndim
 
 
-def _along(node: fx.Node, left: Left) -> Bool[Tensor, " places"] | None:
+def _along(node: fx.Node, left: Remaining) -> Bool[Tensor, " places"] | None:
     """What is left along the axis that a call names, if something is left out there."""
     return left[1] if left[0] == _axis(node) else None
 
@@ -148,19 +148,19 @@ def _along(node: fx.Node, left: Left) -> Bool[Tensor, " places"] | None:
 # --- numbers that follow from what is left of the result -----------------------------------------
 
 
-def _reshape(node: fx.Node, left: Left) -> None:
+def _reshape(node: fx.Node, left: Remaining) -> None:
     _resize(node, "shape", 0, left)
 
 
-def _expand(node: fx.Node, left: Left) -> None:
+def _expand(node: fx.Node, left: Remaining) -> None:
     _resize(node, "size", 0, left)
 
 
-def _unflatten(node: fx.Node, left: Left) -> None:
+def _unflatten(node: fx.Node, left: Remaining) -> None:
     _resize(node, "sizes", _axis(node), left)
 
 
-def _resize(node: fx.Node, name: str, first: int, left: Left) -> None:
+def _resize(node: fx.Node, name: str, first: int, left: Remaining) -> None:
     """A list of sizes, of which the first is that of a given axis of the result."""
     sizes, place = list(argument(node, name)), left[0] - first
     if 0 <= place < len(sizes) and sizes[place] != -1:
@@ -169,7 +169,7 @@ def _resize(node: fx.Node, name: str, first: int, left: Left) -> None:
         set_argument(node, name, sizes)
 
 
-def _pad(node: fx.Node, left: Left) -> None:
+def _pad(node: fx.Node, left: Remaining) -> None:
     """Channels that padding adds, at either end."""
     axis = left[0] - operand(node).meta["val"].ndim
     before, after = padding_per_axis(node).get(axis, (0, 0))
@@ -180,7 +180,7 @@ def _pad(node: fx.Node, left: Left) -> None:
         set_argument(node, "pad", pad)
 
 
-BY_INPUT: dict[Any, Callable[[fx.Node, Left], None]] = {
+BY_INPUT: dict[Any, Callable[[fx.Node, Remaining], None]] = {
     **dict.fromkeys(CONVOLUTIONS | TRANSPOSED, _groups),
     **dict.fromkeys((aten.chunk.default, aten.split.Tensor), _split),
     aten.split_with_sizes.default: _split,
@@ -188,7 +188,7 @@ BY_INPUT: dict[Any, Callable[[fx.Node, Left], None]] = {
     aten.narrow.default: _narrow,
     aten.select.int: _select,
 }
-BY_RESULT: dict[Any, Callable[[fx.Node, Left], None]] = {
+BY_RESULT: dict[Any, Callable[[fx.Node, Remaining], None]] = {
     aten.reshape.default: _reshape,
     aten.expand.default: _expand,
     aten.unflatten.int: _unflatten,

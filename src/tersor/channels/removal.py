@@ -6,7 +6,7 @@ only be left out together; leaving one out is the same as setting all weights th
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxtyping import Int
@@ -76,6 +76,29 @@ def removal(network: Network) -> Removal:
             result.values[node] = pytree.tree_map(lambda part: _slots(part, classes), value)
     _find_needs(result)
     return result
+
+
+def in_copy(found: Removal, network: Network) -> Removal:
+    """The same partition, of a copy of its network.
+
+    Args:
+        found: The partition.
+        network: The copy, not edited yet.
+    """
+    nodes = list(next(iter(found.values)).graph.nodes)
+    of = dict(zip(nodes, network.graph.nodes, strict=True))
+
+    def port(side: Port) -> Port:
+        return replace(side, layer=replace(side.layer, node=of[side.layer.node], network=network))
+
+    return replace(
+        found,
+        producers=[port(side) for side in found.producers],
+        consumers=[port(side) for side in found.consumers],
+        stored=[replace(s, node=of[s.node], reader=of[s.reader]) for s in found.stored],
+        values={of[node]: value for node, value in found.values.items()},
+        needs={need: of[node] for need, node in found.needs.items()},
+    )
 
 
 def _join_readers(labels: Labels) -> None:

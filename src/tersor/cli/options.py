@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tersor.cli import parsers
-from tersor.names import TARGETS, WAYS, Storage
-from tersor.names import Rule as RuleName
+from tersor.names import TARGETS, WAYS, BudgetRule, Storage
 
 Solver = Literal["fast", "adaround", "blocks", "nearest"]
 RangeName = Literal["minmax", "percentile", "mse", "entropy"]
@@ -237,7 +236,7 @@ Methods = Annotated[
     ),
 ]
 Rule = Annotated[
-    RuleName, typer.Option(help="Least loss of all parts together, or an equal loss for each.")
+    BudgetRule, typer.Option(help="Least loss of all parts together, or an equal loss for each.")
 ]
 Jobs = Annotated[int, typer.Option(help="Processes that try parts; -1 for as many as cores.")]
 Tried = Annotated[

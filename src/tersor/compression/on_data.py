@@ -14,8 +14,9 @@ from collections.abc import Mapping
 
 import torch
 
+from tersor.compression.chain import LayerSizes
+from tersor.compression.chain_fit import Refit, Samples
 from tersor.compression.factorize import Factorization, refusal, replace
-from tersor.compression.fit import Refit, Samples
 from tersor.data.gram import Moments, moments_of, sampled
 from tersor.data.observe import Batch
 from tersor.data.shortcut import lacking
@@ -35,6 +36,7 @@ def factorize_with_data(
     batches: list[Batch],
     options: Refit | None = None,
     on_layer: OnLayer | None = None,
+    sizes: Mapping[str, LayerSizes] | None = None,
 ) -> None:
     """Factorize layers in the order of the graph, each on what those before it now deliver.
 
@@ -44,6 +46,7 @@ def factorize_with_data(
         batches: Unlabelled inputs, as `(args, kwargs)`.
         options: How the factors are fitted to the data; default: `Refit()`.
         on_layer: Called after each layer with its number, how many there are, and its record.
+        sizes: What each of these layers runs at, where that is known; default: looked up.
 
     Raises:
         InvalidInputError: There is no batch or no layer of a name; ranks do not suit their layer.
@@ -53,7 +56,10 @@ def factorize_with_data(
         raise InvalidInputError("there is no batch to fit to; give at least one sample")
     if missing := choices.keys() - {layer.name for layer in todo.values()}:
         raise InvalidInputError(f"there is no layer {min(missing)!r}; see `tersor inspect`")
-    options, seen = options or Refit(), shapes(network)
+    if sizes is None:
+        seen = shapes(network)
+        sizes = {layer.name: LayerSizes.of(layer, seen) for layer in todo.values()}
+    options = options or Refit()
     floating = Stream(network.copy(), batches, simulate=False)
     compressed = Stream(network, batches, simulate=False)
     twins = zip(list(floating.network.graph.nodes), list(network.graph.nodes), strict=True)
@@ -62,8 +68,8 @@ def factorize_with_data(
         floating.run(float_node)
         if node in todo:
             data = _data(todo[node], floating, compressed, options, done)
-            choice = choices[todo[node].name]
-            record, found = replace(todo[node], choice, data, options, seen)
+            name = todo[node].name
+            record, found = replace(todo[node], choices[name], data, options, sizes[name])
             network.records.append(record)
             done += 1
             if on_layer is not None:

@@ -3,11 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tersor.compression.fit import Refit
+from tersor.compression.chain_fit import Refit
 from tersor.compression.gate_training import Gating
 from tersor.compression.reconstruct import Reconstruct
 from tersor.errors import InvalidInputError
-from tersor.names import KINDS, METHODS, RULES, SCORES, WAYS, GateKind, Method, Rule, ScoreKind
+from tersor.names import (
+    BUDGET_RULES,
+    KINDS,
+    METHODS,
+    SCORES,
+    WAYS,
+    BudgetRule,
+    GateKind,
+    Method,
+    ScoreKind,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Compression:
     methods: Sequence[str] = ("spatial", "prune")
     ratios: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
     multiple: int | None = None
-    rule: Rule = "least loss"
+    rule: BudgetRule = "least loss"
     scores: ScoreKind | None = None
     samples: int = 1024
     tried: int = 256
@@ -47,8 +57,8 @@ class Compression:
         self._check_methods()
         if not self.ratios or not all(0 < ratio < 1 for ratio in self.ratios):
             raise InvalidInputError(f"ratios={self.ratios}; give shares between 0 and 1")
-        if self.rule not in RULES:
-            raise InvalidInputError(f"rule={self.rule!r}; choose of {', '.join(RULES)}")
+        if self.rule not in BUDGET_RULES:
+            raise InvalidInputError(f"rule={self.rule!r}; choose of {', '.join(BUDGET_RULES)}")
         if self.scores is not None and self.scores not in SCORES:
             raise InvalidInputError(f"scores={self.scores!r}; choose of {', '.join(SCORES)}")
         if self.multiple is not None and self.multiple < 1:

@@ -11,16 +11,14 @@ they know nothing of.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor, fx
 
-from tersor.channels.narrow import Left, what_is_left
-from tersor.compression.groups import channel_groups
+from tersor.channels.narrow import Remaining, what_is_left
+from tersor.compression.groups import Groups, UnitMasks, channel_groups
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.data.gram import moments_of
@@ -52,10 +50,11 @@ class Reconstruct:
 def reconstruct(
     network: Network,
     original: Network,
-    keep: Mapping[str, Bool[Tensor, " units"]],
+    keep: UnitMasks,
     batches: list[Batch],
     options: Reconstruct = Reconstruct(),
     on_layer: OnLayer | None = None,
+    groups: Groups | None = None,
 ) -> None:
     """Fit the layers of a pruned network to the outputs of the whole one, in forward order.
 
@@ -66,13 +65,15 @@ def reconstruct(
         batches: Unlabelled inputs, as `(args, kwargs)`.
         options: See `Reconstruct`.
         on_layer: Called after each layer with its number, how many there are, and its record.
+        groups: All groups of the original, where they are known; default: found anew.
 
     Raises:
         InvalidInputError: There is no batch.
     """
     if not batches:
         raise InvalidInputError("there is no batch to reconstruct with; give some samples")
-    pair = _Pair(network, original, keep, batches)
+    found = channel_groups(original) if groups is None else groups
+    pair = _Pair(network, original, found, keep, batches)
     todo = [layer.node for layer in layers(network)]
     for node in network.nodes():
         pair.catch_up(node)
@@ -99,10 +100,10 @@ class _Pair:
         self,
         network: Network,
         original: Network,
-        keep: Mapping[str, Bool[Tensor, " units"]],
+        groups: Groups,
+        keep: UnitMasks,
         batches: list[Batch],
     ) -> None:
-        groups = channel_groups(original)
         stays = classes_kept(groups, keep)
         values = groups.partition.values
         self.left: dict[str, Any] = {n.name: what_is_left(v, stays) for n, v in values.items()}
@@ -150,7 +151,7 @@ def _shortcut(node: fx.Node) -> fx.Node | None:
     return others[0] if len(others) == 1 else None
 
 
-def _pick(value: Tensor, left: Left | None) -> Tensor:
+def _pick(value: Tensor, left: Remaining | None) -> Tensor:
     if left is None:
         return value
     return value.index_select(left[0], left[1].nonzero().flatten().to(value.device))

@@ -13,8 +13,8 @@ from typing import Literal
 from torch import fx
 
 from tersor.data.observe import Batch
-from tersor.data.outputs import Metric, damage
-from tersor.data.stream import Stream
+from tersor.data.one_at_a_time import outputs_of, stops
+from tersor.data.outputs import Metric
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import source
@@ -103,23 +103,17 @@ def sweep(
         metric: See `tersor.data.outputs.damage`.
         on_layer: Called after each, with its number, how many there are, and its record.
     """
-    nodes, at = list(network.graph.nodes), {site.first: site for site in found}
+    at = {site.first: site for site in found}
     measured: dict[FakeQuantize, float] = {}
     with only(network, ()):
-        reference = Stream(network, batches, simulate=True).finish(nodes)
-        stream = Stream(network, batches, simulate=True)
-        for index, node in enumerate(nodes):
-            if node in at:
-                site = at[node]
-                site.quantizer.enabled = True
-                outputs = stream.finish(nodes[index:])
-                site.quantizer.enabled = False
-                measured[site.quantizer] = damage(outputs, reference, metric)
-                if on_layer is not None:
-                    numbers = {"damage": measured[site.quantizer]}
-                    what = f"{site.side} quantized alone"
-                    record = Applied(site.name, "sweep", what, numbers)
-                    on_layer(len(measured), len(found), record)
-            if node.op != "output":
-                stream.run(node)
+        reference = outputs_of(network, batches, simulate=True)
+        for stop in stops(network, batches, at, simulate=True):
+            site = at[stop.node]
+            site.quantizer.enabled = True
+            measured[site.quantizer] = stop.rest.damage(reference, metric)
+            site.quantizer.enabled = False
+            if on_layer is not None:
+                numbers = {"damage": measured[site.quantizer]}
+                record = Applied(site.name, "sweep", f"{site.side} quantized alone", numbers)
+                on_layer(len(measured), len(found), record)
     return [measured[site.quantizer] for site in found]

@@ -87,7 +87,7 @@ class Fitted:
     lost: dict[str, float]
 
 
-def fit(
+def fit_chain(
     layer: Layer, method: Method, ranks: Ranks, data: Moments | Samples | None, options: Refit
 ) -> Fitted:
     """Factorize the weight of a layer.
