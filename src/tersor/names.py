@@ -2,21 +2,25 @@
 
 from typing import Literal, get_args
 
+RuntimeName = Literal["onnxruntime", "openvino"]  # what runs a file
+SchemeName = Literal[
+    "onnxruntime-cpu", "onnxruntime-vnni", "openvino-cpu", "arm-dotprod", "tensorrt", "dfq-paper"
+]
 Storage = Literal["int8", "int4"]  # what holds weights in a file
 Rule = Literal["least loss", "equal loss"]  # how parts share a budget
 Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions
 GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels go
+WayName = Literal["prune"] | Method | GateKind  # to compress
 # what tells which channels go first
 ScoreKind = Literal["fisher", "taylor", "magnitude", "batchnorm", "lasso"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 KINDS: tuple[GateKind, ...] = get_args(GateKind)
-RULES: tuple[Rule, ...] = get_args(Rule)
 SCORES: tuple[ScoreKind, ...] = get_args(ScoreKind)
-WAYS = ("prune", *METHODS, *KINDS)  # to compress
+WAYS: tuple[WayName, ...] = ("prune", *METHODS, *KINDS)
 
 # What each scheme of `tersor.quant.schemes` is, in words.
-TARGETS = {
+TARGETS: dict[SchemeName, str] = {
     "onnxruntime-cpu": "uint8 activations, int8 weights per channel; exact on every CPU, with or "
     "without VNNI",
     "onnxruntime-vnni": "the same with the full weight range; saturates on x86 CPUs without VNNI",

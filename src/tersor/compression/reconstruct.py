@@ -20,6 +20,7 @@ from jaxtyping import Bool
 from torch import Tensor, fx
 
 from tersor.channels.narrow import Left, what_is_left
+from tersor.checked import Count, PositiveOrZero, checked
 from tersor.compression.groups import channel_groups
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
@@ -35,6 +36,7 @@ aten = torch.ops.aten
 OnLayer = Callable[[int, int, Record], None]
 
 
+@checked()
 @dataclass(frozen=True)
 class Reconstruct:
     """Options of the reconstruction.
@@ -45,8 +47,8 @@ class Reconstruct:
         seed: Of the choice of positions.
     """
 
-    positions: int = 20_000
-    damping: float = 1e-3
+    positions: Count = 20_000
+    damping: PositiveOrZero = 1e-3
     seed: int = 0
 
 

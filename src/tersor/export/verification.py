@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tersor.export.compare import Comparison
+from tersor.export.html import table
 from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
-from tersor.html import table
 
 _ALIKE = 4  # layers that are in float for one reason; more are counted
 

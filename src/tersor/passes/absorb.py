@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
+from tersor.checked import Positive, checked
 from tersor.core.response import expected_response
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Applied, Gaussian, Network, Record, Skipped
@@ -30,6 +31,7 @@ INFINITY = float("inf")
 PADS = {aten.pad.default, aten.constant_pad_nd.default}
 
 
+@checked()
 @dataclass(frozen=True)
 class Absorb:
     """Options of high-bias absorption.
@@ -41,7 +43,7 @@ class Absorb:
             cost more than the finer grid gains.
     """
 
-    sigmas: float = 3.0
+    sigmas: Positive = 3.0
     borders: bool = False
 
 

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, checked
 from tersor.core.soft_rounding import (
     beta_at,
     inverse_rectified_sigmoid,
@@ -42,6 +43,7 @@ from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.layerwise import OnLayer, Site, round_layers
 
 
+@checked()
 @dataclass(frozen=True)
 class AdaRound:
     """Options of the paper's solver.
@@ -58,13 +60,13 @@ class AdaRound:
         seed: Seed of the random samples.
     """
 
-    iterations: int = 10_000
-    batch: int = 32
-    learning_rate: float = 1e-3
-    regularization: float = 0.01
-    decisive: float = 10.0
-    beta: tuple[float, float] = (20.0, 2.0)
-    warm_start: float = 0.2
+    iterations: Count = 10_000
+    batch: Count = 32
+    learning_rate: Positive = 1e-3
+    regularization: PositiveOrZero = 0.01
+    decisive: PositiveOrZero = 10.0
+    beta: tuple[Positive, Positive] = (20.0, 2.0)
+    warm_start: ProperShare = 0.2
     seed: int = 0
 
     def beta_at(self, step: int) -> float | None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tersor.data.synthetic import example_tensors
+from tersor.export.html import table
 from tersor.export.latency import Latency, measure_latency
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.network import Network, Record
-from tersor.html import table
 from tersor.quant.layerwise import OnLayer
 from tersor.report.contents import Report
 from tersor.report.summary import Summary, summarize

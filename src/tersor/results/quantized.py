@@ -7,11 +7,11 @@ from typing import Any
 
 from tersor.data.synthetic import example_tensors
 from tersor.export import openvino
+from tersor.export.html import table
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.graph.network import Network, Record
-from tersor.html import table
 from tersor.quant.layerwise import OnLayer
 from tersor.quant.scheme import Scheme
 from tersor.report.contents import Report
