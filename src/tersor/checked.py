@@ -31,7 +31,6 @@ from tersor.errors import InvalidInputError
 
 Count = Annotated[int, Is[lambda x: x >= 1]]
 CountOrZero = Annotated[int, Is[lambda x: x >= 0]]
-TwoOrMore = Annotated[int, Is[lambda x: x >= 2]]
 Positive = Annotated[float, Is[lambda x: 0 < x < float("inf")]]
 PositiveOrZero = Annotated[float, Is[lambda x: 0 <= x < float("inf")]]
 Share = Annotated[float, Is[lambda x: 0 <= x <= 1]]  # all of it, too
@@ -43,7 +42,6 @@ Percent = Annotated[float, Is[lambda x: 50 < x <= 100]]
 _WORDS: dict[Any, str] = {
     Count: "a whole number from 1 on",
     CountOrZero: "a whole number from 0 on",
-    TwoOrMore: "a whole number from 2 on",
     Positive: "a number above 0",
     PositiveOrZero: "a number from 0 on",
     Share: "a share from 0 to 1",
@@ -86,7 +84,7 @@ def checked(*elsewhere: str) -> Callable[[T], T]:
     def decorate(what: T) -> T:
         if isinstance(what, type):
             cast(Any, what).__init__ = _checked(what.__init__, what.__name__, elsewhere)
-            return what
+            return cast(T, what)
         return cast(T, _checked(what, what.__name__, elsewhere))
 
     return decorate

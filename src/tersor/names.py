@@ -6,6 +6,9 @@ RuntimeName = Literal["onnxruntime", "openvino"]  # what runs a file
 SchemeName = Literal[
     "onnxruntime-cpu", "onnxruntime-vnni", "openvino-cpu", "arm-dotprod", "tensorrt", "dfq-paper"
 ]
+BatchNormMode = Literal["folded", "kept"]  # in a training
+Distance = Literal["auto", "kl", "mse"]  # between outputs, in a training
+Precision = Literal["bf16", "fp16"]  # mixed with float32, in a training
 Storage = Literal["int8", "int4"]  # what holds weights in a file
 Rule = Literal["least loss", "equal loss"]  # how parts share a budget
 Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tersor.html import table
+from tersor.export.html import table
 
 import tersor
 from tests import nets

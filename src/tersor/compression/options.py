@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tersor.checked import Count, Part, TwoOrMore, checked
+from tersor.checked import Count, Part, checked
 from tersor.compression.fit import Refit
 from tersor.compression.gate_training import Gating
 from tersor.compression.reconstruct import Reconstruct
@@ -40,7 +40,7 @@ class Compression:
     rule: Rule = "least loss"
     scores: ScoreKind | None = None
     samples: Count = 1024
-    tried: TwoOrMore = 256
+    tried: Count = 256
     refit: Refit = Refit()  # noqa: RUF009
     reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009
     gating: Gating = Gating()  # noqa: RUF009

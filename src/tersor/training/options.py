@@ -1,9 +1,10 @@
 """What training does, and for how long."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, checked
+from tersor.errors import InvalidInputError
+from tersor.names import BatchNormMode, Distance, Precision
 from tersor.quant.lsq import LSQ
 from tersor.training.oscillation import Damping, Freezing
 
@@ -63,12 +64,12 @@ class Training:
     accumulate: Count = 1
     clip: Positive | None = None
     ema: ProperShare = 0.0
-    distil: Literal["auto", "kl", "mse"] = "auto"
+    distil: Distance = "auto"
     temperature: Positive = 4.0
-    batchnorm: Literal["folded", "kept"] | None = None
+    batchnorm: BatchNormMode | None = None
     damping: Damping | None = None
     freezing: Freezing | None = None
-    precision: Literal["bf16", "fp16"] | None = None
+    precision: Precision | None = None
     seed: int = 0
     checkpoint_every: Count = 500
     log_every: Count = 20
@@ -83,6 +84,31 @@ class Training:
     def keeps_batchnorm(self) -> bool:
         """Do BatchNorms come back for the training?"""
         return self.batchnorm != "folded"
+
+    def check_used(self, labelled: bool, quantized: bool) -> None:
+        """Refuse what would do nothing in a training.
+
+        Args:
+            labelled: Whether the user gave a loss.
+            quantized: Whether quantizers are trained; else the network is a compressed one.
+
+        Raises:
+            InvalidInputError: Names the option, and why it would do nothing.
+        """
+        if labelled and self.distil != "auto":
+            raise InvalidInputError(
+                f"Training: distil={self.distil!r} compares outputs with those of the float "
+                "network, which a loss of your own takes the place of; leave out one"
+            )
+        if quantized:
+            return
+        usual = Training()
+        for name in ("quantizers", "quantizer_rate", "damping", "freezing"):
+            if getattr(self, name) != getattr(usual, name):
+                raise InvalidInputError(
+                    f"Training: {name}={getattr(self, name)} is for quantizers, and a compressed "
+                    "network has none; leave it out"
+                )
 
     def near(self, lost: float) -> "Training":
         """The same for a network that is near to where it ends, as `compress` leaves it.
