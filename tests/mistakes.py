@@ -47,9 +47,18 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         lambda: quantize(weights="4"),
         "weights='4' is not possible: give an int, a mapping of names to ints or None",
     ),
-    "half bits": (lambda: quantize(activations=7.5), r"activations=7\.5 is not possible: give an int"),
-    "epochs as text": (lambda: tersor.Training(epochs="3"), "epochs='3' is not possible: give a whole number"),
-    "bits of a layer as text": (lambda: quantize(weights={"0": "8"}), "weights={'0': '8'} is not possible: .* names to ints"),
+    "half bits": (
+        lambda: quantize(activations=7.5),
+        r"activations=7\.5 is not possible: give an int",
+    ),
+    "epochs as text": (
+        lambda: tersor.Training(epochs="3"),
+        "epochs='3' is not possible: give a whole number",
+    ),
+    "bits of a layer as text": (
+        lambda: quantize(weights={"0": "8"}),
+        "weights={'0': '8'} is not possible: .* names to ints",
+    ),
     "bits of no layer": (lambda: quantize(weights={"head": 8}), "weights: no layer .* 'head'"),
     "a module to exclude": (lambda: quantize(exclude=[nn.ReLU()]), "exclude: ReLU is no name"),
     "no such layer": (lambda: quantize(exclude="head"), "exclude: no layer .* 'head'; there are 0"),

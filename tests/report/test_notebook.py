@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tersor.export.html import table
 
 import tersor
+from tersor.export.html import table
 from tests import nets
 from tests.report.models import inputs, quantized, report
 

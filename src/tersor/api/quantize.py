@@ -145,7 +145,7 @@ def quantize(
     """
     if data is not None and input_range is not None:
         raise InvalidInputError("input_range is what the data show by themselves; leave out one")
-    chosen = _chosen(options, DataFree if data is None else WithData)
+    chosen = _chosen(options, DataFree) if data is None else _chosen(options, WithData)
     if folder is not None and not (isinstance(chosen, WithData) and chosen.rounding):
         raise InvalidInputError(
             f"folder={str(folder)!r} keeps the rounding with data, and nothing is rounded with "
