@@ -6,24 +6,22 @@ budget asks for. Without data this is its level 1, with a few unlabelled samples
 is left is trained at level 3.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from torch import nn
-from torch.export import ExportedProgram
-
+from tersor.checked import checked
 from tersor.compression.asked import Asked
 from tersor.compression.options import Compression
 from tersor.compression.sweep import OnPart
 from tersor.compression.train_gates import train_gates
 from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import try_parts
+from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
 from tersor.data.samples import samples
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import capture
+from tersor.frontend.capture import Example, Keywords, Model, captured
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
 from tersor.graph.simplify import simplify
@@ -40,17 +38,18 @@ _BLOCK = 8  # channels that kernels compute at a time, on AVX2; with AVX-512 16
 _PERCENT = 100  # more may be meant as a number
 
 
+@checked("model", "exclude", "macs", "parameters", "megabytes", "latency")
 @shows_progress(len(STEPS))
 def compress(
-    model: nn.Module | ExportedProgram | Network | Compressed,
-    example: Any = None,
+    model: Model | Compressed,
+    example: Example = None,
     *,
-    kwargs: Mapping[str, Any] | None = None,
+    kwargs: Keywords | None = None,
     macs: float | None = None,
     parameters: float | None = None,
     megabytes: float | None = None,
     latency: float | None = None,
-    data: Any = None,
+    data: Data = None,
     exclude: Iterable[str] = (),
     metric: Metric | None = None,
     train: Batches | None = None,
@@ -102,6 +101,7 @@ def compress(
     """
     say, options = on_step or (lambda _: None), options or Compression()
     _check_together(options, train, macs, metric)
+    _check_used(train, loss, training, data, metric)
     say(STEPS[0])
     start = prepared(model, example, kwargs)
     training = training or Training()
@@ -118,8 +118,17 @@ def compress(
         return _with(start, *gated)
     if latency is not None and options.multiple is None:
         options = replace(options, multiple=_BLOCK)
-    trying: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
-    trial = try_parts(start.network, batches, options, **trying, say=say, on_part=on_part)
+    trial = try_parts(
+        start.network,
+        batches,
+        options,
+        exclude=exclude,
+        metric=metric,
+        jobs=jobs,
+        folder=folder,
+        say=say,
+        on_part=on_part,
+    )
     if latency is not None:
         found = trial.within_latency(latency)
     else:
@@ -138,9 +147,9 @@ def _with(start: Compressed, network: Network, lines: Sequence[Line] = ()) -> Co
 
 
 def prepared(
-    model: nn.Module | ExportedProgram | Network | Compressed,
-    example: Any,
-    kwargs: Mapping[str, Any] | None,
+    model: Model | Compressed,
+    example: Example,
+    kwargs: Keywords | None,
 ) -> Compressed:
     """What is to be compressed, BatchNorms folded, and the model that the result is compared with.
 
@@ -150,9 +159,9 @@ def prepared(
         kwargs: Idem.
     """
     if isinstance(model, Compressed):
-        start = replace(model, network=model.network.copy())
+        start = replace(model, network=captured(model.network, example, kwargs))
     else:
-        network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+        network = captured(model, example, kwargs)
         start = Compressed(network, network.copy())
     simplify(start.network)
     return start
@@ -173,6 +182,23 @@ def _check_together(
             f"metric= is not for {options.gates!r}, which goes by the loss of the training; leave "
             "it out, and give loss= instead"
         )
+
+
+def _check_used(
+    train: Batches | None,
+    loss: Loss | None,
+    training: Training | None,
+    data: Data,
+    metric: Metric | None,
+) -> None:
+    """Does every argument do something?"""
+    for name, value in (("loss", loss), ("training", training)):
+        if value is not None and train is None:
+            raise InvalidInputError(f"{name}= is for a training; give its batches with train=")
+    if metric is not None and data is None and train is None:
+        raise InvalidInputError("metric= compares outputs on samples; give them with data=")
+    if training is not None:
+        training.check_used(labelled=loss is not None, quantized=False)
 
 
 def _asked(

@@ -10,23 +10,23 @@ output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from eithe
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from torch import nn
-from torch.export import ExportedProgram
-
+from tersor.checked import checked
+from tersor.data.feeds import Data
 from tersor.data.journal import Journal, fingerprint
 from tersor.data.observe import Batch
 from tersor.data.samples import held_back, samples
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import capture
+from tersor.frontend.capture import Example, Keywords, Model, captured
 from tersor.graph.network import Network, OnLayer
 from tersor.graph.simplify import simplify
+from tersor.names import SchemeName
 from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest, correct_bias
-from tersor.quant.calibrate import data_free_ranges, input_ranges, weight_ranges
+from tersor.quant.calibrate import InputRange, data_free_ranges, input_ranges, weight_ranges
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import DataFree, Equalization, WithData, equalization
 from tersor.quant.observed import observed_ranges
@@ -84,17 +84,18 @@ class Frame:
 T = TypeVar("T", DataFree, WithData)
 
 
+@checked("model", "exclude", "input_range")
 @shows_progress(len(STEPS))
 def quantize(
-    model: nn.Module | ExportedProgram | Network,
-    example: Any = None,
+    model: Model,
+    example: Example = None,
     *,
-    kwargs: Mapping[str, Any] | None = None,
-    data: Any = None,
-    scheme: str | Scheme = "onnxruntime-cpu",
+    kwargs: Keywords | None = None,
+    data: Data = None,
+    scheme: SchemeName | Scheme = "onnxruntime-cpu",
     weights: int | Mapping[str, int] | None = None,
     activations: int | Mapping[str, int] | None = None,
-    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+    input_range: InputRange | None = None,
     exclude: Iterable[str] = (),
     options: DataFree | WithData | None = None,
     folder: str | Path | None = None,
@@ -140,25 +141,31 @@ def quantize(
     """
     if data is not None and input_range is not None:
         raise InvalidInputError("input_range is what the data show by themselves; leave out one")
+    chosen = _chosen(options, DataFree) if data is None else _chosen(options, WithData)
+    if folder is not None and not (isinstance(chosen, WithData) and chosen.rounding):
+        raise InvalidInputError(
+            f"folder={str(folder)!r} keeps the rounding with data, and nothing is rounded with "
+            "data here; leave it out, or give data="
+        )
     say = on_step or (lambda _: None)
     all_weights, weight_bits = split_bits(weights)
     all_activations, activation_bits = split_bits(activations)
     target = find_scheme(scheme).with_bits(all_weights, all_activations)
     say(CAPTURE)
-    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+    network = captured(model, example, kwargs)
     original = network.copy()
     frame = Frame(target, weight_bits, activation_bits, patterns(exclude), say, on_layer, folder)
-    if data is None:
-        prepared = data_free(network, frame, input_range, _chosen(options, DataFree))
+    if isinstance(chosen, DataFree):
+        prepared = data_free(network, frame, input_range, chosen)
     else:
-        prepared = with_data(network, frame, data, _chosen(options, WithData))
+        prepared = with_data(network, frame, data, chosen)
     return Quantized(network, original, target, prepared)
 
 
 def data_free(
     network: Network,
     frame: Frame,
-    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None,
+    input_range: InputRange | None,
     options: DataFree,
 ) -> Network:
     """The pipeline of level 1 on a captured network, edited in place; returns the prepared one."""
@@ -177,7 +184,7 @@ def data_free(
     return prepared
 
 
-def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> Network:
+def with_data(network: Network, frame: Frame, data: Data, options: WithData) -> Network:
     """The pipeline of level 2 on a captured network, edited in place; returns the prepared one."""
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
@@ -255,10 +262,6 @@ def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:
     """
     if options is None:
         return kind()
-    if not isinstance(options, DataFree | WithData):
-        raise InvalidInputError(
-            f"options are {type(options).__name__}; give {kind.__name__}(…) with what to change"
-        )
     if not isinstance(options, kind):
         raise InvalidInputError(
             f"options={type(options).__name__} go {'with' if kind is DataFree else 'without'} "

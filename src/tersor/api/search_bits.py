@@ -7,21 +7,21 @@ unlabelled samples (`tersor.quant.sensitivity`); the sum is minimised exactly
 (`tersor.core.knapsack`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import Any
 
 import numpy as np
-from torch import nn
-from torch.export import ExportedProgram
 
 from tersor.api.quantize import CAPTURE, PREPARATION, Frame, OnStep, prepare
+from tersor.checked import Positive, checked
 from tersor.core.knapsack import knapsack
+from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
 from tersor.data.samples import held_back, samples
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import capture
-from tersor.graph.network import Network, OnLayer
+from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.graph.network import OnLayer
+from tersor.names import SchemeName
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
 from tersor.quant.patterns import patterns
@@ -84,7 +84,10 @@ class Bits(dict[str, int]):
         """Sum of the damages of all layers: what was minimised."""
         return sum(layer.damage[self[layer.layer]] for layer in self.sensitivities)
 
-    def within(self, *, average: float | None = None, megabytes: float | None = None) -> "Bits":
+    @checked()
+    def within(
+        self, *, average: Positive | None = None, megabytes: Positive | None = None
+    ) -> "Bits":
         """The bits for another budget; nothing is measured again.
 
         Args:
@@ -114,17 +117,18 @@ class Bits(dict[str, int]):
         return sum(layer.weights * self[layer.layer] for layer in self.sensitivities)
 
 
+@checked("model", "exclude")
 @shows_progress(len(STEPS))
 def search_bits(
-    model: nn.Module | ExportedProgram | Network,
-    example: Any = None,
+    model: Model,
+    example: Example = None,
     *,
-    data: Any,
-    kwargs: Mapping[str, Any] | None = None,
-    average: float | None = None,
-    megabytes: float | None = None,
+    data: Data,
+    kwargs: Keywords | None = None,
+    average: Positive | None = None,
+    megabytes: Positive | None = None,
     choices: Iterable[int] = (2, 3, 4, 8),
-    scheme: str | Scheme = "onnxruntime-cpu",
+    scheme: SchemeName | Scheme = "onnxruntime-cpu",
     exclude: Iterable[str] = (),
     metric: Metric | None = None,
     options: WithData | None = None,
@@ -171,7 +175,7 @@ def search_bits(
     widths = _widths(choices, target)
     _check_one(average, megabytes)
     say(CAPTURE)
-    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+    network = captured(model, example, kwargs)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
     frame, solved = Frame(target, exclude=patterns(exclude), say=say), options.rounding is not None

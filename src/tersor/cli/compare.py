@@ -29,10 +29,10 @@ def compare(
         tersor compare int8.json int4.json -o compare.html
     """
     from tersor.files import check_writable
-    from tersor.report import differences
+    from tersor.report.differences import compare as compare_reports
 
     with one_line(debug):
-        found = differences.compare(first, second)
+        found = compare_reports(first, second)
         if output is not None:
             check_writable(output)
             found.save(output)

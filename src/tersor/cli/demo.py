@@ -24,13 +24,13 @@ def demo(
 
         tersor demo -o files/ --json
     """
-    from tersor.api import demo as demonstration
-    from tersor.api import quantize as recipes
+    from tersor.api.demo import demo as make_demo
+    from tersor.api.quantize import STEPS
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.report.progress import progress
 
-    with one_line(debug), progress(len(recipes.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
-        made = demonstration.demo(folder, bar.step, bar.track)
+    with one_line(debug), progress(len(STEPS) + 2 + len(VERIFY_STEPS)) as bar:
+        made = make_demo(folder, bar.step, bar.track)
     where = "on crops of photographs"
     show_quantized(made.quantized, made.written, made.verification, where, as_json)

@@ -53,23 +53,25 @@ def diagnose(
 
         tersor diagnose model.onnx --test inputs.npy --json
     """
-    from tersor.api import diagnose as flow
+    from tersor.api.diagnose import STEPS
+    from tersor.api.diagnose import diagnose as diagnose_model
     from tersor.cli import choices
+    from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
 
     asked = {"rounding": rounding, "ranges": ranges, "iterations": None, "samples": None}
     asked |= {"held_back": None, "seed": None}
-    with one_line(debug), progress(len(flow.STEPS) + 1) as bar:
+    with one_line(debug), progress(len(STEPS) + 1) as bar:
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         bar.step("load the model")
         captured = choices.captured(model, example, seen, dequantize, input_range)
-        found = flow.diagnose(
+        found = diagnose_model(
             captured,
             data=choices.fit(captured, seen.first(level.samples) if seen and level else None),
             test=choices.fit(captured, tested),
             original=model if model.endswith(".onnx") and not dequantize else None,
-            scheme=scheme,
+            scheme=find_scheme(scheme),
             weights=choices.widths(weights, bits),
             activations=choices.widths(activations, read),
             input_range=input_range,

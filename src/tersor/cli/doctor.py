@@ -15,11 +15,11 @@ def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
 
         tersor doctor --json
     """
-    from tersor.export import machine
+    from tersor.export.machine import doctor as look
     from tersor.report.tables import pairs_table
 
     with one_line(debug):
-        found = machine.doctor()
+        found = look()
     if as_json:
         show(found.as_dict())
         return

@@ -51,9 +51,12 @@ Steps = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--batch", min=1, help="Samples in a batch of files or images.", rich_help_panel=_TRAINING
+        "--batch",
+        min=1,
+        help="Samples in a batch of files or images. [default: 64]",
+        rich_help_panel=_TRAINING,
     ),
 ]
 Rate = Annotated[

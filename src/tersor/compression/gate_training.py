@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
+from tersor.checked import Positive, PositiveOrZero, Share, checked
 from tersor.compression.channel_gates import Gate, gates
 from tersor.compression.counts import Counts
 from tersor.compression.groups import UnitMask, UnitMasks, UnitScores, channel_groups
@@ -41,6 +42,7 @@ _LOOKS = 1000  # at the gates, in a training: every batch, or every few of many
 _FARTHEST = 3.0  # that one batch makes of d
 
 
+@checked()
 @dataclass(frozen=True)
 class Gating:
     """How gates are trained. Nothing here depends on how long, nor on the learning rate.
@@ -55,11 +57,11 @@ class Gating:
     """
 
     start: float | None = None
-    travel: float = 20.0
-    strength: float = 0.1
-    haste: float = 10.0
+    travel: Positive = 20.0
+    strength: Positive = 0.1
+    haste: PositiveOrZero = 10.0
     margin: float = 2.0
-    share: float = 0.5
+    share: Share = 0.5
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from tersor.channels.narrow import Remaining, what_is_left
+from tersor.checked import Count, PositiveOrZero, checked
 from tersor.compression.groups import Groups, UnitMasks, channel_groups
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
@@ -32,6 +33,7 @@ from tersor.graph.nodes import operand
 aten = torch.ops.aten
 
 
+@checked()
 @dataclass(frozen=True)
 class Reconstruct:
     """Options of the reconstruction.
@@ -42,8 +44,8 @@ class Reconstruct:
         seed: Of the choice of positions.
     """
 
-    positions: int = 20_000
-    damping: float = 1e-3
+    positions: Count = 20_000
+    damping: PositiveOrZero = 1e-3
     seed: int = 0
 
 

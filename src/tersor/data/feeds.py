@@ -18,6 +18,8 @@ from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
 Arrays = dict[str, np.ndarray]
+Data = Any  # samples as a user gives them: one batch, or an iterable of batches; see above
+Labels = torch.Tensor | np.ndarray | Sequence[int]  # the class of each sample
 
 
 def input_names(network: Network) -> list[str]:
@@ -133,7 +135,7 @@ def to_batch(network: Network, arrays: Arrays) -> Batch:
     return pytree.tree_unflatten(values, spec)
 
 
-def batches(inputs: Any) -> Iterator[Any]:
+def batches(inputs: Data) -> Iterator[Any]:
     """What a user may give as data, one batch at a time.
 
     Args:

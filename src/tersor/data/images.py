@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tersor.checked import Count, checked
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.frontend.explain import first_line
 
@@ -26,6 +27,7 @@ _MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr")
 Colour = tuple[float, float, float]
 
 
+@checked()
 @dataclass(frozen=True)
 class Pixels:
     """How an image becomes the input of a network.
@@ -37,8 +39,8 @@ class Pixels:
         std: Red, green and blue are then divided by it.
     """
 
-    resize: int | None = None
-    crop: int | None = None
+    resize: Count | None = None
+    crop: Count | None = None
     mean: Colour = (0.0, 0.0, 0.0)
     std: Colour = (1.0, 1.0, 1.0)
 

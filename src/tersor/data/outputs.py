@@ -10,7 +10,8 @@ from torch.utils import _pytree as pytree
 from tersor.core.metrics import signal_and_noise
 from tersor.errors import InvalidInputError
 
-Metric = Callable[[Any, Any], float]  # outputs, reference → damage
+Outputs = Any  # what a model returns: a tensor, or a structure of tensors
+Metric = Callable[[Outputs, Outputs], float]  # outputs, reference → damage
 
 
 def damage(outputs: list[Any], reference: list[Any], metric: Metric | None = None) -> float:

@@ -24,6 +24,8 @@ from tersor.frontend.own_code import find_function, in_short, is_function
 
 _BATCH = 32
 
+BATCH = 64  # samples in a batch of a training
+
 
 @dataclass(frozen=True)
 class Stored:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ class Comparison:
     max_value: float
     top1: float | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain numbers, ready for JSON; SQNR is cut at ±200 dB."""
         return {
             "sqnr_db": max(-_EQUAL_DB, min(_EQUAL_DB, self.sqnr)),

@@ -5,7 +5,6 @@ import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -91,7 +90,7 @@ class Machine:
             *((name, value or "not installed") for name, value in self.packages.items()),
         ]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {**asdict(self), "advice": self.advice()}
 

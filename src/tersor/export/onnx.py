@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, get_args
 
 import onnx
 import onnx_ir as ir
 import torch
 
+from tersor.checked import checked
 from tersor.core.grid import Grid
 from tersor.data.feeds import input_names
-from tersor.errors import ExportError, InvalidInputError, TersorError
+from tersor.errors import ExportError, TersorError
 from tersor.export.lower import Lowered, lower
 from tersor.export.ops import TRANSLATIONS
 from tersor.export.signature import free_axes, output_names
@@ -62,18 +62,19 @@ class ExportResult:
         what = f"{layers} layer{'s have' if layers != 1 else ' has'} INT4 weights"
         return [f"{what}: onnxruntime computes them in float on CPUs"] if layers else []
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data, ready for JSON."""
         return {**asdict(self), "path": str(self.path), "notes": self.notes}
 
 
+@checked()
 def export_onnx(
     network: Network,
     path: str | Path,
     *,
     opset: int = 21,
     scheme: Scheme | None = None,
-    storage: str = "int8",
+    storage: Storage = "int8",
 ) -> ExportResult:
     """Write a network, quantized or float, as an ONNX file.
 
@@ -116,21 +117,18 @@ def build_onnx(
     *,
     opset: int = 21,
     scheme: Scheme | None = None,
-    storage: str = "int8",
+    storage: Storage = "int8",
 ) -> ir.Model:
     """The ONNX model of a network in memory; arguments as in `export_onnx`."""
     return _build(network, opset, scheme, storage)[0]
 
 
 def _build(
-    network: Network, opset: int, scheme: Scheme | None, storage: str
+    network: Network, opset: int, scheme: Scheme | None, storage: Storage
 ) -> tuple[ir.Model, dict[str, Grid]]:
     """The model, and the grids of the integers that it stores."""
     if opset < 21:
         raise ExportError(f"opset={opset}: 16-bit and 4-bit integers need opset 21 or later")
-    if storage not in get_args(Storage):
-        known = " or ".join(map(repr, get_args(Storage)))
-        raise InvalidInputError(f"unknown storage {storage!r}; choose {known}")
     names = input_names(network), output_names(network)
     lowered = lower(network, scheme is None or scheme.integer_clip)
     model = _translate(lowered, opset)

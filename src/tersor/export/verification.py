@@ -1,12 +1,11 @@
 """What `verify` measured, as attributes, as plain data and as a table."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from tersor.export.compare import Comparison
+from tersor.export.html import table
 from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
-from tersor.html import table
 
 _ALIKE = 4  # layers that are in float for one reason; more are counted
 
@@ -69,7 +68,7 @@ class Verification:
         shares = [c.top1 for c in self.runtime.values() if c.top1 is not None]
         return min(shares) if shares else None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain numbers, strings, lists and dicts, ready for JSON; SQNR is cut at ±200 dB."""
         compared = ("exported", "runtime", "quantized")
         return {

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import Arrays, as_array, batches, split_labels, to_batch
+from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels, to_batch
 from tersor.errors import InvalidInputError
 from tersor.export.compare import Comparison, Tally, has_classes
 from tersor.export.kernels import kernels, openvino_kernels
@@ -29,9 +29,10 @@ from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
 from tersor.export.verification import Verification
 from tersor.graph.network import Network
+from tersor.names import RuntimeName
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
-RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": Runtime, NAME: OpenVINORuntime}
+RUNTIMES: dict[RuntimeName, type[Runtime]] = {"onnxruntime": Runtime, NAME: OpenVINORuntime}
 _CHUNK = 32
 _PAIRS = (
     ("simulation", "exact"),
@@ -45,11 +46,11 @@ def verify(
     reference: Network | str | Path,
     simulation: Network | None,
     path: str | Path,
-    inputs: Any,
+    inputs: Data,
     *,
-    labels: Any = None,
+    labels: Labels | None = None,
     config: Config = (),
-    runtime: str = "onnxruntime",
+    runtime: RuntimeName = "onnxruntime",
     latency: bool = True,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
@@ -100,7 +101,7 @@ def verify(
         )
 
 
-def _loader(runtime: str) -> type[Runtime]:
+def _loader(runtime: RuntimeName) -> type[Runtime]:
     if runtime not in RUNTIMES:
         raise InvalidInputError(f"unknown runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
     return RUNTIMES[runtime]
@@ -179,7 +180,7 @@ class _Contest:
         tallies = self.tallies.get((first, second), [])
         return {name: t.comparison() for name, t in zip(self.outputs, tallies, strict=False)}
 
-    def accuracy(self, labels: Any) -> dict[str, float]:
+    def accuracy(self, labels: Labels | None) -> dict[str, float]:
         """Share of correct predictions by model; empty without labels."""
         given = self.labels if labels is None else [as_array(labels)]
         if not given:

@@ -22,14 +22,16 @@ from tersor.graph.mode import set_training
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
+Model = nn.Module | ExportedProgram | Network
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
+Keywords = Mapping[str, Example]
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def capture(
     model: nn.Module | ExportedProgram,
     example: Example = None,
-    kwargs: Mapping[str, Any] | None = None,
+    kwargs: Keywords | None = None,
 ) -> Network:
     """Capture a model as a graph of ATen calls with the weights under the user's own names.
 
@@ -60,6 +62,27 @@ def capture(
     if isinstance(model, OnnxModel):
         return _from_file(model, inputs)
     return _from_module(model, *_run_at_two(model, inputs))
+
+
+def captured(model: Model, example: Example = None, kwargs: Keywords | None = None) -> Network:
+    """A network to edit: what `capture` makes of a model, or a copy of what it made already.
+
+    Args:
+        model: As for `capture`, or a network.
+        example: As for `capture`.
+        kwargs: As for `capture`.
+
+    Raises:
+        TersorError: As `capture`; or a network is given an example, which it has.
+    """
+    if not isinstance(model, Network):
+        return capture(model, example, kwargs)
+    if example is not None or kwargs is not None:
+        raise InvalidInputError(
+            "the model is a captured network, which keeps the example it was captured with; leave "
+            "out example= and kwargs="
+        )
+    return model.copy()
 
 
 def _from_module(
@@ -115,7 +138,7 @@ def _check_free_batch(network: Network) -> None:
         )
 
 
-def _split_example(example: Example, kwargs: Mapping[str, Any] | None) -> Inputs:
+def _split_example(example: Example, kwargs: Keywords | None) -> Inputs:
     if isinstance(example, Mapping):
         args, kwargs = (), {**example, **(kwargs or {})}
     elif example is None:

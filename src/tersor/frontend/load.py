@@ -1,20 +1,24 @@
 """Load a model from disk, or from the user's own code, by one string."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from tersor.checked import checked
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+from tersor.frontend.capture import Example
 from tersor.frontend.explain import quiet
 from tersor.frontend.onnx.model import OnnxModel, read_model
 from tersor.frontend.own_code import find_function, in_short, is_function
 from tersor.frontend.pt2 import load_program
 
 
-def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | ExportedProgram, Any]:
+@checked()
+def load(
+    spec: str | Path, *, dequantize: bool = False
+) -> tuple[nn.Module | ExportedProgram, Example]:
     """A model, and its example inputs where it brings some.
 
     Args:
@@ -74,7 +78,7 @@ def input_types(model: nn.Module | ExportedProgram) -> list[torch.dtype]:
     return [x.dtype for x in values if isinstance(x, torch.Tensor)]
 
 
-def _from_code(spec: str) -> tuple[nn.Module | ExportedProgram, Any]:
+def _from_code(spec: str) -> tuple[nn.Module | ExportedProgram, Example]:
     function = find_function(spec)
     try:
         result = function()

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
+from tersor.checked import Positive, checked
 from tersor.core.response import expected_response
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Applied, Gaussian, Network, Record, Skipped
@@ -29,6 +30,7 @@ aten = torch.ops.aten
 INFINITY = float("inf")
 
 
+@checked()
 @dataclass(frozen=True)
 class Absorb:
     """Options of high-bias absorption.
@@ -40,7 +42,7 @@ class Absorb:
             cost more than the finer grid gains.
     """
 
-    sigmas: float = 3.0
+    sigmas: Positive = 3.0
     borders: bool = False
 
 

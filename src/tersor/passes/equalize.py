@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx
 
 from tersor.channels.partition import Channels, Port, channels
+from tersor.checked import Count, HalfOrLess, Positive, checked
 from tersor.core.equalize import equalizing_scale, over_relaxation
 from tersor.graph.layers import Layer, per_input, per_output
 from tersor.graph.network import Applied, Network, Skipped
@@ -27,6 +28,7 @@ from tersor.graph.norms import Norm
 from tersor.passes.rescale import Clipping, rescale, upper_bound
 
 
+@checked()
 @dataclass(frozen=True)
 class Equalize:
     """Options of cross-layer equalization.
@@ -45,10 +47,10 @@ class Equalize:
             inside residual blocks.
     """
 
-    sweeps: int = 500
-    tolerance: float = 1e-3
-    strength: float = 0.5
-    sigmas: float = 6.0
+    sweeps: Count = 500
+    tolerance: Positive = 1e-3
+    strength: HalfOrLess = 0.5
+    sigmas: Positive = 6.0
     clipped: Clipping = "per-channel"
     joins: bool = True
 

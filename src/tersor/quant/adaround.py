@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, checked
 from tersor.core.soft_rounding import (
     beta_at,
     inverse_rectified_sigmoid,
@@ -41,6 +42,7 @@ from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
 
 
+@checked()
 @dataclass(frozen=True)
 class AdaRound:
     """Options of the paper's solver.
@@ -57,13 +59,13 @@ class AdaRound:
         seed: Seed of the random samples.
     """
 
-    iterations: int = 10_000
-    batch: int = 32
-    learning_rate: float = 1e-3
-    regularization: float = 0.01
-    decisive: float = 10.0
-    beta: tuple[float, float] = (20.0, 2.0)
-    warm_start: float = 0.2
+    iterations: Count = 10_000
+    batch: Count = 32
+    learning_rate: Positive = 1e-3
+    regularization: PositiveOrZero = 0.01
+    decisive: PositiveOrZero = 10.0
+    beta: tuple[Positive, Positive] = (20.0, 2.0)
+    warm_start: ProperShare = 0.2
     seed: int = 0
 
     def beta_at(self, step: int) -> float | None:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, fx
 from torch.optim import Adam
 
+from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, Share, checked
 from tersor.core.soft_rounding import beta_at
 from tersor.core.straight_through import fake_quantize_through
 from tersor.data.journal import Journal
@@ -38,6 +39,7 @@ from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
 from tersor.quant.quantizer import FakeQuantize
 
 
+@checked()
 @dataclass(frozen=True)
 class Blocks:
     """Options of block reconstruction.
@@ -58,15 +60,15 @@ class Blocks:
         start: The fast solver, which goes first.
     """
 
-    iterations: int = 1000
-    weight_rate: float = 0.2
-    scale_rate: float = 1e-3
-    bias_rate: float = 5e-3
-    regularization: float = 100.0
-    beta: tuple[float, float] = (20.0, 2.0)
-    warm_start: float = 0.05
-    drop: float = 0.5
-    largest: int = 32
+    iterations: Count = 1000
+    weight_rate: Positive = 0.2
+    scale_rate: PositiveOrZero = 1e-3
+    bias_rate: PositiveOrZero = 5e-3
+    regularization: PositiveOrZero = 100.0
+    beta: tuple[Positive, Positive] = (20.0, 2.0)
+    warm_start: ProperShare = 0.05
+    drop: Share = 0.5
+    largest: Count = 32
     seed: int = 0
     start: Rounding = field(default_factory=Rounding)
 

@@ -39,6 +39,8 @@ from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
 # everything else.
 _MASK = 1e30
 
+InputRange = tuple[float, float] | Mapping[str, tuple[float, float]]  # or by input name
+
 
 def weight_ranges(
     network: Network, pair_safe: Pairs | None = None, method: RangeMethod | None = None
@@ -91,7 +93,7 @@ def _pair_safe(layer: Layer, per_channel: bool, pairs: Pairs) -> Range:
 
 
 def input_ranges(
-    network: Network, given: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None
+    network: Network, given: InputRange | None = None
 ) -> dict[str, tuple[float, float]]:
     """The range of every floating-point input.
 

@@ -17,6 +17,7 @@ from functools import partial
 
 import torch
 
+from tersor.checked import Count, CountOrZero, Positive, PositiveOrZero, checked
 from tersor.core.grid import Grid
 from tersor.core.lattice import Scales, closest, descend, enumerate_choices, nearest_plane
 from tersor.core.pairs import Partners
@@ -33,6 +34,7 @@ Allowed = tuple[Scales, Grid, Partners | None]
 _FEW = 10  # weights of a row of which every choice is tried
 
 
+@checked()
 @dataclass(frozen=True)
 class Rounding:
     """Options of the fast solver.
@@ -51,12 +53,12 @@ class Rounding:
         seed: Seed of the sampled positions.
     """
 
-    samples: int = 100_000
-    samples_per_weight: tuple[int, int] = (20, 200)
-    damping: tuple[float, ...] = (0.01, 0.1, 1.0)
-    starts: tuple[float, ...] = (1.0, 1.15, 1.3, 1.5)
-    rescale: int = 2
-    sweeps: int = 20
+    samples: Count = 100_000
+    samples_per_weight: tuple[Count, Count] = (20, 200)
+    damping: tuple[PositiveOrZero, ...] = (0.01, 0.1, 1.0)
+    starts: tuple[Positive, ...] = (1.0, 1.15, 1.3, 1.5)
+    rescale: CountOrZero = 2
+    sweeps: CountOrZero = 20
     seed: int = 0
 
     def positions(self, inputs: int) -> int:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tersor.checked import checked
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.ops import CONVOLUTIONS, LINEAR, MATMULS, MOVEMENT, PADS
+from tersor.names import RuntimeName
 
 aten = torch.ops.aten
 
@@ -53,6 +55,7 @@ UINT8 = Grid(8)
 _BITS = (2, 16)  # narrowest and widest
 
 
+@checked()
 @dataclass(frozen=True)
 class Scheme:
     """The integer format of one target runtime.
@@ -97,7 +100,7 @@ class Scheme:
     fused_add: bool = False
     integer_bias: bool = True
     integer_clip: bool = True
-    runtime: str = "onnxruntime"
+    runtime: RuntimeName = "onnxruntime"
     session: tuple[tuple[str, str], ...] = ()
 
     def with_bits(self, weights: int | None, activations: int | None) -> "Scheme":

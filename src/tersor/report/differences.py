@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group
 
+from tersor.checked import checked
 from tersor.errors import InvalidInputError
 from tersor.files import write_atomically
 from tersor.report.contents import LayerReport, Report, Verified
@@ -77,7 +77,7 @@ class Differences:
         first, second = self.first.title, self.second.title
         return (first, second) if first != second else (f"{first}, 1st", f"{second}, 2nd")
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data, ready for JSON."""
         return {
             "first": self.names[0],
@@ -86,6 +86,7 @@ class Differences:
             "layers": [asdict(layer) for layer in self.layers],
         }
 
+    @checked()
     def save(self, path: str | Path) -> Path:
         """Write one HTML page that needs nothing else.
 
@@ -129,6 +130,7 @@ def _page(found: Differences) -> str:
     )
 
 
+@checked("first", "second")
 def compare(first: Report | str | Path, second: Report | str | Path) -> Differences:
     """Compare two reports of one model, made in two ways.
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from tersor.data.feeds import Data, Labels
 from tersor.data.samples import samples
 from tersor.data.synthetic import example_tensors
 from tersor.export.machine import doctor
@@ -69,8 +70,8 @@ class Wanted:
     """
 
     path: str | Path | None = None
-    inputs: Any = None
-    labels: Any = None
+    inputs: Data = None
+    labels: Labels | None = None
     verification: Verification | None = None
     verify: bool = True
     samples: int = 32
@@ -84,7 +85,7 @@ class Wanted:
 def make_report(
     subject: Subject,
     wanted: Wanted,
-    export: Callable[[Path], Any],
+    export: Callable[[Path], object],
     verify: Callable[..., Verification],
     *,
     on_step: Callable[[str], None] | None = None,
@@ -124,7 +125,7 @@ def make_report(
 def _report(
     subject: Subject,
     wanted: Wanted,
-    inputs: Any,
+    inputs: Data,
     checked: Verified | None,
     on_layer: OnLayer | None,
 ) -> Report:

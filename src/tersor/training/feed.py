@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import input_names
+from tersor.data.feeds import Data, input_names
 from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.training.seeds import own_randomness, seed_epoch
 
-Batches = Iterable[Any] | Callable[[], Iterable[Any]]
+Batches = Iterable[Data] | Callable[[], Iterable[Data]]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from tersor.checked import PositiveOrZero, Share, checked
 from tersor.core.affine import quantize
 from tersor.core.oscillation import Oscillation, distance_to_grid
 from tersor.core.soft_rounding import annealed
@@ -21,18 +22,20 @@ from tersor.quant.lsq import LearnedQuantize
 _NARROW = 8  # weights of as many bits hardly oscillate
 
 
+@checked()
 @dataclass(frozen=True)
 class Damping:
     """λ rises from `first` to `last`."""
 
-    first: float = 0.0
-    last: float = 0.1
+    first: PositiveOrZero = 0.0
+    last: PositiveOrZero = 0.1
 
     def at(self, progress: float) -> float:
         """λ at a share of the training."""
         return annealed(progress, self.first, self.last)
 
 
+@checked()
 @dataclass(frozen=True)
 class Freezing:
     """The threshold falls from `first` to `last`.
@@ -43,9 +46,9 @@ class Freezing:
         momentum: m, of the frequency and of the mean integer.
     """
 
-    first: float = 0.1
-    last: float = 0.01
-    momentum: float = 0.01
+    first: Share = 0.1
+    last: Share = 0.01
+    momentum: Share = 0.01
 
     def at(self, progress: float) -> float:
         """The threshold at a share of the training."""
