@@ -63,7 +63,7 @@ class Frame:
     Attributes:
         scheme: The target.
         bits: Bits of the weights by layer name, where they are not the scheme's.
-        read: Bits of what a layer reads, idem.
+        activation_bits: Bits of a layer's inputs by layer name, where they are not the scheme's.
         exclude: Names of what stays in floating point.
         say: Called with the name of each step.
         on_layer: Called after each layer that is rounded with data.
@@ -72,7 +72,7 @@ class Frame:
 
     scheme: Scheme
     bits: Mapping[str, int] = field(default_factory=dict)
-    read: Mapping[str, int] = field(default_factory=dict)
+    activation_bits: Mapping[str, int] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     say: OnStep = lambda _: None
     on_layer: OnLayer | None = None
@@ -232,7 +232,7 @@ def prepare(
     """
     reshape(network, frame, chosen, absorption, solved)
     frame.say(STEPS[3])
-    place(network, frame.scheme, frame.exclude, frame.bits, frame.read)
+    place(network, frame.scheme, frame.exclude, frame.bits, frame.activation_bits)
 
 
 def reshape(
