@@ -59,7 +59,7 @@ class Frame:
     Attributes:
         scheme: The target.
         weight_bits: Bits of the weights by layer name, where they are not the scheme's.
-        activation_bits: Bits of what a layer reads by its name, where they are not the scheme's.
+        activation_bits: Bits of a layer's inputs by layer name, where they are not the scheme's.
         exclude: Names of what stays in floating point.
         say: Called with the name of each step.
         on_layer: Called after each layer that is rounded with data.

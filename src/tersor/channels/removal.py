@@ -1,8 +1,8 @@
-"""Which channels of a network can be left out together.
+"""Finds the channels of a network that can only be removed together.
 
-Labels as for rescaling (`tersor.channels.partition`), with other rules
-(`tersor.channels.removal_rules`). What remains is a partition of all channels into classes that can
-only be left out together; leaving one out is the same as setting all weights that read it to zero.
+Labels work as for rescaling (`tersor.channels.partition`), with other rules
+(`tersor.channels.removal_rules`). The result is a partition of all channels into classes that can
+only be removed together; removing one is the same as setting all weights that read it to zero.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ class Slots:
 
     Attributes:
         axis: The axis, counted from the front.
-        classes: The class at each place.
+        classes: The class at each position.
     """
 
     axis: int
@@ -35,14 +35,14 @@ class Slots:
 
 @dataclass
 class Removal:
-    """The partition of all channels of a network into classes that are left out together.
+    """The partition of all channels of a network into classes that are removed together.
 
     Attributes:
         count: Number of classes.
         producers: Output sides of layers.
         consumers: Input sides of layers.
         stored: Stored tensors, with classes in place of labels.
-        frozen: Class → why it must stay. Missing: it can go.
+        frozen: Class → why it must stay; absent if it can go.
         values: Node → where the channels of its value lie; for a list of tensors, a list.
         needs: Sets of classes of which one must stay, each with a node that would be empty.
     """
@@ -57,7 +57,7 @@ class Removal:
 
 
 def removal(network: Network) -> Removal:
-    """Partition the channels of all layers into classes that can only be left out together.
+    """Partition the channels of all layers into classes that can only be removed together.
 
     Args:
         network: The network, without quantizers.
@@ -102,7 +102,7 @@ def in_copy(found: Removal, network: Network) -> Removal:
 
 
 def _join_readers(labels: Labels) -> None:
-    """Readers of one stored tensor agree on its channels; other readers need them all."""
+    """Unite the channels of a stored tensor over its readers; other readers need all of them."""
     places: dict[str, dict[int, Tensor]] = defaultdict(dict)
     readers: dict[str, set[fx.Node]] = defaultdict(set)
     for stored in labels.stored:
@@ -118,7 +118,7 @@ def _join_readers(labels: Labels) -> None:
 
 
 def _slots(value: Any, classes: Int[Tensor, " labels"]) -> Slots | None:
-    """Where the channels lie; a single one lies on the second axis, if it lies anywhere."""
+    """Find where the channels lie; a single one lies on the second axis, if it lies anywhere."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return None
     axis = next(iter(varying(value)), min(1, value.ndim - 1))
@@ -127,7 +127,7 @@ def _slots(value: Any, classes: Int[Tensor, " labels"]) -> Slots | None:
 
 
 def _find_needs(result: Removal) -> None:
-    """A value keeps a channel; one whose channels are all of one class keeps that."""
+    """Find the sets of classes of which each value must keep one; a lone class is frozen."""
     for node, value in result.values.items():
         for slots in pytree.tree_leaves(value):
             if isinstance(slots, Slots):

@@ -1,10 +1,10 @@
-"""What becomes of channel labels in a call, if some channels are to be left out.
+"""Rules for channel labels in a call, if channels are to be removed.
 
-What an op computes of one channel must not depend on other channels, whatever function it is: so
-BatchNorm and SiLU pass, and a softmax or a LayerNorm over the channels does not.
+The result of an op for one channel must not depend on other channels; otherwise the function does
+not matter. So BatchNorm and SiLU qualify, and a softmax or LayerNorm over the channels does not.
 
-What is left of a value must be a grid again. Where labels differ along several axes, as between the
-two halves of a channel shuffle, those along one axis are kept apart and the others united.
+What remains of a value must be a grid again. If labels differ along several axes, as between the
+two halves of a channel shuffle, those along one axis are kept apart and the others are united.
 """
 
 import operator
@@ -32,7 +32,7 @@ from tersor.graph.ops import (
 )
 
 aten = torch.ops.aten
-# Element by element, but not tagged so by torch.
+# Elementwise, but not tagged so by torch.
 _POINTWISE = {
     aten.dropout.default,
     aten.feature_dropout.default,
@@ -80,7 +80,7 @@ def _distinct(value: Int[Tensor, "..."], axis: int) -> int:
 
 
 def _differs(value: Int[Tensor, "..."], axes: Any) -> bool:
-    """Do labels differ along any of these axes?"""
+    """Whether labels differ along any of these axes."""
     return any(axis % max(value.ndim, 1) in varying(value) for axis in axes)
 
 
@@ -102,9 +102,9 @@ def _layer(labels: Labels, node: fx.Node) -> Any:
 
 
 def _weight_axes(labels: Labels, layer: Layer, into: Tensor, out: Tensor) -> list[Tensor]:
-    """The channels along the axes of a weight. Groups stay equally large.
+    """The channels along the axes of a weight; groups stay equally large.
 
-    A group with one input is left out whole; of larger groups, the same channels of each.
+    A group with one input is removed as a whole; larger groups lose the same channels each.
     """
     inputs, outputs = into.reshape(layer.groups, -1), out.reshape(layer.groups, -1)
     axes = [into, outputs[0]] if layer.is_transposed else [out, inputs[0]]
@@ -141,7 +141,7 @@ def _layer_norm(labels: Labels, node: fx.Node) -> Any:
 
 def _share(labels: Labels, node: fx.Node) -> Any:
     value = labels.of[operand(node)]
-    reason = f"{node.name} shares out over the channels"
+    reason = f"{node.name} normalizes its values over the channels"
     return reason if _differs(value, [argument(node, "dim")]) else value
 
 
@@ -162,7 +162,7 @@ def _reduce(labels: Labels, node: fx.Node) -> Any:
 
 
 def _cut(value: Tensor, axes: Any) -> Tensor:
-    """Cut axes along which labels are the same to size 1."""
+    """Cut axes to size 1 along which labels do not differ."""
     for axis in axes:
         value = value.narrow(axis, 0, 1)
     return value
@@ -174,7 +174,7 @@ def _is_pointwise(node: fx.Node) -> bool:
 
 
 def _pointwise(labels: Labels, node: fx.Node) -> Any:
-    """All operands of one channel go together; stored ones are cut, other constants must fit."""
+    """Unite the operands of each channel; stored ones are cut, other constants must fit."""
     shape = labels.shapes[node]
     tensors = [x for x in node.all_input_nodes if isinstance(labels.shapes[x], torch.Size)]
     values = [labels.of[x] for x in tensors if not labels.is_constant(x)]
@@ -193,7 +193,7 @@ def _pointwise(labels: Labels, node: fx.Node) -> Any:
 
 
 def _stored_operands(labels: Labels, node: fx.Node, value: Tensor, axis: int) -> str | None:
-    """Note the stored tensors that hold a number per channel; the reason if there are others."""
+    """Note the stored tensors with one number per channel, or return why others are in the way."""
     channels = along(value, axis)
     for x in node.all_input_nodes:
         shape = labels.shapes[x]
@@ -238,7 +238,7 @@ def _pad(labels: Labels, node: fx.Node) -> Any:
 
 
 def _move(labels: Labels, node: fx.Node) -> Any:
-    """Data movement whose numbers can be set to what is left (`tersor.channels.narrow`)."""
+    """Data movement whose numbers can be adjusted (`tersor.channels.narrow`)."""
     if node.target in _JOINS:
         return move(labels, node)
     value, picks = labels.of[operand(node)], []
@@ -250,7 +250,7 @@ def _move(labels: Labels, node: fx.Node) -> Any:
     elif node.target is aten.roll.default:
         picks = argument(node, "dims") or range(value.ndim)
     if _differs(value, picks):
-        return f"{node.name} picks channels by their number"
+        return f"{node.name} selects channels by their index"
     result = move(labels, node)
     if node.target is aten.reshape.default and _is_ambiguous(node, result):
         return f"the number of channels that {node.name} makes is computed"
@@ -258,7 +258,7 @@ def _move(labels: Labels, node: fx.Node) -> Any:
 
 
 def _is_ambiguous(node: fx.Node, result: Tensor) -> bool:
-    """A number of channels that is computed becomes −1, of which there can be only one."""
+    """Whether a computed number of channels, which becomes −1, would not be the only one."""
     sizes = argument(node, "shape")
     return -1 in sizes and any(isinstance(sizes[axis], fx.Node) for axis in varying(result))
 

@@ -1,4 +1,4 @@
-"""`tersor inspect` and `tersor verify`: look at a model, and compare a file with it."""
+"""`tersor inspect` and `tersor verify`: look at a model, and compare a file with its model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +17,10 @@ def inspect(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the layers of a model, and what each pass can and cannot do with it, and why.
+    """List the layers of a model, what each pass can and cannot do with it, and why.
 
-    Weight ranges and imbalance (largest over smallest range of an output channel) are those after
-    BatchNorm is folded; `equalized` is the imbalance that is left after equalization.
+    Weight ranges and imbalance (the largest over the smallest range of an output channel) are those
+    after BatchNorm is folded. `equalized` is the imbalance that is left after equalization.
 
     For example:
 
@@ -56,7 +56,7 @@ def verify(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Compare a quantized ONNX file with its float model, both in its runtime.
+    """Compare a quantized ONNX file with its float model, both run in the target runtime.
 
     For example:
 

@@ -11,9 +11,9 @@ from tersor.cli.output import one_line, show
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="FIRST", help="A report, .json.")],
-    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another one.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another report, .json.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A page to write, .html.")
+        Path | None, typer.Option("-o", "--output", help="The page to write, .html.")
     ] = None,
     as_json: options.Json = False,
     debug: options.Debug = False,

@@ -1,4 +1,4 @@
-"""`tersor compress`: fewer multiplications under a budget."""
+"""`tersor compress`: fewer multiplications, within a budget."""
 
 import typer
 
@@ -39,7 +39,7 @@ def compress(
 ) -> None:
     """Make a model smaller and faster in floating point, write the ONNX file, and verify it.
 
-    The file can then be quantized as any other. A few unlabelled samples make it far better.
+    The file can then be quantized like any other. A few unlabelled samples improve it greatly.
 
     For example:
 

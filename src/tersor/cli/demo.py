@@ -1,4 +1,4 @@
-"""`tersor demo`: a pretrained network is quantized in front of your eyes."""
+"""`tersor demo`: quantize a pretrained network."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from tersor.cli.output import one_line
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder that the ONNX file goes to.")
+        Path, typer.Option("-o", "--output", help="Folder for the ONNX file.")
     ] = Path(),
     as_json: options.Json = False,
     debug: options.Debug = False,

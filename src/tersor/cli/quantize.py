@@ -14,7 +14,7 @@ def quantize(
     bits: options.Bits = None,
     average_bits: options.AverageBits = None,
     activations: options.Activations = None,
-    read: options.Read = None,
+    activation_bits: options.ActivationBits = None,
     input_range: options.InputRange = None,
     exclude: options.Exclude = None,
     example: options.Example = None,
@@ -38,7 +38,7 @@ def quantize(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Quantize a model without data or with a little, write the ONNX file, and verify it.
+    """Quantize a model with or without data, write the ONNX file, and verify it.
 
     For example:
 
@@ -98,7 +98,7 @@ def quantize(
             data=seen,
             scheme=target,
             weights=widths,
-            activations=choices.widths(activations, read),
+            activations=choices.widths(activations, activation_bits),
             input_range=input_range,
             exclude=exclude or (),
             options=level,

@@ -1,4 +1,4 @@
-"""`tersor train`: weights and activations of 4 bits and fewer, learned."""
+"""`tersor train`: train a network with weights and activations of few bits."""
 
 from tersor.cli import options, training_options
 from tersor.cli.output import one_line
@@ -13,7 +13,7 @@ def train(
     weights: options.Weights = 4,
     bits: options.Bits = None,
     activations: options.Activations = 4,
-    read: options.Read = None,
+    activation_bits: options.ActivationBits = None,
     exclude: options.Exclude = None,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
@@ -41,7 +41,8 @@ def train(
         tersor train model.pt2 -o model.int4.onnx --data photographs.npz --epochs 3
 
         tersor train mycode:make_model -o model.int2.onnx --data mycode:batches --weights 2
-        --activations 2 --bits stem=8 --read stem=8 --loss torch.nn.functional:cross_entropy
+        --activations 2 --bits stem=8 --activation-bits stem=8
+        --loss torch.nn.functional:cross_entropy
     """
     from tersor.api.quantize import STEPS_WITH_DATA
     from tersor.api.quantize import quantize as quantize_model
@@ -80,7 +81,7 @@ def train(
             data=few,
             scheme=find_scheme(scheme),
             weights=choices.widths(weights, bits),
-            activations=choices.widths(activations, read),
+            activations=choices.widths(activations, activation_bits),
             exclude=exclude or (),
             options=WithData(rounding=None),
             on_step=bar.step,

@@ -1,4 +1,4 @@
-"""Integer grids and granularity: which integers a tensor may take, and who shares a scale."""
+"""Integer grids, and granularity: which integers a tensor may take, and what shares a scale."""
 
 from dataclasses import dataclass
 from math import log2
@@ -17,7 +17,7 @@ class Grid:
     Attributes:
         bits: Width in bits, 2 to 32.
         signed: Two's complement (`-2^(bits-1) … 2^(bits-1)-1`) or unsigned (`0 … 2^bits-1`).
-        symmetric: The zero point is fixed at 0. A symmetric unsigned grid holds only values ≥ 0.
+        symmetric: The zero point is fixed at 0. A symmetric unsigned grid holds values ≥ 0 only.
 
     Raises:
         InvalidInputError: If `bits` is not between 2 and 32.

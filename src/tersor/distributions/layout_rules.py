@@ -1,4 +1,4 @@
-"""How distributions pass through ops that move, pool, reduce or pad values."""
+"""Rules for ops that move, pool, reduce or pad values."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ PADDED_POOLS = {aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3
 
 
 def move(walk: Walk, node: fx.Node) -> Any:
-    """Reshape, transpose, slice, concatenate …: the op itself, run on channel labels."""
+    """Reshape, transpose, slice, concatenate …: the op itself is run on channel labels."""
     inputs: list[Distribution] = []
 
     def label(arg: fx.Node) -> Any:
@@ -80,7 +80,7 @@ def spatial(walk: Walk, node: fx.Node) -> Distribution | None:
 
 
 def attend(walk: Walk, node: fx.Node) -> Any:
-    """An average over positions: moments as in `spatial`."""
+    """Attention averages over positions; see `spatial` for the moments."""
     values = mixed_values(node)
     layout = None if values is None else walk.layout(values)
     if layout is None:
@@ -93,7 +93,7 @@ def attend(walk: Walk, node: fx.Node) -> Any:
 
 
 def reduce(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Mean or extremum over axes other than the channels; moments as in `spatial`."""
+    """Mean or extremum over axes other than the channels; see `spatial` for the moments."""
     layout = walk.layout(node.args[0])
     if layout is None:
         return None
@@ -105,7 +105,7 @@ def reduce(walk: Walk, node: fx.Node) -> Distribution | None:
 
 
 def pad(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Padding with a constant counts with its share, also where it adds channels."""
+    """Padding with a constant counts with its share, also if it adds channels."""
     x, layout = walk.of(node.args[0]), walk.layout(node.args[0])
     if x is None or layout is None:
         return None

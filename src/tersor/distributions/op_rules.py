@@ -1,4 +1,4 @@
-"""How distributions pass through each op: one table, one small function per kind of op."""
+"""Rules for each op: one table, and one small function per kind of op."""
 
 import operator
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def visit(walk: Walk, node: fx.Node) -> Any:
 
 
 def _is_guess(walk: Walk, node: fx.Node, known: list[Any]) -> bool:
-    """True if a value rests on a layer without statistics, or is the output of one."""
+    """True if a value depends on a layer without statistics, or is the output of one."""
     if node.name in walk.network.statistics or node.target in GIVEN:
         return False
     return node.target in GUESSED or any(
@@ -75,7 +75,7 @@ def _mark(part: Any, guess: bool) -> Any:
 
 
 def _layer(walk: Walk, node: fx.Node) -> Distribution | None:
-    """E[y] = W E[x] + b and Var[y] = W² Var[x], unless a BatchNorm knows better."""
+    """E[y] = W E[x] + b and Var[y] = W² Var[x], unless BatchNorm statistics are available."""
     layer, x = Layer(node, walk.network), walk.of(node.args[0])
     axis = layer.channel_axis % len(walk.shapes[node])
     notes = walk.network.statistics.get(node.name)
@@ -107,7 +107,7 @@ def _express(walk: Walk, node: fx.Node, expression: Pointwise) -> Distribution |
 
 
 def _binary(walk: Walk, node: fx.Node) -> Distribution | None:
-    """A function of one root if both sides share it or one is constant; else independent."""
+    """A function of one root if both sides share it or one is constant; else independent values."""
     shape, args = walk.shapes[node], node.args[:2]
     axes = {x.axis - len(walk.shape(arg)) for arg in args if (x := walk.of(arg))}
     if len(axes) != 1:
@@ -174,13 +174,13 @@ def _channel_norm(walk: Walk, node: fx.Node) -> Distribution | None:
 
 
 def _layer_norm(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Unit variance over the channels of each position; the same is taken for each channel."""
+    """LayerNorm: unit variance over the channels of a position, assumed for each channel, too."""
     last = len(walk.shapes[node]) - 1
     return _normalized(walk, node, last) if len(argument(node, "normalized_shape")) == 1 else None
 
 
 def _softmax(walk: Walk, node: fx.Node) -> Distribution:
-    """Shares of one: their mean is 1 / n, and their variance at most that of a 0-1 variable."""
+    """Softmax: values have mean 1 / n, and at most the variance of a 0-1 variable."""
     shape, x = walk.shapes[node], walk.of(node.args[0])
     axis = len(shape) - 1 if x is None else x.axis
     zero = walk.zeros(shape[axis])
@@ -189,19 +189,19 @@ def _softmax(walk: Walk, node: fx.Node) -> Distribution:
 
 
 def _embedding(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Any row of the table is as likely as any other."""
+    """Embedding: all rows of the table are equally likely."""
     table, axis = walk.value(node.args[0]), len(walk.shapes[node]) - 1
     return of_constant(table.detach(), table.shape, 1).expand(table.shape[1], axis)
 
 
-# Known whatever the input is.
+# Known for any input.
 GIVEN = {
     aten.batch_norm.default,
     aten.embedding.default,
     aten.instance_norm.default,
     aten.softmax.int,
 }
-# Never known for sure, but for the statistics of a BatchNorm.
+# Never known for certain, except from the statistics of a BatchNorm.
 GUESSED = {*WEIGHTED, aten.group_norm.default, aten.layer_norm.default}
 RULES: dict[Any, Rule] = {
     **dict.fromkeys(WEIGHTED, _layer),

@@ -145,14 +145,15 @@ def _changes(case: Case, worst: list[Site], sides: set[Side]) -> Iterator[Change
 
 def _widened(case: Case, names: dict[str, list[str]]) -> Change:
     """Eight bits for some layers, by side."""
-    fields = {"weights": "bits", "activations": "read"}  # as a frame and the command call them
+    fields = {"weights": "bits", "activations": "activation_bits"}  # as in a frame
     changes, arguments, options = {}, [], []
     for side, layers in names.items():
         field, bits = fields[side], _bits(case.frame.scheme, side)
         changes[field] = {**getattr(case.frame, field), **dict.fromkeys(layers, 8)}
         given = ", ".join(f'"{name}": 8' for name in layers)
         arguments.append(f'{side}={{"*": {bits}, {given}}}')
-        options += [f"--{side} {bits}", *(f"--{field} {name}=8" for name in layers)]
+        option = f"--{field.replace('_', '-')}"
+        options += [f"--{side} {bits}", *(f"{option} {name}=8" for name in layers)]
     return lambda: _framed(case, **changes), ", ".join(arguments), " ".join(options)
 
 
