@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx
 
+from benchmarks.cross_entropy import cross_entropy
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo.data import cifar10_train
-from tersor.core.cross_entropy import cross_entropy
 from tersor.core.lattice import closest
 from tersor.core.quadratic import Weights
 from tersor.data.gram import Moments

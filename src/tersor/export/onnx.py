@@ -111,17 +111,6 @@ def export_onnx(
     )
 
 
-def build_onnx(
-    network: Network,
-    *,
-    opset: int = 21,
-    scheme: Scheme | None = None,
-    storage: str = "int8",
-) -> ir.Model:
-    """The ONNX model of a network in memory; arguments as in `export_onnx`."""
-    return _build(network, opset, scheme, storage)[0]
-
-
 def _build(
     network: Network, opset: int, scheme: Scheme | None, storage: str
 ) -> tuple[ir.Model, dict[str, Grid]]:

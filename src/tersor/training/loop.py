@@ -19,7 +19,7 @@ from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.network import Network
 from tersor.quant.lsq import learned_quantizers
 from tersor.training.average import Average
-from tersor.training.checkpoint import Checkpoint
+from tersor.training.checkpoint import Checkpoint, like, whole
 from tersor.training.feed import Example, Feed, to_device
 from tersor.training.kept_batchnorm import reestimate
 from tersor.training.layout import channels_last
@@ -29,7 +29,6 @@ from tersor.training.optimizer import parameter_groups, rate_at, set_rates
 from tersor.training.options import Training
 from tersor.training.oscillation import Freezer, Site, damping_loss, sites
 from tersor.training.seeds import own_randomness, step_randomness
-from tersor.training.shards import like, whole
 
 _REESTIMATED = 50  # batches; as in arXiv 2203.11086
 
