@@ -25,7 +25,7 @@ Side = Literal["weights", "activations"]
 
 
 @dataclass(frozen=True)
-class Site:
+class QuantizerUse:
     """One quantizer that is on, with everything that it serves.
 
     Attributes:
@@ -46,7 +46,7 @@ class Site:
     readers: tuple[Layer, ...]
 
 
-def sites(network: Network) -> list[Site]:
+def quantizer_uses(network: Network) -> list[QuantizerUse]:
     """Every quantizer that is on, in the order of the network.
 
     Args:
@@ -56,17 +56,17 @@ def sites(network: Network) -> list[Site]:
     for node, quantizer in quantizers(network):
         if quantizer.enabled:
             edges[quantizer].append(node)
-    return [_site(network, quantizer, nodes) for quantizer, nodes in edges.items()]
+    return [_use(network, quantizer, nodes) for quantizer, nodes in edges.items()]
 
 
-def _site(network: Network, quantizer: FakeQuantize, nodes: list[fx.Node]) -> Site:
+def _use(network: Network, quantizer: FakeQuantize, nodes: list[fx.Node]) -> QuantizerUse:
     value = source(nodes[0])
     users = [user for node in nodes for user in node.users]
     readers = tuple(Layer(user, network) for user in users if is_layer(user))
     side: Side = "weights" if value.op == "get_attr" else "activations"
     stored = str(value.target).removesuffix(".weight")
     name = readers[0].name if readers else stored if side == "weights" else value.name
-    return Site(name, side, quantizer, value, nodes[0], readers)
+    return QuantizerUse(name, side, quantizer, value, nodes[0], readers)
 
 
 @contextmanager
@@ -90,36 +90,36 @@ def only(network: Network, wanted: Collection[FakeQuantize]) -> Iterator[None]:
 def sweep(
     network: Network,
     batches: list[Batch],
-    found: list[Site],
+    found: list[QuantizerUse],
     metric: Metric | None = None,
     on_layer: OnLayer | None = None,
 ) -> list[float]:
     """The damage to the outputs that each quantizer does alone.
 
     Args:
-        network: The network, as it is when the sites were found.
+        network: The network, as it is when they were found.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        found: The quantizers to try; see `sites`.
+        found: The quantizers to try; see `quantizer_uses`.
         metric: See `tersor.data.outputs.damage`.
         on_layer: Called after each, with its number, how many there are, and its record.
     """
-    nodes, at = list(network.graph.nodes), {site.first: site for site in found}
+    nodes, at = list(network.graph.nodes), {use.first: use for use in found}
     measured: dict[FakeQuantize, float] = {}
     with only(network, ()):
         reference = Stream(network, batches, simulate=True).finish(nodes)
         stream = Stream(network, batches, simulate=True)
         for index, node in enumerate(nodes):
             if node in at:
-                site = at[node]
-                site.quantizer.enabled = True
+                use = at[node]
+                use.quantizer.enabled = True
                 outputs = stream.finish(nodes[index:])
-                site.quantizer.enabled = False
-                measured[site.quantizer] = damage(outputs, reference, metric)
+                use.quantizer.enabled = False
+                measured[use.quantizer] = damage(outputs, reference, metric)
                 if on_layer is not None:
-                    numbers = {"damage": measured[site.quantizer]}
-                    what = f"{site.side} quantized alone"
-                    record = Applied(site.name, "sweep", what, numbers)
+                    numbers = {"damage": measured[use.quantizer]}
+                    what = f"{use.side} quantized alone"
+                    record = Applied(use.name, "sweep", what, numbers)
                     on_layer(len(measured), len(found), record)
             if node.op != "output":
                 stream.run(node)
-    return [measured[site.quantizer] for site in found]
+    return [measured[use.quantizer] for use in found]
