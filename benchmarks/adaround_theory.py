@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx
 
+from benchmarks.cross_entropy import cross_entropy
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo.data import cifar10_train
-from tersor.core.cross_entropy import cross_entropy
 from tersor.core.lattice import closest
 from tersor.core.quadratic import Weights
 from tersor.data.gram import Moments
@@ -32,7 +32,7 @@ from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped
 from tersor.graph.simplify import fold
-from tersor.quant.adaround import AdaRound, Problem, train
+from tersor.quant.adaround import AdaRound, Problem, learn_rounding
 from tersor.quant.calibrate import MSE, weight_ranges
 from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.layer_task import LayerTask
@@ -220,7 +220,7 @@ def by_adaround(case: Case, seed: int, iterations: int, alone: bool) -> Weights:
     if alone:
         problem = replace(problem, follow=lambda y: y)
     options = AdaRound(iterations=iterations, learning_rate=1e-2)
-    soft = problem.weight(train(problem, EVERYTHING, options, seed))
+    soft = problem.weight(learn_rounding(problem, EVERYTHING, options, seed))
     return (case.task.layer.grouped(soft).flatten(2) / case.task.scale[..., None]).round()
 
 

@@ -16,7 +16,7 @@ from tersor.graph.describe import describe
 from tersor.graph.network import Network
 from tersor.graph.simplify import fold
 from tersor.training.feed import Feed
-from tersor.training.loop import fit
+from tersor.training.loop import run_training
 from tersor.training.optimizer import parameter_groups, rate_at, set_rates, total_rate
 from tersor.training.options import Training
 from tests.captured import captured, outputs
@@ -139,7 +139,7 @@ def trained(kind, steps, scale=1.0) -> tuple[Network, Network, Counts]:
         return scale * (outputs - teacher(x)).square().mean()
 
     feed = Feed(gated, [(x, x) for x in batches], labelled=True, seed=0)
-    fit(gated, feed, loss, options, penalty=GatePenalty(count, steps, TARGET))
+    run_training(gated, feed, loss, options, penalty=GatePenalty(count, steps, TARGET))
     gated.module.eval()
     return network, gated, count
 

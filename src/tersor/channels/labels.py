@@ -13,7 +13,7 @@ from tersor.graph.network import Network
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredAxis:
     """The channels along one axis of a stored tensor, as one of its readers sees them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Labels:
     produced: list[tuple[Layer, Int[Tensor, " channels"]]] = field(default_factory=list)
     consumed: list[tuple[Layer, Int[Tensor, " channels"]]] = field(default_factory=list)
     clips: list[tuple[fx.Node, Int[Tensor, " channels"], int]] = field(default_factory=list)
-    stored: list["Stored"] = field(default_factory=list)
+    stored: list["StoredAxis"] = field(default_factory=list)
     constant: set[fx.Node] = field(default_factory=set)
 
     def fresh(self, count: int) -> Int[Tensor, " count"]:

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from tersor.channels.labels import Labels, Stored, along
+from tersor.channels.labels import Labels, StoredAxis, along
 from tersor.channels.partition import Port, components
 from tersor.channels.removal_rules import left_out, varying
 from tersor.channels.rescaling import trace
@@ -50,7 +50,7 @@ class Removal:
     count: int
     producers: list[Port] = field(default_factory=list)
     consumers: list[Port] = field(default_factory=list)
-    stored: list[Stored] = field(default_factory=list)
+    stored: list[StoredAxis] = field(default_factory=list)
     frozen: dict[int, str] = field(default_factory=dict)
     values: dict[fx.Node, Any] = field(default_factory=dict)
     needs: dict[frozenset[int], fx.Node] = field(default_factory=dict)
@@ -68,7 +68,9 @@ def removal(network: Network) -> Removal:
     result = Removal(count)
     result.producers = [Port(layer, classes[ids]) for layer, ids in labels.produced]
     result.consumers = [Port(layer, classes[ids]) for layer, ids in labels.consumed]
-    result.stored = [Stored(s.node, s.axis, classes[s.channels], s.reader) for s in labels.stored]
+    result.stored = [
+        StoredAxis(s.node, s.axis, classes[s.channels], s.reader) for s in labels.stored
+    ]
     for label, reason in labels.frozen.items():
         result.frozen.setdefault(int(classes[label]), reason)
     for node, value in labels.of.items():

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from tersor.channels.labels import Labels, Stored, along, compact, spread
+from tersor.channels.labels import Labels, StoredAxis, along, compact, spread
 from tersor.channels.rescaling import move
 from tersor.graph.layers import Layer
 from tersor.graph.nodes import argument, operand, overload
@@ -95,9 +95,9 @@ def _layer(labels: Labels, node: fx.Node) -> Any:
     labels.consumed.append((layer, into))
     labels.produced.append((layer, out))
     for axis, channels in enumerate(_weight_axes(labels, layer, into, out)):
-        labels.stored.append(Stored(layer.weight_node, axis, channels, node))
+        labels.stored.append(StoredAxis(layer.weight_node, axis, channels, node))
     if layer.bias_node is not None:
-        labels.stored.append(Stored(layer.bias_node, 0, out, node))
+        labels.stored.append(StoredAxis(layer.bias_node, 0, out, node))
     return spread(out, labels.shapes[node], layer.channel_axis)
 
 
@@ -128,7 +128,7 @@ def _norm(labels: Labels, node: fx.Node) -> Any:
         return f"the channels that {node.name} reads do not lie along its own axis of channels"
     if any(edge.op != "get_attr" for edge in given):
         return f"a parameter of {node.name} is computed"
-    labels.stored += [Stored(edge, 0, channels, node) for edge in given]
+    labels.stored += [StoredAxis(edge, 0, channels, node) for edge in given]
     return value
 
 
@@ -201,7 +201,7 @@ def _stored_operands(labels: Labels, node: fx.Node, value: Tensor, axis: int) ->
             continue
         if x.op != "get_attr" or channels is None or len(channels) != shape[axis]:
             return f"{node.name} reads a constant that is computed, or spreads a channel"
-        labels.stored.append(Stored(x, axis + len(shape), channels, node))
+        labels.stored.append(StoredAxis(x, axis + len(shape), channels, node))
     return None
 
 
@@ -217,7 +217,7 @@ def _prelu(labels: Labels, node: fx.Node) -> Any:
     channels = along(value, 1) if value.ndim > 1 else None
     if slope.op != "get_attr" or channels is None:
         return f"the slopes of {node.name} are computed, or lie along another axis"
-    labels.stored.append(Stored(slope, 0, channels, node))
+    labels.stored.append(StoredAxis(slope, 0, channels, node))
     return value
 
 

@@ -33,10 +33,10 @@ from tersor.graph.ops import (
 from tersor.graph.shapes import shapes
 
 aten = torch.ops.aten
-Rule = Callable[[Labels, fx.Node], Any]
+LabelRule = Callable[[Labels, fx.Node], Any]
 
 
-def trace(network: Network, rule: Rule | None = None) -> Labels:
+def trace(network: Network, rule: LabelRule | None = None) -> Labels:
     """Label every value of a network.
 
     Args:
@@ -60,7 +60,7 @@ def trace(network: Network, rule: Rule | None = None) -> Labels:
     return labels
 
 
-def _visit(labels: Labels, node: fx.Node, rule: Rule) -> None:
+def _visit(labels: Labels, node: fx.Node, rule: LabelRule) -> None:
     shape = labels.shapes[node]
     if not isinstance(shape, torch.Size | list | tuple):
         return
@@ -248,7 +248,7 @@ def move(labels: Labels, node: fx.Node) -> Any:
     return call(node, map_arg(node.args, value), map_arg(node.kwargs, value))
 
 
-RULES: dict[Any, Rule] = {
+RULES: dict[Any, LabelRule] = {
     **dict.fromkeys(WEIGHTED, _layer),
     **dict.fromkeys(NORMS, _norm),
     **dict.fromkeys(MIXING, _attend),

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tersor.channels.labels import Stored
+from tersor.channels.labels import StoredAxis
 from tersor.channels.partition import Port
 from tersor.channels.removal import Removal, in_copy, removal
 from tersor.graph.network import Network, Skipped
@@ -40,7 +40,7 @@ class Group:
     units: Int[Tensor, " units"]
     producers: tuple[Port, ...] = field(repr=False)
     consumers: tuple[Port, ...] = field(repr=False)
-    stored: tuple[Stored, ...] = field(repr=False)
+    stored: tuple[StoredAxis, ...] = field(repr=False)
     needs: tuple[Int[Tensor, "_"], ...] = field(repr=False)
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.quadratic import Quadratic
-from tersor.data.patches import choose, read, written
+from tersor.data.patches import choose_positions, read_patches, written_outputs
 from tersor.graph.layers import Layer
 
 
@@ -82,8 +82,8 @@ def sampled(
         Patches `[groups, inputs, samples]` and outputs `[groups, outputs, samples]`.
     """
     for x, y in pairs:
-        at = choose(layer, y, positions, generator)
-        yield read(layer, x, at), written(layer, y, at)
+        at = choose_positions(layer, y, positions, generator)
+        yield read_patches(layer, x, at), written_outputs(layer, y, at)
 
 
 def _without_bias(layer: Layer, found: Moments) -> Moments:

@@ -11,7 +11,7 @@ from tersor.graph.layers import Layer
 from tersor.graph.nodes import argument
 
 
-def choose(
+def choose_positions(
     layer: Layer, output: Tensor, count: int, generator: torch.Generator
 ) -> Int[Tensor, "batch positions"]:
     """Random output positions, other ones for every sample of a batch.
@@ -27,7 +27,7 @@ def choose(
     return order[:, :count].to(output.device)
 
 
-def read(
+def read_patches(
     layer: Layer, x: Tensor, positions: Int[Tensor, "batch positions"]
 ) -> Float[Tensor, "groups inputs samples"]:
     """The patch of the input behind each position, flattened as a row of the grouped weight.
@@ -52,7 +52,7 @@ def read(
     return found.reshape(layer.groups, -1, positions.numel())
 
 
-def written(
+def written_outputs(
     layer: Layer, y: Tensor, positions: Int[Tensor, "batch positions"]
 ) -> Float[Tensor, "groups outputs samples"]:
     """A value of the output's shape at some positions, by group.
@@ -60,7 +60,7 @@ def written(
     Args:
         layer: The layer.
         y: The value.
-        positions: As for `read`.
+        positions: As for `read_patches`.
     """
     if layer.is_linear:
         return _rows(y, positions).T[None]

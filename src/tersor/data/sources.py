@@ -28,7 +28,7 @@ BATCH = 64  # samples in a batch of a training
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredSamples:
     """Samples in a file or a folder.
 
     Attributes:
@@ -50,11 +50,11 @@ class Stored:
         """Class of each sample that is read, or None."""
         return None if self.classes is None else self.classes.ravel()[: self._end]
 
-    def first(self, most: int | None) -> "Stored":
+    def first(self, most: int | None) -> "StoredSamples":
         """No more samples than this."""
         return self if most is None else replace(self, count=min(self.count, most))
 
-    def in_batches(self, size: int | None) -> "Stored":
+    def in_batches(self, size: int | None) -> "StoredSamples":
         """Whole batches of one size, for a model that takes no others.
 
         Raises:
@@ -110,7 +110,7 @@ class Stored:
 class _Rows(Dataset):
     """One stored sample after the other, by its number."""
 
-    def __init__(self, stored: Stored, labelled: bool) -> None:
+    def __init__(self, stored: StoredSamples, labelled: bool) -> None:
         self.stored, self.labels = stored, stored.labels if labelled else None
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ class _Rows(Dataset):
 
 
 @dataclass(frozen=True)
-class Made:
+class GeneratedSamples:
     """Samples that the user's own code makes.
 
     Attributes:
@@ -136,11 +136,11 @@ class Made:
     most: int | None = None
     labels: None = None
 
-    def first(self, most: int | None) -> "Made":
+    def first(self, most: int | None) -> "GeneratedSamples":
         """No more batches than so many samples need."""
         return replace(self, most=most)
 
-    def in_batches(self, size: int | None) -> "Made":  # noqa: ARG002
+    def in_batches(self, size: int | None) -> "GeneratedSamples":  # noqa: ARG002
         """The same: the code makes its own batches."""
         return self
 
@@ -176,7 +176,7 @@ class Made:
             raise InvalidInputError(f"{self.name}: {what}") from error
 
 
-Source = Stored | Made
+Source = StoredSamples | GeneratedSamples
 
 
 def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
@@ -194,12 +194,12 @@ def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
     path = Path(spec)
     if path.is_dir():
         files = find_images(path)
-        return Stored(spec, len(files), partial(_read_images, files, pixels))
+        return StoredSamples(spec, len(files), partial(_read_images, files, pixels))
     if is_function(spec):
-        return Made(spec, _called_once(find_function(spec)))
+        return GeneratedSamples(spec, _called_once(find_function(spec)))
     arrays, labels = load_inputs(path)
     count = len(next(iter(arrays.values())))
-    return Stored(spec, count, partial(_cut, arrays), labels)
+    return StoredSamples(spec, count, partial(_cut, arrays), labels)
 
 
 def _called_once(function: Callable[[], Any]) -> Callable[[], Any]:

@@ -41,7 +41,7 @@ aten = torch.ops.aten
 INDEPENDENT = {aten.add.Tensor: add, aten.sub.Tensor: subtract, aten.mul.Tensor: multiply}
 COPIES = DROPOUTS | {aten.to.dtype}
 
-Rule = Callable[[Walk, fx.Node], Any]
+DistributionRule = Callable[[Walk, fx.Node], Any]
 
 
 def visit(walk: Walk, node: fx.Node) -> Any:
@@ -203,7 +203,7 @@ GIVEN = {
 }
 # Never known for certain, except from the statistics of a BatchNorm.
 GUESSED = {*WEIGHTED, aten.group_norm.default, aten.layer_norm.default}
-RULES: dict[Any, Rule] = {
+RULES: dict[Any, DistributionRule] = {
     **dict.fromkeys(WEIGHTED, _layer),
     **dict.fromkeys(MIXING, attend),
     **dict.fromkeys(UNARY, _unary),

@@ -17,7 +17,7 @@ from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
-from tersor.export.names import free_generated_names, output_names
+from tersor.export.signature import free_generated_names, layer_output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
 from tersor.graph.ops import clip_bounds
@@ -75,7 +75,7 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
     # torch lays out the output of an attention otherwise where its mask could be trained.
     lowered.network.module.requires_grad_(False)
     free_generated_names(lowered.network)
-    lowered.names = output_names(lowered.network)
+    lowered.names = layer_output_names(lowered.network)
     fetched = lowered.network.graph.find_nodes(op="get_attr")
     lowered.readers.update(str(node.target) for node in fetched)
     with torch.no_grad():

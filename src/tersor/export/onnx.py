@@ -112,17 +112,6 @@ def export_onnx(
     )
 
 
-def build_onnx(
-    network: Network,
-    *,
-    opset: int = 21,
-    scheme: Scheme | None = None,
-    storage: Storage = "int8",
-) -> ir.Model:
-    """The ONNX model of a network in memory; arguments as in `export_onnx`."""
-    return _build(network, opset, scheme, storage)[0]
-
-
 def _build(
     network: Network, opset: int, scheme: Scheme | None, storage: Storage
 ) -> tuple[ir.Model, dict[str, Grid]]:

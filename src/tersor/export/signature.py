@@ -1,6 +1,8 @@
-"""What the user sees on an ONNX file: the names of outputs, and which axes are free."""
+"""What the user sees on an ONNX file: the names of its values, and which axes are free."""
 
 import inspect
+import re
+from collections import Counter
 from typing import Any
 
 from torch import fx
@@ -9,8 +11,12 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import key
 from tersor.errors import UnsupportedError
-from tersor.graph.network import Network
+from tersor.graph.layers import layers
+from tersor.graph.network import Network, free_name, set_tensor
 from tersor.graph.shapes import is_free
+
+#: What `torch.onnx.export` calls the values that it makes itself.
+_GENERATED = re.compile(r"val_\d+")
 
 
 def output_names(network: Network) -> list[str]:
@@ -69,3 +75,36 @@ def free_axes(network: Network) -> dict[str, Any]:
     args, kwargs = pytree.tree_unflatten(free, spec)
     names = inspect.signature(network.module.forward).parameters
     return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def layer_output_names(network: Network) -> dict[fx.Node, str]:
+    """`conv1.output`, and `conv1.output_2` where the same weight is called again."""
+    names: dict[fx.Node, str] = {}
+    calls: Counter[str] = Counter()
+    for layer in layers(network):
+        # A layer whose weight is no module's `weight` is called by the weight's own name.
+        dotted = str(layer.weight_node.target) == f"{layer.name}.weight"
+        name = f"{layer.name}.output" if dotted else f"{layer.name}_output"
+        calls[name] += 1
+        names[layer.node] = name if calls[name] == 1 else f"{name}_{calls[name]}"
+    return names
+
+
+def free_generated_names(network: Network) -> None:
+    """Rename nodes and tensors whose names `torch.onnx.export` gives to values of its own.
+
+    A network that was read from one of its files has such names.
+
+    Args:
+        network: Edited in place.
+    """
+    renamed: dict[str, str] = {}
+    for node in network.nodes():
+        if _GENERATED.fullmatch(node.name):
+            node._rename(f"{node.name}_")
+        target = str(node.target)
+        if node.op == "get_attr" and _GENERATED.fullmatch(target):
+            if target not in renamed:
+                renamed[target] = free_name(network.module, f"{target}_")
+                set_tensor(network.module, renamed[target], network.tensor(node))
+            node.target = renamed[target]

@@ -104,7 +104,7 @@ def adaround_layer(task: LayerTask, options: AdaRound) -> Applied | Skipped:
         options: See `AdaRound`.
     """
     layer, problem = task.layer, Problem.of(task)
-    h = train(problem, task.used, options, task.seed)
+    h = learn_rounding(problem, task.used, options, task.seed)
     rounded = problem.weight((h >= 0.5).to(h.dtype))
     nearest = layer.ungrouped(task.nearest().reshape(layer.grouped_weight().shape))
     before, after = (problem.error(weight, task.judges) for weight in (nearest, rounded))
@@ -179,7 +179,7 @@ class Problem:
 
 
 @torch.enable_grad()
-def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Tensor:
+def learn_rounding(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Tensor:
     """h(V) at the end: 1 for every weight that is rounded up, 0 for the others.
 
     Weights in between have stayed undecided; they are few.

@@ -25,7 +25,7 @@ Side = Literal["weights", "activations"]
 
 
 @dataclass(frozen=True)
-class Site:
+class QuantizerUse:
     """One quantizer that is on, with everything that it serves.
 
     Attributes:
@@ -46,7 +46,7 @@ class Site:
     readers: tuple[Layer, ...]
 
 
-def sites(network: Network) -> list[Site]:
+def quantizer_uses(network: Network) -> list[QuantizerUse]:
     """Every quantizer that is on, in the order of the network.
 
     Args:
@@ -56,17 +56,17 @@ def sites(network: Network) -> list[Site]:
     for node, quantizer in quantizers(network):
         if quantizer.enabled:
             edges[quantizer].append(node)
-    return [_site(network, quantizer, nodes) for quantizer, nodes in edges.items()]
+    return [_use(network, quantizer, nodes) for quantizer, nodes in edges.items()]
 
 
-def _site(network: Network, quantizer: FakeQuantize, nodes: list[fx.Node]) -> Site:
+def _use(network: Network, quantizer: FakeQuantize, nodes: list[fx.Node]) -> QuantizerUse:
     value = source(nodes[0])
     users = [user for node in nodes for user in node.users]
     readers = tuple(Layer(user, network) for user in users if is_layer(user))
     side: Side = "weights" if value.op == "get_attr" else "activations"
     stored = str(value.target).removesuffix(".weight")
     name = readers[0].name if readers else stored if side == "weights" else value.name
-    return Site(name, side, quantizer, value, nodes[0], readers)
+    return QuantizerUse(name, side, quantizer, value, nodes[0], readers)
 
 
 @contextmanager
@@ -90,30 +90,30 @@ def only(network: Network, wanted: Collection[FakeQuantize]) -> Iterator[None]:
 def sweep(
     network: Network,
     batches: list[Batch],
-    found: list[Site],
+    found: list[QuantizerUse],
     metric: Metric | None = None,
     on_layer: OnLayer | None = None,
 ) -> list[float]:
     """The damage to the outputs that each quantizer does alone.
 
     Args:
-        network: The network, as it is when the sites were found.
+        network: The network, as it is when they were found.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        found: The quantizers to try; see `sites`.
+        found: The quantizers to try; see `quantizer_uses`.
         metric: See `tersor.data.outputs.damage`.
         on_layer: Called after each, with its number, how many there are, and its record.
     """
-    at = {site.first: site for site in found}
+    at = {use.first: use for use in found}
     measured: dict[FakeQuantize, float] = {}
     with only(network, ()):
         reference = outputs_of(network, batches, simulate=True)
         for stop in stops(network, batches, at, simulate=True):
-            site = at[stop.node]
-            site.quantizer.enabled = True
-            measured[site.quantizer] = stop.rest.damage(reference, metric)
-            site.quantizer.enabled = False
+            use = at[stop.node]
+            use.quantizer.enabled = True
+            measured[use.quantizer] = stop.rest.damage(reference, metric)
+            use.quantizer.enabled = False
             if on_layer is not None:
-                numbers = {"damage": measured[site.quantizer]}
-                record = Applied(site.name, "sweep", f"{site.side} quantized alone", numbers)
+                numbers = {"damage": measured[use.quantizer]}
+                record = Applied(use.name, "sweep", f"{use.side} quantized alone", numbers)
                 on_layer(len(measured), len(found), record)
-    return [measured[site.quantizer] for site in found]
+    return [measured[use.quantizer] for use in found]

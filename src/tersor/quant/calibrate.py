@@ -183,28 +183,6 @@ def data_free_ranges(
     _run_synthetic(network, uncertain, inputs, options)
 
 
-def synthetic_ranges(
-    network: Network,
-    names: Collection[str] | None = None,
-    inputs: Mapping[str, tuple[float, float]] | None = None,
-    options: Synthetic = Synthetic(),  # noqa: B008
-) -> None:
-    """Set ranges from random inputs that run through the float network: no data, and a guess.
-
-    Args:
-        network: Edited in place.
-        names: Nodes whose quantizers are set; all activations by default.
-        inputs: Input name → smallest and largest value; random inputs are clipped to it.
-        options: The random inputs.
-    """
-    wanted = [
-        (value, quantizer, Extremes(quantizer.axis))
-        for value, quantizer in activation_quantizers(network)
-        if names is None or value.name in names
-    ]
-    _run_synthetic(network, wanted, inputs, options)
-
-
 def _run_synthetic(
     network: Network,
     wanted: list[tuple[fx.Node, FakeQuantize, Extremes]],

@@ -22,7 +22,7 @@ _ALIKE = 0.005  # a difference that is not worth a colour
 
 
 @dataclass(frozen=True)
-class Change:
+class NumberChange:
     """One number in two reports.
 
     Attributes:
@@ -68,7 +68,7 @@ class Differences:
 
     first: Report
     second: Report
-    numbers: tuple[Change, ...]
+    numbers: tuple[NumberChange, ...]
     layers: tuple[LayerChange, ...]
 
     @property
@@ -161,7 +161,7 @@ def said(bits: int | None, sqnr: float | None) -> str:
     return width if sqnr is None else f"{width}, {decibels(sqnr)} dB"
 
 
-def _numbers(first: Report, second: Report) -> tuple[Change, ...]:
+def _numbers(first: Report, second: Report) -> tuple[NumberChange, ...]:
     found = [_change(name, *spec, first, second) for name, spec in _NUMBERS.items()]
     counts = {report.verified.samples for report in (first, second) if report.verified}
     if len(counts) > 1:  # measured on other samples: neither is better
@@ -169,26 +169,26 @@ def _numbers(first: Report, second: Report) -> tuple[Change, ...]:
     return tuple(change for change in found if change.first or change.second)
 
 
-Value = Callable[[Report], int | float | None]
+_Value = Callable[[Report], int | float | None]
 
 
 def _change(
     name: str,
-    value: Value,
+    value: _Value,
     show: Callable[[int | float], str],
     sign: int,
     first: Report,
     second: Report,
-) -> Change:
+) -> NumberChange:
     a, b = value(first), value(second)
     better = 0
     if sign and a is not None and b is not None and abs(a - b) > _ALIKE * max(abs(a), abs(b)):
         better = 2 if (b - a) * sign > 0 else 1
     shown = ["" if x is None else show(x) for x in (a, b)]
-    return Change(name, shown[0], shown[1], better)
+    return NumberChange(name, shown[0], shown[1], better)
 
 
-def _seen(value: Callable[[Verified], int | float | None]) -> Value:
+def _seen(value: Callable[[Verified], int | float | None]) -> _Value:
     return lambda report: None if report.verified is None else value(report.verified)
 
 
@@ -197,7 +197,7 @@ def _average_bits(report: Report) -> float | None:
     return sum(b * n for b, n in known) / sum(n for _, n in known) if known else None
 
 
-_NUMBERS: dict[str, tuple[Value, Callable[[int | float], str], int]] = {
+_NUMBERS: dict[str, tuple[_Value, Callable[[int | float], str], int]] = {
     "file size": (_seen(lambda x: x.bytes), megabytes, -1),
     "time per sample": (_seen(lambda x: x.ms), milliseconds, -1),
     "samples": (_seen(lambda x: x.samples), count, 0),

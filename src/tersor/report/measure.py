@@ -23,7 +23,7 @@ from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import operand, source
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
-from tersor.report.contents import Histogram
+from tersor.report.contents import GridHistogram
 
 _BINS = 64
 _MOST = 120.0  # dB: beyond, float32 has no more digits
@@ -36,8 +36,8 @@ class Measured:
     sqnr: float | None
     own: float | None
     stored: float | None
-    weights: Histogram | None
-    inputs: Histogram | None
+    weights: GridHistogram | None
+    inputs: GridHistogram | None
 
 
 def measure(
@@ -138,7 +138,7 @@ def _rounded(layer: Layer) -> Tensor:
     return layer.weight.detach() if quantizer is None else quantizer(layer.weight.detach())
 
 
-def _weights(layer: Layer) -> Histogram | None:
+def _weights(layer: Layer) -> GridHistogram | None:
     """The weights in steps of their channel, a bin for each step or for several."""
     quantizer = weight_quantizer(layer)
     if quantizer is None or not quantizer.enabled:
@@ -154,7 +154,7 @@ def _weights(layer: Layer) -> Histogram | None:
     )
 
 
-def _inputs(layer: Layer, given: list[Tensor]) -> Histogram | None:
+def _inputs(layer: Layer, given: list[Tensor]) -> GridHistogram | None:
     """What a layer reads in the float network, beside the grid of its quantizer."""
     edge = operand(layer.node)
     is_rounded = edge.op == "call_module"
@@ -170,11 +170,13 @@ def _inputs(layer: Layer, given: list[Tensor]) -> Histogram | None:
 
 def _histogram(
     values: Tensor, start: float, width: float, ends: tuple[float, float], bits: int
-) -> Histogram:
+) -> GridHistogram:
     bins = ((values.flatten() - start) / width).long().clamp_(0, _BINS - 1)
     counts = torch.bincount(bins)
     shares = tuple(short(share) for share in (counts / counts.sum()).tolist())
-    return Histogram(short(start), short(width), shares, short(ends[0]), short(ends[1]), 2**bits)
+    return GridHistogram(
+        short(start), short(width), shares, short(ends[0]), short(ends[1]), 2**bits
+    )
 
 
 def short(value: float) -> float:

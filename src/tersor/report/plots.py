@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tersor.report.charts import HEIGHT, altair, chart, choice, colour, lines, place, short
-from tersor.report.contents import Budget, Histogram, LayerReport, Report
+from tersor.report.contents import Budget, GridHistogram, LayerReport, Report
 
 _SEVERAL = 2
 _DEAD = 1000  # a channel so much smaller than the largest is as good as dead
@@ -248,7 +248,9 @@ _PLOTS: dict[str, Callable[[Report], Any]] = {
 }
 
 
-def _histograms(report: Report, of: Callable[[LayerReport], Histogram | None], title: str) -> Any:
+def _histograms(
+    report: Report, of: Callable[[LayerReport], GridHistogram | None], title: str
+) -> Any:
     shown = [(layer.name, x) for layer in _worst_first(report) if (x := of(layer)) is not None]
     if not shown:
         return None
@@ -280,7 +282,7 @@ def _histograms(report: Report, of: Callable[[LayerReport], Histogram | None], t
     return both.add_params(chosen).properties(title=title, width="container", height=HEIGHT)
 
 
-def _drawn(found: Histogram) -> list[float]:
+def _drawn(found: GridHistogram) -> list[float]:
     """Every value of a coarse grid, the ends of a fine one."""
     if found.levels > _FEW_LEVELS:
         return [found.low, found.high]

@@ -24,7 +24,7 @@ Batches = Iterable[Data] | Callable[[], Iterable[Data]]
 
 
 @dataclass(frozen=True)
-class Example:
+class FedBatch:
     """One batch, or the share of a process.
 
     Attributes:
@@ -81,7 +81,7 @@ class Feed:
             )
         return steps or epochs * (length or 0)
 
-    def stream(self, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Example]:
+    def stream(self, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[FedBatch]:
         """Batches without end, epoch after epoch.
 
         Args:
@@ -121,7 +121,7 @@ class Feed:
                 if samples is not None and count >= samples:
                     break
 
-    def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> Example:
+    def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> FedBatch:
         """The arguments of the network, and the targets, from one batch of the user."""
         targets = None
         if self.labelled:
@@ -133,7 +133,7 @@ class Feed:
         args, kwargs = self._arguments(batch)
         rank, parts = part
         if parts == 1:
-            return Example((args, kwargs), targets)
+            return FedBatch((args, kwargs), targets)
         size = _size((args, kwargs))
         if size < parts:
             raise InvalidInputError(
@@ -142,7 +142,7 @@ class Feed:
             )
         rows = slice(size * rank // parts, size * (rank + 1) // parts)
         cut = pytree.tree_map(lambda x: _rows(x, rows, size), ((args, kwargs), targets))
-        return Example(*cut, share=(rows.stop - rows.start) * parts / size)
+        return FedBatch(*cut, share=(rows.stop - rows.start) * parts / size)
 
     def _arguments(self, batch: Any) -> Batch:
         """Tensors in the places of those of the network's example."""
