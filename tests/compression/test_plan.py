@@ -3,6 +3,7 @@
 import pytest
 import torch
 from joblib import parallel_config
+from torch import nn
 
 from tersor.compression.budget import TooSmallError
 from tersor.compression.chain_fit import Refit
@@ -147,6 +148,19 @@ def test_the_budget_is_met(network, counts, parts, batches, rule, share):
         assert edited(nets.images(3)).isfinite().all()
 
 
+def test_what_is_left_of_the_budget_is_spent_on_single_channels():
+    """Half or all of 40 channels were tried; a budget in between is used all the same."""
+    model = nn.Sequential(nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Conv2d(40, 3, 3)).eval()
+    counts = Counts(capture(model, torch.randn(2, 3, 8, 8)))
+    score = scorer(counts.network, counts.groups.found, [], "magnitude")
+    (part,) = group_parts(counts, score, [0.5])[0]
+    for share in (0.6, 0.83):
+        (way,) = ways_within(Counted(counts), [part], [(1.0,)], int(share * counts.whole.macs))
+        assert isinstance(way, Pruned)
+        assert sum(way.keep) == int(share * 40)
+        assert all(now >= tried for now, tried in zip(way.keep, part.ways[0].keep, strict=True))
+
+
 def test_nothing_is_done_where_all_fits(network, counts, parts, batches):
     lost = damages(network, parts, Sweep(batches))
     assert ways_within(Counted(counts), parts, lost, macs(network)) == []
@@ -156,6 +170,7 @@ def test_a_budget_that_is_too_small_says_what_can_be_had(network, counts, parts,
     lost = damages(network, parts, Sweep(batches))
     with pytest.raises(TooSmallError, match="a budget of 100 is too small") as refused:
         ways_within(Counted(counts), parts, lost, 100)
-    smallest = [part.ways[-1] for part in parts]
-    assert counts.cost(smallest).macs <= refused.value.least < 0.5 * macs(network)
-    assert ways_within(Counted(counts), parts, lost, refused.value.least)
+    least = refused.value.least
+    assert counts.cost(ways_within(Counted(counts), parts, lost, least)).macs == least
+    with pytest.raises(TooSmallError):
+        ways_within(Counted(counts), parts, lost, least - 1)

@@ -4,9 +4,8 @@
     MACs of a layer     = numbers of its weight · positions that it works at
 
 Everything is in closed form: positions are those of the whole network, as only channels go, and
-which channels lie along which axis of a weight is what `tersor.channels.removal` finds. So layers
-in groups need no rule of their own, depthwise ones included, and no network is edited to be
-counted.
+which channels lie along which axis of a weight is what `tersor.channels.removal` finds. So grouped
+and depthwise layers need no rule of their own, and no network is edited to be counted.
 
 If units stay with probabilities that do not depend on each other, the mean along each axis in place
 of the count gives E[MACs]: what gates are trained with.
