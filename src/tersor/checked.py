@@ -59,6 +59,7 @@ _PLURALS = {
     "an int": "ints",
     "a number": "numbers",
     "a text": "names",
+    _WORDS[Share]: "shares from 0 to 1",
     _WORDS[Part]: "shares between 0 and 1",
     _WORDS[Count]: "whole numbers from 1 on",
     _WORDS[Positive]: "numbers above 0",

@@ -163,7 +163,7 @@ def first_example(source: Source) -> Any:
     """
     batch = next(iter(source))
     if isinstance(batch, tuple | list):
-        batch = tuple(split_labels(batch, len(batch) - 1)[0])
+        batch = tuple(split_labels(batch)[0])
     return pytree.tree_map_only(np.ndarray, _tensor, batch)
 
 

@@ -51,10 +51,7 @@ def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, n
     Raises:
         InvalidInputError: Names the input, what was expected and what was given.
     """
-    if isinstance(batch, Mapping) and set(batch) >= set(inputs):
-        values = [batch[name] for name in inputs]
-    else:
-        values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
+    values = in_order(batch, inputs)
     if len(values) != len(inputs) or not all(map(_is_array, values)):
         given = list(batch) if isinstance(batch, Mapping) else [_describe(v) for v in values]
         raise InvalidInputError(
@@ -64,6 +61,28 @@ def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, n
         name: _checked(name, value, inputs[name], dtypes[name])
         for name, value in zip(inputs, values, strict=True)
     }
+
+
+def in_order(batch: Data, names: Iterable[str]) -> list[Any]:
+    """What a batch holds, in the order of a model's inputs where it tells them by name.
+
+    Args:
+        batch: One batch.
+        names: Names of the inputs, as `input_names` gives them.
+    """
+    names = list(names)
+    if isinstance(batch, tuple | list) and len(batch) == 1 and isinstance(batch[0], Mapping):
+        batch = batch[0]
+    if isinstance(batch, Mapping) and set(batch) >= set(names):
+        return [batch[name] for name in names]
+    nested = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+    found = {
+        tuple(map(key, path)): value for path, value in pytree.tree_flatten_with_path(nested)[0]
+    }
+    wanted = [tuple(name.split(".")) for name in names]
+    places = {first: str(place) for place, first in enumerate(dict.fromkeys(x[0] for x in wanted))}
+    wanted = [(places[first], *rest) for first, *rest in wanted]
+    return [found[path] for path in (wanted if found.keys() == {*wanted} else found)]
 
 
 def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) -> np.ndarray:
@@ -161,9 +180,16 @@ def batches(inputs: Data) -> Iterator[Any]:
         raise InvalidInputError("inputs hold no batch; give at least one sample")
 
 
-def split_labels(batch: Any, inputs: int) -> tuple[Any, np.ndarray | None]:
-    """Take a trailing row of integers off a batch that has one item too many."""
-    if not isinstance(batch, tuple | list) or len(batch) != inputs + 1:
+def split_labels(batch: Data, inputs: int | None = None) -> tuple[Data, np.ndarray | None]:
+    """Take a trailing row of integers off a batch that has one item too many.
+
+    Args:
+        batch: One batch.
+        inputs: How many tensors the model takes, if that is known; structures are counted through.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        return batch, None
+    if inputs not in (None, len(pytree.tree_leaves(tuple(batch[:-1])))):
         return batch, None
     last = batch[-1]
     is_row = getattr(last, "ndim", 0) == 1 and as_array(last).dtype.kind in "iu"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tersor.data.feeds import Arrays, batches, network_feed, split_labels, to_batch
+from tersor.data.feeds import Arrays, batches, input_names, network_feed, split_labels, to_batch
 from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
@@ -84,8 +84,8 @@ def held_back(batches: list[Batch], share: float) -> int:
 
 
 def _checked(network: Network, data: Any) -> Iterator[Arrays]:
+    tensors = len(input_names(network))
     for number, batch in enumerate(batches(data)):
-        tensors = len(network.graph.find_nodes(op="placeholder"))
         arrays = network_feed(network, split_labels(batch, tensors)[0])
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():

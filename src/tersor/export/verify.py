@@ -28,6 +28,7 @@ from tersor.export.onnx import export_onnx
 from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
 from tersor.export.verification import Verification
+from tersor.frontend.onnx.stored import files
 from tersor.graph.network import Network
 from tersor.names import RuntimeName
 
@@ -117,9 +118,8 @@ def _float_file(reference: Network | str | Path) -> Iterator[Path]:
 
 
 def _size(path: str | Path) -> int:
-    """Bytes of the file and of the weights beside it."""
-    data = Path(f"{path}.data")
-    return Path(path).stat().st_size + (data.stat().st_size if data.exists() else 0)
+    """Bytes of the file and of the weights beside it, if it has some there."""
+    return sum(file.stat().st_size for file in files(path))
 
 
 class _Contest:

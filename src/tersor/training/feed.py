@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import Data, input_names
+from tersor.data.feeds import Data, in_order, input_names
 from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
@@ -146,12 +146,10 @@ class Feed:
 
     def _arguments(self, batch: Any) -> Batch:
         """Tensors in the places of those of the network's example."""
-        if isinstance(batch, Mapping) and set(batch) >= set(self.names):
-            values = [batch[name] for name in self.names]
-        else:
-            values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
-            if not self.labelled and len(values) == len(self.names) + 1:
-                values = values[:-1]  # labels, which nobody asked for
+        items = tuple(batch) if isinstance(batch, tuple | list) else ()
+        if not self.labelled and len(pytree.tree_leaves(items[:-1])) == len(self.names):
+            batch = items[:-1]  # without labels, which nobody asked for
+        values = in_order(batch, self.names)
         if len(values) != len(self.names):
             raise InvalidInputError(
                 f"the model takes {len(self.names)} input(s) {self.names}, a batch has "

@@ -38,6 +38,18 @@ def check_external(model: ir.Model, folder: Path) -> None:
             )
 
 
+def files(path: str | Path) -> set[Path]:
+    """An ONNX file, and the files beside it that its weights are in.
+
+    Args:
+        path: The file.
+    """
+    path = Path(path)
+    tensors = (tensor for _, tensor in _stored(ir.load(path).graph))
+    beside = {path.parent / x.location for x in tensors if isinstance(x, ir.ExternalTensor)}
+    return {path, *beside}
+
+
 def _stored(graph: ir.Graph) -> Iterator[tuple[str, Any]]:
     """Every tensor in the file with its name: weights, and attributes of nodes."""
     for value in graph.initializers.values():
