@@ -8,16 +8,16 @@ from torch import fx
 from tersor.graph.layers import layers
 from tersor.graph.network import Network, free_name, set_tensor
 
-#: What `torch.onnx.export` calls the values that it makes itself.
+#: Names that `torch.onnx.export` gives to its own values.
 _GENERATED = re.compile(r"val_\d+")
 
 
 def output_names(network: Network) -> dict[fx.Node, str]:
-    """`conv1.output`, and `conv1.output_2` where the same weight is called again."""
+    """Name outputs of layers: `conv1.output`, and `conv1.output_2` if a weight is used again."""
     names: dict[fx.Node, str] = {}
     calls: Counter[str] = Counter()
     for layer in layers(network):
-        # A layer whose weight is no module's `weight` is called by the weight's own name.
+        # A layer whose weight is not the `weight` of a module gets the name of the weight.
         dotted = str(layer.weight_node.target) == f"{layer.name}.weight"
         name = f"{layer.name}.output" if dotted else f"{layer.name}_output"
         calls[name] += 1
@@ -26,7 +26,7 @@ def output_names(network: Network) -> dict[fx.Node, str]:
 
 
 def free_generated_names(network: Network) -> None:
-    """Rename nodes and tensors whose names `torch.onnx.export` gives to values of its own.
+    """Rename nodes and tensors whose names `torch.onnx.export` uses for its own values.
 
     A network that was read from one of its files has such names.
 
