@@ -1,12 +1,12 @@
 """b ← b − ε E[x],  ε = Q(W) − W: analytic bias correction.
 
 DFQ, arXiv 1906.04721, §4.2. Rounding the weights shifts the mean output of a channel by
-`E[Q(W) x] − E[W x] = ε E[x]`, which is known without data, as `E[x]` follows from BatchNorm. For
+`E[Q(W) x] − E[W x] = ε E[x]`, which is known without data, since `E[x]` follows from BatchNorm. For
 convolutions ε is summed over the kernel.
 
 Differs from the paper in: E[x] comes from the propagation through the whole graph, not only from
-the BatchNorm and ReLU just before the layer; taps that read zero padding count with the share of
-positions at which they do not.
+the BatchNorm and ReLU just before the layer. Taps that read zero padding count with the share of
+positions at which they read the input.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ from tersor.quant.quantizer import FakeQuantize
 
 
 def correct_bias(network: Network, distributions: Mapping[str, Distribution]) -> None:
-    """Take the expected rounding error of the weights out of every bias.
+    """Subtract the expected rounding error of the weights from every bias.
 
-    Layers whose weight quantizer is off are left alone. A layer without bias gets one.
+    Layers whose weight quantizer is off are skipped. A layer without bias gets one.
 
     Args:
         network: Edited in place; ranges of the weights must be set.

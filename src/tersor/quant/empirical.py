@@ -1,9 +1,9 @@
 """b ← b + E[y] − E[ŷ]: empirical bias correction.
 
-DFQ, arXiv 1906.04721, appendix D. y is what a layer writes in the float network, ŷ what it writes
+DFQ, arXiv 1906.04721, appendix D. y is the output of a layer in the float network, ŷ its output
 once its own weight and everything before it are quantized; both means are taken over the data.
 
-Differs from the paper in: the layers before it are corrected already.
+Differs from the paper in: the previous layers are already corrected.
 """
 
 import torch
@@ -18,7 +18,7 @@ from tersor.quant.layerwise import OnLayer, Site, round_layers
 def correct_bias_on_data(
     network: Network, batches: list[Batch], on_layer: OnLayer | None = None
 ) -> None:
-    """Take the mean error that data show out of every bias.
+    """Subtract the mean error on data from every bias.
 
     Args:
         network: A network whose quantizers have their ranges; edited in place. A layer without
