@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+from tersor.compression.fit import Refit
 
 import tersor
 from tersor import names
-from tersor.compression.fit import Refit
 from tersor.compression.gate_training import Gating
 from tersor.compression.reconstruct import Reconstruct
 from tersor.data.images import Pixels

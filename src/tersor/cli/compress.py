@@ -54,7 +54,7 @@ def compress(
     from tersor.cli import choices, idle
     from tersor.cli.reports import check_report, said, save_report
     from tersor.compression.options import Compression
-    from tersor.data.sources import BATCH, Made
+    from tersor.data.sources import BATCH, GeneratedSamples
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
@@ -78,7 +78,7 @@ def compress(
         bar.step("load the model")
         captured = choices.captured(model, example, sources[0] or sources[2])
         seen, tested, learned = (choices.fit(captured, source) for source in sources)
-        idle.check_batch(batch, train, isinstance(learned, Made))
+        idle.check_batch(batch, train, isinstance(learned, GeneratedSamples))
         compressed = compress_model(
             captured,
             macs=macs,

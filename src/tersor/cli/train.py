@@ -50,7 +50,7 @@ def train(
     from tersor.cli import choices, idle
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
-    from tersor.data.sources import BATCH, Made
+    from tersor.data.sources import BATCH, GeneratedSamples
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
@@ -73,7 +73,7 @@ def train(
         captured = choices.captured(model, example, seen, dequantize)
         seen = choices.fit(captured, seen)
         assert seen is not None
-        idle.check_batch(batch, data, isinstance(seen, Made))
+        idle.check_batch(batch, data, isinstance(seen, GeneratedSamples))
         batches = seen.epochs(batch or BATCH, criterion is not None)
         few = seen.first(found.quantizers.samples)
         quantized = quantize_model(

@@ -1,7 +1,7 @@
-"""What a user gives as data becomes the inputs of a network, checked on the way.
+"""Converts what a user gives as data to the inputs of a network, and checks it on the way.
 
 One batch is a tensor or array for a single input, a tuple or list in the order of the inputs, or a
-mapping by name; data are one batch, or any iterable of batches.
+mapping by name. Data are one batch, or any iterable of batches.
 """
 
 import inspect
@@ -23,7 +23,7 @@ Labels = torch.Tensor | np.ndarray | Sequence[int]  # the class of each sample
 
 
 def input_names(network: Network) -> list[str]:
-    """The arguments of the model's `forward`; keys and positions inside one follow after dots.
+    """Name inputs after the arguments of `forward`; keys and positions inside follow after dots.
 
     A model that was read from an ONNX file keeps the names of the file.
     """
@@ -40,16 +40,16 @@ def input_names(network: Network) -> list[str]:
 
 
 def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, np.dtype]) -> Arrays:
-    """One array per input of a model, checked.
+    """Convert a batch to one array per input of a model, checked.
 
     Args:
         batch: A tensor or array for a single input, a tuple or list in the order of the inputs
-            (nested ones are flattened), or a mapping by name, which may hold more.
+            (nested ones are flattened), or a mapping by name, which may hold further items.
         inputs: Input name → shape, with anything but a number for each free axis.
         dtypes: Input name → element type.
 
     Raises:
-        InvalidInputError: Names the input, what was expected and what was given.
+        InvalidInputError: The message names the input, what was expected and what was given.
     """
     values = in_order(batch, inputs)
     if len(values) != len(inputs) or not all(map(_is_array, values)):
@@ -99,14 +99,14 @@ def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) ->
         )
     if array.dtype != dtype and array.dtype.kind != np.dtype(dtype).kind:
         raise InvalidInputError(
-            f"input {name!r} is {array.dtype}; the model takes {dtype}: give it as the model takes "
-            "it, preprocessed"
+            f"input {name!r} is {array.dtype}; the model takes {dtype}: give inputs as the model "
+            "takes them, preprocessed"
         )
     return np.ascontiguousarray(array, dtype=dtype)
 
 
 def _advice(shape: tuple[int, ...], expected: Sequence[Any]) -> str:
-    """What is likely wrong with a shape, and what to do."""
+    """Say what is probably wrong with a shape, and what to do."""
     if 0 in shape:
         return ", no axis empty"
     if len(shape) == len(expected) - 1:
@@ -117,14 +117,14 @@ def _advice(shape: tuple[int, ...], expected: Sequence[Any]) -> str:
 
 
 def network_feed(network: Network, batch: Any) -> Arrays:
-    """One array per input of a network, checked before any work.
+    """Convert a batch to one array per input of a network, checked before any work.
 
     Args:
         network: The captured network.
         batch: One batch.
 
     Raises:
-        InvalidInputError: Names the input, what the network takes and what was given.
+        InvalidInputError: The message names the input, what the network takes and what was given.
     """
     nodes = network.graph.find_nodes(op="placeholder")
     examples = pytree.tree_leaves((network.args, network.kwargs))
@@ -137,7 +137,7 @@ def network_feed(network: Network, batch: Any) -> Arrays:
 
 
 def to_batch(network: Network, arrays: Arrays) -> Batch:
-    """Arrays as arguments of a network, on the device of its example.
+    """Convert arrays to arguments of a network, on the device of its example.
 
     Args:
         network: The network.
@@ -155,7 +155,7 @@ def to_batch(network: Network, arrays: Arrays) -> Batch:
 
 
 def batches(inputs: Data) -> Iterator[Any]:
-    """What a user may give as data, one batch at a time.
+    """Iterate over what a user gives as data, one batch at a time.
 
     Args:
         inputs: One batch (a tensor, an array, a tuple, or a mapping), or any other iterable of
@@ -197,7 +197,7 @@ def split_labels(batch: Data, inputs: int | None = None) -> tuple[Data, np.ndarr
 
 
 def as_array(values: Any) -> np.ndarray:
-    """A tensor, array or list as a NumPy array."""
+    """Convert a tensor, array or list to a NumPy array."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 

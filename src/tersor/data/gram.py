@@ -1,6 +1,6 @@
 """E[x̂ x̂ᵀ], E[y x̂ᵀ], E[y²], E[x̂], E[y]: all that a least-squares solver needs of a layer's data.
 
-The means are over output positions sampled from every batch, which a pass over the data reads.
+The means are taken over output positions that are sampled from every batch, in one pass.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from tersor.graph.layers import Layer
 
 @dataclass(frozen=True)
 class Moments:
-    """What is left of the data of one layer.
+    """The moments of the data of one layer.
 
     Attributes:
         problem: The output error as a function of the weights, without the bias.
@@ -30,7 +30,7 @@ class Moments:
     outputs: Float[Tensor, "groups outputs"]
 
     def centered(self) -> Quadratic:
-        """The problem where the bias is free."""
+        """The problem with a free bias."""
         return self.problem.centered(self.inputs, self.outputs)
 
 
@@ -40,13 +40,13 @@ def moments_of(
     positions: int,
     generator: torch.Generator,
 ) -> Moments:
-    """One pass over the data of one layer.
+    """Compute the moments in one pass over the data of one layer.
 
     Args:
         layer: A linear layer or a convolution that is not transposed.
-        pairs: What the layer is given, and the output wanted of it, bias included, by batch.
-        positions: How many output positions to sample in every sample of a batch.
-        generator: Where the random numbers come from.
+        pairs: The input of the layer and its wanted output, bias included, for each batch.
+        positions: Number of output positions to draw from every sample of a batch.
+        generator: The source of random numbers.
     """
     sums: list[Tensor] = []
     samples = 0
@@ -70,13 +70,13 @@ def sampled(
     positions: int,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a layer reads at random positions and the output wanted there, batch after batch.
+    """Iterate over the inputs of a layer and its wanted outputs at random positions, by batch.
 
     Args:
-        layer: As for `moments_of`.
-        pairs: As for `moments_of`.
-        positions: As for `moments_of`.
-        generator: As for `moments_of`.
+        layer: See `moments_of`.
+        pairs: See `moments_of`.
+        positions: See `moments_of`.
+        generator: See `moments_of`.
 
     Yields:
         Patches `[groups, inputs, samples]` and outputs `[groups, outputs, samples]`.
@@ -87,7 +87,7 @@ def sampled(
 
 
 def _without_bias(layer: Layer, found: Moments) -> Moments:
-    """The moments of the output without its bias."""
+    """Convert moments to those of the output without its bias."""
     if layer.bias is None:
         return found
     problem, x, y = found.problem, found.inputs, found.outputs

@@ -1,7 +1,7 @@
-"""Where samples come from, by one string: a NumPy file, a folder of images, or the user's code.
+"""Finds samples by one string: a NumPy file, a folder of images, or the user's own code.
 
-A source is an iterable of batches. It reads when a batch is wanted and as often as it is iterated,
-so that samples may serve twice: to quantize and to verify.
+A source is an iterable of batches. It reads a batch when one is requested, and can be iterated many
+times, so the same samples can be used to quantize and to verify.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -32,11 +32,11 @@ class StoredSamples:
     """Samples in a file or a folder.
 
     Attributes:
-        name: What the user called them.
-        count: How many there are.
+        name: The user's name for them.
+        count: Number of samples.
         read: Reads some of them.
         classes: Label of each sample, or None.
-        size: Samples in a batch, if it has to be whole.
+        size: Batch size, if all batches must have the same size.
     """
 
     name: str
@@ -47,18 +47,18 @@ class StoredSamples:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class of each sample that is read, or None."""
+        """The class of each sample that is read, or None."""
         return None if self.classes is None else self.classes.ravel()[: self._end]
 
     def first(self, most: int | None) -> "StoredSamples":
-        """No more samples than this."""
+        """Limit the number of samples."""
         return self if most is None else replace(self, count=min(self.count, most))
 
     def in_batches(self, size: int | None) -> "StoredSamples":
-        """Whole batches of one size, for a model that takes no others.
+        """Put samples into full batches of one size, for a model that takes no others.
 
         Raises:
-            InvalidInputError: There are too few samples for one.
+            InvalidInputError: There are too few samples for one batch.
         """
         if size is not None and self.count < size:
             raise InvalidInputError(
@@ -75,10 +75,10 @@ class StoredSamples:
         return range(0, self._end, self.size or _BATCH)
 
     def epochs(self, size: int, labelled: bool) -> DataLoader:
-        """Batches for a training, in another order in each epoch.
+        """Make batches for training, in another order in each epoch.
 
         Args:
-            size: Samples in a batch; the last that would be smaller is left out.
+            size: Batch size; a smaller last batch is left out.
             labelled: Whether a batch is a pair of inputs and labels.
 
         Raises:
@@ -98,7 +98,7 @@ class StoredSamples:
         return DataLoader(_Rows(self, labelled), size, shuffle=True, drop_last=True)
 
     def __len__(self) -> int:
-        """How many batches."""
+        """The number of batches."""
         return len(self._starts())
 
     def __iter__(self) -> Iterator[Any]:
@@ -108,7 +108,7 @@ class StoredSamples:
 
 
 class _Rows(Dataset):
-    """One stored sample after the other, by its number."""
+    """The stored samples, one by one, by their number."""
 
     def __init__(self, stored: StoredSamples, labelled: bool) -> None:
         self.stored, self.labels = stored, stored.labels if labelled else None
@@ -123,12 +123,12 @@ class _Rows(Dataset):
 
 @dataclass(frozen=True)
 class GeneratedSamples:
-    """Samples that the user's own code makes.
+    """Samples that the user's own code generates.
 
     Attributes:
         name: `module:function`.
-        function: Returns a batch, or an iterable of batches; labels may stand behind the inputs.
-        most: Ends behind the batch that brings so many samples.
+        function: Returns a batch, or an iterable of batches; labels may follow the inputs.
+        most: Number of samples after which no further batch is taken.
     """
 
     name: str
@@ -137,15 +137,15 @@ class GeneratedSamples:
     labels: None = None
 
     def first(self, most: int | None) -> "GeneratedSamples":
-        """No more batches than so many samples need."""
+        """Limit the batches to those needed for so many samples."""
         return replace(self, most=most)
 
     def in_batches(self, size: int | None) -> "GeneratedSamples":  # noqa: ARG002
-        """The same: the code makes its own batches."""
+        """Return the samples unchanged, since the code makes its own batches."""
         return self
 
     def epochs(self, size: int, labelled: bool) -> Iterable[Any] | Callable[[], Any]:  # noqa: ARG002
-        """What the code returns, which makes and shuffles its own batches, for a training."""
+        """Return the training batches of the code, which makes and shuffles its own batches."""
         made = self._made()
         return self.function if isinstance(made, Iterator) else made
 
@@ -167,7 +167,7 @@ class GeneratedSamples:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Errors of the user's code name it."""
+        """Name the user's code in its errors."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -180,15 +180,15 @@ Source = StoredSamples | GeneratedSamples
 
 
 def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
-    """The samples that a string names.
+    """Find the samples that a string names.
 
     Args:
-        spec: A `.npy` or `.npz` file, see `tersor.export.inputs.load_inputs`; a folder of images;
-            or `module:function`, a function of the user's own code that returns batches.
-        pixels: What is done to images; by default only their pixels become 0…1.
+        spec: An `.npy` or `.npz` file, see `tersor.data.numpy_files.load_inputs`; a folder of
+            images; or `module:function`, a function in the user's own code that returns batches.
+        pixels: The preprocessing of images; by default pixels are only scaled to 0…1.
 
     Raises:
-        InvalidInputError: There is nothing of that name, or it cannot be read.
+        InvalidInputError: Nothing has that name, or it cannot be read.
         UnsupportedError: Pillow is needed, and is not installed.
     """
     path = Path(spec)
@@ -203,7 +203,7 @@ def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
 
 
 def _called_once(function: Callable[[], Any]) -> Callable[[], Any]:
-    """Keep what a function returns, unless it is an iterator, which serves only once."""
+    """Keep what a function returns, unless it is an iterator, which can be used only once."""
     kept: list[Any] = []
 
     def call() -> Any:
@@ -222,7 +222,7 @@ def _read_images(files: list[Path], pixels: Pixels, rows: slice) -> np.ndarray:
 
 
 def _cut(arrays: Arrays, rows: slice) -> Arrays | np.ndarray:
-    """Some rows: by name, or a plain array where the file has only one."""
+    """Select rows: by name, or as a plain array if the file has only one."""
     parts = {name: array[rows] for name, array in arrays.items()}
     return next(iter(parts.values())) if len(parts) == 1 else parts
 

@@ -1,4 +1,4 @@
-"""What the user sees on an ONNX file: the names of its values, and which axes are free."""
+"""The signature of an ONNX file: the names of outputs, and the free axes."""
 
 import inspect
 import re
@@ -20,12 +20,12 @@ _GENERATED = re.compile(r"val_\d+")
 
 
 def output_names(network: Network) -> list[str]:
-    """The keys of a dict output, nested keys joined by dots; `output` or `output_0`… otherwise.
+    """Name outputs: the keys of a dict, nested ones joined by dots; else `output`, `output_0`….
 
-    No two are alike.
+    All names differ.
 
     Raises:
-        UnsupportedError: An output is no tensor. None is left out.
+        UnsupportedError: An output is not a tensor, or None, which is left out.
     """
     if network.output_names:
         return list(network.output_names)
@@ -42,7 +42,7 @@ def output_names(network: Network) -> list[str]:
 
 
 def _outputs(network: Network) -> list[tuple[tuple[Any, ...], Any]]:
-    """Where each output is in what the model returns, and the node that computes it."""
+    """Find the position of each output in what the model returns, and the node that computes it."""
     values: Any = network.graph.output_node().args[0]
     spec: Any = network.module._out_spec
     return pytree.tree_flatten_with_path(pytree.tree_unflatten(values, spec))[0]
@@ -56,7 +56,7 @@ def _output_name(path: tuple[Any, ...]) -> str:
 
 
 def _distinct(name: str, names: list[str]) -> str:
-    """`name`, or `name_2`, `name_3` … if there is one: the keys 1 and `"1"` are written alike."""
+    """Make names differ by `_2`, `_3` …: the keys 1 and `"1"` give the same name."""
     candidate, number = name, 2
     while candidate in names:
         candidate, number = f"{name}_{number}", number + 1
@@ -64,7 +64,7 @@ def _distinct(name: str, names: list[str]) -> str:
 
 
 def free_axes(network: Network) -> dict[str, Any]:
-    """Which input axes may have any size, as `torch.export` wants it: those free at capture."""
+    """The input axes of any size, in the form of `torch.export`: those free at capture."""
     free = []
     for node in network.graph.nodes:
         if node.op == "placeholder":

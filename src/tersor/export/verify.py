@@ -1,12 +1,12 @@
 """Verification: does the file compute, in the real runtime, what the simulation computed?
 
     simulation   the quantized network in PyTorch
-    exact        the file, every node as it stands, without integer kernels
+    exact        the file, every node as it is, without integer kernels
     runtime      the file as users run it
     float        the float network in onnxruntime
 
-`exact` against `simulation` says whether the file is right, `runtime` against `simulation` whether
-the kernels are, `runtime` against `float` what quantization costs.
+Comparing `exact` with `simulation` shows whether the file is right, `runtime` with `simulation`
+whether the kernels are right, and `runtime` with `float` what quantization costs.
 """
 
 import tempfile
@@ -55,17 +55,17 @@ def verify(
     latency: bool = True,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
-    """Run float model, simulation and exported file on the same data, and compare.
+    """Run the float model, the simulation and the exported file on the same data, and compare them.
 
     Args:
         reference: The float network, or its ONNX file.
-        simulation: The quantized network that was exported; None if there is only the file.
+        simulation: The quantized network that was exported; None if only the file exists.
         path: The exported file.
-        inputs: One batch, or an iterable of batches; see `tersor.data.feeds.batches`. A batch
-            that is a list or tuple may have its labels behind the inputs, as a `DataLoader` yields.
+        inputs: One batch, or an iterable of batches; see `tersor.data.feeds.batches`. A batch that
+            is a list or tuple may have its labels after the inputs, as a `DataLoader` yields them.
         labels: Class of each sample, in the order of the inputs.
         config: Session options that users of the file set.
-        runtime: What users run the file in: `"onnxruntime"` or `"openvino"`.
+        runtime: The runtime in which users run the file: `"onnxruntime"` or `"openvino"`.
         latency: Whether to time the two files.
         on_step: Called with the name of each of `STEPS` before it runs.
 
@@ -73,7 +73,7 @@ def verify(
         The measurements.
 
     Raises:
-        InvalidInputError: Inputs, labels or files do not fit each other; names both sides.
+        InvalidInputError: Inputs, labels or files do not fit each other; the message names both.
     """
     say = on_step or (lambda _: None)
     load = _loader(runtime)
@@ -104,7 +104,7 @@ def verify(
 
 def _loader(runtime: RuntimeName) -> type[Runtime]:
     if runtime not in RUNTIMES:
-        raise InvalidInputError(f"unknown runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+        raise InvalidInputError(f"unknown runtime {runtime!r}; choose from {', '.join(RUNTIMES)}")
     return RUNTIMES[runtime]
 
 
@@ -176,7 +176,7 @@ class _Contest:
                 self.predictions.setdefault(name, []).append(scores.argmax(1))
 
     def comparisons(self, first: str, second: str) -> dict[str, Comparison]:
-        """Output name → comparison; empty if one of the two did not take part."""
+        """Output name → comparison; empty if one of the two was not run."""
         tallies = self.tallies.get((first, second), [])
         return {name: t.comparison() for name, t in zip(self.outputs, tallies, strict=False)}
 
@@ -194,7 +194,7 @@ class _Contest:
 
 
 def _simulate(network: Network, feed: Arrays) -> list[np.ndarray]:
-    """The simulation's outputs, in the order of the file's."""
+    """Run the simulation; its outputs are in the order of the file's."""
     args, kwargs = to_batch(network, feed)
     with torch.no_grad():
         leaves = pytree.tree_leaves(network(*args, **kwargs))

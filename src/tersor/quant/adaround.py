@@ -1,15 +1,16 @@
-"""min_V ‖f_a(W x) − f_a(W̃ x̂)‖² + λ f_reg(V) layer after layer: AdaRound, the paper's solver.
+"""min_V ‖f_a(W x) − f_a(W̃ x̂)‖² + λ f_reg(V), layer by layer: AdaRound, the paper's solver.
 
     W̃ = s · clip(⌊W / s⌋ + h(V), n, p)         h and f_reg: `tersor.core.soft_rounding`
 
 AdaRound, arXiv 2004.10568, eq. 25: for every weight, Adam decides whether it is rounded up or down,
-such that the output of its layer stays as it was. x̂ comes from the layers before, already
-quantized; f_a is the activation that follows. The scale s is that of the quantizer: choose it
-first, by the least ‖W − W̄‖² (§5, `tersor.quant.calibrate.MSE`).
+such that the output of its layer changes least. x̂ comes from the previous layers, which are
+already quantized; f_a is the activation that follows. The scale s is that of the quantizer: choose
+it first, such that ‖W − W̄‖² is smallest (§5, `tersor.quant.range_methods.MSE`).
 
-A weight ends at the side that h(V) is nearer to. The paper has neither λ nor how β falls, nor how
-the terms are weighed; these are of the authors' own code, AIMET (github.com/quic/aimet): the error
-is summed over channels and averaged over all else, f_reg is summed over all weights.
+A weight ends on the side that h(V) is closer to. The paper gives neither λ, nor the decay of β, nor
+the weighting of the terms. These are taken from the authors' own code, AIMET
+(github.com/quic/aimet): the error is summed over channels and averaged over everything else, and
+f_reg is summed over all weights.
 
 Differs from the paper in: λ is larger where outputs are (`AdaRound.decisive`), for the error grows
 with their square and f_reg does not: in a last layer, which has the largest errors, the authors' λ
@@ -50,12 +51,12 @@ class AdaRound:
     Attributes:
         iterations: Steps of Adam for each layer (§5: 10,000).
         batch: Random samples in each step (§5: 32).
-        learning_rate: Of Adam (§5: its default). Fewer iterations need a higher one.
+        learning_rate: Learning rate of Adam (§5: its default). Fewer iterations need a higher one.
         regularization: λ (AIMET: 0.01), where errors are small.
         decisive: λ is at least so many times the error of nearest rounding per weight of the layer.
             At a third of this it no longer decides; 0 is the authors' code.
         beta: First and last β (AIMET: 20 and 2).
-        warm_start: Share of the iterations without the regulariser (AIMET: 20 %).
+        warm_start: Share of the iterations without the regularizer (AIMET: 20 %).
         seed: Seed of the random samples.
     """
 
@@ -119,7 +120,7 @@ def adaround_layer(task: LayerTask, options: AdaRound) -> Applied | Skipped:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be decided at one layer. Weights have the shape that the layer stores.
+    """The rounding problem of one layer. Weights have the shape that the layer stores.
 
     Attributes:
         task: The layer.
@@ -163,7 +164,7 @@ class Problem:
 
         Args:
             weight: W̃.
-            batches: Which batches.
+            batches: The batches.
         """
         pairs = zip(self.task.given[batches], self.task.wanted[batches], strict=True)
         total, values = 0.0, 0
@@ -174,19 +175,19 @@ class Problem:
 
     @property
     def channels(self) -> int:
-        """How many channels the output has."""
+        """The number of output channels."""
         return self.task.wanted[0].shape[self.task.layer.channel_axis]
 
 
 @torch.enable_grad()
 def learn_rounding(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Tensor:
-    """h(V) at the end: 1 for every weight that is rounded up, 0 for the others.
+    """Optimize h(V): 1 for every weight that is rounded up, 0 for the others.
 
-    Weights in between have stayed undecided; they are few.
+    A few weights stay undecided in between.
 
     Args:
         problem: The problem.
-        batches: Which batches to learn from.
+        batches: The batches to learn from.
         options: See `AdaRound`.
         seed: Seed of the random samples.
     """
@@ -207,7 +208,7 @@ def learn_rounding(problem: Problem, batches: slice, options: AdaRound, seed: in
 def _draw(
     problem: Problem, batches: slice, options: AdaRound, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random samples x̂ and f_a(W x) for each step; those of one step have the same shape."""
+    """Draw random samples x̂ and f_a(W x) for each step; those of one step have the same shape."""
     given, wanted = problem.task.given[batches], problem.task.wanted[batches]
     pools = []
     for shape in dict.fromkeys(x.shape[1:] for x in given):

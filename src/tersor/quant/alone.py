@@ -1,7 +1,7 @@
-"""Which quantizers do the damage: each is switched on alone, in a network that is float otherwise.
+"""Finds the quantizers that do the damage: each is switched on alone in an otherwise float network.
 
-The per-layer sweep of the white paper, arXiv 2106.08295, §6: no label is needed. The float network
-runs once; for each quantizer only what comes behind it runs again.
+The per-layer sweep of the white paper, arXiv 2106.08295, §6: no labels are needed. The float
+network runs once; for each quantizer, only the nodes after it run again.
 """
 
 from collections import defaultdict
@@ -26,16 +26,16 @@ Side = Literal["weights", "activations"]
 
 @dataclass(frozen=True)
 class QuantizerUse:
-    """One quantizer that is on, with everything that it serves.
+    """One quantizer that is on, and everything that depends on it.
 
     Attributes:
-        name: The layer whose weights it rounds, or that reads the activation; where no layer does,
-            the name of the value.
-        side: What it rounds.
+        name: The layer whose weights it rounds, or that reads the activation; the name of the value
+            if no layer does.
+        side: Whether it rounds weights or activations.
         quantizer: The quantizer.
-        value: What is rounded: a stored tensor or an activation; of several the first.
+        value: What is rounded: a stored tensor or an activation; the first if there are several.
         first: The node that rounds it.
-        readers: The layers that read it rounded.
+        readers: The layers that read the rounded value.
     """
 
     name: str
@@ -47,7 +47,7 @@ class QuantizerUse:
 
 
 def quantizer_uses(network: Network) -> list[QuantizerUse]:
-    """Every quantizer that is on, in the order of the network.
+    """List every quantizer that is on, in the order of the network.
 
     Args:
         network: A network whose quantizers have ranges.
@@ -71,11 +71,11 @@ def _use(network: Network, quantizer: FakeQuantize, nodes: list[fx.Node]) -> Qua
 
 @contextmanager
 def only(network: Network, wanted: Collection[FakeQuantize]) -> Iterator[None]:
-    """Switch all other quantizers off for a while.
+    """Switch all other quantizers off temporarily.
 
     Args:
         network: The network.
-        wanted: Those that stay on.
+        wanted: The quantizers that stay on.
     """
     before = [quantizer for _, quantizer in quantizers(network) if quantizer.enabled]
     try:
@@ -94,14 +94,14 @@ def sweep(
     metric: Metric | None = None,
     on_layer: OnLayer | None = None,
 ) -> list[float]:
-    """The damage to the outputs that each quantizer does alone.
+    """Measure the damage that each quantizer alone does to the outputs.
 
     Args:
-        network: The network, as it is when they were found.
+        network: The network, as it was when the quantizer_uses were found.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         found: The quantizers to try; see `quantizer_uses`.
         metric: See `tersor.data.outputs.damage`.
-        on_layer: Called after each, with its number, how many there are, and its record.
+        on_layer: Called after each, with its number, the total number, and its record.
     """
     at = {use.first: use for use in found}
     measured: dict[FakeQuantize, float] = {}

@@ -33,9 +33,9 @@ from tersor.quant.quantizer import FakeQuantize
 
 
 def correct_bias(network: Network, distributions: Mapping[str, Distribution]) -> None:
-    """Take the expected rounding error of the weights out of every bias.
+    """Subtract the expected rounding error of the weights from every bias.
 
-    Layers whose weight quantizer is off are left alone. A layer without bias gets one.
+    Layers whose weight quantizer is off are skipped. A layer without bias gets one.
 
     Args:
         network: Edited in place; ranges of the weights must be set.

@@ -1,17 +1,17 @@
 """min ‖f(x; W) − f̂(x̂; Ŵ)‖² over all weights of a block f at once: rounding for 2 and 3 bits.
 
-BRECQ, arXiv 2102.05426: the errors that the layers of one residual branch make depend on each
-other, so they are reconstructed together, addition and activation included; the blocks follow each
-other in the order of the graph. QDrop, arXiv 2203.05740: while weights are learned, quantized
-activations are replaced by their float values at random, so that the result does not depend on the
-rounding errors of the calibration set.
+BRECQ, arXiv 2102.05426: the errors of the layers of one residual branch depend on each other, so
+the layers are reconstructed together, including addition and activation; the blocks follow in the
+order of the graph. QDrop, arXiv 2203.05740: while weights are learned, random quantized activations
+are replaced by their float values, so that the result does not depend on the rounding errors of the
+calibration set.
 
-Differs from the papers in: the fast solver (`tersor.quant.fast_rounding`) goes first, and every
+Differs from the papers in: the fast solver (`tersor.quant.fast_rounding`) runs first, and every
 weight decides between its integer and a neighbour of it, not between those next to the float
-weight; weight scales and biases are learned along with the weights, scales of activations are not;
-few iterations with a high learning rate; there is no Fisher information in the loss; blocks come
-from the graph; a block that is no better than before, on samples held back if there are any, stays
-as it was.
+weight. Weight scales and biases are learned along with the weights, scales of activations are not.
+There are few iterations with a high learning rate. The loss contains no Fisher information. Blocks
+are found in the graph. A block that does not improve, on held-out samples if there are any, is left
+unchanged.
 """
 
 from collections.abc import Iterator
@@ -45,19 +45,19 @@ class Blocks:
     """Options of block reconstruction.
 
     Attributes:
-        iterations: Steps per block; each looks at one batch.
+        iterations: Steps per block; each uses one batch.
         weight_rate: Learning rate of V, by which a weight moves between two integers.
         scale_rate: Learning rate of the logarithms of the weight scales.
         bias_rate: Learning rate of the biases, in standard deviations of the layer's output.
         regularization: λ, where f_reg is a mean over the weights of a block, and the error is a
             share of the variance of its output.
         beta: First and last β.
-        warm_start: Share of the iterations without the regulariser.
-        drop: Probability of each quantized activation to be its float value instead (QDrop: 0.5).
-            Without, steps take two thirds of the time, and more samples are needed.
-        largest: Most layers of a block; what cannot be cut into such blocks stays as it is.
-        seed: Seed of the order of the batches, and of what is dropped.
-        start: The fast solver, which goes first.
+        warm_start: Share of the iterations without the regularizer.
+        drop: Probability that a quantized activation is replaced by its float value (QDrop: 0.5).
+            With 0, steps take two thirds of the time, but more samples are needed.
+        largest: Largest number of layers in a block; parts that cannot be cut so are skipped.
+        seed: Seed of the order of the batches, and of the dropped activations.
+        start: Options of the fast solver, which runs first.
     """
 
     iterations: Count = 1000
@@ -96,7 +96,7 @@ class Blocks:
 
 
 class _Walk:
-    """Waits along the walk over layers for blocks to be complete."""
+    """Follows the walk over layers until a block is complete."""
 
     def __init__(self, network: Network, options: Blocks, setting: Setting) -> None:
         self.network, self.options = network, options
@@ -124,7 +124,7 @@ class _Walk:
                     del self.given[entry], self.ideal[entry]
 
     def _improve(self, task: BlockTask) -> Record:
-        """Reconstruct a block, or read what a stopped run made of it."""
+        """Reconstruct a block, or read_patches its result from an interrupted run."""
         key = f"block{self.done:05d}"
         record = _finished(task, self.journal, key)
         if record is None:
@@ -143,13 +143,13 @@ class _Walk:
 
 
 def _state(block: Block) -> dict[str, Tensor]:
-    """All that rounding may have changed in a block."""
+    """Everything that rounding may have changed in a block."""
     states = (state(layer) for layer in block.layers)
     return {f"{i}.{name}": x for i, found in enumerate(states) for name, x in found.items()}
 
 
 def _finished(task: BlockTask, journal: Journal | None, key: str) -> Record | None:
-    """Put back what a stopped run made of a block, if it got there."""
+    """Restore a block from an interrupted run, if it was finished."""
     found = journal.read(key) if journal else None
     if found is None:
         return None
@@ -188,7 +188,7 @@ def _refusal(task: BlockTask, chosen: list[Layer], options: Blocks) -> str | Non
             f"its {count} layers cannot be cut apart: no single tensor leads on from any of them; "
             f"raise `largest` beyond {options.largest} if time and memory allow"
         )
-    return None if task.wanted else "its results are no floating-point numbers"
+    return None if task.wanted else "its results are not floating-point numbers"
 
 
 @torch.enable_grad()
@@ -219,7 +219,7 @@ def _learn(
 
 
 def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int]:
-    """All batches in random order, again and again."""
+    """Iterate over all batches in random order, without end."""
     order: list[int] = []
     for _ in range(steps):
         order = order or torch.randperm(batches, generator=generator).tolist()
@@ -229,7 +229,7 @@ def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int
 def _quantize(
     quantizer: FakeQuantize, x: Tensor, drop: float, generator: torch.Generator
 ) -> Tensor:
-    """A quantizer that lets gradients through, and some values unrounded."""
+    """Compute a quantizer that passes gradients on, and leaves some values unrounded."""
     if not quantizer.enabled:
         return x
     rounded = fake_quantize_through(x, quantizer.scale, quantizer.zero_point, quantizer.grid)

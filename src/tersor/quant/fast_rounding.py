@@ -1,15 +1,15 @@
-"""min_Z E‖y − s Z x̂‖² layer after layer: rounding with a few unlabelled samples, the fast solver.
+"""min_Z E‖y − s Z x̂‖², layer by layer: rounding with a few unlabelled samples, the fast solver.
 
 AdaRound, arXiv 2004.10568, chooses for every weight whether it is rounded up or down, such that the
-output of its layer stays as it was; x̂ comes from the layers before, already quantized, and y from
-the float network. Here the same problem is solved on the Gram matrix of x̂, which needs one pass
-over the data and no training (`tersor.core.quadratic`): nearest plane, coordinate descent, where
-rows have few weights (depthwise layers) every choice, then scale and integers in turns, then the
-bias.
+output of its layer changes least. x̂ comes from the previous layers, which are already quantized,
+and y from the float network. Here the same problem is solved on the Gram matrix of x̂, which needs
+one pass over the data and no training (`tersor.core.quadratic`). The steps are nearest plane,
+coordinate descent, every choice if rows have few weights (depthwise layers), then alternately scale
+and integers, and finally the bias.
 
-Differs from the paper in: weights may move further than to the next integer; the scale is fitted
-along with them; the bias takes the mean error; a layer whose output is added to a shortcut also
-makes up for the shortcut's error; the following activation is not part of the loss.
+Differs from the paper in: weights may move further than to the next integer. The scale is fitted
+along with them, and the bias absorbs the mean error. A layer whose output is added to a shortcut
+also compensates the error of the shortcut. The following activation is not part of the loss.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
 
 Allowed = tuple[Scales, Grid, Partners | None]
-_FEW = 10  # weights of a row of which every choice is tried
+_FEW = 10  # weights of a row up to which every choice is tried
 
 
 @checked()
@@ -40,16 +40,17 @@ class Rounding:
     """Options of the fast solver.
 
     Attributes:
-        samples: Output positions that are sampled for the Gram matrix; more mean less noise in it.
-        samples_per_weight: But for each weight of a row at least and at most so many.
-        damping: Pulls towards the float weights, as shares of the mean diagonal of the Gram matrix.
-            The one that suits the samples held back best is taken.
-        starts: Scales to start with, as multiples of that of the range; each row takes the one
-            whose nearest plane suits the samples held back best. With few bits a scale fitted to
-            the weights alone is too small, and turns of scale and integers do not leave it. None
-            below 1: larger integers than those of the range may overflow in pairs.
-        rescale: How often the scale is fitted to the integers, and these to the scale again.
-        sweeps: Most sweeps of coordinate descent.
+        samples: Output positions that are sampled for the Gram matrix; more reduce its noise.
+        samples_per_weight: Least and largest number of positions for each weight of a row.
+        damping: Candidates for the pull towards the float weights, as shares of the mean diagonal
+            of the Gram matrix. The one that is best on held-out samples is used.
+        starts: Candidates for the initial scale, as multiples of that of the range; each row uses
+            the one whose nearest plane is best on held-out samples. With few bits, a scale fitted
+            to the weights alone is too small, and alternating between scale and integers does not
+            leave it. None may be below 1: larger integers than those of the range may overflow in
+            pairs.
+        rescale: Number of times that the scale is fitted to the integers, and these to the scale.
+        sweeps: Largest number of sweeps of coordinate descent.
         seed: Seed of the sampled positions.
     """
 
@@ -62,7 +63,7 @@ class Rounding:
     seed: int = 0
 
     def positions(self, inputs: int) -> int:
-        """How many output positions to sample where a row has so many weights."""
+        """The number of output positions to sample for rows of so many weights."""
         least, most = (share * inputs for share in self.samples_per_weight)
         return min(max(self.samples, least), most)
 
@@ -99,7 +100,7 @@ def round_layer(
 
 
 def both_moments(task: LayerTask, options: Rounding) -> tuple[Moments, Moments]:
-    """The data of a layer: to round with, and to check the result with.
+    """Measure the data of a layer: those to round with, and those to check the result with.
 
     Args:
         task: The layer.
@@ -117,12 +118,12 @@ def round_measured(
     options: Rounding,
     pair_safe: Pairs | None = None,
 ) -> Applied | Skipped:
-    """Round one layer whose data are measured.
+    """Round one layer whose data have been measured.
 
     Args:
         task: The layer.
         moments: Its data.
-        held: The data that check the result.
+        held: The held-out data, which check the result.
         options: See `Rounding`.
         pair_safe: See `tersor.quant.layerwise.Setting`.
     """
@@ -146,7 +147,7 @@ def round_measured(
 def _damped(
     task: LayerTask, free: Quadratic, check: Quadratic, options: Rounding, allowed: Allowed
 ) -> Quadratic:
-    """The problem with the pull whose nearest plane serves the held-back samples best."""
+    """The problem with the pull whose nearest plane is best on held-out samples."""
     scale, grid, partner = allowed
 
     def error(damping: float) -> float:
@@ -161,7 +162,7 @@ def _damped(
 def _start(
     problem: Quadratic, check: Quadratic, shared: bool, options: Rounding, allowed: Allowed
 ) -> Scales:
-    """The scales to start with; wider ones are tried as long as a row gains by them."""
+    """The initial scales; wider ones are tried as long as a row gains by them."""
     scale, grid, partner = allowed
     best, least = scale, torch.full_like(scale, torch.inf)
     for factor in options.starts:
@@ -178,9 +179,9 @@ def _start(
 
 
 def _allowed(task: LayerTask, pair_safe: Pairs | None) -> Allowed:
-    """The scale to start with, the integers allowed, and which of them meet.
+    """The initial scale, the allowed integers, and which of them meet.
 
-    Of 7-bit integers any two are safe.
+    Any two 7-bit integers are safe.
     """
     grid = task.quantizer.grid
     if pair_safe is None or grid.bits != 8 or adds_no_pairs(task.layer):
@@ -202,13 +203,13 @@ def solve(
     options: Rounding,
     partner: Partners | None = None,
 ) -> tuple[Weights, Scales]:
-    """Integers and scales of small error.
+    """Find integers and scales of small error.
 
     Args:
         problem: A regular problem.
         weights: The float weights.
-        scale: Scales to start with.
-        grid: The integers allowed.
+        scale: The initial scales.
+        grid: The allowed integers.
         shared: Whether all outputs have one scale.
         options: See `Rounding`.
         partner: Which columns meet in a kernel that saturates; see `tersor.core.pairs`.
