@@ -43,7 +43,7 @@ class Factorization:
         ranks: Channels between the factors, as `rank_for` gives them.
     """
 
-    method: str
+    method: Method
     ranks: Ranks
 
 
