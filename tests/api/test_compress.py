@@ -240,9 +240,10 @@ def gated(kind, macs, **options):
 def test_gates_leave_alone_what_is_excluded(kind):
     widths = gated(kind, 0.7, exclude=["0"])
     assert widths["0"] == 24
-    assert widths["2"] == 20 or widths["4"] < 18
-    widths = gated(kind, 0.8, exclude=["8", "2"])  # "2" reads what "0" makes
-    assert widths == {"0": 24, "2": 20, "4": 18, "8": 4} or widths["4"] < 18
+    assert widths["2"] < 20 or widths["4"] < 18
+    widths = gated(kind, 0.8, exclude=["2"])  # which reads what "0" makes
+    assert widths["4"] < 18
+    assert {**widths, "4": 18} == {"0": 24, "2": 20, "4": 18, "8": 4}
 
 
 def test_gates_have_nothing_left_or_no_such_name():
