@@ -12,7 +12,9 @@ from benchmarks.zoo import MODELS
 from tersor.compression import trial
 from tersor.compression import within_latency as timing
 from tersor.compression.options import Compression
+from tersor.graph import shapes
 from tersor.graph.layers import layers
+from tersor.graph.network import Network
 from tests import nets
 from tests.assets import needs_assets
 
@@ -47,6 +49,20 @@ def test_a_real_network_has_what_was_asked_for(methods):
     options = Compression(methods=methods)
     found = tersor.compress(model.load(), model.example(), macs=0.5, options=options)
     assert 0.495 < found.cost.macs / found.original_cost.macs <= 0.5
+
+
+def test_no_network_is_edited_to_be_counted(monkeypatch):
+    """However many parts there are: copies are for what is carried out, shapes looked up once."""
+    calls = []
+
+    def counted(name, run):
+        return lambda *args: calls.append(name) or run(*args)
+
+    monkeypatch.setattr(Network, "copy", counted("copy", Network.copy))
+    monkeypatch.setattr(shapes, "_record", counted("shapes", shapes._record))
+    tersor.compress(three_layers(), nets.images(2), macs=0.4, data=nets.images(32))
+    assert calls.count("copy") <= 20
+    assert calls.count("shapes") <= 10
 
 
 def test_data_lose_less():
@@ -222,9 +238,10 @@ def gated(kind, macs, **options):
 def test_gates_leave_alone_what_is_excluded(kind):
     widths = gated(kind, 0.7, exclude=["0"])
     assert widths["0"] == 24
-    assert widths["2"] == 20 or widths["4"] < 18
-    widths = gated(kind, 0.8, exclude=["8", "2"])  # "2" reads what "0" makes
-    assert widths == {"0": 24, "2": 20, "4": 18, "8": 4} or widths["4"] < 18
+    assert widths["2"] < 20 or widths["4"] < 18
+    widths = gated(kind, 0.8, exclude=["2"])  # which reads what "0" makes
+    assert widths["4"] < 18
+    assert {**widths, "4": 18} == {"0": 24, "2": 20, "4": 18, "8": 4}
 
 
 def test_gates_have_nothing_left_or_no_such_name():

@@ -71,14 +71,15 @@ def compress(
         example: As for `quantize`.
         kwargs: As for `quantize`.
         macs: Multiply-accumulates that may be left: a share of those there are, or a number.
-        parameters: Stored numbers, idem.
+        parameters: Stored numbers that may be left: a share, or a number.
         megabytes: 10⁶ bytes of weights, 4 for each.
         latency: Share of the time that the model takes in onnxruntime on this machine.
         data: Unlabelled samples, as for `quantize`. Default: the first of the training, if there is
             one; without any, weights alone are looked at.
-        exclude: Names of layers and sub-modules that stay; `*` and `?` are wildcards.
+        exclude: Names of layers and sub-modules that stay; `*` and `?` are wildcards. Channels that
+            such a layer makes or reads stay, too.
         metric: Damage to what the model returns for a batch, `metric(outputs, reference)`, higher
-            is worse. Default: noise over signal.
+            is worse. Default: noise over signal. Gates go by `loss` and take none.
         train: Batches to train on what is left: level 3, as `tersor.train` does it.
         loss: Of the training; default: the distance to the outputs of the model as it was.
         training: Options of the training.
@@ -155,8 +156,8 @@ def prepared(
 
     Args:
         model: See `tersor.compress`.
-        example: Idem.
-        kwargs: Idem.
+        example: See `tersor.compress`.
+        kwargs: See `tersor.compress`.
     """
     if isinstance(model, Compressed):
         start = replace(model, network=captured(model.network, example, kwargs))

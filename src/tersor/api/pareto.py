@@ -135,22 +135,22 @@ def pareto(
     """Compress a model to several budgets, and measure what is left.
 
     Args:
-        model: As for `compress`, and so are all arguments that are not named here.
-        example: Idem.
-        kwargs: Idem.
+        model: As for `compress`.
+        example: As for `compress`.
+        kwargs: As for `compress`.
         macs: Shares of the MACs that may be left.
-        data: Idem.
+        data: As for `compress`.
         test: Samples that the outputs are compared on. Default: `data`, which the networks were
             fitted to, or the example.
         score: Accuracy, or whatever counts, of a network: `score(network)`, higher is better.
         latency: Whether to measure files in onnxruntime, in turns with that of the model.
-        exclude: Idem.
-        metric: Idem.
-        options: Idem.
-        jobs: Idem.
-        folder: Idem.
-        on_step: Idem.
-        on_part: Idem.
+        exclude: As for `compress`.
+        metric: As for `compress`.
+        options: As for `compress`.
+        jobs: As for `compress`.
+        folder: As for `compress`.
+        on_step: As for `compress`.
+        on_part: As for `compress`.
 
     Raises:
         TersorError: The model, the data, a budget or an option is unfit; the message says what to

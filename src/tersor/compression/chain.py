@@ -27,7 +27,7 @@ class LayerSizes:
 
     Attributes:
         before: Shape of its input; only the sizes beside the channels count.
-        after: Shape of its output, idem.
+        after: Shape of its output, likewise.
         channel_axis: Where the channels are in both.
         batch: How many samples these shapes hold.
         is_transposed: Whether it is a transposed convolution, which works at each of its inputs.

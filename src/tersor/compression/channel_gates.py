@@ -64,9 +64,9 @@ class Gate(nn.Module):
         raw: log σ², or log α of hard concrete gates, over `speed`.
         weight: λ of `tersor.compression.gate_training`; kept here, so that a stopped run can be
             gone on with.
-        border: Idem; how open the first unit to go was at the start.
-        pull: Idem; λ e^d.
-        costs: Idem; c of each unit.
+        border: Kept here, too: how open the first unit to go was at the start.
+        pull: Kept here, too: λ e^d.
+        costs: Kept here, too: c of each unit.
         stays: Whether each unit is there; one that is not is multiplied by 0.
     """
 

@@ -52,7 +52,7 @@ class Gating:
         travel: How far log α can move in the whole training, all steps in one direction.
         strength: λ at the start.
         haste: See `GatePenalty`.
-        margin: Idem.
+        margin: See `GatePenalty`.
         share: Of the training, that gates take part in; the rest is without them.
     """
 

@@ -130,9 +130,9 @@ def try_parts(
         batches: Unlabelled inputs, or none.
         options: See `Compression`.
         exclude: See `tersor.compress`.
-        metric: Idem.
-        jobs: Idem.
-        folder: Idem.
+        metric: See `tersor.compress`.
+        jobs: See `tersor.compress`.
+        folder: See `tersor.compress`.
         say: Called with the name of each step before it runs.
         on_part: See `tersor.compress`.
     """
