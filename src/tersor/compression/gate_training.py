@@ -5,7 +5,7 @@
     d = openness of the next unit to go − what it should be by now
 
 VIBNet, arXiv 1802.10399; Bayesian compression, arXiv 1705.08665; L0, arXiv 1712.01312: see
-`tersor.core.gates` for the gates and their complexities, `tersor.compression.macs` for MACs.
+`tersor.core.random_gates` for the gates and their complexities, `tersor.compression.macs` for MACs.
 
 Noise of α costs about ½ α h_u, so that complexity and damage balance at log α = log λ + log c_u
 − log h_u: with log λ, all log α move by as much, whatever the scale of the task loss. So d says how

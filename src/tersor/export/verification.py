@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tersor.export.compare import Comparison
 from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
+from tersor.export.tally import Comparison
 from tersor.html import table
 
 _ALIKE = 4  # layers that are in float for one reason; more are counted

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx
 
 from tersor.channels.partition import Channels, Port, channels
-from tersor.core.equalize import equalizing_scale, over_relaxation
+from tersor.core.equalizing_scale import equalizing_scale, over_relaxation
 from tersor.graph.layers import Layer, per_input, per_output
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.norms import Norm
@@ -35,7 +35,7 @@ class Equalize:
         sweeps: Most sweeps over all classes; the paper iterates to convergence.
         tolerance: Converged when no scale changes by more than this, relatively.
         strength: From ½, the paper's rule, which looks at weights alone, to 0, which gives all
-            channels the same activation range. See `tersor.core.equalize`.
+            channels the same activation range. See `tersor.core.equalizing_scale`.
         sigmas: Activations range to this many standard deviations from their mean.
         clipped: What to do with ReLU6 and other clipped activations between the layers:
             `"per-channel"` clips each channel at its own bound, which is exact; `"common"` scales

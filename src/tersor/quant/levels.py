@@ -6,7 +6,7 @@ from typing import Literal
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
-from tersor.quant.blocks import Blocks
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.range_methods import ActivationRange, MinMax, RangeMethod
 from tersor.quant.scheme import Scheme

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tersor.errors import InvalidInputError
 from tersor.quant.lsq import LSQ
-from tersor.training.oscillation import Damping, Freezing
+from tersor.training.damping import Damping, Freezing
 
 _RATE = 0.01
 _NEAR_RATE = 0.001
