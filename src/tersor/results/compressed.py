@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tersor.data.samples import given_or_example
 from tersor.data.synthetic import example_tensors
 from tersor.export.latency import Latency, measure_latency
 from tersor.export.onnx import ExportResult, export_onnx
@@ -108,7 +109,7 @@ class Compressed:
             inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
             options: Passed on to `tersor.export.verify.verify`.
         """
-        given = example_tensors(self.original) if inputs is None else inputs
+        given = given_or_example(self.original, inputs)
         found = verify_file(self.original, self.network, path, given, **options)
         return replace(found, kernels=())  # none is meant to run on integers
 

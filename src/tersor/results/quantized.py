@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tersor.data.synthetic import example_tensors
+from tersor.data.samples import given_or_example
 from tersor.export import openvino
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.verify import Verification
@@ -73,7 +73,7 @@ class Quantized:
             inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
             options: Passed on to `tersor.export.verify.verify`.
         """
-        given = example_tensors(self.original) if inputs is None else inputs
+        given = given_or_example(self.original, inputs)
         options = {**runtime_options(self.scheme), **options}
         return verify_file(self.original, self.network, path, given, **options)
 
