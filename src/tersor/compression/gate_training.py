@@ -1,7 +1,7 @@
 """Level 3: channels are chosen while the network is trained, by gates that learn to be noise.
 
     task loss + λ e^d Σ_u c_u complexity_u        c_u = ∂MACs / ∂u / MACs, as it is now
-    λ ← λ · exp(haste · d / steps)                after each batch
+    λ ← λ · exp(growth · d / steps)               after each batch
     d = openness of the next unit to go − what it should be by now
 
 VIBNet, arXiv 1802.10399; Bayesian compression, arXiv 1705.08665; L0, arXiv 1712.01312: see
@@ -46,18 +46,20 @@ class Gating:
 
     Attributes:
         start: log α at the start; see `Gates`.
-        travel: How far log α can move in the whole training, all steps in one direction.
+        largest_move: How far log α can move in the whole training, all steps in one direction.
         strength: λ at the start.
-        haste: See `GatePenalty`.
-        margin: Idem.
+        strength_growth: How fast λ follows the target: it grows by e^strength_growth in the whole
+            training if gates are one too closed all the time.
+        border_openness: How open the last unit that goes should be in the end, so that those that
+            stay are clearly open; see `GatePenalty`.
         share: Of the training, that gates take part in; the rest is without them.
     """
 
     start: float | None = None
-    travel: float = 20.0
+    largest_move: float = 20.0
     strength: float = 0.1
-    haste: float = 10.0
-    margin: float = 2.0
+    strength_growth: float = 10.0
+    border_openness: float = 2.0
     share: float = 0.5
 
 
@@ -70,9 +72,9 @@ class GatePenalty:
         steps: Batches of the training.
         target: Share of the MACs that is to be left; None leaves it to the strength.
         strength: λ at the start; without a target it stays.
-        haste: λ grows by e^haste in the whole training if d is 1 all the time.
-        margin: How open the last unit that goes should be in the end. The papers have 0: its noise
-            is as large as the signal, and that of many that stay not much smaller.
+        strength_growth: λ grows by e^strength_growth in the whole training if d is 1 all the time.
+        border_openness: How open the last unit that goes should be in the end. The papers have 0:
+            its noise is as large as the signal, and that of many that stay not much smaller.
         departure: Share of the training after which the target begins to fall from 1.
         arrival: Share of the training after which it stays.
     """
@@ -81,8 +83,8 @@ class GatePenalty:
     steps: int
     target: float | None = 0.5
     strength: float = 0.1
-    haste: float = 10.0
-    margin: float = 2.0
+    strength_growth: float = 10.0
+    border_openness: float = 2.0
     departure: float = 0.1
     arrival: float = 0.8
 
@@ -138,9 +140,9 @@ class GatePenalty:
         if bool(state.border.isnan()):
             state.border.fill_(border)
             state.weight.fill_(self.strength)
-        wanted = float(state.border) + (self.margin - float(state.border)) * passed
+        wanted = float(state.border) + (self.border_openness - float(state.border)) * passed
         off = min(max(border - wanted, -_FARTHEST), _FARTHEST)
-        state.weight.mul_(math.exp(self.haste * off * every / self.steps))
+        state.weight.mul_(math.exp(self.strength_growth * off * every / self.steps))
         return float(state.weight) * math.exp(off)
 
     def _shut(self, found: Mapping[str, Gate], scores: Scores, last: float) -> None:

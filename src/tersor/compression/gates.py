@@ -46,7 +46,8 @@ class Gates:
         start: log α at the start. Default: −6 for Gaussian gates, 2.5 for hard concrete ones, whose
             means are then 1.
         speed: How many times faster than weights log α is learned. A whole run has to move it by
-            ten or so, and weights by little; see `travel` of `tersor.compression.gate_training`.
+            ten or so, and weights by little; see `largest_move` of
+            `tersor.compression.gate_training`.
     """
 
     kind: GateKind = "vib"

@@ -49,7 +49,7 @@ def train_gates(
     part = _part(run, first, "gates")
     _insert(network, part, kind, options, batches)
     steps = part.feed.total(first.epochs, first.steps)
-    given = share, gating.strength, gating.haste, gating.margin
+    given = share, gating.strength, gating.strength_growth, gating.border_openness
     penalty = GatePenalty(Macs(network), steps, *given)
     lines = train_network(network, part, penalty, kind, gating, share)
     keep = units_kept(network, share)
@@ -73,7 +73,7 @@ def _insert(
     updates = max(run.feed.total(training.epochs, training.steps) // training.accumulate, 1)
     far = training.highest_rate * total_rate(updates, training.warm_up)
     worth = gradient_scores(network, channel_groups(network).found, batches)
-    gates = Gates(kind, gating.start, gating.travel / far)
+    gates = Gates(kind, gating.start, gating.largest_move / far)
     insert_gates(network, gates, per_mac(worth, Macs(network)))
 
 
