@@ -49,7 +49,7 @@ class Gating:
         largest_move: How far log α can move in the whole training, all steps in one direction.
         strength: λ at the start.
         strength_growth: How fast λ follows the target: it grows by e^strength_growth in the whole
-            training if gates are one too closed all the time.
+            training if d is 1 all the time.
         border_openness: How open the last unit that goes should be in the end, so that those that
             stay are clearly open; see `GatePenalty`.
         share: Of the training, that gates take part in; the rest is without them.
