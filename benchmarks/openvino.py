@@ -17,12 +17,12 @@ from statistics import median
 import torch
 
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
-from tersor.export.compare import Comparison, Tally
 from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import CALM, in_turns
 from tersor.export.onnx import export_onnx
 from tersor.export.openvino import OpenVINORuntime
 from tersor.export.runtime import Runtime
+from tersor.export.tally import Comparison, Tally
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI, OPENVINO_CPU
 from tersor.results.quantized import Quantized
 

@@ -16,9 +16,9 @@ from benchmarks.breadth.candidate import Candidate, Inputs, run
 from benchmarks.breadth.randomize import randomize
 from tersor.api.quantize import quantize
 from tersor.errors import InvalidInputError
-from tersor.export.compare import Tally
 from tersor.export.kernels import kernels
 from tersor.export.runtime import Runtime
+from tersor.export.tally import Tally
 from tersor.results.quantized import Quantized
 
 EXACT = {"session.x64quantprecision": "1"}

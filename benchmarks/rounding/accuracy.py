@@ -23,7 +23,7 @@ from benchmarks.harness import Table, progress
 from benchmarks.rounding.task import SCHEMES, Task
 from benchmarks.zoo import MODELS
 from tersor.quant.adaround import AdaRound
-from tersor.quant.blocks import Blocks
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
 

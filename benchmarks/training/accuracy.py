@@ -32,8 +32,8 @@ from benchmarks.zoo import MODELS
 from tersor.api.train import train
 from tersor.quant.lsq import LSQ
 from tersor.results.quantized import Quantized
+from tersor.training.damping import Damping, Freezing
 from tersor.training.options import Training
-from tersor.training.oscillation import Damping, Freezing
 
 TITLES = (
     "network",

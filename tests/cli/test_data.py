@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import tersor
 from tersor import cli
 from tersor.quant.adaround import AdaRound
-from tersor.quant.blocks import Blocks
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.range_methods import Entropy, MinMax
 from tests import nets

@@ -13,7 +13,7 @@ from tersor.data.journal import Journal
 from tersor.errors import ExportError, InvalidInputError
 from tersor.graph.network import Applied, Skipped
 from tersor.quant.adaround import AdaRound
-from tersor.quant.blocks import Blocks
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tests.nets import images, plain
 

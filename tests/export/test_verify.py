@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
-from tersor.export.compare import Tally
 from tersor.export.kernels import Kernel, kernels
 from tersor.export.onnx import export_onnx
+from tersor.export.tally import Tally
 from tersor.export.verify import verify
 from tersor.frontend.capture import capture
 from tests.export.models import quantize_by_hand, small

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.core.batchnorm import scale_and_shift
+from tersor.core.batchnorm_affine import scale_and_shift
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.mode import set_training

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tersor.channels.partition import Channels, channels
-from tersor.core.equalize import equalizing_scale, over_relaxation
+from tersor.core.equalizing_scale import equalizing_scale, over_relaxation
 from tersor.frontend.capture import capture
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Skipped

@@ -266,14 +266,14 @@ def test_the_regularizer_acts_after_the_warm_start(warm_start):
     assert torch.equal(integers(network)[0], nearest) == (warm_start == 0)
 
 
-@pytest.mark.parametrize("decisive", [10.0, 0.0])
-def test_weights_are_decided_where_outputs_are_large(decisive):
+@pytest.mark.parametrize("least", [10.0, 0.0])
+def test_weights_are_decided_where_outputs_are_large(least):
     """λ grows with the error; if it does not, most weights end between up and down."""
     batches = [((64 * x,), {}) for (x,), _ in data(8)]
     network = single(nn.Linear(8, 4), batches)
-    replace(QUICK, iterations=400, decisive=decisive).round(network, batches)
+    replace(QUICK, iterations=400, min_regularization=least).round(network, batches)
     undecided = network.records[-1].numbers["undecided"]
-    assert undecided < 0.05 if decisive else undecided > 0.3
+    assert undecided < 0.05 if least else undecided > 0.3
 
 
 def test_beta_falls_after_the_warm_start():

@@ -222,3 +222,31 @@ def test_the_damping_is_the_one_that_suits_samples_held_back():
     alone = [objectives((damping,)) for damping in dampings]
     assert objectives(dampings) == min(alone)
     assert min(alone) < max(alone)
+
+
+def test_a_layer_that_keeps_nearest_has_its_bias_corrected():
+    """What suits the samples to round with, all alike, does not suit those held back."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 4)).double().eval()
+    alike = torch.randn(12, dtype=torch.float64).expand(16, 12)
+    seen = [((alike * (1 + 0.1 * i),), {}) for i in range(4)]
+    judges = [((torch.randn(64, 12, dtype=torch.float64),), {}) for _ in range(2)]
+    network = capture(model, seen[0][0])
+    place(network, ONNXRUNTIME_CPU.with_bits(3, 16))
+    weight_ranges(network, method=MSE())
+    data_free_ranges(network, {}, {"input_1": (-4.0, 4.0)})
+    before = {name: x.clone() for name, x in network.module.state_dict().items()}
+    options = Rounding(damping=(1e-9,), starts=(1.0,), rescale=0)
+    options.round(network, seen + judges, Setting(held_back=2))
+    (record,) = (r for r in network.records if r.step == "round")
+    assert isinstance(record, Skipped)
+    assert "nearest" in record.reason
+    (layer,) = layers(network)
+    quantizer = weight_quantizer(layer)
+    assert torch.equal(layer.weight, before["0.weight"])
+    x = torch.cat([args[0] for args, _ in seen])
+    with torch.no_grad():
+        error = model(x) - nn.functional.linear(x, quantizer(layer.weight))
+        uncorrected = error - model[0].bias
+    assert torch.allclose(layer.bias, error.mean(0), atol=1e-4)
+    assert float(uncorrected.mean(0).abs().max()) > 0.01

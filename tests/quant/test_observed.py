@@ -89,3 +89,47 @@ def test_no_data():
     place(network, ONNXRUNTIME_CPU)
     with pytest.raises(InvalidInputError, match="no batch to calibrate with"):
         observed_ranges(network, [])
+
+
+class Clipped(nn.Module):
+    """A convolution whose only reader clips each channel at a bound of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+        self.bound = nn.Parameter(torch.tensor([0.1, 0.2, 0.3, 0.4]).reshape(4, 1, 1))
+
+    def forward(self, x):
+        return self.second(torch.minimum(self.first(x).relu(), self.bound))
+
+
+@pytest.mark.parametrize("method", [MinMax(), Percentile(99.9)], ids=repr)
+def test_a_range_ends_where_the_only_reader_clips(method):
+    torch.manual_seed(0)
+    model, x = Clipped().eval(), 3 * torch.randn(16, 3, 8, 8)
+    network = capture(model, x[:2])
+    place(network, ONNXRUNTIME_CPU)
+    observed_ranges(network, [((x,), {})], method)
+    found = {value.name: quantizer for value, quantizer in activation_quantizers(network)}
+    quantizer = found["relu"]
+    assert float(model.first(x).detach().max()) > 1.0
+    assert float(quantizer.scale) * quantizer.grid.steps == pytest.approx(0.4, rel=1e-5)
+
+
+class ClippedAndSeen(Clipped):
+    """The same, but the values are returned as well."""
+
+    def forward(self, x):
+        seen = self.first(x).relu()
+        return self.second(torch.minimum(seen, self.bound)), seen
+
+
+def test_a_range_is_whole_where_another_reader_does_not_clip():
+    torch.manual_seed(0)
+    model, x = ClippedAndSeen().eval(), 3 * torch.randn(16, 3, 8, 8)
+    network = capture(model, x[:2])
+    place(network, ONNXRUNTIME_CPU)
+    observed_ranges(network, [((x,), {})])
+    found = {value.name: quantizer for value, quantizer in activation_quantizers(network)}
+    quantizer, highest = found["relu"], float(model.first(x).detach().max())
+    assert float(quantizer.scale) * quantizer.grid.steps == pytest.approx(highest, rel=1e-5)

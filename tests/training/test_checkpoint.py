@@ -11,8 +11,8 @@ import pytest
 import tersor
 from tersor.errors import InvalidInputError
 from tersor.training.checkpoint import NAME
+from tersor.training.damping import Freezing
 from tersor.training.log import NAME as LOG
-from tersor.training.oscillation import Freezing
 from tests.training.setting import Shuffled, difference, labelled, noisy_loss, quantized, short
 
 EVERYTHING = {

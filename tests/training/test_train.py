@@ -14,8 +14,8 @@ from tersor import Training
 from tersor.errors import InvalidInputError
 from tersor.quant.lsq import LSQ
 from tersor.quant.place import quantizers
+from tersor.training.damping import Damping, Freezing
 from tersor.training.objective import Distillation, divergence
-from tersor.training.oscillation import Damping, Freezing
 from tests.training.setting import (
     Shuffled,
     batches,

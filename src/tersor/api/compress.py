@@ -19,7 +19,7 @@ from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import try_parts
 from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
-from tersor.data.samples import samples
+from tersor.data.samples import optional_samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model, captured
 from tersor.graph.costs import costs, total
@@ -108,7 +108,7 @@ def compress(
     training = training or Training()
     if data is None and train is not None:
         data = first_epoch(train, training.seed)
-    batches = [] if data is None else samples(start.network, data, options.samples)
+    batches = optional_samples(start.network, data, options.samples)
     asked = _asked(start.network, macs, parameters, megabytes, latency)
     if train is not None and options.gates is not None:
         say(STEPS[-1])

@@ -9,7 +9,7 @@ Differs from the paper in: no label is needed, since outputs are compared with t
 network; what is exported is run, too, since kernels can be wrong; every remedy is tried.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,8 +26,7 @@ from tersor.checked import Count, Positive, checked
 from tersor.data.feeds import Data
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, Outputs
-from tersor.data.samples import samples
-from tersor.data.synthetic import Synthetic, synthetic_batches
+from tersor.data.samples import repeatable, samples, samples_or_random
 from tersor.frontend.capture import Example, Keywords, Model, captured
 from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
@@ -103,9 +102,11 @@ def diagnose(
     """
     say = on_step or (lambda _: None)
     network = captured(model, example, kwargs)
-    data = list(data) if isinstance(data, Iterator) else data  # it is gone through several times
+    data = repeatable(data)
     say(OWN_STEPS[0])
-    batches = _batches(network, data if test is None else test, most, input_range)
+    judged = data if test is None else test
+    ends = input_ranges(network.copy(), input_range) if judged is None else None
+    batches = samples_or_random(network, judged, most, ends)
     reference = _outputs(network, batches)
     if wrong := not_finite(network, batches, reference):
         return Diagnosis((), findings=(wrong,))
@@ -135,13 +136,6 @@ def diagnose(
         )
     found = (tuple(exam.culprits), tuple(findings), tuple(notes))
     return Diagnosis((*checks, *of_file, *exam.checks), *found, is_noise=metric is None)
-
-
-def _batches(network: Network, data: Data, most: int, ends: InputRange | None) -> list[Batch]:
-    """The samples to judge on; random inputs without data."""
-    if data is not None:
-        return samples(network, data, most)
-    return list(synthetic_batches(network, Synthetic(), input_ranges(network.copy(), ends)))
 
 
 def _outputs(network: Network, batches: list[Batch]) -> list[Outputs]:

@@ -23,8 +23,7 @@ from tersor.core.metrics import decibels
 from tersor.data.feeds import Data
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, noise_to_signal
-from tersor.data.samples import samples
-from tersor.data.synthetic import example_tensors
+from tersor.data.samples import given_or_example, optional_samples, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.network import Network
@@ -163,7 +162,7 @@ def pareto(
         raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
     say(STEPS[0])
     start = prepared(model, example, kwargs)
-    batches = [] if data is None else samples(start.network, data, options.samples)
+    batches = optional_samples(start.network, data, options.samples)
     seen = _seen(start, batches, test)
     trial = try_parts(
         start.network,
@@ -193,7 +192,7 @@ def _seen(start: Compressed, batches: list[Batch], test: Data) -> list[Batch]:
     """What outputs are compared on."""
     if test is None and batches:
         return batches
-    return samples(start.network, example_tensors(start.network) if test is None else test)
+    return samples(start.network, given_or_example(start.network, test))
 
 
 def _point(

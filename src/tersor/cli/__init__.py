@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli.check import inspect, verify
-from tersor.cli.compare import compare
-from tersor.cli.compress import compress
-from tersor.cli.demo import demo
-from tersor.cli.diagnose import diagnose
-from tersor.cli.doctor import doctor
-from tersor.cli.quantize import quantize
-from tersor.cli.train import train
+from tersor.cli.check_command import inspect, verify
+from tersor.cli.compare_command import compare
+from tersor.cli.compress_command import compress
+from tersor.cli.demo_command import demo
+from tersor.cli.diagnose_command import diagnose
+from tersor.cli.doctor_command import doctor
+from tersor.cli.quantize_command import quantize
+from tersor.cli.train_command import train
 from tersor.names import TARGETS
 
 _SCHEMES = "\n\n".join(f"{name}: {words}." for name, words in TARGETS.items())

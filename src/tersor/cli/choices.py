@@ -21,7 +21,7 @@ from tersor.frontend.load import input_types, load
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network
 from tersor.quant.adaround import AdaRound
-from tersor.quant.blocks import Blocks
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
 from tersor.quant.range_methods import MSE, ActivationRange, Entropy, MinMax, Percentile

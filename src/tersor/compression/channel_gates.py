@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx, nn
 
 from tersor.compression.groups import Group, Groups, channel_groups
-from tersor.core.gates import (
+from tersor.core.random_gates import (
     OPEN,
     bottleneck_divergence,
     dropout_divergence,
@@ -42,11 +42,12 @@ class Gates:
 
     Attributes:
         kind: `"vib"` (VIBNet), `"bayes"` (Bayesian compression) or `"l0"` (hard concrete): see
-            `tersor.core.gates`.
+            `tersor.core.random_gates`.
         start: log α at the start. Default: −6 for Gaussian gates, 2.5 for hard concrete ones, whose
             means are then 1.
         speed: How many times faster than weights log α is learned. A whole run has to move it by
-            ten or so, and weights by little; see `travel` of `tersor.compression.gate_training`.
+            ten or so, and weights by little; see `largest_move` of
+            `tersor.compression.gate_training`.
     """
 
     kind: GateKind = "vib"

@@ -1,11 +1,12 @@
 """Level 3: channels are chosen while the network is trained, by gates that learn to be noise.
 
     task loss + λ e^d Σ_u c_u complexity_u        c_u = ∂MACs / ∂u / MACs, as it is now
-    λ ← λ · exp(haste · d / steps)                after each batch
+    λ ← λ · exp(growth · d / steps)               after each batch
     d = openness of the next unit to go − what it should be by now
 
 VIBNet, arXiv 1802.10399; Bayesian compression, arXiv 1705.08665; L0, arXiv 1712.01312: see
-`tersor.core.gates` for the gates and their complexities, `tersor.compression.counts` for MACs.
+`tersor.core.random_gates` for the gates and their complexities, `tersor.compression.counts` for
+MACs.
 
 Noise of α costs about ½ α h_u, so that complexity and damage balance at log α = log λ + log c_u
 − log h_u: with log λ, all log α move by as much, whatever the scale of the task loss. So d says how
@@ -49,18 +50,20 @@ class Gating:
 
     Attributes:
         start: log α at the start; see `Gates`.
-        travel: How far log α can move in the whole training, all steps in one direction.
+        largest_move: How far log α can move in the whole training, all steps in one direction.
         strength: λ at the start.
-        haste: See `GatePenalty`.
-        margin: See `GatePenalty`.
+        strength_growth: How fast λ follows the target: it grows by e^strength_growth in the whole
+            training if d is 1 all the time.
+        border_openness: How open the last unit that goes should be in the end, so that those that
+            stay are clearly open; see `GatePenalty`.
         share: Of the training, that gates take part in; the rest is without them.
     """
 
     start: float | None = None
-    travel: Positive = 20.0
+    largest_move: Positive = 20.0
     strength: Positive = 0.1
-    haste: PositiveOrZero = 10.0
-    margin: float = 2.0
+    strength_growth: PositiveOrZero = 10.0
+    border_openness: float = 2.0
     share: Share = 0.5
 
 
@@ -73,9 +76,9 @@ class GatePenalty:
         steps: Batches of the training.
         target: Share of the MACs that is to be left; None leaves it to the strength.
         strength: λ at the start; without a target it stays.
-        haste: λ grows by e^haste in the whole training if d is 1 all the time.
-        margin: How open the last unit that goes should be in the end. The papers have 0: its noise
-            is as large as the signal, and that of many that stay not much smaller.
+        strength_growth: λ grows by e^strength_growth in the whole training if d is 1 all the time.
+        border_openness: How open the last unit that goes should be in the end. The papers have 0:
+            its noise is as large as the signal, and that of many that stay not much smaller.
         departure: Share of the training after which the target begins to fall from 1.
         arrival: Share of the training after which it stays.
         multiple: How many units of a group are left is a multiple of it, where it has more.
@@ -85,8 +88,8 @@ class GatePenalty:
     steps: int
     target: float | None = 0.5
     strength: float = 0.1
-    haste: float = 10.0
-    margin: float = 2.0
+    strength_growth: float = 10.0
+    border_openness: float = 2.0
     departure: float = 0.1
     arrival: float = 0.8
     multiple: int = 1
@@ -143,9 +146,9 @@ class GatePenalty:
         if bool(state.border.isnan()):
             state.border.fill_(border)
             state.weight.fill_(self.strength)
-        wanted = float(state.border) + (self.margin - float(state.border)) * passed
+        wanted = float(state.border) + (self.border_openness - float(state.border)) * passed
         off = min(max(border - wanted, -_FARTHEST), _FARTHEST)
-        state.weight.mul_(math.exp(self.haste * off * every / self.steps))
+        state.weight.mul_(math.exp(self.strength_growth * off * every / self.steps))
         return float(state.weight) * math.exp(off)
 
     def _shut(self, found: Mapping[str, Gate], scores: UnitScores, last: float) -> None:

@@ -68,7 +68,7 @@ def train_gates(
     part = _part(run, first, "gates")
     gated = _insert(network, part, kind, options, batches, groups)
     steps = part.feed.total(first.epochs, first.steps)
-    given = share, gating.strength, gating.haste, gating.margin
+    given = share, gating.strength, gating.strength_growth, gating.border_openness
     penalty = GatePenalty(gated, steps, *given, multiple=multiple)
     lines = train_network(network, part, penalty, kind, gating, share, multiple)
     keep = units_kept(network, share, multiple)
@@ -97,7 +97,7 @@ def _insert(
     updates = max(run.feed.total(training.epochs, training.steps) // training.accumulate, 1)
     far = training.highest_rate * total_rate(updates, training.warm_up)
     worth = gradient_scores(network, groups.found, batches)
-    gates = Gates(kind, gating.start, gating.travel / far)
+    gates = Gates(kind, gating.start, gating.largest_move / far)
     insert_gates(network, gates, per_mac(worth, Counts(network, groups)), groups)
     names = [group.name for group in groups.found]
     return Counts(network, channel_groups(network).named(names))

@@ -1,7 +1,7 @@
 """Unlabelled samples: converts what the user gives to a list of checked batches."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from tersor.data.feeds import Arrays, batches, input_names, network_feed, split_labels, to_batch
 from tersor.data.observe import Batch
+from tersor.data.synthetic import Synthetic, example_tensors, synthetic_batches
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
@@ -43,6 +44,56 @@ def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]
     size = min(_LARGEST, math.ceil(count / _PARTS))
     parts = (_part(joined, slice(start, start + size)) for start in range(0, count, size))
     return [to_batch(network, part) for part in parts]
+
+
+def optional_samples(network: Network, data: Any, most: int | None = None) -> list[Batch]:
+    """As `samples`, but without data there are none.
+
+    Args:
+        network: As for `samples`.
+        data: As for `samples`, or None.
+        most: As for `samples`.
+    """
+    return [] if data is None else samples(network, data, most)
+
+
+def samples_or_random(
+    network: Network,
+    data: Any,
+    most: int | None = None,
+    input_ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> list[Batch]:
+    """As `samples`; without data, random inputs in the shapes of the example.
+
+    Args:
+        network: As for `samples`.
+        data: As for `samples`, or None.
+        most: As for `samples`.
+        input_ranges: As for `tersor.data.synthetic.synthetic_batches`.
+    """
+    if data is not None:
+        return samples(network, data, most)
+    return list(synthetic_batches(network, Synthetic(), input_ranges))
+
+
+def given_or_example(network: Network, *given: Any) -> Any:
+    """The first of these that is not None, and else the example that the network came with.
+
+    Args:
+        network: The captured network.
+        given: What a user may have given as inputs.
+    """
+    found = next((inputs for inputs in given if inputs is not None), None)
+    return example_tensors(network) if found is None else found
+
+
+def repeatable(data: Any) -> Any:
+    """What can be gone through several times; a generator becomes a list.
+
+    Args:
+        data: As for `samples`, or None.
+    """
+    return list(data) if isinstance(data, Iterator) else data
 
 
 def check_first(network: Network, data: Any) -> None:

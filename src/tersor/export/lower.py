@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
-from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
+from tersor.export import quantize_ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
 from tersor.export.signature import free_generated_names, layer_output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network

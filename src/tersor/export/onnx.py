@@ -22,7 +22,7 @@ from tersor.core.grid import Grid
 from tersor.data.feeds import input_names
 from tersor.errors import ExportError, TersorError
 from tersor.export.lower import Lowered, lower
-from tersor.export.ops import TRANSLATIONS
+from tersor.export.quantize_ops import TRANSLATIONS
 from tersor.export.signature import free_axes, output_names
 from tersor.export.storage import StoredWeights, store_int4, stored_weights
 from tersor.export.tidy import tidy

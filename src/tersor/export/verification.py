@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from tersor.export.compare import Comparison
 from tersor.export.html import table
 from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
+from tersor.export.tally import Comparison
 
 _ALIKE = 4  # layers listed per reason for staying in float; beyond this they are counted
 

@@ -21,12 +21,12 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels, to_batch
 from tersor.errors import InvalidInputError
-from tersor.export.compare import Comparison, Tally, has_classes
 from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
 from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
+from tersor.export.tally import Comparison, Tally, has_classes
 from tersor.export.verification import Verification
 from tersor.frontend.onnx.stored import files
 from tersor.graph.network import Network

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.core.batchnorm import scale_and_shift
+from tersor.core.batchnorm_affine import scale_and_shift
 from tersor.graph.network import Gaussian, Network
 from tersor.graph.nodes import argument, source
 

@@ -21,7 +21,7 @@ from torch import Tensor, fx
 
 from tersor.channels.partition import Channels, Port, channels
 from tersor.checked import Count, HalfOrLess, Positive, checked
-from tersor.core.equalize import equalizing_scale, over_relaxation
+from tersor.core.equalizing_scale import equalizing_scale, over_relaxation
 from tersor.graph.layers import Layer, per_input, per_output
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.norms import Norm
@@ -37,7 +37,7 @@ class Equalize:
         sweeps: Largest number of sweeps over all classes; the paper iterates to convergence.
         tolerance: Sweeps stop when no scale changes by more than this share.
         strength: From ½, the paper's rule, which uses weights only, to 0, which gives all channels
-            the same activation range. See `tersor.core.equalize`.
+            the same activation range. See `tersor.core.equalizing_scale`.
         sigmas: Range of activations, in standard deviations from their mean.
         clipped: What to do with ReLU6 and other clipped activations between the layers.
             `"per-channel"` clips each channel at its own bound, which is exact. `"common"` scales

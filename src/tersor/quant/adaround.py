@@ -12,10 +12,10 @@ the weighting of the terms. These are taken from the authors' own code, AIMET
 (github.com/quic/aimet): the error is summed over channels and averaged over everything else, and
 f_reg is summed over all weights.
 
-Differs from the paper in: λ is larger where outputs are (`AdaRound.decisive`), for the error grows
-with their square and f_reg does not: in a last layer, which has the largest errors, the authors' λ
-leaves most weights between up and down. A layer where nearest rounding is better, on samples held
-back if there are any, keeps it.
+Differs from the paper in: λ is larger where outputs are (`AdaRound.min_regularization`), for the
+error grows with their square and f_reg does not: in a last layer, which has the largest errors, the
+authors' λ leaves most weights between up and down. A layer where nearest rounding is better, on
+samples held back if there are any, keeps it.
 
 `tersor.quant.fast_rounding` solves nearly the same problem many times faster.
 """
@@ -53,8 +53,8 @@ class AdaRound:
         batch: Random samples in each step (§5: 32).
         learning_rate: Learning rate of Adam (§5: its default). Fewer iterations need a higher one.
         regularization: λ (AIMET: 0.01), where errors are small.
-        decisive: λ is at least so many times the error of nearest rounding per weight of the layer.
-            At a third of this it no longer decides; 0 is the authors' code.
+        min_regularization: λ is at least this times the error of nearest rounding, per weight of
+            the layer. With a third of the default, weights stay undecided; 0 is the authors' code.
         beta: First and last β (AIMET: 20 and 2).
         warm_start: Share of the iterations without the regularizer (AIMET: 20 %).
         seed: Seed of the random samples.
@@ -64,7 +64,7 @@ class AdaRound:
     batch: Count = 32
     learning_rate: Positive = 1e-3
     regularization: PositiveOrZero = 0.01
-    decisive: PositiveOrZero = 10.0
+    min_regularization: PositiveOrZero = 10.0
     beta: tuple[Positive, Positive] = (20.0, 2.0)
     warm_start: ProperShare = 0.2
     seed: int = 0
@@ -192,7 +192,8 @@ def learn_rounding(problem: Problem, batches: slice, options: AdaRound, seed: in
         seed: Seed of the random samples.
     """
     error = problem.error(problem.weight(problem.rest.round()), batches)
-    strength = max(options.regularization, options.decisive * error / problem.rest.numel())
+    least = options.min_regularization * error / problem.rest.numel()
+    strength = max(options.regularization, least)
     v = inverse_rectified_sigmoid(problem.rest).requires_grad_()
     adam = torch.optim.Adam([v], options.learning_rate)
     for step, (x, wanted) in enumerate(_draw(problem, batches, options, seed)):

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from tersor.graph.network import Network
-from tersor.graph.nodes import argument, operand, source
+from tersor.graph.nodes import argument, computed_from_inputs, operand, source
 from tersor.graph.ops import DROPOUTS, PADS, clip_bounds, pads_with_constant
 from tersor.quant.scheme import Scheme
 
@@ -144,14 +144,8 @@ class Flow:
 
 def _values(network: Network) -> list[fx.Node]:
     """Floating-point tensors, and lists of them, that depend on an input."""
-    found = []
-    computed: set[fx.Node] = set()
-    for node in network.nodes():
-        if node.op == "placeholder" or not computed.isdisjoint(node.all_input_nodes):
-            computed.add(node)
-            if node.op != "output" and _is_float(node.meta.get("val")):
-                found.append(node)
-    return found
+    found = computed_from_inputs(network.graph)
+    return [node for node in found if _is_float(node.meta.get("val"))]
 
 
 def _is_float(value: object) -> bool:

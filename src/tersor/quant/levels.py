@@ -7,7 +7,7 @@ from tersor.checked import Count, Positive, ProperShare, checked
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
-from tersor.quant.blocks import Blocks
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.range_methods import (
     MSE,

@@ -9,16 +9,15 @@ from typing import ClassVar
 from tersor.checked import Count, checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Outputs
-from tersor.data.synthetic import example_tensors
+from tersor.data.samples import given_or_example
 from tersor.export.html import table
 from tersor.export.onnx import ExportResult
 from tersor.export.runtime import Config
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.frontend.capture import Example
-from tersor.graph.network import Network, Record
+from tersor.graph.network import Network, OnLayer, Record
 from tersor.names import RuntimeName
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget, Report
 from tersor.report.summary import Summary, summarize
@@ -110,7 +109,7 @@ class Result(ABC):
             self.original,
             self.network,
             path,
-            example_tensors(self.original) if inputs is None else inputs,
+            given_or_example(self.original, inputs),
             labels=labels,
             config=session if config is None else config,
             runtime=runtime or usual,

@@ -1,15 +1,14 @@
 """A report of a model: its records, its layers on a few samples, and what the runtime says."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from tersor.data.feeds import Data, Labels
-from tersor.data.samples import samples
-from tersor.data.synthetic import example_tensors
+from tersor.data.samples import given_or_example, repeatable, samples
 from tersor.export.machine import doctor
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
@@ -105,8 +104,7 @@ def make_report(
         UnsupportedError: Packages for reports are missing; names them.
     """
     check(wanted.path)
-    inputs = example_tensors(subject.original) if wanted.inputs is None else wanted.inputs
-    inputs = list(inputs) if isinstance(inputs, Iterator) else inputs
+    inputs = repeatable(given_or_example(subject.original, wanted.inputs))
     checked = wanted.verification
     if checked is None and wanted.verify:
         with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from tersor.graph.network import Network
 from tersor.quant.lsq import learned_quantizers
 from tersor.training.average import Average
 from tersor.training.checkpoint import Checkpoint, like, whole
+from tersor.training.damping import Freezer, WatchedWeight, damping_loss, watched_weights
 from tersor.training.feed import FedBatch, Feed, to_device
 from tersor.training.kept_batchnorm import reestimate
 from tersor.training.layout import channels_last
@@ -27,7 +28,6 @@ from tersor.training.log import Line, Log, OnBatch
 from tersor.training.objective import Distillation, Loss
 from tersor.training.optimizer import parameter_groups, rate_at, set_rates
 from tersor.training.options import Training
-from tersor.training.oscillation import Freezer, WatchedWeight, damping_loss, watched_weights
 from tersor.training.seeds import own_randomness, step_randomness
 
 _REESTIMATED = 50  # batches; as in arXiv 2203.11086

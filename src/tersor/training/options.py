@@ -6,7 +6,7 @@ from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, checked
 from tersor.errors import InvalidInputError
 from tersor.names import BatchNormMode, Distance, Precision
 from tersor.quant.lsq import LSQ
-from tersor.training.oscillation import Damping, Freezing
+from tersor.training.damping import Damping, Freezing
 
 _RATE = 0.01
 _NEAR_RATE = 0.001

@@ -15,9 +15,9 @@ from tersor.data.feeds import network_feed
 from tersor.data.observe import Batch
 from tersor.data.outputs import floats, noise_to_signal
 from tersor.data.stream import Stream
-from tersor.export.compare import Comparison
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
+from tersor.export.tally import Comparison
 from tersor.export.verify import verify
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network, quiet_copy

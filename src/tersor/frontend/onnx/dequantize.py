@@ -14,10 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tersor.frontend.onnx.contents import Contents
-from tersor.frontend.onnx.grid import Grid, grid_of, unfit
+from tersor.frontend.onnx.file_contents import Contents
 from tersor.frontend.onnx.integers import MOVES, find_integers
 from tersor.frontend.onnx.node import Node
+from tersor.frontend.onnx.node_grid import Grid, grid_of, unfit
 from tersor.frontend.onnx.signs import is_never_negative
 
 #: Positions of the integers that an op compares with or fills with.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tersor.frontend.onnx.contents import Contents
-from tersor.frontend.onnx.grid import Grid, grid_of, unfit
+from tersor.frontend.onnx.file_contents import Contents
+from tersor.frontend.onnx.node_grid import Grid, grid_of, unfit
 
 #: Ops that move or select integers in the same way as the numbers that they stand for.
 MOVES = frozenset(

@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import traceback
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError
-from tersor.frontend.onnx.contents import Contents, Input
 from tersor.frontend.onnx.dtypes import as_array
 from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
+from tersor.frontend.onnx.file_contents import Contents, Input
 from tersor.frontend.onnx.linear import lift_linear
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.read import read

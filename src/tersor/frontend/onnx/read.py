@@ -13,9 +13,9 @@ from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.explain import first_line
-from tersor.frontend.onnx.contents import Contents, Input
 from tersor.frontend.onnx.dequantize import dequantize as make_float
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
+from tersor.frontend.onnx.file_contents import Contents, Input
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.stored import as_array, check_external, constant_array
 from tersor.frontend.onnx.supported import check_ops, opset_of

@@ -5,9 +5,9 @@ from tersor.frontend.onnx import (
     creation,
     elementwise,
     indexing,
-    layers,
+    layer_ops,
     movement,
-    norms,
+    norm_ops,
     pooling,
     reductions,
     resize,
@@ -15,11 +15,11 @@ from tersor.frontend.onnx import (
 from tersor.frontend.onnx.node import Op
 
 OPS: dict[str, Op] = {
-    **layers.OPS,
+    **layer_ops.OPS,
     **elementwise.OPS,
     **activations.OPS,
     **pooling.OPS,
-    **norms.OPS,
+    **norm_ops.OPS,
     **movement.OPS,
     **resize.OPS,
     **indexing.OPS,

@@ -9,7 +9,7 @@ import torch
 from scipy import integrate, stats
 from torch.distributions import Normal, kl_divergence
 
-from tersor.core.gates import (
+from tersor.core.random_gates import (
     bottleneck_divergence,
     dropout_divergence,
     gaussian_gates,

@@ -17,7 +17,7 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.nodes import argument
 from tersor.graph.simplify import fold
-from tersor.quant.blocks import Blocks
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.layerwise import Setting
