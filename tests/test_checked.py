@@ -95,7 +95,9 @@ def test_refusals_in_words(ask, message):
 
 
 def test_what_python_says_by_itself():
-    with pytest.raises(TypeError, match=r"pick\(\) missing 1 required positional argument: 'fruit'"):
+    with pytest.raises(
+        TypeError, match=r"pick\(\) missing 1 required positional argument: 'fruit'"
+    ):
         pick()
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         Basket(colour="red")

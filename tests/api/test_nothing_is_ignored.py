@@ -47,7 +47,11 @@ def compressed(captured):
 
 # A class of options → values of its options that cannot be. Each is tried alone.
 UNFIT = {
-    tersor.DataFree: {"sigmas": [0, -1.0, "6"], "equalize": ["bogus"], "weight_range": ["mse", MSE]},
+    tersor.DataFree: {
+        "sigmas": [0, -1.0, "6"],
+        "equalize": ["bogus"],
+        "weight_range": ["mse", MSE],
+    },
     tersor.WithData: {
         "samples": [0, 1.5],
         "held_back": [1.0, -0.1],
@@ -179,9 +183,11 @@ def test_an_option_that_would_do_nothing(case, captured, quantized, compressed):
 
 def test_results_refuse_as_well(quantized, compressed, tmp_path):
     path = quantized.export(tmp_path / "a.onnx").path
-    with pytest.raises(InvalidInputError, match="export: storage='int5' .* 'int8' or 'int4'"):
+    with pytest.raises(InvalidInputError, match=r"export: storage='int5' .* 'int8' or 'int4'"):
         quantized.export(tmp_path / "b.onnx", storage="int5")
-    with pytest.raises(InvalidInputError, match="verify: runtime='tvm' .* 'onnxruntime', 'openvino"):
+    with pytest.raises(
+        InvalidInputError, match=r"verify: runtime='tvm' .* 'onnxruntime', 'openvino"
+    ):
         quantized.verify(path, X, runtime="tvm")
     with pytest.raises(InvalidInputError, match="report: samples=0"):
         quantized.report(samples=0)

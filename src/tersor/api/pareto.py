@@ -7,7 +7,6 @@ what the next multiplication that goes is going to cost.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.table import Table
@@ -28,6 +27,7 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
+from tersor.report.charts import Chart
 from tersor.report.contents import Budget
 from tersor.report.plots import curve
 from tersor.report.progress import shows_progress
@@ -85,7 +85,7 @@ class Pareto:
         """What a report shows of the curve."""
         return tuple(Budget(x.macs, x.sqnr, x.score, x.latency) for x in self.points)
 
-    def plot(self) -> Any:
+    def plot(self) -> Chart | None:
         """The curve as an Altair chart, which a notebook shows by itself.
 
         Raises:
