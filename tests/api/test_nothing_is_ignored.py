@@ -145,6 +145,10 @@ NOT_USED = {
     "options of a training": (lambda n, q, c: compress(n, training=Training()), "training="),
     "a loss": (lambda n, q, c: compress(n, loss=lambda y, t: y.sum()), "loss="),
     "a metric": (lambda n, q, c: compress(n, metric=lambda y, t: 1.0), "metric="),
+    "a metric of a curve": (
+        lambda n, q, c: tersor.pareto(n, metric=lambda y, t: 1.0),
+        "metric=",
+    ),
     "a folder": (lambda n, q, c: tersor.quantize(n, folder="unused"), "folder='unused'"),
     "a folder, and nothing to keep": (
         lambda n, q, c: tersor.quantize(

@@ -161,6 +161,8 @@ def pareto(
         raise InvalidInputError(f"macs is empty; give several shares, such as {SHARES}")
     if options.gates is not None:
         raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
+    if metric is not None and data is None:
+        raise InvalidInputError("metric= compares outputs on samples; give them with data=")
     say(STEPS[0])
     start = prepared(model, example, kwargs)
     batches = [] if data is None else samples(start.network, data, options.samples)
