@@ -61,6 +61,11 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "bits of no layer": (lambda: quantize(weights={"head": 8}), "weights: no layer .* 'head'"),
     "a module to exclude": (lambda: quantize(exclude=[nn.ReLU()]), "exclude: ReLU is no name"),
+    "a number to exclude": (lambda: quantize(exclude=0), "exclude: int is no name"),
+    "keywords in a list": (
+        lambda: quantize(kwargs=[X]),
+        r"quantize: kwargs=<list> is not possible: give a mapping of names to anything or None",
+    ),
     "no such layer": (lambda: quantize(exclude="head"), "exclude: no layer .* 'head'; there are 0"),
     "one number as range": (lambda: quantize(input_range=1.0), r"1\.0 is no range for input"),
     "options as a dict": (

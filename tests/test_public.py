@@ -88,15 +88,18 @@ def methods(cls):
 PUBLIC = public()
 
 
+def definition(what):
+    """How something is written."""
+    source = inspect.unwrap(what)
+    found = ast.parse(Path(sys.modules[what.__module__].__file__).read_text(encoding="utf-8"))
+    for part in source.__qualname__.split("."):
+        found = next(node for node in found.body if getattr(node, "name", "") == part)
+    return found
+
+
 def annotations(what):
     """Name of an argument (or `return`) → its annotation as it is written."""
-    source = inspect.unwrap(what)
-    tree = ast.parse(Path(sys.modules[what.__module__].__file__).read_text(encoding="utf-8"))
-    *_, name = source.__qualname__.split(".")
-    outer = source.__qualname__.split(".")[:-1]
-    space = tree
-    for part in (*outer, name):
-        space = next(node for node in space.body if getattr(node, "name", "") == part)
+    space = definition(what)
     if isinstance(space, ast.ClassDef):
         fields = [node for node in space.body if isinstance(node, ast.AnnAssign)]
         return {field.target.id: field.annotation for field in fields}
@@ -141,16 +144,11 @@ def words(hint):
 @pytest.mark.parametrize("name", PUBLIC)
 def test_arguments_are_checked(name):
     what = PUBLIC[name]
-    call = what.__init__ if isinstance(what, type) else what
     has_arguments = inspect.signature(what).parameters.keys() - {"self"}
     if has_arguments and name.split(".")[-1] not in UNCHECKED:
-        assert "checked.py" in layers(call)
-
-
-def layers(function):
-    """The files of a function, and of those around which it is."""
-    found = {Path(function.__code__.co_filename).name}
-    return found | layers(function.__wrapped__) if hasattr(function, "__wrapped__") else found
+        assert "checked" in {
+            name for line in definition(what).decorator_list for name in used(line)
+        }
 
 
 def test_options_are_the_ones_that_there_are():

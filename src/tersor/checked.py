@@ -50,6 +50,7 @@ _WORDS: dict[Any, str] = {
     HalfOrLess: "a number from 0 to 0.5",
     Percent: "a percentage above 50, up to 100",
     NoneType: "None",
+    Any: "anything",
     bool: "True or False",
     int: "an int",
     float: "a number",

@@ -60,9 +60,14 @@ UNFIT = {
     },
     Equalize: {"sweeps": [0], "tolerance": [0.0], "strength": [7, -0.1], "clipped": ["bogus"]},
     Absorb: {"sigmas": [0.0], "borders": ["yes"]},
-    AdaRound: {"iterations": [0], "batch": [0], "beta": [(20.0,), (20.0, -1.0)], "warm_start": [1]},
+    AdaRound: {
+        "iterations": [0],
+        "batch": [0],
+        "beta": [(20.0,), (20.0, -1.0)],
+        "warm_start": [1.5],
+    },
     Blocks: {"iterations": [0], "drop": [1.5], "largest": [0], "start": [AdaRound()]},
-    Rounding: {"samples": [0], "damping": [(0.1, -1.0)], "starts": [(0.0,)], "sweeps": [-1]},
+    Rounding: {"samples": [-1], "damping": [(0.1, -1.0)], "starts": [(0.0,)], "sweeps": [-1]},
     LSQ: {"weights": ["bogus"], "activations": ["sigma"], "configuration": [9], "samples": [0]},
     Percentile: {"p": [50, 101]},
     MSE: {"candidates": [0]},
@@ -145,6 +150,10 @@ NOT_USED = {
     "options of a training": (lambda n, q, c: compress(n, training=Training()), "training="),
     "a loss": (lambda n, q, c: compress(n, loss=lambda y, t: y.sum()), "loss="),
     "a metric": (lambda n, q, c: compress(n, metric=lambda y, t: 1.0), "metric="),
+    "a metric of a curve": (
+        lambda n, q, c: tersor.pareto(n, metric=lambda y, t: 1.0),
+        "metric=",
+    ),
     "a folder": (lambda n, q, c: tersor.quantize(n, folder="unused"), "folder='unused'"),
     "a folder, and nothing to keep": (
         lambda n, q, c: tersor.quantize(
@@ -183,10 +192,10 @@ def test_an_option_that_would_do_nothing(case, captured, quantized, compressed):
 
 def test_results_refuse_as_well(quantized, compressed, tmp_path):
     path = quantized.export(tmp_path / "a.onnx").path
-    with pytest.raises(InvalidInputError, match="export: storage='int5' .* 'int8' or 'int4'"):
+    with pytest.raises(InvalidInputError, match=r"export: storage='int5' .* 'int8' or 'int4'"):
         quantized.export(tmp_path / "b.onnx", storage="int5")
     with pytest.raises(
-        InvalidInputError, match="verify: runtime='tvm' .* 'onnxruntime', 'openvino"
+        InvalidInputError, match=r"verify: runtime='tvm' .* 'onnxruntime', 'openvino"
     ):
         quantized.verify(path, X, runtime="tvm")
     with pytest.raises(InvalidInputError, match="report: samples=0"):

@@ -174,7 +174,7 @@ def test_bits_of_single_layers_need_no_data(asked, tmp_path):
             "--work has no effect with --rounding nearest",
         ),
         (["--data", "DATA", "--input-range", "0", "1"], "give --data or --input-range, not both"),
-        (["--data", "DATA", "--held-back", "1"], "held_back=1.0; choose a share"),
+        (["--data", "DATA", "--held-back", "1"], "held_back=1.0 is not possible: give a share"),
         (["--data", "DATA", "--bits", "gone=4"], "no layer or sub-module is called 'gone'"),
         (["--data", "IMAGES"], "give a crop"),
         (

@@ -11,7 +11,8 @@ from tersor import cli
 from tests import nets
 
 MODEL = ["train", "tests.nets:with_example"]
-FEW = ["--weights", "4", "--activations", "4", "--batch", "16", "--json"]
+BITS = ["--weights", "4", "--activations", "4", "--json"]
+FEW = [*BITS, "--batch", "16"]
 
 
 def invoke(*args):
@@ -64,7 +65,7 @@ def test_layers_have_bits_of_their_own(data, tmp_path, monkeypatch):
 @pytest.mark.parametrize("source", ["batches", "stream"])
 def test_code_makes_batches_and_a_loss_reads_their_labels(source, tmp_path):
     options = ["--data", f"tests.nets:{source}", "--loss", "torch.nn.functional:cross_entropy"]
-    printed = run(*MODEL, "-o", tmp_path / "a.onnx", *options, *FEW, "--steps", "5", "--no-verify")
+    printed = run(*MODEL, "-o", tmp_path / "a.onnx", *options, *BITS, "--steps", "5", "--no-verify")
     assert numbers(printed)["done"] == 1
 
 
@@ -79,6 +80,7 @@ def test_what_does_not_fit_is_said(data, images, tmp_path):
     assert "holds no labels" in error("--data", images, *loss, "--batch", "4")
     assert "70 samples, fewer than one batch of 128" in error("--data", data, "--batch", "128")
     assert "steps" in error("--data", "tests.nets:stream", *loss)
+    assert "its own batches" in error("--data", "tests.nets:batches", *loss, "--batch", "4")
     assert "no_such" in error("--data", data, "--loss", "torch:no_such")
     assert "rate" in error("--data", data, "--rate", "-1")
 

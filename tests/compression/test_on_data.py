@@ -113,7 +113,7 @@ def test_the_result_exports_and_runs(tmp_path):
 @needs_assets
 def test_the_result_quantizes():
     network, x = with_data("spatial"), images(512)[448:]
-    quantized = tersor.quantize(network, network.args)
+    quantized = tersor.quantize(network)
     (want,), (got,) = outputs(network, x), outputs(quantized.network, x)
     assert sqnr(want, got) > 15
 

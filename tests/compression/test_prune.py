@@ -101,7 +101,7 @@ def test_what_cannot_be_done_is_refused():
         prune_groups(network, {"0": torch.ones(7, dtype=torch.bool)})
     with pytest.raises(InvalidInputError, match="nothing would be left of"):
         prune_groups(network, {"0": torch.zeros(8, dtype=torch.bool)})
-    quantized = tersor.quantize(network, network.args).network
+    quantized = tersor.quantize(network).network
     with pytest.raises(InvalidModelError, match="prune the float network"):
         prune_groups(quantized, {"0": torch.ones(8, dtype=torch.bool)})
 

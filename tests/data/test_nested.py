@@ -1,4 +1,4 @@
-"""A model may take its tensors inside tuples and mappings; what comes with them is counted right."""
+"""A model may take its tensors inside tuples and mappings; they are counted one by one."""
 
 import pytest
 import torch

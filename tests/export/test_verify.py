@@ -73,6 +73,21 @@ def test_file_and_kernels_agree_with_the_simulation(verification):
     assert [kernel.kernel for kernel in verification.kernels] == ["QLinearConv"] * 2 + ["QGemm"]
 
 
+def test_what_lies_beside_a_file_counts_if_the_file_refers_to_it(folder, images, tmp_path):
+    plain, beside = tmp_path / "plain.onnx", tmp_path / "beside.onnx"
+    model = onnx.load(folder / "float.onnx")
+    onnx.save(model, plain)
+    kept = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 64}
+    onnx.save(model, beside, **kept)
+    for stale in ("plain.onnx.data", "beside.onnx.data"):
+        (tmp_path / stale).write_bytes(bytes(10_000))
+    found = verify(plain, None, beside, images[:2], latency=False)
+    assert found.float_bytes == plain.stat().st_size
+    weights = (tmp_path / "weights.bin").stat().st_size
+    assert weights > 64
+    assert found.bytes == beside.stat().st_size + weights
+
+
 def test_size_and_latency(verification, folder):
     assert verification.bytes == (folder / "int8.onnx").stat().st_size
     assert verification.float_bytes == (folder / "float.onnx").stat().st_size

@@ -7,7 +7,6 @@ what the next multiplication that goes is going to cost.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.table import Table
@@ -27,6 +26,7 @@ from tersor.data.samples import given_or_example, optional_samples, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.network import Network
+from tersor.report.charts import Chart
 from tersor.report.contents import Budget
 from tersor.report.plots import curve
 from tersor.report.progress import shows_progress
@@ -84,7 +84,7 @@ class Pareto:
         """What a report shows of the curve."""
         return tuple(Budget(x.macs, x.sqnr, x.score, x.latency) for x in self.points)
 
-    def plot(self) -> Any:
+    def plot(self) -> Chart | None:
         """The curve as an Altair chart, which a notebook shows by itself.
 
         Raises:
@@ -160,6 +160,8 @@ def pareto(
         raise InvalidInputError(f"macs is empty; give several shares, such as {SHARES}")
     if options.gates is not None:
         raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
+    if metric is not None and data is None:
+        raise InvalidInputError("metric= compares outputs on samples; give them with data=")
     say(STEPS[0])
     start = prepared(model, example, kwargs)
     batches = optional_samples(start.network, data, options.samples)

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, checked
+from tersor.checked import Count, Positive, PositiveOrZero, Share, checked
 from tersor.core.soft_rounding import (
     beta_at,
     inverse_rectified_sigmoid,
@@ -66,7 +66,7 @@ class AdaRound:
     regularization: PositiveOrZero = 0.01
     min_regularization: PositiveOrZero = 10.0
     beta: tuple[Positive, Positive] = (20.0, 2.0)
-    warm_start: ProperShare = 0.2
+    warm_start: Share = 0.2
     seed: int = 0
 
     def beta_at(self, step: int) -> float | None:

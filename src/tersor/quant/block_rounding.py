@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, fx
 from torch.optim import Adam
 
-from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, Share, checked
+from tersor.checked import Count, Positive, PositiveOrZero, Share, checked
 from tersor.core.soft_rounding import beta_at
 from tersor.core.straight_through import fake_quantize_through
 from tersor.data.journal import Journal
@@ -66,7 +66,7 @@ class Blocks:
     bias_rate: PositiveOrZero = 5e-3
     regularization: PositiveOrZero = 100.0
     beta: tuple[Positive, Positive] = (20.0, 2.0)
-    warm_start: ProperShare = 0.05
+    warm_start: Share = 0.05
     drop: Share = 0.5
     largest: Count = 32
     seed: int = 0

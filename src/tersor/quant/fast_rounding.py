@@ -54,7 +54,7 @@ class Rounding:
         seed: Seed of the sampled positions.
     """
 
-    samples: Count = 100_000
+    samples: CountOrZero = 100_000
     samples_per_weight: tuple[Count, Count] = (20, 200)
     damping: tuple[PositiveOrZero, ...] = (0.01, 0.1, 1.0)
     starts: tuple[Positive, ...] = (1.0, 1.15, 1.3, 1.5)

@@ -8,6 +8,7 @@ computed in `head`, layers and functions alike; `*` and `?` are wildcards. What 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from itertools import chain
+from typing import Any
 
 from torch import fx
 
@@ -39,7 +40,8 @@ def patterns(given: Iterable[str]) -> tuple[str, ...]:
     Raises:
         InvalidInputError: Something is no name, such as the module itself.
     """
-    names = (given,) if isinstance(given, str) else tuple(given)
+    is_one = isinstance(given, str) or not isinstance(given, Iterable)
+    names: tuple[Any, ...] = (given,) if is_one else tuple(given)
     for name in names:
         if not isinstance(name, str):
             raise InvalidInputError(

@@ -1,11 +1,21 @@
 """Pieces of plots, in Altair, which is loaded when the first one is drawn."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from tersor.report.packages import missing
 
 HEIGHT = 220  # pixels
+
+
+@runtime_checkable
+class Chart(Protocol):
+    """A chart of Altair, which a notebook shows by itself."""
+
+    def save(self, fp: str | Path) -> None:
+        """Write it as a picture or a page, by the name's ending."""
+        ...
 
 
 def chart(rows: Sequence[dict[str, Any]], title: str) -> Any:

@@ -227,7 +227,7 @@ class Report:
         refusals: What could not be done, and why.
         sensitivity: Damage to the outputs by bits of a layer, if it was measured.
         training: The curve of a training, if there was one.
-        curve: The network at several budgets, as `tersor.api.pareto` measures it.
+        curve: The network at several budgets, as `tersor.pareto` measures it.
     """
 
     title: str

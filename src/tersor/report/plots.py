@@ -7,7 +7,7 @@ whoever shows them, so that a page may be light or dark.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tersor.report.charts import HEIGHT, altair, chart, choice, colour, lines, place, short
+from tersor.report.charts import HEIGHT, Chart, altair, chart, choice, colour, lines, place, short
 from tersor.report.contents import Budget, GridHistogram, LayerReport, Report
 
 _SEVERAL = 2
@@ -187,7 +187,7 @@ def left(report: Report) -> Any:
     )
 
 
-def curve(budgets: Sequence[Budget]) -> Any:
+def curve(budgets: Sequence[Budget]) -> Chart | None:
     """SQNR, or the score if there is one, against what is left of the multiplications.
 
     Args:

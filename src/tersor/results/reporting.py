@@ -65,7 +65,7 @@ class Wanted:
         title: Heading.
         command: The command that made the model.
         sensitivity: Damage of layers, as `tersor.search_bits` measures it.
-        curve: The network at several budgets: the `budgets` of what `tersor.api.pareto` returns.
+        curve: The network at several budgets: the `budgets` of what `tersor.pareto` returns.
     """
 
     path: str | Path | None = None
