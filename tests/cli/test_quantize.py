@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import tersor
 from tersor import cli
 from tersor.api import demo
-from tersor.api import inspect as checks
+from tersor.api import verify as checks
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tests import nets
