@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx
 
+from benchmarks.cross_entropy import cross_entropy
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo.data import cifar10_train
-from tersor.core.cross_entropy import cross_entropy
 from tersor.core.lattice import closest
 from tersor.core.quadratic import Weights
 from tersor.data.gram import Moments
@@ -32,11 +32,11 @@ from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped
 from tersor.graph.simplify import fold
-from tersor.quant.adaround import AdaRound, Problem, train
+from tersor.quant.adaround import AdaRound, Problem, learn_rounding
 from tersor.quant.calibrate import MSE, weight_ranges
 from tersor.quant.fast_rounding import Rounding, round_layer
-from tersor.quant.layerwise import Site, round_layers
-from tersor.quant.measured import measure
+from tersor.quant.layer_task import LayerTask
+from tersor.quant.layerwise import round_layers
 from tersor.quant.place import place, quantizers, weight_quantizer
 from tersor.quant.schemes import find_scheme
 
@@ -78,13 +78,13 @@ class Case:
     """One layer at one width.
 
     Attributes:
-        site: The layer with its data.
+        task: The layer with its data.
         moments: The cost as a function of its weights.
         tail: Computes the accuracy.
         floating: The float weights.
     """
 
-    site: Site
+    task: LayerTask
     moments: Moments
     tail: Tail
     floating: Weights
@@ -92,21 +92,21 @@ class Case:
     @property
     def ratio(self) -> Weights:
         """W / s."""
-        return self.floating / self.site.scale[..., None]
+        return self.floating / self.task.scale[..., None]
 
     def limited(self, integers: Weights) -> Weights:
         """The integers, inside of the grid."""
-        return integers.clamp(self.site.quantizer.grid.qmin, self.site.quantizer.grid.qmax)
+        return integers.clamp(self.task.quantizer.grid.qmin, self.task.quantizer.grid.qmax)
 
     def cost(self, integers: Weights) -> float:
         """The squared error of the layer's output, summed over its channels."""
-        return float(self.moments.problem.error(self.site.scale[..., None] * integers).sum())
+        return float(self.moments.problem.error(self.task.scale[..., None] * integers).sum())
 
     def judge(self, integers: Weights) -> tuple[float, float]:
         """Cost relative to nearest rounding, and accuracy."""
-        self.site.store(self.site.scale[..., None] * integers)
+        self.task.store(self.task.scale[..., None] * integers)
         top1 = self.tail.top1()
-        self.site.store(self.floating)
+        self.task.store(self.floating)
         return self.cost(integers) / self.cost(self.limited(self.ratio.round())), top1
 
 
@@ -149,24 +149,24 @@ def prepare(subject: Subject, name: str, bits: int, batches: list[Batch]) -> Cas
     (layer,) = (layer for layer in layers(network) if layer.name == name)
     for _, quantizer in quantizers(network):
         quantizer.enabled = quantizer is weight_quantizer(layer)
-    sites: list[Site] = []
+    tasks: list[LayerTask] = []
 
-    def keep(site: Site) -> Skipped:
-        sites.append(site)
+    def keep(task: LayerTask) -> Skipped:
+        tasks.append(task)
         return Skipped(name, "round", "kept as it is")
 
     round_layers(network, batches, keep)
-    (site,) = sites
+    (task,) = tasks
     tail = Tail(network, layer, subject.images, subject.labels)
-    moments = measure(site, EVERYTHING, ALL_POSITIONS)
-    return Case(site, moments, tail, site.weights.clone())
+    moments = task.moments(EVERYTHING, ALL_POSITIONS)
+    return Case(task, moments, tail, task.weights.clone())
 
 
 def compare(case: Case, args: argparse.Namespace, add: Add) -> Points:
     """Round in every way, and return cost and accuracy of the stochastic draws."""
-    case.site.quantizer.enabled = False
+    case.task.quantizer.enabled = False
     add("float", [(0.0, case.tail.top1())])
-    case.site.quantizer.enabled = True
+    case.task.quantizer.enabled = True
     ways = {"nearest": case.ratio.round(), "up": case.ratio.ceil(), "down": case.ratio.floor()}
     judged = {title: case.judge(case.limited(integers)) for title, integers in ways.items()}
     for title, point in judged.items():
@@ -195,33 +195,33 @@ def stochastic(case: Case, count: int) -> list[Weights]:
 def by_cross_entropy(case: Case, seed: int) -> Weights:
     """Minimise the cost over the integers next to each weight."""
     generator = torch.Generator().manual_seed(seed)
-    grid, scale = case.site.quantizer.grid, case.site.scale
+    grid, scale = case.task.quantizer.grid, case.task.scale
     return cross_entropy(case.moments.problem, case.floating, scale, grid, generator)[0]
 
 
 def by_descent(case: Case, seed: int) -> Weights:  # noqa: ARG001
     """Minimise the cost over all integers of the grid."""
-    site = case.site
+    task = case.task
     problem = case.moments.problem.damped(case.floating, Rounding.damping[0])
-    return closest(problem, case.floating, site.scale, site.quantizer.grid)
+    return closest(problem, case.floating, task.scale, task.quantizer.grid)
 
 
 def by_fast_solver(case: Case) -> tuple[float, float]:
     """Cost relative to nearest rounding, and accuracy, where scale and bias are fitted as well."""
     nearest = case.cost(case.limited(case.ratio.round()))
-    round_layer(case.site, Rounding())
-    cost = float(case.moments.centered().error(case.site.weights).sum())
+    round_layer(case.task, Rounding())
+    cost = float(case.moments.centered().error(case.task.weights).sum())
     return cost / nearest, case.tail.top1()
 
 
 def by_adaround(case: Case, seed: int, iterations: int, alone: bool) -> Weights:
     """The paper's relaxation, without or with the activation."""
-    problem = Problem.of(case.site)
+    problem = Problem.of(case.task)
     if alone:
         problem = replace(problem, follow=lambda y: y)
     options = AdaRound(iterations=iterations, learning_rate=1e-2)
-    soft = problem.weight(train(problem, EVERYTHING, options, seed))
-    return (case.site.layer.grouped(soft).flatten(2) / case.site.scale[..., None]).round()
+    soft = problem.weight(learn_rounding(problem, EVERYTHING, options, seed))
+    return (case.task.layer.grouped(soft).flatten(2) / case.task.scale[..., None]).round()
 
 
 def of_draws(draws: Points, nearest: float) -> str:

@@ -28,7 +28,8 @@ from benchmarks.harness.subject import spread
 from benchmarks.zoo.data import cifar10_train
 from tersor.api.quantize import Quantized
 from tersor.export.latency import CALM, in_turns
-from tersor.quant.fast_rounding import round_weights
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.layerwise import Setting
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 
 NETWORKS = ("resnet20", "shufflenetv2_x0_5", "efficientnet_lite0")
@@ -97,7 +98,7 @@ def _files(subject: Subject, calibration: torch.Tensor) -> Iterator[File]:
             progress(subject.name, title, "with data" if with_data else "")
             quantized = subject.quantize(scheme)
             if with_data:
-                round_weights(quantized.network, batches, pair_safe=scheme.pair_safe)
+                Rounding().round(quantized.network, batches, Setting(pair_safe=scheme.pair_safe))
             path = subject.folder / f"{title}-{with_data}.onnx"
             yield File(title, with_data, quantized, str(quantized.export(path).path))
 

@@ -1,4 +1,4 @@
-"""What people get wrong in Python, and what they should read then; types are checked by nobody.
+"""What people get wrong in Python, and what they should read then.
 
 `python -m tests.mistakes` makes every mistake, and prints a JSON object of what was said.
 """
@@ -45,18 +45,27 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "no batch in the example": (lambda: quantize(example=X[0]), "the batch first"),
     "bits as text": (
         lambda: quantize(weights="4"),
-        "weights='4' bits; .* from 2 to 16, in whole bits",
+        "weights='4' is not possible: give an int, a mapping of names to ints or None",
     ),
-    "half bits": (lambda: quantize(activations=7.5), r"activations=7\.5 bits; .* whole bits"),
-    "epochs as text": (lambda: tersor.Training(epochs="3"), "epochs='3'; give a whole number"),
-    "bits of a layer as text": (lambda: quantize(weights={"0": "8"}), "weights of '0'='8' bits"),
+    "half bits": (
+        lambda: quantize(activations=7.5),
+        r"activations=7\.5 is not possible: give an int",
+    ),
+    "epochs as text": (
+        lambda: tersor.Training(epochs="3"),
+        "epochs='3' is not possible: give a whole number",
+    ),
+    "bits of a layer as text": (
+        lambda: quantize(weights={"0": "8"}),
+        "weights={'0': '8'} is not possible: .* names to ints",
+    ),
     "bits of no layer": (lambda: quantize(weights={"head": 8}), "weights: no layer .* 'head'"),
     "a module to exclude": (lambda: quantize(exclude=[nn.ReLU()]), "exclude: ReLU is no name"),
     "no such layer": (lambda: quantize(exclude="head"), "exclude: no layer .* 'head'; there are 0"),
     "one number as range": (lambda: quantize(input_range=1.0), r"1\.0 is no range for input"),
     "options as a dict": (
         lambda: quantize(options={"samples": 8}),
-        r"options are dict; .*DataFree",
+        r"options={'samples': 8} is not possible: give DataFree.*WithData",
     ),
     "what load returns": (
         lambda: quantize((net(), X)),
@@ -69,11 +78,11 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "no process": (lambda: compress(jobs=0), "jobs=0; give how many processes"),
     "one method": (
         lambda: tersor.Compression(methods="prune"),
-        r"methods='prune'; give a list, \['prune'\]",
+        r"methods='prune' is not possible: give a list, \['prune'\]",
     ),
     "one share": (
-        lambda: tersor.api.pareto(net(), X[:1], macs=0.5),
-        r"macs=0\.5; give several shares between 0 and 1",
+        lambda: tersor.pareto(net(), X[:1], macs=0.5),
+        r"macs=0\.5 is not possible: give a list, \[0\.5\]",
     ),
     "a model to train": (lambda: tersor.train(net(), [X]), "a Sequential cannot be trained here"),
     "a report as PDF": (

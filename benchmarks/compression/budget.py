@@ -33,7 +33,7 @@ from tersor.api.compress import compress
 from tersor.api.quantize import quantize
 from tersor.api.train import train
 from tersor.compression.options import Compression
-from tersor.names import KINDS, SCORES, GateKind, Rule
+from tersor.names import KINDS, SCORES, BudgetRule, GateKind
 from tersor.names import METHODS as DECOMPOSITIONS
 from tersor.results.compressed import Compressed
 from tersor.results.quantized import Quantized
@@ -171,7 +171,7 @@ def _compressed(task: TrainingTask, way: Way, args: argparse.Namespace) -> Compr
             found,
             macs=way.share ** (1 / len(stages)),
             data=data,
-            options=Compression(names, rule=cast("Rule", way.rule), scores=args.scores),
+            options=Compression(names, rule=cast("BudgetRule", way.rule), scores=args.scores),
             folder=args.work / (done if number == 0 else f"{done} {way.share}"),
         )
     return found

@@ -15,8 +15,9 @@ import torch
 from benchmarks.harness import Table, progress
 from benchmarks.zoo import MODELS, accuracy
 from benchmarks.zoo.data import cifar10_train
+from tersor.compression.chain import LayerSizes
+from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compression.fit import Refit
 from tersor.compression.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
 from tersor.frontend.capture import capture
@@ -73,7 +74,7 @@ def _factorized(
     seen = shapes(found)
     for layer in list(layers(found)):
         if layer.name in choices:
-            factorize(layer, choices[layer.name], seen=seen)
+            factorize(layer, choices[layer.name], sizes=LayerSizes.of(layer, seen))
     return found
 
 

@@ -21,9 +21,8 @@ from benchmarks.harness import Table
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
-from tersor.quant.fast_rounding import Rounding, fit
-from tersor.quant.layerwise import Site
-from tersor.quant.measured import measure
+from tersor.quant.fast_rounding import Rounding, round_measured
+from tersor.quant.layer_task import LayerTask
 from tersor.quant.place import place, weight_quantizer
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
@@ -58,10 +57,10 @@ def run(name: str, images: int, results: Any) -> None:
         wanted = [layer.run(part, layer.weight) for part in given]
         before, start = _megabytes(), time.process_time()
         options = Rounding()
-        site = Site(layer, quantizer, given, wanted, None, 0, 0)
-        moments = measure(site, site.used, options.positions(site.weights.shape[-1]))
+        task = LayerTask(layer, quantizer, given, wanted, None, 0, 0)
+        moments = task.moments(task.used, options.positions(task.weights.shape[-1]))
         gram = time.process_time() - start
-        fit(site, moments, moments, options)
+        round_measured(task, moments, moments, options)
     seconds = time.process_time() - start
     results.put((gram, seconds - gram, _megabytes() - before))
 

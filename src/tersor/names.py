@@ -2,27 +2,36 @@
 
 from typing import Literal, get_args
 
+RuntimeName = Literal["onnxruntime", "openvino"]  # what runs a file
+SchemeName = Literal[
+    "onnxruntime-cpu", "onnxruntime-vnni", "openvino-cpu", "arm-dotprod", "tensorrt", "dfq-paper"
+]
+BatchNormMode = Literal["folded", "kept"]  # in a training
+Distance = Literal["auto", "kl", "mse"]  # between outputs, in a training
+Precision = Literal["bf16", "fp16"]  # mixed with float32, in a training
 Storage = Literal["int8", "int4"]  # what holds weights in a file
-Rule = Literal["least loss", "equal loss"]  # how parts share a budget
+BudgetRule = Literal["least loss", "equal loss"]  # how parts share a budget
 Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions
 GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels go
-# what tells which channels go first
+WayName = Literal["prune"] | Method | GateKind  # to compress
+# what decides which channels are removed first
 ScoreKind = Literal["fisher", "taylor", "magnitude", "batchnorm", "lasso"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 KINDS: tuple[GateKind, ...] = get_args(GateKind)
-RULES: tuple[Rule, ...] = get_args(Rule)
+BUDGET_RULES: tuple[BudgetRule, ...] = get_args(BudgetRule)
 SCORES: tuple[ScoreKind, ...] = get_args(ScoreKind)
-WAYS = ("prune", *METHODS, *KINDS)  # to compress
+WAYS: tuple[WayName, ...] = ("prune", *METHODS, *KINDS)
 
-# What each scheme of `tersor.quant.schemes` is, in words.
-TARGETS = {
+# The description of each scheme of `tersor.quant.schemes`.
+TARGETS: dict[SchemeName, str] = {
     "onnxruntime-cpu": "uint8 activations, int8 weights per channel; exact on every CPU, with or "
     "without VNNI",
     "onnxruntime-vnni": "the same with the full weight range; saturates on x86 CPUs without VNNI",
     "openvino-cpu": "uint8 activations, int8 weights per channel for OpenVINO; exact on every CPU",
-    "arm-dotprod": "the same for onnxruntime on ARM CPUs, whose dot products never saturate; not "
-    "run by us",
-    "tensorrt": "int8 activations and weights, all zero points 0, for NVIDIA GPUs; not run by us",
+    "arm-dotprod": "the same for onnxruntime on ARM CPUs, whose dot products never saturate; "
+    "we have not run it",
+    "tensorrt": "int8 activations and weights, all zero points 0, for NVIDIA GPUs; we have not run "
+    "it",
     "dfq-paper": "one scale per layer, as in the DFQ paper; exact with session.x64quantprecision=1",
 }

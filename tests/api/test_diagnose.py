@@ -100,7 +100,7 @@ def test_few_bits_on_both_sides_are_both_blamed():
     found = tersor.diagnose(healthy(), EXAMPLE, data=images(), **few)
     assert found.findings[0].what.startswith("The weights and activations lose too much")
     assert {"it has 2 bits"} <= {why for culprit in found.culprits for why in culprit.why}
-    both = [f for f in option(found, "--bits") if "--read" in f.option]
+    both = [f for f in option(found, "--bits") if "--activation-bits" in f.option]
     assert both[0].damage < found.checks[-1].damage
 
 

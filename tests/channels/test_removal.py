@@ -141,5 +141,5 @@ def test_units_can_go_one_by_one(name):
 def test_a_class_that_mixes_with_others_says_where():
     network = network_of(*between(lambda m, x: x.softmax(1))[:1], **between(None)[1])
     reasons = {record.layer: record.reason for record in channel_groups(network).refused}
-    assert reasons["a"] == "softmax shares out over the channels"
+    assert reasons["a"] == "softmax normalizes its values over the channels"
     assert reasons["b"] == "it is an output of the network"

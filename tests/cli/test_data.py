@@ -60,7 +60,7 @@ def test_a_file_of_samples_quantizes_and_verifies(data, tmp_path):
         *MODEL, "-o", tmp_path / "a.onnx", "--data", data, "--weights", "4", "--bits", "8=8"
     )
     flat = " ".join(printed.split())
-    assert "Verified on the samples it was made with" in flat
+    assert "Verified on the samples it was quantized with" in flat
     assert "range seen on 70 samples" in flat
     assert "weights rounded for the least output error" in flat
     assert re.search(r"error left, median: \d?\d%", flat)
@@ -160,17 +160,20 @@ def test_bits_of_single_layers_need_no_data(asked, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rounding", "adaround"], "--rounding goes with data; give --data, too"),
-        (["--held-back", "0.5"], "--held-back goes with data"),
-        (["--work", "folder"], "--work goes with data"),
-        (["--resize", "12"], "go with a folder of images, and none is given"),
-        (["--data", "DATA", "--crop", "12"], "go with a folder of images, and none is given"),
-        (["--data", "DATA", "--iterations", "5"], "--iterations does nothing with --rounding fast"),
+        (["--rounding", "adaround"], "--rounding needs data; give --data, too"),
+        (["--held-back", "0.5"], "--held-back needs data"),
+        (["--work", "folder"], "--work needs data"),
+        (["--resize", "12"], "need a folder of images, and none is given"),
+        (["--data", "DATA", "--crop", "12"], "need a folder of images, and none is given"),
+        (
+            ["--data", "DATA", "--iterations", "5"],
+            "--iterations has no effect with --rounding fast",
+        ),
         (
             ["--data", "DATA", "--rounding", "nearest", "--work", "x"],
-            "--work does nothing with --rounding nearest",
+            "--work has no effect with --rounding nearest",
         ),
-        (["--data", "DATA", "--input-range", "0", "1"], "--input-range is what --data show"),
+        (["--data", "DATA", "--input-range", "0", "1"], "give --data or --input-range, not both"),
         (["--data", "DATA", "--held-back", "1"], "held_back=1.0; choose a share"),
         (["--data", "DATA", "--bits", "gone=4"], "no layer or sub-module is called 'gone'"),
         (["--data", "IMAGES"], "give a crop"),
@@ -239,6 +242,6 @@ def test_bits_that_are_searched_for(data, asked, tmp_path):
 
 def test_bits_are_either_given_or_searched_for(data, tmp_path):
     command = [*MODEL, "-o", tmp_path / "a.onnx", "--average-bits", "3.5"]
-    assert "--average-bits goes with data" in invoke(*command).stderr
+    assert "--average-bits needs data" in invoke(*command).stderr
     both = invoke(*command, "--data", data, "--weights", "4")
-    assert "leave out one" in both.stderr
+    assert "give --weights or --average-bits, not both" in both.stderr

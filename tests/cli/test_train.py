@@ -55,7 +55,7 @@ def test_layers_have_bits_of_their_own(data, tmp_path, monkeypatch):
         raise tersor.TersorError("stop here")
 
     monkeypatch.setattr("tersor.api.quantize.quantize", spy)
-    widths = ["--bits", "8=8", "--read", "0=8", "--weights", "2", "--activations", "3"]
+    widths = ["--bits", "8=8", "--activation-bits", "0=8", "--weights", "2", "--activations", "3"]
     assert invoke(*MODEL, "-o", tmp_path / "a.onnx", "--data", data, *widths).exit_code == 1
     assert seen["weights"] == {"*": 2, "8": 8}
     assert seen["activations"] == {"*": 3, "0": 8}

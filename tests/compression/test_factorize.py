@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tersor.compression.chain import Site, replace_by_chain
+from tersor.compression.chain import LayerSizes, replace_by_chain
+from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compression.fit import Refit
 from tersor.core.ranks import decompose, full_ranks, shapes_of
-from tersor.data.gram import measure
+from tersor.data.gram import moments_of
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
-from tersor.graph.costs import Cost, costs, total
+from tersor.graph.costs import costs, total
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.shapes import shapes
@@ -90,7 +90,9 @@ def test_full_rank_computes_the_same(method, name, dtype, tolerance):
 @every_layer
 def test_the_cost_is_the_promised_one(method, name):
     network, layer = one_layer(name)
-    site, kind = Site(layer), kept(method, layer)
+    sizes, kind = LayerSizes.of(layer), kept(method, layer)
+    shape, before = tuple(layer.weight.shape), costs(network)["0"]
+    assert before.macs == sizes.macs(shape)
     for ratio in (0.3, 0.6, 0.9):
         edited = network.copy()
         (layer,) = layers(edited)
@@ -98,13 +100,13 @@ def test_the_cost_is_the_promised_one(method, name):
         if ranks is None:
             continue
         record = factorize(layer, Factorization(method, ranks))
-        promised = site.chain_macs(shapes_of(kind, tuple(site.layer.weight.shape), ranks))
+        promised = sizes.macs(*shapes_of(kind, shape, ranks))
         found = total(costs(edited).values())
         assert isinstance(record, Applied)
         assert record.numbers["MACs after"] == promised == found.macs == counted(edited)
-        assert promised <= ratio * site.macs
+        assert promised <= ratio * before.macs
         assert record.numbers["parameters after"] == found.parameters
-        assert costs(network) == {"0": Cost(site.macs, site.parameters)}
+        assert costs(network) == {"0": before}
 
 
 @every_method
@@ -128,7 +130,7 @@ def test_data_beat_none_on_the_data(method, name):
     mix = torch.randn([network.args[0].shape[-1]] * 2, generator=torch.manual_seed(5)).double()
     x = network.args[0] @ mix + 0.5
     (want,) = outputs(network, x)
-    moments = measure(layer, [(x, want)], 10_000, torch.Generator())
+    moments = moments_of(layer, [(x, want)], 10_000, torch.Generator())
     ranks, errors = rank_for(layer, method, 0.6), []
     for data in (None, moments):
         edited = network.copy()
@@ -159,7 +161,7 @@ def test_a_layer_of_zeros(method):
     network, layer = one_layer("padded")
     network.replace_tensor(layer.weight_node, 0 * layer.weight.detach())
     x, ranks = network.args[0], (1,) * len(full_ranks(method, layer.weight))
-    moments = measure(layer, [(x, outputs(network, x)[0])], 100, torch.Generator())
+    moments = moments_of(layer, [(x, outputs(network, x)[0])], 100, torch.Generator())
     for data in (None, moments):
         edited = network.copy()
         (layer,) = layers(edited)
@@ -244,7 +246,9 @@ def test_every_network_runs_with_its_layers_factorized(name):
     for layer in list(layers(network)):
         ranks = None if refusal(layer) else rank_for(layer, "spatial", 0.7, seen)
         if ranks is not None:
-            record = factorize(layer, Factorization("spatial", ranks), seen=seen)
+            record = factorize(
+                layer, Factorization("spatial", ranks), sizes=LayerSizes.of(layer, seen)
+            )
             assert isinstance(record, Applied)
     assert total(costs(network).values()).macs <= before.macs
     args, kwargs = case.args(torch.float64, batch=3), case.kwargs(torch.float64, batch=3)

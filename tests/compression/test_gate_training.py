@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from tersor.compression.channel_gates import Gates, gates, insert_gates
+from tersor.compression.counts import Counts
 from tersor.compression.gate_training import GatePenalty, remove_gates, units_kept
-from tersor.compression.gates import Gates, gates, insert_gates
 from tersor.compression.groups import channel_groups
-from tersor.compression.macs import Macs
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
 from tersor.graph.network import Network
 from tersor.graph.simplify import fold
 from tersor.training.feed import Feed
-from tersor.training.loop import fit
+from tersor.training.loop import run_training
 from tersor.training.optimizer import parameter_groups, rate_at, set_rates, total_rate
 from tersor.training.options import Training
 from tests.captured import captured, outputs
@@ -125,21 +125,21 @@ def small():
 TARGET = 0.4
 
 
-def trained(kind, steps, scale=1.0) -> tuple[Network, Network, Macs]:
+def trained(kind, steps, scale=1.0) -> tuple[Network, Network, Counts]:
     """The network, itself trained with gates, and its MACs."""
     network, batches = small()
     gated = network.copy()
     options = Training(steps=steps, rate=0.05, log_every=50)
     speed = 20 / (options.highest_rate * total_rate(steps, options.warm_up))
     insert_gates(gated, Gates(kind, speed=speed))
-    count = Macs(gated)
+    count = Counts(gated)
     teacher = network.copy().module.requires_grad_(False).eval()
 
     def loss(outputs, x):
         return scale * (outputs - teacher(x)).square().mean()
 
     feed = Feed(gated, [(x, x) for x in batches], labelled=True, seed=0)
-    fit(gated, feed, loss, options, penalty=GatePenalty(count, steps, TARGET))
+    run_training(gated, feed, loss, options, penalty=GatePenalty(count, steps, TARGET))
     gated.module.eval()
     return network, gated, count
 
@@ -176,7 +176,7 @@ def test_log_alpha_travels_as_far_in_a_short_training(steps):
     options = Training(steps=steps, rate=0.03)
     speed = 20 / (options.highest_rate * total_rate(steps, options.warm_up))
     insert_gates(network, Gates(start=0.0, speed=speed))
-    moving = GatePenalty(Macs(network), steps).parameters(network.module)
+    moving = GatePenalty(Counts(network), steps).parameters(network.module)
     optimizer = torch.optim.AdamW(parameter_groups(network.module, options, moving))
     for step in range(steps):
         set_rates(optimizer, rate_at((step + 0.5) / steps, options.warm_up))
@@ -201,7 +201,7 @@ def test_what_is_worth_more_starts_more_open(kind):
 def test_without_a_target_gates_close_by_themselves():
     network, _ = small()
     insert_gates(network, Gates("l0", start=-3.0))
-    penalty = GatePenalty(Macs(network), 10, None)
+    penalty = GatePenalty(Counts(network), 10, None)
     for gate in gates(network):
         gate.raw.data[:3] = 1.0
     penalty(network, 0.0).backward()
@@ -218,7 +218,7 @@ def test_what_cannot_be_done_is_refused():
     network = folded("resnet")
     with pytest.raises(InvalidInputError, match="put some in, with insert_gates"):
         remove_gates(network)
-    count = Macs(network)
+    count = Counts(network)
     insert_gates(network)
     with pytest.raises(InvalidInputError, match="take them out first"):
         insert_gates(network)

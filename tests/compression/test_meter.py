@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.compression.groups import channel_groups
-from tersor.compression.meter import Counted, Timed, cost_of, hollow, outline
-from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.counts import Counts
+from tersor.compression.meter import Counted, Timed, hollow, outline
+from tersor.compression.parts import group_parts, layer_parts
+from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import scorer
-from tersor.compression.ways import Pruned, group_parts, layer_parts
+from tersor.compression.ways import Pruned
 from tersor.core.ranks import aligned
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
@@ -49,18 +50,22 @@ def network(request):
 
 
 @pytest.fixture(scope="module")
-def parts(network):
-    groups = channel_groups(network)
-    score = scorer(network, groups.found, [], "magnitude")
+def counts(network):
+    return Counts(network)
+
+
+@pytest.fixture(scope="module")
+def parts(counts):
+    score = scorer(counts.network, counts.groups.found, [], "magnitude")
     return [
-        *layer_parts(network, ["spatial"], RATIOS)[0],
-        *group_parts(groups, score, RATIOS)[0],
+        *layer_parts(counts, ["spatial"], RATIOS)[0],
+        *group_parts(counts, score, RATIOS)[0],
     ]
 
 
-def time_of(network, ways):
+def time_of(counts, ways):
     """What the calls of a network with some ways add up to."""
-    found = [call for _, call in outline(network, ways)]
+    found = [call for _, call in outline(counts, ways)]
     return sum(blocks(found)[call] for call in found)
 
 
@@ -68,48 +73,47 @@ def every(parts):
     return [way for part in parts for way in part.ways]
 
 
-def test_a_hollow_network_has_the_shapes_of_the_real_one(network, parts):
+def test_a_hollow_network_has_the_shapes_of_the_real_one(counts, parts):
     some = [part.ways[-1] for part in parts]
-    real, (empty, names) = network.copy(), hollow(network, some)
-    carry_out(real, some, Fit())
+    real, (empty, names) = carry_out(counts, some, Execution()), hollow(counts, some)
     assert {str(n): s for n, s in shapes(empty).items()}.items() >= {
         str(n): s for n, s in shapes(real).items() if n.op == "call_function"
     }.items()
-    assert total(costs(empty).values()) == total(costs(real).values()) == cost_of(network, some)
-    assert set(names.values()) == set(costs(network))
+    assert total(costs(empty).values()) == total(costs(real).values()) == counts.cost(some)
+    assert set(names.values()) == set(counts.each)
 
 
-def test_what_ways_leave_alone_is_their_time_over_that_before(network, parts):
-    meter = Timed(blocks)
-    left, each = meter.left(network, parts), meter.each(network)
+def test_what_ways_leave_alone_is_their_time_over_that_before(counts, parts):
+    meter = Timed(counts, blocks)
+    left, each = meter.left(parts), meter.each
     for way in every(parts):
         after = sum(each[name] * (left[way].get(name, 1)) for name in each)
-        assert after == pytest.approx(time_of(network, [way]))
+        assert after == pytest.approx(time_of(counts, [way]))
 
 
-def test_chains_of_a_layer_add_up_under_its_name(network, parts):
+def test_chains_of_a_layer_add_up_under_its_name(counts, parts):
     chains = [part.ways[0] for part in parts if not isinstance(part.ways[0], Pruned)]
-    names = [name for name, _ in outline(network, chains)]
+    names = [name for name, _ in outline(counts, chains)]
     for way in chains:
         assert names.count(way.layer) == 2
 
 
-def test_counted_is_what_the_layers_cost(network, parts):
-    meter = Counted("macs")
-    left, each = meter.left(network, parts), meter.each(network)
+def test_counted_is_what_the_layers_cost(counts, parts):
+    meter = Counted(counts)
+    left, each = meter.left(parts), meter.each
     for way in every(parts):
         after = sum(each[name] * (left[way].get(name, 1)) for name in each)
-        assert after == pytest.approx(meter.cost(network, [way]))
+        assert after == pytest.approx(meter.cost([way]))
 
 
-def test_a_budget_of_time_is_met_by_single_parts(network, parts):
+def test_a_budget_of_time_is_met_by_single_parts(counts, parts):
     lost = [tuple(float(n + 1) for n in range(len(part.ways))) for part in parts]
-    whole = time_of(network, [])
+    whole = time_of(counts, [])
     for part, values in zip(parts, lost, strict=True):
-        least = min(time_of(network, [way]) for way in part.ways)
+        least = min(time_of(counts, [way]) for way in part.ways)
         if least < whole:
-            ways = ways_within(network, [part], [values], least, Timed(blocks))
-            assert time_of(network, ways) == pytest.approx(least, abs=1)
+            ways = ways_within(Timed(counts, blocks), [part], [values], least)
+            assert time_of(counts, ways) == pytest.approx(least, abs=1)
 
 
 def test_ranks_become_multiples_where_that_saves():
@@ -131,8 +135,8 @@ def test_channels_become_multiples_where_there_are_more():
         ).eval(),
         torch.randn(1, 3, 12, 12),
     )
-    groups = channel_groups(network)
-    score = scorer(network, groups.found, [], "magnitude")
-    wide, narrow = group_parts(groups, score, RATIOS, 8)[0]
+    counts = Counts(network)
+    score = scorer(network, counts.groups.found, [], "magnitude")
+    wide, narrow = group_parts(counts, score, RATIOS, 8)[0]
     assert [sum(way.keep) for way in wide.ways] == [16, 8]
     assert [sum(way.keep) for way in narrow.ways] == [5, 4, 2]

@@ -5,33 +5,35 @@ from math import inf
 import pytest
 import torch
 
-from tersor.compression.groups import channel_groups
+from tersor.compression.counts import Counts
+from tersor.compression.meter import Counted
 from tersor.compression.mixture import WEIGHTS, best_mixture, weighed
-from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.parts import group_parts, layer_parts
+from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.reconstruct import Reconstruct
 from tersor.compression.scores import scorer
-from tersor.compression.sweep import Sweep, damages, halves, outputs_of
-from tersor.compression.ways import Pruned, group_parts, layer_parts
+from tersor.compression.sweep import Sweep, damages, halves
+from tersor.compression.ways import Pruned
+from tersor.data.one_at_a_time import outputs_of
 from tersor.data.outputs import damage
 from tersor.data.samples import samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
-from tersor.graph.costs import costs, total
 from tests import nets
 
 RATIOS = (0.8, 0.6, 0.4)
 NETWORK = capture(*nets.with_example())
 BATCHES = samples(NETWORK, list(nets.images(32).split(8)))
-HALF = total(costs(NETWORK).values()).macs // 2
+COUNTS = Counts(NETWORK)
+HALF = COUNTS.whole.macs // 2
 
 
 @pytest.fixture(scope="module")
 def tried():
     """Parts, their damages, and the sweep."""
-    groups = channel_groups(NETWORK)
-    score = scorer(NETWORK, groups.found, [], "magnitude")
-    layers, _ = layer_parts(NETWORK, ["spatial"], RATIOS)
-    units, _ = group_parts(groups, score, RATIOS)
+    score = scorer(NETWORK, COUNTS.groups.found, [], "magnitude")
+    layers, _ = layer_parts(COUNTS, ["spatial"], RATIOS)
+    units, _ = group_parts(COUNTS, score, RATIOS)
     parts, sweep = [*layers, *units], Sweep(BATCHES)
     return parts, damages(NETWORK, parts, sweep), sweep
 
@@ -39,15 +41,15 @@ def tried():
 def choosing(tried, budget=HALF):
     """The ways that a weight chooses."""
     parts, found, _ = tried
-    return lambda weight: ways_within(NETWORK, *weighed(parts, found, weight), budget)
+    return lambda weight: ways_within(Counted(COUNTS), *weighed(parts, found, weight), budget)
 
 
 def lost(tried, weight):
     """The damage of a mixture to samples that did not fit it, measured here again."""
     sweep = tried[2]
     ways = choosing(tried)(weight)
-    mixture = NETWORK.copy()
-    carry_out(mixture, ways, Fit(halves(BATCHES)[0], None, sweep.refit, Reconstruct()))
+    execution = Execution(halves(BATCHES)[0], None, sweep.refit, Reconstruct())
+    mixture = carry_out(COUNTS, ways, execution)
     with torch.no_grad():
         got, wanted = (
             [net(*args, **kwargs) for args, kwargs in halves(BATCHES)[1]]
@@ -72,7 +74,7 @@ def test_the_best_of_all_is_taken(tried):
     network = NETWORK.copy()
     parts, _, sweep = tried
     choose = choosing(tried)
-    found = best_mixture(network, parts, choose, sweep, Reconstruct())
+    found = best_mixture(Counts(network), parts, choose, sweep, Reconstruct())
     every = dict(zip(WEIGHTS, network.records[-1].numbers.values(), strict=True))
     best, worst = (which(every, key=lambda weight: every[weight]) for which in (min, max))
     assert every[best] < every[worst]
@@ -84,17 +86,17 @@ def test_the_best_of_all_is_taken(tried):
 def test_nothing_to_mix(tried):
     parts, found, sweep = tried
     pruned, lost = weighed(parts, found, 0.0)
-    alone = ways_within(NETWORK, pruned, lost, HALF)
-    assert best_mixture(NETWORK, pruned, lambda _: alone, sweep, Reconstruct()) == alone
+    alone = ways_within(Counted(COUNTS), pruned, lost, HALF)
+    assert best_mixture(COUNTS, pruned, lambda _: alone, sweep, Reconstruct()) == alone
     choose = choosing(tried)
-    assert best_mixture(NETWORK, parts, choose, Sweep([]), Reconstruct()) == choose(1.0)
+    assert best_mixture(COUNTS, parts, choose, Sweep([]), Reconstruct()) == choose(1.0)
     assert not any(record.step == "mix" for record in NETWORK.records)
 
 
 def test_a_budget_that_no_mixture_meets(tried):
     parts, _, sweep = tried
     with pytest.raises(InvalidInputError, match="too small"):
-        best_mixture(NETWORK, parts, choosing(tried, 1), sweep, Reconstruct())
+        best_mixture(COUNTS, parts, choosing(tried, 1), sweep, Reconstruct())
 
 
 def test_outputs_and_halves():

@@ -11,11 +11,12 @@ from torch import nn
 import tersor
 from benchmarks.zoo.data import cifar10_train
 from benchmarks.zoo.models import MODELS, accuracy
+from tersor.compression.chain import LayerSizes
+from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compression.fit import Refit
 from tersor.compression.on_data import factorize_with_data
 from tersor.core.metrics import sqnr
-from tersor.data.gram import measure
+from tersor.data.gram import moments_of
 from tersor.data.observe import observe
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
@@ -68,7 +69,7 @@ def without_data(network, choices):
     seen = shapes(network)
     for layer in list(layers(network)):
         if layer.name in choices:
-            factorize(layer, choices[layer.name], seen=seen)
+            factorize(layer, choices[layer.name], sizes=LayerSizes.of(layer, seen))
 
 
 @cache
@@ -163,7 +164,7 @@ def test_a_layer_makes_up_for_those_before_it():
     )
     for layer in list(layers(symmetric)):
         pair = values[layer.input.name], values[layer.node.name]
-        moments = measure(layer, [pair], 1, torch.Generator())
+        moments = moments_of(layer, [pair], 1, torch.Generator())
         factorize(layer, choices[layer.name], moments)
     factorize_with_data(asymmetric, choices, [((x,), {})])
     errors = [

@@ -3,18 +3,20 @@
 import pytest
 import torch
 from joblib import parallel_config
+from torch import nn
 
-from tersor.compression.fit import Refit
-from tersor.compression.groups import channel_groups
-from tersor.compression.meter import cost_of
-from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.budget import TooSmallError
+from tersor.compression.chain_fit import Refit
+from tersor.compression.counts import Counts
+from tersor.compression.meter import Counted
+from tersor.compression.parts import group_parts, layer_parts
+from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import scorer
 from tersor.compression.sweep import Sweep, damages, try_part
-from tersor.compression.ways import Factored, Pruned, group_parts, layer_parts
+from tersor.compression.ways import Factored, Pruned
 from tersor.data.journal import Journal
 from tersor.data.outputs import noise_to_signal
 from tersor.data.samples import samples
-from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tests import nets
@@ -33,11 +35,15 @@ def batches(network):
 
 
 @pytest.fixture(scope="module")
-def parts(network):
-    groups = channel_groups(network)
-    score = scorer(network, groups.found, [], "magnitude")
-    layers, _ = layer_parts(network, ["spatial", "svd"], RATIOS)
-    units, _ = group_parts(groups, score, RATIOS)
+def counts(network):
+    return Counts(network)
+
+
+@pytest.fixture(scope="module")
+def parts(counts):
+    score = scorer(counts.network, counts.groups.found, [], "magnitude")
+    layers, _ = layer_parts(counts, ["spatial", "svd"], RATIOS)
+    units, _ = group_parts(counts, score, RATIOS)
     return [*layers, *units]
 
 
@@ -58,20 +64,19 @@ def test_there_are_layers_and_groups(parts):
     assert kinds == {Factored, Pruned}
 
 
-def test_shares_are_those_of_the_edited_network(network, parts):
-    each = costs(network)
+def test_shares_are_those_of_the_edited_network(counts, parts):
+    each = counts.each
     for part in parts:
         for way, left in zip(part.ways, part.shares, strict=True):
-            edited = network.copy()
-            carry_out(edited, [way], Fit())
+            edited = carry_out(counts, [way], Execution())
             expected = sum(
                 cost.macs * (left[name].macs if name in left else 1) for name, cost in each.items()
             )
             assert macs(edited) == pytest.approx(expected)
-            assert macs(edited) == cost_of(network, [way]).macs
+            assert macs(edited) == counts.cost([way]).macs
 
 
-def test_damage_without_refit_is_that_of_the_edited_network(network, parts, batches):
+def test_damage_without_refit_is_that_of_the_edited_network(network, counts, parts, batches):
     """Pruning is zeros in weights: the cut network returns the same. Without BatchNorm in between
     nothing is fitted, so damping that keeps the weights shows the plain cut."""
     still = Refit(steps=0, damping=1e9)
@@ -80,8 +85,7 @@ def test_damage_without_refit_is_that_of_the_edited_network(network, parts, batc
     reference = [network(*args) for args, _ in judging]
     found = try_part(network, group, batches, reference, refit=still)
     for way, value in zip(group.ways, found, strict=True):
-        edited = network.copy()
-        carry_out(edited, [way], Fit())
+        edited = carry_out(counts, [way], Execution())
         moved = [edited(*args) for args, _ in judging]
         centered = [y - y.mean(0) for y in moved], [x - x.mean(0) for x in reference]
         assert value <= noise_to_signal(moved, reference) * 1.01
@@ -133,24 +137,40 @@ def test_a_run_that_was_stopped_goes_on(network, parts, batches, tmp_path):
 
 @pytest.mark.parametrize("rule", ["least loss", "equal loss"])
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.4])
-def test_the_budget_is_met(network, parts, batches, rule, share):
+def test_the_budget_is_met(network, counts, parts, batches, rule, share):
     lost = damages(network, parts, Sweep(batches))
     budget = int(share * macs(network))
-    ways = ways_within(network, parts, lost, budget, rule=rule)
-    edited = network.copy()
-    carry_out(edited, ways, Fit(batches))
-    assert macs(edited) == cost_of(network, ways).macs
+    ways = ways_within(Counted(counts), parts, lost, budget, rule)
+    edited = carry_out(counts, ways, Execution(batches))
+    assert macs(edited) == counts.cost(ways).macs
     assert macs(edited) <= budget
     with torch.no_grad():
         assert edited(nets.images(3)).isfinite().all()
 
 
-def test_nothing_is_done_where_all_fits(network, parts, batches):
-    lost = damages(network, parts, Sweep(batches))
-    assert ways_within(network, parts, lost, macs(network)) == []
+def test_what_is_left_of_the_budget_is_spent_on_single_channels():
+    """Half or all of 40 channels were tried; a budget in between is used all the same."""
+    model = nn.Sequential(nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Conv2d(40, 3, 3)).eval()
+    counts = Counts(capture(model, torch.randn(2, 3, 8, 8)))
+    score = scorer(counts.network, counts.groups.found, [], "magnitude")
+    (part,) = group_parts(counts, score, [0.5])[0]
+    for share in (0.6, 0.83):
+        (way,) = ways_within(Counted(counts), [part], [(1.0,)], int(share * counts.whole.macs))
+        assert isinstance(way, Pruned)
+        assert sum(way.keep) == int(share * 40)
+        assert all(now >= tried for now, tried in zip(way.keep, part.ways[0].keep, strict=True))
 
 
-def test_a_budget_that_is_too_small_says_what_can_be_had(network, parts, batches):
+def test_nothing_is_done_where_all_fits(network, counts, parts, batches):
     lost = damages(network, parts, Sweep(batches))
-    with pytest.raises(InvalidInputError, match="are left if all parts are compressed"):
-        ways_within(network, parts, lost, 100)
+    assert ways_within(Counted(counts), parts, lost, macs(network)) == []
+
+
+def test_a_budget_that_is_too_small_says_what_can_be_had(network, counts, parts, batches):
+    lost = damages(network, parts, Sweep(batches))
+    with pytest.raises(TooSmallError, match="a budget of 100 is too small") as refused:
+        ways_within(Counted(counts), parts, lost, 100)
+    least = refused.value.least
+    assert counts.cost(ways_within(Counted(counts), parts, lost, least)).macs == least
+    with pytest.raises(TooSmallError):
+        ways_within(Counted(counts), parts, lost, least - 1)

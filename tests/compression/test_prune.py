@@ -6,7 +6,7 @@ from torch import nn
 
 import tersor
 from tersor.compression.groups import channel_groups
-from tersor.compression.prune import prune, prune_groups
+from tersor.compression.prune import prune_groups
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError, InvalidModelError
 from tersor.frontend.capture import capture
@@ -78,7 +78,7 @@ def test_pruning_again_finds_what_is_left():
     network = folded("densenet")
     first = random_keep(network, 0.7)
     for name, keep in first.items():
-        record = prune(network, name, keep)
+        (record,) = prune_groups(network, {name: keep})
         assert isinstance(record, Applied)
         assert record.numbers == {"units": len(keep), "kept": float(keep.sum())}
     assert network.records[-len(first) :] == [r for r in network.records if r.step == "prune"]
@@ -96,14 +96,14 @@ def test_nothing_goes():
 def test_what_cannot_be_done_is_refused():
     network = folded("resnet")
     with pytest.raises(InvalidInputError, match="no group of channels 'zero'; there are 0, 3"):
-        prune(network, "zero", torch.ones(8, dtype=torch.bool))
+        prune_groups(network, {"zero": torch.ones(8, dtype=torch.bool)})
     with pytest.raises(InvalidInputError, match="has 8 units"):
-        prune(network, "0", torch.ones(7, dtype=torch.bool))
+        prune_groups(network, {"0": torch.ones(7, dtype=torch.bool)})
     with pytest.raises(InvalidInputError, match="nothing would be left of"):
-        prune(network, "0", torch.zeros(8, dtype=torch.bool))
+        prune_groups(network, {"0": torch.zeros(8, dtype=torch.bool)})
     quantized = tersor.quantize(network, network.args).network
     with pytest.raises(InvalidModelError, match="prune the float network"):
-        prune(quantized, "0", torch.ones(8, dtype=torch.bool))
+        prune_groups(quantized, {"0": torch.ones(8, dtype=torch.bool)})
 
 
 def test_expected_values_of_what_goes_keep_the_means():
@@ -129,7 +129,7 @@ def test_a_constant_channel_is_made_up_for_exactly():
     network = capture(model.double(), torch.randn(2, 3, 5, 5).double())
     fold(network)
     pruned = network.copy()
-    prune(pruned, "0", torch.tensor([True, True, False, True]), propagate(network))
+    prune_groups(pruned, {"0": torch.tensor([True, True, False, True])}, propagate(network))
     x = network.args[0]
     assert torch.allclose(pruned(x), network(x), rtol=0, atol=1e-12)
 

@@ -5,11 +5,12 @@ from functools import cache
 import pytest
 
 from benchmarks.zoo import MODELS, accuracy
+from tersor.compression.counts import Counts
 from tersor.compression.groups import channel_groups
-from tersor.compression.macs import Macs, fit_macs, per_mac
 from tersor.compression.prune import prune_groups
 from tersor.compression.reconstruct import reconstruct
 from tersor.compression.scores import gradient_scores
+from tersor.compression.unit_choice import fit_macs, per_mac
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.describe import describe
@@ -34,10 +35,10 @@ def top1(network, name):
 
 def chosen(name, target):
     network, images, _ = setting(name)
-    groups, macs = channel_groups(network).found, Macs(network)
+    groups, macs = channel_groups(network).found, Counts(network)
     batches = [((x,), {}) for x in images[1000:].split(32)]
     scores = gradient_scores(network, groups, batches)
-    return fit_macs(groups, per_mac(scores, macs), macs, target), batches
+    return fit_macs(per_mac(scores, macs), macs, target), batches
 
 
 # About three points below what was measured: 84.9 and 76.8.

@@ -6,7 +6,7 @@ from torch import nn
 
 from tersor.compression.covariance import input_covariances
 from tersor.compression.groups import channel_groups
-from tersor.compression.prune import prune
+from tersor.compression.prune import prune_groups
 from tersor.compression.scores import (
     batchnorm,
     contributed,
@@ -88,7 +88,7 @@ def test_fisher_is_half_the_squared_error_where_outputs_are_linear_in_a_unit():
     score = gradient_scores(network, [group], data, "fisher")[group.name]
     for unit in (0, 2, 4):
         pruned = network.copy()
-        prune(pruned, group, torch.arange(5) != unit)
+        prune_groups(pruned, {group.name: torch.arange(5) != unit})
         error = (outputs(pruned, *args)[0] - outputs(network, *args)[0]).square().flatten(1).sum(1)
         assert abs(float(score[unit] / (error.mean() / 2)) - 1) < 0.1
 

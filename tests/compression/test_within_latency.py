@@ -3,6 +3,8 @@
 import pytest
 
 from tersor.compression import within_latency as timing
+from tersor.compression.budget import TooSmallError
+from tersor.compression.counts import Counts
 from tersor.compression.ways import Pruned
 from tersor.compression.within_latency import ways_in_time
 from tersor.errors import InvalidInputError
@@ -10,7 +12,7 @@ from tersor.frontend.capture import capture
 from tests import nets
 
 WHOLE = 1_000_000
-NETWORK = capture(*nets.with_example())
+COUNTS = Counts(capture(*nets.with_example()))
 
 
 class Race:
@@ -34,10 +36,10 @@ def search(monkeypatch, left, share, least=0.0):
     def choose(budget):
         asked.append(budget)
         if budget < least * WHOLE:
-            raise InvalidInputError("the budget is too small")
+            raise TooSmallError(int(budget), int(least * WHOLE))
         return [Pruned("conv", (True,), budget)]
 
-    return ways_in_time(NETWORK, choose, WHOLE, share), asked
+    return ways_in_time(COUNTS, choose, WHOLE, share), asked
 
 
 LEFT = {
@@ -65,5 +67,7 @@ def test_what_cannot_be_had_bounds_the_search(monkeypatch):
 
 
 def test_it_says_what_was_reached(monkeypatch):
-    with pytest.raises(InvalidInputError, match=r"0\.6 was not reached, 0\.[78].* too small"):
+    with pytest.raises(
+        InvalidInputError, match=r"could not reach latency=0\.6; the best was 0\.[78]"
+    ):
         search(monkeypatch, LEFT["half of it"], 0.6, least=0.5)

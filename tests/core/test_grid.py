@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tersor.core.grid import Grid, PerChannel, PerTensor
+from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 
 
@@ -51,17 +51,3 @@ def test_limits_are_the_outermost_integers_that_the_dtype_holds(bits, signed, dt
     beyond = torch.nextafter(held, torch.tensor([-torch.inf, torch.inf], dtype=dtype)).tolist()
     assert low == grid.qmin or beyond[0] == -torch.inf
     assert high == grid.qmax or beyond[1] > grid.qmax
-
-
-def test_granularity_names_the_axes_that_share_a_scale():
-    assert PerTensor().reduce_axes(4) == (0, 1, 2, 3)
-    assert PerTensor().axis is None
-    assert PerChannel(0).reduce_axes(4) == (1, 2, 3)
-    assert PerChannel(-1).reduce_axes(3) == (0, 1)
-    assert PerTensor().reduce_axes(0) == ()
-
-
-@pytest.mark.parametrize("axis", [2, -3])
-def test_a_missing_axis_is_refused(axis):
-    with pytest.raises(InvalidInputError, match=f"axis {axis} does not exist"):
-        PerChannel(axis).reduce_axes(2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.data.patches import choose, read, written
+from tersor.data.patches import choose_positions, read_patches, written_outputs
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 
@@ -31,10 +31,10 @@ def test_patches_times_the_weight_are_the_output(module, shape, count):
     (layer,) = layers(network)
     with torch.no_grad():
         output = network(x)
-    positions = choose(layer, output, count, torch.Generator().manual_seed(1))
+    positions = choose_positions(layer, output, count, torch.Generator().manual_seed(1))
     weight = layer.grouped_weight().flatten(2)
-    want = written(layer, output - _bias(layer, output), positions)
-    assert torch.allclose(weight @ read(layer, x, positions), want)
+    want = written_outputs(layer, output - _bias(layer, output), positions)
+    assert torch.allclose(weight @ read_patches(layer, x, positions), want)
     assert positions.shape[1] == min(count, output[0].numel() // layer.bias.numel())
     assert all(len(row.unique()) == len(row) for row in positions)
 

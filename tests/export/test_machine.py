@@ -23,7 +23,7 @@ def test_advice_follows_the_kernels():
     assert "saturate on this CPU" in old.advice()[0]
     assert "are exact on this CPU" in new.advice()[0]
     assert "no instructions for dot products" in old.advice()[1]
-    assert old.advice()[-1] == "pillow is not installed; folders of images as --data."
+    assert old.advice()[-1] == "pillow is not installed; it reads folders of images for --data."
     assert replace(new, features=("VNNI",), packages={}).advice() == new.advice()[:1]
 
 

@@ -11,8 +11,9 @@ from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.ops import WEIGHTED
-from tersor.quant.adaround import AdaRound, adaround
+from tersor.quant.adaround import AdaRound
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
+from tersor.quant.layerwise import Setting
 from tersor.quant.place import place, weight_quantizer
 from tersor.quant.range_methods import MSE
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
@@ -67,7 +68,7 @@ def test_close_to_the_best_of_all_choices(seed, then):
     network = single(nn.Linear(7, 3), batches, then=then)
     errors = _errors_of_all_choices(network, torch.cat([x for (x,), _ in batches]), then)
     best = float(errors.amin(0).sum())
-    adaround(network, batches, replace(QUICK, iterations=500))
+    replace(QUICK, iterations=500).round(network, batches)
     record = network.records[-1]
     assert isinstance(record, Applied)
     before, after = (record.numbers[f"objective {when}"] for when in ("before", "after"))
@@ -106,7 +107,7 @@ def test_every_kind_of_layer_comes_closer_to_float(module, shape, scheme):
     network = single(module, batches, scheme, nn.ReLU())
     before, weight = network.copy(), only(network).weight.detach().clone()
     nearest, ratio = integers(before)
-    adaround(network, batches, QUICK)
+    QUICK.round(network, batches)
     assert isinstance(network.records[-1], Applied)
     rounded, stored = integers(network)
     assert torch.allclose(rounded, stored)
@@ -137,7 +138,7 @@ def test_whole_networks_come_closer_to_float(name):
     weight_ranges(network, method=MSE())
     data_free_ranges(network, {})
     nearest, told = network.copy(), []
-    adaround(network, seen, QUICK, held_back=1, on_layer=lambda *args: told.append(args))
+    QUICK.round(network, seen, Setting(held_back=1, on_layer=lambda *args: told.append(args)))
     records = [record for record in network.records if record.step == "round"]
     assert [(done, record) for done, _, record in told] == list(enumerate(records, 1))
     for record in records:
@@ -160,7 +161,7 @@ def test_the_objective_is_the_error_behind_the_activation_with_all_before_quanti
     network = capture(module.double(), batches[0][0])
     place(network, PER_TENSOR)
     weight_ranges(network, method=MSE())
-    adaround(network, batches, replace(QUICK, iterations=50), held_back=1)
+    replace(QUICK, iterations=50).round(network, batches, Setting(held_back=1))
     ((x,), _) = batches[-1]
     with torch.no_grad():
         error = (network(x) - module(x)).square().sum(1).mean()
@@ -173,7 +174,7 @@ def test_the_same_seed_gives_the_same_weights_and_no_other_generator_is_touched(
     for seed in (3, 3):
         network = single(nn.Conv2d(6, 4, 3), batches)
         state = torch.random.get_rng_state()
-        adaround(network, batches, replace(QUICK, iterations=20, seed=seed))
+        replace(QUICK, iterations=20, seed=seed).round(network, batches)
         assert torch.equal(state, torch.random.get_rng_state())
         found.append(only(network).weight)
     assert torch.equal(*found)
@@ -183,7 +184,7 @@ def test_the_same_seed_gives_the_same_weights_and_no_other_generator_is_touched(
 def test_dtypes(dtype):
     batches = [((x.to(dtype),), {}) for (x,), _ in data(6)]
     network = single(nn.Linear(6, 8), batches)
-    adaround(network, batches, QUICK)
+    QUICK.round(network, batches)
     record = network.records[-1]
     assert isinstance(record, Applied)
     assert record.numbers["objective after"] < 0.9 * record.numbers["objective before"]
@@ -200,7 +201,7 @@ def test_what_makes_no_difference_stays_at_the_nearest():
     layer = only(network)
     layer.set_bias(layer.bias.detach() - 100 * (torch.arange(8) == 5))
     nearest, _ = integers(network)
-    adaround(network, batches, QUICK)
+    QUICK.round(network, batches)
     rounded, _ = integers(network)
     assert torch.equal(rounded[:, 2], nearest[:, 2])
     assert torch.equal(rounded[5], nearest[5])
@@ -213,7 +214,7 @@ def test_saturated_weights_stay_at_the_end_of_the_grid():
     quantizer = weight_quantizer(only(network))
     quantizer.set_scale(quantizer.scale / 3, quantizer.zero_point)
     nearest, ratio = integers(network)
-    adaround(network, batches, QUICK)
+    QUICK.round(network, batches)
     rounded, _ = integers(network)
     outside = (ratio > 3) | (ratio < -4)
     assert bool(outside.any())
@@ -226,8 +227,8 @@ def test_samples_held_back_refuse_what_holds_for_the_others_only():
     batches = [*data(8, batches=1), *data(8, batches=1, batch=256, common=0.0)]
     seen, checked = (single(nn.Linear(8, 4), batches) for _ in range(2))
     before = only(seen).weight.detach().clone()
-    adaround(seen, batches[:1], QUICK)
-    adaround(checked, batches, QUICK, held_back=1)
+    QUICK.round(seen, batches[:1])
+    QUICK.round(checked, batches, Setting(held_back=1))
     assert isinstance(seen.records[-1], Applied)
     assert isinstance(checked.records[-1], Skipped)
     assert "nearest" in checked.records[-1].reason
@@ -237,7 +238,7 @@ def test_samples_held_back_refuse_what_holds_for_the_others_only():
 def test_batches_of_several_shapes():
     batches = [*data(4, 6, batches=1), *data(9, 6, batches=2)]
     network = single(nn.Linear(6, 8), batches)
-    adaround(network, batches, QUICK)
+    QUICK.round(network, batches)
     record = network.records[-1]
     assert isinstance(record, Applied)
     assert record.numbers["objective after"] < 0.9 * record.numbers["objective before"]
@@ -249,7 +250,7 @@ def test_layers_in_float_are_left_alone():
     weight_ranges(network)
     before = network.module.state_dict()["up.weight"].clone()
     case = ZOO["decoder"]
-    adaround(network, [(case.args(torch.float64, batch=4), {})], replace(QUICK, iterations=2))
+    replace(QUICK, iterations=2).round(network, [(case.args(torch.float64, batch=4), {})])
     assert "up" in [record.layer for record in network.records if isinstance(record, Skipped)]
     assert torch.equal(network.module.state_dict()["up.weight"], before)
 
@@ -261,7 +262,7 @@ def test_the_regularizer_acts_after_the_warm_start(warm_start):
     network = single(nn.Linear(6, 8), batches)
     nearest, _ = integers(network)
     strong = replace(QUICK, regularization=1e6, beta=(2.0, 2.0), warm_start=warm_start)
-    adaround(network, batches, strong)
+    strong.round(network, batches)
     assert torch.equal(integers(network)[0], nearest) == (warm_start == 0)
 
 
@@ -270,7 +271,7 @@ def test_weights_are_decided_where_outputs_are_large(decisive):
     """λ grows with the error; if it does not, most weights end between up and down."""
     batches = [((64 * x,), {}) for (x,), _ in data(8)]
     network = single(nn.Linear(8, 4), batches)
-    adaround(network, batches, replace(QUICK, iterations=400, decisive=decisive))
+    replace(QUICK, iterations=400, decisive=decisive).round(network, batches)
     undecided = network.records[-1].numbers["undecided"]
     assert undecided < 0.05 if decisive else undecided > 0.3
 

@@ -5,7 +5,7 @@ import torch
 
 from tersor.data.outputs import noise_to_signal
 from tersor.frontend.capture import capture
-from tersor.quant.alone import only, sites, sweep
+from tersor.quant.alone import only, quantizer_uses, sweep
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.observed import observed_ranges
 from tersor.quant.place import place, quantizers
@@ -29,7 +29,7 @@ def ranged(request):
 
 def test_each_is_measured_with_all_others_off(ranged):
     network, batches = ranged
-    found = sites(network)
+    found = quantizer_uses(network)
     measured = sweep(network, batches, found)
     with only(network, ()):
         reference = [network(*args) for args, _ in batches]

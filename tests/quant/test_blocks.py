@@ -17,9 +17,10 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.nodes import argument
 from tersor.graph.simplify import fold
-from tersor.quant.blocks import Blocks, reconstruct_blocks
+from tersor.quant.blocks import Blocks
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.fast_rounding import round_weights
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.layerwise import Setting
 from tersor.quant.place import place
 from tersor.quant.range_methods import MSE
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
@@ -74,15 +75,15 @@ def state(network):
 @pytest.mark.parametrize("name", ["resnet", "mobilenetv2", "shufflenet"])
 def test_new_outputs_come_closer_to_float_than_layer_by_layer(name):
     one_by_one, together = quantized(name), quantized(name)
-    round_weights(one_by_one, samples(name, seed=0))
-    reconstruct_blocks(together, samples(name, seed=0), Blocks(iterations=300))
+    Rounding().round(one_by_one, samples(name, seed=0))
+    Blocks(iterations=300).round(together, samples(name, seed=0))
     assert error(together, name) < error(one_by_one, name)
 
 
 @pytest.mark.parametrize("scheme", [TWO_BITS, DFQ_PAPER.with_bits(3, 8)], ids=lambda s: s.name)
 def test_weights_are_on_their_grids(scheme):
     network = quantized("resnet", scheme)
-    reconstruct_blocks(network, samples("resnet", seed=0, batches=2), Blocks(iterations=20))
+    Blocks(iterations=20).round(network, samples("resnet", seed=0, batches=2))
     for layer in layers(network):
         module = network.module.get_submodule(argument(layer.node, "weight").target)
         assert module.enabled
@@ -92,9 +93,9 @@ def test_weights_are_on_their_grids(scheme):
 def test_a_block_that_gets_no_better_stays_as_it_was():
     one_by_one, together = quantized("resnet"), quantized("resnet")
     data = samples("resnet", seed=0)
-    round_weights(one_by_one, data, held_back=2)
+    Rounding().round(one_by_one, data, Setting(held_back=2))
     wild = Blocks(iterations=3, weight_rate=100.0, scale_rate=3.0, bias_rate=3.0)
-    reconstruct_blocks(together, data, wild, held_back=2)
+    wild.round(together, data, Setting(held_back=2))
     before, after = state(one_by_one), state(together)
     assert all(torch.equal(before[key], after[key]) for key in before)
     found = [record for record in together.records if record.step == "reconstruct"]
@@ -105,7 +106,7 @@ def test_a_block_that_gets_no_better_stays_as_it_was():
 def test_every_block_has_a_record():
     network, told = quantized("resnet"), []
     data = samples("resnet", seed=0)
-    reconstruct_blocks(network, data, QUICK, 2, lambda *news: told.append(news))
+    QUICK.round(network, data, Setting(held_back=2, on_layer=lambda *news: told.append(news)))
     found = [record for record in network.records if record.step == "reconstruct"]
     names = ["0", "3.branch.0 … 3.branch.3", "4.branch.0 … 4.shortcut.0"]
     assert [record.layer for record in found] == names
@@ -122,7 +123,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     for seed in (0, 0, 1):
         network = quantized("resnet")
         options = replace(QUICK, seed=seed)
-        reconstruct_blocks(network, samples("resnet", seed=0), options)
+        options.round(network, samples("resnet", seed=0))
         found.append(state(network))
     first, same, other = found
     assert all(torch.equal(first[key], same[key]) for key in first)
@@ -133,15 +134,15 @@ def test_dropping_activations_helps_with_few_samples():
     errors = []
     for drop in (0.0, 0.5):
         network = quantized("resnet", ONNXRUNTIME_CPU.with_bits(3, 3))
-        reconstruct_blocks(network, samples("resnet", 0, batches=4), replace(QUICK, drop=drop))
+        replace(QUICK, drop=drop).round(network, samples("resnet", 0, batches=4))
         errors.append(error(network, "resnet"))
     assert errors[1] < errors[0]
 
 
 def test_long_weights_stay_as_they_are():
     one_by_one, together = (quantized("resnet", ONNXRUNTIME_CPU) for _ in range(2))
-    round_weights(one_by_one, samples("resnet", seed=0))
-    reconstruct_blocks(together, samples("resnet", seed=0), QUICK)
+    Rounding().round(one_by_one, samples("resnet", seed=0))
+    QUICK.round(together, samples("resnet", seed=0))
     before, after = state(one_by_one), state(together)
     assert all(torch.equal(before[key], after[key]) for key in before)
     reasons = {record.reason for record in together.records if record.step == "reconstruct"}
@@ -151,14 +152,14 @@ def test_long_weights_stay_as_they_are():
 
 def test_blocks_that_are_too_large_stay_as_they_are():
     network = quantized("resnet")
-    reconstruct_blocks(network, samples("resnet", seed=0), replace(QUICK, largest=2))
+    replace(QUICK, largest=2).round(network, samples("resnet", seed=0))
     skipped = [r for r in network.records if r.step == "reconstruct" and isinstance(r, Skipped)]
     assert any("its 3 layers cannot be cut apart" in record.reason for record in skipped)
 
 
 def test_the_file_computes_what_the_simulation_computes(tmp_path):
     network = quantized("resnet")
-    reconstruct_blocks(network, samples("resnet", seed=0), QUICK)
+    QUICK.round(network, samples("resnet", seed=0))
     path = export_onnx(network, tmp_path / "blocks.onnx").path
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -170,4 +171,4 @@ def test_the_file_computes_what_the_simulation_computes(tmp_path):
 
 def test_no_data():
     with pytest.raises(InvalidInputError, match="no batch to round with"):
-        reconstruct_blocks(quantized("resnet"), [])
+        Blocks().round(quantized("resnet"), [])

@@ -21,7 +21,6 @@ from tersor.quant.calibrate import (
     activation_quantizers,
     data_free_ranges,
     input_ranges,
-    synthetic_ranges,
     weight_ranges,
 )
 from tersor.quant.place import place, quantizers, weight_quantizer
@@ -190,24 +189,19 @@ def test_random_inputs_are_repeatable_and_shaped_like_the_example():
     scales = []
     for _ in range(2):
         network = placed("vgg")
-        synthetic_ranges(network)
+        data_free_ranges(network, {})
         scales.append([float(q.scale) for _, q in activation_quantizers(network)])
     assert scales[0] == scales[1]
-    network = placed("vgg")
-    (relu,) = [v for v, _ in activation_quantizers(network) if v.name == "relu"]
-    synthetic_ranges(network, ["relu"])
-    enabled = [v for v, q in activation_quantizers(network) if q.enabled]
-    assert enabled == [relu]
 
 
-def test_synthetic_ranges_pass_by_the_quantizers():
+def test_random_inputs_pass_by_the_quantizers():
     network = placed("vgg")
     weight_ranges(network)
     for _, quantizer in quantizers(network):
         quantizer.scale = quantizer.scale * 50  # a ruinous simulation must not be seen
     before = placed("vgg")
     for one in (network, before):
-        synthetic_ranges(one)
+        data_free_ranges(one, {})
     pairs = zip(activation_quantizers(network), activation_quantizers(before), strict=True)
     assert all(torch.equal(a.scale, b.scale) for (_, a), (_, b) in pairs)
 

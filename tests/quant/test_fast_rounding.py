@@ -13,7 +13,8 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.nodes import argument
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.fast_rounding import Rounding, round_weights
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.layerwise import Setting
 from tersor.quant.place import place, weight_quantizer
 from tersor.quant.range_methods import MSE
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
@@ -55,7 +56,7 @@ def error(network, name, seed):
 def test_held_out_outputs_come_closer_to_float(name, scheme):
     network = quantized(name, scheme)
     nearest = error(network, name, seed=100)
-    round_weights(network, samples(name, seed=0))
+    Rounding().round(network, samples(name, seed=0))
     assert error(network, name, seed=100) < nearest
     for layer in layers(network):
         edge = argument(layer.node, "weight")
@@ -66,7 +67,7 @@ def test_held_out_outputs_come_closer_to_float(name, scheme):
 
 def test_every_layer_has_a_record_with_its_objective():
     network = quantized("resnet", THREE_BITS["per tensor"])
-    round_weights(network, samples("resnet", seed=0))
+    Rounding().round(network, samples("resnet", seed=0))
     records = [r for r in network.records if r.step == "round"]
     assert len(records) == len(list(layers(network)))
     for record in records:
@@ -78,9 +79,7 @@ def test_the_same_seed_gives_the_same_weights():
     found = []
     for _ in range(2):
         network = quantized("vgg", THREE_BITS["per channel"])
-        round_weights(
-            network, samples("vgg", seed=0), Rounding(samples=0, samples_per_weight=(2, 2))
-        )
+        Rounding(samples=0, samples_per_weight=(2, 2)).round(network, samples("vgg", seed=0))
         found.append({k: v.clone() for k, v in network.module.state_dict().items()})
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
 
@@ -104,11 +103,11 @@ def test_the_shortcut_error_is_made_up_for():
     weight_ranges(network, method=MSE())
     data_free_ranges(network, {}, {"x": (-4.0, 4.0)})
     alone = network.copy()
-    round_weights(network, data)
+    Rounding().round(network, data)
     # Without knowing of the shortcut: the second layer's own output is the target.
     (add,) = alone.graph.find_nodes(op="call_function", target=torch.ops.aten.add.Tensor)
     add.target = torch.ops.aten.sub.Tensor
-    round_weights(alone, data)
+    Rounding().round(alone, data)
     add.target = torch.ops.aten.add.Tensor
     alone.finish()
     with torch.no_grad():
@@ -120,7 +119,7 @@ def test_the_shortcut_error_is_made_up_for():
 def test_layers_in_float_are_left_alone():
     network = quantized("decoder", ONNXRUNTIME_CPU.with_bits(4, 8))
     before = dict(network.module.state_dict())
-    round_weights(network, samples("decoder", seed=0))
+    Rounding().round(network, samples("decoder", seed=0))
     skipped = [r.layer for r in network.records if isinstance(r, Skipped) and r.step == "round"]
     assert "up" in skipped
     assert torch.equal(network.module.state_dict()["up.weight"], before["up.weight"])
@@ -134,10 +133,10 @@ def test_pairs_of_8_bit_weights_stay_safe(name, pairs):
     weight_ranges(network, pairs)
     data_free_ranges(network, {})
     free = network.copy()
-    round_weights(network, samples(name, seed=0), pair_safe=pairs)
+    Rounding().round(network, samples(name, seed=0), Setting(pair_safe=pairs))
     assert _overflowing(network, pairs) == 0
     if name in ("vgg", "grouped") and pairs == "rows":  # without it some pairs do overflow
-        round_weights(free, samples(name, seed=0))
+        Rounding().round(free, samples(name, seed=0))
         assert _overflowing(free, pairs) > 0
 
 
@@ -161,7 +160,7 @@ def _overflowing(network, pairs) -> int:
 def test_no_data():
     network = quantized("vgg", THREE_BITS["per tensor"])
     with pytest.raises(InvalidInputError, match="no batch to round with"):
-        round_weights(network, [])
+        Rounding().round(network, [])
 
 
 @pytest.mark.parametrize("name", [*NAMES, "encoder_layer", "causal_attention"])
@@ -195,7 +194,7 @@ def test_a_shared_weight_is_rounded_once_and_a_computed_bias_is_left_alone():
     place(network, ONNXRUNTIME_CPU.with_bits(3, 8))
     weight_ranges(network)
     data_free_ranges(network, {}, {"x": (-4.0, 4.0)})
-    round_weights(network, data)
+    Rounding().round(network, data)
     first, second, third = [r for r in network.records if r.step == "round"]
     assert isinstance(first, Applied)
     assert isinstance(second, Skipped)
@@ -216,7 +215,7 @@ def test_the_damping_is_the_one_that_suits_samples_held_back():
 
     def objectives(damping):
         network = quantized("separable", THREE_BITS["per channel"])
-        round_weights(network, few, Rounding(damping=damping, rescale=0, sweeps=0), held_back=2)
+        Rounding(damping=damping, rescale=0, sweeps=0).round(network, few, Setting(held_back=2))
         records = (r for r in network.records if r.step == "round" and isinstance(r, Applied))
         return next(records).numbers["objective after"]  # only first layers have the same problem
 

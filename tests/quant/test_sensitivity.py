@@ -10,10 +10,11 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
-from tersor.quant.fast_rounding import round_weights
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.layerwise import Setting
 from tersor.quant.place import place, quantizers, weight_quantizer
 from tersor.quant.schemes import ONNXRUNTIME_CPU, TENSORRT
-from tersor.quant.sensitivity import Trial, sensitivities
+from tersor.quant.sensitivity import WidthTrial, sensitivities
 from tests.captured import captured, outputs
 from tests.zoo import ZOO
 
@@ -38,7 +39,7 @@ def alone(name, index, bits):
     chosen = weight_quantizer(list(layers(network))[index])
     for _, quantizer in quantizers(network):
         quantizer.enabled = quantizer is chosen
-    round_weights(network, samples(name), held_back=HELD_BACK, pair_safe="rows")
+    Rounding().round(network, samples(name), Setting(held_back=HELD_BACK, pair_safe="rows"))
     return network
 
 
@@ -55,7 +56,7 @@ def damage(network, floating, batches):
 
 @pytest.mark.parametrize("name", ["vgg", "grouped", "separable", "resnet", "shufflenet"])
 def test_a_layer_is_rounded_alone_and_judged_on_what_was_held_back(name):
-    batches, trial = samples(name), Trial((2, 8), pair_safe="rows")
+    batches, trial = samples(name), WidthTrial((2, 8), pair_safe="rows")
     found = sensitivities(placed(name), batches, trial, HELD_BACK)
     names = [layer.name for layer in layers(captured(name))]
     assert [s.layer for s in found] == names
@@ -66,18 +67,18 @@ def test_a_layer_is_rounded_alone_and_judged_on_what_was_held_back(name):
 
 
 def test_more_bits_do_less_damage():
-    for layer in sensitivities(placed("vgg"), samples("vgg"), Trial((2, 4, 6, 8))):
+    for layer in sensitivities(placed("vgg"), samples("vgg"), WidthTrial((2, 4, 6, 8))):
         assert list(layer.damage.values()) == sorted(layer.damage.values(), reverse=True)
 
 
 def test_the_same_twice_and_the_network_is_as_it_was():
     network, batches = placed("shufflenet"), samples("shufflenet")
     want = outputs(captured("shufflenet"), *batches[0][0])
-    first = sensitivities(network, batches, Trial((3,)), HELD_BACK)
+    first = sensitivities(network, batches, WidthTrial((3,)), HELD_BACK)
     for _, quantizer in quantizers(network):
         quantizer.enabled = False
     assert all(map(torch.equal, outputs(network, *batches[0][0]), want))
-    assert sensitivities(placed("shufflenet"), batches, Trial((3,)), HELD_BACK) == first
+    assert sensitivities(placed("shufflenet"), batches, WidthTrial((3,)), HELD_BACK) == first
 
 
 def test_transposed_layers_and_layers_without_bias():
@@ -85,7 +86,7 @@ def test_transposed_layers_and_layers_without_bias():
     batches = [((torch.randn(4, 3, 8, 8),), {}) for _ in range(2)]
     network = capture(net.eval(), batches[0][0])
     place(network, TENSORRT)
-    found = sensitivities(network, batches, Trial((2, 8)))
+    found = sensitivities(network, batches, WidthTrial((2, 8)))
     assert [s.layer for s in found] == ["0", "1"]
     assert all(0 < s.damage[8] < 0.01 < s.damage[2] < 1 for s in found)
 
@@ -108,7 +109,7 @@ def test_a_shared_weight_is_one_layer_and_acts_wherever_it_is_read():
         seen.append([not torch.equal(x, y) for x, y in zip(found, reference, strict=True)])
         return 0.0
 
-    assert len(sensitivities(network, batches, Trial((2,), metric=metric))) == 1
+    assert len(sensitivities(network, batches, WidthTrial((2,), metric=metric))) == 1
     assert seen == [[True, True]] * 3
 
 
@@ -134,7 +135,7 @@ def test_a_metric_gets_what_the_model_returns_batch_by_batch():
         seen.append((set(found), reference["logits"]))
         return float(len(seen))
 
-    (layer,) = sensitivities(network, batches, Trial((4, 8), metric=metric), held_back=2)
+    (layer,) = sensitivities(network, batches, WidthTrial((4, 8), metric=metric), held_back=2)
     assert layer.damage == {4: 1.5, 8: 3.5}  # the mean of two batches
     assert all(keys == {"logits", "scale"} for keys, _ in seen)
     with torch.no_grad():
@@ -143,7 +144,7 @@ def test_a_metric_gets_what_the_model_returns_batch_by_batch():
 
 def test_a_metric_that_is_no_number():
     with pytest.raises(InvalidInputError, match="NaN with 4-bit weights in '"):
-        sensitivities(placed("vgg"), samples("vgg"), Trial((4,), metric=lambda y, x: math.nan))
+        sensitivities(placed("vgg"), samples("vgg"), WidthTrial((4,), metric=lambda y, x: math.nan))
 
 
 def test_classes_have_no_noise():
@@ -155,16 +156,16 @@ def test_classes_have_no_noise():
     network = capture(Classes(6, 3).eval(), batches[0][0])
     place(network, ONNXRUNTIME_CPU)
     with pytest.raises(InvalidInputError, match=r"nothing in floating point.*give a metric"):
-        sensitivities(network.copy(), batches, Trial((4,)))
+        sensitivities(network.copy(), batches, WidthTrial((4,)))
     metric = lambda y, x: float((y != x).double().mean())  # noqa: E731
-    (layer,) = sensitivities(network, batches, Trial((4,), metric=metric))
+    (layer,) = sensitivities(network, batches, WidthTrial((4,), metric=metric))
     assert 0 <= layer.damage[4] <= 1
 
 
 def test_progress():
     seen = []
     found = sensitivities(
-        placed("vgg"), samples("vgg"), Trial((4,)), on_layer=lambda *told: seen.append(told)
+        placed("vgg"), samples("vgg"), WidthTrial((4,)), on_layer=lambda *told: seen.append(told)
     )
     assert [number for number, _, _ in seen] == list(range(1, len(found) + 1))
     assert {total for _, total, _ in seen} == {len(found)}

@@ -6,25 +6,23 @@ budget asks for. Without data this is its level 1, with a few unlabelled samples
 is left is trained at level 3.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from torch import nn
-from torch.export import ExportedProgram
-
-from tersor.compression.meter import Unit
+from tersor.checked import checked
+from tersor.compression.asked import Asked
 from tersor.compression.options import Compression
 from tersor.compression.sweep import OnPart
 from tersor.compression.train_gates import train_gates
 from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import try_parts
+from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
 from tersor.data.samples import samples
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import capture
-from tersor.graph.costs import Cost, costs, total
+from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
 from tersor.graph.simplify import simplify
 from tersor.report.progress import shows_progress, training_bar
@@ -36,22 +34,22 @@ from tersor.training.options import Training
 from tersor.training.run import TrainingRun, train_compressed
 
 STEPS = ("capture the model", *TRIAL_STEPS, "train")
-_MEGABYTE = 250_000  # numbers of 4 bytes
 _BLOCK = 8  # channels that kernels compute at a time, on AVX2; with AVX-512 16
 _PERCENT = 100  # more may be meant as a number
 
 
+@checked("model", "exclude", "macs", "parameters", "megabytes", "latency")
 @shows_progress(len(STEPS))
 def compress(
-    model: nn.Module | ExportedProgram | Network | Compressed,
-    example: Any = None,
+    model: Model | Compressed,
+    example: Example = None,
     *,
-    kwargs: Mapping[str, Any] | None = None,
+    kwargs: Keywords | None = None,
     macs: float | None = None,
     parameters: float | None = None,
     megabytes: float | None = None,
     latency: float | None = None,
-    data: Any = None,
+    data: Data = None,
     exclude: Iterable[str] = (),
     metric: Metric | None = None,
     train: Batches | None = None,
@@ -102,25 +100,40 @@ def compress(
             do.
     """
     say, options = on_step or (lambda _: None), options or Compression()
-    _check_together(options, train, macs)
+    _check_together(options, train, macs, metric)
+    _check_used(train, loss, training, data, metric)
     say(STEPS[0])
     start = prepared(model, example, kwargs)
     training = training or Training()
     if data is None and train is not None:
         data = first_epoch(train, training.seed)
     batches = [] if data is None else samples(start.network, data, options.samples)
-    most, unit = _budget(total(costs(start.network).values()), macs, parameters, megabytes, latency)
+    asked = _asked(start.network, macs, parameters, megabytes, latency)
     if train is not None and options.gates is not None:
         say(STEPS[-1])
-        with training_bar(on_batch) as bar:
+        with training_bar(on_batch) as bar, asked.told():
             given = start.network, start.original, train, loss, training, folder, bar
-            gated = train_gates(most, TrainingRun(*given), options.gates, options, batches)
+            run = TrainingRun(*given)
+            gated = train_gates(asked.most, run, options.gates, options, batches, exclude)
         return _with(start, *gated)
     if latency is not None and options.multiple is None:
         options = replace(options, multiple=_BLOCK)
-    trying: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
-    trial = try_parts(start.network, batches, options, **trying, say=say, on_part=on_part)
-    found = trial.within(most, unit) if latency is None else trial.within_latency(latency)
+    trial = try_parts(
+        start.network,
+        batches,
+        options,
+        exclude=exclude,
+        metric=metric,
+        jobs=jobs,
+        folder=folder,
+        say=say,
+        on_part=on_part,
+    )
+    if latency is not None:
+        found = trial.within_latency(latency)
+    else:
+        with asked.told():
+            found = trial.within(asked.most, asked.unit)
     if train is None:
         return _with(start, found)
     say(STEPS[-1])
@@ -134,9 +147,9 @@ def _with(start: Compressed, network: Network, lines: Sequence[Line] = ()) -> Co
 
 
 def prepared(
-    model: nn.Module | ExportedProgram | Network | Compressed,
-    example: Any,
-    kwargs: Mapping[str, Any] | None,
+    model: Model | Compressed,
+    example: Example,
+    kwargs: Keywords | None,
 ) -> Compressed:
     """What is to be compressed, BatchNorms folded, and the model that the result is compared with.
 
@@ -146,15 +159,17 @@ def prepared(
         kwargs: Idem.
     """
     if isinstance(model, Compressed):
-        start = replace(model, network=model.network.copy())
+        start = replace(model, network=captured(model.network, example, kwargs))
     else:
-        network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+        network = captured(model, example, kwargs)
         start = Compressed(network, network.copy())
     simplify(start.network)
     return start
 
 
-def _check_together(options: Compression, train: Batches | None, macs: float | None) -> None:
+def _check_together(
+    options: Compression, train: Batches | None, macs: float | None, metric: Metric | None
+) -> None:
     """Do the arguments go together?"""
     if options.gates is None:
         return
@@ -162,16 +177,38 @@ def _check_together(options: Compression, train: Batches | None, macs: float | N
         raise InvalidInputError(f"{options.gates!r} chooses channels by training; give train=")
     if macs is None:
         raise InvalidInputError(f"{options.gates!r} goes by multiplications; give macs=")
+    if metric is not None:
+        raise InvalidInputError(
+            f"metric= is not for {options.gates!r}, which goes by the loss of the training; leave "
+            "it out, and give loss= instead"
+        )
 
 
-def _budget(
-    before: Cost,
+def _check_used(
+    train: Batches | None,
+    loss: Loss | None,
+    training: Training | None,
+    data: Data,
+    metric: Metric | None,
+) -> None:
+    """Does every argument do something?"""
+    for name, value in (("loss", loss), ("training", training)):
+        if value is not None and train is None:
+            raise InvalidInputError(f"{name}= is for a training; give its batches with train=")
+    if metric is not None and data is None and train is None:
+        raise InvalidInputError("metric= compares outputs on samples; give them with data=")
+    if training is not None:
+        training.check_used(labelled=loss is not None, quantized=False)
+
+
+def _asked(
+    network: Network,
     macs: float | None,
     parameters: float | None,
     megabytes: float | None,
     latency: float | None,
-) -> tuple[int, Unit]:
-    """What may be left, and of what; of a latency, the MACs that there are."""
+) -> Asked:
+    """The budget; for a latency, the MACs that there are."""
     given = {"macs": macs, "parameters": parameters, "megabytes": megabytes, "latency": latency}
     named = {name: value for name, value in given.items() if value is not None}
     if len(named) != 1:
@@ -179,16 +216,14 @@ def _budget(
     ((name, value),) = named.items()
     if not isinstance(value, int | float) or not value > 0:
         raise InvalidInputError(f"{name}={value!r}; give a budget above 0, such as {name}=0.5")
+    whole = total(costs(network).values())
     if name == "latency":
         if value >= 1:
             raise InvalidInputError(f"latency={value} is a share of the time now; give less than 1")
-        return before.macs, "macs"
-    if name == "megabytes":
-        return int(value * _MEGABYTE), "parameters"
-    if 1 < value <= _PERCENT:
+        return Asked("macs", 1.0, whole)
+    if name != "megabytes" and 1 < value <= _PERCENT:
         raise InvalidInputError(
             f"{name}={value} is more than 1, so it is a number of them, and far too small; give a "
             f"share, such as {name}=0.5"
         )
-    unit: Unit = "macs" if name == "macs" else "parameters"
-    return int(value * getattr(before, unit) if value <= 1 else value), unit
+    return Asked(name, value, whole)

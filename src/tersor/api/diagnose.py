@@ -15,8 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
-from torch.export import ExportedProgram
 
 from tersor.api.diagnosis.exam import Exam
 from tersor.api.diagnosis.findings import Diagnosis
@@ -24,14 +22,16 @@ from tersor.api.diagnosis.remedies import Case
 from tersor.api.diagnosis.sanity import float_checks, not_finite, runtime_checks, wrong_in_float
 from tersor.api.quantize import STEPS as LEVEL_STEPS
 from tersor.api.quantize import Frame, OnStep, quantize, split_bits
+from tersor.checked import Count, Positive, checked
+from tersor.data.feeds import Data
 from tersor.data.observe import Batch
-from tersor.data.outputs import Metric
+from tersor.data.outputs import Metric, Outputs
 from tersor.data.samples import samples
 from tersor.data.synthetic import Synthetic, synthetic_batches
-from tersor.frontend.capture import capture
-from tersor.graph.network import Network
-from tersor.quant.calibrate import input_ranges
-from tersor.quant.layerwise import OnLayer
+from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.graph.network import Network, OnLayer
+from tersor.names import SchemeName
+from tersor.quant.calibrate import InputRange, input_ranges
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
@@ -48,24 +48,25 @@ OWN_STEPS = (
 STEPS = (*LEVEL_STEPS, *OWN_STEPS)
 
 
+@checked("model", "exclude", "input_range")
 @shows_progress(len(STEPS))
 def diagnose(
-    model: nn.Module | ExportedProgram | Network,
-    example: Any = None,
+    model: Model,
+    example: Example = None,
     *,
-    data: Any = None,
-    test: Any = None,
+    data: Data = None,
+    test: Data = None,
     original: str | Path | None = None,
-    kwargs: Mapping[str, Any] | None = None,
-    scheme: str | Scheme = "onnxruntime-cpu",
+    kwargs: Keywords | None = None,
+    scheme: SchemeName | Scheme = "onnxruntime-cpu",
     weights: int | Mapping[str, int] | None = None,
     activations: int | Mapping[str, int] | None = None,
-    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+    input_range: InputRange | None = None,
     exclude: Iterable[str] = (),
     options: DataFree | WithData | None = None,
     metric: Metric | None = None,
-    tolerance: float = 0.03,
-    most: int = 64,
+    tolerance: Positive = 0.03,
+    most: Count = 64,
     every_edge: bool = False,
     on_step: OnStep | None = None,
     on_layer: OnLayer | None = None,
@@ -101,7 +102,7 @@ def diagnose(
         TersorError: As for `quantize`: the model, the data or an option is unfit.
     """
     say = on_step or (lambda _: None)
-    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+    network = captured(model, example, kwargs)
     data = list(data) if isinstance(data, Iterator) else data  # it is gone through several times
     say(OWN_STEPS[0])
     batches = _batches(network, data if test is None else test, most, input_range)
@@ -136,14 +137,14 @@ def diagnose(
     return Diagnosis((*checks, *of_file, *exam.checks), *found, is_noise=metric is None)
 
 
-def _batches(network: Network, data: Any, most: int, ends: Any) -> list[Batch]:
+def _batches(network: Network, data: Data, most: int, ends: InputRange | None) -> list[Batch]:
     """The samples to judge on; random inputs without data."""
     if data is not None:
         return samples(network, data, most)
     return list(synthetic_batches(network, Synthetic(), input_ranges(network.copy(), ends)))
 
 
-def _outputs(network: Network, batches: list[Batch]) -> list[Any]:
+def _outputs(network: Network, batches: list[Batch]) -> list[Outputs]:
     with torch.no_grad():
         return [network(*args, **kwargs) for args, kwargs in batches]
 
@@ -151,9 +152,9 @@ def _outputs(network: Network, batches: list[Batch]) -> list[Any]:
 def _case(
     network: Network,
     quantized: Quantized,
-    data: Any,
+    data: Data,
     chosen: Mapping[str, Any],
-    judge: tuple[list[Batch], list[Any], Metric | None],
+    judge: tuple[list[Batch], list[Outputs], Metric | None],
 ) -> Case:
     """The same once more, to be taken apart."""
     bits, read = (split_bits(chosen[side])[1] for side in ("weights", "activations"))

@@ -1,24 +1,24 @@
 """Look at a model: its layers, and what each pass can and cannot do."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from torch import nn
-from torch.export import ExportedProgram
+from collections.abc import Callable
 
 from tersor.api.quantize import quantize
+from tersor.checked import checked
+from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.describe import describe
 from tersor.graph.simplify import simplify
+from tersor.names import SchemeName
 from tersor.quant.scheme import Scheme
 from tersor.report.inspection import Inspection
 
 
+@checked("model")
 def inspect(
-    model: nn.Module | ExportedProgram,
-    example: Any = None,
+    model: Model,
+    example: Example = None,
     *,
-    kwargs: Mapping[str, Any] | None = None,
-    scheme: str | Scheme = "onnxruntime-cpu",
+    kwargs: Keywords | None = None,
+    scheme: SchemeName | Scheme = "onnxruntime-cpu",
     on_step: Callable[[str], None] | None = None,
 ) -> Inspection:
     """List the layers of a model, and what each pass could and could not do, and why.

@@ -4,28 +4,29 @@ Parts are tried once (`tersor.compression.trial`); every budget then costs a fit
 what the next multiplication that goes is going to cost.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.table import Table
-from torch import nn
-from torch.export import ExportedProgram
 
 from tersor.api.compress import prepared
+from tersor.checked import Part, checked
+from tersor.compression.asked import Asked
 from tersor.compression.options import Compression
 from tersor.compression.sweep import OnPart
 from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import Trial, try_parts
 from tersor.core.metrics import decibels
+from tersor.data.feeds import Data
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, noise_to_signal
 from tersor.data.samples import samples
 from tersor.data.synthetic import example_tensors
 from tersor.errors import InvalidInputError
-from tersor.graph.costs import costs, total
+from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.network import Network
 from tersor.report.contents import Budget
 from tersor.report.plots import curve
@@ -106,20 +107,21 @@ class Pareto:
         """The table as plain text."""
         return plain(self.__rich__())
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain numbers, ready for JSON."""
         return {"score": self.score, "points": [point.as_dict() for point in self.points]}
 
 
+@checked("model", "exclude")
 @shows_progress(len(STEPS))
 def pareto(
-    model: nn.Module | ExportedProgram | Network | Compressed,
-    example: Any = None,
+    model: Model | Compressed,
+    example: Example = None,
     *,
-    kwargs: Mapping[str, Any] | None = None,
-    macs: Sequence[float] = SHARES,
-    data: Any = None,
-    test: Any = None,
+    kwargs: Keywords | None = None,
+    macs: Sequence[Part] = SHARES,
+    data: Data = None,
+    test: Data = None,
     score: Score | None = None,
     latency: bool = True,
     exclude: Iterable[str] = (),
@@ -155,18 +157,25 @@ def pareto(
             do.
     """
     say, options = on_step or (lambda _: None), options or Compression()
-    if not isinstance(macs, Sequence) or not macs or not all(0 < share < 1 for share in macs):
-        raise InvalidInputError(
-            f"macs={macs!r}; give several shares between 0 and 1, such as {SHARES}"
-        )
+    if not macs:
+        raise InvalidInputError(f"macs is empty; give several shares, such as {SHARES}")
     if options.gates is not None:
         raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
     say(STEPS[0])
     start = prepared(model, example, kwargs)
     batches = [] if data is None else samples(start.network, data, options.samples)
     seen = _seen(start, batches, test)
-    given: Any = {"exclude": exclude, "metric": metric, "jobs": jobs, "folder": folder}
-    trial = try_parts(start.network, batches, options, **given, say=say, on_part=on_part)
+    trial = try_parts(
+        start.network,
+        batches,
+        options,
+        exclude=exclude,
+        metric=metric,
+        jobs=jobs,
+        folder=folder,
+        say=say,
+        on_part=on_part,
+    )
     # The smallest first: if it is too small, that is said before the others are fitted.
     points = [_point(start, trial, share, seen, score, latency) for share in sorted(macs)]
     return Pareto(tuple(reversed(points)), None if score is None else score(start.original))
@@ -180,7 +189,7 @@ def _row(point: Point) -> tuple[str, ...]:
     return (*shares, f"{point.sqnr:.1f} dB", score, latency)
 
 
-def _seen(start: Compressed, batches: list[Batch], test: Any) -> list[Batch]:
+def _seen(start: Compressed, batches: list[Batch], test: Data) -> list[Batch]:
     """What outputs are compared on."""
     if test is None and batches:
         return batches
@@ -195,8 +204,10 @@ def _point(
     score: Score | None,
     latency: bool,
 ) -> Point:
-    before = total(costs(trial.network).values())
-    found = replace(start, network=trial.within(int(share * before.macs)))
+    before = trial.counts.whole
+    asked = Asked("macs", share, before)
+    with asked.told():
+        found = replace(start, network=trial.within(asked.most))
     cost = found.cost
     return Point(
         asked=share,

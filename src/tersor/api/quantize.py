@@ -10,28 +10,24 @@ output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from eithe
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from torch import nn
-from torch.export import ExportedProgram
-
+from tersor.checked import checked
+from tersor.data.feeds import Data
 from tersor.data.journal import Journal, fingerprint
 from tersor.data.observe import Batch
 from tersor.data.samples import held_back, samples
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import capture
-from tersor.graph.network import Network
+from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.graph.network import Network, OnLayer
 from tersor.graph.simplify import simplify
+from tersor.names import SchemeName
 from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize
-from tersor.quant.adaround import AdaRound, adaround
-from tersor.quant.bias import correct_bias
-from tersor.quant.blocks import Blocks, reconstruct_blocks
-from tersor.quant.calibrate import data_free_ranges, input_ranges, weight_ranges
-from tersor.quant.empirical import correct_bias_on_data
-from tersor.quant.fast_rounding import round_weights
-from tersor.quant.layerwise import OnLayer
+from tersor.quant.bias import Nearest, correct_bias
+from tersor.quant.calibrate import InputRange, data_free_ranges, input_ranges, weight_ranges
+from tersor.quant.layerwise import Setting
 from tersor.quant.levels import DataFree, Equalization, WithData, equalization
 from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
@@ -42,17 +38,17 @@ from tersor.quant.schemes import find_scheme
 from tersor.report.progress import shows_progress
 from tersor.results.quantized import Quantized
 
-STEPS = (
-    "capture the model",
-    "fold BatchNorm",
-    "equalize channel ranges",
-    "place quantizers",
-    "choose weight ranges",
-    "correct biases",
-    "choose activation ranges",
-)
+CAPTURE = "capture the model"
+FOLD = "fold BatchNorm"
+EQUALIZE = "equalize channel ranges"
+PLACE = "place quantizers"
+WEIGHT_RANGES = "choose weight ranges"
+CORRECT = "correct biases"
+ACTIVATION_RANGES = "choose activation ranges"
 ROUND = "round the weights with data"
-STEPS_WITH_DATA = (*STEPS[:5], STEPS[6], ROUND)
+PREPARATION = (CAPTURE, FOLD, EQUALIZE, PLACE)
+STEPS = (*PREPARATION, WEIGHT_RANGES, CORRECT, ACTIVATION_RANGES)
+STEPS_WITH_DATA = (*PREPARATION, WEIGHT_RANGES, ACTIVATION_RANGES, ROUND)
 OnStep = Callable[[str], None]
 
 
@@ -62,8 +58,8 @@ class Frame:
 
     Attributes:
         scheme: The target.
-        bits: Bits of the weights by layer name, where they are not the scheme's.
-        read: Bits of what a layer reads, idem.
+        weight_bits: Bits of the weights by layer name, where they are not the scheme's.
+        activation_bits: Bits of a layer's inputs by layer name, where they are not the scheme's.
         exclude: Names of what stays in floating point.
         say: Called with the name of each step.
         on_layer: Called after each layer that is rounded with data.
@@ -71,8 +67,8 @@ class Frame:
     """
 
     scheme: Scheme
-    bits: Mapping[str, int] = field(default_factory=dict)
-    read: Mapping[str, int] = field(default_factory=dict)
+    weight_bits: Mapping[str, int] = field(default_factory=dict)
+    activation_bits: Mapping[str, int] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     say: OnStep = lambda _: None
     on_layer: OnLayer | None = None
@@ -88,17 +84,18 @@ class Frame:
 T = TypeVar("T", DataFree, WithData)
 
 
+@checked("model", "exclude", "input_range")
 @shows_progress(len(STEPS))
 def quantize(
-    model: nn.Module | ExportedProgram | Network,
-    example: Any = None,
+    model: Model,
+    example: Example = None,
     *,
-    kwargs: Mapping[str, Any] | None = None,
-    data: Any = None,
-    scheme: str | Scheme = "onnxruntime-cpu",
+    kwargs: Keywords | None = None,
+    data: Data = None,
+    scheme: SchemeName | Scheme = "onnxruntime-cpu",
     weights: int | Mapping[str, int] | None = None,
     activations: int | Mapping[str, int] | None = None,
-    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+    input_range: InputRange | None = None,
     exclude: Iterable[str] = (),
     options: DataFree | WithData | None = None,
     folder: str | Path | None = None,
@@ -144,25 +141,31 @@ def quantize(
     """
     if data is not None and input_range is not None:
         raise InvalidInputError("input_range is what the data show by themselves; leave out one")
+    chosen = _chosen(options, DataFree) if data is None else _chosen(options, WithData)
+    if folder is not None and not (isinstance(chosen, WithData) and chosen.rounding):
+        raise InvalidInputError(
+            f"folder={str(folder)!r} keeps the rounding with data, and nothing is rounded with "
+            "data here; leave it out, or give data="
+        )
     say = on_step or (lambda _: None)
-    weight_bits, bits = split_bits(weights)
-    activation_bits, read = split_bits(activations)
-    target = find_scheme(scheme).with_bits(weight_bits, activation_bits)
-    say(STEPS[0])
-    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+    all_weights, weight_bits = split_bits(weights)
+    all_activations, activation_bits = split_bits(activations)
+    target = find_scheme(scheme).with_bits(all_weights, all_activations)
+    say(CAPTURE)
+    network = captured(model, example, kwargs)
     original = network.copy()
-    frame = Frame(target, bits, read, patterns(exclude), say, on_layer, folder)
-    if data is None:
-        prepared = data_free(network, frame, input_range, _chosen(options, DataFree))
+    frame = Frame(target, weight_bits, activation_bits, patterns(exclude), say, on_layer, folder)
+    if isinstance(chosen, DataFree):
+        prepared = data_free(network, frame, input_range, chosen)
     else:
-        prepared = with_data(network, frame, data, _chosen(options, WithData))
+        prepared = with_data(network, frame, data, chosen)
     return Quantized(network, original, target, prepared)
 
 
 def data_free(
     network: Network,
     frame: Frame,
-    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None,
+    input_range: InputRange | None,
     options: DataFree,
 ) -> Network:
     """The pipeline of level 1 on a captured network, edited in place; returns the prepared one."""
@@ -170,48 +173,33 @@ def data_free(
     prepare(network, frame, options.equalize, options.absorb)
     prepared = network.copy()
     distributions = propagate(network, inputs, options.sigmas)
-    frame.say(STEPS[4])
+    frame.say(WEIGHT_RANGES)
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
-    frame.say(STEPS[5])
+    frame.say(CORRECT)
     if options.correct_bias:
         correct_bias(network, distributions)
-    frame.say(STEPS[6])
+    frame.say(ACTIVATION_RANGES)
     data_free_ranges(network, distributions, inputs)
     guard_bias_overflow(network)
     return prepared
 
 
-def with_data(network: Network, frame: Frame, data: Any, options: WithData) -> Network:
+def with_data(network: Network, frame: Frame, data: Data, options: WithData) -> Network:
     """The pipeline of level 2 on a captured network, edited in place; returns the prepared one."""
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
     prepare(network, frame, options.equalize, solved=options.rounding is not None)
     prepared = network.copy()
-    frame.say(STEPS[4])
+    frame.say(WEIGHT_RANGES)
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
-    frame.say(STEPS[6])
+    frame.say(ACTIVATION_RANGES)
     observed_ranges(network, batches, options.activation_range)
     frame.say(ROUND)
-    _round(network, batches, kept, frame, options)
+    journal = frame.journal(network, batches, options)
+    setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)
+    (options.rounding or Nearest()).round(network, batches, setting)
     guard_bias_overflow(network)
     return prepared
-
-
-def _round(
-    network: Network, batches: list[Batch], kept: int, frame: Frame, options: WithData
-) -> None:
-    """Round with the solver that was chosen."""
-    pairs, journal = frame.scheme.pair_safe, frame.journal(network, batches, options)
-    common: dict[str, Any] = {"held_back": kept, "on_layer": frame.on_layer, "journal": journal}
-    solver = options.rounding
-    if solver is None:
-        correct_bias_on_data(network, batches, frame.on_layer)
-    elif isinstance(solver, AdaRound):
-        adaround(network, batches, solver, pair_safe=pairs, **common)
-    elif isinstance(solver, Blocks):
-        reconstruct_blocks(network, batches, solver, pair_safe=pairs, **common)
-    else:
-        round_weights(network, batches, solver, pair_safe=pairs, **common)
 
 
 def prepare(
@@ -231,8 +219,8 @@ def prepare(
         solved: Whether a solver will round the weights.
     """
     reshape(network, frame, chosen, absorption, solved)
-    frame.say(STEPS[3])
-    place(network, frame.scheme, frame.exclude, frame.bits, frame.read)
+    frame.say(PLACE)
+    place(network, frame.scheme, frame.exclude, frame.weight_bits, frame.activation_bits)
 
 
 def reshape(
@@ -251,9 +239,9 @@ def reshape(
         absorption: Absorption of high biases.
         solved: Whether a solver will round the weights.
     """
-    frame.say(STEPS[1])
+    frame.say(FOLD)
     simplify(network)
-    frame.say(STEPS[2])
+    frame.say(EQUALIZE)
     chosen = equalization(frame.scheme, solved) if chosen == "auto" else chosen
     if chosen is not None:
         equalize(network, chosen)
@@ -274,10 +262,6 @@ def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:
     """
     if options is None:
         return kind()
-    if not isinstance(options, DataFree | WithData):
-        raise InvalidInputError(
-            f"options are {type(options).__name__}; give {kind.__name__}(…) with what to change"
-        )
     if not isinstance(options, kind):
         raise InvalidInputError(
             f"options={type(options).__name__} go {'with' if kind is DataFree else 'without'} "

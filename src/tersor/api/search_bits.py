@@ -7,34 +7,32 @@ unlabelled samples (`tersor.quant.sensitivity`); the sum is minimised exactly
 (`tersor.core.knapsack`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import Any
 
 import numpy as np
-from torch import nn
-from torch.export import ExportedProgram
 
-from tersor.api.quantize import STEPS as LEVEL_STEPS
-from tersor.api.quantize import Frame, OnStep, prepare
+from tersor.api.quantize import CAPTURE, PREPARATION, Frame, OnStep, prepare
+from tersor.checked import Positive, checked
 from tersor.core.knapsack import knapsack
+from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
 from tersor.data.samples import held_back, samples
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import capture
-from tersor.graph.network import Network
+from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.graph.network import OnLayer
+from tersor.names import SchemeName
 from tersor.quant.fast_rounding import Rounding
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.levels import WithData
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
-from tersor.quant.sensitivity import Sensitivity, Trial, sensitivities
+from tersor.quant.sensitivity import Sensitivity, WidthTrial, sensitivities
 from tersor.report.progress import shows_progress
 from tersor.report.tables import bits_table, plain
 
 MEASURE = "measure how much each layer's bits matter"
-STEPS = (*LEVEL_STEPS[:4], MEASURE)
+STEPS = (*PREPARATION, MEASURE)
 _MEGABYTE = 8_000_000  # bits
 _SLACK = 1e-6  # bits, for the rounding of an average
 
@@ -86,7 +84,10 @@ class Bits(dict[str, int]):
         """Sum of the damages of all layers: what was minimised."""
         return sum(layer.damage[self[layer.layer]] for layer in self.sensitivities)
 
-    def within(self, *, average: float | None = None, megabytes: float | None = None) -> "Bits":
+    @checked()
+    def within(
+        self, *, average: Positive | None = None, megabytes: Positive | None = None
+    ) -> "Bits":
         """The bits for another budget; nothing is measured again.
 
         Args:
@@ -116,17 +117,18 @@ class Bits(dict[str, int]):
         return sum(layer.weights * self[layer.layer] for layer in self.sensitivities)
 
 
+@checked("model", "exclude")
 @shows_progress(len(STEPS))
 def search_bits(
-    model: nn.Module | ExportedProgram | Network,
-    example: Any = None,
+    model: Model,
+    example: Example = None,
     *,
-    data: Any,
-    kwargs: Mapping[str, Any] | None = None,
-    average: float | None = None,
-    megabytes: float | None = None,
+    data: Data,
+    kwargs: Keywords | None = None,
+    average: Positive | None = None,
+    megabytes: Positive | None = None,
     choices: Iterable[int] = (2, 3, 4, 8),
-    scheme: str | Scheme = "onnxruntime-cpu",
+    scheme: SchemeName | Scheme = "onnxruntime-cpu",
     exclude: Iterable[str] = (),
     metric: Metric | None = None,
     options: WithData | None = None,
@@ -172,15 +174,15 @@ def search_bits(
     say, options, target = on_step or (lambda _: None), options or WithData(), find_scheme(scheme)
     widths = _widths(choices, target)
     _check_one(average, megabytes)
-    say(LEVEL_STEPS[0])
-    network = model.copy() if isinstance(model, Network) else capture(model, example, kwargs)
+    say(CAPTURE)
+    network = captured(model, example, kwargs)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
     frame, solved = Frame(target, exclude=patterns(exclude), say=say), options.rounding is not None
     prepare(network, frame, options.equalize, solved=solved)
     say(MEASURE)
     solver = options.rounding if isinstance(options.rounding, Rounding) else Rounding()
-    trial = Trial(widths, solver, options.weight_range, target.pair_safe, metric)
+    trial = WidthTrial(widths, solver, options.weight_range, target.pair_safe, metric)
     measured = sensitivities(network, batches, trial, kept, on_layer)
     return Bits(measured, _budget(measured, average, megabytes))
 

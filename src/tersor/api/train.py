@@ -7,12 +7,16 @@ any other, and `Trainable.quantized` takes it back.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
+from tersor.checked import checked
+from tersor.data.outputs import Outputs
 from tersor.errors import InvalidInputError
+from tersor.frontend.capture import Example
 from tersor.graph.network import Network
+from tersor.names import BatchNormMode
 from tersor.quant.lsq import LSQ, learn
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.report.progress import training_bar
@@ -32,6 +36,7 @@ from tersor.training.run import TrainingRun, record, train_compressed
 T = TypeVar("T", Quantized, Compressed)
 
 
+@checked("start")
 def train(
     start: T,
     batches: Batches,
@@ -72,6 +77,7 @@ def train(
         )
     options = options or Training()
     scheme = start.scheme if isinstance(start, Quantized) else None
+    options.check_used(labelled=loss is not None, quantized=scheme is not None)
     with training_bar(on_batch) as bar:
         given = start.network, start.original, batches, loss, options, folder, bar, scheme
         run = TrainingRun(*given)
@@ -96,12 +102,13 @@ def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
     return replace(found, training=(*start.training, *lines))
 
 
+@checked()
 def trainable(
     quantized: Quantized,
     batches: Batches | None = None,
     *,
     options: LSQ | None = None,
-    batchnorm: Literal["folded", "kept"] = "kept",
+    batchnorm: BatchNormMode = "kept",
     labelled: bool = False,
     seed: int = 0,
 ) -> "Trainable":
@@ -116,6 +123,8 @@ def trainable(
         labelled: Whether batches are pairs `(inputs, targets)`.
         seed: Of the order of the batches.
     """
+    if batches is None and labelled:
+        raise InvalidInputError("labelled= says what batches are; give batches, or leave it out")
     options = options or LSQ()
     network = quantized.network.copy()
     seen = []
@@ -146,7 +155,7 @@ class Trainable(nn.Module):
         self.network = network
         self._start = start
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Example, **kwargs: Example) -> Outputs:
         """Simulate the quantized network, with the signature of the original."""
         return self.module(*args, **kwargs)
 

@@ -1,30 +1,38 @@
 """Compare a quantized file with its float model, in the runtime that will serve it."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from tersor.checked import checked
+from tersor.data.feeds import Data, Labels
 from tersor.export.inputs import noise_inputs
-from tersor.export.runtime import Runtime
+from tersor.export.runtime import Config, Runtime
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
-from tersor.frontend.capture import capture
+from tersor.frontend.capture import Example, capture
 from tersor.frontend.load import load
 from tersor.graph.network import Network
+from tersor.names import RuntimeName
 from tersor.quant.schemes import SCHEMES
-from tersor.results.quantized import runtime_options
+from tersor.results.quantized import runtime_of
 
 
+@checked("reference")
 def verify(
     reference: nn.Module | ExportedProgram | str | Path,
     path: str | Path,
-    inputs: Any = None,
+    inputs: Data = None,
     *,
-    example: Any = None,
-    **options: Any,
+    example: Example = None,
+    labels: Labels | None = None,
+    config: Config | None = None,
+    runtime: RuntimeName | None = None,
+    latency: bool = True,
+    on_step: Callable[[str], None] | None = None,
 ) -> Verification:
     """Compare a quantized ONNX file with its float model, both in the runtime it was written for.
 
@@ -34,21 +42,33 @@ def verify(
         inputs: A tensor, tuple, mapping, or an iterable of batches. Default: noise of the shapes
             that the file takes.
         example: What the float model is captured with. Default: its own, or else noise.
-        options: Passed on to `tersor.export.verify.verify`.
+        labels: Class of each sample, in the order of the inputs.
+        config: Session options that users of the file set. Default: those of the scheme.
+        runtime: What users run the file in. Default: the runtime of the scheme.
+        latency: Whether to time the two files.
+        on_step: Called with the name of each step before it runs.
 
     Raises:
         InvalidInputError: A file cannot be loaded, or inputs and files do not fit each other.
     """
-    runtime = Runtime(path)
-    scheme = SCHEMES.get(runtime.metadata.get("tersor.scheme", ""))
-    options = {**(runtime_options(scheme) if scheme else {}), **options}
-    inputs = noise_inputs(runtime) if inputs is None else inputs
-    floating = _floating(reference, example, runtime)
-    return verify_file(floating, None, path, inputs, **options)
+    file = Runtime(path)
+    scheme = SCHEMES.get(file.metadata.get("tersor.scheme", ""))
+    usual, session = runtime_of(scheme) if scheme else ("onnxruntime", ())
+    return verify_file(
+        _floating(reference, example, file),
+        None,
+        path,
+        noise_inputs(file) if inputs is None else inputs,
+        labels=labels,
+        config=session if config is None else config,
+        runtime=runtime or usual,
+        latency=latency,
+        on_step=on_step,
+    )
 
 
 def _floating(
-    reference: nn.Module | ExportedProgram | str | Path, example: Any, runtime: Runtime
+    reference: nn.Module | ExportedProgram | str | Path, example: Example, runtime: Runtime
 ) -> Network | Path:
     """The float side of a comparison, captured unless it is an ONNX file."""
     if isinstance(reference, str | Path):

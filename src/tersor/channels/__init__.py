@@ -1,1 +1,1 @@
-"""Which channels of a network go together: labels, partition, rescaling, removal."""
+"""Finds the channels of a network that go together: labels, partition, rescaling, removal."""

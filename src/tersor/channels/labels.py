@@ -1,4 +1,4 @@
-"""Channel labels: which channel each element of each value belongs to."""
+"""Channel labels: the channel that each element of each value belongs to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from tersor.graph.network import Network
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The channels along one axis of a stored tensor, as one of its readers takes them.
+class StoredAxis:
+    """The channels along one axis of a stored tensor, as one of its readers sees them.
 
     Attributes:
         node: The `get_attr` node of the tensor.
@@ -31,7 +31,7 @@ class Stored:
 
 @dataclass
 class Labels:
-    """What the walk finds.
+    """The result of the walk.
 
     Attributes:
         network: The network.
@@ -43,7 +43,7 @@ class Labels:
         produced: Layers with the labels of their output channels.
         consumed: Layers with the labels of their input channels.
         clips: Clips with the labels of their channels, and the channel axis.
-        stored: Stored tensors with the labels along one of their axes, where they are looked for.
+        stored: Stored tensors with the labels along one of their axes, if they were requested.
         constant: Nodes that do not depend on an input.
     """
 
@@ -56,7 +56,7 @@ class Labels:
     produced: list[tuple[Layer, Int[Tensor, " channels"]]] = field(default_factory=list)
     consumed: list[tuple[Layer, Int[Tensor, " channels"]]] = field(default_factory=list)
     clips: list[tuple[fx.Node, Int[Tensor, " channels"], int]] = field(default_factory=list)
-    stored: list["Stored"] = field(default_factory=list)
+    stored: list["StoredAxis"] = field(default_factory=list)
     constant: set[fx.Node] = field(default_factory=set)
 
     def fresh(self, count: int) -> Int[Tensor, " count"]:
@@ -79,12 +79,12 @@ class Labels:
             self.freeze(self.of.get(argument_node), reason)
 
     def is_constant(self, arg: Any) -> bool:
-        """Does this argument not depend on an input? Numbers do not."""
+        """Whether this argument does not depend on an input, as numbers do not."""
         is_tensor = isinstance(arg, fx.Node) and isinstance(self.shapes[arg], torch.Size)
         return not is_tensor or arg in self.constant
 
     def is_fixed(self, arg: Any) -> bool:
-        """Has this argument a scale that cannot change?"""
+        """Whether the scale of this argument cannot change."""
         if self.is_constant(arg):
             return True
         return all(label in self.frozen for label in compact(self.of[arg]).unique().tolist())
@@ -104,7 +104,7 @@ def along(labels: Int[Tensor, "..."], axis: int) -> Int[Tensor, " channels"] | N
 
 
 def compact(labels: Int[Tensor, "..."], first: int = 0) -> Int[Tensor, "..."]:
-    """Axes from `first` on along which a label tensor is merely expanded, cut to size 1."""
+    """Cut axes from `first` on to size 1 if the label tensor is merely expanded along them."""
     for axis in range(first, labels.ndim):
         if labels.stride(axis) == 0 and labels.shape[axis] > 1:
             labels = labels.narrow(axis, 0, 1)
@@ -112,7 +112,7 @@ def compact(labels: Int[Tensor, "..."], first: int = 0) -> Int[Tensor, "..."]:
 
 
 def spread(channels: Int[Tensor, " channels"], shape: Sequence[int], axis: int) -> Tensor:
-    """One label per channel, spread over a value whose other axes have the given sizes."""
+    """Spread one label per channel over a value whose other axes have the given sizes."""
     sizes = [*shape]
     sizes[axis] = len(channels)
     return channels.reshape(-1, *[1] * (-1 - axis)).expand(sizes)

@@ -1,8 +1,8 @@
-"""Leave channels out of a network: shorter tensors, and the numbers that calls were written with.
+"""Removes channels from a network: shortens tensors, and adjusts numbers written into calls.
 
-A captured graph holds sizes as numbers: those of reshapes, the places where values are split, the
-channels that padding adds, the number of groups of a depthwise layer. All follow from which
-channels are left of each value.
+A captured graph contains sizes as numbers: those of reshapes, the positions where values are split,
+the channels that padding adds, the number of groups of a depthwise layer. All of them follow from
+the channels that remain of each value.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ from tersor.graph.nodes import argument, operand, set_argument
 from tersor.graph.ops import CONVOLUTIONS, TRANSPOSED, padding_per_axis
 
 aten = torch.ops.aten
-Left = tuple[int, Bool[Tensor, " places"]]  # an axis, and the channels that are left along it
+Remaining = tuple[int, Bool[Tensor, " places"]]  # an axis, and the channels that are left along it
 
 
 def narrow(network: Network, found: Removal, keep: Bool[Tensor, " classes"]) -> None:
-    """Leave classes of channels out.
+    """Remove classes of channels.
 
     Args:
         network: Edited in place.
         found: The classes, from `tersor.channels.removal.removal` of this network.
-        keep: Which of them stay; frozen ones must, and one of each set in `found.needs`.
+        keep: The classes that stay; these must include frozen ones and one of each `found.needs`.
     """
     for node, value in found.values.items():
         if node.target in BY_INPUT and (
@@ -44,11 +44,11 @@ def narrow(network: Network, found: Removal, keep: Bool[Tensor, " classes"]) -> 
 
 
 def what_is_left(value: Any, keep: Bool[Tensor, " classes"]) -> Any:
-    """The axis and the mask of a value, or of each part of it; None if all of it stays.
+    """Find the axis and the mask of a value, or of each part of it; None if all of it stays.
 
     Args:
         value: Where its channels lie, from `Removal.values`.
-        keep: Which classes stay.
+        keep: The classes that stay.
     """
     if isinstance(value, list | tuple):
         parts = [what_is_left(part, keep) for part in value]
@@ -60,7 +60,7 @@ def what_is_left(value: Any, keep: Bool[Tensor, " classes"]) -> Any:
 
 
 def _cuts(found: Removal, keep: Bool[Tensor, " classes"]) -> dict[tuple[str, int], Tensor]:
-    """Name and axis of each stored tensor that gets shorter, and what is left along the axis."""
+    """The name and axis of each stored tensor that shrinks, and what remains along the axis."""
     masks = {(str(s.node.target), s.axis): keep[s.channels] for s in found.stored}
     return {place: mask for place, mask in masks.items() if not bool(mask.all())}
 
@@ -76,7 +76,7 @@ def _cut(network: Network, name: str, axis: int, mask: Bool[Tensor, " places"]) 
 
 
 def _note(network: Network, node: fx.Node, value: Any, keep: Bool[Tensor, " classes"]) -> None:
-    """Bring the shape that a node is known to have, and its statistics, up to date."""
+    """Update the known shape of a node, and its statistics."""
     left, seen = what_is_left(value, keep), node.meta.get("val")
     if isinstance(left, list) and isinstance(seen, list | tuple):
         node.meta["val"] = type(seen)(map(_shorter, seen, left))
@@ -88,7 +88,7 @@ def _note(network: Network, node: fx.Node, value: Any, keep: Bool[Tensor, " clas
             network.statistics[node.name] = Gaussian(notes.mean[mask], notes.std[mask])
 
 
-def _shorter(seen: Any, left: Left | None) -> Any:
+def _shorter(seen: Any, left: Remaining | None) -> Any:
     if left is None or not isinstance(seen, Tensor):
         return seen
     axis, mask = left
@@ -100,14 +100,14 @@ def _shorter(seen: Any, left: Left | None) -> Any:
 # --- numbers that follow from what is left of the input ------------------------------------------
 
 
-def _groups(node: fx.Node, left: Left) -> None:
+def _groups(node: fx.Node, left: Remaining) -> None:
     """A depthwise layer has as many groups as inputs."""
     if argument(node, "groups") == len(left[1]):
         set_argument(node, "groups", int(left[1].sum()))
 
 
-def _split(node: fx.Node, left: Left) -> None:
-    """Parts of equal size may become parts of different sizes."""
+def _split(node: fx.Node, left: Remaining) -> None:
+    """Split: parts of equal size may become parts of different sizes."""
     if (mask := _along(node, left)) is not None:
         sizes = [int(part.shape[_axis(node)]) for part in node.meta["val"]]
         kept = [int(part.sum()) for part in mask.split(sizes)]
@@ -115,14 +115,14 @@ def _split(node: fx.Node, left: Left) -> None:
         node.args, node.kwargs = (operand(node), kept, _axis(node)), {}
 
 
-def _slice(node: fx.Node, left: Left) -> None:
+def _slice(node: fx.Node, left: Remaining) -> None:
     if (mask := _along(node, left)) is not None:
         ends = slice(argument(node, "start"), argument(node, "end")).indices(len(mask))
         for name, end in zip(("start", "end"), ends[:2], strict=True):
             set_argument(node, name, int(mask[:end].sum()))
 
 
-def _narrow(node: fx.Node, left: Left) -> None:
+def _narrow(node: fx.Node, left: Remaining) -> None:
     if (mask := _along(node, left)) is not None:
         start = argument(node, "start") % len(mask)
         inside = mask[start : start + argument(node, "length")]
@@ -130,7 +130,7 @@ def _narrow(node: fx.Node, left: Left) -> None:
         set_argument(node, "length", int(inside.sum()))
 
 
-def _select(node: fx.Node, left: Left) -> None:
+def _select(node: fx.Node, left: Remaining) -> None:
     if (mask := _along(node, left)) is not None:
         set_argument(node, "index", int(mask[: argument(node, "index") % len(mask)].sum()))
 
@@ -140,28 +140,28 @@ def _axis(node: fx.Node) -> int:
     return argument(node, "dim") % operand(node).meta["val"].ndim
 
 
-def _along(node: fx.Node, left: Left) -> Bool[Tensor, " places"] | None:
-    """What is left along the axis that a call names, if something is left out there."""
+def _along(node: fx.Node, left: Remaining) -> Bool[Tensor, " places"] | None:
+    """What remains along the axis that a call names, if something is removed there."""
     return left[1] if left[0] == _axis(node) else None
 
 
 # --- numbers that follow from what is left of the result -----------------------------------------
 
 
-def _reshape(node: fx.Node, left: Left) -> None:
+def _reshape(node: fx.Node, left: Remaining) -> None:
     _resize(node, "shape", 0, left)
 
 
-def _expand(node: fx.Node, left: Left) -> None:
+def _expand(node: fx.Node, left: Remaining) -> None:
     _resize(node, "size", 0, left)
 
 
-def _unflatten(node: fx.Node, left: Left) -> None:
+def _unflatten(node: fx.Node, left: Remaining) -> None:
     _resize(node, "sizes", _axis(node), left)
 
 
-def _resize(node: fx.Node, name: str, first: int, left: Left) -> None:
-    """A list of sizes, of which the first is that of a given axis of the result."""
+def _resize(node: fx.Node, name: str, first: int, left: Remaining) -> None:
+    """Adjust a list of sizes, the first of which belongs to a given axis of the result."""
     sizes, place = list(argument(node, name)), left[0] - first
     if 0 <= place < len(sizes) and sizes[place] != -1:
         is_computed = isinstance(sizes[place], fx.Node)
@@ -169,8 +169,8 @@ def _resize(node: fx.Node, name: str, first: int, left: Left) -> None:
         set_argument(node, name, sizes)
 
 
-def _pad(node: fx.Node, left: Left) -> None:
-    """Channels that padding adds, at either end."""
+def _pad(node: fx.Node, left: Remaining) -> None:
+    """Adjust the number of channels that padding adds at either end."""
     axis = left[0] - operand(node).meta["val"].ndim
     before, after = padding_per_axis(node).get(axis, (0, 0))
     if before or after:
@@ -180,7 +180,7 @@ def _pad(node: fx.Node, left: Left) -> None:
         set_argument(node, "pad", pad)
 
 
-BY_INPUT: dict[Any, Callable[[fx.Node, Left], None]] = {
+BY_INPUT: dict[Any, Callable[[fx.Node, Remaining], None]] = {
     **dict.fromkeys(CONVOLUTIONS | TRANSPOSED, _groups),
     **dict.fromkeys((aten.chunk.default, aten.split.Tensor), _split),
     aten.split_with_sizes.default: _split,
@@ -188,7 +188,7 @@ BY_INPUT: dict[Any, Callable[[fx.Node, Left], None]] = {
     aten.narrow.default: _narrow,
     aten.select.int: _select,
 }
-BY_RESULT: dict[Any, Callable[[fx.Node, Left], None]] = {
+BY_RESULT: dict[Any, Callable[[fx.Node, Remaining], None]] = {
     aten.reshape.default: _reshape,
     aten.expand.default: _expand,
     aten.unflatten.int: _unflatten,

@@ -1,10 +1,10 @@
-"""Which channels of a network move together.
+"""Partitions the channels of a network into classes that go together.
 
 Every value gets a tensor of labels, of the value's own shape, that says which channel each element
 belongs to. Data movement (reshape, transpose, chunk, concat, channel shuffle, flatten) then needs
-no rules: the op itself is run on the labels. An addition makes the labels of its two sides
-equal; a layer reads labels on its input side and starts new ones on its output side. What remains
-is a partition of all channels into classes that can only be scaled, or removed, together.
+no rules: the op itself is run on the labels. An addition makes the labels of its two sides equal. A
+layer reads the labels of its input and starts new ones for its output. What remains is a partition
+of all channels into classes that can only be scaled, or removed, together.
 """
 
 from dataclasses import dataclass, field
@@ -53,8 +53,8 @@ class Channels:
         count: Number of classes.
         producers: Output sides of layers.
         consumers: Input sides of layers.
-        clips: Clipped activations on the way.
-        frozen: Class → why it cannot be rescaled. Missing: it can.
+        clips: Clipped activations in between.
+        frozen: Class → why it cannot be rescaled; absent if it can.
     """
 
     count: int

@@ -1,19 +1,19 @@
-"""Which channels of a network can be left out together.
+"""Finds the channels of a network that can only be removed together.
 
-Labels as for rescaling (`tersor.channels.partition`), with other rules
-(`tersor.channels.removal_rules`). What remains is a partition of all channels into classes that can
-only be left out together; leaving one out is the same as setting all weights that read it to zero.
+Labels work as for rescaling (`tersor.channels.partition`), with other rules
+(`tersor.channels.removal_rules`). The result is a partition of all channels into classes that can
+only be removed together; removing one is the same as setting all weights that read it to zero.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from tersor.channels.labels import Labels, Stored, along
+from tersor.channels.labels import Labels, StoredAxis, along
 from tersor.channels.partition import Port, components
 from tersor.channels.removal_rules import left_out, varying
 from tersor.channels.rescaling import trace
@@ -26,7 +26,7 @@ class Slots:
 
     Attributes:
         axis: The axis, counted from the front.
-        classes: The class at each place.
+        classes: The class at each position.
     """
 
     axis: int
@@ -35,14 +35,14 @@ class Slots:
 
 @dataclass
 class Removal:
-    """The partition of all channels of a network into classes that are left out together.
+    """The partition of all channels of a network into classes that are removed together.
 
     Attributes:
         count: Number of classes.
         producers: Output sides of layers.
         consumers: Input sides of layers.
         stored: Stored tensors, with classes in place of labels.
-        frozen: Class → why it must stay. Missing: it can go.
+        frozen: Class → why it must stay; absent if it can go.
         values: Node → where the channels of its value lie; for a list of tensors, a list.
         needs: Sets of classes of which one must stay, each with a node that would be empty.
     """
@@ -50,14 +50,14 @@ class Removal:
     count: int
     producers: list[Port] = field(default_factory=list)
     consumers: list[Port] = field(default_factory=list)
-    stored: list[Stored] = field(default_factory=list)
+    stored: list[StoredAxis] = field(default_factory=list)
     frozen: dict[int, str] = field(default_factory=dict)
     values: dict[fx.Node, Any] = field(default_factory=dict)
     needs: dict[frozenset[int], fx.Node] = field(default_factory=dict)
 
 
 def removal(network: Network) -> Removal:
-    """Partition the channels of all layers into classes that can only be left out together.
+    """Partition the channels of all layers into classes that can only be removed together.
 
     Args:
         network: The network, without quantizers.
@@ -68,7 +68,9 @@ def removal(network: Network) -> Removal:
     result = Removal(count)
     result.producers = [Port(layer, classes[ids]) for layer, ids in labels.produced]
     result.consumers = [Port(layer, classes[ids]) for layer, ids in labels.consumed]
-    result.stored = [Stored(s.node, s.axis, classes[s.channels], s.reader) for s in labels.stored]
+    result.stored = [
+        StoredAxis(s.node, s.axis, classes[s.channels], s.reader) for s in labels.stored
+    ]
     for label, reason in labels.frozen.items():
         result.frozen.setdefault(int(classes[label]), reason)
     for node, value in labels.of.items():
@@ -78,8 +80,31 @@ def removal(network: Network) -> Removal:
     return result
 
 
+def in_copy(found: Removal, network: Network) -> Removal:
+    """The same partition, of a copy of its network.
+
+    Args:
+        found: The partition.
+        network: The copy, not edited yet.
+    """
+    nodes = list(next(iter(found.values)).graph.nodes)
+    of = dict(zip(nodes, network.graph.nodes, strict=True))
+
+    def port(side: Port) -> Port:
+        return replace(side, layer=replace(side.layer, node=of[side.layer.node], network=network))
+
+    return replace(
+        found,
+        producers=[port(side) for side in found.producers],
+        consumers=[port(side) for side in found.consumers],
+        stored=[replace(s, node=of[s.node], reader=of[s.reader]) for s in found.stored],
+        values={of[node]: value for node, value in found.values.items()},
+        needs={need: of[node] for need, node in found.needs.items()},
+    )
+
+
 def _join_readers(labels: Labels) -> None:
-    """Readers of one stored tensor agree on its channels; other readers need them all."""
+    """Unite the channels of a stored tensor over its readers; other readers need all of them."""
     places: dict[str, dict[int, Tensor]] = defaultdict(dict)
     readers: dict[str, set[fx.Node]] = defaultdict(set)
     for stored in labels.stored:
@@ -95,7 +120,7 @@ def _join_readers(labels: Labels) -> None:
 
 
 def _slots(value: Any, classes: Int[Tensor, " labels"]) -> Slots | None:
-    """Where the channels lie; a single one lies on the second axis, if it lies anywhere."""
+    """Find where the channels lie; a single one lies on the second axis, if it lies anywhere."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return None
     axis = next(iter(varying(value)), min(1, value.ndim - 1))
@@ -104,7 +129,7 @@ def _slots(value: Any, classes: Int[Tensor, " labels"]) -> Slots | None:
 
 
 def _find_needs(result: Removal) -> None:
-    """A value keeps a channel; one whose channels are all of one class keeps that."""
+    """Find the sets of classes of which each value must keep one; a lone class is frozen."""
     for node, value in result.values.items():
         for slots in pytree.tree_leaves(value):
             if isinstance(slots, Slots):

@@ -1,10 +1,10 @@
-"""What becomes of channel labels in a call, if some channels are to be left out.
+"""Rules for channel labels in a call, if channels are to be removed.
 
-What an op computes of one channel must not depend on other channels, whatever function it is: so
-BatchNorm and SiLU pass, and a softmax or a LayerNorm over the channels does not.
+The result of an op for one channel must not depend on other channels; otherwise the function does
+not matter. So BatchNorm and SiLU qualify, and a softmax or LayerNorm over the channels does not.
 
-What is left of a value must be a grid again. Where labels differ along several axes, as between the
-two halves of a channel shuffle, those along one axis are kept apart and the others united.
+What remains of a value must be a grid again. If labels differ along several axes, as between the
+two halves of a channel shuffle, those along one axis are kept apart and the others are united.
 """
 
 import operator
@@ -16,14 +16,23 @@ from jaxtyping import Int
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from tersor.channels.labels import Labels, Stored, along, compact, spread
+from tersor.channels.labels import Labels, StoredAxis, along, compact, spread
 from tersor.channels.rescaling import move
 from tersor.graph.layers import Layer
 from tersor.graph.nodes import argument, operand, overload
-from tersor.graph.ops import MOVEMENT, POOLS, WEIGHTED, padding_per_axis, pads_with_constant
+from tersor.graph.ops import (
+    MOVEMENT,
+    PADS,
+    POOLS,
+    REDUCTIONS,
+    STATISTICS_NORMS,
+    WEIGHTED,
+    padding_per_axis,
+    pads_with_constant,
+)
 
 aten = torch.ops.aten
-# Element by element, but not tagged so by torch.
+# Elementwise, but not tagged so by torch.
 _POINTWISE = {
     aten.dropout.default,
     aten.feature_dropout.default,
@@ -31,9 +40,7 @@ _POINTWISE = {
     aten.log_sigmoid.default,
     aten.to.dtype,
 }
-_REDUCTIONS = {aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default}
 _SHARES = {aten.softmax.int, aten.log_softmax.int}
-_NORMS = {aten.batch_norm.default, aten.instance_norm.default}
 _JOINS = {aten.cat.default, aten.stack.default, operator.getitem}
 
 
@@ -73,7 +80,7 @@ def _distinct(value: Int[Tensor, "..."], axis: int) -> int:
 
 
 def _differs(value: Int[Tensor, "..."], axes: Any) -> bool:
-    """Do labels differ along any of these axes?"""
+    """Whether labels differ along any of these axes."""
     return any(axis % max(value.ndim, 1) in varying(value) for axis in axes)
 
 
@@ -82,23 +89,22 @@ def _layer(labels: Labels, node: fx.Node) -> Any:
     into = along(labels.of[layer.input], layer.channel_axis)
     if into is None:
         return f"the channels that {layer.name} reads do not lie along its own axis of channels"
-    bias = layer.bias_node
-    if any(part is not None and part.op != "get_attr" for part in (layer.weight_node, bias)):
-        return f"the weight or bias of {layer.name} is computed"
+    if layer.computed:
+        return f"{layer.name} cannot be cut: {layer.computed}"
     out = labels.fresh(labels.shapes[node][layer.channel_axis])
     labels.consumed.append((layer, into))
     labels.produced.append((layer, out))
     for axis, channels in enumerate(_weight_axes(labels, layer, into, out)):
-        labels.stored.append(Stored(layer.weight_node, axis, channels, node))
-    if bias is not None:
-        labels.stored.append(Stored(bias, 0, out, node))
+        labels.stored.append(StoredAxis(layer.weight_node, axis, channels, node))
+    if layer.bias_node is not None:
+        labels.stored.append(StoredAxis(layer.bias_node, 0, out, node))
     return spread(out, labels.shapes[node], layer.channel_axis)
 
 
 def _weight_axes(labels: Labels, layer: Layer, into: Tensor, out: Tensor) -> list[Tensor]:
-    """The channels along the axes of a weight. Groups stay equally large.
+    """The channels along the axes of a weight; groups stay equally large.
 
-    A group with one input is left out whole; of larger groups, the same channels of each.
+    A group with one input is removed as a whole; larger groups lose the same channels each.
     """
     inputs, outputs = into.reshape(layer.groups, -1), out.reshape(layer.groups, -1)
     axes = [into, outputs[0]] if layer.is_transposed else [out, inputs[0]]
@@ -122,7 +128,7 @@ def _norm(labels: Labels, node: fx.Node) -> Any:
         return f"the channels that {node.name} reads do not lie along its own axis of channels"
     if any(edge.op != "get_attr" for edge in given):
         return f"a parameter of {node.name} is computed"
-    labels.stored += [Stored(edge, 0, channels, node) for edge in given]
+    labels.stored += [StoredAxis(edge, 0, channels, node) for edge in given]
     return value
 
 
@@ -135,7 +141,7 @@ def _layer_norm(labels: Labels, node: fx.Node) -> Any:
 
 def _share(labels: Labels, node: fx.Node) -> Any:
     value = labels.of[operand(node)]
-    reason = f"{node.name} shares out over the channels"
+    reason = f"{node.name} normalizes its values over the channels"
     return reason if _differs(value, [argument(node, "dim")]) else value
 
 
@@ -156,7 +162,7 @@ def _reduce(labels: Labels, node: fx.Node) -> Any:
 
 
 def _cut(value: Tensor, axes: Any) -> Tensor:
-    """Cut axes along which labels are the same to size 1."""
+    """Cut axes to size 1 along which labels do not differ."""
     for axis in axes:
         value = value.narrow(axis, 0, 1)
     return value
@@ -168,7 +174,7 @@ def _is_pointwise(node: fx.Node) -> bool:
 
 
 def _pointwise(labels: Labels, node: fx.Node) -> Any:
-    """All operands of one channel go together; stored ones are cut, other constants must fit."""
+    """Unite the operands of each channel; stored ones are cut, other constants must fit."""
     shape = labels.shapes[node]
     tensors = [x for x in node.all_input_nodes if isinstance(labels.shapes[x], torch.Size)]
     values = [labels.of[x] for x in tensors if not labels.is_constant(x)]
@@ -187,7 +193,7 @@ def _pointwise(labels: Labels, node: fx.Node) -> Any:
 
 
 def _stored_operands(labels: Labels, node: fx.Node, value: Tensor, axis: int) -> str | None:
-    """Note the stored tensors that hold a number per channel; the reason if there are others."""
+    """Note the stored tensors with one number per channel, or return why others are in the way."""
     channels = along(value, axis)
     for x in node.all_input_nodes:
         shape = labels.shapes[x]
@@ -195,7 +201,7 @@ def _stored_operands(labels: Labels, node: fx.Node, value: Tensor, axis: int) ->
             continue
         if x.op != "get_attr" or channels is None or len(channels) != shape[axis]:
             return f"{node.name} reads a constant that is computed, or spreads a channel"
-        labels.stored.append(Stored(x, axis + len(shape), channels, node))
+        labels.stored.append(StoredAxis(x, axis + len(shape), channels, node))
     return None
 
 
@@ -211,7 +217,7 @@ def _prelu(labels: Labels, node: fx.Node) -> Any:
     channels = along(value, 1) if value.ndim > 1 else None
     if slope.op != "get_attr" or channels is None:
         return f"the slopes of {node.name} are computed, or lie along another axis"
-    labels.stored.append(Stored(slope, 0, channels, node))
+    labels.stored.append(StoredAxis(slope, 0, channels, node))
     return value
 
 
@@ -232,7 +238,7 @@ def _pad(labels: Labels, node: fx.Node) -> Any:
 
 
 def _move(labels: Labels, node: fx.Node) -> Any:
-    """Data movement whose numbers can be set to what is left (`tersor.channels.narrow`)."""
+    """Data movement whose numbers can be adjusted (`tersor.channels.narrow`)."""
     if node.target in _JOINS:
         return move(labels, node)
     value, picks = labels.of[operand(node)], []
@@ -244,7 +250,7 @@ def _move(labels: Labels, node: fx.Node) -> Any:
     elif node.target is aten.roll.default:
         picks = argument(node, "dims") or range(value.ndim)
     if _differs(value, picks):
-        return f"{node.name} picks channels by their number"
+        return f"{node.name} selects channels by their index"
     result = move(labels, node)
     if node.target is aten.reshape.default and _is_ambiguous(node, result):
         return f"the number of channels that {node.name} makes is computed"
@@ -252,19 +258,19 @@ def _move(labels: Labels, node: fx.Node) -> Any:
 
 
 def _is_ambiguous(node: fx.Node, result: Tensor) -> bool:
-    """A number of channels that is computed becomes −1, of which there can be only one."""
+    """Whether a computed number of channels, which becomes −1, would not be the only one."""
     sizes = argument(node, "shape")
     return -1 in sizes and any(isinstance(sizes[axis], fx.Node) for axis in varying(result))
 
 
 RULES: dict[Any, Callable[[Labels, fx.Node], Any]] = {
     **dict.fromkeys(WEIGHTED, _layer),
-    **dict.fromkeys(_NORMS, _norm),
+    **dict.fromkeys(STATISTICS_NORMS, _norm),
     **dict.fromkeys(_SHARES, _share),
-    **dict.fromkeys(_REDUCTIONS, _reduce),
+    **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(POOLS, _pool),
     **dict.fromkeys(MOVEMENT, _move),
-    **dict.fromkeys((aten.pad.default, aten.constant_pad_nd.default), _pad),
+    **dict.fromkeys(PADS, _pad),
     aten.layer_norm.default: _layer_norm,
     aten.prelu.default: _prelu,
 }

@@ -1,8 +1,8 @@
-"""One walk in execution order gives every element of every value its channel label.
+"""Labels the channel of every element of every value, in one walk in execution order.
 
 Each rule below handles one kind of op. It returns the labels of the op's result, or the reason why
-the op does not commute with a scale per channel; the labels of its inputs are then frozen. Leaving
-channels out has rules of its own: `tersor.channels.removal`.
+the op does not commute with a scale per channel; the labels of its inputs are then frozen. Removing
+channels has rules of its own: `tersor.channels.removal`.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from tersor.graph.ops import (
     CLIPS,
     ELEMENTWISE,
     MOVEMENT,
+    PADS,
     POOLS,
     REDUCTIONS,
     WEIGHTED,
@@ -32,15 +33,15 @@ from tersor.graph.ops import (
 from tersor.graph.shapes import shapes
 
 aten = torch.ops.aten
-Rule = Callable[[Labels, fx.Node], Any]
+LabelRule = Callable[[Labels, fx.Node], Any]
 
 
-def trace(network: Network, rule: Rule | None = None) -> Labels:
+def trace(network: Network, rule: LabelRule | None = None) -> Labels:
     """Label every value of a network.
 
     Args:
         network: The network.
-        rule: What becomes of the labels in a call: those of its result, or the reason why the
+        rule: Computes the labels of a call's result, or the reason why the
             labels of its inputs are frozen. Default: the rules of rescaling, below.
     """
     labels = Labels(network, shapes(network))
@@ -59,7 +60,7 @@ def trace(network: Network, rule: Rule | None = None) -> Labels:
     return labels
 
 
-def _visit(labels: Labels, node: fx.Node, rule: Rule) -> None:
+def _visit(labels: Labels, node: fx.Node, rule: LabelRule) -> None:
     shape = labels.shapes[node]
     if not isinstance(shape, torch.Size | list | tuple):
         return
@@ -76,7 +77,7 @@ def _rescaled(labels: Labels, node: fx.Node) -> Any:
 
 
 def _opaque(labels: Labels, shape: Any, reason: str) -> Any:
-    """One frozen label for a whole value: nothing is known of its channels."""
+    """One frozen label for a whole value whose channels are unknown."""
     if isinstance(shape, torch.Size):
         label = labels.fresh(1)
         labels.freeze(label, reason)
@@ -105,12 +106,11 @@ def _norm(labels: Labels, node: fx.Node) -> Any:
 
 
 def _produce(labels: Labels, layer: Layer) -> Tensor:
-    """New labels for the channels that a layer makes."""
+    """New labels for the output channels of a layer."""
     node, shape = layer.node, labels.shapes[layer.node]
     channels_out = labels.fresh(shape[layer.channel_axis])
     labels.produced.append((layer, channels_out))
-    bias = layer.bias_node
-    if not layer.has_own_weight or (bias is not None and bias.op != "get_attr"):
+    if layer.computed or not layer.has_own_weight:
         reason = f"{layer.name} shares its weight, or has a computed weight or bias"
         labels.freeze(channels_out, reason)
         labels.freeze_inputs(node, reason)
@@ -118,7 +118,7 @@ def _produce(labels: Labels, layer: Layer) -> Tensor:
 
 
 def _attend(labels: Labels, node: fx.Node) -> Any:
-    """An average over positions: a scale of V passes, the weights must not change."""
+    """Attention averages over positions: a scale of V passes, but the weights must not change."""
     values = mixed_values(node)
     if values is None:
         return f"{node.name} does not commute with a scale"
@@ -194,7 +194,7 @@ def _merge(labels: Labels, value: Tensor, axes: Any) -> Tensor:
 
 
 def _pad(labels: Labels, node: fx.Node) -> Any:
-    """Zeros have every scale: a new channel of zeros gets labels of its own."""
+    """Padding: zeros fit every scale, so a new channel of zeros gets labels of its own."""
     constant = pads_with_constant(node)
     if constant and argument(node, "value"):
         return f"{node.name} pads with a constant that is not zero"
@@ -223,7 +223,7 @@ def _join(labels: Labels, node: fx.Node) -> Any:
 
 
 def _minimum(labels: Labels, node: fx.Node) -> Any:
-    """With stored bounds it is the clip that equalization makes of a ReLU6."""
+    """A minimum with stored bounds is the clip that equalization makes of a ReLU6."""
     bound = source(operand(node, 1))
     is_clip = bound.op == "get_attr" and not labels.is_constant(node.args[0])
     return _bounded(labels, node, labels.shapes[bound]) if is_clip else _join(labels, node)
@@ -248,7 +248,7 @@ def move(labels: Labels, node: fx.Node) -> Any:
     return call(node, map_arg(node.args, value), map_arg(node.kwargs, value))
 
 
-RULES: dict[Any, Rule] = {
+RULES: dict[Any, LabelRule] = {
     **dict.fromkeys(WEIGHTED, _layer),
     **dict.fromkeys(NORMS, _norm),
     **dict.fromkeys(MIXING, _attend),
@@ -257,7 +257,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(POOLS, _pool),
     **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(MOVEMENT, move),
-    **dict.fromkeys((aten.pad.default, aten.constant_pad_nd.default), _pad),
+    **dict.fromkeys(PADS, _pad),
     **dict.fromkeys((aten.add.Tensor, aten.sub.Tensor, aten.maximum.default), _join),
     **dict.fromkeys((aten.mul.Tensor, aten.div.Tensor), _scale),
     aten.minimum.default: _minimum,

@@ -1,6 +1,6 @@
 """The command line: every command calls the public functions and shows what they return.
 
-Commands import what they need when they run: help and completion do not wait for PyTorch.
+Commands import what they need only when they run, so help and completion do not wait for PyTorch.
 """
 
 from typing import Annotated
@@ -20,7 +20,7 @@ from tersor.names import TARGETS
 _SCHEMES = "\n\n".join(f"{name}: {words}." for name, words in TARGETS.items())
 
 app = typer.Typer(
-    help="Make PyTorch and ONNX models small and fast: verified ONNX files, with data or without.",
+    help="Make PyTorch and ONNX models small and fast, with or without data, and verify the files.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -41,15 +41,17 @@ def _show_version(wanted: bool) -> bool:
 def _main(
     show_version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """Make PyTorch and ONNX models small and fast: verified ONNX files, with data or without."""
+    """Make PyTorch and ONNX models small and fast, with or without data, and verify the files."""
 
 
 def _read(*pages: str) -> str:
-    """Where to read on, for the end of a help text."""
-    return "Read on in " + " and ".join(f"docs/{page}.md" for page in pages) + "."
+    """The pages to read next, for the end of a help text."""
+    return "See also " + " and ".join(f"docs/{page}.md" for page in pages) + "."
 
 
 app.command(epilog=f"{_SCHEMES}\n\n{_read('quickstart', 'data')}")(quantize)

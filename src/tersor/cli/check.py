@@ -1,4 +1,4 @@
-"""`tersor inspect` and `tersor verify`: look at a model, and compare a file with it."""
+"""`tersor inspect` and `tersor verify`: look at a model, and compare a file with its model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +17,10 @@ def inspect(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the layers of a model, and what each pass can and cannot do with it, and why.
+    """List the layers of a model, what each pass can and cannot do with it, and why.
 
-    Weight ranges and imbalance (largest over smallest range of an output channel) are those after
-    BatchNorm is folded; `equalized` is the imbalance that is left after equalization.
+    Weight ranges and imbalance (the largest over the smallest range of an output channel) are those
+    after BatchNorm is folded. `equalized` is the imbalance that is left after equalization.
 
     For example:
 
@@ -28,17 +28,18 @@ def inspect(
 
         tersor inspect mycode:make_model --example 1,3,224,224 --json
     """
-    from tersor.api import inspect as look
+    from tersor.api.inspect import inspect as inspect_model
     from tersor.api.quantize import STEPS
     from tersor.cli import choices
     from tersor.frontend.load import load
+    from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
 
     with one_line(debug), progress(len(STEPS) + 1) as bar:
         bar.step("load the model")
         network, own = load(model, dequantize=dequantize)
         given = choices.example(network, example) or own
-        inspection = look.inspect(network, given, scheme=scheme, on_step=bar.step)
+        inspection = inspect_model(network, given, scheme=find_scheme(scheme), on_step=bar.step)
     show(inspection.as_dict() if as_json else inspection)
 
 
@@ -55,7 +56,7 @@ def verify(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Compare a quantized ONNX file with its float model, both in its runtime.
+    """Compare a quantized ONNX file with its float model, both run in the target runtime.
 
     For example:
 
@@ -63,7 +64,7 @@ def verify(
 
         tersor verify model.pt2 model.int8.onnx
     """
-    from tersor.api import verify as comparison
+    from tersor.api.verify import verify as verify_file
     from tersor.cli import choices
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.report.progress import progress
@@ -72,6 +73,6 @@ def verify(
     with one_line(debug), progress(len(VERIFY_STEPS)) as bar:
         (source,) = choices.sources((data,), resize, crop, mean, std)
         batches, labels = choices.read(source, bar)
-        checked = comparison.verify(reference, quantized, batches, labels=labels, on_step=bar.step)
+        checked = verify_file(reference, quantized, batches, labels=labels, on_step=bar.step)
     where = f"on {data}" if data else "on noise; give --data for a real test"
     show(checked.as_dict() if as_json else pairs_table(f"Verified {where}", checked.rows()))

@@ -1,4 +1,4 @@
-"""What the options of the commands mean for the public functions."""
+"""Translates the options of the commands into arguments of the public functions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -33,7 +33,7 @@ _RANGES: dict[str, ActivationRange] = {
     "mse": MSE(),
     "entropy": Entropy(),
 }
-_IDLE = {  # option → where it would do nothing
+_IDLE = {  # option → solvers with which it has no effect
     "iterations": ("fast", "nearest"),
     "held_back": ("nearest",),
     "seed": ("nearest",),
@@ -42,10 +42,10 @@ _IDLE = {  # option → where it would do nothing
 
 
 def given(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given; the others keep the defaults of the public functions.
+    """Select the options that were given; the others keep the defaults of the public functions.
 
     Args:
-        asked: Name → value, or None.
+        asked: Name → value, or None if the option was not given.
     """
     return {name: value for name, value in asked.items() if value is not None}
 
@@ -53,58 +53,59 @@ def given(asked: Mapping[str, Any]) -> dict[str, Any]:
 def sources(
     names: Iterable[str | None], resize: int | None, crop: int | None, mean: Any, std: Any
 ) -> list[Source | None]:
-    """The samples that the user names.
+    """Find the samples that the user names.
 
     Args:
-        names: Each a source, or None.
-        resize: See `tersor.data.images.Pixels`, as for the others.
-        crop: As above.
-        mean: As above; None leaves it at 0.
-        std: As above; None leaves it at 1.
+        names: The sources, each a name or None.
+        resize: See `tersor.data.images.Pixels`.
+        crop: See `tersor.data.images.Pixels`.
+        mean: See `tersor.data.images.Pixels`; None stands for 0.
+        std: See `tersor.data.images.Pixels`; None stands for 1.
 
     Raises:
-        InvalidInputError: There are no images to change, or a source is unfit.
+        InvalidInputError: There are options for images but no images, or a source cannot be used.
     """
     wanted = list(names)
     pixels = Pixels(resize, crop, mean or Pixels.mean, std or Pixels.std)
     if pixels != Pixels() and not any(Path(name).is_dir() for name in wanted if name):
         raise InvalidInputError(
-            "--resize, --crop, --mean and --std go with a folder of images, and none is given"
+            "--resize, --crop, --mean and --std need a folder of images, and none is given; give "
+            "one with --data or --test, or leave these options out"
         )
     return [None if name is None else find_source(name, pixels) for name in wanted]
 
 
 def read(source: Source | None, bar: Bar) -> tuple[Any, Any]:
-    """Batches that a bar counts, and their labels.
+    """Return batches whose progress a bar shows, and their labels.
 
     Args:
         source: The samples, or None.
-        bar: The bar.
+        bar: Counts the batches.
     """
     return (None, None) if source is None else (bar.track(source), source.labels)
 
 
 def where(data: str | None, test: str | None) -> str:
-    """What a quantized model was verified on, in words.
+    """Say in words what a quantized model was verified on.
 
     Args:
-        data: The samples it was made with, if any.
-        test: Those to verify with, if any.
+        data: The samples that it was quantized with, if any.
+        test: The samples to verify with, if any.
     """
     if test is None and data is not None:
-        return f"on the samples it was made with, {data}; give --test for a real test"
+        return f"on the samples it was quantized with, {data}; give --test for an independent test"
     return f"on {test}" if test else "on the example inputs; give --test for a real test"
 
 
 def example(
     model: Any, shapes: list[Any] | None, input_range: tuple[float, float] | None = None
 ) -> tuple[Any, ...] | None:
-    """Random inputs of the shapes that the user gave, or else of those in an ONNX file.
+    """Draw random inputs of the shapes that the user gave, or else of those in an ONNX file.
 
     Args:
-        model: What was loaded.
+        model: The loaded model.
         shapes: The shapes, or None.
-        input_range: Smallest and largest value.
+        input_range: Smallest and largest value of the inputs.
     """
     if shapes:
         return random_example(shapes, input_range, types=input_types(model))
@@ -112,18 +113,18 @@ def example(
 
 
 def untold(network: Network, data: str | None, input_range: Any) -> list[str]:
-    """What the user should know who told nothing about the inputs, one sentence for each of them.
+    """Say what was assumed about the inputs if the user gave no data and no range.
 
     Args:
         network: The captured network.
         data: The samples, if any.
-        input_range: Smallest and largest value, if the user told them.
+        input_range: Smallest and largest value of the inputs, if the user gave them.
     """
     if data is not None or input_range is not None:
         return []
     return [
-        f"Input {name!r} was taken to lie within {x.min():.3g}…{x.max():.3g}, as its example "
-        "does; if real ones do not, tell --input-range or give --data."
+        f"Input {name!r} was taken to lie within {x.min():.3g}…{x.max():.3g}, as its example does. "
+        "If real inputs do not, give --input-range or --data."
         for name, x in example_tensors(network).items()
         if x.is_floating_point()
     ]
@@ -136,7 +137,9 @@ def captured(
     dequantize: bool = False,
     input_range: tuple[float, float] | None = None,
 ) -> Network:
-    """The model that the user names, captured with an example: given, its own, or of the samples.
+    """Load and capture the model that the user names.
+
+    The example is the one that the user gave, or the model's own, or else the first samples.
 
     Args:
         model: See `tersor.frontend.load.load`.
@@ -153,14 +156,14 @@ def captured(
 
 
 def first_example(source: Source) -> Any:
-    """The first batch as an example for a model that brings none; labels behind it are dropped.
+    """Return the first batch, without labels, as the example of a model that has none.
 
     Args:
         source: The samples.
     """
     batch = next(iter(source))
     if isinstance(batch, tuple | list):
-        batch = tuple(split_labels(batch, len(batch) - 1)[0])
+        batch = tuple(split_labels(batch)[0])
     return pytree.tree_map_only(np.ndarray, _tensor, batch)
 
 
@@ -170,14 +173,14 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def fit(network: Network, source: Source | None) -> Source | None:
-    """The samples in batches that a network takes, once the first has been looked at.
+    """Put samples into batches that a network takes, and check that the first one fits.
 
     Args:
         network: The captured network.
         source: The samples, or None.
 
     Raises:
-        InvalidInputError: They do not fit; names both shapes.
+        InvalidInputError: The samples do not fit; the message gives both shapes.
     """
     if source is None:
         return None
@@ -189,19 +192,20 @@ def fit(network: Network, source: Source | None) -> Source | None:
 def widths(
     weights: int | None, layers: list[tuple[str, int]] | None, average: float | None = None
 ) -> Any:
-    """Bits of the weights as `tersor.quantize` takes them.
+    """Combine options into the bits of weights, as `tersor.quantize` takes them.
 
     Args:
         weights: Bits of all layers, or None.
-        layers: Names of layers with bits of their own.
-        average: Bits per weight, if the others are to be searched for.
+        layers: Names of layers, with their own bits.
+        average: Average bits per weight, if the bits of the layers are searched for.
 
     Raises:
-        InvalidInputError: All layers are given bits, and bits are to be searched for as well.
+        InvalidInputError: Bits are both given for all layers and searched for.
     """
     if average is not None and weights is not None:
         raise InvalidInputError(
-            "--weights gives all layers bits, and --average-bits searches for them; leave out one"
+            "give --weights or --average-bits, not both: one sets the bits of all layers, the "
+            "other searches for them"
         )
     if not layers:
         return weights
@@ -213,27 +217,31 @@ def widths(
 
 
 def with_data(has_data: bool, has_input_range: bool, given: dict[str, Any]) -> WithData | None:
-    """What the options of quantization with data say.
+    """Turn the options of quantization with data into `WithData`, or None without data.
 
     Args:
         has_data: Whether there are data.
-        has_input_range: Whether the user told the range of the inputs.
+        has_input_range: Whether the user gave the range of the inputs.
         given: The options; None where the user did not give one.
 
     Raises:
-        InvalidInputError: An option does nothing here.
+        InvalidInputError: An option would have no effect.
     """
     named = [name for name, value in given.items() if value is not None]
     if not has_data:
         if named:
-            raise InvalidInputError(f"{_flag(named[0])} goes with data; give --data, too")
+            raise InvalidInputError(f"{_flag(named[0])} needs data; give --data, too")
         return None
     if has_input_range:
-        raise InvalidInputError("--input-range is what --data show by themselves; leave out one")
+        raise InvalidInputError(
+            "give --data or --input-range, not both: the range is measured from the data"
+        )
     solver = given["rounding"] or "fast"
     for name in named:
         if solver in _IDLE.get(name, ()):
-            raise InvalidInputError(f"{_flag(name)} does nothing with --rounding {solver}")
+            raise InvalidInputError(
+                f"{_flag(name)} has no effect with --rounding {solver}; leave it out"
+            )
     chosen = {
         "samples": given["samples"],
         "held_back": given["held_back"],

@@ -11,9 +11,9 @@ from tersor.cli.output import one_line, show
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="FIRST", help="A report, .json.")],
-    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another one.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another report, .json.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A page to write, .html.")
+        Path | None, typer.Option("-o", "--output", help="The page to write, .html.")
     ] = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -29,10 +29,10 @@ def compare(
         tersor compare int8.json int4.json -o compare.html
     """
     from tersor.files import check_writable
-    from tersor.report import differences
+    from tersor.report.differences import compare as compare_reports
 
     with one_line(debug):
-        found = differences.compare(first, second)
+        found = compare_reports(first, second)
         if output is not None:
             check_writable(output)
             found.save(output)

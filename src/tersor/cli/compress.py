@@ -1,4 +1,4 @@
-"""`tersor compress`: fewer multiplications under a budget."""
+"""`tersor compress`: fewer multiplications, within a budget."""
 
 import typer
 
@@ -26,7 +26,7 @@ def compress(
     loss: training_options.LossName = None,
     epochs: training_options.Epochs = None,
     steps: training_options.Steps = None,
-    batch: training_options.BatchSize = 64,
+    batch: training_options.BatchSize = None,
     rate: training_options.Rate = None,
     resize: options.Resize = None,
     crop: options.Crop = None,
@@ -39,7 +39,7 @@ def compress(
 ) -> None:
     """Make a model smaller and faster in floating point, write the ONNX file, and verify it.
 
-    The file can then be quantized as any other. A few unlabelled samples make it far better.
+    The file can then be quantized like any other. A few unlabelled samples improve it greatly.
 
     For example:
 
@@ -49,10 +49,12 @@ def compress(
 
         tersor compress model.pt2 -o model.half.onnx --macs 0.5 --data few.npy --train all.npz
     """
-    from tersor.api import compress as compression
-    from tersor.cli import choices
+    from tersor.api.compress import STEPS
+    from tersor.api.compress import compress as compress_model
+    from tersor.cli import choices, idle
     from tersor.cli.reports import check_report, said, save_report
     from tersor.compression.options import Compression
+    from tersor.data.sources import BATCH, GeneratedSamples
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
@@ -62,17 +64,22 @@ def compress(
 
     chosen = {"methods": tuple(method) if method else None, "samples": samples}
     trained = {"epochs": epochs, "steps": steps, "rate": rate}
-    count = len(compression.STEPS) + 2 + len(VERIFY_STEPS) + (report is not None)
+    asked = {"loss": loss, "batch": batch, **trained}
+    count = len(STEPS) + 2 + len(VERIFY_STEPS) + (report is not None)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
         check_report(report)
+        idle.check_test(test, verify, report)
+        idle.check_samples(samples, data or train)
+        idle.check_training(train is not None, asked)
         chosen, trained = choices.given(chosen), choices.given(trained)
         criterion = None if loss is None else find_function(loss)
         sources = choices.sources((data, test, train), resize, crop, mean, std)
         bar.step("load the model")
         captured = choices.captured(model, example, sources[0] or sources[2])
         seen, tested, learned = (choices.fit(captured, source) for source in sources)
-        compressed = compression.compress(
+        idle.check_batch(batch, train, isinstance(learned, GeneratedSamples))
+        compressed = compress_model(
             captured,
             macs=macs,
             parameters=parameters,
@@ -80,9 +87,9 @@ def compress(
             latency=latency,
             data=seen,
             exclude=exclude or (),
-            train=learned.epochs(batch, criterion is not None) if learned else None,
+            train=learned.epochs(batch or BATCH, criterion is not None) if learned else None,
             loss=criterion,
-            training=Training(**trained),
+            training=Training(**trained) if train else None,
             options=Compression(rule=rule, **chosen),
             jobs=jobs,
             folder=work,

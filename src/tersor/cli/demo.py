@@ -1,4 +1,4 @@
-"""`tersor demo`: a pretrained network is quantized in front of your eyes."""
+"""`tersor demo`: quantize a pretrained network."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from tersor.cli.output import one_line
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder that the ONNX file goes to.")
+        Path, typer.Option("-o", "--output", help="Folder for the ONNX file.")
     ] = Path(),
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -24,13 +24,13 @@ def demo(
 
         tersor demo -o files/ --json
     """
-    from tersor.api import demo as demonstration
-    from tersor.api import quantize as recipes
+    from tersor.api.demo import demo as make_demo
+    from tersor.api.quantize import STEPS
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.report.progress import progress
 
-    with one_line(debug), progress(len(recipes.STEPS) + 2 + len(VERIFY_STEPS)) as bar:
-        made = demonstration.demo(folder, bar.step, bar.track)
+    with one_line(debug), progress(len(STEPS) + 2 + len(VERIFY_STEPS)) as bar:
+        made = make_demo(folder, bar.step, bar.track)
     where = "on crops of photographs"
     show_quantized(made.quantized, made.written, made.verification, where, as_json)

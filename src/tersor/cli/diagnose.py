@@ -1,4 +1,4 @@
-"""`tersor diagnose`: what is wrong with a model once it is quantized, and what to do."""
+"""`tersor diagnose`: what is wrong with a model after quantization, and what to do."""
 
 from typing import Annotated
 
@@ -11,9 +11,9 @@ EveryEdge = Annotated[
     bool, typer.Option("--every-edge", help="Try each quantizer alone even if nothing is wrong.")
 ]
 Tolerance = Annotated[
-    float, typer.Option(help="Noise over signal of the outputs that is fine; 0.03 are 15 dB.")
+    float, typer.Option(help="Largest acceptable noise over signal of the outputs; 0.03 is 15 dB.")
 ]
-Most = Annotated[int, typer.Option(min=1, help="Samples to judge on.")]
+Most = Annotated[int, typer.Option(min=1, help="Number of samples to judge on.")]
 
 
 def diagnose(
@@ -24,7 +24,7 @@ def diagnose(
     weights: options.Weights = None,
     bits: options.Bits = None,
     activations: options.Activations = None,
-    read: options.Read = None,
+    activation_bits: options.ActivationBits = None,
     input_range: options.InputRange = None,
     exclude: options.Exclude = None,
     example: options.Example = None,
@@ -41,9 +41,9 @@ def diagnose(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say what is wrong with a model once it is quantized, why, and what to do about it.
+    """Find out what is wrong with a model after quantization, why, and what to do about it.
 
-    Give it the options of `tersor quantize`; nothing is written.
+    Give it the same options as `tersor quantize`. No file is written.
 
     For example:
 
@@ -53,25 +53,27 @@ def diagnose(
 
         tersor diagnose model.onnx --test inputs.npy --json
     """
-    from tersor.api import diagnose as flow
+    from tersor.api.diagnose import STEPS
+    from tersor.api.diagnose import diagnose as diagnose_model
     from tersor.cli import choices
+    from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
 
     asked = {"rounding": rounding, "ranges": ranges, "iterations": None, "samples": None}
     asked |= {"held_back": None, "seed": None}
-    with one_line(debug), progress(len(flow.STEPS) + 1) as bar:
+    with one_line(debug), progress(len(STEPS) + 1) as bar:
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         bar.step("load the model")
         captured = choices.captured(model, example, seen, dequantize, input_range)
-        found = flow.diagnose(
+        found = diagnose_model(
             captured,
             data=choices.fit(captured, seen.first(level.samples) if seen and level else None),
             test=choices.fit(captured, tested),
             original=model if model.endswith(".onnx") and not dequantize else None,
-            scheme=scheme,
+            scheme=find_scheme(scheme),
             weights=choices.widths(weights, bits),
-            activations=choices.widths(activations, read),
+            activations=choices.widths(activations, activation_bits),
             input_range=input_range,
             exclude=exclude or (),
             options=level,

@@ -1,4 +1,4 @@
-"""`tersor doctor`: what this machine makes of integers."""
+"""`tersor doctor`: how well this machine runs quantized files."""
 
 import typer
 
@@ -7,7 +7,7 @@ from tersor.cli.output import one_line, show
 
 
 def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Show what this machine has, and what that means for quantized files.
+    """Show the runtimes and instructions of this machine, and what they mean for quantized files.
 
     For example:
 
@@ -15,11 +15,11 @@ def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
 
         tersor doctor --json
     """
-    from tersor.export import machine
+    from tersor.export.machine import doctor as look
     from tersor.report.tables import pairs_table
 
     with one_line(debug):
-        found = machine.doctor()
+        found = look()
     if as_json:
         show(found.as_dict())
         return

@@ -1,4 +1,4 @@
-"""The options of the commands, their names and their words."""
+"""The options of the commands: their names and their help texts."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -6,27 +6,26 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tersor.cli import parsers
-from tersor.names import TARGETS, WAYS, Storage
-from tersor.names import Rule as RuleName
+from tersor.names import TARGETS, WAYS, BudgetRule, Storage
 
 Solver = Literal["fast", "adaround", "blocks", "nearest"]
 RangeName = Literal["minmax", "percentile", "mse", "entropy"]
 
 SOURCE = (
-    "an .npy file, an .npz file with an array per input and, if you like, one called labels, a "
-    "folder of images (see --resize), or module:function, a function of your own code that returns "
+    "an .npy file, an .npz file with one array per input and optionally one called labels, a "
+    "folder of images (see --resize), or module:function, a function in your own code that returns "
     "batches. Files and batches hold inputs as the network takes them."
 )
 _IMAGES = "Folders of images"
 _DATA = "With data"
-_BUDGET = "Budget, one of"
+_BUDGET = "Budget: give one"
 
 
 Model = Annotated[
     str,
     typer.Argument(
         help="An .onnx file, a .pt2 file from torch.export.save, or module:function, a function "
-        "of your own code that returns a model or a pair (model, example)."
+        "in your own code that returns a model or a pair (model, example)."
     ),
 ]
 Example = Annotated[
@@ -34,12 +33,13 @@ Example = Annotated[
     typer.Option(
         parser=parsers.shape,
         metavar="SHAPE",
-        help="Shape of an input, such as 1,3,224,224, if the model brings no example. Once per "
-        "input.",
+        help="Shape of an input, such as 1,3,224,224, if the model has no example of its own. Give "
+        "it once per input.",
     ),
 ]
 Dequantize = Annotated[
-    bool, typer.Option("--dequantize", help="Make a quantized .onnx file float again first.")
+    bool,
+    typer.Option("--dequantize", help="Convert a quantized .onnx file back to float first."),
 ]
 SchemeName = Annotated[
     str,
@@ -58,8 +58,8 @@ AverageBits = Annotated[
     float | None,
     typer.Option(
         metavar="BITS",
-        help="With --data: choose 2, 3, 4 or 8 bits for each layer, such that the weights have so "
-        "many on average and the outputs suffer least.",
+        help="With --data: choose 2, 3, 4 or 8 bits for each layer, such that the weights have "
+        "this many bits on average and the outputs change least.",
     ),
 ]
 Bits = Annotated[
@@ -67,44 +67,48 @@ Bits = Annotated[
     typer.Option(
         parser=parsers.width,
         metavar="PATTERN=BITS",
-        help="Bits of the weights of some layers, such as 'head=8'; of several patterns the last "
-        "counts.",
+        help="Bits of the weights of some layers, such as 'head=8'. If several patterns match a "
+        "layer, the last one counts.",
     ),
 ]
-Read = Annotated[
+ActivationBits = Annotated[
     list[Any] | None,
     typer.Option(
         parser=parsers.width,
         metavar="PATTERN=BITS",
-        help="Bits of what some layers read, such as 'head=8'; of several patterns the last "
-        "counts.",
+        help="Bits of the inputs of some layers, such as 'head=8'. If several patterns match a "
+        "layer, the last one counts.",
     ),
 ]
 Activations = Annotated[int | None, typer.Option(metavar="BITS", help="Bits of the activations.")]
 InputRange = Annotated[
     tuple[float, float] | None,
     typer.Option(
-        metavar="LOW HIGH", help="Smallest and largest value of the inputs, where there is no data."
+        metavar="LOW HIGH",
+        help="Smallest and largest value of the inputs; only without --data, which measures them.",
     ),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="PATTERN", help="Layer or sub-module that stays in float, such as 'head'."
+        metavar="PATTERN",
+        help="A layer or sub-module that stays in float, such as 'head'. May be repeated.",
     ),
 ]
 StorageName = Annotated[
     Storage,
     typer.Option(
-        help="What holds weights of up to 4 bits: int4 halves their size, but onnxruntime then "
-        "computes them in float on CPUs."
+        help="How weights of up to 4 bits are stored. int4 halves their size, but onnxruntime then "
+        "computes their layers in float on CPUs."
     ),
 ]
 Verify = Annotated[bool, typer.Option(help="Compare the file with the float model.")]
 ReportPath = Annotated[
     Path | None,
     typer.Option(
-        "--report", metavar="PATH", help="A report to write: one .html page, or .json to compare."
+        "--report",
+        metavar="PATH",
+        help="A report to write: an .html page, or .json for tersor compare.",
     ),
 ]
 
@@ -120,8 +124,8 @@ Test = Annotated[
     str | None,
     typer.Option(
         metavar="SOURCE",
-        help="Samples to verify with, of the same kinds; labels give an accuracy. By default those "
-        "of --data.",
+        help="Samples to verify with, of the same kinds as --data. Labels give the accuracy. "
+        "[default: the samples of --data]",
         rich_help_panel=_DATA,
     ),
 ]
@@ -131,8 +135,8 @@ VerifyData = Annotated[
 SolverName = Annotated[
     Solver | None,
     typer.Option(
-        help="How weights are rounded: fast takes seconds, adaround is the paper's method, blocks "
-        "is the best for 2 and 3 bits, nearest leaves it at correcting biases. [default: fast]",
+        help="How weights are rounded. fast takes seconds, adaround is the paper's method, blocks "
+        "is best for 2 and 3 bits, and nearest only corrects biases. [default: fast]",
         rich_help_panel=_DATA,
     ),
 ]
@@ -147,50 +151,57 @@ Iterations = Annotated[
 Ranges = Annotated[
     RangeName | None,
     typer.Option(
-        help="How a range is chosen for what the samples bring about. [default: minmax]",
+        help="How activation ranges are chosen from the samples. [default: minmax]",
         rich_help_panel=_DATA,
     ),
 ]
 Samples = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Reads no more samples than this. [default: 1024]", rich_help_panel=_DATA
+        min=1, help="Largest number of samples to read. [default: 1024]", rich_help_panel=_DATA
     ),
 ]
 HeldBack = Annotated[
     float | None,
     typer.Option(
         metavar="SHARE",
-        help="Share of the samples that only checks the rounding. [default: 0.125]",
+        help="Share of the samples that is held out to check the rounding. [default: 0.125]",
         rich_help_panel=_DATA,
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(help="Of the random choices. [default: 0]", rich_help_panel=_DATA)
+    int | None,
+    typer.Option(help="Seed of the random choices. [default: 0]", rich_help_panel=_DATA),
 ]
 Work = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Keeps layers that are finished, so that a run that was stopped goes on from there.",
+        help="Saves finished layers here, so that an interrupted run can resume.",
         rich_help_panel=_DATA,
     ),
 ]
 
 Resize = Annotated[
     int | None,
-    typer.Option(min=1, help="Pixels of the short side, bilinear.", rich_help_panel=_IMAGES),
+    typer.Option(
+        min=1, help="Resize the short side to so many pixels, bilinearly.", rich_help_panel=_IMAGES
+    ),
 ]
 Crop = Annotated[
     int | None,
-    typer.Option(min=1, help="Side of the square in the middle.", rich_help_panel=_IMAGES),
+    typer.Option(
+        min=1,
+        help="Crop a square of so many pixels from the middle.",
+        rich_help_panel=_IMAGES,
+    ),
 ]
 Mean = Annotated[
     Any,
     typer.Option(
         parser=parsers.colour,
         metavar="R,G,B",
-        help="Subtracted from the pixels, which are scaled to 0…1 first, as torchvision does. "
+        help="Subtracted from the pixels, which are first scaled to 0…1, as in torchvision. "
         "[default: none]",
         rich_help_panel=_IMAGES,
     ),
@@ -200,7 +211,7 @@ Std = Annotated[
     typer.Option(
         parser=parsers.positive_colour,
         metavar="R,G,B",
-        help="The pixels are divided by it then. [default: none]",
+        help="Divides the pixels after the mean is subtracted. [default: none]",
         rich_help_panel=_IMAGES,
     ),
 ]
@@ -213,16 +224,21 @@ Macs = Annotated[
     ),
 ]
 Parameters = Annotated[
-    float | None, typer.Option(help="Stored numbers, likewise.", rich_help_panel=_BUDGET)
+    float | None,
+    typer.Option(
+        help="Stored numbers that may be left: a share such as 0.5, or a number.",
+        rich_help_panel=_BUDGET,
+    ),
 ]
 Megabytes = Annotated[
-    float | None, typer.Option(help="Size of the weights in float.", rich_help_panel=_BUDGET)
+    float | None,
+    typer.Option(help="Size of the weights in float, in megabytes.", rich_help_panel=_BUDGET),
 ]
 LatencyShare = Annotated[
     float | None,
     typer.Option(
         "--latency",
-        help="Share of the time that it takes in onnxruntime on this machine.",
+        help="Share of the model's time in onnxruntime on this machine, such as 0.7.",
         rich_help_panel=_BUDGET,
     ),
 ]
@@ -232,19 +248,23 @@ Methods = Annotated[
         "--method",
         metavar="NAME",
         autocompletion=lambda: list(WAYS),
-        help=f"What may be done, once for each: {', '.join(WAYS)}. "
-        "The last three learn which channels go, and need --train. [default: spatial and prune]",
+        help=f"A method that may be used; give the option once per method. Choose from "
+        f"{', '.join(WAYS)}. The last three learn which channels to remove, and need --train. "
+        "[default: spatial and prune]",
     ),
 ]
 Rule = Annotated[
-    RuleName, typer.Option(help="Least loss of all parts together, or an equal loss for each.")
+    BudgetRule,
+    typer.Option(
+        help="How parts share the budget: least total loss, or an equal loss for every part."
+    ),
 ]
-Jobs = Annotated[int, typer.Option(help="Processes that try parts; -1 for as many as cores.")]
+Jobs = Annotated[int, typer.Option(help="Number of processes that try parts; -1 uses all cores.")]
 Tried = Annotated[
     Path | None,
     typer.Option(
         "--work",
         metavar="FOLDER",
-        help="Keeps the parts that have been tried, so that a run that was stopped goes on.",
+        help="Saves the parts that have been tried here, so that an interrupted run can resume.",
     ),
 ]

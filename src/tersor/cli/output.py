@@ -1,4 +1,4 @@
-"""What the commands show: tables for people, JSON for scripts, and errors in one line."""
+"""What the commands print: tables for people, JSON for scripts, and errors on one line."""
 
 import json
 import warnings
@@ -34,7 +34,7 @@ def one_line(debug: bool) -> Iterator[None]:
     """Turn an error into one line on standard error and an exit code.
 
     Args:
-        debug: Leave it as it is, with its traceback.
+        debug: Let the error through, with its traceback.
     """
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What is written behind an option becomes a value, or an error that shows how to write it."""
+"""Converts option values from text, with errors that show the right form."""
 
 import typer
 
@@ -6,18 +6,20 @@ Colour = tuple[float, float, float]
 
 
 def shape(text: str) -> tuple[int, ...]:
-    """`1,3,224,224` as numbers."""
+    """Parse a shape such as `1,3,224,224`."""
     try:
         sizes = tuple(int(part) for part in text.split(","))
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 1:
-        raise typer.BadParameter(f"{text!r} is no shape; write it as 1,3,224,224")
+        raise typer.BadParameter(
+            f"{text!r} is no shape; write positive whole numbers, such as 1,3,224,224"
+        )
     return sizes
 
 
 def colour(text: str) -> Colour:
-    """`0.485,0.456,0.406` as numbers."""
+    """Parse three numbers such as `0.485,0.456,0.406`."""
     try:
         red, green, blue = (float(part) for part in text.split(","))
     except ValueError as error:
@@ -29,16 +31,18 @@ def colour(text: str) -> Colour:
 
 
 def positive_colour(text: str) -> Colour:
-    """The same where no number may be 0 or less."""
+    """Parse three numbers, all of them above 0."""
     parts = colour(text)
     if not min(parts) > 0:
-        raise typer.BadParameter(f"{text!r} divides the pixels, so it has to be above 0")
+        raise typer.BadParameter(f"{text!r} divides the pixels; give three numbers above 0")
     return parts
 
 
 def width(text: str) -> tuple[str, int]:
-    """`head=8` as a name and bits."""
+    """Parse a name and its bits, such as `head=8`."""
     name, _, bits = text.rpartition("=")
     if not name or not bits.isdecimal():
-        raise typer.BadParameter(f"{text!r} gives no bits to a layer; write it as head=8")
+        raise typer.BadParameter(
+            f"{text!r} gives no bits to a layer; write a name and bits, such as head=8"
+        )
     return name, int(bits)

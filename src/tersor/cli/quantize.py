@@ -14,7 +14,7 @@ def quantize(
     bits: options.Bits = None,
     average_bits: options.AverageBits = None,
     activations: options.Activations = None,
-    read: options.Read = None,
+    activation_bits: options.ActivationBits = None,
     input_range: options.InputRange = None,
     exclude: options.Exclude = None,
     example: options.Example = None,
@@ -38,7 +38,7 @@ def quantize(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Quantize a model without data or with a little, write the ONNX file, and verify it.
+    """Quantize a model with or without data, write the ONNX file, and verify it.
 
     For example:
 
@@ -49,23 +49,28 @@ def quantize(
         tersor quantize model.pt2 -o model.int4.onnx --weights 4 --data photographs/ --resize 256
         --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
-    from tersor.api import quantize as recipes
-    from tersor.api import search_bits as mixed
-    from tersor.cli import choices
+    from tersor.api.quantize import STEPS, STEPS_WITH_DATA
+    from tersor.api.quantize import quantize as quantize_model
+    from tersor.api.search_bits import STEPS as SEARCH_STEPS
+    from tersor.api.search_bits import search_bits
+    from tersor.cli import choices, idle
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
+    from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
 
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
     asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
-    steps = recipes.STEPS_WITH_DATA if data else recipes.STEPS
-    steps += mixed.STEPS if average_bits else ()
+    steps = STEPS_WITH_DATA if data else STEPS
+    steps += SEARCH_STEPS if average_bits else ()
     count = len(steps) + 2 + len(VERIFY_STEPS) + (report is not None)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
         check_report(report)
+        idle.check_test(test, verify, report)
+        target = find_scheme(scheme)
         widths = choices.widths(weights, bits, average_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
@@ -76,11 +81,11 @@ def quantize(
         tested = choices.fit(captured, tested) or seen
         sensitivity = ()
         if average_bits is not None:
-            widths = mixed.search_bits(
+            widths = search_bits(
                 captured,
                 data=seen,
                 average=average_bits,
-                scheme=scheme,
+                scheme=target,
                 exclude=exclude or (),
                 options=level,
                 on_step=bar.step,
@@ -88,12 +93,12 @@ def quantize(
             )
             sensitivity = widths.sensitivities
             widths |= dict(bits or ())
-        quantized = recipes.quantize(
+        quantized = quantize_model(
             captured,
             data=seen,
-            scheme=scheme,
+            scheme=target,
             weights=widths,
-            activations=choices.widths(activations, read),
+            activations=choices.widths(activations, activation_bits),
             input_range=input_range,
             exclude=exclude or (),
             options=level,

@@ -1,4 +1,4 @@
-"""`--report` of the commands that make a model."""
+"""The option `--report` of the commands that produce a model."""
 
 import shlex
 import sys
@@ -16,7 +16,7 @@ from tersor.results.quantized import Quantized
 
 
 def check_report(path: Path | None) -> None:
-    """Find out, before the work, whether a report could be written.
+    """Check that a report can be written, before the work starts.
 
     Args:
         path: Where it will go, or None.
@@ -34,16 +34,16 @@ def save_report(
     bar: Bar,
     **known: Any,
 ) -> None:
-    """Write a report of what a command made, if it was asked for.
+    """Write a report of what a command produced, if the user asked for one.
 
     Args:
         made: The model.
-        path: Where the report goes, or None.
-        files: What the user named as the model, and the file that was written.
+        path: Path of the report, or None.
+        files: The model as the user named it, and the file that was written.
         inputs: The samples that the file was verified on.
-        checked: What was found.
-        bar: Shows the layers that are measured.
-        known: What else goes into it; see `tersor.results.reporting.Wanted`.
+        checked: The result of the verification, or None.
+        bar: Shows the progress of measuring layers.
+        known: Further contents; see `tersor.results.reporting.Wanted`.
     """
     if path is None:
         return
@@ -61,6 +61,6 @@ def save_report(
 
 
 def said(path: Path | None) -> None:
-    """Say where the report is."""
+    """Print where the report is, if there is one."""
     if path is not None:
         typer.echo(f"Wrote {path}.")

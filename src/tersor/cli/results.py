@@ -1,4 +1,4 @@
-"""What is shown of a model that a command has quantized."""
+"""Shows a model that a command has quantized."""
 
 import typer
 
@@ -21,8 +21,8 @@ def show_quantized(
     Args:
         quantized: The model.
         written: Its file.
-        checked: How it compares with the float model, if that was asked for.
-        where: What it was compared on.
+        checked: How it compares with the float model, or None if it was not compared.
+        where: What it was compared on, in words.
         as_json: Print JSON instead of tables.
     """
     summary = quantized.summary()

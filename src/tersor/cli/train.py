@@ -1,4 +1,4 @@
-"""`tersor train`: weights and activations of 4 bits and fewer, learned."""
+"""`tersor train`: train a network with weights and activations of few bits."""
 
 from tersor.cli import options, training_options
 from tersor.cli.output import one_line
@@ -13,7 +13,7 @@ def train(
     weights: options.Weights = 4,
     bits: options.Bits = None,
     activations: options.Activations = 4,
-    read: options.Read = None,
+    activation_bits: options.ActivationBits = None,
     exclude: options.Exclude = None,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
@@ -21,7 +21,7 @@ def train(
     loss: training_options.LossName = None,
     epochs: training_options.Epochs = None,
     steps: training_options.Steps = None,
-    batch: training_options.BatchSize = 64,
+    batch: training_options.BatchSize = None,
     rate: training_options.Rate = None,
     seed: training_options.TrainingSeed = None,
     work: training_options.Checkpoints = None,
@@ -41,46 +41,53 @@ def train(
         tersor train model.pt2 -o model.int4.onnx --data photographs.npz --epochs 3
 
         tersor train mycode:make_model -o model.int2.onnx --data mycode:batches --weights 2
-        --activations 2 --bits stem=8 --read stem=8 --loss torch.nn.functional:cross_entropy
+        --activations 2 --bits stem=8 --activation-bits stem=8
+        --loss torch.nn.functional:cross_entropy
     """
-    from tersor.api import quantize as recipes
-    from tersor.api import train as training
-    from tersor.cli import choices
+    from tersor.api.quantize import STEPS_WITH_DATA
+    from tersor.api.quantize import quantize as quantize_model
+    from tersor.api.train import train as train_model
+    from tersor.cli import choices, idle
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
+    from tersor.data.sources import BATCH, GeneratedSamples
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
     from tersor.quant.levels import WithData
+    from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
+    from tersor.training.options import Training
 
     chosen = {"epochs": epochs, "steps": steps, "rate": rate, "seed": seed}
-    count = len(recipes.STEPS_WITH_DATA) + 3 + len(VERIFY_STEPS) + (report is not None)
+    count = len(STEPS_WITH_DATA) + 3 + len(VERIFY_STEPS) + (report is not None)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
         check_report(report)
+        idle.check_test(test, verify, report)
         criterion = None if loss is None else find_function(loss)
-        found = training.Training(**choices.given(chosen))
+        found = Training(**choices.given(chosen))
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         assert seen is not None
         bar.step("load the model")
         captured = choices.captured(model, example, seen, dequantize)
         seen = choices.fit(captured, seen)
         assert seen is not None
-        batches = seen.epochs(batch, criterion is not None)
+        idle.check_batch(batch, data, isinstance(seen, GeneratedSamples))
+        batches = seen.epochs(batch or BATCH, criterion is not None)
         few = seen.first(found.quantizers.samples)
-        quantized = recipes.quantize(
+        quantized = quantize_model(
             captured,
             data=few,
-            scheme=scheme,
+            scheme=find_scheme(scheme),
             weights=choices.widths(weights, bits),
-            activations=choices.widths(activations, read),
+            activations=choices.widths(activations, activation_bits),
             exclude=exclude or (),
             options=WithData(rounding=None),
             on_step=bar.step,
         )
         bar.step("train")
-        trained = training.train(
+        trained = train_model(
             quantized, batches, criterion, options=found, folder=work, on_batch=bar.batch
         )
         bar.step("write the file")

@@ -1,4 +1,4 @@
-"""The options of a training, for the commands that train: their names and their words."""
+"""The options of training, for the commands that train: their names and their help texts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +14,8 @@ TrainingData = Annotated[
     typer.Option(
         "--data",
         metavar="SOURCE",
-        help=f"Samples to train with, unlabelled unless there is a loss: {SOURCE} Files and "
-        "folders are shuffled; your own code makes and shuffles its own batches.",
+        help=f"Samples to train with; labels are needed only with --loss: {SOURCE} Files and "
+        "folders are shuffled. Your own code makes and shuffles its own batches.",
     ),
 ]
 TrainOn = Annotated[
@@ -23,7 +23,8 @@ TrainOn = Annotated[
     typer.Option(
         "--train",
         metavar="SOURCE",
-        help=f"Samples to train what is left on, unlabelled unless there is a loss: {SOURCE}",
+        help=f"Samples to train the compressed network with; labels are needed only with --loss: "
+        f"{SOURCE}",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -31,51 +32,52 @@ LossName = Annotated[
     str | None,
     typer.Option(
         metavar="MODULE:FUNCTION",
-        help="Called with outputs and labels, such as torch.nn.functional:cross_entropy. By "
-        "default the network learns what the float network says, for which labels are not needed.",
+        help="A function of outputs and labels, such as torch.nn.functional:cross_entropy. By "
+        "default the network learns from the float network, and needs no labels.",
         rich_help_panel=_TRAINING,
     ),
 ]
 Epochs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="How often the data are gone through. [default: 12]", rich_help_panel=_TRAINING
+        min=1, help="Passes through the samples. [default: 12]", rich_help_panel=_TRAINING
     ),
 ]
 Steps = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Batches to take instead, for code that returns an iterator.",
+        help="Number of batches, instead of --epochs, for code that returns an iterator.",
         rich_help_panel=_TRAINING,
     ),
 ]
 BatchSize = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--batch", min=1, help="Samples in a batch of files or images.", rich_help_panel=_TRAINING
+        "--batch",
+        min=1,
+        help="Samples per batch, for files and folders. [default: 64]",
+        rich_help_panel=_TRAINING,
     ),
 ]
 Rate = Annotated[
     float | None,
     typer.Option(
-        help="Highest learning rate of the weights, as a share of their size. [default: 0.01, but "
-        "0.001 for what was compressed]",
+        help="Highest learning rate of the weights, relative to their size. [default: 0.01; for a "
+        "compressed network 0.001 to 0.01, by its loss]",
         rich_help_panel=_TRAINING,
     ),
 ]
 TrainingSeed = Annotated[
     int | None,
-    typer.Option(
-        "--seed", help="Of the order of the batches. [default: 0]", rich_help_panel=_TRAINING
-    ),
+    typer.Option("--seed", help="Seed of the batch order. [default: 0]", rich_help_panel=_TRAINING),
 ]
 Checkpoints = Annotated[
     Path | None,
     typer.Option(
         "--work",
         metavar="FOLDER",
-        help="Keeps checkpoints and the log, so that a run that was stopped goes on from there.",
+        help="Saves checkpoints and the log here, so that an interrupted run can resume.",
         rich_help_panel=_TRAINING,
     ),
 ]

@@ -18,7 +18,28 @@ import numpy as np
 
 from tersor.core.knapsack import knapsack
 from tersor.errors import InvalidInputError
-from tersor.names import Rule
+from tersor.names import BudgetRule
+
+
+class TooSmallError(InvalidInputError):
+    """A budget is too small.
+
+    Attributes:
+        least: The least that can be reached, in the unit of the budget.
+    """
+
+    def __init__(self, budget: int, least: int) -> None:
+        """Say so.
+
+        Args:
+            budget: The budget.
+            least: The least that can be reached.
+        """
+        super().__init__(
+            f"a budget of {budget:,} is too small: the least that could be reached is {least:,}. "
+            "Give a larger one, or allow more methods"
+        )
+        self.least = least
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,9 @@ class Curve:
         return Curve(self.part, tuple(reversed(kept)))
 
 
-def choose(curves: Sequence[Curve], budget: int, rule: Rule = "least loss") -> dict[str, Candidate]:
+def choose(
+    curves: Sequence[Curve], budget: int, rule: BudgetRule = "least loss"
+) -> dict[str, Candidate]:
     """A candidate for each part.
 
     Args:
@@ -66,7 +89,8 @@ def choose(curves: Sequence[Curve], budget: int, rule: Rule = "least loss") -> d
         rule: See above.
 
     Raises:
-        InvalidInputError: The budget is too small, or a damage is NaN.
+        TooSmallError: No choice is so small.
+        InvalidInputError: A damage is NaN.
     """
     _check(curves, budget)
     fronts = [curve.front() for curve in curves]
@@ -84,10 +108,7 @@ def _check(curves: Sequence[Curve], budget: int) -> None:
                 )
     least = sum(min(c.cost for c in curve.candidates) for curve in curves)
     if least > budget:
-        raise InvalidInputError(
-            f"a budget of {budget:,} is too small: all parts together cost at least {least:,}; "
-            "raise it, or allow more ways to compress"
-        )
+        raise TooSmallError(budget, least)
 
 
 def _equal_loss(fronts: Sequence[Curve], budget: int) -> list[Candidate]:

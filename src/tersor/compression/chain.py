@@ -5,8 +5,8 @@ along it; an axis with one tap everywhere belongs to the first factor. All other
 resolution that this leaves.
 """
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,56 +21,49 @@ _GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1}  # with what changes noth
 _ORIGIN = ("nn_module_stack", "stack_trace")
 
 
-class Site:
-    """A layer with the sizes that it runs at.
+@dataclass(frozen=True)
+class LayerSizes:
+    """What a layer runs at, for one call. Channels are no part of it: it is the same when some go.
 
     Attributes:
-        layer: A linear layer or a convolution that is not transposed.
-        macs: What the layer costs, for one sample.
+        before: Shape of its input; only the sizes beside the channels count.
+        after: Shape of its output, idem.
+        channel_axis: Where the channels are in both.
+        batch: How many samples these shapes hold.
+        is_transposed: Whether it is a transposed convolution, which works at each of its inputs.
     """
 
-    def __init__(self, layer: Layer, seen: dict[fx.Node, Any] | None = None) -> None:
-        """Read the sizes.
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    channel_axis: int
+    batch: int
+    is_transposed: bool
+
+    @classmethod
+    def of(cls, layer: Layer, seen: dict[fx.Node, Any] | None = None) -> "LayerSizes":
+        """Read them.
 
         Args:
             layer: The layer.
             seen: What `shapes` gives for its network; default: found anew.
         """
         seen = shapes(layer.network) if seen is None else seen
-        self.layer = layer
-        self._before, self._after = seen[layer.input], seen[layer.node]
-        self._batch = batch_size(layer.network)
-        self.macs = self.chain_macs([tuple(layer.weight.shape)])
+        before, after = tuple(seen[layer.input]), tuple(seen[layer.node])
+        batch = batch_size(layer.network)
+        return cls(before, after, layer.channel_axis, batch, layer.is_transposed)
 
-    def chain_macs(self, factors: Sequence[Sequence[int]]) -> int:
-        """What a chain in place of the layer costs, for one sample.
+    def macs(self, *factors: Sequence[int]) -> int:
+        """What a layer of such sizes costs, or a chain in its place, for one sample.
 
         Args:
-            factors: Shapes of the weights of the chain.
+            factors: Shape of the weight, or of those of the chain.
         """
-        axis, owners = self.layer.channel_axis, owner_of_axes(factors)
-        stages = (
-            _stage(self._before, self._after, owners, number) for number in range(len(factors))
-        )
+        if self.is_transposed:
+            return sum(macs(shape, self.before, self.channel_axis, self.batch) for shape in factors)
+        owners = owner_of_axes(factors)
+        stages = (_stage(self.before, self.after, owners, n) for n in range(len(factors)))
         pairs = zip(factors, stages, strict=True)
-        return sum(macs(shape, sizes, axis, self._batch) for shape, sizes in pairs)
-
-    @property
-    def parameters(self) -> int:
-        """Weights and biases of the layer."""
-        return math.prod(self.layer.weight.shape) + self._biases
-
-    def chain_parameters(self, factors: Sequence[Sequence[int]]) -> int:
-        """Weights and biases of a chain.
-
-        Args:
-            factors: Shapes of the weights of the chain.
-        """
-        return sum(math.prod(shape) for shape in factors) + self._biases
-
-    @property
-    def _biases(self) -> int:
-        return 0 if self.layer.bias is None else self.layer.bias.numel()
+        return sum(macs(shape, sizes, self.channel_axis, self.batch) for shape, sizes in pairs)
 
 
 def owner_of_axes(factors: Sequence[Sequence[int]]) -> list[int]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.data.gram import measure
+from tersor.data.gram import moments_of
 from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer
@@ -40,6 +40,6 @@ def input_covariances(
             pairs = zip(given, stream.of(node), strict=True)
             count = math.ceil(positions / sum(map(len, given)))
             generator = torch.Generator().manual_seed(seed)
-            measured = measure(Layer(node, network), pairs, count, generator)
+            measured = moments_of(Layer(node, network), pairs, count, generator)
             found[node] = measured.centered().gram.double()
     return found

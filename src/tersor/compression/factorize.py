@@ -8,13 +8,14 @@ Differs from the paper in: several ranks of one layer are chosen for the least l
 (`tersor.core.ranks`); whatever decomposition is used, data serve all its factors and the bias.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
-from tersor.compression.chain import Site, replace_by_chain
-from tersor.compression.fit import Refit, Samples, fit
+from tersor.compression.chain import LayerSizes, replace_by_chain
+from tersor.compression.chain_fit import Refit, Samples, fit_chain
 from tersor.core.ranks import (
     Ranks,
     aligned,
@@ -42,7 +43,7 @@ class Factorization:
         ranks: Channels between the factors, as `rank_for` gives them.
     """
 
-    method: str
+    method: Method
     ranks: Ranks
 
 
@@ -58,13 +59,9 @@ def refusal(layer: Layer) -> str | None:
         return f"it is {'depthwise' if layer.is_depthwise else 'grouped'}: it is cheap already"
     if argument(layer.node, "weight") is not layer.weight_node:
         return "its weight is quantized; compress first, then quantize"
-    if layer.weight_node.op != "get_attr":
-        return "its weight is computed"
-    if not layer.has_own_weight:
-        return "it shares its weight with another call"
-    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed"
-    return None
+    if layer.computed:
+        return layer.computed
+    return None if layer.has_own_weight else "it shares its weight with another call"
 
 
 def rank_for(
@@ -88,15 +85,32 @@ def rank_for(
     """
     if not 0 < ratio < 1:
         raise InvalidInputError(f"ratio={ratio} for {layer.name}; choose one between 0 and 1")
-    site, weight, kind = Site(layer, seen), layer.weight.detach(), method_of(layer, method)
+    sizes, weight = LayerSizes.of(layer, seen), layer.weight.detach()
+    return ranks_at(sizes, weight, method_of(layer, method), ratio, multiple)
+
+
+def ranks_at(
+    sizes: LayerSizes, weight: Tensor, method: Method, ratio: float, multiple: int = 1
+) -> Ranks | None:
+    """The ranks of a weight, as `rank_for` finds them.
+
+    Args:
+        sizes: What its layer runs at.
+        weight: The weight, which may be smaller than that of the layer.
+        method: Which decomposition; one that `method_of` gives.
+        ratio: Share of the MACs.
+        multiple: Of what ranks are multiples.
+    """
+    shape = tuple(weight.shape)
+    whole = sizes.macs(shape)
 
     def cost(ranks: Ranks) -> int:
-        return site.chain_macs(shapes_of(kind, tuple(weight.shape), ranks))
+        return sizes.macs(*shapes_of(method, shape, ranks))
 
-    ranks = best_ranks(kind, weight, int(ratio * site.macs), cost)
+    ranks = best_ranks(method, weight, int(ratio * whole), cost)
     if ranks is None or multiple == 1:
         return ranks
-    return aligned(kind, weight, ranks, multiple, lambda some: cost(some) < site.macs)
+    return aligned(method, weight, ranks, multiple, lambda some: cost(some) < whole)
 
 
 def factorize(
@@ -104,22 +118,23 @@ def factorize(
     choice: Factorization,
     data: Moments | Samples | None = None,
     options: Refit | None = None,
-    seen: dict[fx.Node, Any] | None = None,
+    sizes: LayerSizes | None = None,
 ) -> Record:
     """Replace one layer by its factors: level 1 without data, level 2 with their moments.
 
     Args:
         layer: The layer; its network is edited in place and gets the record.
         choice: The method and the ranks.
-        data: What the layer is given and the output wanted of it, from `measure`; with `Samples`
+        data: What the layer is given and the output wanted of it, from `moments_of`; with `Samples`
             the fit is to what is left behind a ReLU.
         options: How the factors are fitted to the data; default: `Refit()`.
-        seen: What `shapes` gives for the network, to spare a run of it.
+        sizes: What the layer runs at, where that is known; default: looked up.
 
     Raises:
         InvalidInputError: There is no such method, or the ranks do not suit the layer.
     """
-    record, _ = replace(layer, choice, data, options or Refit(), seen)
+    sizes = LayerSizes.of(layer) if sizes is None else sizes
+    record, _ = replace(layer, choice, data, options or Refit(), sizes)
     layer.network.records.append(record)
     layer.network.finish()
     return record
@@ -130,7 +145,7 @@ def replace(
     choice: Factorization,
     data: Moments | Samples | None,
     options: Refit,
-    seen: dict[fx.Node, Any] | None,
+    sizes: LayerSizes,
 ) -> tuple[Record, list[Layer]]:
     """`factorize` inside a walk over the graph, which ends with `Network.finish`.
 
@@ -139,7 +154,7 @@ def replace(
         choice: The method and the ranks.
         data: Its data, or None.
         options: How the factors are fitted to the data.
-        seen: What `shapes` gives for the network.
+        sizes: What the layer runs at.
 
     Returns:
         The record, and the new layers, of which the last is the old call.
@@ -147,18 +162,20 @@ def replace(
     name, reason = layer.name, refusal(layer)
     if reason is not None:
         return Skipped(name, STEP, reason), [layer]
-    method, site = method_of(layer, choice.method), Site(layer, seen)
+    method, shape = method_of(layer, choice.method), tuple(layer.weight.shape)
     _check_ranks(layer, method, choice.ranks)
-    after = shapes_of(method, tuple(layer.weight.shape), choice.ranks)
-    if site.chain_macs(after) >= site.macs:
+    factors = shapes_of(method, shape, choice.ranks)
+    before, after = sizes.macs(shape), sizes.macs(*factors)
+    if after >= before:
         return Skipped(name, STEP, f"{method} of ranks {choice.ranks} saves no MACs"), [layer]
+    biases = 0 if layer.bias is None else layer.bias.numel()
     numbers = {
-        "MACs before": float(site.macs),
-        "MACs after": float(site.chain_macs(after)),
-        "parameters before": float(site.parameters),
-        "parameters after": float(site.chain_parameters(after)),
+        "MACs before": float(before),
+        "MACs after": float(after),
+        "parameters before": float(layer.weight.numel() + biases),
+        "parameters after": float(sum(map(math.prod, factors)) + biases),
     }
-    fitted = fit(layer, method, choice.ranks, data, options)
+    fitted = fit_chain(layer, method, choice.ranks, data, options)
     found = replace_by_chain(layer, fitted.chain)
     if fitted.shift is not None:
         found[-1].add_to_bias(fitted.shift)

@@ -5,7 +5,7 @@
     d = openness of the next unit to go − what it should be by now
 
 VIBNet, arXiv 1802.10399; Bayesian compression, arXiv 1705.08665; L0, arXiv 1712.01312: see
-`tersor.core.gates` for the gates and their complexities, `tersor.compression.macs` for MACs.
+`tersor.core.gates` for the gates and their complexities, `tersor.compression.counts` for MACs.
 
 Noise of α costs about ½ α h_u, so that complexity and damage balance at log α = log λ + log c_u
 − log h_u: with log λ, all log α move by as much, whatever the scale of the task loss. So d says how
@@ -24,13 +24,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, fx, nn
 
-from tersor.compression.gates import Gate, gates
-from tersor.compression.groups import channel_groups
-from tersor.compression.macs import Keep, Macs, Scores, fit_macs, kept_above, least_score
+from tersor.checked import Positive, PositiveOrZero, Share, checked
+from tersor.compression.channel_gates import Gate, gates
+from tersor.compression.counts import Counts
+from tersor.compression.groups import UnitMask, UnitMasks, UnitScores, channel_groups
 from tersor.compression.prune import prune_groups
+from tersor.compression.unit_choice import fit_macs, kept_above, least_score
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, per_input
 from tersor.graph.network import Network, Record
@@ -40,6 +42,7 @@ _LOOKS = 1000  # at the gates, in a training: every batch, or every few of many
 _FARTHEST = 3.0  # that one batch makes of d
 
 
+@checked()
 @dataclass(frozen=True)
 class Gating:
     """How gates are trained. Nothing here depends on how long, nor on the learning rate.
@@ -54,11 +57,11 @@ class Gating:
     """
 
     start: float | None = None
-    travel: float = 20.0
-    strength: float = 0.1
-    haste: float = 10.0
+    travel: Positive = 20.0
+    strength: Positive = 0.1
+    haste: PositiveOrZero = 10.0
     margin: float = 2.0
-    share: float = 0.5
+    share: Share = 0.5
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class GatePenalty:
     """What gates add to the loss of a training.
 
     Attributes:
-        macs: The MACs of the network with gates.
+        counts: Of the network with gates; each of its groups has one.
         steps: Batches of the training.
         target: Share of the MACs that is to be left; None leaves it to the strength.
         strength: λ at the start; without a target it stays.
@@ -75,9 +78,10 @@ class GatePenalty:
             is as large as the signal, and that of many that stay not much smaller.
         departure: Share of the training after which the target begins to fall from 1.
         arrival: Share of the training after which it stays.
+        multiple: How many units of a group are left is a multiple of it, where it has more.
     """
 
-    macs: Macs
+    counts: Counts
     steps: int
     target: float | None = 0.5
     strength: float = 0.1
@@ -85,6 +89,7 @@ class GatePenalty:
     margin: float = 2.0
     departure: float = 0.1
     arrival: float = 0.8
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target <= 1:
@@ -119,7 +124,7 @@ class GatePenalty:
         else:
             now = 1 + (self.target - 1) * self._passed(progress, self.departure)
             weight = self._follow(found, now, self._passed(progress, 0.0), every)
-        costs = self.macs.marginal({name: gate.stays.cpu() for name, gate in found.items()})
+        costs = self.counts.marginal({name: gate.stays.cpu() for name, gate in found.items()})
         for name, gate in found.items():
             gate.costs, gate.pull = costs[name].to(gate.costs), gate.pull.new_tensor(weight)
 
@@ -132,7 +137,7 @@ class GatePenalty:
         values, order = torch.cat([*openness.values()]).sort(stable=True)
         sizes = [len(part) for part in openness.values()]
         ranks = dict(zip(found, order.argsort().float().split(sizes), strict=True))
-        last = least_score(self.macs.groups, ranks, self.macs, now)
+        last = least_score(ranks, self.counts, now, self.multiple)
         self._shut(found, ranks, last)
         border = float(values[int(max(last, 0))])
         if bool(state.border.isnan()):
@@ -143,9 +148,10 @@ class GatePenalty:
         state.weight.mul_(math.exp(self.haste * off * every / self.steps))
         return float(state.weight) * math.exp(off)
 
-    def _shut(self, found: Mapping[str, Gate], scores: Scores, last: float) -> None:
+    def _shut(self, found: Mapping[str, Gate], scores: UnitScores, last: float) -> None:
         """Shut all gates up to a score."""
-        for name, keep in kept_above(self.macs.groups, scores, last).items():
+        kept = kept_above(self.counts.groups.found, scores, last, self.multiple)
+        for name, keep in kept.items():
             found[name].stays.copy_(keep)
 
 
@@ -154,29 +160,32 @@ def _openness(found: Mapping[str, Gate]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def units_kept(network: Network, target: float | None = None) -> dict[str, Bool[Tensor, " units"]]:
+def units_kept(
+    network: Network, target: float | None = None, multiple: int = 1
+) -> dict[str, UnitMask]:
     """Name of a group → which of its units stay.
 
     Args:
         network: A network with gates.
         target: Share of the MACs to be left, in place of each gate's own threshold: the units most
             likely to stay do so, as many as fit.
+        multiple: How many stay is a multiple of it, in groups of more units.
 
     Raises:
-        InvalidInputError: The network has no gates, or the target cannot be reached.
+        InvalidInputError: The network has no gates.
+        TooSmallError: The target cannot be reached.
     """
-    found = list(gates(network))
-    if not found:
+    likely = {gate.name: (gate.open() * gate.stays).cpu() for gate in gates(network)}
+    if not likely:
         raise InvalidInputError("the network has no gates; put some in, with insert_gates")
-    likely = {gate.name: (gate.open() * gate.stays).cpu() for gate in found}
-    groups = channel_groups(network).found
+    groups = channel_groups(network).named(likely)
     if target is None:
-        return {g.name: g.complete(likely[g.name] > 0.5, likely[g.name]) for g in groups}
-    return fit_macs(groups, likely, Macs(network), target)
+        return kept_above(groups.found, likely, 0.5, multiple)
+    return fit_macs(likely, Counts(network, groups), target, multiple)
 
 
 @torch.no_grad()
-def remove_gates(network: Network, keep: Keep | None = None) -> list[Record]:
+def remove_gates(network: Network, keep: UnitMasks | None = None) -> list[Record]:
     """Leave out the units whose gates are closed, and multiply the others into the weights.
 
     Args:

@@ -6,16 +6,21 @@ the units of which the same layers make up one channel each. Units of a group ar
 one; groups do not depend on each other.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tersor.channels.labels import Stored
+from tersor.channels.labels import StoredAxis
 from tersor.channels.partition import Port
-from tersor.channels.removal import Removal, removal
+from tersor.channels.removal import Removal, in_copy, removal
 from tersor.graph.network import Network, Skipped
+
+UnitMask = Bool[Tensor, " units"]  # of one group: which of its units stay
+UnitMasks = Mapping[str, UnitMask]  # by the name of the group
+UnitScores = Mapping[str, Float[Tensor, " units"]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Group:
     units: Int[Tensor, " units"]
     producers: tuple[Port, ...] = field(repr=False)
     consumers: tuple[Port, ...] = field(repr=False)
-    stored: tuple[Stored, ...] = field(repr=False)
+    stored: tuple[StoredAxis, ...] = field(repr=False)
     needs: tuple[Int[Tensor, "_"], ...] = field(repr=False)
 
     def __len__(self) -> int:
@@ -49,6 +54,24 @@ class Group:
         """
         found = torch.searchsorted(self.units, classes).clamp(max=len(self.units) - 1)
         return torch.where(self.units[found] == classes, found, -1)
+
+    @property
+    def readers(self) -> list[Port]:
+        """The layers that read it, without depthwise ones, which pass each channel on."""
+        return [port for port in self.consumers if not port.layer.is_depthwise]
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers that make or read it."""
+        return list(dict.fromkeys(port.layer.name for port in (*self.producers, *self.readers)))
+
+    def block(self, multiple: int) -> int:
+        """Of what the number of units that stay is to be a multiple: 1 if there are so few.
+
+        Args:
+            multiple: What is wanted.
+        """
+        return multiple if len(self) > multiple else 1
 
     def best(self, scores: Float[Tensor, " units"], count: int) -> Bool[Tensor, " units"]:
         """Keep the units with the highest scores, and what the network cannot do without.
@@ -95,6 +118,31 @@ class Groups:
 
     def __getitem__(self, name: str) -> Group:
         return next(group for group in self.found if group.name == name)
+
+    def apart_from(self, layers: Collection[str]) -> "Groups":
+        """Those of which no channel is made or read by certain layers.
+
+        Args:
+            layers: Names.
+        """
+        found = [group for group in self.found if not set(layers).intersection(group.layers)]
+        return replace(self, found=found)
+
+    def named(self, names: Collection[str]) -> "Groups":
+        """Those of certain names.
+
+        Args:
+            names: The names.
+        """
+        return replace(self, found=[group for group in self.found if group.name in names])
+
+    def in_copy(self, network: Network) -> "Groups":
+        """The same groups, for leaving channels out of a copy of their network.
+
+        Args:
+            network: The copy, not edited yet.
+        """
+        return replace(self, partition=in_copy(self.partition, network))
 
 
 def channel_groups(network: Network) -> Groups:

@@ -12,20 +12,20 @@ from typing import Literal
 import torch
 from torch import Tensor, fx
 
-from tersor.compression.chain import Site, replace_by_chain
-from tersor.compression.factorize import Factorization, method_of, rank_for
+from tersor.compression.chain import replace_by_chain
+from tersor.compression.counts import Counts
+from tersor.compression.factorize import Factorization, method_of
+from tersor.compression.parts import Part
 from tersor.compression.prune import prune_groups
-from tersor.compression.ways import Factored, Part, Pruned, Way
+from tersor.compression.ways import Factored, Way, masks_of
 from tersor.core.ranks import shapes_of
 from tersor.graph.calls import Call, calls
-from tersor.graph.costs import Cost, costs, total
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
-from tersor.graph.shapes import shapes
 
 Unit = Literal["macs", "parameters"]
 Clock = Callable[[Iterable[Call]], Mapping[Call, int]]  # nanoseconds of calls
-Left = Mapping[Way, Mapping[str, float]]  # way → layer → share of its cost
+SharesLeft = Mapping[Way, Mapping[str, float]]  # way → layer → share of its cost
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,23 @@ class Counted:
     """MACs or parameters: every channel counts.
 
     Attributes:
+        counts: Of the network.
         unit: Which of them.
     """
 
+    counts: Counts
     unit: Unit = "macs"
 
-    def each(self, network: Network) -> dict[str, int]:
-        """Layer name → what it costs.
+    @property
+    def each(self) -> dict[str, int]:
+        """Layer name → what it costs."""
+        return {name: getattr(cost, self.unit) for name, cost in self.counts.each.items()}
 
-        Args:
-            network: The network.
-        """
-        return {name: getattr(cost, self.unit) for name, cost in costs(network).items()}
-
-    def left(self, network: Network, parts: Sequence[Part]) -> Left:  # noqa: ARG002
+    def left(self, parts: Sequence[Part]) -> SharesLeft:
         """What ways leave of layers, each alone.
 
         Args:
-            network: The network.
-            parts: Its parts.
+            parts: Parts of the network.
         """
         pairs = (pair for part in parts for pair in zip(part.ways, part.shares, strict=True))
         return {
@@ -59,14 +57,13 @@ class Counted:
             for way, shares in pairs
         }
 
-    def cost(self, network: Network, ways: Sequence[Way]) -> int:
-        """What a network costs with some ways, exactly.
+    def cost(self, ways: Sequence[Way]) -> int:
+        """What the network costs with some ways, exactly.
 
         Args:
-            network: The network; it stays as it is.
             ways: The ways.
         """
-        return getattr(cost_of(network, ways), self.unit)
+        return getattr(self.counts.cost(ways), self.unit)
 
 
 @dataclass(frozen=True)
@@ -74,44 +71,38 @@ class Timed:
     """Nanoseconds for one sample; only some numbers of channels are faster than others.
 
     Attributes:
+        counts: Of the network.
         clock: Times calls.
         known: What ways leave, kept for the next budget.
     """
 
+    counts: Counts
     clock: Clock
     known: dict[Way, Mapping[str, float]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def unit(self) -> str:
-        """The unit."""
-        return "nanoseconds"
-
-    def each(self, network: Network) -> dict[str, int]:
-        """As `Counted.each`.
-
-        Args:
-            network: Idem.
-        """
+    def each(self) -> dict[str, int]:
+        """As `Counted.each`."""
+        network = self.counts.network
         return self._summed([(Layer(node, network).name, call) for node, call in calls(network)])
 
-    def left(self, network: Network, parts: Sequence[Part]) -> Left:
+    def left(self, parts: Sequence[Part]) -> SharesLeft:
         """As `Counted.left`; the network stays as it is.
 
         Args:
-            network: Idem.
-            parts: Idem.
+            parts: Parts of the network.
         """
         new = [part for part in parts if not self.known.keys() >= set(part.ways)]
         if not new:
             return self.known
         found: dict[Way, list[tuple[str, Call]]] = {}
         for ways in _rounds(new):
-            outlined = outline(network, ways)
+            outlined = outline(self.counts, ways)
             for way, part in ways.items():
                 names = part.shares[part.ways.index(way)]
                 found[way] = [(name, call) for name, call in outlined if name in names]
         self.clock(call for pairs in found.values() for _, call in pairs)
-        whole = self.each(network)
+        whole = self.each
         for way, pairs in found.items():
             self.known[way] = {name: t / whole[name] for name, t in self._summed(pairs).items()}
         return self.known
@@ -134,39 +125,40 @@ def _rounds(parts: Sequence[Part]) -> list[dict[Way, Part]]:
         {part.ways[number]: part for part in layers if number < len(part.ways)}
         for number in range(most)
     ]
-    groups = [part for part in parts if part not in layers]
+    groups = [part for part in parts if not isinstance(part.ways[0], Factored)]
     return found + [{way: part} for part in groups for way in part.ways]
 
 
-def outline(network: Network, ways: Iterable[Way]) -> list[tuple[str, Call]]:
+def outline(counts: Counts, ways: Iterable[Way]) -> list[tuple[str, Call]]:
     """The calls of a network with some ways, and the name of the layer that each was or is.
 
     Args:
-        network: The network; it stays as it is.
+        counts: Of the network.
         ways: The ways.
     """
-    edited, names = hollow(network, ways)
+    edited, names = hollow(counts, ways)
     return [(names[node], call) for node, call in calls(edited)]
 
 
-def hollow(network: Network, ways: Iterable[Way]) -> tuple[Network, dict[fx.Node, str]]:
+def hollow(counts: Counts, ways: Iterable[Way]) -> tuple[Network, dict[fx.Node, str]]:
     """A network as some ways shape it. The weights of chains mean nothing.
 
     Args:
-        network: The network; it stays as it is.
+        counts: Of the network, which stays as it is.
         ways: The ways.
 
     Returns:
         The network, and for each call of a layer the name of the layer that it was or is.
     """
-    ways, network = list(ways), network.copy()
-    masks = masks_of(ways)
+    ways, network = list(ways), counts.network.copy()
+    masks, choices = masks_of(ways), counts.choices(ways)
     if masks:
-        prune_groups(network, masks)
+        prune_groups(network, masks, groups=counts.groups.in_copy(network))
     names = {layer.node: layer.name for layer in layers(network)}
     generator = torch.Generator().manual_seed(0)
-    for layer, choice in choices(network, ways, bool(masks)):
-        for each in replace_by_chain(layer, _factors(layer, choice, generator)):
+    for layer in [layer for layer in layers(network) if layer.name in choices]:
+        factors = _factors(layer, choices[layer.name], generator)
+        for each in replace_by_chain(layer, factors):
             names[each.node] = names[layer.node]
     network.finish()
     return network, names
@@ -178,62 +170,3 @@ def _factors(layer: Layer, choice: Factorization, generator: torch.Generator) ->
     sizes = shapes_of(method_of(layer, choice.method), shape, choice.ranks)
     found = [torch.randn(size, generator=generator).to(like) for size in sizes]
     return [factor / (factor.numel() / len(factor)) ** 0.5 for factor in found]
-
-
-def cost_of(network: Network, ways: Sequence[Way]) -> Cost:
-    """What a network costs with some ways, exactly.
-
-    Args:
-        network: The network; it stays as it is.
-        ways: The ways.
-    """
-    masks = masks_of(ways)
-    if masks:
-        network = network.copy()
-        prune_groups(network, masks)
-    seen, found = shapes(network), costs(network)
-    for layer, choice in choices(network, ways, bool(masks), seen):
-        site = Site(layer, seen)
-        shape = tuple(layer.weight.shape)
-        factors = shapes_of(method_of(layer, choice.method), shape, choice.ranks)
-        found[layer.name] = Cost(site.chain_macs(factors), site.chain_parameters(factors))
-    return total(found.values())
-
-
-def masks_of(ways: Iterable[Way]) -> dict[str, Tensor]:
-    """Name of a group → which of its units stay, for `prune_groups`.
-
-    Args:
-        ways: Some ways.
-    """
-    return {way.group: way.mask for way in ways if isinstance(way, Pruned)}
-
-
-def choices(
-    network: Network,
-    ways: Iterable[Way],
-    is_pruned: bool,
-    seen: dict[fx.Node, object] | None = None,
-) -> list[tuple[Layer, Factorization]]:
-    """The layers that become chains. Where channels have gone, ranks keep their share of the MACs.
-
-    Args:
-        network: The network, pruned if some ways do that.
-        ways: The ways.
-        is_pruned: Do they?
-        seen: What `shapes` gives for the network, to spare a run of it.
-    """
-    chains = {way.layer: way for way in ways if isinstance(way, Factored)}
-    found = [layer for layer in layers(network) if layer.name in chains]
-    seen = shapes(network) if seen is None and is_pruned and found else seen
-    pairs = ((layer, _adapted(layer, chains[layer.name], is_pruned, seen)) for layer in found)
-    return [(layer, choice) for layer, choice in pairs if choice is not None]
-
-
-def _adapted(
-    layer: Layer, way: Factored, is_pruned: bool, seen: dict[fx.Node, object] | None
-) -> Factorization | None:
-    if not is_pruned:
-        return way.choice
-    ranks = rank_for(layer, way.method, way.ratio, seen, way.multiple)
-    return None if ranks is None else Factorization(way.method, ranks)

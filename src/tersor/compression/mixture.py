@@ -14,13 +14,16 @@ Own addition. That both together are best is a finding of arXiv 1912.09802.
 from collections.abc import Callable, Sequence
 from math import inf
 
-from tersor.compression.plan import Fit, carry_out
+from tersor.compression.counts import Counts
+from tersor.compression.parts import Part
+from tersor.compression.plan import Execution, carry_out
 from tersor.compression.reconstruct import Reconstruct
-from tersor.compression.sweep import Sweep, halves, outputs_of
-from tersor.compression.ways import Part, Pruned, Way
+from tersor.compression.sweep import Sweep, halves
+from tersor.compression.ways import Pruned, Way
+from tersor.data.one_at_a_time import outputs_of
 from tersor.data.outputs import damage
 from tersor.errors import InvalidInputError
-from tersor.graph.network import Applied, Network
+from tersor.graph.network import Applied
 
 WEIGHTS = (1.0, 4.0, 16.0, inf, 0.0)
 Damages = Sequence[tuple[float, ...]]
@@ -45,7 +48,7 @@ def weighed(parts: Sequence[Part], damages: Damages, weight: float) -> tuple[lis
 
 
 def best_mixture(
-    network: Network,
+    counts: Counts,
     parts: Sequence[Part],
     choose: Callable[[float], list[Way]],
     sweep: Sweep,
@@ -54,11 +57,11 @@ def best_mixture(
     """The mixture that damages the outputs least; w = 1 if there is nothing to mix, or no data.
 
     Args:
-        network: The network; it gets a record, and else stays as it is.
+        counts: Of the network, which gets a record, and else stays as it is.
         parts: Its parts.
         choose: The ways that a weight w makes fit into the budget.
         sweep: How parts were tried; mixtures are tried alike.
-        reconstruct: As in `Fit`.
+        reconstruct: As in `Execution`.
 
     Raises:
         InvalidInputError: No mixture fits into the budget.
@@ -67,8 +70,8 @@ def best_mixture(
     if len(kinds) < 2 or not sweep.batches:
         return choose(1.0)
     fitting, judging = halves(sweep.batches)
-    reference = outputs_of(network, judging)
-    fit, chosen = Fit(fitting, None, sweep.refit, reconstruct), dict[float, tuple[Way, ...]]()
+    reference, chosen = outputs_of(counts.network, judging), dict[float, tuple[Way, ...]]()
+    execution = Execution(fitting, None, sweep.refit, reconstruct)
     lost: dict[tuple[Way, ...], float] = {}  # the same ways may come of several weights
     for number, weight in enumerate(WEIGHTS):
         try:
@@ -76,8 +79,7 @@ def best_mixture(
         except InvalidInputError:  # too small a budget for one kind alone
             continue
         if ways not in lost:
-            mixture = network.copy()
-            carry_out(mixture, ways, fit)
+            mixture = carry_out(counts, ways, execution)
             lost[ways] = damage(outputs_of(mixture, judging), reference, sweep.metric)
         chosen[weight] = ways
         if sweep.on_part is not None:
@@ -87,7 +89,8 @@ def best_mixture(
         return choose(1.0)  # which says why
     best = min(chosen, key=lambda weight: lost[chosen[weight]])
     numbers = {_words(weight): lost[ways] for weight, ways in chosen.items()}
-    network.records.append(Applied("network", "mix", f"{_words(best)} is best", numbers))
+    record = Applied("network", "mix", f"{_words(best)} is best", numbers)
+    counts.network.records.append(record)
     return list(chosen[best])
 
 

@@ -10,25 +10,24 @@ Differs from the paper in: all methods of `tersor.core.decompose`; what a shortc
 for by the branch beside it, in front of any ReLU: to look behind that one too gained nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 
+from tersor.compression.chain import LayerSizes
+from tersor.compression.chain_fit import Refit, Samples
 from tersor.compression.factorize import Factorization, refusal, replace
-from tersor.compression.fit import Refit, Samples
-from tersor.data.gram import Moments, measure, sampled
+from tersor.data.gram import Moments, moments_of, sampled
 from tersor.data.observe import Batch
 from tersor.data.shortcut import lacking
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, layers
-from tersor.graph.network import Network, Record
+from tersor.graph.network import Network, OnLayer
 from tersor.graph.nodes import operand
 from tersor.graph.shapes import shapes
 
 aten = torch.ops.aten
-
-OnLayer = Callable[[int, int, Record], None]
 
 
 def factorize_with_data(
@@ -37,6 +36,7 @@ def factorize_with_data(
     batches: list[Batch],
     options: Refit | None = None,
     on_layer: OnLayer | None = None,
+    sizes: Mapping[str, LayerSizes] | None = None,
 ) -> None:
     """Factorize layers in the order of the graph, each on what those before it now deliver.
 
@@ -46,6 +46,7 @@ def factorize_with_data(
         batches: Unlabelled inputs, as `(args, kwargs)`.
         options: How the factors are fitted to the data; default: `Refit()`.
         on_layer: Called after each layer with its number, how many there are, and its record.
+        sizes: What each of these layers runs at, where that is known; default: looked up.
 
     Raises:
         InvalidInputError: There is no batch or no layer of a name; ranks do not suit their layer.
@@ -55,7 +56,10 @@ def factorize_with_data(
         raise InvalidInputError("there is no batch to fit to; give at least one sample")
     if missing := choices.keys() - {layer.name for layer in todo.values()}:
         raise InvalidInputError(f"there is no layer {min(missing)!r}; see `tersor inspect`")
-    options, seen = options or Refit(), shapes(network)
+    if sizes is None:
+        seen = shapes(network)
+        sizes = {layer.name: LayerSizes.of(layer, seen) for layer in todo.values()}
+    options = options or Refit()
     floating = Stream(network.copy(), batches, simulate=False)
     compressed = Stream(network, batches, simulate=False)
     twins = zip(list(floating.network.graph.nodes), list(network.graph.nodes), strict=True)
@@ -64,8 +68,8 @@ def factorize_with_data(
         floating.run(float_node)
         if node in todo:
             data = _data(todo[node], floating, compressed, options, done)
-            choice = choices[todo[node].name]
-            record, found = replace(todo[node], choice, data, options, seen)
+            name = todo[node].name
+            record, found = replace(todo[node], choices[name], data, options, sizes[name])
             network.records.append(record)
             done += 1
             if on_layer is not None:
@@ -88,7 +92,7 @@ def _data(
     count = options.positions(layer, sum(map(len, given)))
     generator = torch.Generator().manual_seed(options.seed + number)
     if not (options.relu and {user.target for user in layer.node.users} == {aten.relu.default}):
-        return measure(layer, pairs, count, generator)
+        return moments_of(layer, pairs, count, generator)
     patches, outputs = zip(*sampled(layer, pairs, count, generator), strict=True)
     return Samples(torch.cat(patches, 2)[0], torch.cat(outputs, 2)[0])
 

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tersor.compression.fit import Refit
+from tersor.checked import Count, Part, checked
+from tersor.compression.chain_fit import Refit
 from tersor.compression.gate_training import Gating
 from tersor.compression.reconstruct import Reconstruct
 from tersor.errors import InvalidInputError
-from tersor.names import KINDS, METHODS, RULES, SCORES, WAYS, GateKind, Method, Rule, ScoreKind
+from tersor.names import KINDS, METHODS, BudgetRule, GateKind, Method, ScoreKind, WayName
 
 
+@checked()
 @dataclass(frozen=True)
 class Compression:
     """Options of `compress`.
@@ -32,36 +34,21 @@ class Compression:
         gating: How gates are trained, for `"vib"`, `"bayes"` and `"l0"`.
     """
 
-    methods: Sequence[str] = ("spatial", "prune")
-    ratios: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-    multiple: int | None = None
-    rule: Rule = "least loss"
+    methods: Sequence[WayName] = ("spatial", "prune")
+    ratios: Sequence[Part] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+    multiple: Count | None = None
+    rule: BudgetRule = "least loss"
     scores: ScoreKind | None = None
-    samples: int = 1024
-    tried: int = 256
+    samples: Count = 1024
+    tried: Count = 256
     refit: Refit = Refit()  # noqa: RUF009
     reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009
     gating: Gating = Gating()  # noqa: RUF009
 
     def __post_init__(self) -> None:
-        self._check_methods()
-        if not self.ratios or not all(0 < ratio < 1 for ratio in self.ratios):
-            raise InvalidInputError(f"ratios={self.ratios}; give shares between 0 and 1")
-        if self.rule not in RULES:
-            raise InvalidInputError(f"rule={self.rule!r}; choose of {', '.join(RULES)}")
-        if self.scores is not None and self.scores not in SCORES:
-            raise InvalidInputError(f"scores={self.scores!r}; choose of {', '.join(SCORES)}")
-        if self.multiple is not None and self.multiple < 1:
-            raise InvalidInputError(f"multiple={self.multiple}; give 1 or more, such as 8")
-
-    def _check_methods(self) -> None:
-        if isinstance(self.methods, str):
-            raise InvalidInputError(f"methods={self.methods!r}; give a list, [{self.methods!r}]")
-        for method in self.methods:
-            if method not in WAYS:
-                raise InvalidInputError(f"method {method!r}; choose of {', '.join(WAYS)}")
-        if not self.methods:
-            raise InvalidInputError(f"methods is empty; choose of {', '.join(WAYS)}")
+        if not self.methods or not self.ratios:
+            name = "ratios" if self.methods else "methods"
+            raise InvalidInputError(f"Compression: {name} is empty; give one or more")
         if self.gates is not None and len(self.methods) > 1:
             raise InvalidInputError(
                 f"{self.gates!r} goes alone; to do something else before or after, compress twice"

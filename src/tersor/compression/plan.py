@@ -9,27 +9,30 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tersor.compression.budget import Candidate, Curve, choose
+from tersor.compression.budget import Candidate, Curve, TooSmallError, choose
+from tersor.compression.chain_fit import Refit
+from tersor.compression.counts import Counts
 from tersor.compression.factorize import factorize
-from tersor.compression.fit import Refit
-from tersor.compression.meter import Counted, Left, Meter, Timed, choices, masks_of
-from tersor.compression.on_data import OnLayer, factorize_with_data
+from tersor.compression.meter import Counted, Meter, SharesLeft, Timed
+from tersor.compression.on_data import factorize_with_data
+from tersor.compression.parts import Part
 from tersor.compression.prune import prune_groups
 from tersor.compression.reconstruct import Reconstruct, reconstruct
-from tersor.compression.ways import Factored, Part, Pruned, Way
+from tersor.compression.ways import Factored, Pruned, Way, masks_of
 from tersor.data.observe import Batch
 from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
-from tersor.graph.network import Network
-from tersor.names import Rule
+from tersor.graph.layers import layers
+from tersor.graph.network import Network, OnLayer
+from tersor.names import BudgetRule
 
 _CLOSE = 0.002  # of the cost before, or of the budget: close enough
 _TRIES = 5
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What ways are carried out with.
+class Execution:
+    """How ways are carried out.
 
     Attributes:
         batches: Unlabelled inputs; without any, weights alone are looked at.
@@ -47,27 +50,27 @@ class Fit:
 
 
 def ways_within(
-    network: Network,
+    meter: Meter,
     parts: Sequence[Part],
     damages: Sequence[tuple[float, ...]],
     budget: int,
-    meter: Meter = Counted(),  # noqa: B008
-    rule: Rule = "least loss",
+    rule: BudgetRule = "least loss",
 ) -> list[Way]:
     """The ways that damage least, or all equally, and fit into a budget.
 
     Args:
-        network: The network; it stays as it is.
-        parts: Its parts.
+        meter: Of what, and of which network. A budget of time is met as far as times of layers
+            multiply.
+        parts: The parts of the network.
         damages: The damage of each of their ways.
         budget: What the network may cost.
-        meter: What it is a budget of. That of time is met as far as times of layers multiply.
         rule: See `tersor.compression.budget`.
 
     Raises:
-        InvalidInputError: The budget is too small for these parts.
+        TooSmallError: The budget is too small for these parts.
+        InvalidInputError: There is no part.
     """
-    each = meter.each(network)
+    each = meter.each
     if sum(each.values()) <= budget:
         return []
     if not parts:
@@ -75,41 +78,42 @@ def ways_within(
             "there is nothing to compress: every layer is refused or excluded; see the records of "
             "`tersor inspect`, allow more methods, or exclude less"
         )
-    left = meter.left(network, parts)
+    left = meter.left(parts)
     curves = [_curve(part, lost, each, left) for part, lost in zip(parts, damages, strict=True)]
+    search = _Search(curves, left, each, rule)
     if isinstance(meter, Timed):
-        return _bisect(curves, left, each, budget, meter.unit, rule)
-    best, least, aim = list[Way](), 0, budget
+        ways, cost = search.within(budget)
+        if cost > budget:
+            raise TooSmallError(budget, cost)
+        return ways
+    return _spend(parts, _met(search, budget, meter), budget, meter)
+
+
+def _met(search: "_Search", budget: int, meter: Counted) -> list[Way]:
+    """Move what the parts are chosen for until what comes of them meets the budget."""
+    best, most, least, aim = list[Way](), 0, sum(search.each.values()), budget
     for _ in range(_TRIES):
-        ways = _bisect(curves, left, each, aim, meter.unit, rule)
-        cost = meter.cost(network, ways)
-        if least < cost <= budget:
-            best, least = ways, cost
-        if 0 <= budget - cost < _CLOSE * sum(each.values()):
+        ways, _ = search.within(aim)
+        cost = meter.cost(ways)
+        least = min(cost, least)
+        if most < cost <= budget:
+            best, most = ways, cost
+        if 0 <= budget - cost < _CLOSE * sum(search.each.values()):
             break
         aim -= cost - budget
     if not best:
-        raise InvalidInputError(
-            f"a budget of {budget:,} {meter.unit} was not met: what the parts leave together was "
-            "always more; raise it a little, or allow more methods"
-        )
-    return _spend(network, parts, best, budget, meter)
+        raise TooSmallError(budget, least)
+    return best
 
 
-def _spend(
-    network: Network, parts: Sequence[Part], ways: list[Way], budget: int, meter: Counted
-) -> list[Way]:
+def _spend(parts: Sequence[Part], ways: list[Way], budget: int, meter: Counted) -> list[Way]:
     """Use what is left of the budget for single channels, between two of the shares tried."""
-
-    def cost(ways: list[Way]) -> int:
-        return meter.cost(network, ways)
-
     for place in range(len(ways)):
-        if budget - cost(ways) < _CLOSE * budget:
+        if budget - meter.cost(ways) < _CLOSE * budget:
             break
         choices = _next_units(parts, ways[place])
         larger = [[*ways[:place], choice, *ways[place + 1 :]] for choice in choices]
-        ways = larger[bisect_right(larger, budget, lo=1, key=cost) - 1]
+        ways = larger[bisect_right(larger, budget, lo=1, key=meter.cost) - 1]
     return ways
 
 
@@ -130,40 +134,49 @@ def _next_units(parts: Sequence[Part], way: Way) -> list[Way]:
     return found
 
 
-def _bisect(
-    curves: Sequence[Curve],
-    left: Left,
-    each: Mapping[str, int],
-    budget: int,
-    unit: str,
-    rule: Rule,
-) -> list[Way]:
-    """The smallest saving to ask for, such that what comes of it fits."""
-    before = sum(each.values())
-    most = sum(max(c.cost for c in curve.candidates) for curve in curves)
+@dataclass(frozen=True)
+class _Search:
+    """Ways whose costs are estimated: what several leave of a layer multiplies.
 
-    def tried(saving: int) -> tuple[list[Way], int]:
-        ways = _chosen(curves, most - saving, rule)
-        return ways, _estimate([left[way] for way in ways], each)
+    Attributes:
+        curves: Damage against what is saved, of each part.
+        left: What each way leaves of the layers.
+        each: Layer name → what it costs as it is.
+        rule: See `tersor.compression.budget`.
+    """
 
-    best, found = tried(most)
-    if found > budget:
-        raise InvalidInputError(
-            f"a budget of {budget:,} {unit} is too small: {found:,} of {before:,} are left if all "
-            "parts are compressed as far as was tried; raise it, or allow more methods"
-        )
-    low, high = max(before - budget, 0), most
-    ways, cost = tried(min(low, most))
-    if cost <= budget:
-        return ways
-    while high - low > 1 and budget - found >= _CLOSE * before:
-        middle = (low + high) // 2
-        ways, cost = tried(middle)
-        if cost > budget:
-            low = middle
-        else:
-            high, best, found = middle, ways, cost
-    return best
+    curves: Sequence[Curve]
+    left: SharesLeft
+    each: Mapping[str, int]
+    rule: BudgetRule
+
+    def within(self, budget: int) -> tuple[list[Way], int]:
+        """The ways of the smallest saving such that what comes of it fits, and what that costs.
+
+        Args:
+            budget: What the network may cost. If nothing fits, these are all that can be saved.
+        """
+        before = sum(self.each.values())
+        most = sum(max(c.cost for c in curve.candidates) for curve in self.curves)
+        best, found = self._saving(most, most)
+        if found > budget:
+            return best, found
+        low, high = max(before - budget, 0), most
+        ways, cost = self._saving(min(low, most), most)
+        if cost <= budget:
+            return ways, cost
+        while high - low > 1 and budget - found >= _CLOSE * before:
+            middle = (low + high) // 2
+            ways, cost = self._saving(middle, most)
+            if cost > budget:
+                low = middle
+            else:
+                high, best, found = middle, ways, cost
+        return best, found
+
+    def _saving(self, saving: int, most: int) -> tuple[list[Way], int]:
+        ways = _chosen(self.curves, most - saving, self.rule)
+        return ways, _estimate([self.left[way] for way in ways], self.each)
 
 
 def _estimate(shares: Sequence[Mapping[str, float]], each: Mapping[str, int]) -> int:
@@ -175,7 +188,9 @@ def _estimate(shares: Sequence[Mapping[str, float]], each: Mapping[str, int]) ->
     return round(sum(cost * left[name] for name, cost in each.items()))
 
 
-def _curve(part: Part, damages: tuple[float, ...], each: Mapping[str, int], left: Left) -> Curve:
+def _curve(
+    part: Part, damages: tuple[float, ...], each: Mapping[str, int], left: SharesLeft
+) -> Curve:
     """Costs are counted from the smallest, so that they are positive and only savings matter."""
     saved = [
         round(sum(each[name] * (1 - share) for name, share in left[way].items()))
@@ -187,30 +202,36 @@ def _curve(part: Part, damages: tuple[float, ...], each: Mapping[str, int], left
     return Curve(part.name, (Candidate(None, most, 0.0), *found))
 
 
-def _chosen(curves: Sequence[Curve], budget: int, rule: Rule) -> list[Way]:
+def _chosen(curves: Sequence[Curve], budget: int, rule: BudgetRule) -> list[Way]:
     unnamed = [Curve(str(i), curve.candidates) for i, curve in enumerate(curves)]
     picked = choose(unnamed, budget, rule).values()
     return [c.what for c in picked if isinstance(c.what, Factored | Pruned)]
 
 
-def carry_out(network: Network, ways: Sequence[Way], fit: Fit) -> None:
+def carry_out(counts: Counts, ways: Sequence[Way], execution: Execution) -> Network:
     """Prune, then factorize what is left.
 
     Args:
-        network: Edited in place.
+        counts: Of the network, which stays as it is.
         ways: The ways.
-        fit: What they are carried out with.
+        execution: How they are carried out.
+
+    Returns:
+        The smaller network.
     """
-    original = network.copy()
-    masks = masks_of(ways)
+    network, batches = counts.network.copy(), execution.batches
+    masks, on_layer = masks_of(ways), execution.on_layer
     if masks:
-        prune_groups(network, masks, None if fit.batches else fit.distributions)
-        if fit.batches:
-            reconstruct(network, original, masks, fit.batches, fit.reconstruct, fit.on_layer)
-    found = choices(network, ways, bool(masks))
-    if found and fit.batches:
-        named = {layer.name: choice for layer, choice in found}
-        factorize_with_data(network, named, fit.batches, fit.refit, fit.on_layer)
-    elif found:
-        for layer, choice in found:
-            factorize(layer, choice)
+        expected = None if batches else execution.distributions
+        prune_groups(network, masks, expected, counts.groups.in_copy(network))
+        if batches:
+            given = counts.network, masks, batches, execution.reconstruct, on_layer
+            reconstruct(network, *given, counts.groups)
+    choices = counts.choices(ways)
+    if choices and batches:
+        given = choices, batches, execution.refit, on_layer
+        factorize_with_data(network, *given, counts.sizes)
+        return network
+    for layer in [layer for layer in layers(network) if layer.name in choices]:
+        factorize(layer, choices[layer.name], sizes=counts.sizes[layer.name])
+    return network

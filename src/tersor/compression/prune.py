@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tersor.channels.narrow import narrow
 from tersor.channels.partition import Port
-from tersor.compression.groups import Group, Groups, channel_groups
+from tersor.compression.groups import Group, Groups, UnitMask, UnitMasks, channel_groups
 from tersor.core.response import expected_response
 from tersor.distributions.coverage import tap_coverage
 from tersor.distributions.distribution import Distribution
@@ -23,37 +23,12 @@ from tersor.errors import InvalidInputError, InvalidModelError
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.shapes import shapes
 
-Keep = Bool[Tensor, " units"]
-
-
-def prune(
-    network: Network,
-    group: Group | str,
-    keep: Keep,
-    distributions: Mapping[str, Distribution] | None = None,
-) -> Record:
-    """Leave some units of one group out.
-
-    Args:
-        network: Edited in place.
-        group: The group, or its name.
-        keep: Which of its units stay.
-        distributions: See `prune_groups`.
-
-    Returns:
-        What was done; it is also among the records of the network.
-
-    Raises:
-        InvalidInputError: There is no such group, or nothing would be left of some value.
-    """
-    name = group if isinstance(group, str) else group.name
-    return prune_groups(network, {name: keep}, distributions)[0]
-
 
 def prune_groups(
     network: Network,
-    keep: Mapping[str, Keep],
+    keep: UnitMasks,
     distributions: Mapping[str, Distribution] | None = None,
+    groups: Groups | None = None,
 ) -> list[Record]:
     """Leave units of several groups out at once.
 
@@ -63,6 +38,7 @@ def prune_groups(
         distributions: Node name → distribution, from `tersor.distributions.propagation.propagate`:
             what is expected of the channels that go is then added to the biases of the layers that
             read them.
+        groups: All groups of the network, where they are known; default: found anew.
 
     Returns:
         A record for each group; they are also among those of the network.
@@ -76,7 +52,7 @@ def prune_groups(
         raise InvalidModelError(
             f"{placed.name} is a quantizer or a gate; prune the float network, and quantize it then"
         )
-    groups = channel_groups(network)
+    groups = channel_groups(network) if groups is None else groups
     stays = classes_kept(groups, keep)
     records: list[Record] = [_record(groups[name], mask) for name, mask in keep.items()]
     if distributions is not None:
@@ -88,7 +64,7 @@ def prune_groups(
     return records
 
 
-def classes_kept(groups: Groups, keep: Mapping[str, Keep]) -> Bool[Tensor, " classes"]:
+def classes_kept(groups: Groups, keep: UnitMasks) -> Bool[Tensor, " classes"]:
     """Which classes of a whole network stay.
 
     Args:
@@ -143,7 +119,7 @@ def _add_mean(port: Port, gone: Tensor, x: Distribution, shape: torch.Size) -> N
     layer.add_to_bias(shift)
 
 
-def _record(group: Group, keep: Keep) -> Applied:
+def _record(group: Group, keep: UnitMask) -> Applied:
     left = int(keep.sum())
     layers = list(dict.fromkeys(port.layer.name for port in group.producers))
     what = f"{left} of {len(keep)} channels are left, in {len(layers)} layers that make them"

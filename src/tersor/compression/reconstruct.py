@@ -11,30 +11,29 @@ they know nothing of.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor, fx
 
-from tersor.channels.narrow import Left, what_is_left
-from tersor.compression.groups import channel_groups
+from tersor.channels.narrow import Remaining, what_is_left
+from tersor.checked import Count, PositiveOrZero, checked
+from tersor.compression.groups import Groups, UnitMasks, channel_groups
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
-from tersor.data.gram import measure
+from tersor.data.gram import moments_of
 from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer, layers
-from tersor.graph.network import Applied, Network, Record, Skipped
+from tersor.graph.network import Applied, Network, OnLayer, Record, Skipped
 from tersor.graph.nodes import operand
 
 aten = torch.ops.aten
-OnLayer = Callable[[int, int, Record], None]
 
 
+@checked()
 @dataclass(frozen=True)
 class Reconstruct:
     """Options of the reconstruction.
@@ -45,18 +44,19 @@ class Reconstruct:
         seed: Of the choice of positions.
     """
 
-    positions: int = 20_000
-    damping: float = 1e-3
+    positions: Count = 20_000
+    damping: PositiveOrZero = 1e-3
     seed: int = 0
 
 
 def reconstruct(
     network: Network,
     original: Network,
-    keep: Mapping[str, Bool[Tensor, " units"]],
+    keep: UnitMasks,
     batches: list[Batch],
     options: Reconstruct = Reconstruct(),
     on_layer: OnLayer | None = None,
+    groups: Groups | None = None,
 ) -> None:
     """Fit the layers of a pruned network to the outputs of the whole one, in forward order.
 
@@ -67,13 +67,15 @@ def reconstruct(
         batches: Unlabelled inputs, as `(args, kwargs)`.
         options: See `Reconstruct`.
         on_layer: Called after each layer with its number, how many there are, and its record.
+        groups: All groups of the original, where they are known; default: found anew.
 
     Raises:
         InvalidInputError: There is no batch.
     """
     if not batches:
         raise InvalidInputError("there is no batch to reconstruct with; give some samples")
-    pair = _Pair(network, original, keep, batches)
+    found = channel_groups(original) if groups is None else groups
+    pair = _Pair(network, original, found, keep, batches)
     todo = [layer.node for layer in layers(network)]
     for node in network.nodes():
         pair.catch_up(node)
@@ -100,10 +102,10 @@ class _Pair:
         self,
         network: Network,
         original: Network,
-        keep: Mapping[str, Bool[Tensor, " units"]],
+        groups: Groups,
+        keep: UnitMasks,
         batches: list[Batch],
     ) -> None:
-        groups = channel_groups(original)
         stays = classes_kept(groups, keep)
         values = groups.partition.values
         self.left: dict[str, Any] = {n.name: what_is_left(v, stays) for n, v in values.items()}
@@ -151,7 +153,7 @@ def _shortcut(node: fx.Node) -> fx.Node | None:
     return others[0] if len(others) == 1 else None
 
 
-def _pick(value: Tensor, left: Left | None) -> Tensor:
+def _pick(value: Tensor, left: Remaining | None) -> Tensor:
     if left is None:
         return value
     return value.index_select(left[0], left[1].nonzero().flatten().to(value.device))
@@ -164,7 +166,7 @@ def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
     given, wanted = pair.pruned.of(operand(layer.node)), pair.wanted(layer)
     count = math.ceil(options.positions / sum(map(len, given)))
     generator = torch.Generator().manual_seed(seed)
-    found = measure(layer, zip(given, wanted, strict=True), count, generator)
+    found = moments_of(layer, zip(given, wanted, strict=True), count, generator)
     free, before = found.centered(), layer.grouped_weight().detach().flatten(2)
     weights = best_weights(free.damped(before, options.damping))
     shift = best_bias(weights, found.inputs, found.outputs).flatten()
@@ -185,8 +187,6 @@ def _share(errors: Tensor, free: Quadratic) -> float:
 def _refusal(layer: Layer) -> str | None:
     if layer.is_transposed:
         return "it is a transposed convolution"
-    if not layer.has_own_weight:
-        return "it shares its weight with another call, or the weight is computed"
-    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed"
-    return None
+    if layer.computed:
+        return layer.computed
+    return None if layer.has_own_weight else "it shares its weight with another call"

@@ -7,7 +7,7 @@ Parts do not wait for each other: joblib spreads them over processes, or over ma
 backend that does, such as Ray's or Dask's (`joblib.parallel_config`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -15,20 +15,20 @@ from typing import Any, TypeVar
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
-from torch import Tensor, fx
+from torch import Tensor
 
-from tersor.compression.fit import Refit
-from tersor.compression.groups import Group
-from tersor.compression.ways import Part, Way, changed_layers, group_of, weights_of
-from tersor.data.gram import Moments, measure
+from tersor.compression.chain_fit import Refit
+from tersor.compression.changed_weights import changed_layers, weights_of
+from tersor.compression.parts import Part
+from tersor.compression.ways import Way
+from tersor.data.gram import Moments, moments_of
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
-from tersor.data.outputs import Metric, damage
-from tersor.data.stream import Stream
+from tersor.data.one_at_a_time import Rest, outputs_of, stops
+from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Record
-from tersor.graph.nodes import operand
 from tersor.graph.shapes import note_shapes
 
 T = TypeVar("T")
@@ -77,13 +77,9 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
         if known is not None:
             found[number] = tuple(known[0]["damage"].tolist())
             _tell(sweep, len(found), len(parts), part, found[number])
-    data = sweep.batches, outputs_of(network, halves(sweep.batches)[1])
+    given = sweep.batches, outputs_of(network, halves(sweep.batches)[1]), sweep.metric, sweep.refit
     todo = [number for number in range(len(parts)) if number not in found]
-    tasks = (
-        delayed(_numbered)(number, network, parts[number], *data, sweep.metric, sweep.refit)
-        for number in todo
-    )
-    for number, values in _results(tasks, sweep.jobs):
+    for number, values in _tried(network, parts, todo, given, sweep.jobs):
         found[number] = values
         if sweep.journal is not None:
             tensor = torch.tensor(values, dtype=torch.float64)
@@ -91,6 +87,18 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
             sweep.journal.write(f"{number:05}", {"damage": tensor}, record)
         _tell(sweep, len(found), len(parts), parts[number], values)
     return [found[number] for number in range(len(parts))]
+
+
+def _tried(
+    network: Network, parts: Sequence[Part], todo: list[int], given: Any, jobs: int
+) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """Numbers of parts, in any order, and the damages of their ways."""
+    if effective_n_jobs(jobs) > 1:
+        yield from _results((delayed(_alone)(n, network, parts[n], *given) for n in todo), jobs)
+        return
+    edited = network.copy()
+    for number in todo:
+        yield number, try_part(edited, parts[number], *given)
 
 
 def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float, ...]]]:
@@ -108,8 +116,9 @@ def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float
         yield from run(some)
 
 
-def _numbered(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:
-    """A task, perhaps in another process, which may end in any order."""
+def _alone(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:
+    """A task, in another process or thread, which may end in any order."""
+    network = network.copy()
     note_shapes(network)
     return number, try_part(network, *rest)
 
@@ -125,57 +134,44 @@ def try_part(
     """The damage of every way of one part.
 
     Args:
-        network: The network; it stays as it is.
+        network: The network; it stays as it is, but that layers without a bias get one of zeros.
         part: The part.
         batches: See `Sweep`.
         reference: What the network returns for those that judge.
         metric: See `Sweep`.
         refit: See `Sweep`.
     """
-    network = network.copy()
-    group = group_of(network, part)
-    changed = changed_layers(network, part, group)
+    changed = changed_layers(network, part)
     if not batches:
-        return tuple(_weights_lost(changed, way, group) for way in part.ways)
+        return tuple(_weights_lost(changed, part, way) for way in part.ways)
     for layer in changed.values():
-        _give_bias(layer)
-    nodes = list(network.graph.nodes)
-    stream = Stream(network, batches, simulate=False)
-    here, moments = _measured(stream, nodes, changed, refit, len(batches) // 2)
-    rest = nodes[min(nodes.index(layer.node) for layer in changed.values()) :]
+        layer.ensure_bias()
+    rest, moments = _measured(network, batches, changed, refit)
     found = []
     for way in part.ways:
-        weights = weights_of(changed, way, group, moments, refit)
+        weights = weights_of(changed, part, way, moments, refit)
         before = {name: _swap(changed[name], *weights[name]) for name in weights}
-        found.append(damage(_rest(here.fork(), rest), reference, metric))
+        found.append(rest.damage(reference, metric))
         for name, (weight, bias) in before.items():
             _put(changed[name], weight, bias)
     return tuple(found)
 
 
 def _measured(
-    stream: Stream, nodes: list[fx.Node], changed: dict[str, Layer], refit: Refit, half: int
-) -> tuple[Stream, dict[str, Moments]]:
-    """The stream in front of the first layer that changes, and the data of all that do."""
+    network: Network, batches: list[Batch], changed: Mapping[str, Layer], refit: Refit
+) -> tuple[Rest, dict[str, Moments]]:
+    """The network from the first layer that changes on, and the data of all that do."""
     todo = {layer.node: layer for layer in changed.values()}
-    here, found, left = None, {}, set(todo)
-    for node in nodes:
-        if not left:
-            break
-        if node not in left:
-            stream.run(node)
-            continue
-        here = here or stream.fork(slice(half, None))
-        layer, given = todo[node], stream.of(operand(node))
-        stream.run(node)
-        left.discard(node)
+    rests, found = list[Rest](), dict[str, Moments]()
+    for stop in stops(network, batches, todo, judged=slice(len(batches) // 2, None)):
+        layer = todo[stop.node]
+        rests = rests or [stop.rest]
         if layer.groups == 1 and not layer.is_transposed:
-            pairs, _ = halves(list(zip(given, stream.of(node), strict=True)))
+            pairs, _ = halves(list(zip(stop.given, stop.written, strict=True)))
             count = refit.positions(layer, sum(len(x) for x, _ in pairs))
             generator = torch.Generator().manual_seed(refit.seed)
-            found[layer.name] = measure(layer, pairs, count, generator)
-    assert here is not None
-    return here, found
+            found[layer.name] = moments_of(layer, pairs, count, generator)
+    return rests[0], found
 
 
 def halves(batches: list[T]) -> tuple[list[T], list[T]]:
@@ -186,31 +182,6 @@ def halves(batches: list[T]) -> tuple[list[T], list[T]]:
     """
     half = len(batches) // 2
     return batches[: half or None], batches[half:]
-
-
-def outputs_of(network: Network, batches: list[Batch]) -> list[Any]:
-    """What a float network returns for every batch.
-
-    Args:
-        network: The network; quantizers are passed by.
-        batches: Its inputs.
-    """
-    if not batches:
-        return []
-    return _rest(Stream(network, batches, simulate=False), list(network.graph.nodes))
-
-
-def _rest(stream: Stream, nodes: list[fx.Node]) -> list[Any]:
-    for node in nodes:
-        if node.op != "output":
-            stream.run(node)
-    return stream.outputs()
-
-
-def _give_bias(layer: Layer) -> None:
-    if layer.bias is None:
-        channels = layer.node.meta["val"].shape[layer.channel_axis]
-        layer.set_bias(layer.weight.detach().new_zeros(channels))
 
 
 def _swap(layer: Layer, weight: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -226,10 +197,10 @@ def _put(layer: Layer, weight: Tensor, bias: Tensor) -> None:
     layer.set_bias(bias)
 
 
-def _weights_lost(changed: dict[str, Layer], way: Way, group: Group | None) -> float:
+def _weights_lost(changed: Mapping[str, Layer], part: Part, way: Way) -> float:
     """Σ ‖W − Ŵ‖² / ‖W‖² over the layers that change."""
     total = 0.0
-    for name, (weight, _) in weights_of(changed, way, group, {}, _SWEPT).items():
+    for name, (weight, _) in weights_of(changed, part, way, {}, _SWEPT).items():
         was = changed[name].weight.detach()
         energy = was.square().sum().clamp(min=torch.finfo(was.dtype).tiny)
         total += float((weight - was).square().sum() / energy)

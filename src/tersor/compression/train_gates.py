@@ -6,18 +6,21 @@ units are worth; what they left is fitted to the float network on those samples,
 without gates.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from tersor.compression.channel_gates import Gates, insert_gates
+from tersor.compression.counts import Counts
 from tersor.compression.gate_training import GatePenalty, remove_gates, units_kept
-from tersor.compression.gates import Gates, insert_gates
-from tersor.compression.groups import channel_groups
-from tersor.compression.macs import Macs, per_mac
+from tersor.compression.groups import Groups, channel_groups
 from tersor.compression.options import Compression
 from tersor.compression.reconstruct import reconstruct
 from tersor.compression.scores import gradient_scores
+from tersor.compression.trial import layers_named
+from tersor.compression.unit_choice import per_mac
 from tersor.data.observe import Batch
-from tersor.graph.costs import costs, total
+from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.names import GateKind
 from tersor.training.log import Line
@@ -27,7 +30,12 @@ from tersor.training.run import TrainingRun, train_network
 
 
 def train_gates(
-    most: int, run: TrainingRun, kind: GateKind, options: Compression, batches: list[Batch]
+    most: int,
+    run: TrainingRun,
+    kind: GateKind,
+    options: Compression,
+    batches: list[Batch],
+    exclude: Iterable[str] = (),
 ) -> tuple[Network, list[Line]]:
     """Train with gates, remove what they closed, and train what is left.
 
@@ -38,21 +46,32 @@ def train_gates(
         kind: Of the gates.
         options: See `Compression`.
         batches: Samples.
+        exclude: Names of layers whose channels stay; see `tersor.compress`.
 
     Returns:
         What is left, trained, and the log of both parts.
+
+    Raises:
+        InvalidInputError: A name matches nothing, or no group of channels is left.
+        TooSmallError: Fewer MACs may be left than one channel everywhere takes.
     """
-    original = run.network
+    original, multiple = run.network, options.multiple or 1
     network, gating = original.copy(), options.gating
-    share = most / total(costs(network).values()).macs
+    groups = channel_groups(network).apart_from(layers_named(network, exclude))
+    if not groups.found:
+        raise InvalidInputError(
+            f"there is nothing to put {kind!r} gates on: every group of channels is refused or "
+            "excluded; see the records of `tersor inspect`, or exclude less"
+        )
+    share = most / Counts(network, groups).whole.macs
     first, second = _divided(run.options, gating.share)
     part = _part(run, first, "gates")
-    _insert(network, part, kind, options, batches)
+    gated = _insert(network, part, kind, options, batches, groups)
     steps = part.feed.total(first.epochs, first.steps)
     given = share, gating.strength, gating.haste, gating.margin
-    penalty = GatePenalty(Macs(network), steps, *given)
-    lines = train_network(network, part, penalty, kind, gating, share)
-    keep = units_kept(network, share)
+    penalty = GatePenalty(gated, steps, *given, multiple=multiple)
+    lines = train_network(network, part, penalty, kind, gating, share, multiple)
+    keep = units_kept(network, share, multiple)
     remove_gates(network, keep)
     reconstruct(network, original, keep, batches, options.reconstruct)
     if second is not None:
@@ -67,14 +86,21 @@ def _insert(
     kind: GateKind,
     options: Compression,
     batches: list[Batch],
-) -> None:
-    """Put gates in, with the speed that takes them as far as they are to travel."""
+    groups: Groups,
+) -> Counts:
+    """Put gates in, with the speed that takes them as far as they are to travel.
+
+    Returns:
+        The counts of the network with gates.
+    """
     gating, training = options.gating, run.options
     updates = max(run.feed.total(training.epochs, training.steps) // training.accumulate, 1)
     far = training.highest_rate * total_rate(updates, training.warm_up)
-    worth = gradient_scores(network, channel_groups(network).found, batches)
+    worth = gradient_scores(network, groups.found, batches)
     gates = Gates(kind, gating.start, gating.travel / far)
-    insert_gates(network, gates, per_mac(worth, Macs(network)))
+    insert_gates(network, gates, per_mac(worth, Counts(network, groups)), groups)
+    names = [group.name for group in groups.found]
+    return Counts(network, channel_groups(network).named(names))
 
 
 def _divided(options: Training, share: float) -> tuple[Training, Training | None]:

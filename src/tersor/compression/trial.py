@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tersor.compression.groups import Groups, channel_groups
+from tersor.compression.counts import Counts
 from tersor.compression.meter import Counted, Meter, Timed, Unit
 from tersor.compression.mixture import best_mixture, weighed
 from tersor.compression.options import Compression
-from tersor.compression.plan import Fit, carry_out, ways_within
+from tersor.compression.parts import Part, Scorer, group_parts, layer_parts
+from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import NEED_DATA, scorer
 from tersor.compression.sweep import OnPart, Sweep, damages
-from tersor.compression.ways import Part, Scorer, Way, group_parts, layer_parts
+from tersor.compression.ways import Way
 from tersor.compression.within_latency import InTime, ways_in_time
 from tersor.data.journal import Journal, fingerprint
 from tersor.data.observe import Batch
@@ -35,19 +36,19 @@ class Trial:
     """A network whose parts have been tried.
 
     Attributes:
-        network: The float network, BatchNorms folded.
+        counts: Of the float network, BatchNorms folded.
         parts: What can be compressed.
         lost: The damage of every way of each part.
-        fit: What ways are carried out with.
+        execution: How ways are carried out.
         sweep: How the parts were tried.
         options: See `Compression`.
         say: Called with the name of each step before it runs.
     """
 
-    network: Network
+    counts: Counts
     parts: list[Part]
     lost: list[tuple[float, ...]]
-    fit: Fit
+    execution: Execution
     sweep: Sweep
     options: Compression
     say: Callable[[str], None]
@@ -58,8 +59,12 @@ class Trial:
         Args:
             most: How many may be left.
             unit: Of what.
+
+        Raises:
+            TooSmallError: That is too small a budget.
         """
-        return self._carried_out(self._best(lambda w: self._ways(most, Counted(unit), w)))
+        meter = Counted(self.counts, unit)
+        return self._carried_out(self._best(lambda weight: self._ways(most, meter, weight)))
 
     def within_latency(self, share: float) -> Network:
         """What loses least and is as fast as asked for: see `tersor.compression.within_latency`.
@@ -70,39 +75,36 @@ class Trial:
         Raises:
             InvalidInputError: No try was fast enough.
         """
-        meter = Timed(Clock(self._tell_time))
+        meter = Timed(self.counts, Clock(self._tell_time))
         self.say(STEPS[1])
-        whole = sum(meter.each(self.network).values())
-
+        whole = sum(meter.each.values())
         tried = dict[tuple[Way, ...], InTime]()
 
         def choose(weight: float) -> list[Way]:
             def within(most: int) -> list[Way]:
                 return self._ways(most, meter, weight)
 
-            found = ways_in_time(self.network, within, whole, share)
+            found = ways_in_time(self.counts, within, whole, share)
             tried[tuple(found.ways)] = found
             return found.ways
 
         ways = self._best(choose)
-        self.network.records.append(tried[tuple(ways)].record)
+        self.counts.network.records.append(tried[tuple(ways)].record)
         return self._carried_out(ways)
 
     def _ways(self, most: int, meter: Meter, weight: float) -> list[Way]:
         given = weighed(self.parts, self.lost, weight)
-        return ways_within(self.network, *given, most, meter, self.options.rule)
+        return ways_within(meter, *given, most, self.options.rule)
 
     def _best(self, choose: Callable[[float], list[Way]]) -> list[Way]:
         """The ways of the best mixture: see `tersor.compression.mixture`."""
         self.say(STEPS[1])
-        given = self.network, self.parts, choose
+        given = self.counts, self.parts, choose
         return best_mixture(*given, self.sweep, self.options.reconstruct)
 
     def _carried_out(self, ways: list[Way]) -> Network:
         self.say(STEPS[2])
-        compressed = self.network.copy()
-        carry_out(compressed, ways, self.fit)
-        return compressed
+        return carry_out(self.counts, ways, self.execution)
 
     def _tell_time(self, done: int, number: int) -> None:
         if self.sweep.on_part is not None:
@@ -135,13 +137,28 @@ def try_parts(
         on_part: See `tersor.compress`.
     """
     say(STEPS[0])
-    parts = _parts(network, batches, options, patterns(exclude))
+    counts, stay = Counts(network), layers_named(network, exclude)
+    parts = _parts(counts, batches, options, stay)
     sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
     sweep = _kept(sweep, network, parts, options, folder)
     lost = damages(network, parts, sweep)
     expected = None if batches else propagate(network, input_ranges(network))
-    fit = Fit(batches, expected, options.refit, options.reconstruct, on_part)
-    return Trial(network, parts, lost, fit, sweep, options, say)
+    execution = Execution(batches, expected, options.refit, options.reconstruct, on_part)
+    return Trial(counts, parts, lost, execution, sweep, options, say)
+
+
+def layers_named(network: Network, exclude: Iterable[str]) -> set[str]:
+    """The names of the layers that a user excludes.
+
+    Args:
+        network: The network.
+        exclude: See `tersor.compress`.
+
+    Raises:
+        InvalidInputError: A name matches nothing.
+    """
+    nodes = excluded(network, patterns(exclude))
+    return {layer.name for layer in layers(network) if layer.node in nodes}
 
 
 def _kept(
@@ -159,36 +176,27 @@ def _kept(
 
 
 def _parts(
-    network: Network,
-    batches: list[Batch],
-    options: Compression,
-    exclude: tuple[str, ...],
+    counts: Counts, batches: list[Batch], options: Compression, stay: set[str]
 ) -> list[Part]:
     """All that could be done, and records of what could not."""
-    found, multiple = list[Part](), options.multiple or 1
+    found, multiple, records = list[Part](), options.multiple or 1, counts.network.records
     if options.decompositions:
-        methods = options.decompositions
-        parts, refused = layer_parts(network, methods, options.ratios, multiple)
+        parts, refused = layer_parts(counts, options.decompositions, options.ratios, multiple)
         found += parts
-        network.records += refused
+        records += refused
     if "prune" in options.methods:
-        groups = channel_groups(network)
-        score = _scorer(network, groups, batches, options)
-        parts, refused = group_parts(groups, score, options.ratios, multiple)
+        score = _scorer(counts, batches, options)
+        parts, refused = group_parts(counts, score, options.ratios, multiple)
         found += parts
-        network.records += refused
-    nodes = excluded(network, exclude)
-    stay = {layer.name for layer in layers(network) if layer.node in nodes}
-    return [
-        part for part in found if stay.isdisjoint(name for left in part.shares for name in left)
-    ]
+        records += refused
+    return [part for part in found if stay.isdisjoint(part.shares[0])]
 
 
-def _scorer(network: Network, groups: Groups, batches: list[Batch], options: Compression) -> Scorer:
+def _scorer(counts: Counts, batches: list[Batch], options: Compression) -> Scorer:
     kind = options.scores or ("fisher" if batches else "magnitude")
     if kind in NEED_DATA and not batches:
         raise InvalidInputError(f"scores={kind!r} go with data; give data=, or 'magnitude'")
-    return scorer(network, groups.found, _first(batches, options.tried), kind)
+    return scorer(counts.network, counts.groups.found, _first(batches, options.tried), kind)
 
 
 def _first(batches: list[Batch], count: int) -> list[Batch]:

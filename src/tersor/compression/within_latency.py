@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tersor.compression.budget import TooSmallError
+from tersor.compression.counts import Counts
 from tersor.compression.meter import hollow
 from tersor.compression.ways import Way
 from tersor.data.synthetic import example_tensors
@@ -22,7 +24,7 @@ from tersor.errors import InvalidInputError
 from tersor.export.latency import CALM, both_in_turns
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
-from tersor.graph.network import Applied, Network
+from tersor.graph.network import Applied
 
 _TRIES = 8
 _FAIR = 3  # times that files are loaded and measured while nothing else runs
@@ -57,12 +59,12 @@ class InTime:
 
 
 def ways_in_time(
-    network: Network, choose: Callable[[int], list[Way]], whole: int, share: float
+    counts: Counts, choose: Callable[[int], list[Way]], whole: int, share: float
 ) -> InTime:
     """The mildest ways whose file takes at most a share of the time.
 
     Args:
-        network: The network; it stays as it is.
+        counts: Of the network, which stays as it is.
         choose: The ways within some nanoseconds of single layers.
         whole: The nanoseconds of all layers now.
         share: Of the time of the whole file, in onnxruntime.
@@ -70,16 +72,16 @@ def ways_in_time(
     Raises:
         InvalidInputError: No try was fast enough.
     """
-    tried, refused, saving = list[InTime](), "", 1 - share
+    tried, saving = list[InTime](), 1 - share
     slow, fast = (0.0, 1.0), None
     with tempfile.TemporaryDirectory() as folder:
-        race = _Race(network, Path(folder))
+        race = _Race(counts, Path(folder))
         for _ in range(_TRIES):
             budget = int(whole * (1 - saving))
             try:
                 ways = choose(budget)
-            except InvalidInputError as error:
-                refused, fast = f": {error}", (saving, None)
+            except TooSmallError:
+                fast = (saving, None)
             else:
                 ratio = race.ratio(ways)
                 tried.append(InTime(ways, budget, ratio))
@@ -91,7 +93,8 @@ def ways_in_time(
     if not fits:
         least = min((found.ratio for found in tried), default=1.0)
         raise InvalidInputError(
-            f"latency={share} was not reached, {least:.2f} was; ask for less, or for macs={refused}"
+            f"could not reach latency={share}; the best was {least:.2f}. Give a larger share, or "
+            "use macs="
         )
     return max(fits, key=lambda found: found.ratio)
 
@@ -117,9 +120,9 @@ def _next(
 class _Race:
     """A network's file, in turns with those that ways make of it."""
 
-    def __init__(self, network: Network, folder: Path) -> None:
-        self._network, self._example = network, example_tensors(network)
-        self._before = export_onnx(network, folder / "before.onnx").path
+    def __init__(self, counts: Counts, folder: Path) -> None:
+        self._counts, self._example = counts, example_tensors(counts.network)
+        self._before = export_onnx(counts.network, folder / "before.onnx").path
         self._shortest = math.inf
 
     def ratio(self, ways: list[Way]) -> float:
@@ -128,7 +131,7 @@ class _Race:
         While the file before takes longer than it can, others slow the machine down, and not both
         files alike: that does not count. Each time both are loaded anew, as threads may lie badly.
         """
-        after = export_onnx(hollow(self._network, ways)[0], self._before.with_name("after.onnx"))
+        after = export_onnx(hollow(self._counts, ways)[0], self._before.with_name("after.onnx"))
         seen = list[tuple[float, float]]()
         while len(self._fair(seen)) < _FAIR and len(seen) < _LOADS:
             files = Runtime(self._before, config=CALM), Runtime(after.path, config=CALM)

@@ -1,1 +1,1 @@
-"""Pure tensor functions: grids, ranges, moments. No ``nn.Module`` and no graph."""
+"""Pure tensor functions: grids, ranges, moments. There is no `nn.Module` and no graph here."""

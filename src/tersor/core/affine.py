@@ -79,7 +79,7 @@ def fake_quantize(
     grid: Grid,
     axis: int | None = None,
 ) -> Float[Tensor, "*shape"]:
-    """Round `x` to the values the grid can represent; arguments as in `quantize`."""
+    """Round `x` to the values that the grid can represent; for the arguments see `quantize`."""
     return dequantize(quantize(x, scale, zero_point, grid, axis), scale, zero_point, axis)
 
 

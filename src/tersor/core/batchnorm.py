@@ -3,7 +3,7 @@
     y = γ · (x − μ) / √(σ² + ε) + β  =  scale · x + shift
     scale = γ / √(σ² + ε),   shift = β − μ · scale
 
-As training normalised `x` to mean 0 and variance 1, `y` has mean β and standard deviation |γ|.
+Since training normalizes `x` to mean 0 and variance 1, `y` has mean β and standard deviation |γ|.
 """
 
 import torch
@@ -18,14 +18,14 @@ def scale_and_shift(
     var: Float[Tensor, " channels"],
     eps: float,
 ) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
-    """The affine map `scale · x + shift` that a BatchNorm is in inference.
+    """Compute the affine map `scale · x + shift` that a BatchNorm is in inference.
 
     Args:
         gamma: Its weight.
         beta: Its bias.
         mean: Running mean μ of the input.
         var: Running variance σ² of the input.
-        eps: The ε that keeps the root away from 0.
+        eps: The ε that keeps the square root away from 0.
 
     Returns:
         Scale and shift per channel.

@@ -1,17 +1,18 @@
-"""W ≈ K_n ∘ … ∘ K_1: one convolution becomes a chain of cheaper ones, run one after the other.
+"""W ≈ K_n ∘ … ∘ K_1: one convolution becomes a chain of cheaper ones.
 
     svd           k×k, 1×1                 arXiv 1505.06798, §3.1 (Zhang et al.)
     spatial       k×1, 1×k                 arXiv 1405.3866, §2.1 (Jaderberg et al.), scheme 2
     tucker        1×1, k×k, 1×1            arXiv 1511.06530, §3.1 (Kim et al.)
-    cp            1×1, k×1 and 1×k by channel, 1×1     arXiv 1412.6553, §3.2 (Lebedev et al.)
+    cp            1×1, depthwise k×1 and 1×k, 1×1      arXiv 1412.6553, §3.2 (Lebedev et al.)
     tensor_train  1×1, k×1, 1×k, 1×1       Oseledets, SIAM J. Sci. Comput. 33(5), 2011, algorithm 1
 
-A weight is `[out, in, *kernel]`, any number of kernel axes; a linear layer has none. Each factor is
-such a weight too, with 1 along the kernel axes that another factor has. Factors have no bias, so
-zero padding passes through them: the chain equals one convolution with the weight `compose(chain)`.
+A weight is `[out, in, *kernel]` with any number of kernel axes; a linear layer has none. Each
+factor is such a weight, too, with size 1 along the kernel axes that belong to another factor.
+Factors have no bias, so zero padding passes through them: the chain equals one convolution with the
+weight `compose(chain)`.
 
-Differs from the papers in: all five start from the same function, `low_rank`, which minimises the
-error on data where a Gram matrix is given; CP starts from the singular vectors of each tap.
+Differs from the papers in: all five start from the same function, `low_rank`, which minimizes the
+error on data if a Gram matrix is given. CP starts from the singular vectors of each tap.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,12 +35,12 @@ def low_rank(
     rank: int,
     gram: Float[Tensor, "columns columns"] | None = None,
 ) -> tuple[Float[Tensor, "rows rank"], Float[Tensor, "rank columns"]]:
-    """The product L R of rank r that minimises E‖(M − L R) x‖²: L = U, R = Uᵀ M.
+    """Find the product L R of rank r that minimizes E‖(M − L R) x‖²: L = U, R = Uᵀ M.
 
-    U holds the first left singular vectors of M G^½, G = E[x xᵀ]. Without G that is the truncated
-    SVD. With the weights W for M it is the SVD whitened by the input; with the weights of least
-    error against any output y it is the reduced-rank regression of y on x (arXiv 1505.06798, §3.2).
-    Both factors get the same norm for each component.
+    U holds the first left singular vectors of M G^½, with G = E[x xᵀ]. Without G this is the
+    truncated SVD. If M is the weight W, it is the SVD whitened by the input. If M is the weight of
+    least error against some output y, it is the reduced-rank regression of y on x (arXiv
+    1505.06798, §3.2). The two factors get the same norm for each component.
 
     Args:
         matrix: M.
@@ -55,17 +56,17 @@ def low_rank(
 
 
 def square_root(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """The symmetric root of a positive semi-definite matrix.
+    """The symmetric square root of a positive semi-definite matrix.
 
     Args:
-        gram: The matrix; negative eigenvalues of rounding errors count as 0.
+        gram: The matrix; negative eigenvalues are rounding errors and count as 0.
     """
     values, vectors = torch.linalg.eigh(gram)
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.mT
 
 
 def svd(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> Chain:
-    """The whole kernel to r channels, then 1×1.
+    """Weight SVD: the whole kernel to r channels, then 1×1.
 
     Args:
         weight: W.
@@ -77,13 +78,13 @@ def svd(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> 
 
 
 def spatial(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> Chain:
-    """The first kernel axis to r channels, then the other axes.
+    """Spatial SVD: the first kernel axis to r channels, then the other axes.
 
     Args:
         weight: W, with at least one kernel axis.
         rank: r, up to `min(in · k, out · the other taps)`.
-        gram: G of the patches. What the factors lose is then counted as if the taps of the second
-            were uncorrelated.
+        gram: G of the patches. The loss is then computed as if the taps of the second factor were
+            uncorrelated.
     """
     out, inputs, taps, *others = weight.shape
     side = None if gram is None else _columns_gram(gram, inputs * taps)
@@ -94,7 +95,7 @@ def spatial(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None)
 
 
 def _columns_gram(gram: Tensor, size: int) -> Tensor:
-    """G summed over the axes that the first factor does not have."""
+    """Sum G over the axes that the first factor does not have."""
     return gram.unflatten(0, (size, -1)).unflatten(2, (size, -1)).diagonal(dim1=1, dim2=3).sum(-1)
 
 
@@ -103,7 +104,7 @@ def tucker(weight: Weight, ranks: Sequence[int]) -> Chain:
 
     Args:
         weight: W.
-        ranks: Channels in front of the core, up to `min(in, out · taps)`, and behind it, up to
+        ranks: Channels before the core, up to `min(in, out · taps)`, and after it, up to
             `min(out, in · taps)`.
     """
     with _tensorly() as decomposition:
@@ -115,7 +116,7 @@ def tucker(weight: Weight, ranks: Sequence[int]) -> Chain:
 
 
 def cp(weight: Weight, rank: int) -> Chain:
-    """Canonical polyadic by alternating least squares: 1×1, one axis at a time, 1×1.
+    """Canonical polyadic decomposition by alternating least squares: 1×1, one axis at a time, 1×1.
 
     Args:
         weight: W.
@@ -171,10 +172,10 @@ def tensor_train(weight: Weight, ranks: Sequence[int]) -> Chain:
 
 
 def compose(chain: Sequence[Tensor]) -> Weight:
-    """The weight of the one convolution that a chain equals.
+    """Compute the weight of the single convolution that a chain equals.
 
     Args:
-        chain: Factors; one with a single input channel for several outputs works by channel.
+        chain: The factors; one with a single input channel and several outputs is depthwise.
     """
     weight = chain[0]
     for factor in chain[1:]:
@@ -187,9 +188,9 @@ def compose(chain: Sequence[Tensor]) -> Weight:
 
 @contextmanager
 def _tensorly() -> Iterator[Any]:
-    """TensorLy's decompositions of torch tensors, in this thread alone.
+    """Import TensorLy's decompositions of torch tensors, for this thread only.
 
-    Imported when it is used, which takes a second.
+    Imported when first used, since importing takes a second.
     """
     tensorly: Any = import_module("tensorly")
     with tensorly.backend_context("pytorch", local_threadsafe=True):

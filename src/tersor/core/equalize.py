@@ -2,19 +2,20 @@
 
 DFQ, arXiv 1906.04721, §4.1 and appendix A: for `y = W₂ f(W₁ x)` with `f(s·x) = s·f(x)`, dividing
 the rows of W₁ by s and multiplying the columns of W₂ by s leaves the function unchanged, and this s
-maximises the precision of all channels together: both ranges become √(r¹_i · r²_i).
+maximizes the precision of all channels together: both ranges become √(r¹_i · r²_i).
 
 With the range a_i that each channel's activations take, the scale becomes, up to one factor for
 the whole layer,
 
     log s_i = (1 − 2α) log a_i + α (log r¹_i − log r²_i):
 
-at α = ½ the paper's; at α = 0 all activations get the same range, so that one activation step size
-serves all channels too; between them, weights and activations share the imbalance.
+At α = ½ this is the paper's scale. At α = 0 all activations get the same range, so that one
+activation step size serves all channels, too. In between, weights and activations share the
+imbalance.
 
-Differs from the paper in: activations count (α < ½); a channel may have any number of producers and
-consumers (residual joins, concatenation), whose ranges are then replaced by geometric means over
-those that are not zero, which for one of each is the paper's formula; a dead channel is given a
+Differs from the paper in: activations count (α < ½). A channel may have any number of producers and
+consumers (residual joins, concatenation); their ranges are replaced by geometric means over those
+that are not zero, which is the paper's formula if there is one of each. A dead channel is given a
 typical range.
 """
 
@@ -27,7 +28,7 @@ from torch import Tensor
 LARGEST_DRIFT = log(8.0)
 """How far α may move a scale from a_i, against the layer's median: three bits of the activations.
 
-Channels that hardly vary have tiny weights, and would be blown up beyond all others without it.
+Channels that hardly vary have tiny weights, and would be enlarged beyond all others without it.
 """
 
 
@@ -37,13 +38,13 @@ def equalizing_scale(
     carried: Float[Tensor, " channels"] | None = None,
     strength: float = 0.5,
 ) -> Float[Tensor, " channels"]:
-    """The scale by which each channel is divided where it is produced, and multiplied where used.
+    """Compute the scale that divides each channel where produced and multiplies it where read.
 
     Args:
         produced: max |W| of each channel in each layer that produces it.
         consumed: max |W| of each channel in each layer that reads it.
-        carried: Range of each channel's activations, 0 where unknown; None leaves them out.
-        strength: α, from 0 (activations alone) to ½ (weights alone).
+        carried: Range of each channel's activations, 0 where unknown; None ignores activations.
+        strength: α, from 0 (activations only) to ½ (weights only).
 
     Returns:
         One positive scale per channel. A dead channel, which nothing produces or nothing reads, has
@@ -76,7 +77,7 @@ def _mean_log(ranges: Float[Tensor, "layers channels"]) -> Float[Tensor, " chann
 
 
 def over_relaxation(pairs: int) -> float:
-    """ω = 2 / (1 + sin(π / (n + 1))): by how much to lengthen steps of equalization in turn.
+    """ω = 2 / (1 + sin(π / (n + 1))): the factor that lengthens the steps of equalization.
 
     Scaling a whole layer moves ranges only to its neighbours, so without it a chain of n pairs
     of layers needs about n² sweeps to even them out. This is the optimal factor of successive

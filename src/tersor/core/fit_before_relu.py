@@ -1,11 +1,11 @@
-"""min E‖r(y) − r(Ŵ x + b)‖² with r(y) = max(y, 0): what counts is what is left behind a ReLU.
+"""min E‖r(y) − r(Ŵ x + b)‖² with r(y) = max(y, 0): only the error after a ReLU counts.
 
-arXiv 1505.06798, §3.2. An auxiliary z is pulled to r(y) behind the ReLU, and in front of it to
-ŷ = Ŵ x + b: min E‖r(y) − r(z)‖² + λ E‖z − ŷ‖². With ŷ fixed each z has a closed form; with z fixed
-Ŵ and b are a linear fit to it. λ grows in steps, and with it what z and ŷ have in common.
+arXiv 1505.06798, §3.2. An auxiliary z is pulled towards r(y) after the ReLU, and before it towards
+ŷ = Ŵ x + b: min E‖r(y) − r(z)‖² + λ E‖z − ŷ‖². With ŷ fixed, each z has a closed form. With z
+fixed, Ŵ and b are a linear fit to z. λ grows in steps, which brings z and ŷ closer together.
 
-Differs from the paper in: any linear fit will do; of all steps the one with the least error behind
-the ReLU is kept, the first of them the fit to y itself.
+Differs from the paper in: any linear fit can be used. Of all steps, the one with the least error
+after the ReLU is kept; the first step is the fit to y itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from torch import Tensor
 Outputs = Float[Tensor, "outputs samples"]
 Fit = TypeVar("Fit")
 
-#: λ of each step; the paper takes 0.01, then 1.
+#: λ of each step; the paper uses 0.01, then 1.
 PENALTIES = (0.01,) * 5 + (1.0,) * 5
 
 
@@ -27,10 +27,10 @@ def fit_before_relu(
     wanted: Outputs,
     penalties: Sequence[float] = PENALTIES,
 ) -> tuple[Fit, float]:
-    """The best of several linear fits, each to another z.
+    """Find the best of several linear fits, each to another z.
 
     Args:
-        fit: Fits a target; gives the fit and its output ŷ, bias included.
+        fit: Fits a target; returns the fit and its output ŷ, bias included.
         wanted: y, bias included.
         penalties: λ of each step.
 
@@ -58,9 +58,9 @@ def auxiliary(
     found: Float[Tensor, "outputs samples"],
     penalty: float,
 ) -> Float[Tensor, "outputs samples"]:
-    """z = argmin (r(y) − r(z))² + λ (z − ŷ)², r(y) = max(y, 0): what to aim at in front of a ReLU.
+    """z = argmin (r(y) − r(z))² + λ (z − ŷ)², r(y) = max(y, 0): the target in front of a ReLU.
 
-    arXiv 1505.06798, §3.2: z on either side of 0 has a closed form, and the better one is taken.
+    arXiv 1505.06798, §3.2: z on either side of 0 has a closed form, and the better one is chosen.
 
     Args:
         wanted: y.

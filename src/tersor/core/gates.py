@@ -1,4 +1,4 @@
-"""Random gates z on channels, whose distribution is learned: noise where a channel says little.
+"""Random gates z on channels, whose distribution is learned: unimportant channels become noisy.
 
     Gaussian        z = μ + σ ε,  α = σ² / μ²
     hard concrete   s = sigmoid((log u − log(1 − u) + log α) / b),  z = clip(s (ζ − γ) + γ, 0, 1)
@@ -24,7 +24,7 @@ from torch import Tensor
 from tersor.core.soft_rounding import GAMMA, ZETA, rectified_sigmoid
 
 BETA = 2 / 3  # b, the temperature of the concrete distribution
-OPEN = BETA * math.log(-GAMMA / ZETA)  # log α of a hard concrete gate as often 0 as not
+OPEN = BETA * math.log(-GAMMA / ZETA)  # log α of a hard concrete gate that is 0 half of the time
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
 
 
@@ -56,7 +56,7 @@ def log_alpha(
 
 
 def bottleneck_divergence(alpha: Float[Tensor, " units"]) -> Float[Tensor, " units"]:
-    """½ log(1 + 1 / α): KL from N(0, σ²) whose σ² is the best one.
+    """½ log(1 + 1 / α): KL divergence from N(0, σ²) with the best σ².
 
     Args:
         alpha: log α.
@@ -65,7 +65,7 @@ def bottleneck_divergence(alpha: Float[Tensor, " units"]) -> Float[Tensor, " uni
 
 
 def dropout_divergence(alpha: Float[Tensor, " units"]) -> Float[Tensor, " units"]:
-    """KL from the log-uniform prior, up to a constant: it falls to 0 as α grows.
+    """KL divergence from the log-uniform prior, up to a constant: it falls to 0 as α grows.
 
     Args:
         alpha: log α.
@@ -76,7 +76,7 @@ def dropout_divergence(alpha: Float[Tensor, " units"]) -> Float[Tensor, " units"
 def hard_concrete(
     alpha: Float[Tensor, " units"], uniform: Float[Tensor, "samples units"]
 ) -> Float[Tensor, "samples units"]:
-    """A gate that is 0, or 1, with a probability above 0.
+    """Draw a gate that is exactly 0, or exactly 1, with a positive probability.
 
     Args:
         alpha: log α.

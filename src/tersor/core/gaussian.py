@@ -1,4 +1,4 @@
-"""What a scalar function makes of a Gaussian: its mean, variance and range.
+"""The mean, variance and range of a scalar function of a Gaussian.
 
 Everything is elementwise over channels: `mean`, `std` and the results share one shape. The sums
 run in float64 and come back in the dtype of `mean`.
@@ -16,10 +16,10 @@ from tersor.errors import InvalidInputError
 Bound = float | int | Float[Tensor, "..."]
 
 LANDMARKS = tuple(sorted([0.0, *(sign * z for sign in (-1, 1) for z in (1, 3, 6, 12, 24, 48))]))
-"""Where activation functions bend: at 0, at ±1, ±3 and 6, on a scale of 1 around the origin.
+"""The points where activation functions bend: 0, ±1, ±3 and 6, on a scale of 1 around the origin.
 
 Integration and search split here, finely near 0 and coarsely far away, so they stay exact for
-kinks at these points and accurate however wide the Gaussian or the interval is.
+kinks at these points, and accurate however wide the Gaussian or the interval is.
 """
 
 _REACH = 10.0  # standard deviations; the tails beyond hold a probability of 1.5e-23
@@ -101,7 +101,7 @@ def pushforward(
         mean: Mean of `z` per channel.
         std: Standard deviation of `z`, ≥ 0; 0 is a constant and exact.
         order: Nodes per panel.
-        kinks: More points where `fn` bends or jumps: numbers, or tensors per channel.
+        kinks: Further points where `fn` bends or jumps: numbers, or tensors per channel.
 
     Returns:
         Mean and variance of `fn(z)`.
@@ -135,7 +135,7 @@ def interval(
     samples: int = 64,
     kinks: Sequence[Bound] = (),
 ) -> tuple[Float[Tensor, "*channels"], Float[Tensor, "*channels"]]:
-    """Smallest and largest value of `fn` on `[low, high]`, by sampling and zooming in.
+    """The smallest and largest value of `fn` on `[low, high]`, by sampling and zooming in.
 
     The samples are evenly spaced, with both ends, `LANDMARKS` and `kinks` among them; three
     further rounds sample between the neighbours of the best one. This finds an extremum between
@@ -146,7 +146,7 @@ def interval(
         low: Lower ends, finite.
         high: Upper ends, finite, `high ≥ low`.
         samples: Evenly spaced samples per round.
-        kinks: More points to sample: numbers, or tensors per channel.
+        kinks: Further points to sample: numbers, or tensors per channel.
 
     Returns:
         Minimum and maximum per channel.
@@ -167,7 +167,7 @@ def interval(
 def _minimum(
     fn: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, marks: Tensor, samples: int
 ) -> Tensor:
-    """Minimum of `fn` on `[low, high]`: sample, then zoom in between the best one's neighbours."""
+    """The minimum of `fn` on `[low, high]`: sample, then zoom in around the best sample."""
     fractions = torch.linspace(0, 1, samples).to(low)
     for _ in range(4):
         even = low + (high - low) * _column(fractions, low)

@@ -1,4 +1,4 @@
-"""Integer grids and granularity: which integers a tensor may take, and who shares a scale."""
+"""Integer grids: which integers a tensor may take."""
 
 from dataclasses import dataclass
 from math import log2
@@ -17,7 +17,7 @@ class Grid:
     Attributes:
         bits: Width in bits, 2 to 32.
         signed: Two's complement (`-2^(bits-1) … 2^(bits-1)-1`) or unsigned (`0 … 2^bits-1`).
-        symmetric: The zero point is fixed at 0. A symmetric unsigned grid holds only values ≥ 0.
+        symmetric: The zero point is fixed at 0. A symmetric unsigned grid holds values ≥ 0 only.
 
     Raises:
         InvalidInputError: If `bits` is not between 2 and 32.
@@ -61,36 +61,3 @@ class Grid:
         digits = 1 - round(log2(info.eps))
         spare = max(0, self.qmax.bit_length() - digits)
         return max(float(self.qmin), info.min), min(float(self.qmax >> spare << spare), info.max)
-
-
-@dataclass(frozen=True)
-class PerTensor:
-    """One scale and zero point (0-d) for the whole tensor."""
-
-    @property
-    def axis(self) -> None:
-        """No channel axis."""
-        return None
-
-    def reduce_axes(self, ndim: int) -> tuple[int, ...]:
-        """Axes of an `ndim`-dimensional tensor that share one scale: all of them."""
-        return tuple(range(ndim))
-
-
-@dataclass(frozen=True)
-class PerChannel:
-    """One scale and zero point per index of `axis` (1-d); `axis` may be negative."""
-
-    axis: int
-
-    def reduce_axes(self, ndim: int) -> tuple[int, ...]:
-        """Axes of an `ndim`-dimensional tensor that share one scale: all but `axis`."""
-        if not -ndim <= self.axis < ndim:
-            raise InvalidInputError(
-                f"PerChannel: axis {self.axis} does not exist in a tensor of {ndim} dimensions; "
-                f"choose an axis from {-ndim} to {ndim - 1}."
-            )
-        return tuple(i for i in range(ndim) if i != self.axis % ndim)
-
-
-Granularity = PerTensor | PerChannel

@@ -1,14 +1,15 @@
-"""Ranges of values that were counted, not kept: percentile, squared error, entropy.
+"""Ranges from a histogram of the values: percentile, squared error, entropy.
 
     percentile   the range without the outermost values at each end
     mse          min Σ n (x̂ − x)²
     entropy      min KL(P ‖ Q) = Σ P log(P / Q)
 
-P is the histogram with everything outside of the range moved to its ends; Q is what is left of it
-after rounding: the count of each level spread evenly over the values that occur in it. The entropy
-criterion is that of TensorRT (Migacz, 2017, "8-bit inference with TensorRT").
+P is the histogram with everything outside of the range moved to its ends. Q is P after rounding:
+the count of each level is spread evenly over the values that occur in it. The entropy criterion is
+that of TensorRT (Migacz, 2017, "8-bit inference with TensorRT").
 
-Differs from Migacz in: ranges may have two ends, and are searched as `tersor.core.ranges.mse` does.
+Differs from the paper in: ranges may have two ends, and are searched as in
+`tersor.core.ranges.mse`.
 """
 
 from collections.abc import Callable
@@ -23,13 +24,13 @@ from tersor.core.grid import Grid
 from tersor.core.ranges import scale_zero_point
 from tersor.errors import InvalidInputError
 
-_SMOOTHING = 1e-4  # of the mass: what Q has where P has something and Q nothing
+_SMOOTHING = 1e-4  # of the mass: the value of Q where P is positive and Q is zero
 Ends = tuple[Float[Tensor, ""], Float[Tensor, ""]]
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often values occur.
+    """Values, and how often each occurs.
 
     Attributes:
         values: The values, ascending.
@@ -41,13 +42,13 @@ class Histogram:
 
 
 class Counter:
-    """Counts values in bins of equal width, zeros by themselves.
+    """Counts values in bins of equal width, and zeros separately.
 
-    Zero is on every grid, and often half of all values: as the middle of a bin it would not be.
+    Zero is on every grid and often half of all values; the middle of a bin would not be exactly 0.
     """
 
     def __init__(self, low: Float[Tensor, ""], high: Float[Tensor, ""], bins: int = 2048) -> None:
-        """Lay out the bins.
+        """Set up the bins.
 
         Args:
             low: Lowest value to come.
@@ -59,7 +60,7 @@ class Counter:
         self._zeros = torch.zeros((), dtype=torch.float64, device=low.device)
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> None:
-        """Take values in."""
+        """Count values."""
         x = x.detach().flatten()
         other = x[x != 0]
         self._zeros += len(x) - len(other)
@@ -68,7 +69,7 @@ class Counter:
         self._counts += torch.bincount(place, minlength=self.bins)
 
     def histogram(self) -> Histogram:
-        """What has been counted, bins by their middle, and both ends."""
+        """The histogram so far: bins by their middle, and both ends."""
         edges = torch.linspace(0, 1, self.bins + 1, dtype=torch.float64, device=self.low.device)
         middle = self.low + (self.high - self.low) * (edges[1:] + edges[:-1]) / 2
         middle[0], middle[-1] = self.low, self.high
@@ -116,7 +117,7 @@ def mse(seen: Histogram, grid: Grid, candidates: int = 100) -> Ends:
 
 
 def entropy(seen: Histogram, grid: Grid, candidates: int = 100) -> Ends:
-    """The clipped range after which the rounded values have most of the distribution left.
+    """The clipped range with which rounding preserves the distribution best.
 
     Args:
         seen: The histogram.

@@ -1,14 +1,15 @@
 """min Σ_l c[l, k_l]  such that  Σ_l s[l, k_l] ≤ B: the multiple-choice knapsack, solved exactly.
 
-Layer after layer, all partial choices are kept that could still be part of the best one: those for
+Layer by layer, all partial choices are kept that could still be part of the best one: those for
 which no other is both smaller and cheaper, and whose bound
 
     c + λ (s − B) + Σ_{later l} min_k (c[l, k] + λ s[l, k])
 
-is not above the cost of a choice that is known. λ is that of the tightest bound (the Lagrangian
-dual), so that few are left however many layers there are.
+does not exceed the cost of a known choice. λ is that of the tightest bound (the Lagrangian dual),
+so that few choices are left however many layers there are.
 
-An integer program solver would do, but for its tolerances: costs span many orders of magnitude.
+An integer-programming solver would do as well, except for its tolerances: costs span many orders of
+magnitude.
 """
 
 from bisect import bisect_left
@@ -26,15 +27,15 @@ _SLACK = 1e-9  # for the rounding of sums
 
 
 def knapsack(costs: Costs, sizes: Sizes, budget: int) -> Choice:
-    """The choice for each layer of least total cost within the budget.
+    """Choose for each layer such that the total cost is smallest within the budget.
 
     Args:
-        costs: What each choice costs; infinite ones are never made.
-        sizes: How large each is.
+        costs: The cost of each choice; choices of infinite cost are never made.
+        sizes: The size of each choice.
         budget: Largest total size.
 
     Returns:
-        The index of each layer's choice; of equally cheap ones, a smallest.
+        The index of each layer's choice; among equally cheap ones, the smallest in size.
 
     Raises:
         InvalidInputError: No choice is small enough, or a cost is NaN.
@@ -60,7 +61,7 @@ def _total(values: Costs | Sizes, choice: Choice) -> float:
 
 
 def _price(costs: Costs, sizes: Sizes, budget: int) -> tuple[float, Choice]:
-    """λ, the price of size at which the budget suffices, and what is chosen just above it."""
+    """Find λ, the price of size at which the budget suffices, and the choices just above it."""
     free = _at_price(costs, sizes, 0.0)
     if _total(sizes, free) <= budget:
         return 0.0, free
@@ -75,7 +76,7 @@ def _price(costs: Costs, sizes: Sizes, budget: int) -> tuple[float, Choice]:
 
 
 def _turns(costs: Costs, sizes: Sizes) -> Float[np.ndarray, " turns"]:
-    """Every price at which two choices of a layer are equally cheap, in order."""
+    """Compute every price at which two choices of a layer are equally cheap, in order."""
     saved = sizes[:, :, None] - sizes[:, None, :]
     lost = np.where(np.isfinite(costs), costs, np.nan)
     prices = (lost[:, None, :] - lost[:, :, None])[saved > 0] / saved[saved > 0]
@@ -83,14 +84,14 @@ def _turns(costs: Costs, sizes: Sizes) -> Float[np.ndarray, " turns"]:
 
 
 def _at_price(costs: Costs, sizes: Sizes, price: float) -> Choice:
-    """The cheapest choices if size has a price; of equally cheap ones, the smallest."""
+    """Find the cheapest choices if size has a price; among equally cheap ones, the smallest."""
     total = costs + price * sizes
     cheapest = total == total.min(1, keepdims=True)
     return np.where(cheapest, sizes, np.iinfo(sizes.dtype).max).argmin(1)
 
 
 def _search(costs: Costs, sizes: Sizes, budget: int, price: float, known: float) -> Choice:
-    """Try all that may be better than what is known."""
+    """Search all choices that may be better than the best known one."""
     bounds = (costs + price * sizes).min(1)
     later = bounds.sum() - bounds.cumsum()
     slack = _SLACK * (abs(known) + price * budget)

@@ -1,14 +1,14 @@
-"""min over β of  ½ ‖Y − Σ_u β_u Y_u‖² + λ ‖β‖₁: which channels make up an output best.
+"""min over β of  ½ ‖Y − Σ_u β_u Y_u‖² + λ ‖β‖₁: which channels reproduce an output best.
 
-He et al., arXiv 1707.06168, §3.1: Y_u = X_u W_uᵀ is what channel u adds to the output of the layer
-that reads it, Y = Σ_u Y_u. λ is raised until few enough β differ from zero; those channels stay.
-All that is needed of the data is A_uv = E⟨Y_u, Y_v⟩, which follows from the Gram matrix G of the
-layer's input:
+He et al., arXiv 1707.06168, §3.1: Y_u = X_u W_uᵀ is the contribution of channel u to the output of
+the layer that reads it, and Y = Σ_u Y_u. λ is raised until few enough β differ from zero; those
+channels stay. The data are needed only through A_uv = E⟨Y_u, Y_v⟩, which follows from the Gram
+matrix G of the layer's input:
 
     A = S (G ∘ WᵀW) Sᵀ,    S_ui = 1 if input i belongs to channel u;    Y = Σ Y_u, so ⟨Y_u, Y⟩ = A 1
 
-Differs from the paper in: λ is found by bisection, and the problem solved by FISTA (Beck and
-Teboulle 2009); contributions are not scaled to equal norm, so that λ falls on small ones first.
+Differs from the paper in: λ is found by bisection, and the problem is solved by FISTA (Beck and
+Teboulle 2009). Contributions are not scaled to equal norm, so λ removes small ones first.
 """
 
 import torch
@@ -26,9 +26,9 @@ def contributions(
 
     Args:
         weights: W.
-        gram: G = E[x xᵀ], or the covariance where the bias is free.
+        gram: G = E[x xᵀ], or the covariance if the bias is free.
         unit: The channel that each input belongs to; −1 for none.
-        units: How many channels there are.
+        units: Number of channels.
     """
     products = gram * (weights.mT @ weights)
     total = products.new_zeros(units, units)
@@ -46,13 +46,13 @@ def lasso(
     start: Float[Tensor, " units"],
     steps: int = 300,
 ) -> Float[Tensor, " units"]:
-    """β for one λ.
+    """Find β for one λ.
 
     Args:
         gram: A.
         penalty: λ.
         start: β to start from.
-        steps: Of FISTA.
+        steps: Steps of FISTA.
     """
     rate = 1 / torch.linalg.matrix_norm(gram, 2).clamp(min=torch.finfo(gram.dtype).tiny)
     target = gram.sum(1)
@@ -68,11 +68,11 @@ def lasso(
 
 
 def strongest(gram: Float[Tensor, "units units"], count: int) -> Float[Tensor, " units"]:
-    """β for a λ that leaves `count` of them, or fewer where none leaves just so many.
+    """Find β for a λ that leaves `count` elements, or fewer if no λ leaves exactly that many.
 
     Args:
         gram: A.
-        count: How many may differ from zero.
+        count: The number of elements that may differ from zero.
     """
     low, high = 0.0, float(gram.sum(1).abs().max())
     best = beta = torch.ones_like(gram[0])

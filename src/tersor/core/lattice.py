@@ -5,11 +5,13 @@
     enumeration     all choices between ⌊w / s⌋ and ⌈w / s⌉
 
 The first is GPTQ (arXiv 2210.17323), which is Babai's nearest plane algorithm on the lattice of the
-Gram matrix: each column makes up for the rounding of those before it. Descent then moves single
-weights while that lowers the error; `closest` is both. Rows with few weights are enumerated.
+Gram matrix: each column compensates the rounding of the columns before it. Descent then moves
+single weights while that lowers the error; `closest` does both. Rows with few weights are
+enumerated.
 
-Every row is solved at once; columns come in blocks, so that what crosses a block is one product of
-matrices. A layer of `inputs` weights per row needs about three matrices of `inputs²` numbers.
+All rows are solved at once. Columns are processed in blocks, so that effects across blocks become
+matrix products. A layer with `inputs` weights per row needs about three matrices of `inputs²`
+numbers.
 """
 
 import torch
@@ -32,18 +34,18 @@ def closest(
     partner: Partners | None = None,
     sweeps: int = 20,
 ) -> Weights:
-    """Nearest plane, then descent; from the nearest integers where these are better than its end.
+    """Nearest plane, then descent; also starts from the nearest integers if these are better.
 
     Args:
         problem: A regular problem, see `Quadratic.damped`.
         weights: The float weights; their nearest integers must be allowed.
         scale: Size of one step for each output.
-        grid: The integers allowed.
+        grid: The allowed integers.
         partner: Which columns meet, if any; see `tersor.core.pairs`.
-        sweeps: Most passes of descent over all weights.
+        sweeps: Largest number of passes of descent over all weights.
 
     Returns:
-        Integers whose error is no larger than that of the nearest, in each row.
+        Integers whose error is no larger than that of nearest rounding, in each row.
     """
     found = nearest_plane(problem, scale, grid, partner)
     found = descend(problem, found, scale, grid, partner, sweeps)
@@ -62,12 +64,12 @@ def nearest_plane(
     partner: Partners | None = None,
     block: int = 64,
 ) -> Weights:
-    """Round column after column, the one with the largest diagonal first.
+    """Round column by column, starting with the largest diagonal element.
 
     Args:
         problem: A regular problem, see `Quadratic.damped`.
         scale: Size of one step for each output.
-        grid: The integers allowed.
+        grid: The allowed integers.
         partner: Which columns meet, if any; see `tersor.core.pairs`.
         block: Columns per block.
 
@@ -79,7 +81,7 @@ def nearest_plane(
     gram = _columns(_columns(problem.gram, order).mT, order)
     factor = torch.linalg.cholesky(gram, upper=True)
     factor = factor / factor.diagonal(dim1=-2, dim2=-1)[..., None]
-    # In the order of the problem; 0, which restrains no partner, until a column is rounded.
+    # In the order of the problem; 0, which restricts no partner, until a column is rounded.
     integers, error = torch.zeros_like(wanted), torch.zeros_like(wanted)
     for stop in range(wanted.shape[-1], 0, -block):
         start = max(stop - block, 0)
@@ -105,19 +107,19 @@ def descend(
     sweeps: int = 20,
     block: int = 64,
 ) -> Weights:
-    """Set one weight after the other to its best value, until none moves.
+    """Set the weights one by one to their best values, until none moves.
 
     Args:
         problem: The problem; no diagonal element of G may be zero.
-        integers: Where to start.
+        integers: The starting point.
         scale: Size of one step for each output.
-        grid: The integers allowed.
+        grid: The allowed integers.
         partner: Which columns meet, if any; see `tersor.core.pairs`.
-        sweeps: Most passes over all weights.
+        sweeps: Largest number of passes over all weights.
         block: Columns per block.
 
     Returns:
-        Integers whose error is no larger than that of the start, and allowed if the start is.
+        Integers whose error is no larger than at the start; allowed ones if the start is allowed.
     """
     result = integers.clone()
     residual = problem.target - (scale[..., None] * result) @ problem.gram
@@ -146,7 +148,7 @@ def _descend_block(
     mates: list[int],
     inside: slice,
 ) -> Float[Tensor, "groups outputs block"]:
-    """Update the integers of some columns; returns how far each has moved."""
+    """Update the integers of some columns, and return how far each has moved."""
     before = result[..., inside].clone()
     local = residual[..., inside].clone()
     gram = problem.gram[:, inside, inside]
@@ -166,13 +168,13 @@ def enumerate_choices(
     grid: Grid,
     partner: Partners | None = None,
 ) -> tuple[Weights, Float[Tensor, "groups outputs"]]:
-    """The best of all ways to round each weight up or down.
+    """Find the best of all ways to round each weight up or down.
 
     Args:
         problem: The problem.
-        weights: The float weights; few per row, for there are 2^inputs ways.
+        weights: The float weights; few per row, since there are 2^inputs ways.
         scale: Size of one step for each output.
-        grid: The integers allowed.
+        grid: The allowed integers.
         partner: Which columns meet, if any; see `tersor.core.pairs`.
 
     Returns:
@@ -199,7 +201,7 @@ def enumerate_choices(
 def errors_of_ways(
     problem: Quadratic, weights: Float[Tensor, "groups outputs ways inputs"]
 ) -> Float[Tensor, "groups outputs ways"]:
-    """`Quadratic.error` for several rows of weights in place of each one.
+    """Compute `Quadratic.error` for several candidates per row of weights.
 
     Args:
         problem: The problem.
@@ -210,7 +212,7 @@ def errors_of_ways(
 
 
 def _on_grid(x: Tensor, grid: Grid, other: Tensor | None) -> Tensor:
-    """The nearest integer allowed, beside another one if there is one."""
+    """The nearest allowed integer, given the other integer of its pair if there is one."""
     if other is None:
         return x.round().clamp(grid.qmin, grid.qmax)
     return x.round().clamp(*beside(other, grid))

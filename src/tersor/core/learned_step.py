@@ -10,19 +10,19 @@ LSQ+, arXiv 2004.09576, §3.1 and §3.2; g is that of LSQ, arXiv 1902.08153, §2
 of values that share a step. The four configurations of the paper are the four kinds of `Grid`:
 n and p are those of an unsigned or signed grid, and β is 0 on a symmetric one.
 
-Differs from the paper in: N counts the values of one sample, so that neither the size of a batch
-nor its division among processes changes what is learned. An offset may be held to whole steps,
-β = −z · s, as runtimes need it that store 0.0 exactly: z is rounded on the way forward, and the
+Differs from the paper in: N counts the values of one sample, so neither the batch size nor its
+division among processes changes what is learned. An offset may be restricted to whole steps,
+β = −z · s, for runtimes that must represent 0.0 exactly: z is rounded in the forward pass, and the
 gradients are the same.
 
-With y the gradient of x̂, y° = y where n < u < p and else 0, and z = −β / s, the gradient of s
-takes two products of all values, and u need not be kept:
+Let y be the gradient of x̂, y° = y where n < u < p and else 0, and z = −β / s. Then the gradient of
+s takes two products over all values, and u need not be stored:
 
     Σ y · ∂x̂/∂s = (Σ y · x̂ − Σ y° · x) / s + z · (Σ y − Σ y°)
 
-torch's own `_fake_quantize_learnable_per_tensor_affine` counts what lies less than half a step
-beyond n or p as inside. That is another gradient for s, which shows where steps are large; on CPUs
-it also takes many times longer than the passes below.
+torch's own `_fake_quantize_learnable_per_tensor_affine` treats values less than half a step beyond
+n or p as inside. That gives another gradient for s, which matters if steps are large; on CPUs it is
+also many times slower than the passes below.
 """
 
 from typing import Any
@@ -54,7 +54,7 @@ def fake_quantize_learned(
         grid: The integers n … p.
         axis: Channel axis of `x`.
         g: Factor of the gradients of `scale` and `offset`, see `gradient_scale`.
-        whole: Whether the offset is held to whole steps. The value is then that of
+        whole: Whether the offset is restricted to whole steps. The value is then that of
             `tersor.core.affine.fake_quantize` with the zero point of `zero_point`, bit for bit.
     """
     return _LearnedStep.apply(x, scale, offset, grid, axis, g, whole)  # type: ignore[no-any-return]
@@ -64,7 +64,7 @@ def gradient_scale(values: int, grid: Grid) -> float:
     """g = 1 / √(N · p).
 
     Args:
-        values: N, how many values of one sample share a step.
+        values: N, the number of values of one sample that share a step.
         grid: Its largest integer is p.
     """
     return (max(values, 1) * grid.qmax) ** -0.5
@@ -84,12 +84,12 @@ def zero_point(offset: Tensor, scale: Tensor, grid: Grid) -> Tensor:
 def offset_in_bias(
     weight: Float[Tensor, "out in *kernel"], offset: Float[Tensor, "1"]
 ) -> Float[Tensor, " out"]:
-    """β · Σ W: what the offset of an input adds to each output of a layer that does not pad.
+    """β · Σ W: the contribution of an input's offset to each output of a layer without padding.
 
         Ŵ x̂ = s_w s_x · W_int x_int + β · Σ Ŵ
 
     LSQ+, §3.1: the second term does not depend on the input, so it becomes part of the bias, and
-    the offset costs nothing. Where a layer pads with zeros, these would stand for β: there the
+    the offset costs nothing. If a layer pads with zeros, the padding would stand for β; there the
     offset has to be a whole number of steps.
 
     Args:
@@ -147,7 +147,7 @@ class _LearnedStep(torch.autograd.Function):
 
 
 def _ends(scale: Tensor, zero: Tensor | None, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The x whose u are n and p."""
+    """The values of x at which u is n and p."""
     low, high = (torch.full_like(scale, end) for end in (grid.qmin, grid.qmax))
     if zero is not None:
         low, high = low - zero, high - zero
@@ -155,8 +155,8 @@ def _ends(scale: Tensor, zero: Tensor | None, grid: Grid) -> tuple[Tensor, Tenso
 
 
 def _inside(gradient: Tensor, x: Tensor, low: Tensor, high: Tensor, axis: int | None) -> Tensor:
-    """The gradient where x lies between both ends, else 0."""
-    if axis is None and x.is_cpu:  # in one pass; elsewhere numbers would have to be waited for
+    """The gradient if x lies between both ends, else 0."""
+    if axis is None and x.is_cpu:  # in one pass; elsewhere it would wait for numbers
         x = x.to(gradient.dtype)
         return torch.ops.aten.hardtanh_backward(gradient, x, float(low), float(high))
     low, high = (_along(end, axis, x.ndim) for end in (low, high))
@@ -166,9 +166,9 @@ def _inside(gradient: Tensor, x: Tensor, low: Tensor, high: Tensor, axis: int | 
 def _shaped(
     x: Tensor, scale: Tensor, offset: Tensor | None, grid: Grid, axis: int | None, whole: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """s, z and β to compute with; z where the offset is held to whole steps, else β.
+    """Shape s, z and β for computing; z if the offset is restricted to whole steps, else β.
 
-    As tensors of one dimension at least they raise values of half precision to theirs.
+    Tensors with at least one dimension promote half-precision values to their own dtype.
     """
     step = _along(scale, axis, x.ndim)
     if offset is None:
@@ -191,7 +191,7 @@ def _less(x: Tensor, shift: Tensor | None) -> Tensor:
 
 
 def _inner(a: Tensor, b: Tensor, axis: int | None) -> Tensor:
-    """Σ a · b, of all values or of each channel, in the precision of a."""
+    """Sum a · b over all values or over each channel, in the precision of a."""
     b = b.to(a.dtype)
     if axis is None:
         return torch.dot(a.reshape(-1), b.reshape(-1)).reshape(1)

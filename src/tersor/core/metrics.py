@@ -1,4 +1,4 @@
-"""How far one result is from another: signal-to-noise ratio and agreement of the largest class.
+"""Distances between results: signal-to-quantization-noise ratio, and top-1 agreement.
 
 SQNR = 10 · log10( ‖reference‖² / ‖reference − test‖² )   in dB
 """
@@ -13,7 +13,7 @@ def signal_and_noise(
     reference: Num[Tensor, "*shape"] | Bool[Tensor, "*shape"],
     test: Num[Tensor, "*shape"] | Bool[Tensor, "*shape"],
 ) -> tuple[float, float]:
-    """The two energies of the SQNR, so that batches can be summed before the ratio is taken.
+    """Compute the two energies of the SQNR, so that batches can be summed before the division.
 
     Args:
         reference: The wanted values.
@@ -57,7 +57,7 @@ def sqnr(
 def top1_agreement(
     reference: Num[Tensor, "batch classes"], test: Num[Tensor, "batch classes"]
 ) -> float:
-    """Share of rows whose largest entry is at the same place.
+    """The share of rows whose largest entry is at the same position.
 
     Args:
         reference: Scores, one row per sample; at least one row.

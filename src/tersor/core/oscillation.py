@@ -1,13 +1,13 @@
-"""Weights that jump to and fro between two integers: how often, and what to do about it.
+"""Weights that oscillate between two integers: how often they do, and two remedies.
 
     o_t = [w_int changes, against its last change]                                    §3.3
     f_t = m · o_t + (1 − m) · f_{t−1}
-    freezing: where f_t > threshold, w_int becomes round(EMA of w_int), for good       §4.2
+    freezing: if f_t > threshold, w_int is fixed at round(EMA of w_int), for good       §4.2
     damping:  λ · ‖clip(w, s·n, s·p) − ŵ‖², no gradient through ŵ                     §4.1
 
-Overcoming Oscillations, arXiv 2203.11086. With the straight-through gradient a weight whose optimum
-lies between two integers crosses the threshold again and again, which spoils statistics and keeps
-training from converging, most of all where a kernel has few weights.
+Overcoming Oscillations, arXiv 2203.11086. With the straight-through gradient, a weight whose
+optimum lies between two integers crosses the threshold again and again. This spoils statistics and
+keeps training from converging, above all in kernels with few weights.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from torch import Tensor
 
 @dataclass
 class Oscillation:
-    """What is known of the integers of one weight tensor.
+    """The state of the integers of one weight tensor.
 
     Attributes:
-        integers: w_int of the step before.
+        integers: w_int of the previous step.
         direction: Sign of its last change, 0 before the first.
         frequency: f.
         mean: The moving average of w_int.
@@ -35,7 +35,7 @@ class Oscillation:
 
     @staticmethod
     def begin(integers: Float[Tensor, "*shape"]) -> "Oscillation":
-        """Nothing has moved yet.
+        """The initial state: nothing has moved yet.
 
         Args:
             integers: w_int.
@@ -44,7 +44,7 @@ class Oscillation:
         return Oscillation(integers, still, still.clone(), integers.clone())
 
     def observe(self, integers: Float[Tensor, "*shape"], momentum: float) -> None:
-        """Take the integers of the next step in.
+        """Update the state with the integers of the next step.
 
         Args:
             integers: w_int.
@@ -58,7 +58,7 @@ class Oscillation:
         self.integers = integers
 
     def exceeds(self, threshold: float) -> Bool[Tensor, "*shape"]:
-        """Where the frequency is above a threshold."""
+        """Mark where the frequency is above a threshold."""
         return self.frequency > threshold
 
 
@@ -73,8 +73,8 @@ def distance_to_grid(
     Args:
         weight: w.
         rounded: ŵ.
-        low: s·n, of a shape that broadcasts.
-        high: s·p, idem.
+        low: s·n, in a shape that broadcasts.
+        high: s·p, in a shape that broadcasts.
     """
     clipped = weight.maximum(low.detach()).minimum(high.detach())
     return (clipped - rounded.detach()).square().sum()

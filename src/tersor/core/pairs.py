@@ -19,7 +19,7 @@ Partners = Int64[Tensor, " inputs"]
 
 
 def lane_partners(inputs: int, taps: int = 1) -> Partners:
-    """Partners where neighbours meet, two by two, once the channels are moved to the end.
+    """The partners if neighbours meet in pairs, with the channels moved to the end.
 
     Args:
         inputs: Input channels.
@@ -38,10 +38,10 @@ def lane_partners(inputs: int, taps: int = 1) -> Partners:
 def beside(
     other: Float[Tensor, "*shape"], grid: Grid
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-    """The lowest and the highest integer that may meet another one.
+    """The smallest and the largest integer that may meet another one.
 
     Args:
-        other: The other integer; beside 0 the whole grid is allowed.
+        other: The other integer; next to 0 the whole grid is allowed.
         grid: A signed grid.
     """
     return (grid.qmin - other).clamp(min=grid.qmin), (-grid.qmin - other).clamp(max=grid.qmax)
@@ -50,7 +50,7 @@ def beside(
 def are_safe(
     integers: Float[Tensor, "*rows inputs"], partner: Partners, grid: Grid
 ) -> Bool[Tensor, "*rows"]:
-    """Whether no pair of a row saturates.
+    """Whether no pair in a row saturates.
 
     Args:
         integers: z, inside the grid.

@@ -1,17 +1,17 @@
 """E(y − ŵ·x̂)² = E[y²] − 2 ŵ·b + ŵ G ŵᵀ  with  G = E[x̂ x̂ᵀ],  b = E[y x̂]: a quadratic problem.
 
-AdaRound, arXiv 2004.10568, §3.2 and eqs. 19-20: the task loss that rounding one layer adds is, to
-second order and with the Hessian of the layer's output taken as diagonal and constant, the squared
-error of that output. All that it needs of the data are G and b: a row of weights is then chosen
+AdaRound, arXiv 2004.10568, §3.2 and eqs. 19-20: the task loss added by rounding one layer is the
+squared error of the layer's output, to second order, and with the Hessian of that output taken as
+diagonal and constant. The data are needed only through G and b: a row of weights is then chosen
 without running the layer again.
 
 Differs from the paper in: the target y is any output (that of the float layer on float inputs, or
-corrected by an error made elsewhere) while x̂ is what the quantized network delivers, which turns
-the paper's homogeneous form into one with a linear term; weights may take every value of the grid,
-not only the two next to the float weight; the bias is part of the problem (`centered`).
+one corrected for an error made elsewhere), while x̂ is the input in the quantized network. This
+turns the paper's homogeneous form into one with a linear term. Weights may take every value of the
+grid, not only the two next to the float weight. The bias is part of the problem (`centered`).
 
-Weights are `[groups, outputs, inputs]`, as many groups as the layer has, kernels flattened into the
-inputs.
+Weights are `[groups, outputs, inputs]`, with as many groups as the layer has, and with kernels
+flattened into the inputs.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Quadratic:
 
     Attributes:
         gram: G = E[x̂ x̂ᵀ] of the inputs of each group.
-        target: B = E[y x̂ᵀ] of the wanted outputs with the inputs.
+        target: B = E[y x̂ᵀ] of the wanted outputs and the inputs.
         energy: E[y²] of each wanted output.
-        uncertain: How far off G may be, because its numbers were rounded; None: negligible.
+        uncertain: How inexact G may be, because its entries were rounded; None if negligible.
     """
 
     gram: Float[Tensor, "groups inputs inputs"]
@@ -51,9 +51,9 @@ class Quadratic:
     def centered(
         self, inputs: Float[Tensor, "groups inputs"], outputs: Float[Tensor, "groups outputs"]
     ) -> "Quadratic":
-        """The same problem where each output's bias is free: its best value takes all means out.
+        """The same problem with free biases: the best value of each bias removes all means.
 
-        Of inputs that hardly vary, what is left may be less than what E[x̂ x̂ᵀ] was rounded by.
+        For inputs that hardly vary, the rest may be smaller than the rounding error of E[x̂ x̂ᵀ].
 
         Args:
             inputs: E[x̂].
@@ -72,7 +72,7 @@ class Quadratic:
         """The problem with a pull towards given weights, which makes every Gram matrix regular.
 
         Args:
-            weights: Where to pull to, the float weights.
+            weights: The weights to pull towards, the float weights.
             share: Strength as a share of the mean diagonal of G.
         """
         diagonal = self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
@@ -87,7 +87,7 @@ class Quadratic:
 
 
 def best_weights(problem: Quadratic) -> Weights:
-    """B G⁻¹: the weights of least error, if any real number will do."""
+    """B G⁻¹: the weights of least error among all real numbers."""
     factor = torch.linalg.cholesky(problem.gram)
     return torch.cholesky_solve(problem.target.mT, factor).mT
 
@@ -97,7 +97,7 @@ def best_bias(
     inputs: Float[Tensor, "groups inputs"],
     outputs: Float[Tensor, "groups outputs"],
 ) -> Float[Tensor, "groups outputs"]:
-    """E[y] − ŵ·E[x̂]: the bias that goes with given weights.
+    """E[y] − ŵ·E[x̂]: the best bias for given weights.
 
     Args:
         weights: ŵ.
@@ -115,7 +115,7 @@ def best_scale(
     Args:
         problem: The problem.
         integers: z.
-        scale: The present scales, kept where the best one would not be positive.
+        scale: The current scales, kept if the best one would not be positive.
         shared: Whether all outputs have one scale.
     """
     along = (problem.target * integers).sum(-1)

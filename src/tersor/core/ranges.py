@@ -1,4 +1,4 @@
-"""Ranges: values, or their lowest and highest, become a scale and a zero point.
+"""Ranges: from values, or from their minimum and maximum, to a scale and a zero point.
 
 Every range is a pair `(low, high)`, 0-d for the tensor (`axis=None`) or 1-d along `axis`;
 `scale_zero_point` turns it into the numbers that `tersor.core.affine` takes.
@@ -16,7 +16,7 @@ from tersor.core.pairs import Partners
 from tersor.errors import InvalidInputError
 
 SMALLEST_SCALE = 2.0**-46
-"""Floor of every scale (about 1.4e-14, or the smallest normal number where that is larger).
+"""The floor of every scale (about 1.4e-14, or the smallest normal number if that is larger).
 
 A step this small adds nothing to float32 values near one, and the product of two such scales (the
 scale of a bias) is still a normal float32 number.
@@ -28,7 +28,7 @@ _BLOCK = 2**20  # elements that the MSE search quantizes at once
 def scale_zero_point(
     low: Float[Tensor, "*channels"], high: Float[Tensor, "*channels"], grid: Grid
 ) -> tuple[Float[Tensor, "*channels"], Int64[Tensor, "*channels"]]:
-    """The finest scale, and its zero point, with which nothing in `[low, high]` is clipped.
+    """Compute the finest scale, and its zero point, with which nothing in `[low, high]` is clipped.
 
         asymmetric:          scale = (high - low) / steps,  zero_point = round(qmin - low / scale)
         symmetric signed:    scale = max(low / qmin, high / qmax),  zero_point = 0
@@ -38,8 +38,8 @@ def scale_zero_point(
     never below `SMALLEST_SCALE`: a range of zero width gets that scale.
 
     Args:
-        low: Lowest values.
-        high: Highest values, `high ≥ low`, of the same shape.
+        low: Smallest values.
+        high: Largest values, `high ≥ low`, of the same shape.
         grid: Integers to map to.
 
     Returns:
@@ -71,7 +71,7 @@ def scale_zero_point(
 def minmax(
     x: Float[Tensor, "*shape"], axis: int | None = None
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    """Lowest and highest value of `x`, or of each index of `axis`.
+    """The smallest and largest value of `x`, or of each index of `axis`.
 
     Raises:
         InvalidInputError: If `x` is empty or has no such axis.
@@ -82,7 +82,7 @@ def minmax(
 def percentile(
     x: Float[Tensor, "*shape"], p: float | int = 99.99, axis: int | None = None
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    """The range left when the outermost `100 - p` percent at *each* end are ignored.
+    """The range that is left if the outermost `100 - p` percent at *each* end are ignored.
 
     Values are ranked, not interpolated: `high` is the smallest element with at least `p` percent
     of all elements at or below it, and `low` mirrors it. `p = 100` is `minmax`.
@@ -107,7 +107,7 @@ def percentile(
 def mse(
     x: Float[Tensor, "*shape"], grid: Grid, axis: int | None = None, candidates: int = 100
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    """The clipped range that minimises `‖x̂ - x‖²`, never worse than `minmax`.
+    """The clipped range that minimizes `‖x̂ - x‖²`, never worse than `minmax`.
 
     The ends of the min-max range, widened to contain 0, are multiplied by `k / candidates` for
     `k = candidates … 1`: both together, and on asymmetric grids then the high end alone and the
@@ -117,7 +117,7 @@ def mse(
         x: Values.
         grid: Integers to round to.
         axis: Channel axis, or None for the whole tensor.
-        candidates: Number of factors tried.
+        candidates: Number of factors to try.
 
     Raises:
         InvalidInputError: If `x` is empty, not finite or has no such axis.
@@ -158,7 +158,7 @@ def pair_safe_range(
         weight: Weights of one layer.
         axis: Output-channel axis.
         per_channel: One range for each output channel, or the widest for the whole tensor.
-        partner: Which weights of a channel meet, flattened; by default any two may.
+        partner: Which weights of a channel meet, flattened; by default any two may meet.
 
     Returns:
         `(low, high)`: `-128 · scale`, and the largest weight or 0. Pass them to `scale_zero_point`
@@ -178,7 +178,7 @@ def pair_safe_range(
 
 
 def _sums(rows: Float[Tensor, "channels values"], partner: Partners | None) -> Tensor:
-    """The largest sum of two weights that meet, and the largest negative magnitude of one."""
+    """The largest sum of two weights that meet, and the largest magnitude of a negative sum."""
     if partner is not None:
         both = rows + rows[:, partner] * (partner != torch.arange(len(partner)).to(partner))
         return torch.stack((both.amax(dim=1), -both.amin(dim=1)))
@@ -198,7 +198,7 @@ def _rows(x: Tensor, axis: int | None) -> Tensor:
 
 
 def _squeeze(ends: tuple[Tensor, Tensor], axis: int | None) -> tuple[Tensor, Tensor]:
-    """Drop the channel axis of a range of the whole tensor."""
+    """Drop the channel axis if the range is that of the whole tensor."""
     low, high = ends
     return (low[0], high[0]) if axis is None else (low, high)
 

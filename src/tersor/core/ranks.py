@@ -1,11 +1,11 @@
-"""How large the factors of a decomposition are, and which ranks keep the most for a given cost.
+"""The sizes of the factors of a decomposition, and the ranks that keep the most for a given cost.
 
-A method with several ranks has a matrix for each: an unfolding of the weight, whose singular values
-beyond the rank are lost. From full rank down, the rank shrinks whose smallest singular value σ
-loses the least for what it saves, σ² / saved MACs.
+A method with several ranks has a matrix for each: an unfolding of the weight. The singular values
+beyond the rank are lost. Starting from full rank, the rank is reduced whose smallest singular value
+σ loses the least for what it saves: σ² / saved MACs.
 
 Differs from the papers in: arXiv 1511.06530, §3.2, takes ranks from variational Bayesian matrix
-factorization, which knows no budget; arXiv 1405.3866 and 1412.6553 choose them by hand.
+factorization, which has no budget; arXiv 1405.3866 and 1412.6553 choose them by hand.
 """
 
 import math
@@ -25,12 +25,12 @@ Ranks = tuple[int, ...]
 def decompose(
     method: Method, weight: Weight, ranks: Sequence[int], gram: Tensor | None = None
 ) -> Chain:
-    """The factors of a weight.
+    """Compute the factors of a weight.
 
     Args:
-        method: Which decomposition.
+        method: The decomposition.
         weight: W.
-        ranks: As many as `full_ranks` gives for the method.
+        ranks: The ranks, as many as `full_ranks` returns for the method.
         gram: G of the patches, for the methods that can use it: `"svd"` and `"spatial"`.
     """
     match method:
@@ -50,7 +50,7 @@ def shapes_of(method: Method, weight: Sequence[int], ranks: Sequence[int]) -> li
     """The shapes of the factors, in the order in which they run.
 
     Args:
-        method: Which decomposition.
+        method: The decomposition.
         weight: Shape of W.
         ranks: The ranks.
     """
@@ -82,7 +82,7 @@ def full_ranks(method: Method, weight: Weight) -> Ranks:
     """The ranks at which a decomposition is exact.
 
     Args:
-        method: Which decomposition.
+        method: The decomposition.
         weight: W.
     """
     if method == "cp":
@@ -93,10 +93,10 @@ def full_ranks(method: Method, weight: Weight) -> Ranks:
 def unfoldings(method: Method, weight: Weight) -> list[Float[Tensor, "..."]]:
     """The matrices whose ranks a decomposition limits, one for each of its ranks.
 
-    CP limits that of no matrix; its rank is bounded by the sum over taps.
+    CP limits the rank of no matrix; its own rank is bounded by the sum over taps.
 
     Args:
-        method: Which decomposition.
+        method: The decomposition.
         weight: W.
     """
     out, inputs, *kernel = weight.shape
@@ -117,13 +117,13 @@ def unfoldings(method: Method, weight: Weight) -> list[Float[Tensor, "..."]]:
 def best_ranks(
     method: Method, weight: Weight, most: int, macs: Callable[[Ranks], int]
 ) -> Ranks | None:
-    """The ranks that keep the most of a weight within a number of MACs; None if none is so small.
+    """Find the ranks that keep the most of a weight within a number of MACs; None if none fit.
 
     Args:
-        method: Which decomposition.
+        method: The decomposition.
         weight: W.
-        most: The largest cost allowed.
-        macs: The cost of the factors with given ranks.
+        most: The largest allowed cost.
+        macs: Computes the cost of the factors with given ranks.
     """
     ranks = full_ranks(method, weight)
     if macs((1,) * len(ranks)) > most:
@@ -138,10 +138,10 @@ def best_ranks(
 
 
 def attainable(method: Method, weight: Sequence[int], ranks: Ranks) -> Ranks:
-    """The same ranks without what can hold nothing: a factor of t taps changes a rank t-fold.
+    """Reduce ranks that cannot be used in full: a factor of t taps changes a rank at most t-fold.
 
     Args:
-        method: Which decomposition.
+        method: The decomposition.
         weight: Shape of W.
         ranks: The ranks.
     """
@@ -158,16 +158,16 @@ def attainable(method: Method, weight: Sequence[int], ranks: Ranks) -> Ranks:
 def aligned(
     method: Method, weight: Weight, ranks: Ranks, multiple: int, fits: Callable[[Ranks], bool]
 ) -> Ranks:
-    """Ranks that are multiples of a number: the next ones up, else down, else the same.
+    """Round ranks to multiples of a number: up if that fits, else down, else not at all.
 
-    Kernels compute channels by the block, so that those in between are no cheaper.
+    Kernels compute channels in blocks, so ranks in between are no cheaper.
 
     Args:
-        method: Which decomposition.
+        method: The decomposition.
         weight: W.
         ranks: The ranks.
         multiple: The number.
-        fits: Are such ranks small enough? The given ones are.
+        fits: Whether ranks are small enough; the given ones are.
     """
     up = [math.ceil(rank / multiple) * multiple for rank in ranks]
     down = [max(rank // multiple * multiple, min(rank, multiple)) for rank in ranks]
@@ -181,7 +181,7 @@ def aligned(
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest number from 1 to `most` that fits; 1 fits, and what is below one that fits."""
+    """The largest number from 1 to `most` that fits; 1 fits, and so does any smaller number."""
     low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2
@@ -194,5 +194,5 @@ def _one_less(ranks: Ranks, axis: int) -> Ranks:
 
 
 def _loss(ranks: Ranks, less: Ranks, energies: list[list[float]]) -> float:
-    """σ² of what is lost between two neighbours."""
+    """The σ² that is lost between two neighbouring ranks."""
     return sum(e[b] for a, b, e in zip(ranks, less, energies, strict=True) if b < a)

@@ -1,12 +1,14 @@
 """min E‖y − Ŵ x̂‖² over weights Ŵ that are the product of a chain of factors.
 
-This error is a quadratic function of Ŵ (`tersor.core.quadratic`). x̂ is what the compressed network
-delivers, y what the float layer wrote: "asymmetric" in arXiv 1505.06798, §3.3. Reduced to rank r,
-the weights of least error without a limit (B G⁻¹) give the best weights with one: the reduced-rank
-regression of §3.2, exact for the SVD. Of the other methods this is the start; the last factor then
-has a closed form with the others fixed, and L-BFGS moves all of them together.
+This error is a quadratic function of Ŵ (`tersor.core.quadratic`). x̂ is the input in the compressed
+network, and y the output of the float layer: "asymmetric" in arXiv 1505.06798, §3.3. The weights of
+least error without a limit on the rank (B G⁻¹), reduced to rank r, are the best weights with this
+limit: the reduced-rank regression of §3.2, exact for the SVD. For the other methods this is the
+starting point. The last factor then has a closed form with the others fixed, and L-BFGS moves all
+of them together.
 
-Differs from the paper in: all methods, where it treats the SVD; whole patches have a Gram matrix.
+Differs from the paper in: all methods are fitted, not only the SVD; the Gram matrix is that of
+whole patches.
 """
 
 from collections.abc import Sequence
@@ -20,20 +22,20 @@ from tersor.core.quadratic import Quadratic, best_weights
 from tersor.core.ranks import decompose
 from tersor.names import Method
 
-_RIDGE = 1e-6  # pulls components that nothing reads towards what they were
+_RIDGE = 1e-6  # pulls components that nothing reads towards their previous values
 
 
 def decompose_on_data(
     method: Method, weight: Weight, ranks: Sequence[int], problem: Quadratic, steps: int
 ) -> Chain:
-    """The factors of least output error.
+    """Find the factors of least output error.
 
     Args:
-        method: Which decomposition.
-        weight: W, whose own factors are the other start.
+        method: The decomposition.
+        weight: W, whose own factors are the second starting point.
         ranks: The ranks.
-        problem: The error as a function of Ŵ, of one group; regular.
-        steps: Most steps of L-BFGS; "svd" needs none.
+        problem: The error as a function of Ŵ, for one group; regular.
+        steps: Largest number of L-BFGS steps; "svd" needs none.
     """
     best = best_weights(problem)[0].reshape(weight.shape)
     chain = decompose(method, best, ranks, problem.gram[0])
@@ -44,7 +46,7 @@ def decompose_on_data(
 
 
 def refit_last(chain: Chain, problem: Quadratic) -> Chain:
-    """The chain with the last factor of least error: a linear regression on what it reads.
+    """Replace the last factor by the one of least error: a linear regression on its input.
 
     Args:
         chain: The factors.
@@ -69,12 +71,12 @@ def error(chain: Chain, problem: Quadratic) -> Float[Tensor, ""]:
 
 
 def descend(chain: Chain, problem: Quadratic, steps: int) -> Chain:
-    """All factors moved together by L-BFGS; never to a larger error.
+    """Move all factors together by L-BFGS; the error never increases.
 
     Args:
-        chain: Where to start.
+        chain: The starting point.
         problem: The error as a function of Ŵ, of one group.
-        steps: Most steps.
+        steps: Largest number of steps.
     """
     if steps == 0:
         return chain

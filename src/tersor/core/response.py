@@ -1,4 +1,4 @@
-"""Moments of what a weighted layer makes of its input, in closed form.
+"""Moments of the output of a weighted layer, in closed form.
 
 For `y_o = b_o + Σ_i Σ_k W_oik x_ik` with channels `i` and kernel positions (taps) `k`:
 
@@ -6,7 +6,7 @@ For `y_o = b_o + Σ_i Σ_k W_oik x_ik` with channels `i` and kernel positions (t
     Var[y_o] ≈ Σ_i Var[x_i] Σ_k c_k W²_oik                  if all inputs are independent
 
 `c_k` is the coverage of a tap: the share of output positions at which it reads the input and not
-zero padding; it is 1 inside a large image, and `1 / stride` for a transposed convolution.
+zero padding. It is 1 inside a large image, and `1 / stride` for a transposed convolution.
 
 Weights come as `[groups, out, in, *kernel]`, counted per group: one form for dense, grouped,
 depthwise, transposed and linear layers. Vectors run over all groups: `[groups · in]` and
@@ -40,7 +40,7 @@ def response_variance(
 ) -> Float[Tensor, " outputs"]:
     """`Var[W x]` per output channel, as if all inputs were independent.
 
-    Neighbouring pixels and channels are not: the true variance of smoothing kernels is larger.
+    Neighbouring pixels and channels are not independent: smoothing kernels have a larger variance.
 
     Args:
         weight: The weight.
@@ -62,7 +62,7 @@ def response_interval(
         weight: The weight.
         low: Smallest input per channel.
         high: Largest input per channel.
-        coverage: As in `expected_response`; a tap that misses the input reads 0.
+        coverage: See `expected_response`; a tap that misses the input reads 0.
     """
     full = torch.ones_like(coverage)
     if bool((coverage < 1).any()):
@@ -79,7 +79,7 @@ def mean_from_response(
     coverage: Float[Tensor, "*kernel"],
     tolerance: float = 1e-3,
 ) -> Float[Tensor, " inputs"]:
-    """The input mean that explains a known mean output: least squares, smallest norm.
+    """Find the input mean that explains a known mean output: least squares, smallest norm.
 
         E[x] = argmin ‖(Σ_k c_k W_k) E[x] − E[W x]‖²
 
@@ -87,8 +87,8 @@ def mean_from_response(
         weight: The weight.
         response: `E[W x]`, the known mean output less the bias.
         coverage: As in `expected_response`.
-        tolerance: Directions in which the layer is weaker than this, relative to its strongest,
-            are left at 0: it says nothing about them.
+        tolerance: Directions in which the layer is weaker than this, relative to its strongest
+            direction, are left at 0, since the output says nothing about them.
     """
     matrix = _sum_taps(weight, coverage).double()
     target = response.double().unflatten(0, matrix.shape[:2])

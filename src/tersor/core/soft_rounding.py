@@ -5,13 +5,13 @@
     f_reg(V) = Σ 1 − |2 h(V) − 1|^β                             eq. 24, β falls
 
 AdaRound, arXiv 2004.10568, §3.3. The rectified sigmoid is the hard concrete gate of arXiv
-1712.01312: it is stretched past 0 and 1 and clipped, so that its gradient does not vanish on the
-way to either. The regulariser is 0 where every h is 0 or 1. A high β leaves all but the h next to
-0 and 1 free to follow the reconstruction error; a low β pulls every h to its side.
+1712.01312: it is stretched beyond 0 and 1 and clipped, so that its gradient does not vanish near
+either. The regularizer is 0 if every h is 0 or 1. A high β leaves all h that are not close to 0 or
+1 free to follow the reconstruction error; a low β pulls every h to its side.
 
-The paper gives neither how V starts nor how β falls; both are those of the authors' own code, in
-AIMET (github.com/quic/aimet): the soft weight starts as the float weight, and β falls along half a
-cosine after a warm start without the regulariser.
+The paper gives neither the start of V nor the decay of β. Both are taken from the authors' own
+code, AIMET (github.com/quic/aimet): the soft weight starts as the float weight, and β falls along
+half a cosine after a warm start without the regularizer.
 """
 
 import math
@@ -84,8 +84,8 @@ def beta_at(
 
     Args:
         step: From 0.
-        iterations: How many steps there are.
-        warm_start: Share of the steps without the regulariser.
+        iterations: Number of steps.
+        warm_start: Share of the steps without the regularizer.
         ends: First and last β.
     """
     first = warm_start * iterations

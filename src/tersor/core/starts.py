@@ -1,4 +1,4 @@
-"""Where learned steps start: ranges from the moments of the values.
+"""The starting values of learned steps: ranges from the moments of the values.
 
     mean ± 3σ   s = max(|μ − 3σ|, |μ + 3σ|) / 2^(b−1)      LSQ+, arXiv 2004.09576, §3.3
     mean |v|    s = 2 · mean|v| / √p                       LSQ, arXiv 1902.08153, §2.1

@@ -1,4 +1,4 @@
-"""∂ round(x) / ∂x = 1: rounding that lets gradients through, and what the scale gets of them.
+"""∂ round(x) / ∂x = 1: rounding that lets gradients through, and the gradient of the scale.
 
     x̂ = (clamp(round(x/s) + z, n, p) − z) · s
     ∂x̂/∂x = 1 where nothing is clipped, else 0

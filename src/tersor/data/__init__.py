@@ -1,1 +1,1 @@
-"""Samples in every form: feeds, sources, images, synthetic, streams, Gram matrices, journal."""
+"""Samples in every form: feeds, sources, images, random inputs, streams, Gram matrices, journal."""

@@ -1,7 +1,7 @@
-"""What a user gives as data becomes the inputs of a network, checked on the way.
+"""Converts what a user gives as data to the inputs of a network, and checks it on the way.
 
 One batch is a tensor or array for a single input, a tuple or list in the order of the inputs, or a
-mapping by name; data are one batch, or any iterable of batches.
+mapping by name. Data are one batch, or any iterable of batches.
 """
 
 import inspect
@@ -18,10 +18,12 @@ from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
 Arrays = dict[str, np.ndarray]
+Data = Any  # samples as a user gives them: one batch, or an iterable of batches; see above
+Labels = torch.Tensor | np.ndarray | Sequence[int]  # the class of each sample
 
 
 def input_names(network: Network) -> list[str]:
-    """The arguments of the model's `forward`; keys and positions inside one follow after dots.
+    """Name inputs after the arguments of `forward`; keys and positions inside follow after dots.
 
     A model that was read from an ONNX file keeps the names of the file.
     """
@@ -38,21 +40,18 @@ def input_names(network: Network) -> list[str]:
 
 
 def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, np.dtype]) -> Arrays:
-    """One array per input of a model, checked.
+    """Convert a batch to one array per input of a model, checked.
 
     Args:
         batch: A tensor or array for a single input, a tuple or list in the order of the inputs
-            (nested ones are flattened), or a mapping by name, which may hold more.
+            (nested ones are flattened), or a mapping by name, which may hold further items.
         inputs: Input name → shape, with anything but a number for each free axis.
         dtypes: Input name → element type.
 
     Raises:
-        InvalidInputError: Names the input, what was expected and what was given.
+        InvalidInputError: The message names the input, what was expected and what was given.
     """
-    if isinstance(batch, Mapping) and set(batch) >= set(inputs):
-        values = [batch[name] for name in inputs]
-    else:
-        values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
+    values = in_order(batch, inputs)
     if len(values) != len(inputs) or not all(map(_is_array, values)):
         given = list(batch) if isinstance(batch, Mapping) else [_describe(v) for v in values]
         raise InvalidInputError(
@@ -62,6 +61,28 @@ def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, n
         name: _checked(name, value, inputs[name], dtypes[name])
         for name, value in zip(inputs, values, strict=True)
     }
+
+
+def in_order(batch: Data, names: Iterable[str]) -> list[Any]:
+    """What a batch holds, in the order of a model's inputs where it tells them by name.
+
+    Args:
+        batch: One batch.
+        names: Names of the inputs, as `input_names` gives them.
+    """
+    names = list(names)
+    if isinstance(batch, tuple | list) and len(batch) == 1 and isinstance(batch[0], Mapping):
+        batch = batch[0]
+    if isinstance(batch, Mapping) and set(batch) >= set(names):
+        return [batch[name] for name in names]
+    nested = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+    found = {
+        tuple(map(key, path)): value for path, value in pytree.tree_flatten_with_path(nested)[0]
+    }
+    wanted = [tuple(name.split(".")) for name in names]
+    places = {first: str(place) for place, first in enumerate(dict.fromkeys(x[0] for x in wanted))}
+    wanted = [(places[first], *rest) for first, *rest in wanted]
+    return [found[path] for path in (wanted if found.keys() == {*wanted} else found)]
 
 
 def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) -> np.ndarray:
@@ -78,14 +99,14 @@ def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) ->
         )
     if array.dtype != dtype and array.dtype.kind != np.dtype(dtype).kind:
         raise InvalidInputError(
-            f"input {name!r} is {array.dtype}; the model takes {dtype}: give it as the model takes "
-            "it, preprocessed"
+            f"input {name!r} is {array.dtype}; the model takes {dtype}: give inputs as the model "
+            "takes them, preprocessed"
         )
     return np.ascontiguousarray(array, dtype=dtype)
 
 
 def _advice(shape: tuple[int, ...], expected: Sequence[Any]) -> str:
-    """What is likely wrong with a shape, and what to do."""
+    """Say what is probably wrong with a shape, and what to do."""
     if 0 in shape:
         return ", no axis empty"
     if len(shape) == len(expected) - 1:
@@ -96,14 +117,14 @@ def _advice(shape: tuple[int, ...], expected: Sequence[Any]) -> str:
 
 
 def network_feed(network: Network, batch: Any) -> Arrays:
-    """One array per input of a network, checked before any work.
+    """Convert a batch to one array per input of a network, checked before any work.
 
     Args:
         network: The captured network.
         batch: One batch.
 
     Raises:
-        InvalidInputError: Names the input, what the network takes and what was given.
+        InvalidInputError: The message names the input, what the network takes and what was given.
     """
     nodes = network.graph.find_nodes(op="placeholder")
     examples = pytree.tree_leaves((network.args, network.kwargs))
@@ -116,7 +137,7 @@ def network_feed(network: Network, batch: Any) -> Arrays:
 
 
 def to_batch(network: Network, arrays: Arrays) -> Batch:
-    """Arrays as arguments of a network, on the device of its example.
+    """Convert arrays to arguments of a network, on the device of its example.
 
     Args:
         network: The network.
@@ -133,8 +154,8 @@ def to_batch(network: Network, arrays: Arrays) -> Batch:
     return pytree.tree_unflatten(values, spec)
 
 
-def batches(inputs: Any) -> Iterator[Any]:
-    """What a user may give as data, one batch at a time.
+def batches(inputs: Data) -> Iterator[Any]:
+    """Iterate over what a user gives as data, one batch at a time.
 
     Args:
         inputs: One batch (a tensor, an array, a tuple, or a mapping), or any other iterable of
@@ -159,9 +180,16 @@ def batches(inputs: Any) -> Iterator[Any]:
         raise InvalidInputError("inputs hold no batch; give at least one sample")
 
 
-def split_labels(batch: Any, inputs: int) -> tuple[Any, np.ndarray | None]:
-    """Take a trailing row of integers off a batch that has one item too many."""
-    if not isinstance(batch, tuple | list) or len(batch) != inputs + 1:
+def split_labels(batch: Data, inputs: int | None = None) -> tuple[Data, np.ndarray | None]:
+    """Take a trailing row of integers off a batch that has one item too many.
+
+    Args:
+        batch: One batch.
+        inputs: How many tensors the model takes, if that is known; structures are counted through.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        return batch, None
+    if inputs not in (None, len(pytree.tree_leaves(tuple(batch[:-1])))):
         return batch, None
     last = batch[-1]
     is_row = getattr(last, "ndim", 0) == 1 and as_array(last).dtype.kind in "iu"
@@ -169,7 +197,7 @@ def split_labels(batch: Any, inputs: int) -> tuple[Any, np.ndarray | None]:
 
 
 def as_array(values: Any) -> np.ndarray:
-    """A tensor, array or list as a NumPy array."""
+    """Convert a tensor, array or list to a NumPy array."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 

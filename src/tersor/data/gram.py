@@ -1,6 +1,6 @@
 """E[x̂ x̂ᵀ], E[y x̂ᵀ], E[y²], E[x̂], E[y]: all that a least-squares solver needs of a layer's data.
 
-The means are over output positions sampled from every batch, which a pass over the data reads.
+The means are taken over output positions that are sampled from every batch, in one pass.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.quadratic import Quadratic
-from tersor.data.patches import choose, read, written
+from tersor.data.patches import choose_positions, read_patches, written_outputs
 from tersor.graph.layers import Layer
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What is left of the data of one layer.
+    """The moments of the data of one layer.
 
     Attributes:
         problem: The output error as a function of the weights, without the bias.
@@ -30,23 +30,23 @@ class Moments:
     outputs: Float[Tensor, "groups outputs"]
 
     def centered(self) -> Quadratic:
-        """The problem where the bias is free."""
+        """The problem with a free bias."""
         return self.problem.centered(self.inputs, self.outputs)
 
 
-def measure(
+def moments_of(
     layer: Layer,
     pairs: Iterable[tuple[Tensor, Tensor]],
     positions: int,
     generator: torch.Generator,
 ) -> Moments:
-    """One pass over the data of one layer.
+    """Compute the moments in one pass over the data of one layer.
 
     Args:
         layer: A linear layer or a convolution that is not transposed.
-        pairs: What the layer is given, and the output wanted of it, bias included, by batch.
-        positions: How many output positions to sample in every sample of a batch.
-        generator: Where the random numbers come from.
+        pairs: The input of the layer and its wanted output, bias included, for each batch.
+        positions: Number of output positions to draw from every sample of a batch.
+        generator: The source of random numbers.
     """
     sums: list[Tensor] = []
     samples = 0
@@ -70,27 +70,27 @@ def sampled(
     positions: int,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a layer reads at random positions and the output wanted there, batch after batch.
+    """Iterate over the inputs of a layer and its wanted outputs at random positions, by batch.
 
     Args:
-        layer: As for `measure`.
-        pairs: As for `measure`.
-        positions: As for `measure`.
-        generator: As for `measure`.
+        layer: See `moments_of`.
+        pairs: See `moments_of`.
+        positions: See `moments_of`.
+        generator: See `moments_of`.
 
     Yields:
         Patches `[groups, inputs, samples]` and outputs `[groups, outputs, samples]`.
     """
     for x, y in pairs:
-        at = choose(layer, y, positions, generator)
-        yield read(layer, x, at), written(layer, y, at)
+        at = choose_positions(layer, y, positions, generator)
+        yield read_patches(layer, x, at), written_outputs(layer, y, at)
 
 
-def _without_bias(layer: Layer, moments: Moments) -> Moments:
-    """The moments of the output without its bias."""
+def _without_bias(layer: Layer, found: Moments) -> Moments:
+    """Convert moments to those of the output without its bias."""
     if layer.bias is None:
-        return moments
-    problem, x, y = moments.problem, moments.inputs, moments.outputs
+        return found
+    problem, x, y = found.problem, found.inputs, found.outputs
     bias = layer.bias.detach().reshape(y.shape)
     target = problem.target - bias[..., None] * x[..., None, :]
     energy = problem.energy - 2 * bias * y + bias.square()

@@ -1,7 +1,7 @@
-"""A folder of images becomes arrays that a network takes, as torchvision's transforms make them.
+"""Converts a folder of images to arrays that a network takes, as torchvision's transforms do.
 
-Resize the short side, cut out the middle, scale pixels to 0…1, subtract a mean, divide by a
-deviation: what nearly every classifier was trained with.
+Resize the short side, crop the middle, scale pixels to 0…1, subtract a mean, divide by a standard
+deviation: the preprocessing of nearly every classifier.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tersor.checked import Count, checked
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.frontend.explain import first_line
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: Pillow starts other programs for some formats (Ghostscript for PostScript), so it is told which
-#: ones are meant; the content decides, not the name.
+#: formats to expect. The content decides, not the name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr")
@@ -26,24 +27,25 @@ _MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr")
 Colour = tuple[float, float, float]
 
 
+@checked()
 @dataclass(frozen=True)
 class Pixels:
-    """How an image becomes the input of a network.
+    """The preprocessing of an image for a network.
 
     Attributes:
-        resize: Pixels of the short side, bilinear; None leaves the size.
-        crop: Side of the square in the middle; None keeps all.
-        mean: Subtracted from red, green and blue, which go from 0 to 1.
-        std: Red, green and blue are then divided by it.
+        resize: Pixels of the short side after bilinear resizing; None keeps the size.
+        crop: Side of the square that is cut from the middle; None keeps the whole image.
+        mean: Subtracted from red, green and blue, which range from 0 to 1.
+        std: Divides red, green and blue after that.
     """
 
-    resize: int | None = None
-    crop: int | None = None
+    resize: Count | None = None
+    crop: Count | None = None
     mean: Colour = (0.0, 0.0, 0.0)
     std: Colour = (1.0, 1.0, 1.0)
 
     def of(self, image: "Image") -> np.ndarray:
-        """An image as `[3, height, width]`.
+        """Convert an image to an array `[3, height, width]`.
 
         Raises:
             InvalidInputError: It is smaller than the crop.
@@ -75,7 +77,7 @@ class Pixels:
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """The images of a folder, by name; sub-folders and hidden files do not count.
+    """List the images of a folder by name; sub-folders and hidden files are ignored.
 
     Args:
         folder: The folder.
@@ -100,14 +102,14 @@ def find_images(folder: str | Path) -> list[Path]:
 
 
 def read_images(files: Sequence[Path], pixels: Pixels) -> np.ndarray:
-    """Images as one batch `[images, 3, height, width]`.
+    """Read images as one batch `[images, 3, height, width]`.
 
     Args:
-        files: At least one.
-        pixels: What is done to each.
+        files: The files, at least one.
+        pixels: The preprocessing of each.
 
     Raises:
-        InvalidInputError: A file cannot be read, or sizes differ; names the file.
+        InvalidInputError: A file cannot be read, or sizes differ; the message names the file.
     """
     found = [_read(file, pixels) for file in files]
     for file, image in zip(files, found, strict=True):
@@ -133,5 +135,5 @@ def _read(file: Path, pixels: Pixels) -> np.ndarray:
     except Exception as error:
         raise InvalidInputError(
             f"{str(file)!r} is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image "
-            f"({first_line(error)}); repair it, or take it out of the folder"
+            f"({first_line(error)}); repair it, or remove it from the folder"
         ) from error

@@ -1,8 +1,8 @@
-"""What a long run has finished, layer by layer, so that a run that was stopped goes on from there.
+"""Saves the finished layers of a long run, so that an interrupted run can resume.
 
 A folder holds one safetensors file for each finished layer, and a manifest with a hash of all that
-the result depends on: network, options and data. A layer that is there is read, not solved again;
-as every layer has a seed of its own, the result is bit for bit that of a run without a stop.
+the result depends on: network, options and data. A layer that is there is read, not solved again.
+Every layer has a seed of its own, so the result is the same as without an interruption, to the bit.
 """
 
 import hashlib
@@ -30,19 +30,19 @@ class Journal:
     """The finished layers of one run.
 
     Attributes:
-        folder: Where they are kept.
+        folder: The folder that holds them.
     """
 
     def __init__(self, folder: str | Path, fingerprint: str) -> None:
-        """Open a folder, or begin one.
+        """Open a folder, or create one.
 
         Args:
-            folder: The folder; made if it is not there.
+            folder: The folder; created if it does not exist.
             fingerprint: Hash of what the result depends on, see `fingerprint`.
 
         Raises:
             InvalidInputError: The folder holds another run, or something else.
-            ExportError: It cannot be written to.
+            ExportError: The folder cannot be written.
         """
         self.folder = Path(folder)
         expected = {"format": _FORMAT, "fingerprint": fingerprint}
@@ -65,7 +65,7 @@ class Journal:
             )
 
     def read(self, key: str) -> tuple[dict[str, Tensor], Record] | None:
-        """What was written for a layer, or None.
+        """Read what was written for a layer, or None.
 
         Args:
             key: Identifies the layer.
@@ -86,12 +86,12 @@ class Journal:
             ) from error
 
     def write(self, key: str, tensors: dict[str, Tensor], record: Record) -> None:
-        """Keep a finished layer; the file is there as a whole or not at all.
+        """Save a finished layer; the file is written as a whole or not at all.
 
         Args:
             key: Identifies the layer.
-            tensors: Its state.
-            record: What was done to it.
+            tensors: The state of the layer.
+            record: The record of what was done to the layer.
 
         Raises:
             ExportError: The file cannot be written.
@@ -104,10 +104,10 @@ class Journal:
 
 
 def fingerprint(network: Network, batches: list[Batch], options: Iterable[Any]) -> str:
-    """A hash of all that the result of a run depends on.
+    """Compute a hash of everything that the result of a run depends on.
 
     Args:
-        network: The network as the run gets it.
+        network: The network at the start of the run.
         batches: The data.
         options: Everything else: dataclasses, or whatever has a `repr`.
     """
@@ -124,14 +124,14 @@ def fingerprint(network: Network, batches: list[Batch], options: Iterable[Any]) 
 
 
 def _stable(value: Any) -> Any:
-    """A value whose `repr` is the same in every process, as that of a set is not."""
+    """Convert a value so that its `repr` is the same in every process, unlike that of a set."""
     if is_dataclass(value):
         return type(value).__name__, {k: _stable(x) for k, x in vars(value).items()}
     return sorted(map(str, value)) if isinstance(value, frozenset | set) else value
 
 
 def hash_tensor(digest: Any, tensor: Tensor) -> None:
-    """Take type, shape and values of a tensor into a hash of `hashlib`."""
+    """Add the type, shape and values of a tensor to a hash of `hashlib`."""
     digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
 

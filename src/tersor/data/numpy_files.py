@@ -1,4 +1,4 @@
-"""Samples from a NumPy file, as the network takes them."""
+"""Reads samples from a NumPy file, as the network takes them."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from tersor.frontend.explain import first_line
 
 
 def load_inputs(path: str | Path) -> tuple[Arrays, np.ndarray | None]:
-    """Read inputs as the network takes them, so already preprocessed, from a NumPy file.
+    """Read inputs from a NumPy file, as the network takes them, so already preprocessed.
 
     Args:
         path: A `.npy` file with one array, or an `.npz` file with one array per input, under the
-            input's name. An array called `labels` beside them holds the classes.
+            input's name. An additional array called `labels` holds the classes.
 
     Returns:
-        The arrays, and the labels or None. A `.npy` file goes by its own name.
+        The arrays, and the labels or None. The array of an `.npy` file has the file's name.
 
     Raises:
         InvalidInputError: The file does not exist, cannot be read, or holds NaN or infinite

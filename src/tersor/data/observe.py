@@ -1,4 +1,4 @@
-"""Streams over data: run the network on batches and look at chosen values as they pass."""
+"""Runs the network on batches, and passes chosen values to watchers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Extremes:
     high: Float[Tensor, "..."] | None = None
 
     def __call__(self, value: Float[Tensor, "..."]) -> None:
-        """Take one batch of values in."""
+        """Update the extremes with one batch of values."""
         low, high = minmax(value, self.axis)
         self.low = low if self.low is None else torch.minimum(self.low, low)
         self.high = high if self.high is None else torch.maximum(self.high, high)
@@ -41,12 +41,12 @@ def observe(
     batches: Iterable[Batch],
     watchers: Mapping[fx.Node, Callable[[Tensor], None]],
 ) -> None:
-    """Run the float network on batches and show chosen values to their watchers.
+    """Run the float network on batches and pass chosen values to their watchers.
 
     Args:
-        network: The network; its quantizers are passed by.
+        network: The network; its quantizers have no effect.
         batches: Inputs, as `(args, kwargs)` in the structure of the network's own example.
-        watchers: Node → function that is given the node's value for every batch.
+        watchers: Node → function that is called with the node's value for every batch.
     """
     runner = _Observer(network.module, watchers)
     with torch.no_grad():

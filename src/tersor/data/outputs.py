@@ -1,4 +1,4 @@
-"""What networks return, compared: the damage that a change does to it."""
+"""Compares what networks return: the damage that a change does to the outputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,16 +10,17 @@ from torch.utils import _pytree as pytree
 from tersor.core.metrics import signal_and_noise
 from tersor.errors import InvalidInputError
 
-Metric = Callable[[Any, Any], float]  # outputs, reference → damage
+Outputs = Any  # what a model returns: a tensor, or a structure of tensors
+Metric = Callable[[Outputs, Outputs], float]  # outputs, reference → damage
 
 
 def damage(outputs: list[Any], reference: list[Any], metric: Metric | None = None) -> float:
-    """The damage to what a network returns.
+    """Measure the damage to what a network returns.
 
     Args:
-        outputs: What it returns, for every batch.
+        outputs: What the network returns, for every batch.
         reference: What the float network returns.
-        metric: Damage in one batch; its mean counts. Default: `noise_to_signal`.
+        metric: Measures the damage in one batch; the mean is taken. Default: `noise_to_signal`.
     """
     if metric is None:
         return noise_to_signal(outputs, reference)
@@ -35,7 +36,7 @@ def noise_to_signal(outputs: list[Any], reference: list[Any]) -> float:
         reference: What the float network returns.
 
     Raises:
-        InvalidInputError: It returns no floating-point tensor.
+        InvalidInputError: The network returns no floating-point tensor.
     """
     pairs = [zip(*map(floats, both), strict=True) for both in zip(reference, outputs, strict=True)]
     energies = [[signal_and_noise(y, x) for y, x in batch] for batch in pairs]
@@ -48,7 +49,7 @@ def noise_to_signal(outputs: list[Any], reference: list[Any]) -> float:
 
 
 def floats(outputs: Any) -> list[Tensor]:
-    """All floating-point tensors among what a network returns.
+    """Find all floating-point tensors in what a network returns.
 
     Args:
         outputs: Tensors, in any structure.

@@ -1,4 +1,4 @@
-"""What a layer reads at some of its output positions: im2col for a sample of them."""
+"""The inputs of a layer at some of its output positions: im2col for a sample of positions."""
 
 import math
 
@@ -11,26 +11,26 @@ from tersor.graph.layers import Layer
 from tersor.graph.nodes import argument
 
 
-def choose(
+def choose_positions(
     layer: Layer, output: Tensor, count: int, generator: torch.Generator
 ) -> Int[Tensor, "batch positions"]:
-    """Random output positions, other ones for every sample of a batch.
+    """Choose random output positions, different ones for every sample of a batch.
 
     Args:
         layer: The layer.
         output: Its output.
-        count: How many for each sample; all of them if there are no more.
-        generator: Where the random numbers come from.
+        count: Number of positions for each sample; all of them if there are no more.
+        generator: The source of random numbers.
     """
     size = math.prod(output.shape[1:-1] if layer.is_linear else output.shape[2:])
     order = torch.rand(len(output), size, generator=generator).argsort(1)
     return order[:, :count].to(output.device)
 
 
-def read(
+def read_patches(
     layer: Layer, x: Tensor, positions: Int[Tensor, "batch positions"]
 ) -> Float[Tensor, "groups inputs samples"]:
-    """The patch of the input behind each position, flattened as a row of the grouped weight.
+    """Extract the patch of the input for each position, flattened as a row of the grouped weight.
 
     Args:
         layer: A linear layer or a convolution that is not transposed.
@@ -52,15 +52,15 @@ def read(
     return found.reshape(layer.groups, -1, positions.numel())
 
 
-def written(
+def written_outputs(
     layer: Layer, y: Tensor, positions: Int[Tensor, "batch positions"]
 ) -> Float[Tensor, "groups outputs samples"]:
-    """A value of the output's shape at some positions, by group.
+    """Extract a value of the output's shape at some positions, by group.
 
     Args:
         layer: The layer.
         y: The value.
-        positions: As for `read`.
+        positions: See `read_patches`.
     """
     if layer.is_linear:
         return _rows(y, positions).T[None]
@@ -74,7 +74,7 @@ def _rows(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def _flat(index: Tensor, size: torch.Size, steps: list[int], within: torch.Size) -> Tensor:
-    """Flat indices into a map of shape `size`, moved into a map of shape `within`."""
+    """Convert flat indices into a map of shape `size` to those into a map of shape `within`."""
     result, below = torch.zeros_like(index), 1
     for axis in reversed(range(len(size))):
         result = result + index % size[axis] * steps[axis] * below
@@ -97,7 +97,7 @@ def _per_axis(layer: Layer, name: str) -> list[int]:
 
 
 def _padding(layer: Layer) -> list[int]:
-    """Zeros before and after each axis, last axis first, as `F.pad` takes them."""
+    """The zeros before and after each axis, last axis first, as `F.pad` takes them."""
     padding = argument(layer.node, "padding")
     if isinstance(padding, str):
         spans = zip(_per_axis(layer, "dilation"), layer.weight.shape[2:], strict=True)

@@ -1,4 +1,4 @@
-"""Unlabelled samples: what the user gives becomes a list of batches, checked and cut to size."""
+"""Unlabelled samples: converts what the user gives to a list of checked batches."""
 
 import math
 from collections.abc import Iterator
@@ -7,28 +7,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from tersor.data.feeds import Arrays, batches, network_feed, split_labels, to_batch
+from tersor.data.feeds import Arrays, batches, input_names, network_feed, split_labels, to_batch
 from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
 _LARGEST = 32  # samples in one batch
-_PARTS = 8  # a small set of samples still becomes so many batches
+_PARTS = 8  # the number of batches of a small set of samples
 
 
 def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]:
-    """The samples in batches that the network takes.
+    """Put samples into batches that the network takes.
 
-    Batches of equal shape are joined and cut anew, so that what is held back for checks does not
-    depend on the batches that the user happened to make.
+    Batches of equal shape are joined and cut anew, so that what is held out does not depend on the
+    batches that the user happened to make.
 
     Args:
         network: The captured network.
         data: One batch, or an iterable of batches (a list, a generator, a `DataLoader`): see
-            `tersor.data.feeds`. Labels behind the inputs are dropped, and so are keys of a mapping
+            `tersor.data.feeds`. Labels after the inputs are dropped, and so are keys of a mapping
             that are no inputs.
-        most: Reads no more samples than this.
+        most: Largest number of samples to read.
 
     Raises:
         InvalidInputError: There is no sample, or one has another shape or type than the network
@@ -46,20 +46,20 @@ def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]
 
 
 def check_first(network: Network, data: Any) -> None:
-    """See whether the first batch fits, and read no other.
+    """Check whether the first batch fits, and read no other.
 
     Args:
         network: The captured network.
-        data: As for `samples`.
+        data: See `samples`.
 
     Raises:
-        InvalidInputError: As for `samples`.
+        InvalidInputError: See `samples`.
     """
     next(_checked(network, data))
 
 
 def fixed_batch(network: Network) -> int | None:
-    """The only number of samples that a network takes at once; None if it takes any number.
+    """The only batch size that a network takes; None if it takes any.
 
     Args:
         network: The captured network.
@@ -69,7 +69,7 @@ def fixed_batch(network: Network) -> int | None:
 
 
 def held_back(batches: list[Batch], share: float) -> int:
-    """How many batches to keep for checks: a share of them, never all, and none of a single one.
+    """Count the batches to hold out: a share of them, never all, and none of a single one.
 
     Args:
         batches: The batches.
@@ -84,8 +84,8 @@ def held_back(batches: list[Batch], share: float) -> int:
 
 
 def _checked(network: Network, data: Any) -> Iterator[Arrays]:
+    tensors = len(input_names(network))
     for number, batch in enumerate(batches(data)):
-        tensors = len(network.graph.find_nodes(op="placeholder"))
         arrays = network_feed(network, split_labels(batch, tensors)[0])
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -111,7 +111,7 @@ def _limited(found: Iterator[Arrays], most: int | None, can_be_cut: bool) -> Ite
 
 
 def _can_be_cut(network: Network) -> bool:
-    """Every input has a first axis of any size."""
+    """Whether the first axis of every input may have any size."""
     return all(shape and is_free(shape[0]) for shape in _input_shapes(network))
 
 

@@ -1,7 +1,7 @@
-"""What a shortcut lacks, so that the branch beside it can make up for that as well.
+"""The error of a shortcut, so that the branch next to it can compensate for it.
 
-y + (s − ŝ) in place of y, where y is added to s: as arXiv 1707.06168 does in channel pruning, for
-networks with several branches.
+The branch aims at y + (s − ŝ) instead of y, where y is added to s, as in the channel pruning of
+arXiv 1707.06168 for networks with several branches.
 """
 
 import torch
@@ -15,11 +15,11 @@ aten = torch.ops.aten
 
 
 def lacking(layer: Layer, floating: Stream, edited: Stream) -> list[Tensor] | None:
-    """s − ŝ of every batch, if the output of a layer is added to a value that is there already.
+    """Compute s − ŝ for every batch, if a layer's output is added to a value that is there already.
 
     Args:
-        layer: The layer, which runs next in the edited network.
-        floating: The float network, which has run the layer.
+        layer: The layer that runs next in the edited network.
+        floating: The float network, which has already run the layer.
         edited: The network that is being changed.
     """
     reader = layer.node

@@ -1,7 +1,7 @@
-"""Where samples come from, by one string: a NumPy file, a folder of images, or the user's code.
+"""Finds samples by one string: a NumPy file, a folder of images, or the user's own code.
 
-A source is an iterable of batches. It reads when a batch is wanted and as often as it is iterated,
-so that samples may serve twice: to quantize and to verify.
+A source is an iterable of batches. It reads a batch when one is requested, and can be iterated many
+times, so the same samples can be used to quantize and to verify.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,17 +24,19 @@ from tersor.frontend.own_code import find_function, in_short, is_function
 
 _BATCH = 32
 
+BATCH = 64  # samples in a batch of a training
+
 
 @dataclass(frozen=True)
-class Stored:
+class StoredSamples:
     """Samples in a file or a folder.
 
     Attributes:
-        name: What the user called them.
-        count: How many there are.
+        name: The user's name for them.
+        count: Number of samples.
         read: Reads some of them.
         classes: Label of each sample, or None.
-        size: Samples in a batch, if it has to be whole.
+        size: Batch size, if all batches must have the same size.
     """
 
     name: str
@@ -45,18 +47,18 @@ class Stored:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class of each sample that is read, or None."""
+        """The class of each sample that is read, or None."""
         return None if self.classes is None else self.classes.ravel()[: self._end]
 
-    def first(self, most: int | None) -> "Stored":
-        """No more samples than this."""
+    def first(self, most: int | None) -> "StoredSamples":
+        """Limit the number of samples."""
         return self if most is None else replace(self, count=min(self.count, most))
 
-    def in_batches(self, size: int | None) -> "Stored":
-        """Whole batches of one size, for a model that takes no others.
+    def in_batches(self, size: int | None) -> "StoredSamples":
+        """Put samples into full batches of one size, for a model that takes no others.
 
         Raises:
-            InvalidInputError: There are too few samples for one.
+            InvalidInputError: There are too few samples for one batch.
         """
         if size is not None and self.count < size:
             raise InvalidInputError(
@@ -73,10 +75,10 @@ class Stored:
         return range(0, self._end, self.size or _BATCH)
 
     def epochs(self, size: int, labelled: bool) -> DataLoader:
-        """Batches for a training, in another order in each epoch.
+        """Make batches for training, in another order in each epoch.
 
         Args:
-            size: Samples in a batch; the last that would be smaller is left out.
+            size: Batch size; a smaller last batch is left out.
             labelled: Whether a batch is a pair of inputs and labels.
 
         Raises:
@@ -96,7 +98,7 @@ class Stored:
         return DataLoader(_Rows(self, labelled), size, shuffle=True, drop_last=True)
 
     def __len__(self) -> int:
-        """How many batches."""
+        """The number of batches."""
         return len(self._starts())
 
     def __iter__(self) -> Iterator[Any]:
@@ -106,9 +108,9 @@ class Stored:
 
 
 class _Rows(Dataset):
-    """One stored sample after the other, by its number."""
+    """The stored samples, one by one, by their number."""
 
-    def __init__(self, stored: Stored, labelled: bool) -> None:
+    def __init__(self, stored: StoredSamples, labelled: bool) -> None:
         self.stored, self.labels = stored, stored.labels if labelled else None
 
     def __len__(self) -> int:
@@ -120,13 +122,13 @@ class _Rows(Dataset):
 
 
 @dataclass(frozen=True)
-class Made:
-    """Samples that the user's own code makes.
+class GeneratedSamples:
+    """Samples that the user's own code generates.
 
     Attributes:
         name: `module:function`.
-        function: Returns a batch, or an iterable of batches; labels may stand behind the inputs.
-        most: Ends behind the batch that brings so many samples.
+        function: Returns a batch, or an iterable of batches; labels may follow the inputs.
+        most: Number of samples after which no further batch is taken.
     """
 
     name: str
@@ -134,16 +136,16 @@ class Made:
     most: int | None = None
     labels: None = None
 
-    def first(self, most: int | None) -> "Made":
-        """No more batches than so many samples need."""
+    def first(self, most: int | None) -> "GeneratedSamples":
+        """Limit the batches to those needed for so many samples."""
         return replace(self, most=most)
 
-    def in_batches(self, size: int | None) -> "Made":  # noqa: ARG002
-        """The same: the code makes its own batches."""
+    def in_batches(self, size: int | None) -> "GeneratedSamples":  # noqa: ARG002
+        """Return the samples unchanged, since the code makes its own batches."""
         return self
 
     def epochs(self, size: int, labelled: bool) -> Iterable[Any] | Callable[[], Any]:  # noqa: ARG002
-        """What the code returns, which makes and shuffles its own batches, for a training."""
+        """Return the training batches of the code, which makes and shuffles its own batches."""
         made = self._made()
         return self.function if isinstance(made, Iterator) else made
 
@@ -165,7 +167,7 @@ class Made:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Errors of the user's code name it."""
+        """Name the user's code in its errors."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -174,34 +176,34 @@ class Made:
             raise InvalidInputError(f"{self.name}: {what}") from error
 
 
-Source = Stored | Made
+Source = StoredSamples | GeneratedSamples
 
 
 def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
-    """The samples that a string names.
+    """Find the samples that a string names.
 
     Args:
-        spec: A `.npy` or `.npz` file, see `tersor.export.inputs.load_inputs`; a folder of images;
-            or `module:function`, a function of the user's own code that returns batches.
-        pixels: What is done to images; by default only their pixels become 0…1.
+        spec: An `.npy` or `.npz` file, see `tersor.data.numpy_files.load_inputs`; a folder of
+            images; or `module:function`, a function in the user's own code that returns batches.
+        pixels: The preprocessing of images; by default pixels are only scaled to 0…1.
 
     Raises:
-        InvalidInputError: There is nothing of that name, or it cannot be read.
+        InvalidInputError: Nothing has that name, or it cannot be read.
         UnsupportedError: Pillow is needed, and is not installed.
     """
     path = Path(spec)
     if path.is_dir():
         files = find_images(path)
-        return Stored(spec, len(files), partial(_read_images, files, pixels))
+        return StoredSamples(spec, len(files), partial(_read_images, files, pixels))
     if is_function(spec):
-        return Made(spec, _called_once(find_function(spec)))
+        return GeneratedSamples(spec, _called_once(find_function(spec)))
     arrays, labels = load_inputs(path)
     count = len(next(iter(arrays.values())))
-    return Stored(spec, count, partial(_cut, arrays), labels)
+    return StoredSamples(spec, count, partial(_cut, arrays), labels)
 
 
 def _called_once(function: Callable[[], Any]) -> Callable[[], Any]:
-    """Keep what a function returns, unless it is an iterator, which serves only once."""
+    """Keep what a function returns, unless it is an iterator, which can be used only once."""
     kept: list[Any] = []
 
     def call() -> Any:
@@ -220,7 +222,7 @@ def _read_images(files: list[Path], pixels: Pixels, rows: slice) -> np.ndarray:
 
 
 def _cut(arrays: Arrays, rows: slice) -> Arrays | np.ndarray:
-    """Some rows: by name, or a plain array where the file has only one."""
+    """Select rows: by name, or as a plain array if the file has only one."""
     parts = {name: array[rows] for name, array in arrays.items()}
     return next(iter(parts.values())) if len(parts) == 1 else parts
 

@@ -1,4 +1,4 @@
-"""Run a network one node at a time over many batches, so that a layer can change before it runs."""
+"""Runs a network node by node over many batches, so that a layer can change before it runs."""
 
 from collections.abc import Iterable
 from copy import copy
@@ -13,10 +13,10 @@ from tersor.graph.network import Network
 
 
 class Stream:
-    """All batches on their way through a network, node after node.
+    """All batches on their way through a network, node by node.
 
-    Values are dropped once their last reader has run, so memory is that of the values alive at the
-    widest place, for all samples.
+    Values are dropped once their last reader has run, so memory is needed for the values that are
+    alive at the widest point, for all samples.
 
     Attributes:
         network: The network.
@@ -24,12 +24,12 @@ class Stream:
     """
 
     def __init__(self, network: Network, batches: list[Batch], simulate: bool) -> None:
-        """Put the inputs in.
+        """Start from the inputs.
 
         Args:
-            network: The network; it may change in front of the node that runs next.
+            network: The network; nodes that have not yet run may change.
             batches: Inputs, as `(args, kwargs)` in the structure of the network's own example.
-            simulate: Whether quantizers act, or let values pass.
+            simulate: Whether quantizers round, or pass values on unchanged.
         """
         self.network = network
         self.simulate = simulate
@@ -55,10 +55,10 @@ class Stream:
             self.values.pop(name, None)
 
     def fork(self, batches: slice = slice(None)) -> "Stream":
-        """A stream that goes on from here on its own, with some of the batches.
+        """Create an independent stream that continues from here, with some of the batches.
 
         Args:
-            batches: Which ones; default: all.
+            batches: The batches; default: all.
         """
         fork = copy(self)
         fork.values = {name: values[batches] for name, values in self.values.items()}
@@ -66,10 +66,10 @@ class Stream:
         return fork
 
     def finish(self, nodes: Iterable[fx.Node]) -> list[Any]:
-        """What the network returns for every batch; the stream itself stays where it is.
+        """Compute what the network returns for every batch, without moving the stream itself.
 
         Args:
-            nodes: What has not run yet, in order.
+            nodes: The nodes that have not run yet, in order.
         """
         fork = self.fork()
         for node in nodes:
@@ -82,7 +82,7 @@ class Stream:
         return [self._value(node, i) for i in range(self._count)]
 
     def outputs(self) -> list[Any]:
-        """What the network returns for every batch, once all else has run."""
+        """What the network returns for every batch, once all nodes have run."""
         graph = self.network.graph
         end = graph.output_node()
         values = {node: self.of(node) for node in end.all_input_nodes}

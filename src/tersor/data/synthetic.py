@@ -1,4 +1,4 @@
-"""Inputs out of nothing: random values shaped like the example inputs."""
+"""Generates random inputs in the shapes of the example inputs."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ class Synthetic:
     Attributes:
         batches: Number of batches, each of the example's size.
         seed: Seed of the random numbers.
-        margin: Share by which ranges seen on them are moved away from zero.
+        margin: Share by which ranges measured on them are widened away from zero.
     """
 
     batches: int = 8
@@ -40,7 +40,7 @@ def example_inputs(network: Network) -> dict[str, Any]:
 
 
 def example_tensors(network: Network) -> dict[str, Tensor]:
-    """Those of them that are tensors."""
+    """Input name → example value, for the inputs that are tensors."""
     return {name: x for name, x in example_inputs(network).items() if isinstance(x, Tensor)}
 
 
@@ -50,13 +50,13 @@ def random_example(
     seed: int = 0,
     types: Sequence[torch.dtype] = (),
 ) -> tuple[Tensor, ...]:
-    """Example inputs for a user who knows the shapes only.
+    """Generate example inputs when only the shapes are known.
 
     Args:
-        shapes: One per input.
-        input_range: Floating-point values are uniform in it; without, they are standard normal.
+        shapes: One shape per input.
+        input_range: Floats are drawn uniformly from it, or else from a standard normal.
         seed: Seed of the random numbers.
-        types: One per input, if they are known; float32 by default. Integers are zeros and ones,
+        types: One dtype per input, if known; float32 by default. Integers are zeros and ones,
             which every table has and every mask may hold.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -78,12 +78,12 @@ def synthetic_batches(
     options: Synthetic,
     input_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Iterator[Batch]:
-    """Random inputs in the shapes, and with the statistics, of the example inputs.
+    """Generate random inputs in the shapes, and with the statistics, of the example inputs.
 
     Floating-point inputs are Gaussian with the example's mean and standard deviation, clipped to
-    their range if it is given; pictures have the spectrum of photographs. Token numbers, which are
+    their range if it is given. Images have the spectrum of photographs. Token numbers, which are
     integers that an embedding looks up, are uniform over the rows of its table. Integers of zeros
-    and ones are masks: they stay as they are in the example, like anything that is no number. Other
+    and ones are masks: they stay as in the example, as does anything that is not a number. Other
     integers are uniform between the example's smallest and largest value.
 
     Args:
@@ -131,7 +131,7 @@ def _draw(example: Any, limits: tuple[float, float] | None, generator: torch.Gen
 
 
 def _moments(example: Tensor, limits: tuple[float, float] | None) -> tuple[Any, Any]:
-    """Mean and deviation to draw with; an example that leaves its range tells the shape only."""
+    """The mean and deviation to draw with; an example outside its range only gives the shape."""
     if limits is not None and not (limits[0] <= example.min() and example.max() <= limits[1]):
         low, high = limits
         return (low + high) / 2, (high - low) / math.sqrt(12)
@@ -140,12 +140,12 @@ def _moments(example: Tensor, limits: tuple[float, float] | None) -> tuple[Any, 
 
 
 def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Standard normal; for pictures with the spectrum of photographs, whose amplitude is 1/f.
+    """Draw standard normal noise; for images with the spectrum of photographs (amplitude 1/f).
 
-    White noise has hardly any low frequencies, so that a network without BatchNorm statistics
-    would get ranges far below those on real pictures (Field, 1987, "Relations between the
-    statistics of natural images and the response properties of cortical cells"). The channels
-    share most of their signal, as the colours of a photograph do.
+    White noise has hardly any low frequencies, so a network without BatchNorm statistics would get
+    ranges far below those on real images (Field, 1987, "Relations between the statistics of natural
+    images and the response properties of cortical cells"). The channels share most of their signal,
+    like the colours of a photograph.
     """
     is_picture = len(shape) == 4 and shape[1] in _COLOURS and min(shape[2:]) >= _SMALLEST_PICTURE
     if not is_picture:

@@ -1,1 +1,1 @@
-"""What is known of the values of a network without data: rules for each op, propagation."""
+"""Distributions of the values of a network, inferred without data: rules per op, propagation."""

@@ -1,4 +1,4 @@
-"""How often each kernel position of a layer reads its input, and not the zero padding around it."""
+"""How often each kernel position of a layer reads its input rather than zero padding."""
 
 import math
 
@@ -11,7 +11,7 @@ from tersor.graph.nodes import argument
 
 
 def tap_coverage(layer: Layer, input_shape: torch.Size) -> Float[Tensor, "*kernel"]:
-    """The share of output positions at which each tap of the kernel reads the input.
+    """Compute the share of output positions at which each tap of the kernel reads the input.
 
     The op itself is run once on a map of ones, with one output channel per tap, so padding,
     stride, dilation and transposition need no formulas.
@@ -34,7 +34,7 @@ def tap_coverage(layer: Layer, input_shape: torch.Size) -> Float[Tensor, "*kerne
 
 
 def _call(node: fx.Node, x: Tensor, weight: Tensor) -> Tensor:
-    """The op of a convolution node with its geometry, on another input and weight."""
+    """Run the op of a convolution node, with its geometry, on another input and weight."""
     assert isinstance(node.target, torch._ops.OpOverload)
     replaced = {"input": x, "weight": weight, "bias": None, "groups": 1}
     names = [spec.name for spec in node.target._schema.arguments]

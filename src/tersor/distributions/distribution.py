@@ -1,7 +1,7 @@
-"""What is known, without data, about the values on an edge: per-channel moments and range.
+"""Distributions of the values on an edge, known without data: per-channel moments and range.
 
 The functions here combine distributions as if the values were independent; means need no such
-assumption. Ranges are those that values practically take: interval arithmetic, cut to
+assumption. Ranges are those that values take in practice: interval arithmetic, cut to
 `mean ± sigmas · std` where the result is near Gaussian.
 """
 
@@ -20,12 +20,12 @@ class Distribution:
     Attributes:
         mean: Mean per channel.
         var: Variance per channel.
-        low: Smallest value that practically occurs, per channel.
-        high: Largest value that practically occurs, per channel.
+        low: Smallest value that occurs in practice, per channel.
+        high: Largest value that occurs in practice, per channel.
         axis: The channel axis, counted from the front: 1 for maps `[n, c, h, w]` and features
             `[n, c]`, 2 for tokens `[n, t, c]`.
-        guess: True if variance and range rest on a layer without statistics, whose inputs were
-            taken as independent, or on a LayerNorm. Such ranges are often too narrow.
+        guess: True if variance and range depend on a layer without statistics, whose inputs were
+            assumed independent, or on a LayerNorm. Such ranges are often too narrow.
     """
 
     mean: Float[Tensor, " channels"]
@@ -53,7 +53,7 @@ class Distribution:
 
     @staticmethod
     def cat(parts: "Sequence[Distribution]") -> "Distribution":
-        """All channels of several distributions, in order."""
+        """Concatenate the channels of several distributions, in order."""
         mean, var, low, high = zip(*((x.mean, x.var, x.low, x.high) for x in parts), strict=True)
         joined = map(torch.cat, (mean, var, low, high))
         return Distribution(*joined, axis=parts[0].axis)
@@ -64,7 +64,7 @@ class Distribution:
         return Distribution(mean, var, self.low[channels], self.high[channels], axis)
 
     def expand(self, channels: int, axis: int) -> "Distribution":
-        """The distribution of a single channel repeated, or this one if the number fits."""
+        """Repeat the distribution of a single channel, or return this one if the number fits."""
         mean, var = self.mean.expand(channels), self.var.expand(channels)
         return Distribution(mean, var, self.low.expand(channels), self.high.expand(channels), axis)
 
@@ -76,7 +76,7 @@ def bounded(
     high: Float[Tensor, " channels"],
     axis: int,
 ) -> Distribution:
-    """A distribution whose moments are made to fit its range.
+    """Make moments fit a range.
 
     The mean is moved into `[low, high]`, and the variance is cut to the largest one that the range
     allows, `(mean − low)(high − mean)`.
@@ -92,9 +92,9 @@ def gaussian(
     sigmas: float,
     interval: tuple[Tensor, Tensor] | None = None,
 ) -> Distribution:
-    """A near Gaussian value, with range `mean ± sigmas · std` inside an interval if one is known.
+    """A nearly Gaussian value with range `mean ± sigmas · std`, inside an interval if known.
 
-    Where interval and moments contradict each other, which only wrong statistics can cause, the
+    If interval and moments contradict each other, which only wrong statistics can cause, the
     interval is ignored.
     """
     reach = sigmas * var.sqrt()
@@ -113,7 +113,7 @@ def uniform(low: float, high: float, like: Float[Tensor, " channels"], axis: int
 
 
 def of_constant(value: Tensor, shape: torch.Size, axis: int) -> Distribution:
-    """What each channel of a stored tensor holds, once it is broadcast to `shape`."""
+    """The distribution of each channel of a stored tensor, broadcast to `shape`."""
     spread = value.expand(torch.broadcast_shapes(value.shape, (1,) * len(shape)))
     rows = spread.movedim(axis, 0).flatten(1)
     low, high = rows.aminmax(dim=1)
@@ -140,7 +140,7 @@ def multiply(x: Distribution, y: Distribution, sigmas: float) -> Distribution:  
 
 
 def dilute(x: Distribution, share: Float[Tensor, " channels"], value: float) -> Distribution:
-    """A value of which a share of all elements was replaced by a constant, as padding does."""
+    """A value of which a share of the elements is replaced by a constant, as padding does."""
     mean = x.mean + share * (value - x.mean)
     var = (1 - share) * (x.var + share * (value - x.mean).square())
     touched, untouched = share > 0, share < 1

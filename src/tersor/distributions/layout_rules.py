@@ -1,4 +1,4 @@
-"""How distributions pass through ops that move, pool, reduce or pad values."""
+"""Rules for ops that move, pool, reduce or pad values."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tersor.distributions.distribution import Distribution, dilute
 from tersor.distributions.walk import Layout, Walk
 from tersor.graph.attention import mixed_values
 from tersor.graph.nodes import argument, call
-from tersor.graph.ops import MOVEMENT, pads_with_constant
+from tersor.graph.ops import MOVEMENT, REDUCTIONS, pads_with_constant
 
 aten = torch.ops.aten
 MOVES = {
@@ -24,12 +24,13 @@ MOVES = {
     aten.repeat.default,
     aten.tile.default,
 }
-REDUCTIONS = {aten.mean.dim, aten.amax.default, aten.amin.default}
+# Their results stay within the range of the input.
+AVERAGES = REDUCTIONS - {aten.sum.dim_IntList}
 PADDED_POOLS = {aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default}
 
 
 def move(walk: Walk, node: fx.Node) -> Any:
-    """Reshape, transpose, slice, concatenate …: the op itself, run on channel labels."""
+    """Reshape, transpose, slice, concatenate …: the op itself is run on channel labels."""
     inputs: list[Distribution] = []
 
     def label(arg: fx.Node) -> Any:
@@ -79,7 +80,7 @@ def spatial(walk: Walk, node: fx.Node) -> Distribution | None:
 
 
 def attend(walk: Walk, node: fx.Node) -> Any:
-    """An average over positions: moments as in `spatial`."""
+    """Attention averages over positions; see `spatial` for the moments."""
     values = mixed_values(node)
     layout = None if values is None else walk.layout(values)
     if layout is None:
@@ -92,7 +93,7 @@ def attend(walk: Walk, node: fx.Node) -> Any:
 
 
 def reduce(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Mean or extremum over axes other than the channels; moments as in `spatial`."""
+    """Mean or extremum over axes other than the channels; see `spatial` for the moments."""
     layout = walk.layout(node.args[0])
     if layout is None:
         return None
@@ -104,7 +105,7 @@ def reduce(walk: Walk, node: fx.Node) -> Distribution | None:
 
 
 def pad(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Padding with a constant counts with its share, also where it adds channels."""
+    """Padding with a constant counts with its share, also if it adds channels."""
     x, layout = walk.of(node.args[0]), walk.layout(node.args[0])
     if x is None or layout is None:
         return None

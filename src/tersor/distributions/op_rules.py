@@ -1,4 +1,4 @@
-"""How distributions pass through each op: one table, one small function per kind of op."""
+"""Rules for each op: one table, and one small function per kind of op."""
 
 import operator
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from tersor.distributions.distribution import (
     subtract,
 )
 from tersor.distributions.layout_rules import (
+    AVERAGES,
     MOVES,
-    REDUCTIONS,
     attend,
     getitem,
     move,
@@ -35,13 +35,13 @@ from tersor.distributions.walk import Layout, Walk
 from tersor.graph.attention import MIXING
 from tersor.graph.layers import Layer
 from tersor.graph.nodes import argument, call, operand
-from tersor.graph.ops import BINARY, SPATIAL, UNARY, WEIGHTED
+from tersor.graph.ops import BINARY, DROPOUTS, POOLS, UNARY, WEIGHTED
 
 aten = torch.ops.aten
 INDEPENDENT = {aten.add.Tensor: add, aten.sub.Tensor: subtract, aten.mul.Tensor: multiply}
-COPIES = {aten.dropout.default, aten.feature_dropout.default, aten.to.dtype}
+COPIES = DROPOUTS | {aten.to.dtype}
 
-Rule = Callable[[Walk, fx.Node], Any]
+DistributionRule = Callable[[Walk, fx.Node], Any]
 
 
 def visit(walk: Walk, node: fx.Node) -> Any:
@@ -60,7 +60,7 @@ def visit(walk: Walk, node: fx.Node) -> Any:
 
 
 def _is_guess(walk: Walk, node: fx.Node, known: list[Any]) -> bool:
-    """True if a value rests on a layer without statistics, or is the output of one."""
+    """True if a value depends on a layer without statistics, or is the output of one."""
     if node.name in walk.network.statistics or node.target in GIVEN:
         return False
     return node.target in GUESSED or any(
@@ -75,11 +75,11 @@ def _mark(part: Any, guess: bool) -> Any:
 
 
 def _layer(walk: Walk, node: fx.Node) -> Distribution | None:
-    """E[y] = W E[x] + b and Var[y] = W² Var[x], unless a BatchNorm knows better."""
+    """E[y] = W E[x] + b and Var[y] = W² Var[x], unless BatchNorm statistics are available."""
     layer, x = Layer(node, walk.network), walk.of(node.args[0])
     axis = layer.channel_axis % len(walk.shapes[node])
     notes = walk.network.statistics.get(node.name)
-    if x is None or x.axis != axis or layer.weight_node.op != "get_attr":
+    if x is None or x.axis != axis or not layer.has_stored_weight:
         return None if notes is None else gaussian(notes.mean, notes.std**2, axis, walk.sigmas)
     weight, coverage = layer.grouped_weight(), tap_coverage(layer, walk.shape(layer.input))
     bias = 0.0 if layer.bias is None else layer.bias.detach()
@@ -107,7 +107,7 @@ def _express(walk: Walk, node: fx.Node, expression: Pointwise) -> Distribution |
 
 
 def _binary(walk: Walk, node: fx.Node) -> Distribution | None:
-    """A function of one root if both sides share it or one is constant; else independent."""
+    """A function of one root if both sides share it or one is constant; else independent values."""
     shape, args = walk.shapes[node], node.args[:2]
     axes = {x.axis - len(walk.shape(arg)) for arg in args if (x := walk.of(arg))}
     if len(axes) != 1:
@@ -174,13 +174,13 @@ def _channel_norm(walk: Walk, node: fx.Node) -> Distribution | None:
 
 
 def _layer_norm(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Unit variance over the channels of each position; the same is taken for each channel."""
+    """LayerNorm: unit variance over the channels of a position, assumed for each channel, too."""
     last = len(walk.shapes[node]) - 1
     return _normalized(walk, node, last) if len(argument(node, "normalized_shape")) == 1 else None
 
 
 def _softmax(walk: Walk, node: fx.Node) -> Distribution:
-    """Shares of one: their mean is 1 / n, and their variance at most that of a 0-1 variable."""
+    """Softmax: values have mean 1 / n, and at most the variance of a 0-1 variable."""
     shape, x = walk.shapes[node], walk.of(node.args[0])
     axis = len(shape) - 1 if x is None else x.axis
     zero = walk.zeros(shape[axis])
@@ -189,29 +189,29 @@ def _softmax(walk: Walk, node: fx.Node) -> Distribution:
 
 
 def _embedding(walk: Walk, node: fx.Node) -> Distribution | None:
-    """Any row of the table is as likely as any other."""
+    """Embedding: all rows of the table are equally likely."""
     table, axis = walk.value(node.args[0]), len(walk.shapes[node]) - 1
     return of_constant(table.detach(), table.shape, 1).expand(table.shape[1], axis)
 
 
-# Known whatever the input is.
+# Known for any input.
 GIVEN = {
     aten.batch_norm.default,
     aten.embedding.default,
     aten.instance_norm.default,
     aten.softmax.int,
 }
-# Never known for sure, but for the statistics of a BatchNorm.
+# Never known for certain, except from the statistics of a BatchNorm.
 GUESSED = {*WEIGHTED, aten.group_norm.default, aten.layer_norm.default}
-RULES: dict[Any, Rule] = {
+RULES: dict[Any, DistributionRule] = {
     **dict.fromkeys(WEIGHTED, _layer),
     **dict.fromkeys(MIXING, attend),
     **dict.fromkeys(UNARY, _unary),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(COPIES, _copy),
     **dict.fromkeys(MOVES, move),
-    **dict.fromkeys(SPATIAL - {aten.upsample_bicubic2d.vec}, spatial),  # bicubic overshoots
-    **dict.fromkeys(REDUCTIONS, reduce),
+    **dict.fromkeys(set(POOLS) - {aten.upsample_bicubic2d.vec}, spatial),  # bicubic overshoots
+    **dict.fromkeys(AVERAGES, reduce),
     operator.getitem: getitem,
     aten.pad.default: pad,
     aten.constant_pad_nd.default: pad,

@@ -1,7 +1,7 @@
-"""Element-by-element expressions as one function of the value that they start from.
+"""Elementwise expressions as one function of the value that they start from.
 
 `x · sigmoid(x)`, `relu6(x + 3) / 6 · x` or `minimum(relu(x), bound)` are several nodes but one
-function of `x`. Seen as such, their moments follow exactly from those of `x`; node by node, they
+function of `x`. Treated as such, their moments follow exactly from those of `x`. Node by node, they
 would need the moments of products of dependent values.
 """
 
@@ -30,7 +30,7 @@ class Pointwise:
     Attributes:
         root: The node that the expression starts from.
         function: Takes `[points, channels]` values of the root.
-        clip: `(low, high)` if the function is nothing but a clip, else None.
+        clip: `(low, high)` if the function is just a clip, else None.
         kinks: Points of the root at which the function may bend.
     """
 
@@ -68,7 +68,7 @@ class Pointwise:
         return Pointwise(self.root, function, clip, kinks + constants)
 
     def _clipped(self, low: Bound, high: Bound) -> tuple[Bound, Bound] | None:
-        """The bounds of this clip followed by another one."""
+        """The bounds of this clip when another one follows."""
         if self.clip is None:
             return None
         ends = (torch.as_tensor(end, dtype=torch.float64) for end in self.clip)
@@ -76,7 +76,7 @@ class Pointwise:
         return before, after
 
     def of(self, x: Distribution) -> Distribution:
-        """The distribution of the function's value, if the root is near Gaussian."""
+        """The distribution of the function's value, if the root is nearly Gaussian."""
         if self.clip is not None:
             mean, var = clipped_gaussian(x.mean, x.std, *self.clip)
             low, high = (_clamp(end, *self.clip) for end in (x.low, x.high))

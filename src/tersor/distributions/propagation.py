@@ -4,10 +4,10 @@
     layer:       E[y] = W E[x] + b,  Var[y] = W² Var[x]
     activation:  moments of f(x), x ~ N(E[x], Var[x])
 
-Differs from the paper in: the paper reads the moments of a layer's input off the BatchNorm just
-before it; here they travel through the whole graph (additions, concatenation, pooling, gates,
-channel shuffles), through any activation function, and back to the mean of the network's input.
-Zero padding at the borders counts with its share.
+Differs from the paper in: the paper takes the moments of a layer's input from the BatchNorm just
+before it. Here they are propagated through the whole graph (additions, concatenation, pooling,
+gates, channel shuffles), through any activation function, and back to the mean of the network's
+input. Zero padding at the borders counts with its share.
 """
 
 from collections.abc import Mapping
@@ -32,13 +32,13 @@ def propagate(
     input_ranges: Mapping[str, tuple[float, float]] | None = None,
     sigmas: float = 6.0,
 ) -> dict[str, Distribution]:
-    """Per-channel mean, variance and range of every value that can be known without data.
+    """Compute the mean, variance and range per channel of every value that is known without data.
 
     Args:
-        network: The network. Quantizers on its edges are looked through.
-        input_ranges: Input name → smallest and largest value it can take. Such an input counts as
-            uniform; its mean is corrected where a layer with statistics reads it.
-        sigmas: Range of a near Gaussian value, in standard deviations.
+        network: The network. Quantizers on its edges are ignored.
+        input_ranges: Input name → smallest and largest value it can take. Such an input is treated
+            as uniform; its mean is corrected if a layer with statistics reads it.
+        sigmas: Range of a nearly Gaussian value, in standard deviations.
 
     Returns:
         Node name → distribution; values about which nothing is known are absent. An input of which
@@ -65,7 +65,7 @@ def propagate(
 def infer_input_mean(
     layer: Layer, statistics: Mapping[str, Gaussian], input_shape: torch.Size
 ) -> Float[Tensor, " inputs"]:
-    """The mean of a layer's input per channel, from the mean of its output that BatchNorm knows.
+    """Infer the input mean of a layer per channel, from its output mean, which BatchNorm knows.
 
     `E[W x] + b = β` is solved for `E[x]` by least squares. With fewer output than input channels
     it is the solution of smallest norm.
@@ -99,7 +99,7 @@ def _checked(
 
 
 def _input(walk: Walk, node: fx.Node, limits: tuple[float, float] | None) -> Distribution | None:
-    """What is known about an input: its range from the caller, its mean from the first layers."""
+    """The distribution of an input: its range from the caller, its mean from the first layers."""
     shape = walk.shapes[node]
     if not isinstance(shape, torch.Size) or len(shape) < 2:
         return None
@@ -119,7 +119,7 @@ def _input(walk: Walk, node: fx.Node, limits: tuple[float, float] | None) -> Dis
 
 
 def _readers(node: fx.Node) -> list[fx.Node]:
-    """The nodes that read a value as their first argument, seen through quantizers."""
+    """The nodes that read a value as their first argument, directly or through quantizers."""
     found: list[fx.Node] = []
     for user in node.users:
         if user.args[0] is node:

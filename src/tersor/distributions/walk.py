@@ -1,4 +1,4 @@
-"""What is known about the values of a network, gathered in one walk in execution order."""
+"""Collects what is known about the values of a network, in one walk in execution order."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from tersor.graph.nodes import source
 
 @dataclass(frozen=True)
 class Layout:
-    """A value whose channels lie anywhere, as between the two halves of a channel shuffle.
+    """A value whose channels lie anywhere, such as between the halves of a channel shuffle.
 
     Attributes:
         channels: The distribution of each channel.
@@ -27,7 +27,7 @@ class Layout:
 
     @property
     def guess(self) -> bool:
-        """As of its channels."""
+        """Whether the distribution of any channel is a guess."""
         return self.channels.guess
 
     def located(self) -> Distribution | None:
@@ -42,11 +42,11 @@ class Layout:
 
 @dataclass
 class Walk:
-    """What is known so far.
+    """What is known so far about the values of a network.
 
     Attributes:
         network: The network.
-        sigmas: Range of near Gaussian values, in standard deviations.
+        sigmas: Range of nearly Gaussian values, in standard deviations.
         shapes: Node → shape of its value on the example inputs.
         values: Node → distribution, layout, tensor (if it depends on no input), or list of them.
         expressions: Node → the function of another node's value that it computes.
@@ -59,7 +59,7 @@ class Walk:
     expressions: dict[fx.Node, Pointwise] = field(default_factory=dict)
 
     def value(self, arg: Any) -> Any:
-        """What is known about an argument, seen through quantizers; numbers are themselves."""
+        """What is known about an argument, ignoring quantizers; numbers are themselves."""
         return self.values.get(source(arg)) if isinstance(arg, fx.Node) else arg
 
     def of(self, arg: Any) -> Distribution | None:
@@ -72,7 +72,7 @@ class Walk:
         return self.shapes[source(arg)]
 
     def expression(self, arg: fx.Node) -> Pointwise:
-        """An argument as a function of its root: of itself if it is no expression."""
+        """An argument as a function of its root, which is itself if it is not an expression."""
         node = source(arg)
         return self.expressions.get(node) or Pointwise.identity(node)
 

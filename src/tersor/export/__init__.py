@@ -1,1 +1,1 @@
-"""ONNX files with integer weights, and their check in the real runtime."""
+"""Writes ONNX files with integer weights, and verifies them in the real runtime."""

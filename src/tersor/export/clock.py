@@ -1,10 +1,10 @@
-"""How long onnxruntime takes for single layers: a table of times, filled as it is asked.
+"""Measures how long onnxruntime takes for single layers, in a table of times filled on demand.
 
     time(call) ≈ t(file with n copies of the call side by side) / n
 
-Behind each copy stands a mean, so that nothing large leaves the layout that onnxruntime computes
-convolutions in. It costs the same before and after a change inside the layer: differences of these
-times are what counts.
+Each copy is followed by a mean, so that nothing large leaves the layout in which onnxruntime
+computes convolutions. The mean costs the same before and after a change inside the layer: only
+differences of these times count.
 """
 
 import math
@@ -24,10 +24,10 @@ from tersor.graph.calls import Call
 
 OnCall = Callable[[int, int], None]
 _COPIES = 4
-_LARGE = 1 << 22  # numbers in a weight: it fills the caches, and is not copied
+_LARGE = 1 << 22  # numbers in a weight: such a weight fills the caches, and is not copied
 _AT_ONCE = 7  # files that are timed in turns
 _PASSES = 3
-_ROUNDS = 4  # in each
+_ROUNDS = 4  # rounds for each file
 _OPSET = 21
 
 
@@ -35,32 +35,32 @@ class Clock:
     """Times of calls on this machine, with onnxruntime's default number of threads.
 
     A machine is slower now and then, for seconds, and not for all calls alike. So all calls are
-    timed several times, each time beside the first of all, and what was timed while that one was
-    fastest counts.
+    timed several times, each time next to the first of all calls. The timing that counts is the one
+    during which that first call was fastest.
 
     Attributes:
         known: Call → nanoseconds.
     """
 
     def __init__(self, on_call: OnCall | None = None) -> None:
-        """Know nothing yet.
+        """Start with an empty table.
 
         Args:
-            on_call: Called with how many of the timings asked for are done, and how many there are.
+            on_call: Called with the number of timings that are done, and the number requested.
         """
         self.known: dict[Call, int] = {}
         self._on_call = on_call
         self._reference: Call | None = None
 
     def __call__(self, calls: Iterable[Call]) -> dict[Call, int]:
-        """The nanoseconds of some calls; those not known are timed.
+        """Look up the nanoseconds of some calls; unknown ones are timed.
 
         Args:
             calls: The calls.
         """
         wanted = list(dict.fromkeys(calls))
         new = [call for call in wanted if call not in self.known]
-        fastest = dict.fromkeys(new, math.inf)  # the reference, beside each
+        fastest = dict.fromkeys(new, math.inf)  # the reference, next to each
         done, total = 0, _PASSES * len(new)
         for start in [*range(0, len(new), _AT_ONCE)] * _PASSES:
             some = new[start : start + _AT_ONCE]
@@ -76,7 +76,7 @@ class Clock:
 
 
 def _timed(calls: Iterable[Call]) -> dict[Call, int]:
-    """The shortest times: what is more, others took."""
+    """Take the shortest times: any excess is due to other processes."""
     rng, runs = np.random.default_rng(0), list[tuple[Runtime, Arrays]]()
     numbers = {c: 1 if math.prod(c.weight) > _LARGE else _COPIES for c in calls}
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ def _timed(calls: Iterable[Call]) -> dict[Call, int]:
 
 
 def _file(call: Call, copies: int, rng: np.random.Generator) -> onnx.ModelProto:
-    """Copies of a call; equal weights would make onnxruntime compute one of them only."""
+    """Build a file of copies of a call; with equal weights onnxruntime would compute only one."""
     nodes, stored = list[onnx.NodeProto](), list[onnx.TensorProto]()
     for copy in range(copies):
         weight = rng.standard_normal(call.weight, np.float32) / math.prod(call.weight) ** 0.5

@@ -1,8 +1,7 @@
-"""Two series of outputs side by side, summed up batch by batch."""
+"""Compares two series of outputs, summed up batch by batch."""
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +9,13 @@ import torch
 from tersor.core.metrics import decibels, signal_and_noise, top1_agreement
 from tersor.errors import InvalidInputError
 
-#: SQNR in tables and JSON ends here: float32 has no more digits, and JSON knows no infinity.
+#: Largest SQNR in tables and JSON: float32 has no more digits, and JSON has no infinity.
 _EQUAL_DB = 200.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far one series of outputs is from another.
+    """The distance between two series of outputs.
 
     Attributes:
         sqnr: Signal-to-noise ratio in dB; infinite if all values are equal.
@@ -31,8 +30,8 @@ class Comparison:
     max_value: float
     top1: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, ready for JSON; SQNR is cut at ±200 dB."""
+    def as_dict(self) -> dict[str, object]:
+        """Convert to plain numbers, ready for JSON; SQNR is limited to ±200 dB."""
         return {
             "sqnr_db": max(-_EQUAL_DB, min(_EQUAL_DB, self.sqnr)),
             "max_difference": self.max_difference,
@@ -41,7 +40,7 @@ class Comparison:
         }
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line of text."""
         if self.sqnr == inf:
             return "equal"
         text = f"{self.sqnr:.1f} dB, largest difference {self.max_difference:.3g}"
@@ -92,11 +91,11 @@ class Tally:
 
 
 def has_classes(output: np.ndarray) -> bool:
-    """True for scores `[batch, classes]`."""
+    """Whether an output has scores `[batch, classes]`."""
     return output.ndim == 2 and output.shape[1] > 1 and output.dtype.kind == "f"
 
 
 def _largest(values: np.ndarray) -> float:
-    """Largest finite entry; two infinite values that agree differ by NaN and do not count."""
+    """The largest finite entry; equal infinite values differ by NaN and do not count."""
     finite = values[np.isfinite(values)]
     return float(finite.max()) if finite.size else 0.0

@@ -1,4 +1,4 @@
-"""Noise in the shapes that a file takes."""
+"""Generates noise in the shapes that a file takes."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _NOISE_SAMPLES = 8
 
 
 def noise_inputs(runtime: Runtime, seed: int = 0) -> Arrays:
-    """Random inputs for a file: normal floats, integers and booleans of 0 and 1.
+    """Generate random inputs for a file: normal floats, integers and booleans of 0 and 1.
 
     Args:
         runtime: The loaded file.
@@ -25,8 +25,8 @@ def noise_inputs(runtime: Runtime, seed: int = 0) -> Arrays:
         free = [axis for axis in shape[1:] if not isinstance(axis, int)]
         if free:
             raise InvalidInputError(
-                f"input {name!r} has free axes {list(shape)}, so noise of its shape cannot be "
-                "made; give inputs"
+                f"input {name!r} has free axes {list(shape)}, so no noise of its shape can be "
+                "generated; give inputs"
             )
         sizes = [axis if isinstance(axis, int) else _NOISE_SAMPLES for axis in shape]
         dtype = runtime.dtypes[name]

@@ -1,6 +1,6 @@
-"""Which layers of a file a runtime computes in integers, and why the others stay in float.
+"""Finds the layers of a file that a runtime computes in integers, and why the others stay in float.
 
-onnxruntime decides when it loads the file. It is asked for the graph that it made, and its nodes
+onnxruntime decides when it loads the file. So it is asked for the graph that it makes, whose nodes
 are matched with those of the file by name.
 """
 
@@ -36,8 +36,8 @@ class Kernel:
     Attributes:
         layer: Name of the node in the file, which is the user's name of the layer.
         op: Type of the node in the file.
-        kernel: Type of the node that onnxruntime made of it, or the kernel's name in OpenVINO.
-        reason: Why it stayed in float; empty for integer kernels.
+        kernel: Type of the node that onnxruntime makes of it, or the kernel's name in OpenVINO.
+        reason: Why it stays in float; empty for integer kernels.
     """
 
     layer: str
@@ -52,11 +52,11 @@ class Kernel:
 
 
 def kernels(path: str | Path, config: Config = ()) -> list[Kernel]:
-    """The kernel of every convolution and linear layer of a file.
+    """Find the kernel of every convolution and linear layer of a file.
 
     Args:
         path: An ONNX file.
-        config: Session options, as for `Runtime`.
+        config: Session options; see `Runtime`.
 
     Returns:
         One entry per node with a stored weight, in the order of the file.
@@ -71,11 +71,11 @@ def kernels(path: str | Path, config: Config = ()) -> list[Kernel]:
 
 
 def openvino_kernels(path: str | Path) -> list[Kernel]:
-    """The same for OpenVINO, which names its kernels by instruction set and precision."""
+    """Find the kernels in OpenVINO, which names them by instruction set and precision."""
     primitives = list(OpenVINORuntime(path).primitives())
     found = []
     for node, _ in _weighted(path):
-        # Without its bias a node is renamed; the last one is called like the output.
+        # A node that loses its bias is renamed; the last one has the name of the output.
         names = {f"{node.name}/WithoutBiases", *(str(value.name) for value in node.outputs)}
         names.add(str(node.name))
         kernel = next((kernel for nodes, kernel in primitives if names & nodes), "unknown")
@@ -85,7 +85,7 @@ def openvino_kernels(path: str | Path) -> list[Kernel]:
 
 
 def _weighted(path: str | Path) -> Iterator[tuple[ir.Node, str]]:
-    """Each node with a stored weight, and the name of that weight."""
+    """Find each node with a stored weight, and the name of that weight."""
     for node in ir.load(path).graph:
         position = (WEIGHTED | INTEGER).get(node.op_type)
         weight = None if position is None else stored_weight(node, position)
@@ -101,7 +101,7 @@ def _optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:
 
 
 def _kernel(name: str, weight: str, optimized: list[onnx.NodeProto]) -> str | None:
-    """The type of the node that took this node's place: same name, or else the same weight."""
+    """Find the type of the node that replaced this node: the same name, or else the same weight."""
     for node in optimized:
         # A change of layout appends `_token_7` to a name.
         if name and (node.name == name or node.name.startswith(f"{name}_token_")):
@@ -123,7 +123,7 @@ def _reason(node: ir.Node) -> str:
     if x is None:
         return "its input is not quantized"
     for what, read in (("weight", weight), ("input", x)):
-        # Of a value in between, the file says its type through the zero point only.
+        # The file gives the type of an intermediate value only through its zero point.
         known = [value.dtype for value in read.inputs[0:3:2] if value is not None and value.dtype]
         if known and known[0] not in (ir.DataType.INT8, ir.DataType.UINT8):
             return f"its {what} is {known[0]}; integer kernels read 8 bits"

@@ -1,4 +1,4 @@
-"""Latency of two files on one machine, measured in turns so that both see the same load."""
+"""Measures the latency of two files on one machine, in turns so that both see the same load."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ class Latency:
     Attributes:
         float_ms: Milliseconds per run of the float file.
         ms: Milliseconds per run of the quantized file.
-        ratio: Median over the rounds of quantized / float; below 1 is faster.
+        ratio: Median over the rounds of quantized / float; less than 1 is faster.
         rounds: Number of rounds.
     """
 
@@ -35,11 +35,11 @@ class Latency:
     rounds: int
 
     def as_dict(self) -> dict[str, float]:
-        """Plain numbers, ready for JSON."""
+        """Convert to plain numbers, ready for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line of text."""
         return f"{self.float_ms:.2f} → {self.ms:.2f} ms ({1 / self.ratio:.2f}× as fast)"
 
 
@@ -57,11 +57,11 @@ def measure_latency(
     Args:
         float_path: The float file.
         path: The quantized file.
-        batch: Inputs of either file, see `tersor.data.feeds.feed`; the first sample is used where
-            the batch is free.
+        batch: Inputs of either file, see `tersor.data.feeds.feed`; the first sample is used if the
+            batch is free.
         config: Session options of the quantized file.
-        rounds: How many times both are measured.
-        load: The runtime: the class that loads a file.
+        rounds: Number of times that both are measured.
+        load: The class of the runtime, which loads a file.
 
     Returns:
         Medians, with the runtime's default number of threads.
@@ -80,26 +80,26 @@ def measure_latency(
 def both_in_turns(
     before: Runtime, after: Runtime, batch: Any, rounds: int
 ) -> list[tuple[float, ...]]:
-    """The seconds of two files on one sample, in each of some rounds.
+    """Time two files on one sample, in seconds, in several rounds.
 
     Args:
         before: A file, loaded with the options `CALM`.
-        after: Another that takes the same inputs, idem.
+        after: Another file that takes the same inputs, loaded in the same way.
         batch: See `measure_latency`.
-        rounds: How many times both are measured.
+        rounds: Number of times that both are measured.
     """
     sample = next(after.split(after.feed(batch), 1))
     return in_turns([(before, before.renamed(sample)), (after, sample)], rounds)
 
 
 def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[float, ...]]:
-    """Time several runs, one after the other in every round, each round in another order.
+    """Time several runs, one after the other in every round, in another order each round.
 
-    What ran before leaves its traces in the caches, so no run always follows the same one.
+    A run leaves its traces in the caches, so no run always follows the same one.
 
     Args:
-        runs: What to run, and on which inputs. Make the sessions with the options `CALM`.
-        rounds: How many times each is measured.
+        runs: The sessions and their inputs. Create the sessions with the options `CALM`.
+        rounds: Number of times that each is measured.
 
     Returns:
         One entry per round: the seconds of each run.

@@ -1,4 +1,4 @@
-"""Lowering: every quantizer of a network becomes integers, still as an ordinary PyTorch graph.
+"""Lowering: every quantizer of a network becomes integer arithmetic in an ordinary PyTorch graph.
 
 A quantizer on a constant (a weight, a bias, anything computed from stored tensors alone) is
 evaluated once by `core.affine.quantize` and stored as integers in front of a `dequantize_linear`.
@@ -8,7 +8,6 @@ computes what the simulation computes.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 import torch
@@ -18,11 +17,12 @@ from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
-from tersor.export.names import free_generated_names, output_names
+from tersor.export.signature import free_generated_names, layer_output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
-from tersor.graph.nodes import argument
+from tersor.graph.ops import clip_bounds
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
+from tersor.quant.scheme import FUSED
 
 aten = torch.ops.aten
 
@@ -45,7 +45,7 @@ class Lowered:
         names: Call of a layer → readable name of its output, `conv1.output`.
         constants: Node → value, for all nodes that do not depend on the input.
         readers: Name of a stored tensor → number of nodes that fetch it.
-        integer_clip: Whether a clip in front of a quantizer moves onto the integers behind it.
+        integer_clip: Whether a clip in front of a quantizer moves onto the integers after it.
     """
 
     network: Network
@@ -61,7 +61,7 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
 
     Args:
         network: A network with or without quantizers, in training or inference mode.
-        integer_clip: As in `tersor.quant.scheme.Scheme`.
+        integer_clip: See `tersor.quant.scheme.Scheme`.
 
     Returns:
         The lowered copy, in inference mode.
@@ -72,10 +72,10 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
     """
     lowered = Lowered(network.copy(), integer_clip=integer_clip)
     set_training(lowered.network, False)
-    # torch lays out the output of an attention otherwise where its mask could be trained.
+    # torch lays out the output of an attention differently if its mask can be trained.
     lowered.network.module.requires_grad_(False)
     free_generated_names(lowered.network)
-    lowered.names = output_names(lowered.network)
+    lowered.names = layer_output_names(lowered.network)
     fetched = lowered.network.graph.find_nodes(op="get_attr")
     lowered.readers.update(str(node.target) for node in fetched)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
 
 
 def _lower_bias(lowered: Lowered, node: fx.Node, module: BiasQuantize) -> fx.Node:
-    """The scale of a bias is that of the accumulator."""
+    """Lower the quantizer of a bias, whose scale is that of the accumulator."""
     if not lowered.constants.keys() >= set(node.all_input_nodes):
         raise UnsupportedError(
             f"the bias quantizer {node.name!r} reads a value that depends on the input; a bias "
@@ -189,7 +189,7 @@ def _lower_activation(lowered: Lowered, node: fx.Node, module: FakeQuantize) -> 
 
 
 def _look_up_integers(node: fx.Node) -> bool:
-    """Look the rows up first and make floats of them then, instead of the whole table."""
+    """Look rows up as integers and convert only these to float, instead of the whole table."""
     if node.target is not aten.embedding.default:
         return False
     read = node.args[0]
@@ -206,17 +206,17 @@ def _look_up_integers(node: fx.Node) -> bool:
 
 
 def _absorb_clip(node: fx.Node, module: FakeQuantize) -> tuple[fx.Node, tuple[int, int]]:
-    """See through a ReLU or clip: q(clip(x, low, high)) = clip(q(x), q(low), q(high)), exactly.
+    """Move a ReLU or clip behind the quantizer: q(clip(x, l, h)) = clip(q(x), q(l), q(h)), exactly.
 
-    A layer followed directly by its QuantizeLinear is what runtimes compute in integers. Between
+    Runtimes compute a layer in integers if its QuantizeLinear follows directly. Between
     two quantizers the clip stays: onnxruntime would merge them into one, which is not exact.
 
     Returns:
-        The node to quantize and the integers that it may become.
+        The node to quantize, and the integers that it may become.
     """
     source, grid = node.args[0], module.grid
     assert isinstance(source, fx.Node)
-    bounds = _bounds(source)
+    bounds = clip_bounds(source) if source.target in FUSED else None
     if bounds is None or len(source.users) > 1 or module.scale.ndim or _is_quantized(source):
         return source, (grid.qmin, grid.qmax)
     ends = torch.tensor(bounds, dtype=module.scale.dtype, device=module.scale.device)
@@ -232,22 +232,8 @@ def _is_quantized(node: fx.Node) -> bool:
     )
 
 
-def _bounds(node: fx.Node) -> tuple[float, float] | None:
-    """The range that an activation clips to, or None if the node is no such op."""
-    if node.target is aten.relu.default:
-        return 0.0, inf
-    if node.target is aten.relu6.default:
-        return 0.0, 6.0
-    if node.target is aten.hardtanh.default:
-        return argument(node, "min_val"), argument(node, "max_val")
-    if node.target is aten.clamp.default:
-        low, high = argument(node, "min"), argument(node, "max")
-        return -inf if low is None else low, inf if high is None else high
-    return None
-
-
 def _clamp(before: fx.Node, q: fx.Node, limits: tuple[int, int], dtype: torch.dtype) -> fx.Node:
-    """QuantizeLinear clamps to its dtype only: narrower limits need a Clip of the integers.
+    """Clip integers to narrower limits than those of the dtype, to which QuantizeLinear clamps.
 
     16-bit integers go through int32, for which runtimes have a Clip.
     """
@@ -267,7 +253,7 @@ def _call(before: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
 
 
 def _release(lowered: Lowered, node: fx.Node) -> str:
-    """The name of a constant, freed for its integers if nothing else reads the float tensor."""
+    """Free the name of a constant for its integers, if nothing else reads the float tensor."""
     if node.op != "get_attr":
         return node.name
     name = str(node.target)

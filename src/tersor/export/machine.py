@@ -1,11 +1,10 @@
-"""What this machine makes of integers: its CPU, its runtimes, whether their kernels are exact."""
+"""Describes the machine for integer files: its CPU, its runtimes, and whether kernels are exact."""
 
 import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -23,28 +22,28 @@ _FEATURES = {  # flag in Linux's list → name
     "i8mm": "int8 matrix product",
 }
 _FAST = {"VNNI", "AVX-VNNI", "AMX", "dot product", "int8 matrix product"}
-_PACKAGES = {  # package → what it is for
+_PACKAGES = {  # package → its purpose
     "tersor": "",
     "torch": "",
     "onnx": "",
     "onnxruntime": "",
     "accelerate": "tersor.train",
-    "openvino": "files of the scheme openvino-cpu are verified in it",
-    "pillow": "folders of images as --data",
-    "altair": "reports as pages",
-    "msgspec": "reports as pages and as JSON",
+    "openvino": "it verifies files of the scheme openvino-cpu",
+    "pillow": "it reads folders of images for --data",
+    "altair": "it draws the plots of HTML reports",
+    "msgspec": "it writes reports as HTML and JSON",
 }
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine has.
+    """The hardware and software of a machine.
 
     Attributes:
         cpu: Name of the CPU.
-        cores: How many it has.
-        features: Instructions for integers that it is known to have; empty where the system does
-            not tell.
+        cores: Number of cores.
+        features: Instructions for integers that it is known to have; empty if the system does not
+            say.
         saturates: Whether onnxruntime's u8×s8 kernels add up in saturating 16 bits here, measured.
         packages: Package → version, or None if it is not installed.
         accelerators: GPUs that PyTorch sees.
@@ -58,30 +57,30 @@ class Machine:
     accelerators: tuple[str, ...]
 
     def advice(self) -> list[str]:
-        """What that means for quantized files, in sentences."""
+        """Explain what that means for quantized files, in sentences."""
         found = []
         if self.saturates:
             found.append(
                 "onnxruntime's fast integer kernels saturate on this CPU. Files of the default "
-                "scheme, onnxruntime-cpu, are exact all the same; those of onnxruntime-vnni, and "
+                "scheme, onnxruntime-cpu, are exact nevertheless. Those of onnxruntime-vnni, and "
                 "of other tools, may lose accuracy here."
             )
         else:
             found.append(
-                "onnxruntime's integer kernels are exact on this CPU. If your files run nowhere "
-                "else, --scheme onnxruntime-vnni gives weights their full range."
+                "onnxruntime's integer kernels are exact on this CPU. If your files run only here, "
+                "--scheme onnxruntime-vnni gives weights their full range."
             )
         if self.features and _FAST.isdisjoint(self.features):
             found.append(
-                "The CPU has no instructions for dot products of integers, so expect int8 to be "
-                "about as fast as, or up to twice as fast as, float; newer CPUs gain more."
+                "The CPU has no instructions for dot products of integers. Expect int8 to be as "
+                "fast as float, or up to twice as fast; newer CPUs gain more."
             )
         missing = [name for name, value in self.packages.items() if value is None]
         found += [f"{name} is not installed; {_PACKAGES[name]}." for name in missing]
         return found
 
     def rows(self) -> list[tuple[str, str]]:
-        """What it has, as names and values."""
+        """The description as names and values."""
         exact = "saturate" if self.saturates else "exact"
         return [
             ("CPU", f"{self.cpu}, {self.cores} cores"),
@@ -91,7 +90,7 @@ class Machine:
             *((name, value or "not installed") for name, value in self.packages.items()),
         ]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {**asdict(self), "advice": self.advice()}
 
@@ -106,7 +105,7 @@ class Machine:
 
 
 def doctor() -> Machine:
-    """Look at the machine that this runs on; takes a moment, as one product is computed."""
+    """Describe the machine that this runs on; takes a moment, since one product is computed."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return Machine(
         _cpu_info("model name") or platform.processor() or platform.machine(),
@@ -119,7 +118,7 @@ def doctor() -> Machine:
 
 
 def saturates() -> bool:
-    """Do the u8×s8 kernels add pairs of products in saturating 16 bits? Measured, not guessed."""
+    """Measure whether the u8×s8 kernels add pairs of products in saturating 16 bits."""
     activation, weight = _LARGEST
     weights = numpy_helper.from_array(np.full((2, 1), weight, np.int8), "w")
     graph = helper.make_graph(
@@ -141,7 +140,7 @@ def _features() -> tuple[str, ...]:
 
 
 def _cpu_info(key: str) -> str:
-    """The first value of a key in Linux's list of processors; empty elsewhere."""
+    """The first value of a key in Linux's list of processors; empty on other systems."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

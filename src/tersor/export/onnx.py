@@ -1,4 +1,4 @@
-"""The ONNX writer: a `Network` becomes a file of integer weights with QuantizeLinear around them.
+"""The ONNX writer: a `Network` becomes a file with integer weights and QuantizeLinear nodes.
 
     lower (quantizers → integers) → torch.export → torch.onnx → tidy → check → write
 
@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, get_args
 
 import onnx
 import onnx_ir as ir
 import torch
 
+from tersor.checked import checked
 from tersor.core.grid import Grid
 from tersor.data.feeds import input_names
-from tersor.errors import ExportError, InvalidInputError, TersorError
+from tersor.errors import ExportError, TersorError
 from tersor.export.lower import Lowered, lower
 from tersor.export.ops import TRANSLATIONS
 from tersor.export.signature import free_axes, output_names
@@ -31,17 +31,17 @@ from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.scheme import Scheme
 
-#: Protocol buffers hold less than 2 GiB; beyond this the weights go to a file of their own.
+#: Protocol buffers hold less than 2 GiB; larger weights go to a file of their own.
 LARGEST_FILE = 2**31 - 2**24
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written.
+    """The result of an export.
 
     Attributes:
         path: The ONNX file.
-        bytes: Its size, with the weights beside it if there are more than 2 GiB.
+        bytes: Its size, including weights in a second file if there are more than 2 GiB.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
         opset: Version of the ONNX operator set.
@@ -57,23 +57,24 @@ class ExportResult:
 
     @property
     def notes(self) -> list[str]:
-        """What the way that weights are stored means for whoever runs the file."""
+        """Say what the storage of the weights means for whoever runs the file."""
         layers = sum(stored.layers for stored in self.weights if stored.is_int4)
         what = f"{layers} layer{'s have' if layers != 1 else ' has'} INT4 weights"
         return [f"{what}: onnxruntime computes them in float on CPUs"] if layers else []
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
+    def as_dict(self) -> dict[str, object]:
+        """Convert to plain data, ready for JSON."""
         return {**asdict(self), "path": str(self.path), "notes": self.notes}
 
 
+@checked()
 def export_onnx(
     network: Network,
     path: str | Path,
     *,
     opset: int = 21,
     scheme: Scheme | None = None,
-    storage: str = "int8",
+    storage: Storage = "int8",
 ) -> ExportResult:
     """Write a network, quantized or float, as an ONNX file.
 
@@ -83,15 +84,15 @@ def export_onnx(
 
     Args:
         network: The network; it is not changed.
-        path: Where the file goes. It is replaced as a whole, or not at all.
+        path: Path of the file. It is replaced as a whole, or not at all.
         opset: Version of the ONNX operator set, at least 21.
         scheme: The target, noted in the file's metadata.
-        storage: What holds weights of up to 4 bits. `"int8"` keeps them on integer kernels.
-            `"int4"` halves their size (3- and 2-bit weights take 4 bits as well), for when size
-            counts: onnxruntime's CPU kernels then compute these layers in float.
+        storage: How weights of up to 4 bits are stored. `"int8"` keeps them on integer kernels.
+            `"int4"` halves their size (3- and 2-bit weights take 4 bits as well) if file size
+            matters more: onnxruntime's CPU kernels then compute these layers in float.
 
     Returns:
-        What was written.
+        The file that was written.
 
     Raises:
         InvalidInputError: There is no such storage.
@@ -111,26 +112,12 @@ def export_onnx(
     )
 
 
-def build_onnx(
-    network: Network,
-    *,
-    opset: int = 21,
-    scheme: Scheme | None = None,
-    storage: str = "int8",
-) -> ir.Model:
-    """The ONNX model of a network in memory; arguments as in `export_onnx`."""
-    return _build(network, opset, scheme, storage)[0]
-
-
 def _build(
-    network: Network, opset: int, scheme: Scheme | None, storage: str
+    network: Network, opset: int, scheme: Scheme | None, storage: Storage
 ) -> tuple[ir.Model, dict[str, Grid]]:
-    """The model, and the grids of the integers that it stores."""
+    """Build the model, and the grids of the integers that it stores."""
     if opset < 21:
         raise ExportError(f"opset={opset}: 16-bit and 4-bit integers need opset 21 or later")
-    if storage not in get_args(Storage):
-        known = " or ".join(map(repr, get_args(Storage)))
-        raise InvalidInputError(f"unknown storage {storage!r}; choose {known}")
     names = input_names(network), output_names(network)
     lowered = lower(network, scheme is None or scheme.integer_clip)
     model = _translate(lowered, opset)
@@ -151,7 +138,7 @@ def _version() -> str:
 
 
 def _translate(lowered: Lowered, opset: int) -> ir.Model:
-    """PyTorch's own exporter, without its messages."""
+    """Run PyTorch's own exporter, without its messages."""
     network = lowered.network
     network.module.eval()
     try:
@@ -177,7 +164,7 @@ def _translate(lowered: Lowered, opset: int) -> ir.Model:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep notices about optional packages and torch's own deprecations from the user."""
+    """Hide notices about optional packages and torch's own deprecations."""
     logger = logging.getLogger("torch.onnx._internal.exporter")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -190,7 +177,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _write(model: ir.Model, path: Path) -> int:
-    """Check and write the model; returns the number of bytes."""
+    """Check and write the model, and return the number of bytes."""
     weights = sum(
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value
     )

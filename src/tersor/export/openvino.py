@@ -1,4 +1,4 @@
-"""OpenVINO beside onnxruntime: the same file, the same inputs, and which kernels it runs.
+"""Runs files in OpenVINO, and finds the kernels that it uses.
 
 OpenVINO is optional (`pip install 'tersor[openvino]'`) and imported when it is first used.
 """
@@ -13,7 +13,7 @@ from tersor.errors import InvalidInputError
 from tersor.export.runtime import Config, Runtime
 
 NAME = "openvino"
-#: 32-bit floats where the file has them: the CPU plugin may choose 16 bits otherwise.
+#: Keep 32-bit floats where the file has them; otherwise the CPU plugin may choose 16 bits.
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
@@ -23,7 +23,7 @@ def is_installed() -> bool:
 
 
 class OpenVINORuntime(Runtime):
-    """One ONNX file, loaded by OpenVINO on the CPU. Its attributes are those of `Runtime`."""
+    """One ONNX file, loaded by OpenVINO on the CPU, with the attributes of `Runtime`."""
 
     def __init__(
         self, path: str | Path, *, config: Config = (), threads: int | None = None
@@ -32,8 +32,8 @@ class OpenVINORuntime(Runtime):
 
         Args:
             path: The file.
-            config: Ignored: these are onnxruntime's session options.
-            threads: Threads; OpenVINO's choice by default.
+            config: Ignored, since these are onnxruntime's session options.
+            threads: Number of threads; OpenVINO chooses by default.
 
         Raises:
             InvalidInputError: OpenVINO is not installed, or the file cannot be loaded.
@@ -64,9 +64,9 @@ class OpenVINORuntime(Runtime):
         return {name: results[i] for i, name in enumerate(self.outputs)}
 
     def primitives(self) -> Iterator[tuple[set[str], str]]:
-        """Of each op that runs: the nodes of the file it computes, and its kernel.
+        """Find the nodes of the file that each running op computes, and its kernel.
 
-        Kernels are called like `jit_avx2_I8`; `I8` says that it runs on integers.
+        Kernels have names such as `jit_avx2_I8`; `I8` means that they run on integers.
         """
         for op in self._compiled.get_runtime_model().get_ops():
             info = op.get_rt_info()

@@ -1,8 +1,8 @@
-"""ONNX QuantizeLinear and DequantizeLinear as PyTorch ops: what quantizers become on their way out.
+"""ONNX QuantizeLinear and DequantizeLinear as PyTorch ops, which replace quantizers for export.
 
-`torch.onnx.export` translates each into the ONNX op of the same name. Results are contiguous: it
-gives attention another memory layout than `torch.export` does, and what was a view behind it must
-stay possible.
+`torch.onnx.export` translates each into the ONNX op of the same name. Results are contiguous,
+because it gives attention another memory layout than `torch.export` does, and views of the result
+must stay possible.
 """
 
 from typing import Any

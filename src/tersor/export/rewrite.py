@@ -18,24 +18,24 @@ def rewrite(graph: ir.Graph) -> None:
             _merge_pad(node)
         elif node.op_type == "ReduceMean":
             _pool_globally(graph, node)
-    for node in [node for node in graph if node.op_type == "Pad"]:  # those no Conv took over
+    for node in [node for node in graph if node.op_type == "Pad"]:  # those not merged into a Conv
         _pad_integers(graph, node)
 
 
 def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    """The node that computes `value`, if it is of this type."""
+    """Find the node that computes `value`, if it is of this type."""
     node = None if value is None else value.producer()
     return node if node is not None and node.op_type == op_type else None
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The stored tensor behind a value, or None if it is computed."""
+    """Find the stored tensor behind a value, or None if it is computed."""
     stored = None if value is None else ir.convenience.get_const_tensor(value)
     return None if stored is None else stored.numpy()
 
 
 def _transpose_integers(graph: ir.Graph, node: ir.Node) -> None:
-    """`Transpose(DequantizeLinear(w))` → `DequantizeLinear(wᵀ)`, as linear layers have it."""
+    """Rewrite `Transpose(DequantizeLinear(w))` of linear layers as `DequantizeLinear(wᵀ)`."""
     read = producer(node.inputs[0], "DequantizeLinear")
     weight = None if read is None else read.inputs[0]
     array = constant(weight)
@@ -58,7 +58,7 @@ def _has_other_reader(weight: ir.Value) -> bool:
 
 
 def _merge_pad(conv: ir.Node) -> None:
-    """`Conv(Pad(x))` → `Conv(x)` with asymmetric pads; also through quantizers, which keep 0."""
+    """Merge `Conv(Pad(x))` into a padded `Conv(x)`, also through quantizers, which preserve 0."""
     chain = [conv]
     while (node := _only_source(chain[-1])) is not None and node.op_type != "Pad":
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
@@ -81,7 +81,7 @@ def _merge_pad(conv: ir.Node) -> None:
 
 
 def _only_source(reader: ir.Node) -> ir.Node | None:
-    """The node that computes the first input, if nothing else reads it."""
+    """Find the node that computes the first input, if nothing else reads it."""
     value = reader.inputs[0]
     if value is None or len(value.uses()) > 1 or value.is_graph_output():
         return None
@@ -98,9 +98,9 @@ def _spatial_pads(pad: ir.Node) -> Sequence[int] | None:
 
 
 def _pad_integers(graph: ir.Graph, pad: ir.Node) -> None:
-    """`QuantizeLinear(Pad(DequantizeLinear(q)))` → `Pad(q)` around which the zero point stands.
+    """Rewrite `QuantizeLinear(Pad(DequantizeLinear(q)))` as `Pad(q)`, padded with the zero point.
 
-    With one scale and zero point on both sides it is the same, and no floats are written.
+    With one scale and zero point on both sides this is the same, and no floats are written.
     """
     read, value = producer(pad.inputs[0], "DequantizeLinear"), pad.outputs[0]
     writers = [user.node for user in value.uses()]
@@ -133,7 +133,7 @@ def _parameters(node: ir.Node) -> list[tuple[str, bytes]]:
 
 
 def _pool_globally(graph: ir.Graph, mean: ir.Node) -> None:
-    """The mean over all spatial axes as GlobalAveragePool, which has integer kernels."""
+    """Write a mean over all spatial axes as GlobalAveragePool, which has integer kernels."""
     x, axes = mean.inputs[0], constant(mean.inputs[1] if len(mean.inputs) > 1 else None)
     rank = 0 if x is None or x.shape is None else len(x.shape)
     if axes is None or rank < 3 or sorted(axes.ravel() % rank) != list(range(2, rank)):

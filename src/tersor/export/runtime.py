@@ -1,4 +1,4 @@
-"""onnxruntime sessions, made in one place, and batches checked against what a file expects."""
+"""Creates onnxruntime sessions in one place, and checks batches against what a file expects."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ class Runtime:
         inputs: Input name → shape, with a name instead of a number for each free axis.
         outputs: Output names.
         dtypes: Input name → element type.
-        metadata: What the writer of the file noted in it.
+        metadata: Notes that the writer of the file left in it.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Runtime:
 
         Args:
             path: The file.
-            optimize: What a user gets. Without, every node is computed as it stands in the file.
+            optimize: As users run the file; if False, every node is computed as it is in the file.
             config: Session options such as `{"session.x64quantprecision": "1"}`.
-            threads: Threads within a node; onnxruntime's choice by default.
-            optimized_path: Where to write the graph that onnxruntime makes of the file.
+            threads: Number of threads within a node; onnxruntime chooses by default.
+            optimized_path: Path for the graph that onnxruntime makes of the file.
 
         Raises:
             InvalidInputError: There is no such file, or onnxruntime cannot load it.
@@ -92,11 +92,11 @@ class Runtime:
         return [{name: x[start : start + size] for name, x in feed.items()} for start in starts]
 
     def feed(self, batch: Any) -> Arrays:
-        """One array per input, checked; see the function `feed`."""
+        """Convert a batch to one array per input, checked; see the function `feed`."""
         return feed(batch, self.inputs, self.dtypes)
 
     def renamed(self, feed: Arrays) -> Arrays:
-        """The arrays of another file under the input names of this one, in the same order.
+        """Rename the arrays of another file to the input names of this one, in the same order.
 
         Raises:
             InvalidInputError: The files take different numbers of inputs.
@@ -108,7 +108,7 @@ class Runtime:
         return dict(zip(self.inputs, feed.values(), strict=True))
 
     def split(self, feed: Arrays, size: int) -> Iterator[Arrays]:
-        """Parts of at most `size` samples; the whole feed if an input has no free batch axis."""
+        """Split into at most `size` samples each; not at all if an input has no free batch axis."""
         lengths = {len(array) if array.ndim else 0 for array in feed.values()}
         fixed = any(not shape or isinstance(shape[0], int) for shape in self.inputs.values())
         if fixed or len(lengths) > 1:

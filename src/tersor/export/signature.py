@@ -1,6 +1,8 @@
-"""What the user sees on an ONNX file: the names of outputs, and which axes are free."""
+"""The signature of an ONNX file: the names of outputs, and the free axes."""
 
 import inspect
+import re
+from collections import Counter
 from typing import Any
 
 from torch import fx
@@ -9,17 +11,21 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import key
 from tersor.errors import UnsupportedError
-from tersor.graph.network import Network
+from tersor.graph.layers import layers
+from tersor.graph.network import Network, free_name, set_tensor
 from tersor.graph.shapes import is_free
+
+#: What `torch.onnx.export` calls the values that it makes itself.
+_GENERATED = re.compile(r"val_\d+")
 
 
 def output_names(network: Network) -> list[str]:
-    """The keys of a dict output, nested keys joined by dots; `output` or `output_0`… otherwise.
+    """Name outputs: the keys of a dict, nested ones joined by dots; else `output`, `output_0`….
 
-    No two are alike.
+    All names differ.
 
     Raises:
-        UnsupportedError: An output is no tensor. None is left out.
+        UnsupportedError: An output is not a tensor, or None, which is left out.
     """
     if network.output_names:
         return list(network.output_names)
@@ -36,7 +42,7 @@ def output_names(network: Network) -> list[str]:
 
 
 def _outputs(network: Network) -> list[tuple[tuple[Any, ...], Any]]:
-    """Where each output is in what the model returns, and the node that computes it."""
+    """Find the position of each output in what the model returns, and the node that computes it."""
     values: Any = network.graph.output_node().args[0]
     spec: Any = network.module._out_spec
     return pytree.tree_flatten_with_path(pytree.tree_unflatten(values, spec))[0]
@@ -50,7 +56,7 @@ def _output_name(path: tuple[Any, ...]) -> str:
 
 
 def _distinct(name: str, names: list[str]) -> str:
-    """`name`, or `name_2`, `name_3` … if there is one: the keys 1 and `"1"` are written alike."""
+    """Make names differ by `_2`, `_3` …: the keys 1 and `"1"` give the same name."""
     candidate, number = name, 2
     while candidate in names:
         candidate, number = f"{name}_{number}", number + 1
@@ -58,7 +64,7 @@ def _distinct(name: str, names: list[str]) -> str:
 
 
 def free_axes(network: Network) -> dict[str, Any]:
-    """Which input axes may have any size, as `torch.export` wants it: those free at capture."""
+    """The input axes of any size, in the form of `torch.export`: those free at capture."""
     free = []
     for node in network.graph.nodes:
         if node.op == "placeholder":
@@ -69,3 +75,36 @@ def free_axes(network: Network) -> dict[str, Any]:
     args, kwargs = pytree.tree_unflatten(free, spec)
     names = inspect.signature(network.module.forward).parameters
     return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def layer_output_names(network: Network) -> dict[fx.Node, str]:
+    """`conv1.output`, and `conv1.output_2` where the same weight is called again."""
+    names: dict[fx.Node, str] = {}
+    calls: Counter[str] = Counter()
+    for layer in layers(network):
+        # A layer whose weight is no module's `weight` is called by the weight's own name.
+        dotted = str(layer.weight_node.target) == f"{layer.name}.weight"
+        name = f"{layer.name}.output" if dotted else f"{layer.name}_output"
+        calls[name] += 1
+        names[layer.node] = name if calls[name] == 1 else f"{name}_{calls[name]}"
+    return names
+
+
+def free_generated_names(network: Network) -> None:
+    """Rename nodes and tensors whose names `torch.onnx.export` gives to values of its own.
+
+    A network that was read from one of its files has such names.
+
+    Args:
+        network: Edited in place.
+    """
+    renamed: dict[str, str] = {}
+    for node in network.nodes():
+        if _GENERATED.fullmatch(node.name):
+            node._rename(f"{node.name}_")
+        target = str(node.target)
+        if node.op == "get_attr" and _GENERATED.fullmatch(target):
+            if target not in renamed:
+                renamed[target] = free_name(network.module, f"{target}_")
+                set_tensor(network.module, renamed[target], network.tensor(node))
+            node.target = renamed[target]

@@ -1,4 +1,4 @@
-"""How weights lie in a file: which ONNX type holds them, and how many bits of it they use."""
+"""How weights are stored in a file: the ONNX type, and the number of bits that are used of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class StoredWeights:
 
     Attributes:
         container: The ONNX type: INT8, INT4, FLOAT.
-        bits: Bits that a weight uses of it.
+        bits: Bits of it that a weight uses.
         layers: Number of convolution and linear layers.
         share: Their share of all layers.
-        bytes: What their weights take.
+        bytes: Size of their weights.
     """
 
     container: str
@@ -35,7 +35,7 @@ class StoredWeights:
         return self.container in {kind.name for kind in _INT4.values()}
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line of text."""
         weights = f"{self.bits}-bit weights in {self.container}"
         layers = "1 layer" if self.layers == 1 else f"{self.layers} layers"
         return f"{layers} ({self.share:.0%}) with {weights}, {self.bytes / 1e6:.2f} MB"
@@ -44,7 +44,7 @@ class StoredWeights:
 def store_int4(graph: ir.Graph, grids: Mapping[str, Grid]) -> None:
     """Store integers of up to 4 bits two to a byte, with their zero points.
 
-    Tables that are looked up as integers stay as they are: runtimes gather no 4-bit rows.
+    Tables that are looked up as integers stay unchanged, since runtimes gather no 4-bit rows.
 
     Args:
         graph: Changed in place.
@@ -68,7 +68,7 @@ def _narrow(stored: ir.Value, dtype: ir.DataType) -> None:
 
 
 def stored_weights(graph: ir.Graph, grids: Mapping[str, Grid]) -> tuple[StoredWeights, ...]:
-    """How the weights of all layers are stored, the most frequent way first.
+    """Find how the weights of all layers are stored, the most frequent way first.
 
     Args:
         graph: A graph whose initializers are final.
@@ -90,5 +90,5 @@ def stored_weights(graph: ir.Graph, grids: Mapping[str, Grid]) -> tuple[StoredWe
 
 
 def _bytes(weights: list[ir.Value]) -> int:
-    """A weight that several layers share is stored once."""
+    """Count bytes; a weight that several layers share is stored once."""
     return sum(value.const_value.nbytes for value in {*weights} if value.const_value is not None)

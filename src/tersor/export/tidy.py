@@ -1,4 +1,4 @@
-"""Tidying an exported ONNX graph: names a person can read, and nothing of this machine."""
+"""Tidies an exported ONNX graph: readable names, and nothing that depends on this machine."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 
 
 def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Rewrite, name and strip.
+    """Rewrite the graph, rename its values, and strip what is not needed.
 
     Args:
         model: The model; changed in place.
@@ -40,7 +40,7 @@ def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None
 
 
 def _trim(graph: ir.Graph) -> None:
-    """Leave out what a reader can infer: on small networks it is a tenth of the file."""
+    """Remove what a reader can infer; in small networks this is a tenth of the file."""
     for node in graph:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             scale = node.inputs[1]
@@ -54,7 +54,7 @@ def _trim(graph: ir.Graph) -> None:
 
 
 def stored_weight(node: ir.Node, position: int) -> ir.Value | None:
-    """The initializer that a node reads as its weight, seen through DequantizeLinear."""
+    """Find the initializer that a node reads as its weight, through DequantizeLinear."""
     value = node.inputs[position]
     read = producer(value, "DequantizeLinear")
     value = value if read is None else read.inputs[0]
@@ -81,9 +81,9 @@ def _name_nodes(graph: ir.Graph) -> None:
 def _own_zero_points(graph: ir.Graph) -> None:
     """Give every stored tensor, and every scale of an activation, a zero point of its own.
 
-    Equal zero points arrive merged into one. onnxruntime 1.32 cannot convert a weight whose zero
-    point another weight shares (`session.x64quantprecision=1`: "Attempt to replace the existing
-    tensor").
+    The exporter merges equal zero points into one. onnxruntime 1.32 cannot convert a weight whose
+    zero point another weight shares (`session.x64quantprecision=1`: "Attempt to replace the
+    existing tensor").
     """
     for node in graph:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.inputs) < 3:
@@ -97,9 +97,9 @@ def _own_zero_points(graph: ir.Graph) -> None:
 
 
 def _stored(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    """The initializer with this name, or a numbered one, that holds this array; made if missing.
+    """Find the initializer with this name, or a numbered one, that holds this array, or create it.
 
-    Quantizers with equal scales arrive with one scale, but their zero points may differ.
+    The exporter gives quantizers with equal scales one scale, but their zero points may differ.
     """
     free, number = name, 2
     while (found := graph.initializers.get(free)) is not None:
@@ -113,7 +113,7 @@ def _stored(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
 
 
 def _name_ends(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Give inputs and outputs the user's names; a value inside that has one of them gives way."""
+    """Give inputs and outputs the user's names; inner values with such a name are renamed."""
     names = dict(zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True))
     taken = set(names.values())
     inside = [value for node in graph for value in node.outputs]
@@ -125,7 +125,7 @@ def _name_ends(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -
 
 
 def _name_axes(model: ir.Model) -> None:
-    """Call free axes of the inputs `batch`, `length` or `axis_2` instead of `s77`."""
+    """Rename free axes of the inputs to `batch`, `length` or `axis_2` instead of `s77`."""
     names: dict[str, str] = {}
     for value in model.graph.inputs:
         for position, axis in enumerate(value.shape or ()):

@@ -1,34 +1,33 @@
-"""What `verify` measured, as attributes, as plain data and as a table."""
+"""The measurements of `verify`, as attributes, as plain data and as a table."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from tersor.export.compare import Comparison
+from tersor.export.html import table
 from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
-from tersor.html import table
 
-_ALIKE = 4  # layers that are in float for one reason; more are counted
+_ALIKE = 4  # layers listed per reason for staying in float; beyond this they are counted
 
 
 @dataclass(frozen=True, repr=False)
 class Verification:
-    """What was measured.
+    """The measurements.
 
     Attributes:
         samples: Number of samples.
         exported: Output name → the file without integer kernels, against the simulation. Empty
             without a simulation.
-        runtime: Output name → the file as users run it, against the simulation (without one:
+        runtime: Output name → the file as users run it, against the simulation (without one,
             against the file without integer kernels).
         quantized: Output name → the file as users run it, against the float model.
-        accuracy: Share of samples whose label was found, by `float`, `simulation`, `exact` and
+        accuracy: Share of correctly classified samples, by `float`, `simulation`, `exact` and
             `runtime`; empty without labels.
-        bytes: Size of the file, with external weights.
+        bytes: Size of the file, including external weights.
         float_bytes: Size of the float file.
-        latency: The two files timed in turns, or None.
-        kernels: Every convolution and linear layer, and how the runtime computes it.
-        runtime_name: The runtime that users run the file in.
+        latency: The times of the two files, measured in turns, or None.
+        kernels: How the runtime computes every convolution and linear layer.
+        runtime_name: The runtime in which users run the file.
     """
 
     samples: int
@@ -50,7 +49,7 @@ class Verification:
 
     @property
     def in_float(self) -> list[tuple[str, str]]:
-        """Name of each layer that stayed in float, and why."""
+        """The name of each layer that stays in float, and why."""
         return [(k.layer, k.reason) for k in self.kernels if not k.is_integer]
 
     @property
@@ -60,17 +59,17 @@ class Verification:
 
     @property
     def sqnr(self) -> float:
-        """SQNR of the runtime against the simulation in dB, of the worst output."""
+        """SQNR of the runtime against the simulation in dB, for the worst output."""
         return min(comparison.sqnr for comparison in self.runtime.values())
 
     @property
     def agreement(self) -> float | None:
-        """Top-1 agreement of runtime and simulation, of the worst output with classes."""
+        """Top-1 agreement of runtime and simulation, for the worst output with classes."""
         shares = [c.top1 for c in self.runtime.values() if c.top1 is not None]
         return min(shares) if shares else None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dicts, ready for JSON; SQNR is cut at ±200 dB."""
+    def as_dict(self) -> dict[str, object]:
+        """Convert to plain data, ready for JSON; SQNR is limited to ±200 dB."""
         compared = ("exported", "runtime", "quantized")
         return {
             "samples": self.samples,
@@ -89,7 +88,7 @@ class Verification:
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """The same as a table for people: what, and how much."""
+        """The rows of a table: each a name and a value."""
         rows = [("runtime", self.runtime_name), ("samples", str(self.samples))]
         for title, outputs in (
             ("file against simulation", self.exported),
@@ -110,7 +109,7 @@ class Verification:
         return rows + self._float_rows()
 
     def _float_rows(self) -> list[tuple[str, str]]:
-        """Where layers stayed in float: many for one reason are one row."""
+        """Rows for the layers that stay in float: many with the same reason share a row."""
         alike: dict[str, list[str]] = {}
         for name, reason in self.in_float:
             alike.setdefault(reason, []).append(name)
@@ -131,7 +130,7 @@ class Verification:
         return f"Verification({self.samples} samples in {self.runtime_name})\n{self}"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The table as a notebook shows it."""
         return table(self.rows())
 
     def __str__(self) -> str:

@@ -1,12 +1,12 @@
 """Verification: does the file compute, in the real runtime, what the simulation computed?
 
     simulation   the quantized network in PyTorch
-    exact        the file, every node as it stands, without integer kernels
+    exact        the file, every node as it is, without integer kernels
     runtime      the file as users run it
     float        the float network in onnxruntime
 
-`exact` against `simulation` says whether the file is right, `runtime` against `simulation` whether
-the kernels are, `runtime` against `float` what quantization costs.
+Comparing `exact` with `simulation` shows whether the file is right, `runtime` with `simulation`
+whether the kernels are right, and `runtime` with `float` what quantization costs.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import Arrays, as_array, batches, split_labels, to_batch
+from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels, to_batch
 from tersor.errors import InvalidInputError
 from tersor.export.compare import Comparison, Tally, has_classes
 from tersor.export.kernels import kernels, openvino_kernels
@@ -28,10 +28,12 @@ from tersor.export.onnx import export_onnx
 from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
 from tersor.export.verification import Verification
+from tersor.frontend.onnx.stored import files
 from tersor.graph.network import Network
+from tersor.names import RuntimeName
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
-RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": Runtime, NAME: OpenVINORuntime}
+RUNTIMES: dict[RuntimeName, type[Runtime]] = {"onnxruntime": Runtime, NAME: OpenVINORuntime}
 _CHUNK = 32
 _PAIRS = (
     ("simulation", "exact"),
@@ -45,25 +47,25 @@ def verify(
     reference: Network | str | Path,
     simulation: Network | None,
     path: str | Path,
-    inputs: Any,
+    inputs: Data,
     *,
-    labels: Any = None,
+    labels: Labels | None = None,
     config: Config = (),
-    runtime: str = "onnxruntime",
+    runtime: RuntimeName = "onnxruntime",
     latency: bool = True,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
-    """Run float model, simulation and exported file on the same data, and compare.
+    """Run the float model, the simulation and the exported file on the same data, and compare them.
 
     Args:
         reference: The float network, or its ONNX file.
-        simulation: The quantized network that was exported; None if there is only the file.
+        simulation: The quantized network that was exported; None if only the file exists.
         path: The exported file.
-        inputs: One batch, or an iterable of batches; see `tersor.data.feeds.batches`. A batch
-            that is a list or tuple may have its labels behind the inputs, as a `DataLoader` yields.
+        inputs: One batch, or an iterable of batches; see `tersor.data.feeds.batches`. A batch that
+            is a list or tuple may have its labels after the inputs, as a `DataLoader` yields them.
         labels: Class of each sample, in the order of the inputs.
         config: Session options that users of the file set.
-        runtime: What users run the file in: `"onnxruntime"` or `"openvino"`.
+        runtime: The runtime in which users run the file: `"onnxruntime"` or `"openvino"`.
         latency: Whether to time the two files.
         on_step: Called with the name of each of `STEPS` before it runs.
 
@@ -71,7 +73,7 @@ def verify(
         The measurements.
 
     Raises:
-        InvalidInputError: Inputs, labels or files do not fit each other; names both sides.
+        InvalidInputError: Inputs, labels or files do not fit each other; the message names both.
     """
     say = on_step or (lambda _: None)
     load = _loader(runtime)
@@ -100,9 +102,9 @@ def verify(
         )
 
 
-def _loader(runtime: str) -> type[Runtime]:
+def _loader(runtime: RuntimeName) -> type[Runtime]:
     if runtime not in RUNTIMES:
-        raise InvalidInputError(f"unknown runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+        raise InvalidInputError(f"unknown runtime {runtime!r}; choose from {', '.join(RUNTIMES)}")
     return RUNTIMES[runtime]
 
 
@@ -116,9 +118,8 @@ def _float_file(reference: Network | str | Path) -> Iterator[Path]:
 
 
 def _size(path: str | Path) -> int:
-    """Bytes of the file and of the weights beside it."""
-    data = Path(f"{path}.data")
-    return Path(path).stat().st_size + (data.stat().st_size if data.exists() else 0)
+    """Bytes of the file and of the weights beside it, if it has some there."""
+    return sum(file.stat().st_size for file in files(path))
 
 
 class _Contest:
@@ -175,11 +176,11 @@ class _Contest:
                 self.predictions.setdefault(name, []).append(scores.argmax(1))
 
     def comparisons(self, first: str, second: str) -> dict[str, Comparison]:
-        """Output name → comparison; empty if one of the two did not take part."""
+        """Output name → comparison; empty if one of the two was not run."""
         tallies = self.tallies.get((first, second), [])
         return {name: t.comparison() for name, t in zip(self.outputs, tallies, strict=False)}
 
-    def accuracy(self, labels: Any) -> dict[str, float]:
+    def accuracy(self, labels: Labels | None) -> dict[str, float]:
         """Share of correct predictions by model; empty without labels."""
         given = self.labels if labels is None else [as_array(labels)]
         if not given:
@@ -193,7 +194,7 @@ class _Contest:
 
 
 def _simulate(network: Network, feed: Arrays) -> list[np.ndarray]:
-    """The simulation's outputs, in the order of the file's."""
+    """Run the simulation; its outputs are in the order of the file's."""
     args, kwargs = to_batch(network, feed)
     with torch.no_grad():
         leaves = pytree.tree_leaves(network(*args, **kwargs))

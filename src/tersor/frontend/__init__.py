@@ -1,1 +1,1 @@
-"""What makes a Network: PyTorch modules, `.pt2` programs, ONNX files, checked and captured."""
+"""Turns PyTorch modules, `.pt2` programs and ONNX files into a `Network`, after checking them."""

@@ -1,4 +1,4 @@
-"""Capture: a PyTorch module becomes a `Network`, through `torch.export` with a free batch size."""
+"""Capture: a PyTorch module becomes a `Network`, through `torch.export` with a dynamic batch."""
 
 import copy
 from collections.abc import Mapping
@@ -22,14 +22,16 @@ from tersor.graph.mode import set_training
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
+Model = nn.Module | ExportedProgram | Network
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
+Keywords = Mapping[str, Example]
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def capture(
     model: nn.Module | ExportedProgram,
     example: Example = None,
-    kwargs: Mapping[str, Any] | None = None,
+    kwargs: Keywords | None = None,
 ) -> Network:
     """Capture a model as a graph of ATen calls with the weights under the user's own names.
 
@@ -38,7 +40,7 @@ def capture(
         example: One input tensor, a tuple of positional inputs, or a mapping of keyword inputs.
             The first axis of the first tensor is the batch; a batch of 1 is repeated. Not needed
             for a program that carries its own.
-        kwargs: Keyword inputs beside positional ones.
+        kwargs: Keyword inputs, in addition to positional ones.
 
     Returns:
         The network in inference mode, for any batch size.
@@ -62,6 +64,27 @@ def capture(
     return _from_module(model, *_run_at_two(model, inputs))
 
 
+def captured(model: Model, example: Example = None, kwargs: Keywords | None = None) -> Network:
+    """A network to edit: what `capture` makes of a model, or a copy of what it made already.
+
+    Args:
+        model: As for `capture`, or a network.
+        example: As for `capture`.
+        kwargs: As for `capture`.
+
+    Raises:
+        TersorError: As `capture`; or a network is given an example, which it has.
+    """
+    if not isinstance(model, Network):
+        return capture(model, example, kwargs)
+    if example is not None or kwargs is not None:
+        raise InvalidInputError(
+            "the model is a captured network, which keeps the example it was captured with; leave "
+            "out example= and kwargs="
+        )
+    return model.copy()
+
+
 def _from_module(
     model: nn.Module, expected: Any, inputs: Inputs, has_free_batch: bool = True
 ) -> Network:
@@ -72,7 +95,7 @@ def _from_module(
 
 
 def _from_file(model: OnnxModel, inputs: Inputs) -> Network:
-    """An ONNX file. Its batch stays fixed if the file fixes it and cannot do without."""
+    """Capture an ONNX file. Its batch stays fixed if the file fixes it and depends on it."""
     args, batch = inputs[0], model.fixed_batch
     is_free = batch is None or (_batch_size(inputs) == batch and free_batch(model, args))
     expected, inputs = _run_at_two(model, inputs) if is_free else (_run(model, inputs), inputs)
@@ -92,14 +115,16 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     try:
         network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
     except Exception as error:
-        raise CaptureError(f"the program contradicts itself: {first_line(error)}") from error
+        raise CaptureError(
+            f"the program is inconsistent: {first_line(error)}; export it again"
+        ) from error
     check_model(network.module)
     check_graph(network.graph)
     _check_free_batch(network)
     set_training(network, False)  # before it runs: training changes BatchNorm statistics
     if error := _failure(network.module, inputs):
         raise InvalidInputError(
-            f"the program does not run on the example: {first_line(error)}"
+            f"the program does not run on the example: {first_line(error)}; give what it takes"
         ) from error
     return network
 
@@ -115,7 +140,7 @@ def _check_free_batch(network: Network) -> None:
         )
 
 
-def _split_example(example: Example, kwargs: Mapping[str, Any] | None) -> Inputs:
+def _split_example(example: Example, kwargs: Keywords | None) -> Inputs:
     if isinstance(example, Mapping):
         args, kwargs = (), {**example, **(kwargs or {})}
     elif example is None:
@@ -133,7 +158,7 @@ def _copy(model: nn.Module) -> nn.Module:
     except Exception as error:
         raise CaptureError(
             f"the model cannot be copied, and the original must not change: {first_line(error)}. "
-            "Weights that are computed by torch.nn.utils.weight_norm are one cause; call "
+            "Weights computed by torch.nn.utils.weight_norm are one cause; call "
             "torch.nn.utils.remove_weight_norm first"
         ) from error
 
@@ -143,7 +168,7 @@ def _batch_size(inputs: Inputs) -> int:
 
 
 def _with_batch(inputs: Inputs, size: int) -> Inputs:
-    """A copy of the inputs with another batch size: the first samples, repeated as needed."""
+    """Copy the inputs with another batch size: the first samples, repeated as needed."""
     batch = _batch_size(inputs)
 
     def resize(x: Any) -> Any:
@@ -157,9 +182,9 @@ def _with_batch(inputs: Inputs, size: int) -> Inputs:
 
 
 def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
-    """The model's output on the example with a batch of at least 2, and that example.
+    """Run the model on the example with a batch of at least 2; return the output and that example.
 
-    `torch.export` would fix a batch of 1.
+    `torch.export` would treat a batch of 1 as fixed.
     """
     repeated = _with_batch(inputs, max(2, _batch_size(inputs)))
     try:
@@ -210,14 +235,14 @@ def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> Ex
 
 
 def _free_axes(x: Tensor) -> dict[int, Any]:
-    """The batch, and in texts, which are integers, every length that the model leaves free."""
+    """The batch; in text inputs, which are integers, also lengths that the model leaves free."""
     is_text = not (x.is_floating_point() or x.is_complex())
     lengths = range(1, x.ndim) if is_text else ()
     return {0: Dim.DYNAMIC, **dict.fromkeys(lengths, Dim.AUTO)}
 
 
 def _check_same(network: Network, expected: Any) -> None:
-    """The captured graph must compute what the model computes."""
+    """Check that the captured graph computes what the model computes."""
     actual = _run(network.module, (network.args, network.kwargs))
     pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(actual), strict=True)
     for want, got in pairs:

@@ -1,9 +1,9 @@
-"""Whole-number division that survives every value.
+"""Integer division that survives every value.
 
     x / y  =  where(y = −1, −x, x)  /  where(y = −1, 1, y)
 
-The smallest whole number over −1 is too large for its type. Processors answer that with a trap,
-and PyTorch's truncating division hands the trap on: the process ends (SIGFPE) without a word. The
+The smallest integer divided by −1 is too large for its type. Processors answer with a trap, and
+PyTorch's truncating division passes the trap on: the process ends (SIGFPE) without a message. The
 right-hand side wraps around instead, as negation does, and is equal for every other value.
 """
 
@@ -18,11 +18,11 @@ _TRUNCATING = {aten.div.Tensor_mode, aten.div.Scalar_mode}
 
 
 def divide_whole(x: Tensor | int, y: Tensor | int) -> Tensor:
-    """The quotient of whole numbers, rounded towards zero.
+    """Divide integers and round towards zero.
 
     Args:
-        x: Whole numbers; at least one of both is a tensor.
-        y: Whole numbers that broadcast with `x`.
+        x: Integers; at least one of `x` and `y` is a tensor.
+        y: Integers that broadcast with `x`.
     """
     if isinstance(y, int):
         return torch.div(-x, 1, rounding_mode="trunc") if y == -1 else _divide(x, y)
@@ -38,7 +38,7 @@ def _divide(x: Any, y: Any) -> Tensor:
 
 
 def guard_divisions(graph: fx.Graph) -> None:
-    """Write every truncating division of whole numbers in a graph as `divide_whole` computes it.
+    """Rewrite every truncating division of integers in a graph as `divide_whole` computes it.
 
     Args:
         graph: Edited in place; each node carries its value's type in `meta["val"]`.

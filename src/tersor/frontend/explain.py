@@ -1,4 +1,4 @@
-"""Why a model could not be captured: where in the user's code, what happened, what to try."""
+"""Explains why a model could not be captured: the line, what happened, and what to try."""
 
 import contextlib
 import io
@@ -14,23 +14,23 @@ _TERSOR = str(Path(__file__).parents[1])
 _STDLIB = sysconfig.get_path("stdlib")
 
 _DATA_DEPENDENT = (
-    "the path through the model depends on the values of a tensor. Replace `if` by torch.where, "
-    "or quantize the part of the model before this line and call the rest yourself"
+    "the control flow depends on the values of a tensor. Replace `if` by torch.where, or quantize "
+    "the part of the model before this line and call the rest yourself"
 )
 _FIXED_BATCH = (
-    "the model fixes its batch size. Take it from the input, x.view(x.shape[0], -1), where a "
-    "number stands now, and do not loop over the batch in Python. If another input only happens "
-    "to be as long as the batch, use an example of another batch size"
+    "the model fixes its batch size. Take it from the input, as in x.view(x.shape[0], -1), instead "
+    "of writing a number, and do not loop over the batch in Python. If another input only happens "
+    "to be as long as the batch, use an example with another batch size"
 )
 _QUANTIZED = "this line is already quantized; pass the float model instead"
 
 
 def explain(error: Exception, other_batch: Exception | None = None) -> str:
-    """One clear message: where in the user's code, what happened, what to try.
+    """Write one clear message: the line in the user's code, what happened, and what to try.
 
     Args:
-        error: What `torch.export` raised.
-        other_batch: What the model itself raised at another batch size, if it did.
+        error: The error that `torch.export` raised.
+        other_batch: The error that the model itself raised at another batch size, if any.
     """
     text = str(error)
     if "data-dependent" in text:
@@ -48,7 +48,7 @@ def explain(error: Exception, other_batch: Exception | None = None) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """torch prints and logs what it also raises."""
+    """Suppress what torch prints and logs, since it also raises it."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -64,7 +64,7 @@ def first_line(error: Exception) -> str:
 
 
 def line(error: Exception) -> str:
-    """Where in the user's code the error arose, as ` at file:line (code)`; else nothing."""
+    """The line of the user's code that failed, as ` at file:line (code)`, or an empty text."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
     if not frames:
         return ""
@@ -72,7 +72,7 @@ def line(error: Exception) -> str:
 
 
 def _is_users(filename: str) -> bool:
-    """Not torch, not Tersor, not generated, not Python's own library."""
+    """Whether a file is the user's own: not torch, Tersor, generated, or the standard library."""
     if filename.startswith((torch.__path__[0], _TERSOR, "<")):
         return False
     return not filename.startswith(_STDLIB) or "site-packages" in filename

@@ -1,8 +1,8 @@
 """Make a captured graph functional: no node changes the value of another.
 
 `x.add_(y)` becomes `z = x + y`, and later readers of `x` read `z`. That is exact as long as `x`
-shares no memory with another value; where it does (a slice that is assigned to), torch's own
-functionalization is asked instead.
+shares no memory with another value. Where it does (a slice that is assigned to), torch's own
+functionalization is used instead.
 """
 
 import operator
@@ -17,13 +17,13 @@ from tersor.frontend.products import lift_products
 from tersor.graph.attention import write_out_attention
 from tersor.graph.network import keep_out_of_state_dict, quiet_copy
 
-# `with` blocks that torch.export keeps as calls of a graph of their own. Inference needs none.
+# `with` blocks that torch.export keeps as calls of graphs of their own. Inference needs none.
 _CONTEXTS = {"wrap_with_set_grad_enabled", "wrap_with_autocast"}
 _NATIVE_BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default
 
 
 def functionalize(program: ExportedProgram) -> fx.GraphModule:
-    """The program as a plain, functional `fx.GraphModule` with the user's weight names.
+    """Convert a program to a plain, functional `fx.GraphModule` with the user's weight names.
 
     Args:
         program: A `torch.export` program.
@@ -71,10 +71,10 @@ def _inline_contexts(module: fx.GraphModule) -> None:
 
 
 def _inline(module: fx.GraphModule, node: fx.Node) -> str:
-    """Put the body of a `with torch.no_grad():` or `torch.autocast` in place of the call to it.
+    """Inline the body of a `with torch.no_grad():` or `torch.autocast` block.
 
     Returns:
-        The body's name.
+        The name of the body.
     """
     position = next(i for i, arg in enumerate(node.args) if _is_graph(module, arg))
     body = node.args[position]
@@ -109,7 +109,7 @@ def _is_graph(module: fx.GraphModule, value: Any) -> bool:
 
 
 def _drop_counters(graph: fx.Graph) -> None:
-    """Remove buffers that are only written to, as the number of batches of a BatchNorm is."""
+    """Remove buffers that are only written to, such as the batch counter of a BatchNorm."""
     for buffer in graph.find_nodes(op="get_attr"):
         users = list(buffer.users)
         if all(_written(user) is buffer and set(user.users) <= set(users) for user in users):
@@ -191,7 +191,7 @@ def _drop_copies(graph: fx.Graph) -> None:
 
 
 def _restore_batch_norm(graph: fx.Graph) -> None:
-    """Write `_native_batch_norm_legit_no_training(…)[0]` as the one `aten.batch_norm` again."""
+    """Rewrite `_native_batch_norm_legit_no_training(…)[0]` as a single `aten.batch_norm`."""
     for node in list(graph.nodes):
         if node.target is not operator.getitem or node.args[0].target is not _NATIVE_BATCH_NORM:
             continue

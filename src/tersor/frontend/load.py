@@ -1,37 +1,41 @@
-"""Load a model from disk, or from the user's own code, by one string."""
+"""Loads a model from a file, or from the user's own code, named by one string."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from tersor.checked import checked
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+from tersor.frontend.capture import Example
 from tersor.frontend.explain import quiet
 from tersor.frontend.onnx.model import OnnxModel, read_model
 from tersor.frontend.own_code import find_function, in_short, is_function
 from tersor.frontend.pt2 import load_program
 
 
-def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | ExportedProgram, Any]:
-    """A model, and its example inputs where it brings some.
+@checked()
+def load(
+    spec: str | Path, *, dequantize: bool = False
+) -> tuple[nn.Module | ExportedProgram, Example]:
+    """Load a model, and its example inputs if it has some.
 
     Args:
         spec: A `.pt2` file that `torch.export.save` wrote, an `.onnx` file, or `module:function`,
-            a function of the user's own code that returns a model or a pair `(model, example)`.
-        dequantize: Make a quantized `.onnx` file float again: DequantizeLinear of stored integers
-            becomes a float weight, and pairs of QuantizeLinear and DequantizeLinear go. A range
-            that begins at 0 becomes a clip where nothing else keeps the value from being negative.
+            a function in the user's own code that returns a model or a pair `(model, example)`.
+        dequantize: Convert a quantized `.onnx` file back to float: DequantizeLinear of stored
+            integers becomes a float weight, and QuantizeLinear/DequantizeLinear pairs are removed.
+            A range that begins at 0 becomes a clip if nothing else prevents negative values.
 
     Returns:
         The model, and the example or None.
 
     Raises:
-        InvalidInputError: The file or function does not exist, or it is no `.onnx` file that is to
-            be made float again.
+        InvalidInputError: The file or function does not exist, or `dequantize` is given for
+            something other than an `.onnx` file.
         InvalidModelError: The file is damaged, or the function returns no model.
-        UnsupportedError: A kind of file that cannot be loaded.
+        UnsupportedError: Files of this kind cannot be loaded.
     """
     text = str(spec)
     if dequantize and not text.endswith(".onnx"):
@@ -44,7 +48,7 @@ def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | Exp
             return read_model(path, dequantize), None
     if path.suffix in (".pt", ".pth", ".safetensors", ".ckpt", ".bin"):
         raise UnsupportedError(
-            f"{text!r} holds weights without their network: write a function that makes the "
+            f"{text!r} holds weights without their network: write a function that builds the "
             "network and loads them, and name it as module:function, such as mycode:make"
         )
     if path.suffix != ".pt2":
@@ -58,7 +62,7 @@ def load(spec: str | Path, *, dequantize: bool = False) -> tuple[nn.Module | Exp
 
 
 def input_types(model: nn.Module | ExportedProgram) -> list[torch.dtype]:
-    """The types of a loaded model's inputs in order, or nothing if the model does not tell.
+    """The dtypes of a loaded model's inputs in order; empty if the model does not say.
 
     Args:
         model: What `load` returned.
@@ -74,7 +78,7 @@ def input_types(model: nn.Module | ExportedProgram) -> list[torch.dtype]:
     return [x.dtype for x in values if isinstance(x, torch.Tensor)]
 
 
-def _from_code(spec: str) -> tuple[nn.Module | ExportedProgram, Any]:
+def _from_code(spec: str) -> tuple[nn.Module | ExportedProgram, Example]:
     function = find_function(spec)
     try:
         result = function()

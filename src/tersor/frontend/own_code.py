@@ -1,4 +1,4 @@
-"""Functions of the user's own code, named `module:function`. Importing them runs that code."""
+"""Finds functions in the user's own code, named `module:function`. This imports and runs code."""
 
 import difflib
 import importlib
@@ -16,13 +16,13 @@ def is_function(spec: str) -> bool:
     """Whether a string names a function rather than a file.
 
     Args:
-        spec: What the user wrote.
+        spec: The string.
     """
     return ":" in spec and not Path(spec).exists()
 
 
 def find_function(spec: str) -> Any:
-    """What should be a function; modules in the current folder are found, too.
+    """Import the function that a string names; modules in the current folder are found, too.
 
     Args:
         spec: `module:function`.
@@ -56,7 +56,7 @@ def find_function(spec: str) -> Any:
 
 
 def _missing(spec: str, module: ModuleType, name: str) -> NoReturn:
-    """Tell what the user may have meant."""
+    """Raise an error that suggests what the user may have meant."""
     known = [x for x in vars(module) if not x.startswith("_") and callable(getattr(module, x))]
     near = difflib.get_close_matches(name, known, n=1)
     meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:_SHOWN])}"
@@ -64,5 +64,5 @@ def _missing(spec: str, module: ModuleType, name: str) -> NoReturn:
 
 
 def in_short(error: BaseException) -> str:
-    """Kind and first line of an error of the user's code."""
+    """The type and the first line of an error in the user's code."""
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

@@ -1,7 +1,7 @@
-"""Products with a stored matrix become linear layers: `x W + b` is `linear(x, Wᵀ, b)`.
+"""Turns products with a stored matrix into linear layers: `x W + b` is `linear(x, Wᵀ, b)`.
 
-Models write them as `torch.addmm`, `x @ self.weight` or `torch.mm` (GPT-2's `Conv1D` is one). As
-linear layers every pass knows them; `materialize_weights` then stores the transposed weight.
+Models write them as `torch.addmm`, `x @ self.weight` or `torch.mm` (GPT-2's `Conv1D` is one). Every
+pass knows linear layers; `materialize_weights` then stores the transposed weight.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _TRANSPOSITIONS = {aten.t.default, aten.numpy_T.default, aten.transpose.int}
 
 
 def lift_products(module: fx.GraphModule) -> None:
-    """Write products of a computed value and a parameter as linear layers.
+    """Rewrite products of a computed value and a parameter as linear layers.
 
     Args:
         module: Edited in place; its function is unchanged.

@@ -1,9 +1,9 @@
-"""Read a `.pt2` file without running anything that is written in it.
+"""Reads a `.pt2` file without running anything that is written in it.
 
-`torch.export.load` unpickles: example inputs that are no plain tensors, weights and constants that
-say so, custom objects; it loads compiled libraries, and evaluates texts of the program. So the
-archive is checked first, and what passed is copied into a new archive in memory, which PyTorch
-then reads. Nothing that was not checked reaches it, and the file is read once.
+`torch.export.load` unpickles example inputs that are no plain tensors, weights and constants that
+ask for it, and custom objects. It loads compiled libraries, and evaluates texts of the program. So
+the archive is checked first, and what passed is copied into a new archive in memory, which PyTorch
+then reads. Nothing that was not checked reaches it, and the file is read only once.
 """
 
 import io
@@ -41,10 +41,10 @@ def load_program(path: str | Path) -> ExportedProgram:
         path: The `.pt2` file.
 
     Returns:
-        The program. Traces of the source code, and guards, are left out.
+        The program, without traces of the source code and without guards.
 
     Raises:
-        InvalidModelError: The file is damaged, or contradicts itself.
+        InvalidModelError: The file is damaged or inconsistent.
         UnsupportedError: Loading it could run code from the file; the message says which part.
     """
     name = repr(str(path))
@@ -63,7 +63,7 @@ def load_program(path: str | Path) -> ExportedProgram:
 
 
 def _checked_copy(path: Path) -> io.BytesIO:
-    """A new archive that holds what a program needs, all of it checked."""
+    """Copy what a program needs into a new archive, after checking all of it."""
     copy = io.BytesIO()
     with zipfile.ZipFile(path) as archive, PT2ArchiveWriter(copy) as writer:
         members = _members(archive, path.stat().st_size)
@@ -84,24 +84,24 @@ def _checked_copy(path: Path) -> io.BytesIO:
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The files of the archive by their names within its one folder."""
+    """The files of the archive, by their names within its single folder."""
     check_stored(archive, size)
     members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
     if missing := sorted(_NEEDED - members.keys()):
-        raise ValueError(f"it holds no {missing[0]}, as a program saved by PyTorch 2.9 or later")
+        raise ValueError(f"it has no {missing[0]}, as programs saved by PyTorch 2.9 or later do")
     if len(members) < len(archive.infolist()):
-        raise ValueError("it holds a part twice")
+        raise ValueError("it holds the same part twice")
     for name in members:
         if name not in _NEEDED and not name.startswith(_IGNORED) and not _TENSOR.fullmatch(name):
             raise UnsupportedError(
-                f"holds {name!r}, which is no part of a plain program: custom objects and "
+                f"holds {name!r}, which is not part of a plain program: custom objects and "
                 "compiled code are not loaded, because they could run anything"
             )
     return members
 
 
 def check_stored(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse an archive that holds more than its file: compressed, or the same bytes twice.
+    """Refuse an archive whose parts are compressed or overlap, and so hold more than its file.
 
     Args:
         archive: The archive.
@@ -116,7 +116,7 @@ def check_stored(archive: zipfile.ZipFile, size: int) -> None:
             raise ValueError(f"{member.filename!r} is compressed, which PyTorch never does")
         left -= member.file_size
     if left < 0:
-        raise ValueError(f"its parts say that they hold {-left} bytes more than the file")
+        raise ValueError(f"its parts claim to hold {-left} bytes more than the file")
 
 
 def _checked_config(
@@ -125,7 +125,7 @@ def _checked_config(
     config: zipfile.ZipInfo,
     members: dict[str, zipfile.ZipInfo],
 ) -> dict[str, Any]:
-    """The table of weights or of constants, if each is a plain tensor that the file holds."""
+    """Read the table of weights or constants, if each is a plain tensor that the file holds."""
     table = json.loads(archive.read(config))
     checked_names(table)
     for name, entry in table["config"].items():
@@ -139,13 +139,13 @@ def _checked_config(
         sizes = [axis["as_int"] for axis in entry["tensor_meta"]["sizes"]]
         if min(sizes, default=0) < 0 or math.prod(sizes) > member.file_size + _BROADCAST:
             raise ValueError(
-                f"{name!r} says it has shape {sizes}, and holds {member.file_size} bytes"
+                f"{name!r} says it has shape {sizes}, but holds {member.file_size} bytes"
             )
     return table
 
 
 def _checked_example(content: bytes) -> bytes:
-    """The example inputs, written anew, if they are tensors and plain values."""
+    """Rewrite the example inputs, if they are tensors and plain values."""
     if not content:
         return b""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -154,8 +154,7 @@ def _checked_example(content: bytes) -> bytes:
         example = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         raise UnsupportedError(
-            "brings example inputs that are Python objects, which could run code when they are "
-            "loaded"
+            "has example inputs that are Python objects, which could run code when they are loaded"
         ) from error
     copy = io.BytesIO()
     torch.save(example, copy)

@@ -1,8 +1,8 @@
-"""The program inside a `.pt2` file: only what PyTorch can read without running text as code.
+"""Checks the program inside a `.pt2` file: PyTorch must not run any of its text as code.
 
 PyTorch evaluates the sizes of tensors as Python expressions, writes names into Python source that
 it then runs, imports the modules that a container names, and calls operators by name. Each of
-these texts has its rule here; what has none must be a plain name.
+these texts has a rule here; a text without a rule must be a plain name.
 """
 
 import ast
@@ -36,10 +36,10 @@ _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collec
 
 
 def checked_program(program: dict[str, Any]) -> dict[str, Any]:
-    """A serialized program, if every text in it is harmless.
+    """Check a serialized program, and return it if every text in it is harmless.
 
     Args:
-        program: What `models/model.json` holds.
+        program: The content of `models/model.json`.
 
     Returns:
         The same program without traces of the source code, other notes, and guards.
@@ -56,7 +56,7 @@ def checked_program(program: dict[str, Any]) -> dict[str, Any]:
 
 
 def checked_names(content: Any) -> None:
-    """Refuse texts that PyTorch could run, wherever they stand.
+    """Refuse texts that PyTorch could run, wherever they appear.
 
     Raises:
         UnsupportedError: Names the text.
@@ -91,18 +91,18 @@ def _check_path(text: str) -> None:
 
 def _check_symbol(text: str) -> None:
     if not _SYMBOL.fullmatch(text):
-        raise UnsupportedError(f"calls a size {text[:80]!r}; sizes are called s0, s1, ...")
+        raise UnsupportedError(f"names a size {text[:80]!r}; sizes are named s0, s1, ...")
 
 
 def _check_target(text: str) -> None:
     if not _TARGET.fullmatch(text) or _TOUCHES_FILES.fullmatch(text):
         raise UnsupportedError(
-            f"calls {text[:80]!r}, which is none of PyTorch's own operators on tensors"
+            f"calls {text[:80]!r}, which is not one of PyTorch's own operators on tensors"
         )
 
 
 def _check_containers(text: str) -> None:
-    """How inputs or outputs are nested: containers without code of their own."""
+    """Check how inputs or outputs are nested: only containers without code of their own."""
     _, outermost = json.loads(text)
     waiting = [outermost]
     while waiting:
@@ -116,7 +116,7 @@ def _check_containers(text: str) -> None:
 
 
 def _check_inputs(text: str) -> None:
-    """The same, and the names of keyword inputs are names."""
+    """Check how inputs are nested, and that the names of keyword inputs are plain names."""
     _check_containers(text)
     _, outermost = json.loads(text)
     for spec in outermost["children_spec"][1:]:
@@ -125,7 +125,7 @@ def _check_inputs(text: str) -> None:
 
 
 def _check_expression(text: str) -> None:
-    """A size, as sympy writes it: `Mul(Integer(2), Symbol('s0', positive=True))`."""
+    """Check a size as sympy writes it: `Mul(Integer(2), Symbol('s0', positive=True))`."""
     tree = ast.parse(text, mode="eval") if len(text) < _LONGEST_EXPRESSION else None
     if tree is None or not _is_size(tree.body):
         raise UnsupportedError(f"computes a size as {text[:80]!r}, which could run as code")
@@ -149,7 +149,7 @@ def _is_size(node: ast.expr) -> bool:
 
 
 def _is_leaf(call: ast.Call) -> bool:
-    """`Symbol('s0', integer=True)`, `Float('0.5', precision=53)`."""
+    """Whether a call is a leaf: `Symbol('s0', integer=True)`, `Float('0.5', precision=53)`."""
     values = [value.value for value in call.args if isinstance(value, ast.Constant)]
     options = [option.value for option in call.keywords]
     return (
@@ -160,7 +160,7 @@ def _is_leaf(call: ast.Call) -> bool:
 
 
 def _is_small_power(call: ast.Call) -> bool:
-    """A power of something unknown, by a small number, and no power of a power."""
+    """Whether a power is that of something unknown, by a small number, and not of a power."""
     exponent = [node.value for node in ast.walk(call.args[-1]) if isinstance(node, ast.Constant)]
     names = [node.id for node in ast.walk(call) if isinstance(node, ast.Name)]
     powers = sum("Pow" in name for name in names)

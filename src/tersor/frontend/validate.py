@@ -1,4 +1,4 @@
-"""Refuse models and examples that no algorithm could work with, before anything is captured."""
+"""Refuses models and examples that no algorithm could work with, before anything is captured."""
 
 import keyword
 import re
@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from tersor.errors import InvalidInputError, InvalidModelError
 
-#: Names that every graph has for something else.
+#: Names that every graph uses for something else.
 TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph())), "_in_spec", "_out_spec", "self"}
 TAKEN -= {"training"}
 _UNFIT = re.compile(r"[\"\\\x00-\x1f\x7f]")  # in the source code that torch.fx writes
@@ -20,7 +20,7 @@ _QUANTIZED_MODULES = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized"
 
 
 def check_model(model: nn.Module) -> None:
-    """Refuse what is no float `nn.Module`, and weights that are unfit.
+    """Refuse anything but a float `nn.Module` with usable weights.
 
     Raises:
         InvalidModelError: Names the module or tensor, what is wrong with it, and what to do.
@@ -42,7 +42,7 @@ def check_model(model: nn.Module) -> None:
 
 
 def _instead(model: object) -> str:
-    """What to pass where something else was taken for a model."""
+    """Say what to pass instead of something that is not a model."""
     if isinstance(model, tuple):
         return "its first item: `model, example = tersor.load(…)`"
     if hasattr(model, "network"):
@@ -51,7 +51,7 @@ def _instead(model: object) -> str:
 
 
 def fitting(part: str) -> str:
-    """A part of a name as a graph can hold it: underscores where it must not stay as it is.
+    """Rewrite a part of a name so that a graph can hold it, with underscores where needed.
 
     Args:
         part: Any text without dots.
@@ -61,7 +61,7 @@ def fitting(part: str) -> str:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse names of weights that the graph of `torch.export` has no room for.
+    """Refuse names of weights that a graph of `torch.export` cannot hold.
 
     Raises:
         InvalidModelError: Names the weight and the part of its name.
@@ -71,8 +71,8 @@ def check_names(names: Iterable[str]) -> None:
         bad = [part for part in (first, *others) if keyword.iskeyword(part) or _UNFIT.search(part)]
         if bad or first in TAKEN:
             raise InvalidModelError(
-                f"torch.export cannot hold {name!r}: rename {(*bad, first)[0]!r}, which is a word "
-                "of Python, an attribute of every graph, or has quotes or backslashes in it"
+                f"torch.export cannot hold {name!r}: rename {(*bad, first)[0]!r}, which is a "
+                "Python keyword, an attribute of every graph, or contains quotes or backslashes"
             )
 
 
@@ -86,7 +86,7 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
             "file, instead"
         )
     if tensor.is_complex():
-        raise InvalidModelError(f"{name!r} is complex ({tensor.dtype}), which is not supported")
+        raise InvalidModelError(f"{name!r} is complex ({tensor.dtype}); use real weights")
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
         raise InvalidModelError(
@@ -96,7 +96,7 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
 
 
 def _check_storage(name: str, tensor: Tensor) -> None:
-    """Refuse what is stored in another way than as a dense array of numbers."""
+    """Refuse a tensor that is not stored as a dense array of numbers."""
     if tensor.layout is not torch.strided or tensor.is_nested:
         raise InvalidModelError(f"{name!r} is sparse or nested; store tensor.to_dense() instead")
     if tensor.is_quantized or (tensor.is_floating_point() and tensor.dtype.itemsize == 1):
@@ -105,12 +105,12 @@ def _check_storage(name: str, tensor: Tensor) -> None:
         )
     if isinstance(tensor, nn.Parameter) and tensor.ndim > 1 and not tensor.numel():
         raise InvalidModelError(
-            f"{name!r} has shape {tuple(tensor.shape)}: a layer without channels; leave it out"
+            f"{name!r} has shape {tuple(tensor.shape)}, a layer without channels; remove it"
         )
 
 
 def check_graph(graph: fx.Graph) -> None:
-    """Refuse a captured graph that quantizes, by Tersor or by another tool.
+    """Refuse a captured graph that is already quantized, by Tersor or by another tool.
 
     Raises:
         InvalidModelError: Names the op and what to do.
@@ -133,7 +133,7 @@ def check_example(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if not tensors:
         raise InvalidInputError(
             "the example holds no tensor; pass an input as the model takes it, for instance "
-            "torch.randn(1, 3, 224, 224), on the command line --example 1,3,224,224"
+            "torch.randn(1, 3, 224, 224), or --example 1,3,224,224 on the command line"
         )
     if tensors[0].ndim == 0 or 0 in tensors[0].shape:
         raise InvalidInputError(

@@ -7,10 +7,10 @@ import torch
 from torch import fx
 
 from tersor.graph.nodes import argument, operand, source
+from tersor.graph.ops import MATMULS
 
 aten = torch.ops.aten
 SDPA = aten.scaled_dot_product_attention.default
-MATMULS = {aten.matmul.default, aten.bmm.default}
 MIXING = {SDPA, *MATMULS}
 
 

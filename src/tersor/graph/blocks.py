@@ -15,6 +15,7 @@ from torch import Tensor, fx
 
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
+from tersor.graph.nodes import computed_from_inputs
 from tersor.graph.ops import UNARY
 
 aten = torch.ops.aten
@@ -51,7 +52,7 @@ def blocks(network: Network) -> Iterator[Block]:
     Args:
         network: The network, with or without quantizers.
     """
-    values = _computed(network)
+    values = computed_from_inputs(network.graph)
     known = set(values)
     nodes: list[fx.Node] = []
     for piece in _pieces(values):
@@ -101,16 +102,6 @@ def _pieces(values: list[fx.Node]) -> Iterator[list[fx.Node]]:
 def _last_use(node: fx.Node, order: dict[fx.Node, int]) -> int:
     """Where a value is read for the last time; what the network returns is read at the end."""
     return max((order.get(user, len(order)) for user in node.users), default=-1)
-
-
-def _computed(network: Network) -> list[fx.Node]:
-    """The inputs, and every value that depends on one, in execution order."""
-    found: dict[fx.Node, None] = {}
-    for node in network.graph.nodes:
-        depends = any(arg in found for arg in node.all_input_nodes)
-        if node.op == "placeholder" or (depends and node.op != "output"):
-            found[node] = None
-    return list(found)
 
 
 def _bound_to_inputs(values: list[fx.Node]) -> set[fx.Node]:

@@ -46,7 +46,7 @@ def describe(network: Network) -> list[LayerInfo]:
     return [
         _describe(layer, tuple(seen[layer.node][1:]), layer_macs(layer, seen, batch))
         for layer in layers(network)
-        if layer.weight_node.op == "get_attr"
+        if layer.has_stored_weight
     ]
 
 

@@ -109,10 +109,22 @@ class Layer:
         return any(size > 0 for size in padding)
 
     @property
+    def has_stored_weight(self) -> bool:
+        """True if the weight is stored, False if it is computed."""
+        return self.weight_node.op == "get_attr"
+
+    @property
     def has_own_weight(self) -> bool:
         """True if the weight is stored and nothing else reads it."""
-        node = self.weight_node
-        return node.op == "get_attr" and readers(node) == [self.node]
+        return self.has_stored_weight and readers(self.weight_node) == [self.node]
+
+    @property
+    def computed(self) -> str | None:
+        """Why no pass can edit the weight or the bias: one of them is computed. None if not."""
+        if not self.has_stored_weight:
+            return "its weight is computed"
+        is_stored = self.bias_node is None or self.bias_node.op == "get_attr"
+        return None if is_stored else "its bias is computed"
 
     @property
     def weight(self) -> Tensor:
@@ -156,6 +168,12 @@ class Layer:
             set_argument(self.node, "bias", own)
         else:
             quantizer.update_arg(0, own)
+
+    def ensure_bias(self) -> None:
+        """Give a layer without a bias one of zeros; it can then be changed in place."""
+        if self.bias_node is None:
+            channels = self.node.meta["val"].shape[self.channel_axis]
+            self.set_bias(self.weight.detach().new_zeros(channels))
 
     def add_to_bias(self, shift: Float[Tensor, " out"]) -> None:
         """b ← b + shift; a layer without a bias gets one."""

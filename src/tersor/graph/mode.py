@@ -3,13 +3,10 @@
 import torch
 
 from tersor.graph.network import Network
+from tersor.graph.ops import DROPOUTS, STATISTICS_NORMS
 
-# Arguments: …, 3 running_mean, 4 running_var, 5 training
-_NORMS = {torch.ops.aten.batch_norm.default, torch.ops.aten.instance_norm.default}
 # Arguments: input, p, 2 train
-_DROPOUTS = {
-    torch.ops.aten.dropout.default,
-    torch.ops.aten.feature_dropout.default,
+_DROPOUTS = DROPOUTS | {
     torch.ops.aten.alpha_dropout.default,
     torch.ops.aten.feature_alpha_dropout.default,
 }
@@ -22,7 +19,7 @@ def set_training(network: Network, training: bool) -> None:
     changes nothing. A norm without running statistics uses those of the batch in either mode.
     """
     for node in network.nodes():
-        if node.target in _NORMS and node.args[3] is not None:
+        if node.target in STATISTICS_NORMS and node.args[3] is not None:
             node.update_arg(5, training)
         elif node.target in _DROPOUTS:
             node.update_arg(2, training)

@@ -8,7 +8,7 @@ pass did or refused. Every algorithm in Tersor takes a `Network` and edits its g
 import contextlib
 import copy
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,8 @@ class Skipped:
 
 
 Record = Applied | Skipped
+# Called after each layer with its number, how many there are, and its record.
+OnLayer = Callable[[int, int, Record], None]
 
 
 @dataclass(frozen=True)

@@ -67,3 +67,13 @@ def readers(node: fx.Node) -> list[fx.Node]:
         is_quantized = user.op == "call_module" and user.args[0] is node
         found += readers(user) if is_quantized else [user]
     return found
+
+
+def computed_from_inputs(graph: fx.Graph) -> list[fx.Node]:
+    """The inputs, and every value that depends on one, in execution order."""
+    found: dict[fx.Node, None] = {}
+    for node in graph.nodes:
+        depends = any(arg in found for arg in node.all_input_nodes)
+        if node.op == "placeholder" or (depends and node.op != "output"):
+            found[node] = None
+    return list(found)

@@ -53,7 +53,7 @@ POOLS = {
     aten.upsample_bilinear2d.vec: 2,
     aten.upsample_bicubic2d.vec: 2,
 }
-SPATIAL = frozenset(POOLS)
+PADS = {aten.pad.default, aten.constant_pad_nd.default}
 # Over the axes that the call names.
 REDUCTIONS = {
     aten.mean.dim,
@@ -89,6 +89,12 @@ MOVEMENT = {
     aten.roll.default,
     operator.getitem,
 }
+# Of two activations, or of one and a weight.
+MATMULS = {aten.matmul.default, aten.bmm.default}
+# The identity in inference.
+DROPOUTS = {aten.dropout.default, aten.feature_dropout.default}
+# Norms that may keep running statistics. Arguments: …, 3 running_mean, 4 running_var, 5 training.
+STATISTICS_NORMS = {aten.batch_norm.default, aten.instance_norm.default}
 # Clips at numbers: these commute only if the bounds are scaled too.
 CLIPS = {
     aten.relu6.default,

@@ -183,8 +183,7 @@ def _refusal_in_front(norm: BatchNorm, ranks: dict[fx.Node, int]) -> str | None:
 def _refusal(layer: Layer, ranks: dict[fx.Node, int]) -> str | None:
     if layer.is_linear and ranks[layer.node] != 2:
         return f"{layer.name} has its channels on the last axis, the BatchNorm on the second"
-    stored = [node.op == "get_attr" for node in (layer.weight_node, layer.bias_node) if node]
-    return None if all(stored) else f"the weight or bias of {layer.name} is computed"
+    return layer.computed and f"{layer.name} cannot take it: {layer.computed}"
 
 
 def _describe(node: fx.Node) -> str:

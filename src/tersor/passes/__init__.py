@@ -1,1 +1,1 @@
-"""Rewrites that leave the function of the network unchanged."""
+"""Passes that leave the function of the network unchanged."""

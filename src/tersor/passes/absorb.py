@@ -1,16 +1,16 @@
 """b₁ ← b₁ − c,  b₂ ← b₂ + W₂ c  with  c = max(0, β − 3|γ|): absorption of high biases.
 
 DFQ, arXiv 1906.04721, §4.1.3. Equalization can leave channels whose values are all large and far
-from zero: their range wastes the grid. A constant part c moves through the activation into the
-next layer, as relu(z − c) = relu(z) − c wherever z ≥ c.
+from zero, so that their range wastes the grid. A constant part c moves through the activation into
+the next layer, since relu(z − c) = relu(z) − c wherever z ≥ c.
 
 This pass is not exact: z ~ N(β, γ²) is below c for 0.135 % of all values, and next to zero padding
-W₂ c takes off more than was there (see `Absorb.borders`).
+W₂ c subtracts more than was there (see `Absorb.borders`).
 
-Differs from the paper in: layers that pad with zeros take nothing unless `Absorb.borders` is set;
-several layers may read the activation; every activation that is the identity on an interval counts
-as a ReLU (LeakyReLU, PReLU, ReLU6 where it does not saturate), and a clip per channel moves along;
-with no activation and no padding between, the whole mean β is absorbed, which is exact.
+Differs from the paper in: layers that pad with zeros absorb nothing unless `Absorb.borders` is set.
+Several layers may read the activation. Every activation that is the identity on an interval counts
+as a ReLU (LeakyReLU, PReLU, ReLU6 where it does not saturate), and a clip per channel moves along.
+With no activation and no padding in between, the whole mean β is absorbed, which is exact.
 """
 
 from dataclasses import dataclass, field
@@ -19,42 +19,43 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
+from tersor.checked import Positive, checked
 from tersor.core.response import expected_response
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Applied, Gaussian, Network, Record, Skipped
 from tersor.graph.nodes import argument, operand
-from tersor.graph.ops import clip_bounds, padding_per_axis, pads_with_constant
+from tersor.graph.ops import PADS, clip_bounds, padding_per_axis, pads_with_constant
 
 aten = torch.ops.aten
 INFINITY = float("inf")
-PADS = {aten.pad.default, aten.constant_pad_nd.default}
 
 
+@checked()
 @dataclass(frozen=True)
 class Absorb:
     """Options of high-bias absorption.
 
     Attributes:
-        sigmas: Values are taken to lie within this many standard deviations of their mean.
-        borders: Absorb also into layers that pad with zeros, as the paper does. Next to the padding
-            the output is then off by c times the weights that stick out, which on small maps can
+        sigmas: Values are assumed to lie within this many standard deviations of their mean.
+        borders: Also absorb into layers that pad with zeros, as the paper does. Next to the padding
+            the output is then off by c times the weights that stick out. On small maps this can
             cost more than the finer grid gains.
     """
 
-    sigmas: float = 3.0
+    sigmas: Positive = 3.0
     borders: bool = False
 
 
 @dataclass
 class _Path:
-    """The way from a layer to what reads it.
+    """The path from a layer to its readers.
 
     Attributes:
-        end: The value at the end.
-        low: The way is the identity from here …
+        end: The value at the end of the path.
+        low: The path is the identity from here …
         high: … to here,
         bounds: apart from clips at these stored bounds per channel, which can be moved.
-        is_padded: Zeros are put around the value.
+        is_padded: Whether the value is padded with zeros.
     """
 
     end: fx.Node
@@ -70,7 +71,7 @@ def absorb(network: Network, options: Absorb = Absorb()) -> None:
     Needs the statistics that `fold` left, best after `equalize`.
 
     Args:
-        network: Edited in place; its function changes where an assumption fails (see above).
+        network: Edited in place; its function changes if an assumption fails (see above).
         options: See `Absorb`.
     """
     for layer in layers(network):
@@ -81,7 +82,7 @@ def absorb(network: Network, options: Absorb = Absorb()) -> None:
 
 
 def absorbable(z: Gaussian, low: float, high: float, sigmas: float) -> Float[Tensor, " channels"]:
-    """The largest c ≥ 0 for which z and z − c both stay in `[low, high]`, but for its tails.
+    """Find the largest c ≥ 0 for which z and z − c, without tails, both stay in `[low, high]`.
 
     Args:
         z: Distribution of the values per channel.
@@ -107,7 +108,7 @@ def _absorb(layer: Layer, options: Absorb) -> Record | None:
         c = z.mean
     else:
         c = absorbable(z, max(path.low, 0.0), path.high, options.sigmas)
-    for bound in path.bounds:  # a bound that moves stays positive
+    for bound in path.bounds:  # a moved bound stays positive
         c = c.minimum(layer.network.tensor(bound).detach().flatten().clamp(min=0))
     if not bool(c.any()):
         return None
@@ -120,7 +121,7 @@ def _absorb(layer: Layer, options: Absorb) -> Record | None:
 
 
 def _follow(layer: Layer) -> _Path:
-    """Walk on while a single reader passes some interval of values on unchanged."""
+    """Follow the path while a single reader passes some interval of values on unchanged."""
     path = _Path(layer.node)
     while len(path.end.users) == 1:
         (user,) = path.end.users
@@ -158,9 +159,9 @@ def _is_own_bound(node: fx.Node) -> bool:
 
 
 def _refusal(layer: Layer, path: _Path, options: Absorb) -> str | None:
-    """Why nothing can be moved out of a layer, or None if it can."""
-    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed"
+    """The reason why nothing can be moved out of a layer, or None if it can."""
+    if layer.computed:
+        return layer.computed
     for user in path.end.users:
         if not is_layer(user) or user.args.count(path.end) > 1 or user.args[0] is not path.end:
             return f"its output is read by {user.name} ({user.target}), not by a layer"
@@ -178,16 +179,11 @@ def _reader_refusal(reader: Layer, channel_axis: int) -> str | None:
         return f"{reader.name} has its channels on another axis"
     if reader.is_transposed:
         return f"{reader.name} is transposed: its kernel does not reach all outputs alike"
-    if any(
-        node is not None and node.op != "get_attr"
-        for node in (reader.weight_node, reader.bias_node)
-    ):
-        return f"the weight or bias of {reader.name} is computed"
-    return None
+    return reader.computed and f"{reader.name} cannot take it: {reader.computed}"
 
 
 def _shift(layer: Layer, path: _Path, readers: list[Layer], c: Float[Tensor, " channels"]) -> None:
-    """b₁ − c, clips − c, b₂ + W₂ c."""
+    """Shift the bias, the clips and the next bias: b₁ − c, clips − c, b₂ + W₂ c."""
     layer.add_to_bias(-c)
     for node in path.bounds:
         bound = layer.network.tensor(node).detach()

@@ -1,14 +1,14 @@
 """W₁ ← S⁻¹ W₁,  b₁ ← S⁻¹ b₁,  W₂ ← W₂ S  with  s_i = √(r¹_i / r²_i): cross-layer equalization.
 
-DFQ, arXiv 1906.04721, §4.1. Channels that one quantization step size must serve get equal ranges;
-the function of the network does not change.
+DFQ, arXiv 1906.04721, §4.1. Channels that share a quantization step size get equal ranges; the
+function of the network does not change.
 
-Differs from the paper in: activation ranges count too where `Equalize.strength` is below ½; every
-class of channels that move together is equalized, not only plain chains, so residual joins,
-concatenations and channel shuffles take part; γ and β of a LayerNorm (or another normalization)
-take up a scale as a layer does, and a scale of V passes through attention; ReLU6 is made exact by a
-clip per channel or by equal scales (`Equalize.clipped`), where the paper replaces it by ReLU; all
-sweeps run on the ranges alone and the weights are rescaled once, at the end; the mean of each step
+Differs from the paper in: activation ranges count, too, if `Equalize.strength` is below ½. Every
+class of channels that go together is equalized, not only plain chains, so residual joins,
+concatenations and channel shuffles take part. γ and β of a LayerNorm (or another normalization)
+take up a scale as a layer does, and a scale of V passes through attention. ReLU6 is made exact by a
+clip per channel or by equal scales (`Equalize.clipped`), whereas the paper replaces it by ReLU. All
+sweeps run on the ranges only, and the weights are rescaled once, at the end. The mean of each step
 is over-relaxed, which reaches the same ranges in a tenth of the sweeps.
 """
 
@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx
 
 from tersor.channels.partition import Channels, Port, channels
+from tersor.checked import Count, HalfOrLess, Positive, checked
 from tersor.core.equalize import equalizing_scale, over_relaxation
 from tersor.graph.layers import Layer, per_input, per_output
 from tersor.graph.network import Applied, Network, Skipped
@@ -27,28 +28,29 @@ from tersor.graph.norms import Norm
 from tersor.passes.rescale import Clipping, rescale, upper_bound
 
 
+@checked()
 @dataclass(frozen=True)
 class Equalize:
     """Options of cross-layer equalization.
 
     Attributes:
-        sweeps: Most sweeps over all classes; the paper iterates to convergence.
-        tolerance: Converged when no scale changes by more than this, relatively.
-        strength: From ½, the paper's rule, which looks at weights alone, to 0, which gives all
-            channels the same activation range. See `tersor.core.equalize`.
-        sigmas: Activations range to this many standard deviations from their mean.
-        clipped: What to do with ReLU6 and other clipped activations between the layers:
-            `"per-channel"` clips each channel at its own bound, which is exact; `"common"` scales
+        sweeps: Largest number of sweeps over all classes; the paper iterates to convergence.
+        tolerance: Sweeps stop when no scale changes by more than this share.
+        strength: From ½, the paper's rule, which uses weights only, to 0, which gives all channels
+            the same activation range. See `tersor.core.equalize`.
+        sigmas: Range of activations, in standard deviations from their mean.
+        clipped: What to do with ReLU6 and other clipped activations between the layers.
+            `"per-channel"` clips each channel at its own bound, which is exact. `"common"` scales
             the channels such that one bound serves all, which is exact and costs nothing at run
-            time; `"relu"` drops the bound, as the paper does; `"keep"` leaves these layers alone.
+            time. `"relu"` drops the bound, as the paper does. `"keep"` leaves these layers alone.
         joins: Whether channels that meet in an addition are equalized together. The paper stays
             inside residual blocks.
     """
 
-    sweeps: int = 500
-    tolerance: float = 1e-3
-    strength: float = 0.5
-    sigmas: float = 6.0
+    sweeps: Count = 500
+    tolerance: Positive = 1e-3
+    strength: HalfOrLess = 0.5
+    sigmas: Positive = 6.0
     clipped: Clipping = "per-channel"
     joins: bool = True
 
@@ -83,7 +85,7 @@ class _Group:
 
 
 def equalize(network: Network, options: Equalize = Equalize()) -> None:
-    """Equalize all channel ranges that can be, and rescale the notes left by BatchNorm with them.
+    """Equalize all channel ranges where possible, and rescale BatchNorm statistics with them.
 
     Args:
         network: Edited in place; its function is unchanged (but see `Equalize.clipped`).
@@ -144,7 +146,7 @@ def _side(port: Port, classes: Int[Tensor, " classes"]) -> _Side:
 
 
 def _pinned(network: Network, partition: Channels, options: Equalize) -> Float[Tensor, " classes"]:
-    """The scale at which one bound serves all channels of a clip; NaN where any scale will do."""
+    """The scale with which one bound serves all channels of a clip; NaN if any scale will do."""
     result = torch.full((partition.count,), torch.nan, dtype=torch.float64)
     for clip in partition.clips if options.clipped == "common" else ():
         bound = upper_bound(network, clip).to(result)
@@ -172,7 +174,7 @@ def _carried(network: Network, partition: Channels, options: Equalize) -> Float[
 def _solve(
     network: Network, partition: Channels, groups: list[_Group], options: Equalize
 ) -> Float[Tensor, " classes"]:
-    """The logarithm of all scales: sweep over the groups until no scale moves any more."""
+    """Compute the logarithm of all scales: sweep over the groups until no scale moves any more."""
     layers = {side.layer.node: side.layer for group in groups for side in group.sides}
     sizes = {node: _magnitudes(layer) for node, layer in layers.items()}
     carried = _carried(network, partition, options)
@@ -238,7 +240,7 @@ def _ranges(
 
 
 def _factor(side: _Side, scale: Float[Tensor, " classes"], channels: int) -> Tensor:
-    """The scale of every channel of a layer: 1 for those outside of the group."""
+    """The scale of every channel of a layer: 1 for channels outside of the group."""
     return scale.new_ones(channels).scatter(0, side.positions, scale[side.members])
 
 

@@ -29,13 +29,13 @@ def rescale(
 ) -> None:
     """Divide each class of channels by its scale where produced; multiply where consumed.
 
-    What BatchNorm left in `Network.statistics` is divided too.
+    The BatchNorm statistics in `Network.statistics` are divided, too.
 
     Args:
         network: Edited in place.
         partition: The classes, from `tersor.channels.partition.channels` of this network.
         scale: One positive scale per class; must be 1 for frozen classes.
-        clipped: What becomes of clipped activations, see `tersor.passes.equalize.Equalize`.
+        clipped: How clipped activations are treated, see `tersor.passes.equalize.Equalize`.
     """
     for port in partition.producers:
         if _changes(factor := scale[port.classes]):
@@ -78,7 +78,7 @@ def _scale_input(layer: Layer, factor: Float[Tensor, " in"]) -> None:
 
 
 def _times(value: Tensor, factor: Tensor) -> Tensor:
-    """A product whose only rounding error is that of the result's dtype."""
+    """Multiply with no rounding error but that of the result's dtype."""
     return (value.double() * factor.to(value.device)).to(value.dtype)
 
 
@@ -103,14 +103,14 @@ def _scale_clip(
 
 
 def _clip_at(node: fx.Node, value: fx.Node, high: float) -> None:
-    """Put one clip for all channels in the place of a node; a ReLU before it becomes part of it."""
+    """Replace a node by one clip for all channels, which includes a ReLU in front of it."""
     low = 0.0 if value.target is aten.relu.default else -float("inf")
     value = operand(value) if low == 0 else value
     node.replace_all_uses_with(_call(node, "hardtanh", aten.hardtanh.default, value, low, high))
 
 
 def _clip_above(network: Network, node: fx.Node, value: fx.Node, bound: Tensor) -> None:
-    """Put `minimum(value, bound)` in the place of a node."""
+    """Replace a node by `minimum(value, bound)`."""
     like = node.meta["val"]
     bound = bound.to(like.device, like.dtype)
     stored = network.add_tensor(f"{node.name}.bound", bound, before=node)
@@ -118,7 +118,7 @@ def _clip_above(network: Network, node: fx.Node, value: fx.Node, bound: Tensor) 
 
 
 def _call(node: fx.Node, name: str, target: torch._ops.OpOverload, *args: Any) -> fx.Node:
-    """A call in front of a node, whose value has the same shape."""
+    """Insert a call in front of a node; its value has the same shape."""
     with node.graph.inserting_before(node):
         new = node.graph.create_node("call_function", target, args, name=name)
     new.meta = dict(node.meta)

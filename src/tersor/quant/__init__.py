@@ -1,1 +1,1 @@
-"""Rewrites that change the function within the bits: placing, ranging, correcting."""
+"""Passes that change the function within the bits: placement, ranges, rounding, correction."""

@@ -1,15 +1,16 @@
-"""min_V ‖f_a(W x) − f_a(W̃ x̂)‖² + λ f_reg(V) layer after layer: AdaRound, the paper's solver.
+"""min_V ‖f_a(W x) − f_a(W̃ x̂)‖² + λ f_reg(V), layer by layer: AdaRound, the paper's solver.
 
     W̃ = s · clip(⌊W / s⌋ + h(V), n, p)         h and f_reg: `tersor.core.soft_rounding`
 
 AdaRound, arXiv 2004.10568, eq. 25: for every weight, Adam decides whether it is rounded up or down,
-such that the output of its layer stays as it was. x̂ comes from the layers before, already
-quantized; f_a is the activation that follows. The scale s is that of the quantizer: choose it
-first, by the least ‖W − W̄‖² (§5, `tersor.quant.calibrate.MSE`).
+such that the output of its layer changes least. x̂ comes from the previous layers, which are
+already quantized; f_a is the activation that follows. The scale s is that of the quantizer: choose
+it first, such that ‖W − W̄‖² is smallest (§5, `tersor.quant.range_methods.MSE`).
 
-A weight ends at the side that h(V) is nearer to. The paper has neither λ nor how β falls, nor how
-the terms are weighed; these are of the authors' own code, AIMET (github.com/quic/aimet): the error
-is summed over channels and averaged over all else, f_reg is summed over all weights.
+A weight ends on the side that h(V) is closer to. The paper gives neither λ, nor the decay of β, nor
+the weighting of the terms. These are taken from the authors' own code, AIMET
+(github.com/quic/aimet): the error is summed over channels and averaged over everything else, and
+f_reg is summed over all weights.
 
 Differs from the paper in: λ is larger where outputs are (`AdaRound.decisive`), for the error grows
 with their square and f_reg does not: in a last layer, which has the largest errors, the authors' λ
@@ -26,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, checked
 from tersor.core.soft_rounding import (
     beta_at,
     inverse_rectified_sigmoid,
@@ -33,15 +35,15 @@ from tersor.core.soft_rounding import (
     regularizer,
     soft_integers,
 )
-from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.graph.activation import activation
-from tersor.graph.lanes import Pairs
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.quant.fast_rounding import Rounding, round_layer
-from tersor.quant.layerwise import OnLayer, Site, round_layers
+from tersor.quant.layer_task import LayerTask
+from tersor.quant.layerwise import Setting, round_layers
 
 
+@checked()
 @dataclass(frozen=True)
 class AdaRound:
     """Options of the paper's solver.
@@ -49,78 +51,67 @@ class AdaRound:
     Attributes:
         iterations: Steps of Adam for each layer (§5: 10,000).
         batch: Random samples in each step (§5: 32).
-        learning_rate: Of Adam (§5: its default). Fewer iterations need a higher one.
+        learning_rate: Learning rate of Adam (§5: its default). Fewer iterations need a higher one.
         regularization: λ (AIMET: 0.01), where errors are small.
         decisive: λ is at least so many times the error of nearest rounding per weight of the layer.
             At a third of this it no longer decides; 0 is the authors' code.
         beta: First and last β (AIMET: 20 and 2).
-        warm_start: Share of the iterations without the regulariser (AIMET: 20 %).
+        warm_start: Share of the iterations without the regularizer (AIMET: 20 %).
         seed: Seed of the random samples.
     """
 
-    iterations: int = 10_000
-    batch: int = 32
-    learning_rate: float = 1e-3
-    regularization: float = 0.01
-    decisive: float = 10.0
-    beta: tuple[float, float] = (20.0, 2.0)
-    warm_start: float = 0.2
+    iterations: Count = 10_000
+    batch: Count = 32
+    learning_rate: Positive = 1e-3
+    regularization: PositiveOrZero = 0.01
+    decisive: PositiveOrZero = 10.0
+    beta: tuple[Positive, Positive] = (20.0, 2.0)
+    warm_start: ProperShare = 0.2
     seed: int = 0
 
     def beta_at(self, step: int) -> float | None:
         """β at one step, None during the warm start."""
         return beta_at(step, self.iterations, self.warm_start, self.beta)
 
+    def round(
+        self,
+        network: Network,
+        batches: list[Batch],
+        setting: Setting = Setting(),  # noqa: B008
+    ) -> None:
+        """Round every quantized weight up or down.
 
-def adaround(
-    network: Network,
-    batches: list[Batch],
-    options: AdaRound = AdaRound(),
-    held_back: int = 0,
-    on_layer: OnLayer | None = None,
-    pair_safe: Pairs | None = None,
-    journal: Journal | None = None,
-) -> None:
-    """Round every quantized weight up or down.
+        Where pairs of 8-bit weights may not overflow, the fast solver rounds these.
 
-    Args:
-        network: A network whose quantizers have their ranges; edited in place.
-        batches: Unlabelled inputs, as `(args, kwargs)`.
-        options: See `AdaRound`.
-        held_back: How many of the batches, the last ones, only check the result: a layer where
-            nearest rounding is better on them keeps it.
-        on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
-        pair_safe: As for `tersor.quant.fast_rounding.round_weights`, which then rounds 8-bit
-            weights.
-        journal: See `tersor.quant.layerwise.round_layers`.
+        Args:
+            network: As for `tersor.quant.layerwise.Solver`.
+            batches: As for `tersor.quant.layerwise.Solver`.
+            setting: As for `tersor.quant.layerwise.Solver`.
+        """
 
-    Raises:
-        InvalidInputError: There is no batch.
-    """
+        def round_one(task: LayerTask) -> Record:
+            if setting.pair_safe and task.quantizer.grid.bits == 8:
+                return round_layer(task, Rounding(seed=self.seed), setting.pair_safe)
+            return adaround_layer(task, self)
 
-    def solver(site: Site) -> Record:
-        if pair_safe and site.quantizer.grid.bits == 8:
-            return round_layer(site, Rounding(seed=options.seed), pair_safe)
-        return adaround_layer(site, options)
-
-    round_layers(network, batches, solver, held_back, options.seed, on_layer, journal)
+        round_layers(network, batches, round_one, setting, self.seed)
 
 
-def adaround_layer(site: Site, options: AdaRound) -> Applied | Skipped:
+def adaround_layer(task: LayerTask, options: AdaRound) -> Applied | Skipped:
     """Round one layer.
 
     Args:
-        site: The layer.
+        task: The layer.
         options: See `AdaRound`.
     """
-    layer, problem = site.layer, Problem.of(site)
-    h = train(problem, site.used, options, site.seed)
+    layer, problem = task.layer, Problem.of(task)
+    h = learn_rounding(problem, task.used, options, task.seed)
     rounded = problem.weight((h >= 0.5).to(h.dtype))
-    nearest = layer.ungrouped(site.nearest().reshape(layer.grouped_weight().shape))
-    before, after = (problem.error(weight, site.judges) for weight in (nearest, rounded))
+    nearest = layer.ungrouped(task.nearest().reshape(layer.grouped_weight().shape))
+    before, after = (problem.error(weight, task.judges) for weight in (nearest, rounded))
     if not after <= before:
         return Skipped(layer.name, "round", "no other rounding is better than the nearest")
-    site.store(layer.grouped(rounded).flatten(2))
+    task.store(layer.grouped(rounded).flatten(2))
     undecided = float(((h > 0.01) & (h < 0.99)).to(h.dtype).mean())
     numbers = {"objective before": before, "objective after": after, "undecided": undecided}
     what = "weights rounded up or down for the least output error"
@@ -129,31 +120,31 @@ def adaround_layer(site: Site, options: AdaRound) -> Applied | Skipped:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be decided at one layer. Weights have the shape that the layer stores.
+    """The rounding problem of one layer. Weights have the shape that the layer stores.
 
     Attributes:
-        site: The layer.
+        task: The layer.
         follow: f_a.
         step: s of every weight.
         low: ⌊W / s⌋.
         rest: W / s − ⌊W / s⌋.
     """
 
-    site: Site
+    task: LayerTask
     follow: Callable[[Tensor], Tensor] = field(repr=False)
     step: Tensor = field(repr=False)
     low: Tensor = field(repr=False)
     rest: Tensor = field(repr=False)
 
     @staticmethod
-    def of(site: Site) -> "Problem":
-        """The problem at a site."""
-        layer = site.layer
-        step = site.scale[..., None].expand_as(site.weights)
+    def of(task: LayerTask) -> "Problem":
+        """The problem at a task."""
+        layer = task.layer
+        step = task.scale[..., None].expand_as(task.weights)
         step = layer.ungrouped(step.reshape(layer.grouped_weight().shape))
         ratio = layer.weight.detach() / step
         low = ratio.floor()
-        return Problem(site, activation(layer.network, layer.node), step, low, ratio - low)
+        return Problem(task, activation(layer.network, layer.node), step, low, ratio - low)
 
     def weight(self, up: Tensor) -> Tensor:
         """W̃.
@@ -161,11 +152,11 @@ class Problem:
         Args:
             up: How far each weight is rounded up, from 0 to 1.
         """
-        return self.step * soft_integers(self.low, up, self.site.quantizer.grid)
+        return self.step * soft_integers(self.low, up, self.task.quantizer.grid)
 
     def output(self, x: Tensor, weight: Tensor) -> Tensor:
         """f_a(W̃ x̂)."""
-        return self.follow(self.site.layer.run(x, weight))
+        return self.follow(self.task.layer.run(x, weight))
 
     @torch.no_grad()
     def error(self, weight: Tensor, batches: slice) -> float:
@@ -173,9 +164,9 @@ class Problem:
 
         Args:
             weight: W̃.
-            batches: Which batches.
+            batches: The batches.
         """
-        pairs = zip(self.site.given[batches], self.site.wanted[batches], strict=True)
+        pairs = zip(self.task.given[batches], self.task.wanted[batches], strict=True)
         total, values = 0.0, 0
         for x, y in pairs:
             total += F.mse_loss(self.output(x, weight), self.follow(y), reduction="sum")
@@ -184,19 +175,19 @@ class Problem:
 
     @property
     def channels(self) -> int:
-        """How many channels the output has."""
-        return self.site.wanted[0].shape[self.site.layer.channel_axis]
+        """The number of output channels."""
+        return self.task.wanted[0].shape[self.task.layer.channel_axis]
 
 
 @torch.enable_grad()
-def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Tensor:
-    """h(V) at the end: 1 for every weight that is rounded up, 0 for the others.
+def learn_rounding(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Tensor:
+    """Optimize h(V): 1 for every weight that is rounded up, 0 for the others.
 
-    Weights in between have stayed undecided; they are few.
+    A few weights stay undecided in between.
 
     Args:
         problem: The problem.
-        batches: Which batches to learn from.
+        batches: The batches to learn from.
         options: See `AdaRound`.
         seed: Seed of the random samples.
     """
@@ -217,8 +208,8 @@ def train(problem: Problem, batches: slice, options: AdaRound, seed: int) -> Ten
 def _draw(
     problem: Problem, batches: slice, options: AdaRound, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random samples x̂ and f_a(W x) for each step; those of one step have the same shape."""
-    given, wanted = problem.site.given[batches], problem.site.wanted[batches]
+    """Draw random samples x̂ and f_a(W x) for each step; those of one step have the same shape."""
+    given, wanted = problem.task.given[batches], problem.task.wanted[batches]
     pools = []
     for shape in dict.fromkeys(x.shape[1:] for x in given):
         chosen = [(x, y) for x, y in zip(given, wanted, strict=True) if x.shape[1:] == shape]

@@ -1,7 +1,7 @@
-"""Which quantizers do the damage: each is switched on alone, in a network that is float otherwise.
+"""Finds the quantizers that do the damage: each is switched on alone in an otherwise float network.
 
-The per-layer sweep of the white paper, arXiv 2106.08295, §6: no label is needed. The float network
-runs once; for each quantizer only what comes behind it runs again.
+The per-layer sweep of the white paper, arXiv 2106.08295, §6: no labels are needed. The float
+network runs once; for each quantizer, only the nodes after it run again.
 """
 
 from collections import defaultdict
@@ -13,12 +13,11 @@ from typing import Literal
 from torch import fx
 
 from tersor.data.observe import Batch
-from tersor.data.outputs import Metric, damage
-from tersor.data.stream import Stream
+from tersor.data.one_at_a_time import outputs_of, stops
+from tersor.data.outputs import Metric
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Applied, Network
+from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import source
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
 
@@ -26,17 +25,17 @@ Side = Literal["weights", "activations"]
 
 
 @dataclass(frozen=True)
-class Site:
-    """One quantizer that is on, with everything that it serves.
+class QuantizerUse:
+    """One quantizer that is on, and everything that depends on it.
 
     Attributes:
-        name: The layer whose weights it rounds, or that reads the activation; where no layer does,
-            the name of the value.
-        side: What it rounds.
+        name: The layer whose weights it rounds, or that reads the activation; the name of the value
+            if no layer does.
+        side: Whether it rounds weights or activations.
         quantizer: The quantizer.
-        value: What is rounded: a stored tensor or an activation; of several the first.
+        value: What is rounded: a stored tensor or an activation; the first if there are several.
         first: The node that rounds it.
-        readers: The layers that read it rounded.
+        readers: The layers that read the rounded value.
     """
 
     name: str
@@ -47,8 +46,8 @@ class Site:
     readers: tuple[Layer, ...]
 
 
-def sites(network: Network) -> list[Site]:
-    """Every quantizer that is on, in the order of the network.
+def quantizer_uses(network: Network) -> list[QuantizerUse]:
+    """List every quantizer that is on, in the order of the network.
 
     Args:
         network: A network whose quantizers have ranges.
@@ -57,26 +56,26 @@ def sites(network: Network) -> list[Site]:
     for node, quantizer in quantizers(network):
         if quantizer.enabled:
             edges[quantizer].append(node)
-    return [_site(network, quantizer, nodes) for quantizer, nodes in edges.items()]
+    return [_use(network, quantizer, nodes) for quantizer, nodes in edges.items()]
 
 
-def _site(network: Network, quantizer: FakeQuantize, nodes: list[fx.Node]) -> Site:
+def _use(network: Network, quantizer: FakeQuantize, nodes: list[fx.Node]) -> QuantizerUse:
     value = source(nodes[0])
     users = [user for node in nodes for user in node.users]
     readers = tuple(Layer(user, network) for user in users if is_layer(user))
     side: Side = "weights" if value.op == "get_attr" else "activations"
     stored = str(value.target).removesuffix(".weight")
     name = readers[0].name if readers else stored if side == "weights" else value.name
-    return Site(name, side, quantizer, value, nodes[0], readers)
+    return QuantizerUse(name, side, quantizer, value, nodes[0], readers)
 
 
 @contextmanager
 def only(network: Network, wanted: Collection[FakeQuantize]) -> Iterator[None]:
-    """Switch all other quantizers off for a while.
+    """Switch all other quantizers off temporarily.
 
     Args:
         network: The network.
-        wanted: Those that stay on.
+        wanted: The quantizers that stay on.
     """
     before = [quantizer for _, quantizer in quantizers(network) if quantizer.enabled]
     try:
@@ -91,36 +90,30 @@ def only(network: Network, wanted: Collection[FakeQuantize]) -> Iterator[None]:
 def sweep(
     network: Network,
     batches: list[Batch],
-    found: list[Site],
+    found: list[QuantizerUse],
     metric: Metric | None = None,
     on_layer: OnLayer | None = None,
 ) -> list[float]:
-    """The damage to the outputs that each quantizer does alone.
+    """Measure the damage that each quantizer alone does to the outputs.
 
     Args:
-        network: The network, as it is when the sites were found.
+        network: The network, as it was when the quantizer_uses were found.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        found: The quantizers to try; see `sites`.
+        found: The quantizers to try; see `quantizer_uses`.
         metric: See `tersor.data.outputs.damage`.
-        on_layer: Called after each, with its number, how many there are, and its record.
+        on_layer: Called after each, with its number, the total number, and its record.
     """
-    nodes, at = list(network.graph.nodes), {site.first: site for site in found}
+    at = {use.first: use for use in found}
     measured: dict[FakeQuantize, float] = {}
     with only(network, ()):
-        reference = Stream(network, batches, simulate=True).finish(nodes)
-        stream = Stream(network, batches, simulate=True)
-        for index, node in enumerate(nodes):
-            if node in at:
-                site = at[node]
-                site.quantizer.enabled = True
-                outputs = stream.finish(nodes[index:])
-                site.quantizer.enabled = False
-                measured[site.quantizer] = damage(outputs, reference, metric)
-                if on_layer is not None:
-                    numbers = {"damage": measured[site.quantizer]}
-                    what = f"{site.side} quantized alone"
-                    record = Applied(site.name, "sweep", what, numbers)
-                    on_layer(len(measured), len(found), record)
-            if node.op != "output":
-                stream.run(node)
-    return [measured[site.quantizer] for site in found]
+        reference = outputs_of(network, batches, simulate=True)
+        for stop in stops(network, batches, at, simulate=True):
+            use = at[stop.node]
+            use.quantizer.enabled = True
+            measured[use.quantizer] = stop.rest.damage(reference, metric)
+            use.quantizer.enabled = False
+            if on_layer is not None:
+                numbers = {"damage": measured[use.quantizer]}
+                record = Applied(use.name, "sweep", f"{use.side} quantized alone", numbers)
+                on_layer(len(measured), len(found), record)
+    return [measured[use.quantizer] for use in found]

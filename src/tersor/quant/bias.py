@@ -1,32 +1,41 @@
-"""b ← b − ε E[x],  ε = Q(W) − W: analytic bias correction.
+"""The mean error that rounded weights make is taken out of the bias, without data or with some.
 
-DFQ, arXiv 1906.04721, §4.2. Rounding the weights shifts the mean output of a channel by
-`E[Q(W) x] − E[W x] = ε E[x]`, which is known without data, as `E[x]` follows from BatchNorm. For
-convolutions ε is summed over the kernel.
+    b ← b − ε E[x],  ε = Q(W) − W      analytic: DFQ, arXiv 1906.04721, §4.2
+    b ← b + E[y] − E[ŷ]                empirical: appendix D
+
+Rounding the weights shifts the mean output of a channel by `E[Q(W) x] − E[W x] = ε E[x]`, which is
+known without data, as `E[x]` follows from BatchNorm. For convolutions ε is summed over the kernel.
+With data, y is what a layer writes in the float network, ŷ what it writes once its own weight and
+everything before it are quantized; both means are taken over the data.
 
 Differs from the paper in: E[x] comes from the propagation through the whole graph, not only from
 the BatchNorm and ReLU just before the layer; taps that read zero padding count with the share of
-positions at which they do not.
+positions at which they do not; with data, the layers before it are corrected already.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from tersor.core.response import expected_response
+from tersor.data.observe import Batch
 from tersor.distributions.coverage import tap_coverage
 from tersor.distributions.distribution import Distribution
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.graph.shapes import shapes
+from tersor.quant.layer_task import LayerTask
+from tersor.quant.layerwise import Setting, round_layers
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 
 
 def correct_bias(network: Network, distributions: Mapping[str, Distribution]) -> None:
-    """Take the expected rounding error of the weights out of every bias.
+    """Subtract the expected rounding error of the weights from every bias.
 
-    Layers whose weight quantizer is off are left alone. A layer without bias gets one.
+    Layers whose weight quantizer is off are skipped. A layer without bias gets one.
 
     Args:
         network: Edited in place; ranges of the weights must be set.
@@ -55,3 +64,42 @@ def _correct(
         layer.add_to_bias(-shift)
     numbers = {"largest shift": float(shift.abs().max())}
     return Applied(layer.name, "correct bias", "expected rounding error subtracted", numbers)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The solver that leaves each weight at its nearest value; the bias makes up for the mean."""
+
+    def round(
+        self,
+        network: Network,
+        batches: list[Batch],
+        setting: Setting = Setting(),  # noqa: B008
+    ) -> None:
+        """Take the mean error that data show out of every bias.
+
+        Args:
+            network: As for `tersor.quant.layerwise.Solver`. A layer without bias gets one.
+            batches: As for `tersor.quant.layerwise.Solver`.
+            setting: As for `tersor.quant.layerwise.Solver`; no batch is held back, and nothing is
+                kept in a journal, for it takes one pass.
+        """
+        alone = replace(setting, held_back=0, journal=None)
+        round_layers(network, batches, _correct_on_data, alone)
+
+
+def _correct_on_data(task: LayerTask) -> Record:
+    """Correct the bias of one layer."""
+    layer = task.layer
+    with torch.no_grad():
+        found = [layer.run(x, task.quantizer(layer.weight)) for x in task.given]
+    shift = _mean(layer, task.wanted) - _mean(layer, found)
+    task.shift_bias(shift)
+    numbers = {"largest shift": float(shift.abs().max())}
+    return Applied(layer.name, "correct bias", "mean error seen on the data subtracted", numbers)
+
+
+def _mean(layer: Layer, outputs: list[Tensor]) -> Tensor:
+    total = sum(y.movedim(layer.channel_axis, 0).flatten(1).sum(1) for y in outputs)
+    assert isinstance(total, Tensor)
+    return total / sum(y.numel() // y.shape[layer.channel_axis] for y in outputs)

@@ -1,4 +1,4 @@
-"""One block of a network to be rounded, with what it reads and what it should write."""
+"""One block of a network to be rounded, with its inputs and wanted outputs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,16 +12,16 @@ from tersor.quant.quantizer import FakeQuantize
 
 
 @dataclass(frozen=True)
-class Task:
+class BlockTask:
     """One block and its data, for every batch.
 
     Attributes:
         block: The block, in the quantized network.
         weights: The float weight of each layer, by the name of its call.
-        given: What the block reads once everything before it is quantized.
-        ideal: What it read in the float network.
-        wanted: What it wrote there.
-        held_back: How many batches, the last ones, are there to check the result on.
+        given: The inputs of the block once everything before it is quantized.
+        ideal: Its inputs in the float network.
+        wanted: Its outputs there.
+        held_back: Number of batches, the last ones, that are held out to check the result.
     """
 
     block: Block
@@ -33,28 +33,28 @@ class Task:
 
     @property
     def used(self) -> int:
-        """How many batches there are to learn from."""
+        """The number of batches to learn from."""
         return len(next(iter(self.given.values()))) - self.held_back
 
     def at(self, values: Values, batch: int) -> Values:
-        """Of these values, those of one batch."""
+        """The values of one batch."""
         return {node: found[batch] for node, found in values.items()}
 
     def loss(self, values: Values, batch: int) -> Tensor:
-        """Squared error of the exits for one batch, as a share of the variance of each."""
+        """The squared error of the outputs for one batch, each as a share of its variance."""
         wanted = self.at(self.wanted, batch)
         pairs = [(values[node], want) for node, want in wanted.items()]
         losses = [(got - want).square().mean() / _variance(want) for got, want in pairs]
         return torch.stack(losses).mean()
 
     def mixed(self, batch: int, share: float, generator: torch.Generator) -> Values:
-        """What the block reads, with a share of the elements taken from the float network."""
+        """The inputs of the block, with a share of the elements taken from the float network."""
         given, ideal = self.at(self.given, batch), self.at(self.ideal, batch)
         return {node: mix(value, ideal[node], share, generator) for node, value in given.items()}
 
     @torch.no_grad()
     def error(self) -> float:
-        """Mean loss of the simulation, on the batches held back if there are any."""
+        """The mean loss of the simulation, on held-out batches if there are any."""
         body = Body(self.block, self.block.layers[0].network)
         judges = range(self.used, self.used + self.held_back) or range(self.used)
         values = ((body(self.at(self.given, i), simulate), i) for i in judges)
@@ -62,18 +62,18 @@ class Task:
 
 
 def simulate(quantizer: FakeQuantize, x: Tensor) -> Tensor:
-    """What a quantizer computes in the simulation."""
+    """Compute a quantizer as in the simulation."""
     return quantizer(x)
 
 
 def mix(value: Any, other: Any, share: float, generator: torch.Generator) -> Any:
-    """A value with a share of its elements, chosen at random, replaced by those of another.
+    """Replace a random share of the elements of a value by those of another.
 
     Args:
         value: Anything; only tensors of real numbers are mixed.
         other: What to mix in, of the same shape.
         share: From 0 to 1.
-        generator: Where the random numbers come from.
+        generator: The source of random numbers.
     """
     if not share or not isinstance(value, Tensor) or not value.is_floating_point():
         return value

@@ -1,17 +1,17 @@
 """min ‖f(x; W) − f̂(x̂; Ŵ)‖² over all weights of a block f at once: rounding for 2 and 3 bits.
 
-BRECQ, arXiv 2102.05426: the errors that the layers of one residual branch make depend on each
-other, so they are reconstructed together, addition and activation included; the blocks follow each
-other in the order of the graph. QDrop, arXiv 2203.05740: while weights are learned, quantized
-activations are replaced by their float values at random, so that the result does not depend on the
-rounding errors of the calibration set.
+BRECQ, arXiv 2102.05426: the errors of the layers of one residual branch depend on each other, so
+the layers are reconstructed together, including addition and activation; the blocks follow in the
+order of the graph. QDrop, arXiv 2203.05740: while weights are learned, random quantized activations
+are replaced by their float values, so that the result does not depend on the rounding errors of the
+calibration set.
 
-Differs from the papers in: the fast solver (`tersor.quant.fast_rounding`) goes first, and every
+Differs from the papers in: the fast solver (`tersor.quant.fast_rounding`) runs first, and every
 weight decides between its integer and a neighbour of it, not between those next to the float
-weight; weight scales and biases are learned along with the weights, scales of activations are not;
-few iterations with a high learning rate; there is no Fisher information in the loss; blocks come
-from the graph; a block that is no better than before, on samples held back if there are any, stays
-as it was.
+weight. Weight scales and biases are learned along with the weights, scales of activations are not.
+There are few iterations with a high learning rate. The loss contains no Fisher information. Blocks
+are found in the graph. A block that does not improve, on held-out samples if there are any, is left
+unchanged.
 """
 
 from collections.abc import Iterator
@@ -22,51 +22,53 @@ import torch
 from torch import Tensor, fx
 from torch.optim import Adam
 
+from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, Share, checked
 from tersor.core.soft_rounding import beta_at
 from tersor.core.straight_through import fake_quantize_through
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.graph.blocks import Block, blocks, is_float
-from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
-from tersor.quant.block_task import Task, mix, simulate
+from tersor.quant.block_task import BlockTask, mix, simulate
 from tersor.quant.fast_rounding import Rounding, round_layer
-from tersor.quant.layerwise import OnLayer, restore, round_layers, state
+from tersor.quant.layer_task import restore, state
+from tersor.quant.layerwise import Setting, round_layers
 from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
 from tersor.quant.quantizer import FakeQuantize
 
 
+@checked()
 @dataclass(frozen=True)
 class Blocks:
     """Options of block reconstruction.
 
     Attributes:
-        iterations: Steps per block; each looks at one batch.
+        iterations: Steps per block; each uses one batch.
         weight_rate: Learning rate of V, by which a weight moves between two integers.
         scale_rate: Learning rate of the logarithms of the weight scales.
         bias_rate: Learning rate of the biases, in standard deviations of the layer's output.
         regularization: λ, where f_reg is a mean over the weights of a block, and the error is a
             share of the variance of its output.
         beta: First and last β.
-        warm_start: Share of the iterations without the regulariser.
-        drop: Probability of each quantized activation to be its float value instead (QDrop: 0.5).
-            Without, steps take two thirds of the time, and more samples are needed.
-        largest: Most layers of a block; what cannot be cut into such blocks stays as it is.
-        seed: Seed of the order of the batches, and of what is dropped.
-        start: The fast solver, which goes first.
+        warm_start: Share of the iterations without the regularizer.
+        drop: Probability that a quantized activation is replaced by its float value (QDrop: 0.5).
+            With 0, steps take two thirds of the time, but more samples are needed.
+        largest: Largest number of layers in a block; parts that cannot be cut so are skipped.
+        seed: Seed of the order of the batches, and of the dropped activations.
+        start: Options of the fast solver, which runs first.
     """
 
-    iterations: int = 1000
-    weight_rate: float = 0.2
-    scale_rate: float = 1e-3
-    bias_rate: float = 5e-3
-    regularization: float = 100.0
-    beta: tuple[float, float] = (20.0, 2.0)
-    warm_start: float = 0.05
-    drop: float = 0.5
-    largest: int = 32
+    iterations: Count = 1000
+    weight_rate: Positive = 0.2
+    scale_rate: PositiveOrZero = 1e-3
+    bias_rate: PositiveOrZero = 5e-3
+    regularization: PositiveOrZero = 100.0
+    beta: tuple[Positive, Positive] = (20.0, 2.0)
+    warm_start: ProperShare = 0.05
+    drop: Share = 0.5
+    largest: Count = 32
     seed: int = 0
     start: Rounding = field(default_factory=Rounding)
 
@@ -74,47 +76,31 @@ class Blocks:
         """β at one step, None during the warm start."""
         return beta_at(step, self.iterations, self.warm_start, self.beta)
 
+    def round(
+        self,
+        network: Network,
+        batches: list[Batch],
+        setting: Setting = Setting(),  # noqa: B008
+    ) -> None:
+        """Round layer by layer, and improve each block once its layers are rounded.
 
-def reconstruct_blocks(
-    network: Network,
-    batches: list[Batch],
-    options: Blocks = Blocks(),
-    held_back: int = 0,
-    on_layer: OnLayer | None = None,
-    pair_safe: Pairs | None = None,
-    journal: Journal | None = None,
-) -> None:
-    """Round layer by layer, and improve each block once its layers are rounded.
-
-    Args:
-        network: A network whose quantizers have their ranges; edited in place.
-        batches: Unlabelled inputs, as `(args, kwargs)`; best about 32 samples each.
-        options: See `Blocks`.
-        held_back: How many of the batches, the last ones, only check the result: a layer or block
-            that is no better on them keeps what it had.
-        on_layer: Called after each layer; see `tersor.quant.layerwise.round_layers`.
-        pair_safe: As for `tersor.quant.fast_rounding.round_weights`.
-        journal: See `tersor.quant.layerwise.round_layers`; finished blocks are kept, too.
-
-    Raises:
-        InvalidInputError: There is no batch, or none is left to round with.
-    """
-    solver = partial(round_layer, options=options.start, pair_safe=pair_safe)
-    walk = _Walk(network, options, held_back, journal)
-    seed = options.start.seed
-    round_layers(network, batches, solver, held_back, seed, on_layer, journal, walk)
+        Args:
+            network: As for `tersor.quant.layerwise.Solver`.
+            batches: As for `tersor.quant.layerwise.Solver`; best about 32 samples each.
+            setting: As for `tersor.quant.layerwise.Solver`. A block that is no better on the
+                batches held back keeps what it had; the journal keeps finished blocks, too.
+        """
+        start = partial(round_layer, options=self.start, pair_safe=setting.pair_safe)
+        walk = _Walk(network, self, setting)
+        round_layers(network, batches, start, setting, self.start.seed, walk)
 
 
 class _Walk:
-    """Waits along the walk over layers for blocks to be complete."""
+    """Follows the walk over layers until a block is complete."""
 
-    def __init__(
-        self, network: Network, options: Blocks, held_back: int, journal: Journal | None
-    ) -> None:
-        self.network = network
-        self.journal = journal
-        self.options = options
-        self.held_back = held_back
+    def __init__(self, network: Network, options: Blocks, setting: Setting) -> None:
+        self.network, self.options = network, options
+        self.held_back, self.journal = setting.held_back, setting.journal
         found = list(blocks(network))
         self.ends = {block.nodes[-1]: block for block in found}
         self.last = {entry: block.nodes[-1] for block in found for entry in block.entries}
@@ -137,8 +123,8 @@ class _Walk:
                 if self.last[entry] is node:
                     del self.given[entry], self.ideal[entry]
 
-    def _improve(self, task: Task) -> Record:
-        """Reconstruct a block, or read what a stopped run made of it."""
+    def _improve(self, task: BlockTask) -> Record:
+        """Reconstruct a block, or read_patches its result from an interrupted run."""
         key = f"block{self.done:05d}"
         record = _finished(task, self.journal, key)
         if record is None:
@@ -147,23 +133,23 @@ class _Walk:
                 self.journal.write(key, _state(task.block), record)
         return record
 
-    def _task(self, block: Block, floating: Stream) -> Task:
+    def _task(self, block: Block, floating: Stream) -> BlockTask:
         weights = {layer.node.name: layer.weight.detach() for layer in layers(floating.network)}
         given, ideal = (
             {e: values[e] for e in block.entries} for values in (self.given, self.ideal)
         )
         wanted = {last: floating.values[last.name] for last in block.exits if is_float(last)}
-        return Task(block, weights, given, ideal, wanted, self.held_back)
+        return BlockTask(block, weights, given, ideal, wanted, self.held_back)
 
 
 def _state(block: Block) -> dict[str, Tensor]:
-    """All that rounding may have changed in a block."""
+    """Everything that rounding may have changed in a block."""
     states = (state(layer) for layer in block.layers)
     return {f"{i}.{name}": x for i, found in enumerate(states) for name, x in found.items()}
 
 
-def _finished(task: Task, journal: Journal | None, key: str) -> Record | None:
-    """Put back what a stopped run made of a block, if it got there."""
+def _finished(task: BlockTask, journal: Journal | None, key: str) -> Record | None:
+    """Restore a block from an interrupted run, if it was finished."""
     found = journal.read(key) if journal else None
     if found is None:
         return None
@@ -173,7 +159,7 @@ def _finished(task: Task, journal: Journal | None, key: str) -> Record | None:
     return found[1]
 
 
-def _reconstruct(task: Task, options: Blocks, number: int) -> Applied | Skipped:
+def _reconstruct(task: BlockTask, options: Blocks, number: int) -> Applied | Skipped:
     block = task.block
     chosen = [layer for layer in block.layers if is_learnable(layer)]
     reason = _refusal(task, chosen, options)
@@ -193,7 +179,7 @@ def _reconstruct(task: Task, options: Blocks, number: int) -> Applied | Skipped:
     return Applied(block.name, "reconstruct", "weights rounded together", numbers)
 
 
-def _refusal(task: Task, chosen: list[Layer], options: Blocks) -> str | None:
+def _refusal(task: BlockTask, chosen: list[Layer], options: Blocks) -> str | None:
     count = len(task.block.layers)
     if not chosen:
         return "none of its weights is quantized to fewer than 8 bits and read by one layer only"
@@ -202,12 +188,12 @@ def _refusal(task: Task, chosen: list[Layer], options: Blocks) -> str | None:
             f"its {count} layers cannot be cut apart: no single tensor leads on from any of them; "
             f"raise `largest` beyond {options.largest} if time and memory allow"
         )
-    return None if task.wanted else "its results are no floating-point numbers"
+    return None if task.wanted else "its results are not floating-point numbers"
 
 
 @torch.enable_grad()
 def _learn(
-    task: Task, learned: list[LearnableLayer], options: Blocks, generator: torch.Generator
+    task: BlockTask, learned: list[LearnableLayer], options: Blocks, generator: torch.Generator
 ) -> None:
     body = Body(task.block, task.block.layers[0].network)
     with torch.no_grad():
@@ -233,7 +219,7 @@ def _learn(
 
 
 def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int]:
-    """All batches in random order, again and again."""
+    """Iterate over all batches in random order, without end."""
     order: list[int] = []
     for _ in range(steps):
         order = order or torch.randperm(batches, generator=generator).tolist()
@@ -243,7 +229,7 @@ def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int
 def _quantize(
     quantizer: FakeQuantize, x: Tensor, drop: float, generator: torch.Generator
 ) -> Tensor:
-    """A quantizer that lets gradients through, and some values unrounded."""
+    """Compute a quantizer that passes gradients on, and leaves some values unrounded."""
     if not quantizer.enabled:
         return x
     rounded = fake_quantize_through(x, quantizer.scale, quantizer.zero_point, quantizer.grid)

@@ -1,4 +1,4 @@
-"""Ranges for the quantizers of a network, without data.
+"""Sets the ranges of a network's quantizers without data.
 
     weights:      [min W, max W]
     activations:  [min_c (β_c − 6γ_c), max_c (β_c + 6γ_c)], and 0 below after a ReLU
@@ -6,9 +6,8 @@
 DFQ, arXiv 1906.04721, §5: activation ranges follow from the BatchNorm statistics.
 
 Differs from the paper in: the statistics are propagated through the whole graph (see
-`tersor.distributions.propagation`); where they do not reach, synthetic inputs are run instead, and
-the record says so; weight ranges may also come from percentiles, or from the smallest squared
-error.
+`tersor.distributions.propagation`). Where they do not reach, random inputs are run instead, and the
+record says so. Weight ranges may also be percentiles, or have the smallest squared error.
 """
 
 from collections.abc import Collection, Mapping
@@ -39,6 +38,8 @@ from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
 # everything else.
 _MASK = 1e30
 
+InputRange = tuple[float, float] | Mapping[str, tuple[float, float]]  # or by input name
+
 
 def weight_ranges(
     network: Network, pair_safe: Pairs | None = None, method: RangeMethod | None = None
@@ -47,11 +48,11 @@ def weight_ranges(
 
     Args:
         network: Edited in place.
-        pair_safe: Choose 8-bit ranges such that no pair of u8×s8 products saturates 16 bits, as
-            `Scheme.pair_safe` has it; see `tersor.core.ranges.pair_safe_range`. Narrower grids
-            never saturate, nor do depthwise kernels.
-        method: How to choose a range otherwise: `MinMax`, `Percentile` or `MSE`. Default: the
-            smallest squared error below 8 bits, and else min-max.
+        pair_safe: Choose 8-bit ranges such that no pair of u8×s8 products saturates 16 bits, as in
+            `Scheme.pair_safe`; see `tersor.core.ranges.pair_safe_range`. Narrower grids never
+            saturate, and neither do depthwise kernels.
+        method: How to choose a range otherwise: `MinMax`, `Percentile` or `MSE`. By default the
+            smallest squared error below 8 bits, and min-max with 8.
     """
     for node, quantizer in quantizers(network):
         if source(node).op == "get_attr":
@@ -91,17 +92,17 @@ def _pair_safe(layer: Layer, per_channel: bool, pairs: Pairs) -> Range:
 
 
 def input_ranges(
-    network: Network, given: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None
+    network: Network, given: InputRange | None = None
 ) -> dict[str, tuple[float, float]]:
-    """The range of every floating-point input.
+    """Find the range of every floating-point input.
 
     Args:
         network: The network; gets a record for each input whose range stays unknown.
         given: One range for all inputs, or ranges by input name; the example's own by default.
 
     Returns:
-        Input name → smallest and largest value. Inputs whose example holds one value only, and
-        for which nothing is given, are absent.
+        Input name → smallest and largest value. Inputs whose example holds a single value, and
+        for which no range is given, are absent.
 
     Raises:
         InvalidInputError: `given` names no input of the network, or holds an empty range.
@@ -129,7 +130,7 @@ def input_ranges(
 def _by_node(
     network: Network, given: Mapping[str, tuple[float, float]], examples: Collection[str]
 ) -> dict[str, tuple[float, float]]:
-    """Ranges by the names that inputs have in the graph; files have other names than those."""
+    """Key ranges by the graph's names of inputs, which may differ from those of a file."""
     nodes = dict(zip(input_names(network), example_tensors(network), strict=True))
     nodes = {name: node for name, node in nodes.items() if node in examples}
     found = {}
@@ -156,8 +157,8 @@ def data_free_ranges(
 ) -> None:
     """Set the range of every activation quantizer from what is known about its input.
 
-    Where nothing is known, or only by a guess, random inputs are run as well, and the wider range
-    wins. One record per quantizer says what it came from.
+    If nothing is known, or only a guess, random inputs are run as well, and the wider range is
+    used. One record per quantizer names the source of its range.
 
     Args:
         network: Edited in place.
@@ -181,35 +182,13 @@ def data_free_ranges(
     _run_synthetic(network, uncertain, inputs, options)
 
 
-def synthetic_ranges(
-    network: Network,
-    names: Collection[str] | None = None,
-    inputs: Mapping[str, tuple[float, float]] | None = None,
-    options: Synthetic = Synthetic(),  # noqa: B008
-) -> None:
-    """Set ranges from random inputs that run through the float network: no data, and a guess.
-
-    Args:
-        network: Edited in place.
-        names: Nodes whose quantizers are set; all activations by default.
-        inputs: Input name → smallest and largest value; random inputs are clipped to it.
-        options: The random inputs.
-    """
-    wanted = [
-        (value, quantizer, Extremes(quantizer.axis))
-        for value, quantizer in activation_quantizers(network)
-        if names is None or value.name in names
-    ]
-    _run_synthetic(network, wanted, inputs, options)
-
-
 def _run_synthetic(
     network: Network,
     wanted: list[tuple[fx.Node, FakeQuantize, Extremes]],
     inputs: Mapping[str, tuple[float, float]] | None,
     options: Synthetic,
 ) -> None:
-    """Widen the extremes by what random inputs bring about, and set the ranges."""
+    """Widen the extremes by those on random inputs, and set the ranges."""
     extremes = {value: seen for value, _, seen in wanted}
     if wanted:
         observe(network, synthetic_batches(network, options, inputs), extremes)
@@ -218,12 +197,12 @@ def _run_synthetic(
         assert seen.low is not None
         assert seen.high is not None
         ends = (seen.low * (1 + options.margin), seen.high * (1 + options.margin))
-        what = "range guessed on random inputs: no BatchNorm statistics reach it, samples would"
+        what = "range guessed on random inputs: no BatchNorm statistics reach it; give samples"
         set_activation(network, value, quantizer, ends, what)
 
 
 def activation_quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
-    """Every activation quantizer with the value it reads; of a shared one, the first value."""
+    """Every activation quantizer with the value that it reads; the first value if it is shared."""
     found: dict[FakeQuantize, fx.Node] = {}
     for node, quantizer in quantizers(network):
         if source(node).op != "get_attr":
@@ -243,7 +222,7 @@ def _known_range(
 
 
 def cut_by_readers(network: Network, value: fx.Node, ends: Range) -> Range:
-    """What a clip throws away needs no range: cut to the bounds of the only reader, if it clips.
+    """Limit a range to the bounds of the only reader, if that clips.
 
     Args:
         network: The network.
@@ -270,8 +249,8 @@ def set_activation(
         network: Gets the record.
         value: The activation.
         quantizer: Its quantizer.
-        ends: Lowest and highest value.
-        what: Where the range comes from.
+        ends: Smallest and largest value.
+        what: The source of the range, in words.
     """
     if not all(bool((end.abs() < _MASK).all()) for end in ends):
         reason = "it holds a mask, infinite or nearly so; it stays in floating point"

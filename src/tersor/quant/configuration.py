@@ -1,12 +1,12 @@
-"""Which of the four configurations of LSQ+ suits an activation: what computes it decides.
+"""Chooses one of the four configurations of LSQ+ for an activation, by the op that computes it.
 
-    1  unsigned, symmetric    behind ReLU and its kind: no value is negative
-    2  signed, symmetric      where the target has no zero point
-    3  signed, asymmetric     behind SiLU, hard-swish, GELU, Mish, LeakyReLU, a layer or a sum:
+    1  unsigned, symmetric    after ReLU and the like: no value is negative
+    2  signed, symmetric      if the target has no zero point
+    3  signed, asymmetric     after SiLU, hard-swish, GELU, Mish, LeakyReLU, a layer or a sum:
     4  unsigned, asymmetric   its negative values, more or fewer, are worth a part of the grid
 
-LSQ+, arXiv 2004.09576, §3.1. 3 and 4 can represent the same; what differs is which value stays in
-its place when the step changes: one in the middle, or the lowest.
+LSQ+, arXiv 2004.09576, §3.1. Configurations 3 and 4 can represent the same values. They differ in
+the value that stays in place when the step changes: one in the middle, or the smallest.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.graph.nodes import source
-from tersor.graph.ops import MOVEMENT, SPATIAL, clip_bounds
+from tersor.graph.ops import MOVEMENT, POOLS, clip_bounds
 
 aten = torch.ops.aten
 
@@ -50,19 +50,19 @@ _BOUNDED = {
     aten.celu.default,
     aten.selu.default,
 }
-_SAME = MOVEMENT | SPATIAL | {aten.dropout.default, aten.mean.dim, aten.constant_pad_nd.default}
+_SAME = MOVEMENT | set(POOLS) | {aten.dropout.default, aten.mean.dim, aten.constant_pad_nd.default}
 _OF_BOTH = {aten.add.Tensor, aten.maximum.default, aten.cat.default, aten.mul.Tensor}
 _ORDER: tuple[Sign, ...] = ("positive", "bounded", "signed")
 
 
 def configured(value: fx.Node, grid: Grid, wanted: Configuration | Literal["auto"]) -> Grid:
-    """The grid that an activation is trained on.
+    """Choose the grid that an activation is trained on.
 
     Args:
-        value: What computes the activation.
-        grid: The grid of the target; a symmetric one stays as it is.
-        wanted: The configuration of every activation, or `"auto"`. What is signed, as images are
-            and what a layer writes, gets configuration 2 instead of 1.
+        value: The node that computes the activation.
+        grid: The grid of the target; a symmetric one is not changed.
+        wanted: The configuration of every activation, or `"auto"`. Signed values, such as images
+            and the outputs of layers, get configuration 2 instead of 1.
     """
     if grid.symmetric:
         return grid
@@ -75,7 +75,7 @@ def configured(value: fx.Node, grid: Grid, wanted: Configuration | Literal["auto
 
 
 def sign(value: fx.Node) -> Sign:
-    """Whether a value is never negative, hardly ever far below 0, or of either sign.
+    """Classify a value: never negative, hardly ever far below 0, or of either sign.
 
     Args:
         value: A node of a captured network.
@@ -94,7 +94,7 @@ def sign(value: fx.Node) -> Sign:
 
 
 def _decisive(node: fx.Node) -> list[fx.Node]:
-    """The operands that a value has its sign of."""
+    """The operands that determine the sign of a value."""
     if node.target in _SAME | _OF_BOTH and not _is_gated(node):
         return [source(arg) for arg in node.all_input_nodes]
     return []
@@ -113,7 +113,7 @@ def _sign(node: fx.Node, found: dict[fx.Node, Sign]) -> Sign:
 
 
 def _is_gated(node: fx.Node) -> bool:
-    """x · sigmoid(x), or x · hardsigmoid(x), written as two ops."""
+    """Whether a value is x · sigmoid(x) or x · hardsigmoid(x), written as two ops."""
     if node.target is not aten.mul.Tensor:
         return False
     first, second = ([source(a) if isinstance(a, fx.Node) else None for a in node.args] * 2)[:2]

@@ -12,11 +12,10 @@ from torch import fx
 
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument, operand, source
-from tersor.graph.ops import clip_bounds, pads_with_constant
+from tersor.graph.ops import DROPOUTS, PADS, clip_bounds, pads_with_constant
 from tersor.quant.scheme import Scheme
 
 aten = torch.ops.aten
-DROPOUTS = {aten.dropout.default, aten.feature_dropout.default}
 
 
 class Flow:
@@ -136,7 +135,7 @@ class Flow:
         """Are all elements of this value copies of elements of the first argument, or zeros?"""
         if not self._is_one_of(node, self.scheme.pass_through):
             return False
-        if node.target in (aten.pad.default, aten.constant_pad_nd.default):
+        if node.target in PADS:
             return not (pads_with_constant(node) and argument(node, "value"))
         first = source(operand(node))
         parts = isinstance(first.meta.get("val"), list | tuple)

@@ -12,155 +12,87 @@ an output is added to a shortcut, what the shortcut lacks is at hand as well.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
-from torch import Tensor, fx
+from torch import fx
 
-from tersor.core.lattice import Scales
-from tersor.core.quadratic import Weights
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.data.shortcut import lacking
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
+from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, layers
-from tersor.graph.network import Network, Record, Skipped
+from tersor.graph.network import Network, OnLayer, Record, Skipped
 from tersor.graph.nodes import operand
+from tersor.quant.layer_task import LayerTask, restore, state
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 
 
 @dataclass(frozen=True)
-class Site:
-    """One layer whose weight is to be rounded, and what the data say about it.
+class Setting:
+    """What is the same for every solver.
 
     Attributes:
-        layer: The layer; its weight and bias are still those of the float network.
-        quantizer: The quantizer of its weight, with a range.
-        given: x̂ of every batch.
-        wanted: y of every batch, bias included.
-        missing: What the other side of an addition lacks, for every batch, if the output is added
-            to something that is quantized already.
-        held_back: How many batches, the last ones, are there to check the result on.
-        seed: Seed of this layer.
+        held_back: How many of the batches, the last ones, only check the result: a layer where
+            nearest rounding is better on them keeps it.
+        pair_safe: Which pairs of 8-bit weights may not overflow 16 bits, as in the `Scheme`. The
+            ranges must be such that nearest rounding does not; see `weight_ranges`.
+        on_layer: Called after each layer with its number, how many there are, and its record.
+        journal: Keeps what is finished; layers that are in it are not solved again.
     """
 
-    layer: Layer
-    quantizer: FakeQuantize
-    given: list[Tensor] = field(repr=False)
-    wanted: list[Tensor] = field(repr=False)
-    missing: list[Tensor] | None = field(repr=False)
-    held_back: int
-    seed: int
+    held_back: int = 0
+    pair_safe: Pairs | None = None
+    on_layer: OnLayer | None = None
+    journal: Journal | None = None
 
-    @property
-    def used(self) -> slice:
-        """The batches to round with."""
-        return slice(0, len(self.given) - self.held_back)
 
-    @property
-    def judges(self) -> slice:
-        """The batches to check the result on: those held back, or all if none are."""
-        return slice(len(self.given) - self.held_back, None) if self.held_back else self.used
+class Solver(Protocol):
+    """What rounds the weights of a network: `Rounding`, `AdaRound`, `Blocks` or `Nearest`."""
 
-    @property
-    def weights(self) -> Weights:
-        """The float weights, kernels flattened into the inputs."""
-        return self.layer.grouped_weight().flatten(2)
-
-    @property
-    def scale(self) -> Scales:
-        """The scale of every output, also where all have the same."""
-        groups, outputs = self.layer.grouped_weight().shape[:2]
-        return self.quantizer.scale.expand(groups * outputs).reshape(groups, outputs)
-
-    @property
-    def shares_scale(self) -> bool:
-        """Whether all outputs have one scale."""
-        return self.quantizer.axis is None
-
-    def nearest(self) -> Weights:
-        """The weights, each at its nearest value of the grid."""
-        grid, step = self.quantizer.grid, self.scale[..., None]
-        return (self.weights / step).round().clamp(grid.qmin, grid.qmax) * step
-
-    def store(self, rounded: Weights, scale: Scales | None = None) -> None:
-        """Put weights on the grid into the network.
+    def round(self, network: Network, batches: list[Batch], setting: Setting = ...) -> None:
+        """Put every quantized weight on its grid, such that the outputs stay as they were.
 
         Args:
-            rounded: Weights, multiples of their scale.
-            scale: New scales, if they have changed.
+            network: A network whose quantizers have their ranges; edited in place.
+            batches: Unlabelled inputs, as `(args, kwargs)`.
+            setting: What is the same for every solver.
+
+        Raises:
+            InvalidInputError: There is no batch, or none is left to round with.
         """
-        self.layer.set_grouped_weight(rounded.reshape(self.layer.grouped_weight().shape))
-        if scale is not None:
-            flat = scale.flatten()
-            flat = flat[0] if self.shares_scale else flat
-            self.quantizer.set_scale(flat, self.quantizer.zero_point)
-
-    def shift_bias(self, shift: Tensor) -> None:
-        """Add to the bias, which a layer without one then gets.
-
-        Args:
-            shift: One number for each output.
-        """
-        shift = shift.flatten()
-        self.layer.add_to_bias(shift)
+        ...
 
 
-def state(layer: Layer) -> dict[str, Tensor]:
-    """All of a layer that a solver may change."""
-    quantizer = weight_quantizer(layer)
-    found = {"weight": layer.grouped_weight().detach()}
-    if quantizer is not None and quantizer.enabled:
-        found["scale"] = quantizer.scale
-    return found if layer.bias is None else {**found, "bias": layer.bias.detach()}
-
-
-def restore(layer: Layer, found: dict[str, Tensor]) -> None:
-    """Put back what `state` gave.
-
-    Args:
-        layer: The layer.
-        found: What `state` gave, on any device.
-    """
-    device, quantizer = layer.weight.device, weight_quantizer(layer)
-    layer.set_grouped_weight(found["weight"].to(device))
-    if quantizer is not None and "scale" in found:
-        quantizer.set_scale(found["scale"].to(device), quantizer.zero_point)
-    if "bias" in found:
-        layer.set_bias(found["bias"].to(device))
-
-
-Solver = Callable[[Site], Record]
-OnLayer = Callable[[int, int, Record], None]
+RoundLayer = Callable[[LayerTask], Record]
 OnNode = Callable[[fx.Node, Stream, Stream], None]
 
 
 def round_layers(
     network: Network,
     batches: list[Batch],
-    solver: Solver,
-    held_back: int = 0,
+    round_layer: RoundLayer,
+    setting: Setting = Setting(),
     seed: int = 0,
-    on_layer: OnLayer | None = None,
-    journal: Journal | None = None,
     on_node: OnNode | None = None,
 ) -> None:
-    """Let a solver round the weights of one layer after the other.
+    """Round the weights of one layer after the other.
 
     Args:
         network: A network whose quantizers have their ranges; edited in place.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        solver: Rounds one layer, and tells what it did.
-        held_back: How many of the batches, the last ones, solvers only check their result on.
+        round_layer: Rounds one layer, and tells what it did.
+        setting: What is the same for every solver.
         seed: Seed of the first layer; every layer has its own.
-        on_layer: Called after each layer with its number, how many there are, and its record.
-        journal: Keeps what is finished; layers that are in it are not solved again.
         on_node: Called after each node with the float and the quantized stream, which have run it.
 
     Raises:
         InvalidInputError: There is no batch, or none is left to round with.
     """
+    held_back = setting.held_back
     if len(batches) <= held_back:
         raise InvalidInputError(
             f"there is no batch to round with: of {len(batches)}, {held_back} are held back; give "
@@ -179,13 +111,13 @@ def round_layers(
             if quantizer is None or reason is not None:
                 record: Record = Skipped(layer.name, "round", reason or _NOT_QUANTIZED)
             else:
-                site = _site(layer, quantizer, floating, quantized, held_back, seed + done)
-                record = _solve(solver, site, journal, f"{done:05d}")
+                task = _task(layer, quantizer, floating, quantized, held_back, seed + done)
+                record = _solve(round_layer, task, setting.journal, f"{done:05d}")
             rounded.add(layer.weight_node)
             network.records.append(record)
             done += 1
-            if on_layer is not None:
-                on_layer(done, len(todo), record)
+            if setting.on_layer is not None:
+                setting.on_layer(done, len(todo), record)
         quantized.run(node)
         if on_node is not None:
             on_node(node, floating, quantized)
@@ -201,31 +133,29 @@ def _refusal(layer: Layer, rounded: set[fx.Node]) -> str | None:
         return _NOT_QUANTIZED
     if layer.weight_node in rounded:
         return "its weight was rounded for another layer that reads it"
-    if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed, so that it cannot make up for anything"
-    return None
+    return layer.computed
 
 
-def _solve(solver: Solver, site: Site, journal: Journal | None, key: str) -> Record:
+def _solve(round_layer: RoundLayer, task: LayerTask, journal: Journal | None, key: str) -> Record:
     """Solve one layer, or read its result."""
     finished = journal.read(key) if journal else None
     if finished is not None:
-        restore(site.layer, finished[0])
+        restore(task.layer, finished[0])
         return finished[1]
-    record = solver(site)
+    record = round_layer(task)
     if journal is not None:
-        journal.write(key, state(site.layer), record)
+        journal.write(key, state(task.layer), record)
     return record
 
 
-def _site(
+def _task(
     layer: Layer,
     quantizer: FakeQuantize,
     floating: Stream,
     quantized: Stream,
     held_back: int,
     seed: int,
-) -> Site:
+) -> LayerTask:
     edge = operand(layer.node)
     wanted, missing = floating.values[layer.node.name], lacking(layer, floating, quantized)
-    return Site(layer, quantizer, quantized.of(edge), wanted, missing, held_back, seed)
+    return LayerTask(layer, quantizer, quantized.of(edge), wanted, missing, held_back, seed)

@@ -3,17 +3,28 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from tersor.checked import Count, Positive, ProperShare, checked
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
 from tersor.quant.blocks import Blocks
 from tersor.quant.fast_rounding import Rounding
-from tersor.quant.range_methods import ActivationRange, MinMax, RangeMethod
+from tersor.quant.range_methods import (
+    MSE,
+    ActivationRange,
+    Entropy,
+    MinMax,
+    Percentile,
+    RangeMethod,
+)
 from tersor.quant.scheme import Scheme
 
+WeightRange = MinMax | Percentile | MSE | RangeMethod
+SeenRange = MinMax | Percentile | MSE | Entropy | ActivationRange
 Equalization = Equalize | Literal["auto"] | None
 
 
+@checked()
 @dataclass(frozen=True)
 class DataFree:
     """What level 1 does; `PAPER` is the paper's own pipeline.
@@ -33,11 +44,12 @@ class DataFree:
 
     equalize: Equalization = "auto"
     absorb: Absorb | None = None
-    weight_range: RangeMethod | None = None
+    weight_range: WeightRange | None = None
     correct_bias: bool = True
-    sigmas: float = 6.0
+    sigmas: Positive = 6.0
 
 
+@checked()
 @dataclass(frozen=True)
 class WithData:
     """What level 2 does.
@@ -56,11 +68,11 @@ class WithData:
     """
 
     equalize: Equalization = "auto"
-    weight_range: RangeMethod | None = None
-    activation_range: ActivationRange = MinMax()  # noqa: RUF009
+    weight_range: WeightRange | None = None
+    activation_range: SeenRange = MinMax()  # noqa: RUF009
     rounding: Rounding | AdaRound | Blocks | None = Rounding()  # noqa: RUF009
-    samples: int | None = 1024
-    held_back: float = 1 / 8
+    samples: Count | None = 1024
+    held_back: ProperShare = 1 / 8
 
 
 PAPER = DataFree(equalize=Equalize(), absorb=Absorb(borders=True))

@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
+from tersor.checked import Count, checked
 from tersor.core.grid import Grid
 from tersor.core.learned_step import fake_quantize_learned, gradient_scale, zero_point
 from tersor.core.ranges import SMALLEST_SCALE, scale_zero_point
@@ -55,6 +56,7 @@ _WEIGHTS: dict[str, RangeMethod] = {"sigma": sigma_range, "minmax": MinMax(), "m
 _ACTIVATIONS: dict[str, ActivationRange] = {"mse": MSE(), "minmax": MinMax(), "mean": MeanRange()}
 
 
+@checked()
 @dataclass(frozen=True)
 class LSQ:
     """How quantizers are trained.
@@ -76,7 +78,7 @@ class LSQ:
     weights: Literal["keep", "sigma", "minmax", "mean"] = "keep"
     activations: Literal["keep", "mse", "minmax", "mean"] = "mse"
     whole: bool = False
-    samples: int = 256
+    samples: Count = 256
 
 
 class LearnedQuantize(nn.Module):

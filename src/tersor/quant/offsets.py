@@ -106,8 +106,7 @@ def _can_take(network: Network, reader: fx.Node, call: fx.Node) -> bool:
     if not is_layer(reader) or operand(reader) is not call:
         return False
     layer = Layer(reader, network)
-    nodes = [node for node in (layer.weight_node, layer.bias_node) if node is not None]
-    return not isinstance(_padding(layer), str) and all(node.op == "get_attr" for node in nodes)
+    return not isinstance(_padding(layer), str) and not layer.computed
 
 
 def _padding(layer: Layer) -> Any:

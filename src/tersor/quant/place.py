@@ -18,7 +18,7 @@ from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped, free_name
-from tersor.graph.nodes import argument, operand, set_argument
+from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
 from tersor.quant.integer_values import Flow
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
@@ -100,7 +100,7 @@ def weight_quantizer(layer: Layer) -> FakeQuantize | None:
 
 def _choose(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> list[Layer]:
     """The layers to quantize; one record for each of the others."""
-    chosen, computed = [], _computed_from_inputs(network)
+    chosen, computed = [], set(computed_from_inputs(network.graph))
     for layer in layers(network):
         is_excluded = layer.node in left_out
         reason = "excluded by the user" if is_excluded else _refusal(layer, scheme, computed)
@@ -120,20 +120,11 @@ def _refusal(layer: Layer, scheme: Scheme, computed: set[fx.Node]) -> str | None
     if layer.node.target not in scheme.kernels:
         kind = "transposed convolutions" if layer.is_transposed else str(layer.node.target)
         return f"{scheme.name} has no integer kernel for {kind}, so rounding would gain nothing"
-    if layer.weight_node.op != "get_attr":
+    if not layer.has_stored_weight:
         return "its weight is computed from the input"
     if layer.input not in computed:
         return "its input does not depend on the inputs of the network"
     return None
-
-
-def _computed_from_inputs(network: Network) -> set[fx.Node]:
-    """The inputs, and every value that depends on one."""
-    found: set[fx.Node] = set()
-    for node in network.graph.nodes:
-        if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):
-            found.add(node)
-    return found
 
 
 def _quantize_value(
@@ -185,17 +176,14 @@ def _quantize_weight(
 def _quantize_bias(layer: Layer, of_input: str, of_weight: str) -> None:
     """Put the bias on the grid of the accumulator; a layer without one gets zeros."""
     network, node = layer.network, layer.node
-    if layer.bias_node is None:
-        channels = node.meta["val"].shape[layer.channel_axis]
-        layer.set_bias(layer.weight.new_zeros(channels))
-    stored = layer.bias_node
-    if stored is None or stored.op != "get_attr":
-        return  # computed from the input: it stays in floating point
+    layer.ensure_bias()
+    if layer.computed:
+        return  # it stays in floating point
     edges = (of_input, of_weight)
     name = _add(network, f"{layer.name}.bias", BiasQuantize(*(_get(network, e) for e in edges)))
     with network.graph.inserting_before(node):
         scales = [network.graph.get_attr(f"{edge}.scale") for edge in edges]
-        bias = network.graph.call_module(name, (stored, *scales))
+        bias = network.graph.call_module(name, (layer.bias_node, *scales))
     set_argument(node, "bias", bias)
 
 

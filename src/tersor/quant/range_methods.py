@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from tersor.checked import Count, Percent, checked
 from tersor.core import histogram
 from tersor.core.grid import Grid
 from tersor.core.histogram import Histogram
@@ -28,6 +29,7 @@ class MinMax:
         return seen.values[0], seen.values[-1]
 
 
+@checked()
 @dataclass(frozen=True)
 class Percentile:
     """The range without outliers.
@@ -36,7 +38,7 @@ class Percentile:
         p: Percent of the values that lie below the high end, and above the low end.
     """
 
-    p: float = 99.99
+    p: Percent = 99.99
 
     def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:  # noqa: ARG002
         """Low and high percentile, per channel of `axis`."""
@@ -47,6 +49,7 @@ class Percentile:
         return histogram.percentile(seen, self.p)
 
 
+@checked()
 @dataclass(frozen=True)
 class MSE:
     """The range with the smallest squared rounding error.
@@ -55,7 +58,7 @@ class MSE:
         candidates: Number of clipped ranges tried.
     """
 
-    candidates: int = 100
+    candidates: Count = 100
 
     def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:
         """The best range on this grid, per channel of `axis`."""
@@ -66,6 +69,7 @@ class MSE:
         return histogram.mse(seen, grid, self.candidates)
 
 
+@checked()
 @dataclass(frozen=True)
 class Entropy:
     """The range whose rounded values keep the distribution best: for activations seen on data.
@@ -74,7 +78,7 @@ class Entropy:
         candidates: Number of clipped ranges tried.
     """
 
-    candidates: int = 100
+    candidates: Count = 100
 
     def of(self, seen: Histogram, grid: Grid) -> Range:
         """The best range for what was seen."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tersor.checked import checked
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
-from tersor.graph.ops import CONVOLUTIONS, LINEAR, MOVEMENT
+from tersor.graph.ops import CONVOLUTIONS, LINEAR, MATMULS, MOVEMENT, PADS
+from tersor.names import RuntimeName
 
 aten = torch.ops.aten
 
@@ -32,8 +34,6 @@ INTEGER_OPS = frozenset(
         aten.sigmoid.default,
     }
 )
-# Multiplies two activations, in integers if both are; the result may be integers or floats.
-MATMULS = frozenset({aten.matmul.default, aten.bmm.default})
 # Moves integers, selects among them, or adds zeros: the result is on the grid of the input.
 PASS_THROUGH = frozenset(MOVEMENT - {aten.cat.default, aten.stack.default}) | {
     aten.max_pool1d.default,
@@ -41,8 +41,7 @@ PASS_THROUGH = frozenset(MOVEMENT - {aten.cat.default, aten.stack.default}) | {
     aten.amax.default,
     aten.upsample_nearest1d.vec,
     aten.upsample_nearest2d.vec,
-    aten.pad.default,
-    aten.constant_pad_nd.default,
+    *PADS,
 }
 # Computed by the integer kernel of the op before it: clipping is what its output stage does.
 FUSED = frozenset(
@@ -56,6 +55,7 @@ UINT8 = Grid(8)
 _BITS = (2, 16)  # narrowest and widest
 
 
+@checked()
 @dataclass(frozen=True)
 class Scheme:
     """The integer format of one target runtime.
@@ -93,14 +93,14 @@ class Scheme:
     kernels: frozenset[object] = KERNELS
     integer_ops: frozenset[object] = INTEGER_OPS
     lookups: bool = True
-    matmuls: frozenset[object] = MATMULS
+    matmuls: frozenset[object] = frozenset(MATMULS)
     float_outputs: frozenset[object] = FLOAT_OUTPUTS
     pass_through: frozenset[object] = PASS_THROUGH
     fused: frozenset[object] = FUSED
     fused_add: bool = False
     integer_bias: bool = True
     integer_clip: bool = True
-    runtime: str = "onnxruntime"
+    runtime: RuntimeName = "onnxruntime"
     session: tuple[tuple[str, str], ...] = ()
 
     def with_bits(self, weights: int | None, activations: int | None) -> "Scheme":

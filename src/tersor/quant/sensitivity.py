@@ -8,9 +8,7 @@ The float network runs once. Each layer is rounded by the fast solver, with one 
 widths; from there on the rest of the network runs on samples that the solver has not seen.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from math import isnan
 from typing import Any
 
@@ -19,16 +17,16 @@ from torch import fx
 
 from tersor.data.gram import Moments
 from tersor.data.observe import Batch
-from tersor.data.outputs import Metric, damage
-from tersor.data.stream import Stream
+from tersor.data.one_at_a_time import Rest, outputs_of, stops
+from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Applied, Network
-from tersor.graph.nodes import argument, operand
+from tersor.graph.network import Applied, Network, OnLayer
+from tersor.graph.nodes import argument
 from tersor.quant.calibrate import weight_range
-from tersor.quant.fast_rounding import Rounding, fit, measure_both
-from tersor.quant.layerwise import OnLayer, Site, restore, state
+from tersor.quant.fast_rounding import Rounding, both_moments, round_measured
+from tersor.quant.layer_task import LayerTask, restore, state
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.range_methods import RangeMethod
@@ -50,7 +48,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Trial:
+class WidthTrial:
     """How layers are tried.
 
     Attributes:
@@ -69,20 +67,11 @@ class Trial:
     pair_safe: Pairs | None = None
     metric: Metric | None = None
 
-    def damage(self, outputs: list[Any], reference: list[Any]) -> float:
-        """The damage to what the network returns.
-
-        Args:
-            outputs: What it returns, for every batch.
-            reference: What the float network returns.
-        """
-        return damage(outputs, reference, self.metric)
-
 
 def sensitivities(
     network: Network,
     batches: list[Batch],
-    trial: Trial,
+    trial: WidthTrial,
     held_back: int = 0,
     on_layer: OnLayer | None = None,
 ) -> list[Sensitivity]:
@@ -101,21 +90,14 @@ def sensitivities(
             floating point.
     """
     judged = slice(-held_back if held_back else None, None)
-    nodes = list(network.graph.nodes)
-    todo = _first_readers(network, nodes)
-    reference = Stream(network, batches[judged], simulate=False).finish(nodes)
-    stream = Stream(network, batches, simulate=False)
+    todo = _first_readers(network)
+    reference = outputs_of(network, batches[judged])
     found: list[Sensitivity] = []
-    for index, node in enumerate(nodes):
-        if node not in todo:
-            stream.run(node)
-            continue
-        layer, quantizer = todo[node]
-        here, given = stream.fork(judged), stream.of(operand(node))
-        stream.run(node)
+    for stop in stops(network, batches, todo, judged=judged):
+        layer, quantizer = todo[stop.node]
         seed = trial.rounding.seed + len(found)
-        site = Site(layer, quantizer, given, stream.values[node.name], None, held_back, seed)
-        damage = _tried(site, trial, partial(here.finish, nodes[index:]), reference)
+        task = LayerTask(layer, quantizer, stop.given, stop.written, None, held_back, seed)
+        damage = _tried(task, trial, stop.rest, reference)
         found.append(Sensitivity(layer.name, layer.weight.numel(), damage))
         if on_layer is not None:
             numbers = {f"{bits} bits": value for bits, value in damage.items()}
@@ -124,12 +106,10 @@ def sensitivities(
     return found
 
 
-def _first_readers(
-    network: Network, nodes: list[fx.Node]
-) -> dict[fx.Node, tuple[Layer, FakeQuantize]]:
+def _first_readers(network: Network) -> dict[fx.Node, tuple[Layer, FakeQuantize]]:
     """The layers that a weight is rounded for: of several that share one, the first."""
     found: dict[FakeQuantize, Layer] = {}
-    for node in nodes:
+    for node in network.graph.nodes:
         if is_layer(node):
             layer = Layer(node, network)
             quantizer = weight_quantizer(layer)
@@ -139,19 +119,17 @@ def _first_readers(
 
 
 def _tried(
-    site: Site, trial: Trial, run: Callable[[], list[Any]], reference: list[Any]
+    task: LayerTask, trial: WidthTrial, rest: Rest, reference: list[Any]
 ) -> dict[int, float]:
     """The damage at every width; the layer is left as it was."""
-    layer, damage = site.layer, {}
-    if layer.bias is None:  # the fast solver would add one
-        channels = layer.node.meta["val"].shape[layer.channel_axis]
-        layer.set_bias(layer.weight.detach().new_zeros(channels))
+    layer, damage = task.layer, {}
+    layer.ensure_bias()  # the fast solver would add one
     before = state(layer)
-    measured = None if layer.is_transposed else measure_both(site, trial.rounding)
+    measured = None if layer.is_transposed else both_moments(task, trial.rounding)
     for bits in trial.choices:
-        site.quantizer.grid = replace(site.quantizer.grid, bits=bits)
-        _round(site, measured, trial)
-        damage[bits] = trial.damage(run(), reference)
+        task.quantizer.grid = replace(task.quantizer.grid, bits=bits)
+        _round(task, measured, trial)
+        damage[bits] = rest.damage(reference, trial.metric)
         if isnan(damage[bits]):
             raise InvalidInputError(
                 f"the metric is NaN with {bits}-bit weights in {layer.name!r}; return infinity for "
@@ -161,12 +139,12 @@ def _tried(
     return damage
 
 
-def _round(site: Site, measured: tuple[Moments, Moments] | None, trial: Trial) -> None:
+def _round(task: LayerTask, measured: tuple[Moments, Moments] | None, trial: WidthTrial) -> None:
     """Round a layer with the fast solver, and where that cannot, to the nearest values."""
-    layer, quantizer = site.layer, site.quantizer
+    layer, quantizer = task.layer, task.quantizer
     edge = argument(layer.node, "weight")
     weight_range(layer.network, edge, quantizer, trial.pair_safe, trial.weight_range)
     if measured is not None:
-        fit(site, *measured, trial.rounding, trial.pair_safe)
+        round_measured(task, *measured, trial.rounding, trial.pair_safe)
     with torch.no_grad():
         layer.network.replace_tensor(layer.weight_node, quantizer(layer.weight))

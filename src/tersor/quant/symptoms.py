@@ -15,7 +15,7 @@ from tersor.data.observe import Batch, observe
 from tersor.graph.lanes import adds_no_pairs, partners
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
-from tersor.quant.alone import Site
+from tersor.quant.alone import QuantizerUse
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 
@@ -46,7 +46,7 @@ class _Seen:
         return torch.stack(ends).amax(0)
 
 
-def symptoms(network: Network, wanted: list[Site], batches: list[Batch]) -> list[list[str]]:
+def symptoms(network: Network, wanted: list[QuantizerUse], batches: list[Batch]) -> list[list[str]]:
     """What is unusual about what each of some quantizers rounds; nothing for most.
 
     Args:
@@ -58,10 +58,10 @@ def symptoms(network: Network, wanted: list[Site], batches: list[Batch]) -> list
     if watched:
         observe(network, batches, watched)
     return [
-        _of_activation(watched[site.value], site.quantizer)
-        if site.side == "activations"
-        else _of_weights(site, network.tensor(site.value).detach())
-        for site in wanted
+        _of_activation(watched[use.value], use.quantizer)
+        if use.side == "activations"
+        else _of_weights(use, network.tensor(use.value).detach())
+        for use in wanted
     ]
 
 
@@ -91,17 +91,17 @@ def _rows(layer: Layer, weight: Tensor) -> Tensor:
     return weight.movedim(layer.out_axis, 0).flatten(1)
 
 
-def _channel_axis(site: Site) -> int:
-    if site.readers:
-        return site.readers[0].channel_axis
-    return 1 if site.value.meta["val"].ndim == 4 else -1
+def _channel_axis(use: QuantizerUse) -> int:
+    if use.readers:
+        return use.readers[0].channel_axis
+    return 1 if use.value.meta["val"].ndim == 4 else -1
 
 
-def _of_weights(site: Site, weight: Tensor) -> list[str]:
-    quantizer, found = site.quantizer, _few_bits(site.quantizer)
-    if not site.readers:
+def _of_weights(use: QuantizerUse, weight: Tensor) -> list[str]:
+    quantizer, found = use.quantizer, _few_bits(use.quantizer)
+    if not use.readers:
         return found
-    rows = _rows(site.readers[0], weight).abs()
+    rows = _rows(use.readers[0], weight).abs()
     reach = rows.amax(1)
     channel, most, median = int(reach.argmax()), float(reach.max()), float(reach.median())
     if quantizer.axis is None and most > _OUTLIER * median:

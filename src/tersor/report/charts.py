@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tersor.report.saved import missing
+from tersor.report.packages import missing
 
 HEIGHT = 220  # pixels
 

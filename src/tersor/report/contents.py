@@ -62,7 +62,7 @@ class Verified:
 
 
 @dataclass(frozen=True)
-class Histogram:
+class GridHistogram:
     """How often values occur, and the grid they are rounded to.
 
     Attributes:
@@ -140,13 +140,13 @@ class LayerReport:
     objective: tuple[float, float] | None = None
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
-    weights: Histogram | None = None
-    inputs: Histogram | None = None
+    weights: GridHistogram | None = None
+    inputs: GridHistogram | None = None
     notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
-class Left:
+class LayerCosts:
     """What compression left of a layer.
 
     Attributes:
@@ -237,7 +237,7 @@ class Report:
     before: Cost
     after: Cost
     layers: tuple[LayerReport, ...]
-    left: tuple[Left, ...]
+    left: tuple[LayerCosts, ...]
     cells: tuple[Cell, ...]
     steps: tuple[Step, ...]
     refusals: tuple[Refusal, ...]

@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group
 
+from tersor.checked import checked
 from tersor.errors import InvalidInputError
 from tersor.files import write_atomically
 from tersor.report.contents import LayerReport, Report, Verified
+from tersor.report.headline import sentence
 from tersor.report.numbers import count, decibels, megabytes, milliseconds, percent
+from tersor.report.page import as_script, render
+from tersor.report.plots import two_errors
 from tersor.report.saved import read
 from tersor.report.tables import compared_table, html, plain
 
@@ -19,7 +22,7 @@ _ALIKE = 0.005  # a difference that is not worth a colour
 
 
 @dataclass(frozen=True)
-class Change:
+class NumberChange:
     """One number in two reports.
 
     Attributes:
@@ -65,7 +68,7 @@ class Differences:
 
     first: Report
     second: Report
-    numbers: tuple[Change, ...]
+    numbers: tuple[NumberChange, ...]
     layers: tuple[LayerChange, ...]
 
     @property
@@ -74,7 +77,7 @@ class Differences:
         first, second = self.first.title, self.second.title
         return (first, second) if first != second else (f"{first}, 1st", f"{second}, 2nd")
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data, ready for JSON."""
         return {
             "first": self.names[0],
@@ -83,6 +86,7 @@ class Differences:
             "layers": [asdict(layer) for layer in self.layers],
         }
 
+    @checked()
     def save(self, path: str | Path) -> Path:
         """Write one HTML page that needs nothing else.
 
@@ -93,9 +97,7 @@ class Differences:
             ExportError: It cannot be written.
             UnsupportedError: The packages for it are not installed.
         """
-        from tersor.report.page import comparison_page
-
-        write_atomically(path, comparison_page(self).encode())
+        write_atomically(path, _page(self).encode())
         return Path(path)
 
     def __rich__(self) -> Group:
@@ -115,6 +117,20 @@ class Differences:
         return plain(self.__rich__())
 
 
+def _page(found: Differences) -> str:
+    """Two reports side by side, as a page."""
+    places = {layer.name: number for number, layer in enumerate(found.first.layers, 1)}
+    ends = {x.name: (places[x.name], x.first[1], x.second[1]) for x in found.layers}
+    charts = {} if (plot := two_errors(found.names, ends)) is None else {"errors": plot.to_dict()}
+    title = charts["errors"].pop("title") if charts else ""
+    reports = [(report, sentence(report)) for report in (found.first, found.second)]
+    data = as_script(charts)
+    return render(
+        "compare.html", found=found, ends=reports, said=said, title=title, chart_data=data
+    )
+
+
+@checked("first", "second")
 def compare(first: Report | str | Path, second: Report | str | Path) -> Differences:
     """Compare two reports of one model, made in two ways.
 
@@ -145,7 +161,7 @@ def said(bits: int | None, sqnr: float | None) -> str:
     return width if sqnr is None else f"{width}, {decibels(sqnr)} dB"
 
 
-def _numbers(first: Report, second: Report) -> tuple[Change, ...]:
+def _numbers(first: Report, second: Report) -> tuple[NumberChange, ...]:
     found = [_change(name, *spec, first, second) for name, spec in _NUMBERS.items()]
     counts = {report.verified.samples for report in (first, second) if report.verified}
     if len(counts) > 1:  # measured on other samples: neither is better
@@ -153,26 +169,26 @@ def _numbers(first: Report, second: Report) -> tuple[Change, ...]:
     return tuple(change for change in found if change.first or change.second)
 
 
-Value = Callable[[Report], int | float | None]
+_Value = Callable[[Report], int | float | None]
 
 
 def _change(
     name: str,
-    value: Value,
+    value: _Value,
     show: Callable[[int | float], str],
     sign: int,
     first: Report,
     second: Report,
-) -> Change:
+) -> NumberChange:
     a, b = value(first), value(second)
     better = 0
     if sign and a is not None and b is not None and abs(a - b) > _ALIKE * max(abs(a), abs(b)):
         better = 2 if (b - a) * sign > 0 else 1
     shown = ["" if x is None else show(x) for x in (a, b)]
-    return Change(name, shown[0], shown[1], better)
+    return NumberChange(name, shown[0], shown[1], better)
 
 
-def _seen(value: Callable[[Verified], int | float | None]) -> Value:
+def _seen(value: Callable[[Verified], int | float | None]) -> _Value:
     return lambda report: None if report.verified is None else value(report.verified)
 
 
@@ -181,7 +197,7 @@ def _average_bits(report: Report) -> float | None:
     return sum(b * n for b, n in known) / sum(n for _, n in known) if known else None
 
 
-_NUMBERS: dict[str, tuple[Value, Callable[[int | float], str], int]] = {
+_NUMBERS: dict[str, tuple[_Value, Callable[[int | float], str], int]] = {
     "file size": (_seen(lambda x: x.bytes), megabytes, -1),
     "time per sample": (_seen(lambda x: x.ms), milliseconds, -1),
     "samples": (_seen(lambda x: x.samples), count, 0),

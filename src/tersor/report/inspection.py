@@ -37,7 +37,7 @@ class Inspection:
         """Number of weights and biases in the layers; a shared layer counts once."""
         return sum({layer.name: layer.parameters for layer in self.layers}.values())
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data, ready for JSON; an infinite imbalance becomes None."""
         pairs = zip(self.layers, self.equalized, strict=True)
         return {

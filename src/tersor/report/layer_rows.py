@@ -12,7 +12,7 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.nodes import operand
 from tersor.quant.place import weight_quantizer
-from tersor.report.contents import LayerReport, Left, Note
+from tersor.report.contents import LayerCosts, LayerReport, Note
 from tersor.report.measure import Measured, short
 from tersor.report.structure import edge_bits
 from tersor.report.summary import change
@@ -35,7 +35,7 @@ def layer_reports(
     """
     notes = _notes(network.records)
     before, after = map(_channel_ranges, floating) if floating else ({}, {})
-    stored = [layer for layer in layers(network) if layer.weight_node.op == "get_attr"]
+    stored = [layer for layer in layers(network) if layer.has_stored_weight]
     found = []
     for layer, info in zip(stored, describe(network), strict=True):
         quantizer, seen = weight_quantizer(layer), measured.get(layer.node.name)
@@ -57,7 +57,7 @@ def layer_reports(
 _OF_INFO = ("name", "kind", "weight", "output", "macs", "parameters")
 
 
-def left_of(original: Network, network: Network) -> tuple[Left, ...]:
+def left_of(original: Network, network: Network) -> tuple[LayerCosts, ...]:
     """What compression left of each layer: of a chain in its place, the sum.
 
     Args:
@@ -68,7 +68,7 @@ def left_of(original: Network, network: Network) -> tuple[Left, ...]:
     sums: dict[str, Cost] = defaultdict(Cost)
     for name, cost in after.items():
         sums[_origin(name, before)] += cost
-    return tuple(Left(name, cost, sums[name]) for name, cost in before.items())
+    return tuple(LayerCosts(name, cost, sums[name]) for name, cost in before.items())
 
 
 def _origin(name: str, known: Iterable[str]) -> str:
@@ -97,7 +97,7 @@ def _channel_ranges(network: Network) -> dict[str, tuple[float, ...]]:
     """Largest |W| of output channels, sorted: all, or quantiles of them."""
     found = {}
     for layer in layers(network):
-        if layer.weight_node.op == "get_attr":
+        if layer.has_stored_weight:
             ranges = layer.grouped_weight().detach().abs().flatten(2).amax(2).flatten()
             if len(ranges) > _QUANTILES:
                 ranges = ranges.float().quantile(torch.linspace(0, 1, _QUANTILES))

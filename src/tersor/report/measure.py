@@ -19,12 +19,11 @@ from tersor.data.observe import Batch
 from tersor.data.stream import Stream
 from tersor.graph.activation import activation
 from tersor.graph.layers import Layer, is_layer
-from tersor.graph.network import Applied, Network
+from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import operand, source
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
-from tersor.report.contents import Histogram
+from tersor.report.contents import GridHistogram
 
 _BINS = 64
 _MOST = 120.0  # dB: beyond, float32 has no more digits
@@ -37,8 +36,8 @@ class Measured:
     sqnr: float | None
     own: float | None
     stored: float | None
-    weights: Histogram | None
-    inputs: Histogram | None
+    weights: GridHistogram | None
+    inputs: GridHistogram | None
 
 
 def measure(
@@ -120,7 +119,7 @@ def _seen(layer: Layer, stream: Stream) -> list[Tensor]:
 
 def _shape(layer: Layer) -> tuple[int, ...] | None:
     """Shape of the stored weight; None if it is computed."""
-    return tuple(layer.weight.shape) if layer.weight_node.op == "get_attr" else None
+    return tuple(layer.weight.shape) if layer.has_stored_weight else None
 
 
 def _sqnr(wanted: list[Tensor], found: list[Tensor]) -> float | None:
@@ -133,13 +132,13 @@ def _sqnr(wanted: list[Tensor], found: list[Tensor]) -> float | None:
 
 def _rounded(layer: Layer) -> Tensor:
     """The weight as the layer multiplies with it; a computed one does not count."""
-    if layer.weight_node.op != "get_attr":
+    if not layer.has_stored_weight:
         return torch.ones(1)
     quantizer = weight_quantizer(layer)
     return layer.weight.detach() if quantizer is None else quantizer(layer.weight.detach())
 
 
-def _weights(layer: Layer) -> Histogram | None:
+def _weights(layer: Layer) -> GridHistogram | None:
     """The weights in steps of their channel, a bin for each step or for several."""
     quantizer = weight_quantizer(layer)
     if quantizer is None or not quantizer.enabled:
@@ -155,7 +154,7 @@ def _weights(layer: Layer) -> Histogram | None:
     )
 
 
-def _inputs(layer: Layer, given: list[Tensor]) -> Histogram | None:
+def _inputs(layer: Layer, given: list[Tensor]) -> GridHistogram | None:
     """What a layer reads in the float network, beside the grid of its quantizer."""
     edge = operand(layer.node)
     is_rounded = edge.op == "call_module"
@@ -171,11 +170,13 @@ def _inputs(layer: Layer, given: list[Tensor]) -> Histogram | None:
 
 def _histogram(
     values: Tensor, start: float, width: float, ends: tuple[float, float], bits: int
-) -> Histogram:
+) -> GridHistogram:
     bins = ((values.flatten() - start) / width).long().clamp_(0, _BINS - 1)
     counts = torch.bincount(bins)
     shares = tuple(short(share) for share in (counts / counts.sum()).tolist())
-    return Histogram(short(start), short(width), shares, short(ends[0]), short(ends[1]), 2**bits)
+    return GridHistogram(
+        short(start), short(width), shares, short(ends[0]), short(ends[1]), 2**bits
+    )
 
 
 def short(value: float) -> float:

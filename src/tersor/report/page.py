@@ -6,11 +6,10 @@ from typing import Any
 
 from tersor.report import numbers
 from tersor.report.contents import Report
-from tersor.report.differences import Differences, said
 from tersor.report.drawing import draw
 from tersor.report.headline import sentence, tiles
-from tersor.report.plots import plots, two_errors
-from tersor.report.saved import codec, missing
+from tersor.report.packages import codec, missing
+from tersor.report.plots import plots
 
 
 def page(report: Report) -> str:
@@ -75,20 +74,6 @@ _CAPTIONS = {
     "inputs": "Values beyond the dashed ends are clipped; a grid far wider than the values wastes "
     "its steps.",
 }
-
-
-def comparison_page(found: Differences) -> str:
-    """Two reports side by side, as a page.
-
-    Args:
-        found: The differences.
-    """
-    charts = {} if (plot := two_errors(found)) is None else {"errors": plot.to_dict()}
-    title = charts["errors"].pop("title") if charts else ""
-    ends = [(report, sentence(report)) for report in (found.first, found.second)]
-    return render(
-        "compare.html", found=found, ends=ends, said=said, title=title, chart_data=as_script(charts)
-    )
 
 
 def render(template: str, **content: Any) -> str:

@@ -4,12 +4,11 @@ A notebook shows them by themselves, and `chart.save("plot.svg")` writes them. C
 whoever shows them, so that a page may be light or dark.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tersor.report.charts import HEIGHT, altair, chart, choice, colour, lines, place, short
-from tersor.report.contents import Budget, Histogram, LayerReport, Report
-from tersor.report.differences import Differences
+from tersor.report.contents import Budget, GridHistogram, LayerReport, Report
 
 _SEVERAL = 2
 _DEAD = 1000  # a channel so much smaller than the largest is as good as dead
@@ -210,18 +209,20 @@ def curve(budgets: Sequence[Budget]) -> Any:
 _WHAT = {"score": "score", "sqnr": "SQNR of the outputs (dB)"}
 
 
-def two_errors(found: Differences) -> Any:
+def two_errors(
+    names: tuple[str, str], layers: Mapping[str, tuple[int, float | None, float | None]]
+) -> Any:
     """SQNR of the layers of two reports, in the order of the first.
 
     Args:
-        found: The differences.
+        names: What the reports are called.
+        layers: Name of a layer → its place, and its SQNR in either report.
     """
-    places = {layer.name: number for number, layer in enumerate(found.first.layers, 1)}
     rows = [
-        {"place": places[each.name], _LAYER: each.name, "dB": end[1], "report": name}
-        for each in found.layers
-        for name, end in zip(found.names, (each.first, each.second), strict=True)
-        if end[1] is not None
+        {"place": number, _LAYER: layer, "dB": sqnr, "report": name}
+        for layer, (number, *ends) in layers.items()
+        for name, sqnr in zip(names, ends, strict=True)
+        if sqnr is not None
     ]
     if len(rows) < _SEVERAL:
         return None
@@ -229,7 +230,7 @@ def two_errors(found: Differences) -> Any:
     return lines(rows, "SQNR of the layers: higher is better").encode(
         x=place(alt),
         y=alt.Y("dB:Q", title="SQNR (dB)", scale=alt.Scale(zero=False)),
-        color=colour(alt, "report", list(found.names)),
+        color=colour(alt, "report", list(names)),
         tooltip=[f"{_LAYER}:N", "report:N", alt.Tooltip("dB:Q", format=".1f")],
     )
 
@@ -247,7 +248,9 @@ _PLOTS: dict[str, Callable[[Report], Any]] = {
 }
 
 
-def _histograms(report: Report, of: Callable[[LayerReport], Histogram | None], title: str) -> Any:
+def _histograms(
+    report: Report, of: Callable[[LayerReport], GridHistogram | None], title: str
+) -> Any:
     shown = [(layer.name, x) for layer in _worst_first(report) if (x := of(layer)) is not None]
     if not shown:
         return None
@@ -279,7 +282,7 @@ def _histograms(report: Report, of: Callable[[LayerReport], Histogram | None], t
     return both.add_params(chosen).properties(title=title, width="container", height=HEIGHT)
 
 
-def _drawn(found: Histogram) -> list[float]:
+def _drawn(found: GridHistogram) -> list[float]:
     """Every value of a coarse grid, the ends of a fine one."""
     if found.levels > _FEW_LEVELS:
         return [found.low, found.high]

@@ -2,15 +2,15 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from tersor.errors import InvalidInputError, UnsupportedError
+from tersor.errors import InvalidInputError
 from tersor.files import check_writable, write_atomically
 from tersor.report.contents import Report
+from tersor.report.packages import PAGE_PACKAGES, codec, missing
+from tersor.report.page import page
 
 JSON = ".json"
 _PAGES = (".html", ".htm")
-PAGE_PACKAGES = ("altair", "vl_convert")
 
 
 def save(report: Report, path: str | Path) -> Path:
@@ -24,12 +24,8 @@ def save(report: Report, path: str | Path) -> Path:
         ExportError: It cannot be written.
         UnsupportedError: The packages for it are not installed.
     """
-    if Path(path).suffix == JSON:
-        content = codec().json.encode(report)
-    else:
-        from tersor.report.page import page
-
-        content = page(report).encode()
+    is_data = Path(path).suffix == JSON
+    content = codec().json.encode(report) if is_data else page(report).encode()
     write_atomically(path, content)
     return Path(path)
 
@@ -74,21 +70,3 @@ def check(path: str | Path | None) -> None:
         check_writable(path)
         if Path(path).suffix != JSON and not all(map(find_spec, PAGE_PACKAGES)):
             raise missing()
-
-
-def codec() -> Any:
-    """The package that makes JSON of dataclasses, and checks what it reads.
-
-    Raises:
-        UnsupportedError: It is not installed.
-    """
-    try:
-        import msgspec
-    except ImportError as error:
-        raise missing() from error
-    return msgspec
-
-
-def missing() -> UnsupportedError:
-    """Reports need packages that nothing else needs."""
-    return UnsupportedError("reports need packages of their own: pip install 'tersor[report]'")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
 
 from rich.console import Group
 
@@ -59,7 +58,7 @@ class Summary:
     steps: tuple[Step, ...]
     refusals: tuple[Refusal, ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data, ready for JSON."""
         return asdict(self)
 

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from tersor.data.feeds import Data, Labels
 from tersor.data.samples import samples
 from tersor.data.synthetic import example_tensors
 from tersor.export.machine import doctor
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
 from tersor.graph.costs import costs, total
-from tersor.graph.network import Network
+from tersor.graph.network import Network, OnLayer
 from tersor.graph.simplify import simplify
-from tersor.quant.layerwise import OnLayer
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget, Made, Report, Verified
 from tersor.report.layer_rows import layer_reports, left_of
@@ -70,8 +70,8 @@ class Wanted:
     """
 
     path: str | Path | None = None
-    inputs: Any = None
-    labels: Any = None
+    inputs: Data = None
+    labels: Labels | None = None
     verification: Verification | None = None
     verify: bool = True
     samples: int = 32
@@ -85,7 +85,7 @@ class Wanted:
 def make_report(
     subject: Subject,
     wanted: Wanted,
-    export: Callable[[Path], Any],
+    export: Callable[[Path], object],
     verify: Callable[..., Verification],
     *,
     on_step: Callable[[str], None] | None = None,
@@ -125,7 +125,7 @@ def make_report(
 def _report(
     subject: Subject,
     wanted: Wanted,
-    inputs: Any,
+    inputs: Data,
     checked: Verified | None,
     on_layer: OnLayer | None,
 ) -> Report:

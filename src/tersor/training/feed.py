@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import input_names
+from tersor.data.feeds import Data, in_order, input_names
 from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.training.seeds import own_randomness, seed_epoch
 
-Batches = Iterable[Any] | Callable[[], Iterable[Any]]
+Batches = Iterable[Data] | Callable[[], Iterable[Data]]
 
 
 @dataclass(frozen=True)
-class Example:
+class FedBatch:
     """One batch, or the share of a process.
 
     Attributes:
@@ -81,7 +81,7 @@ class Feed:
             )
         return steps or epochs * (length or 0)
 
-    def stream(self, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[Example]:
+    def stream(self, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[FedBatch]:
         """Batches without end, epoch after epoch.
 
         Args:
@@ -121,7 +121,7 @@ class Feed:
                 if samples is not None and count >= samples:
                     break
 
-    def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> Example:
+    def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> FedBatch:
         """The arguments of the network, and the targets, from one batch of the user."""
         targets = None
         if self.labelled:
@@ -133,7 +133,7 @@ class Feed:
         args, kwargs = self._arguments(batch)
         rank, parts = part
         if parts == 1:
-            return Example((args, kwargs), targets)
+            return FedBatch((args, kwargs), targets)
         size = _size((args, kwargs))
         if size < parts:
             raise InvalidInputError(
@@ -142,16 +142,14 @@ class Feed:
             )
         rows = slice(size * rank // parts, size * (rank + 1) // parts)
         cut = pytree.tree_map(lambda x: _rows(x, rows, size), ((args, kwargs), targets))
-        return Example(*cut, share=(rows.stop - rows.start) * parts / size)
+        return FedBatch(*cut, share=(rows.stop - rows.start) * parts / size)
 
     def _arguments(self, batch: Any) -> Batch:
         """Tensors in the places of those of the network's example."""
-        if isinstance(batch, Mapping) and set(batch) >= set(self.names):
-            values = [batch[name] for name in self.names]
-        else:
-            values = pytree.tree_leaves(tuple(batch) if isinstance(batch, list) else batch)
-            if not self.labelled and len(values) == len(self.names) + 1:
-                values = values[:-1]  # labels, which nobody asked for
+        items = tuple(batch) if isinstance(batch, tuple | list) else ()
+        if not self.labelled and len(pytree.tree_leaves(items[:-1])) == len(self.names):
+            batch = items[:-1]  # without labels, which nobody asked for
+        values = in_order(batch, self.names)
         if len(values) != len(self.names):
             raise InvalidInputError(
                 f"the model takes {len(self.names)} input(s) {self.names}, a batch has "

@@ -19,17 +19,16 @@ from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.network import Network
 from tersor.quant.lsq import learned_quantizers
 from tersor.training.average import Average
-from tersor.training.checkpoint import Checkpoint
-from tersor.training.feed import Example, Feed, to_device
+from tersor.training.checkpoint import Checkpoint, like, whole
+from tersor.training.feed import FedBatch, Feed, to_device
 from tersor.training.kept_batchnorm import reestimate
 from tersor.training.layout import channels_last
 from tersor.training.log import Line, Log, OnBatch
 from tersor.training.objective import Distillation, Loss
 from tersor.training.optimizer import parameter_groups, rate_at, set_rates
 from tersor.training.options import Training
-from tersor.training.oscillation import Freezer, Site, damping_loss, sites
+from tersor.training.oscillation import Freezer, WatchedWeight, damping_loss, watched_weights
 from tersor.training.seeds import own_randomness, step_randomness
-from tersor.training.shards import like, whole
 
 _REESTIMATED = 50  # batches; as in arXiv 2203.11086
 
@@ -52,7 +51,7 @@ class Penalty(Protocol):
         ...
 
 
-def fit(
+def run_training(
     network: Network,
     feed: Feed,
     loss: Loss | Distillation,
@@ -120,8 +119,8 @@ class Run:
         if isinstance(loss, nn.Module):
             loss.to(self.accelerator.device)
         self.average = Average(self.module, options.ema) if options.ema else None
-        self.sites = self._sites()
-        self.freezer = Freezer(self.sites) if options.freezing else None
+        self.watched = self._watched()
+        self.freezer = Freezer(self.watched) if options.freezing else None
         self.step = self._resume()
         folder = checkpoint.folder if checkpoint and self.accelerator.is_main_process else None
         self.log = Log(folder, options.tensorboard, self.step)
@@ -134,7 +133,7 @@ class Run:
         if not divided and not learned_quantizers(self.network.module):
             channels_last(self.network.module)
 
-    def _sites(self) -> list[Site]:
+    def _watched(self) -> list[WatchedWeight]:
         """The weights whose oscillation is watched."""
         if not (self.options.damping or self.options.freezing):
             return []
@@ -143,7 +142,7 @@ class Run:
                 "damping and freezing look at whole weights, which FSDP divides among processes; "
                 "train with DDP, or without them"
             )
-        return sites(self.network)
+        return watched_weights(self.network)
 
     @property
     def module(self) -> nn.Module:
@@ -172,7 +171,7 @@ class Run:
         """The state of the network, whole, in every process."""
         return {name: whole(x).detach() for name, x in self.module.state_dict().items()}
 
-    def _take(self, example: Example) -> Tensor:
+    def _take(self, example: FedBatch) -> Tensor:
         """One batch: forward, backward, and a step of the optimizer if it is time."""
         options, accelerator = self.options, self.accelerator
         update, updates = (n // options.accumulate for n in (self.step, self.total))
@@ -186,7 +185,7 @@ class Run:
             loss = self.loss(self.model(*args, **kwargs), targets) * example.share
             added = 0.0 if self.penalty is None else self.penalty(self.network, progress)
             if options.damping is not None:
-                added = added + damping_loss(self.sites, options.damping.at(progress))
+                added = added + damping_loss(self.watched, options.damping.at(progress))
             accelerator.backward(loss + added)
             if accelerator.sync_gradients:
                 self._update(progress)

@@ -7,16 +7,18 @@ Distillation: Hinton et al., arXiv 1503.02531, §2. With it, no labels are neede
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tersor.data.outputs import floats
+from tersor.data.outputs import Outputs, floats
+from tersor.names import Distance
 
-Loss = Callable[[Any, Any], Tensor]  # outputs, targets → 0-d
+Targets = Any  # what the user's batches hold besides the inputs
+Loss = Callable[[Outputs, Targets], Tensor]  # → 0-d
 
 
 def divergence(
@@ -45,9 +47,7 @@ class Distillation(nn.Module):
             single tensor `[samples, classes]`.
     """
 
-    def __init__(
-        self, teacher: nn.Module, temperature: float, kind: Literal["auto", "kl", "mse"] = "auto"
-    ) -> None:
+    def __init__(self, teacher: nn.Module, temperature: float, kind: Distance = "auto") -> None:
         super().__init__()
         self.teacher = teacher
         self.temperature = temperature

@@ -1,9 +1,10 @@
 """What training does, and for how long."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
+from tersor.checked import Count, Positive, PositiveOrZero, ProperShare, checked
 from tersor.errors import InvalidInputError
+from tersor.names import BatchNormMode, Distance, Precision
 from tersor.quant.lsq import LSQ
 from tersor.training.oscillation import Damping, Freezing
 
@@ -12,6 +13,7 @@ _NEAR_RATE = 0.001
 _PER_ERROR = 0.015  # rate for a relative error of 1, chosen on pruned and factorized ResNet-56
 
 
+@checked()
 @dataclass(frozen=True)
 class Training:
     """Options of training.
@@ -51,45 +53,27 @@ class Training:
         tensorboard: Whether to write a TensorBoard log, too.
     """
 
-    epochs: int = 12
-    steps: int | None = None
+    epochs: Count = 12
+    steps: Count | None = None
     quantizers: LSQ = field(default_factory=LSQ)
-    rate: float | None = None
-    bias_rate: float = 1e-4
-    quantizer_rate: float = 0.01
-    weight_decay: float = 1e-4
-    warm_up: float = 0.05
-    accumulate: int = 1
-    clip: float | None = None
-    ema: float = 0.0
-    distil: Literal["auto", "kl", "mse"] = "auto"
-    temperature: float = 4.0
-    batchnorm: Literal["folded", "kept"] | None = None
+    rate: Positive | None = None
+    bias_rate: Positive = 1e-4
+    quantizer_rate: Positive = 0.01
+    weight_decay: PositiveOrZero = 1e-4
+    warm_up: ProperShare = 0.05
+    accumulate: Count = 1
+    clip: Positive | None = None
+    ema: ProperShare = 0.0
+    distil: Distance = "auto"
+    temperature: Positive = 4.0
+    batchnorm: BatchNormMode | None = None
     damping: Damping | None = None
     freezing: Freezing | None = None
-    precision: Literal["bf16", "fp16"] | None = None
+    precision: Precision | None = None
     seed: int = 0
-    checkpoint_every: int = 500
-    log_every: int = 20
+    checkpoint_every: Count = 500
+    log_every: Count = 20
     tensorboard: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "steps", "accumulate", "checkpoint_every", "log_every"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise InvalidInputError(
-                    f"Training: {name}={value!r}; give a whole number from 1 on"
-                )
-        for name in ("rate", "bias_rate", "quantizer_rate", "temperature"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value > 0):
-                raise InvalidInputError(f"Training: {name}={value!r}; give a number above 0")
-        for name in ("warm_up", "ema"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value < 1):
-                raise InvalidInputError(
-                    f"Training: {name}={value!r}; give a number from 0 to below 1"
-                )
 
     @property
     def highest_rate(self) -> float:
@@ -100,6 +84,31 @@ class Training:
     def keeps_batchnorm(self) -> bool:
         """Do BatchNorms come back for the training?"""
         return self.batchnorm != "folded"
+
+    def check_used(self, labelled: bool, quantized: bool) -> None:
+        """Refuse what would do nothing in a training.
+
+        Args:
+            labelled: Whether the user gave a loss.
+            quantized: Whether quantizers are trained; else the network is a compressed one.
+
+        Raises:
+            InvalidInputError: Names the option, and why it would do nothing.
+        """
+        if labelled and self.distil != "auto":
+            raise InvalidInputError(
+                f"Training: distil={self.distil!r} compares outputs with those of the float "
+                "network, which a loss of your own takes the place of; leave out one"
+            )
+        if quantized:
+            return
+        usual = Training()
+        for name in ("quantizers", "quantizer_rate", "damping", "freezing"):
+            if getattr(self, name) != getattr(usual, name):
+                raise InvalidInputError(
+                    f"Training: {name}={getattr(self, name)} is for quantizers, and a compressed "
+                    "network has none; leave it out"
+                )
 
     def near(self, lost: float) -> "Training":
         """The same for a network that is near to where it ends, as `compress` leaves it.

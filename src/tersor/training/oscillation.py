@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from tersor.checked import PositiveOrZero, Share, checked
 from tersor.core.affine import quantize
 from tersor.core.oscillation import Oscillation, distance_to_grid
 from tersor.core.soft_rounding import annealed
@@ -21,18 +22,20 @@ from tersor.quant.lsq import LearnedQuantize
 _NARROW = 8  # weights of as many bits hardly oscillate
 
 
+@checked()
 @dataclass(frozen=True)
 class Damping:
     """λ rises from `first` to `last`."""
 
-    first: float = 0.0
-    last: float = 0.1
+    first: PositiveOrZero = 0.0
+    last: PositiveOrZero = 0.1
 
     def at(self, progress: float) -> float:
         """λ at a share of the training."""
         return annealed(progress, self.first, self.last)
 
 
+@checked()
 @dataclass(frozen=True)
 class Freezing:
     """The threshold falls from `first` to `last`.
@@ -43,9 +46,9 @@ class Freezing:
         momentum: m, of the frequency and of the mean integer.
     """
 
-    first: float = 0.1
-    last: float = 0.01
-    momentum: float = 0.01
+    first: Share = 0.1
+    last: Share = 0.01
+    momentum: Share = 0.01
 
     def at(self, progress: float) -> float:
         """The threshold at a share of the training."""
@@ -53,7 +56,7 @@ class Freezing:
 
 
 @dataclass
-class Site:
+class WatchedWeight:
     """A weight of few bits, with its quantizer.
 
     Attributes:
@@ -80,31 +83,35 @@ class Site:
         return quantize(self.weight.detach(), scale, zero, self.quantizer.grid, self.quantizer.axis)
 
 
-def sites(network: Network) -> list[Site]:
+def watched_weights(network: Network) -> list[WatchedWeight]:
     """Every weight of few bits, once.
 
     Args:
         network: A network in training.
     """
-    found: dict[str, Site] = {}
+    found: dict[str, WatchedWeight] = {}
     for node in network.nodes():
         stored = source(node)
         if node.op == "call_module" and stored.op == "get_attr":
-            site = _site(network, node, stored)
-            if site is not None:
-                found.setdefault(site.name, site)
+            each = _watched(network, node, stored)
+            if each is not None:
+                found.setdefault(each.name, each)
     return list(found.values())
 
 
-def _site(network: Network, node: fx.Node, stored: fx.Node) -> Site | None:
+def _watched(network: Network, node: fx.Node, stored: fx.Node) -> WatchedWeight | None:
     quantizer = network.module.get_submodule(str(node.target))
     weight = network.tensor(stored)
     if not isinstance(quantizer, LearnedQuantize) or not isinstance(weight, nn.Parameter):
         return None
-    return Site(str(stored.target), weight, quantizer) if quantizer.grid.bits < _NARROW else None
+    return (
+        WatchedWeight(str(stored.target), weight, quantizer)
+        if quantizer.grid.bits < _NARROW
+        else None
+    )
 
 
-def damping_loss(found: list[Site], strength: float) -> Tensor | float:
+def damping_loss(found: list[WatchedWeight], strength: float) -> Tensor | float:
     """λ · Σ ‖clip(w, s·n, s·p) − ŵ‖².
 
     Args:
@@ -112,10 +119,10 @@ def damping_loss(found: list[Site], strength: float) -> Tensor | float:
         strength: λ.
     """
     total: Tensor | float = 0.0
-    for site in found:
-        scale, grid = site.along(site.quantizer.scale.detach()), site.quantizer.grid
-        rounded = site.integers() * scale
-        total = total + distance_to_grid(site.weight, rounded, scale * grid.qmin, scale * grid.qmax)
+    for each in found:
+        scale, grid = each.along(each.quantizer.scale.detach()), each.quantizer.grid
+        rounded = each.integers() * scale
+        total = total + distance_to_grid(each.weight, rounded, scale * grid.qmin, scale * grid.qmax)
     return strength * total
 
 
@@ -123,15 +130,15 @@ class Freezer:
     """Watches all weights, and fixes those that oscillate.
 
     Attributes:
-        sites: The weights.
+        watched: The weights.
         seen: What is known of each.
         frozen: The integer of each frozen weight; NaN where it is free.
     """
 
-    def __init__(self, found: list[Site]) -> None:
-        self.sites = found
-        self.seen = [Oscillation.begin(site.integers()) for site in found]
-        self.frozen = [torch.full_like(site.weight, math.nan) for site in found]
+    def __init__(self, found: list[WatchedWeight]) -> None:
+        self.watched = found
+        self.seen = [Oscillation.begin(each.integers()) for each in found]
+        self.frozen = [torch.full_like(each.weight, math.nan) for each in found]
 
     @torch.no_grad()
     def step(self, options: Freezing, progress: float) -> None:
@@ -141,13 +148,13 @@ class Freezer:
             options: See `Freezing`.
             progress: Share of the training that is done.
         """
-        for index, (site, seen) in enumerate(zip(self.sites, self.seen, strict=True)):
+        for index, (each, seen) in enumerate(zip(self.watched, self.seen, strict=True)):
             held = self.frozen[index]
-            site.weight.copy_(torch.where(held.isnan(), site.weight, held * self._step(site)))
-            seen.observe(site.integers(), options.momentum)
+            each.weight.copy_(torch.where(held.isnan(), each.weight, held * self._step(each)))
+            seen.observe(each.integers(), options.momentum)
             new = seen.exceeds(options.at(progress)) & held.isnan()
             self.frozen[index] = held = torch.where(new, seen.mean.round(), held)
-            site.weight.copy_(torch.where(held.isnan(), site.weight, held * self._step(site)))
+            each.weight.copy_(torch.where(held.isnan(), each.weight, held * self._step(each)))
 
     @property
     def share(self) -> float:
@@ -158,10 +165,10 @@ class Freezer:
     def state(self) -> dict[str, Tensor]:
         """All of it, for a checkpoint."""
         found = {}
-        for site, seen, held in zip(self.sites, self.seen, self.frozen, strict=True):
-            found |= {f"{site.name}.{key}": value for key, value in vars(seen).items()}
-            found[f"{site.name}.frozen"] = held
+        for each, seen, held in zip(self.watched, self.seen, self.frozen, strict=True):
+            found |= {f"{each.name}.{key}": value for key, value in vars(seen).items()}
+            found[f"{each.name}.frozen"] = held
         return found
 
-    def _step(self, site: Site) -> Tensor:
-        return site.along(site.quantizer.scale.detach())
+    def _step(self, each: WatchedWeight) -> Tensor:
+        return each.along(each.quantizer.scale.detach())

@@ -17,7 +17,7 @@ from tersor.training.checkpoint import Checkpoint
 from tersor.training.feed import Batches, Feed
 from tersor.training.kept_batchnorm import keep_batchnorm, settle_batchnorm
 from tersor.training.log import Line, OnBatch
-from tersor.training.loop import Penalty, fit
+from tersor.training.loop import Penalty, run_training
 from tersor.training.objective import Distillation, Loss
 from tersor.training.options import Training
 
@@ -58,7 +58,7 @@ class TrainingRun:
 
         Args:
             network: Its parameters are set in the end.
-            penalty: See `tersor.training.loop.fit`.
+            penalty: See `tersor.training.loop.run_training`.
             also: What the result depends on besides, for the checkpoint to know.
 
         Returns:
@@ -73,7 +73,9 @@ class TrainingRun:
         if self.folder is not None:
             checkpoint = Checkpoint.open(self.folder, self._fingerprint(also))
         objective = self.loss or _distillation(self.original, options)
-        return fit(network, self.feed, objective, options, checkpoint, self.on_batch, penalty)
+        return run_training(
+            network, self.feed, objective, options, checkpoint, self.on_batch, penalty
+        )
 
     def _fingerprint(self, also: tuple[Any, ...]) -> str:
         """A hash of all that the result depends on, but for the batches."""

@@ -4,9 +4,8 @@ from itertools import accumulate
 
 from tersor.api.diagnosis.findings import Check, Culprit, Finding, amount
 from tersor.api.diagnosis.remedies import Case, remedies
-from tersor.graph.network import Network, Skipped
-from tersor.quant.alone import Side, Site, only, sites, sweep
-from tersor.quant.layerwise import OnLayer
+from tersor.graph.network import Network, OnLayer, Skipped
+from tersor.quant.alone import QuantizerUse, Side, only, quantizer_uses, sweep
 from tersor.quant.symptoms import symptoms
 
 _SIDES: tuple[Side, ...] = ("weights", "activations")
@@ -35,11 +34,11 @@ class Exam:
         """
         self._case, self._tolerance = case, tolerance
         self._nearest = case.nearest()
-        self._sites = sites(self._nearest)
+        self._uses = quantizer_uses(self._nearest)
         self.damage = case.damage(quantized)
         self.alone: dict[Side, float] = {side: self._only(side) for side in _SIDES}
         self.culprits: list[Culprit] = []
-        self._ordered: list[Site] = []
+        self._ordered: list[QuantizerUse] = []
 
     @property
     def is_bad(self) -> bool:
@@ -62,17 +61,17 @@ class Exam:
         """
         case = self._case
         few = case.batches[:_SWEPT]
-        damages = sweep(self._nearest, few, self._sites, case.metric, on_layer)
-        pairs = sorted(zip(self._sites, damages, strict=True), key=lambda pair: -pair[1])
-        self._ordered = [site for site, _ in pairs]
+        damages = sweep(self._nearest, few, self._uses, case.metric, on_layer)
+        pairs = sorted(zip(self._uses, damages, strict=True), key=lambda pair: -pair[1])
+        self._ordered = [use for use, _ in pairs]
         reasons = symptoms(self._nearest, self._ordered[:_WORST], case.batches)
         reasons = [
-            why + self._refused(site) for site, why in zip(self._ordered, reasons, strict=False)
+            why + self._refused(use) for use, why in zip(self._ordered, reasons, strict=False)
         ]
         reasons += [[]] * (len(pairs) - len(reasons))
         self.culprits = [
-            Culprit(site.name, site.side, damage, tuple(why))
-            for (site, damage), why in zip(pairs, reasons, strict=True)
+            Culprit(use.name, use.side, damage, tuple(why))
+            for (use, damage), why in zip(pairs, reasons, strict=True)
         ]
 
     def finding(self) -> Finding:
@@ -105,7 +104,7 @@ class Exam:
         return amount(damage, self._case.metric is None)
 
     def _only(self, side: Side) -> float:
-        chosen = [site.quantizer for site in self._sites if site.side == side]
+        chosen = [use.quantizer for use in self._uses if use.side == side]
         with only(self._nearest, chosen):
             return self._case.damage(self._nearest)
 
@@ -119,7 +118,7 @@ class Exam:
         before = [0.0, *accumulate(damages)][:-1]
         return range(min(_WORST, sum(x < _MOST * sum(damages) for x in before)))
 
-    def _refused(self, site: Site) -> list[str]:
-        names = {site.name, site.value.name}
+    def _refused(self, use: QuantizerUse) -> list[str]:
+        names = {use.name, use.value.name}
         refused = [r for r in self._nearest.records if isinstance(r, Skipped) and r.layer in names]
         return [f"{record.step} refused: {record.reason}" for record in refused]

@@ -144,7 +144,7 @@ class Diagnosis:
             return both
         return f"{both}: {amount(fix.damage, self.is_noise)} with weights rounded to nearest"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data, ready for JSON; an infinite or unknown damage becomes None."""
         found = {"healthy": self.healthy, "words": self.words, **asdict(self)}
         for part in (*found["checks"], *found["culprits"]):

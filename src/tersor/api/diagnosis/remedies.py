@@ -14,7 +14,7 @@ from tersor.data.outputs import Metric, damage
 from tersor.errors import TersorError
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
-from tersor.quant.alone import Side, Site
+from tersor.quant.alone import QuantizerUse, Side
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.observed import observed_ranges
@@ -89,7 +89,7 @@ class Case:
 
 
 def remedies(
-    case: Case, worst: list[Site], sides: set[Side], enough: float, before: float
+    case: Case, worst: list[QuantizerUse], sides: set[Side], enough: float, before: float
 ) -> list[Fix]:
     """What helps: first what is enough, and leaves all in integers; last what cannot be tried.
 
@@ -115,7 +115,7 @@ def remedies(
 Change = tuple[Callable[[], Case], str, str]
 
 
-def _changes(case: Case, worst: list[Site], sides: set[Side]) -> Iterator[Change]:
+def _changes(case: Case, worst: list[QuantizerUse], sides: set[Side]) -> Iterator[Change]:
     """Each with how it is written in Python, and on the command line."""
     scheme, options = case.frame.scheme, case.options
     if "weights" in sides and not scheme.per_channel:
@@ -145,14 +145,15 @@ def _changes(case: Case, worst: list[Site], sides: set[Side]) -> Iterator[Change
 
 def _widened(case: Case, names: dict[str, list[str]]) -> Change:
     """Eight bits for some layers, by side."""
-    fields = {"weights": "bits", "activations": "read"}  # as a frame and the command call them
+    fields = {"weights": "bits", "activations": "activation_bits"}  # as in a frame
     changes, arguments, options = {}, [], []
     for side, layers in names.items():
         field, bits = fields[side], _bits(case.frame.scheme, side)
         changes[field] = {**getattr(case.frame, field), **dict.fromkeys(layers, 8)}
         given = ", ".join(f'"{name}": 8' for name in layers)
         arguments.append(f'{side}={{"*": {bits}, {given}}}')
-        options += [f"--{side} {bits}", *(f"--{field} {name}=8" for name in layers)]
+        option = f"--{field.replace('_', '-')}"
+        options += [f"--{side} {bits}", *(f"{option} {name}=8" for name in layers)]
     return lambda: _framed(case, **changes), ", ".join(arguments), " ".join(options)
 
 
@@ -160,34 +161,34 @@ def _bits(scheme: Scheme, side: str) -> int:
     return (scheme.weight if side == "weights" else scheme.activation).bits
 
 
-def _floats(case: Case, worst: list[Site], enough: float, before: float) -> Iterator[Fix]:
+def _floats(case: Case, worst: list[QuantizerUse], enough: float, before: float) -> Iterator[Fix]:
     """The fewest of the worst layers that have to stay in float."""
     names: list[str] = []
-    for site in worst[:_MOST]:
-        names += [name for name in _to_exclude(site) if name not in names]
+    for use in worst[:_MOST]:
+        names += [name for name in _to_exclude(use) if name not in names]
         exclude = (*case.frame.exclude, *names)
         left = _try(lambda names=exclude: _framed(case, exclude=names))
-        if left <= enough or site is worst[:_MOST][-1]:
+        if left <= enough or use is worst[:_MOST][-1]:
             if left < _BETTER * before:
                 option = " ".join(f"--exclude {name}" for name in names)
                 yield Fix(f"exclude={names}", option, left)
             return
 
 
-def _to_exclude(site: Site) -> list[str]:
+def _to_exclude(use: QuantizerUse) -> list[str]:
     """What must stay in float for an edge to do so: who reads it, and the kernel that writes it."""
-    names = [layer.name for layer in site.readers] or [site.name]
-    if site.side == "activations" and site.value.op == "call_function":
-        writer = site.value
+    names = [layer.name for layer in use.readers] or [use.name]
+    if use.side == "activations" and use.value.op == "call_function":
+        writer = use.value
         before = writer if is_layer(writer) else next(iter(writer.all_input_nodes), writer)
         is_written = is_layer(before) and len(before.users) == 1
-        layer = Layer(before, site.readers[0].network) if is_written and site.readers else None
+        layer = Layer(before, use.readers[0].network) if is_written and use.readers else None
         names.append(layer.name if layer is not None else writer.name)
     return names
 
 
-def _names(worst: list[Site], side: str) -> list[str]:
-    found = [site.name for site in worst if site.side == side and site.readers]
+def _names(worst: list[QuantizerUse], side: str) -> list[str]:
+    found = [use.name for use in worst if use.side == side and use.readers]
     return list(dict.fromkeys(found))[:_MOST]
 
 

@@ -22,7 +22,7 @@ from tersor.export.verify import verify
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network, quiet_copy
 from tersor.quant.symptoms import may_saturate
-from tersor.results.quantized import Quantized, runtime_options
+from tersor.results.quantized import Quantized, runtime_of
 
 SAME = 1e-4  # noise over signal between two float networks that are meant to be equal: 40 dB
 _WORSE = 4.0  # times the noise of the file without integer kernels
@@ -133,9 +133,16 @@ def runtime_checks(
     """
     path = quantized.export(float_path.with_name("quantized.onnx")).path
     inputs = [_inputs(batch) for batch in batches]
-    runtime_and_session = runtime_options(quantized.scheme)
-    network = quantized.network
-    found = verify(float_path, network, path, inputs, latency=False, **runtime_and_session)
+    runtime, session = runtime_of(quantized.scheme)
+    found = verify(
+        float_path,
+        quantized.network,
+        path,
+        inputs,
+        latency=False,
+        runtime=runtime,
+        config=session,
+    )
     exact, runtime = _noise(found.exported), _noise(found.runtime)
     checks = [
         Check("the exported file without integer kernels, with the simulation", exact, limit),

@@ -1,5 +1,5 @@
-"""ONNX in: a file becomes a PyTorch module, captured like any other.
+"""Reads ONNX files: a file becomes a PyTorch module, which is captured like any other.
 
-`read.py` checks the file, `model.py` runs it, `table.py` lists the ops, and each file of ops
-beside it holds one topic.
+`read.py` checks the file, `model.py` runs it, `table.py` lists the ops, and each of the other files
+of ops covers one topic.
 """

@@ -32,7 +32,7 @@ def _leaky_relu(node: Node, x: Tensor) -> Tensor:
 
 
 def _prelu(_: Node, x: Tensor, slope: Tensor) -> Tensor:
-    """One slope per channel is PyTorch's; any other shape broadcasts from the right."""
+    """PReLU: PyTorch has one slope per channel; any other shape broadcasts from the right."""
     per_channel = slope.ndim == x.ndim - 1 and slope.numel() == slope.shape[0] and x.ndim > 1
     if slope.numel() == 1 or (per_channel and slope.shape[0] == x.shape[1]):
         return F.prelu(x, slope.reshape(-1))
@@ -74,7 +74,7 @@ def _log_softmax(node: Node, x: Tensor) -> Tensor:
 
 
 def _along(node: Node, x: Tensor, function: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Before opset 13, all axes from `axis` on were one, and the default axis was 1."""
+    """Apply a function along `axis`; before opset 13, along all axes from `axis` (default 1) on."""
     if node.opset >= 13:
         return function(x, node.get("axis", -1))
     axis = node.get("axis", 1) % max(x.ndim, 1)

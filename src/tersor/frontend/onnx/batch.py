@@ -1,10 +1,10 @@
-"""A file with a fixed batch is freed from it where that is exact.
+"""Makes the fixed batch of a file dynamic if that is exact.
 
 Exporters write the batch of the example into the shapes that `Reshape` takes. The file is run once
 as it is, and the sizes before and after every `Reshape` are noted. At another batch, the size that
-differs from the noted one carries the batch; the same size after the `Reshape`, which is the one
-with as many elements before it, is scaled alike. Nothing is believed: the outputs for two samples
-at once must be those of each alone.
+differs from the noted one carries the batch. The corresponding size after the `Reshape`, which is
+the one with as many elements before it, is scaled alike. The result is verified: the outputs for
+two samples at once must be those of each sample alone.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from tersor.frontend.onnx.node import Node
 
 @dataclass(frozen=True)
 class Reshape:
-    """Shapes before and after a `Reshape` at the file's own batch."""
+    """The shapes before and after a `Reshape`, at the file's own batch."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
 
     def at(self, shape: tuple[Any, ...]) -> list[Any] | None:
-        """The new shape for an input of another batch; None if it cannot be told."""
+        """The new shape for an input of another batch; None if it cannot be determined."""
         changed = [
             axis
             for axis, (have, was) in enumerate(zip(shape, self.before, strict=True))
@@ -48,7 +48,7 @@ class Reshape:
 
 
 def free_batch(model: OnnxModel, inputs: tuple[Tensor, ...]) -> bool:
-    """Let a model take any batch, if it then still computes the same for every sample.
+    """Let a model take any batch, if it then computes the same for every sample.
 
     Args:
         model: The model of a file with a fixed batch; changed only if this works.

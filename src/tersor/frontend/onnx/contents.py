@@ -1,4 +1,4 @@
-"""What an ONNX file holds, as plain data."""
+"""The contents of an ONNX file, as plain data."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Input:
     Attributes:
         name: The file's name.
         dtype: Its type.
-        shape: Sizes, and names of the axes that have none.
+        shape: Sizes, and names of the axes without a size.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
         inputs: Inputs in order, without those that have a stored value.

@@ -1,13 +1,13 @@
-"""A quantized file as a float network again: what it computes, without the rounding.
+"""Converts a quantized file back to a float network, which computes the same without rounding.
 
 A QDQ file reads stored integers through DequantizeLinear, D, and rounds activations by
 QuantizeLinear, Q, and D:
 
     D(q) = (q − z) s      stored integers become float weights
-    D(f(Q(x))) → f(x)     where f does nothing, or moves integers and chooses among them
-    D(Q(x)) → clip(x, 0, s (q_max − z))   where the range begins at 0 and x may be less
+    D(f(Q(x))) → f(x)     if f does nothing, or only moves and selects integers
+    D(Q(x)) → clip(x, 0, s (q_max − z))   if the range begins at 0 and x may be negative
 
-The last is the activation function that a file's writer left to the range of its quantizer.
+The last stands for an activation function that the file's writer left to the range of its
 """
 
 from dataclasses import replace
@@ -20,17 +20,17 @@ from tersor.frontend.onnx.integers import MOVES, find_integers
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.signs import is_never_negative
 
-#: Positions of integers that an op compares with, or fills with.
+#: Positions of the integers that an op compares with or fills with.
 _COMPARED = {"Clip": (1, 2), "Pad": (2,)}
 
 
 def dequantize(contents: Contents) -> Contents:
-    """The contents without QuantizeLinear and DequantizeLinear.
+    """Remove QuantizeLinear and DequantizeLinear from the contents of a file.
 
-    Weights keep the names of their integers. Inputs and outputs that were integers are floats.
+    Weights keep the names of their integers. Inputs and outputs that were integers become floats.
 
     Args:
-        contents: What a file holds; of a file that is not quantized it stays the same.
+        contents: The contents of a file; those of a float file stay the same.
 
     Raises:
         InvalidModelError: A node computes on integers, or scales are missing or do not fit.
@@ -42,14 +42,14 @@ def dequantize(contents: Contents) -> Contents:
 
 
 class _Restored:
-    """The float network so far.
+    """The float network under construction.
 
     Attributes:
-        file: What the file holds.
+        file: The contents of the file.
         integers: Which of its values are integers.
         constants: Stored values, now floats.
-        nodes: Nodes, now on floats.
-        real: Name of a value that a Q or D wrote → the float value that stands for it.
+        nodes: Nodes, which now compute on floats.
+        real: Name of a value written by a Q or D → the name of its float counterpart.
         positive: Names of values that are never negative.
         taken: Names that new values must not have.
     """
@@ -71,7 +71,7 @@ class _Restored:
                 self.inputs[name] = replace(self.inputs[name], dtype=grid.number_type)
 
     def add(self, node: Node) -> None:
-        """Take the next node of the file in."""
+        """Add the next node of the file."""
         if node.op == "QuantizeLinear":
             self._quantize(node)
         elif node.op == "DequantizeLinear":
@@ -112,15 +112,15 @@ class _Restored:
         assert written is not None
         self.real[result] = self._float(source)
         if grid.scale.ndim and source in self.integers.origin:
-            raise unfit(node, f"reads {source!r}, which was moved, with a scale per channel")
+            raise unfit(node, f"reads {source!r}, which was moved and has one scale per channel")
         if written.same(grid):
             return
         if source not in self.file.constants:
-            raise unfit(node, f"reads {source!r} on another scale than it was written")
+            raise unfit(node, f"reads {source!r} with another scale than it was written with")
         self.real[result] = self._store(result, grid.values(self.file.constants[source]))
 
     def _compute(self, node: Node) -> None:
-        """Any other node; one that moves integers now moves the numbers that they stand for."""
+        """Add any other node; one that moves integers now moves the numbers that they stand for."""
         grid = self.integers.grid(node.inputs[0]) if node.inputs else None
         if grid is not None:
             node = self._with_numbers(node, grid)
@@ -133,7 +133,7 @@ class _Restored:
             self.positive.update(node.outputs)
 
     def _with_numbers(self, node: Node, grid: Grid) -> Node:
-        """The node with the numbers that its stored integers stand for."""
+        """Replace the stored integers of a node by the numbers that they stand for."""
         inputs = list(node.inputs)
         for position in _COMPARED.get(node.op, ()):
             name = inputs[position] if position < len(inputs) else ""
@@ -151,7 +151,7 @@ class _Restored:
         return name in self.positive if value is None else bool((value >= 0).all())
 
     def _store(self, name: str, value: np.ndarray) -> str:
-        """Keep a value under this name, or one like it that is free."""
+        """Store a value under this name, or under a similar one that is free."""
         while name in self.taken:
             name += "_"
         self.taken.add(name)

@@ -1,4 +1,4 @@
-"""ONNX, NumPy and PyTorch types."""
+"""Translates between ONNX, NumPy and PyTorch types."""
 
 import numpy as np
 import onnx_ir as ir
@@ -32,5 +32,5 @@ def torch_dtype(number: int) -> torch.dtype | None:
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:
-    """A small tensor on the host."""
+    """Convert a small tensor to an array."""
     return tensor.detach().cpu().numpy()

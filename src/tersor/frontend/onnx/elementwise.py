@@ -14,11 +14,11 @@ from tersor.frontend.onnx.node import Node, Op
 _ANY_RANK = 99
 
 
-_WIDE = {torch.uint16, torch.uint32, torch.uint64}  # PyTorch hardly computes with these
+_WIDE = {torch.uint16, torch.uint32, torch.uint64}  # PyTorch lacks most ops in these types
 
 
 def _widened(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, computed in int64 where PyTorch lacks it in the type of the inputs."""
+    """Wrap a function so that it computes in int64 if PyTorch lacks it in the input's type."""
 
     def run(*inputs: Any) -> Any:
         odd = next((x.dtype for x in inputs if isinstance(x, Tensor) and x.dtype in _WIDE), None)
@@ -31,17 +31,17 @@ def _widened(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _plain(function: Callable[..., Any]) -> Op:
-    """An op without attributes that PyTorch has as it is."""
+    """An op without attributes that PyTorch computes in the same way."""
     return Op(lambda _, *inputs: _widened(function)(*inputs), scalar_rank=_ANY_RANK)
 
 
 def _only(function: Callable[[Tensor], Tensor]) -> Op:
-    """Idem, with one input."""
+    """An op with one input, without attributes, that PyTorch computes in the same way."""
     return Op(lambda _, x: _widened(function)(x))
 
 
 def _fold(function: Callable[[Any, Any], Any]) -> Op:
-    """A commutative op on any number of inputs."""
+    """A commutative op with any number of inputs."""
     fold = partial(reduce, _widened(function))
     return Op(lambda _, *inputs: fold(inputs), scalar_rank=_ANY_RANK)
 

@@ -1,4 +1,4 @@
-"""Compute one node: inputs in the form that its op wants, and errors that name it."""
+"""Computes one node: brings inputs into the form that its op takes, and names it in errors."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -22,7 +22,7 @@ Value = Tensor | np.ndarray
 def evaluate(
     node: Node, values: Mapping[str, Value], constants: Mapping[str, np.ndarray]
 ) -> dict[str, Value]:
-    """The outputs of a node by name.
+    """Compute the outputs of a node, by name.
 
     Args:
         node: The node.
@@ -30,8 +30,8 @@ def evaluate(
         constants: The stored values among them, as arrays.
 
     Raises:
-        InvalidModelError: The node cannot be computed; names it and the shapes it reads.
-        UnsupportedError: The node asks for what PyTorch cannot do.
+        InvalidModelError: The node cannot be computed; names it and the shapes of its inputs.
+        UnsupportedError: The node needs something that PyTorch cannot compute.
     """
     try:
         results = _results(node, values, constants)
@@ -102,7 +102,7 @@ def _input(
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """An array as a tensor; a free size in it becomes part of the graph."""
+    """Convert an array to a tensor; a free size in it becomes part of the graph."""
     if array.dtype != object:
         return torch.from_numpy(np.array(array))
     parts = [torch.scalar_tensor(value, dtype=torch.int64) for value in array.ravel().tolist()]
@@ -113,4 +113,4 @@ def _check_size(value: Any) -> None:
     if isinstance(value, Tensor):
         fixed = [size for size in value.shape if isinstance(size, int)]
         if prod(fixed) > LARGEST:
-            raise ValueError(f"its result has shape {list(value.shape)}, which is absurd")
+            raise ValueError(f"its result would have shape {list(value.shape)}, which is too large")

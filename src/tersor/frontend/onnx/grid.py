@@ -1,4 +1,4 @@
-"""Scale and zero point of a QuantizeLinear or DequantizeLinear node, and its arithmetic."""
+"""The scale and zero point of a QuantizeLinear or DequantizeLinear node, and its arithmetic."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from tersor.frontend.onnx.node import Node
 
 @dataclass(frozen=True)
 class Grid:
-    """Which numbers the integers stand for: `(q − zero) scale`.
+    """The numbers that integers stand for: `(q − zero) scale`.
 
     Attributes:
         scale: One number, one per index of `axis`, or one per block of indices.
         zero: The zero points, in the shape of the scale.
-        axis: The axis that scales differ along.
+        axis: The axis along which scales differ.
         block: Indices per scale along the axis, or 0.
         dtype: Type of the integers.
-        node: The QuantizeLinear or DequantizeLinear, for errors.
+        node: The QuantizeLinear or DequantizeLinear node, for errors.
     """
 
     scale: np.ndarray
@@ -34,30 +34,30 @@ class Grid:
 
     @property
     def number_type(self) -> torch.dtype:
-        """The type of the numbers."""
+        """The dtype of the numbers."""
         return TORCH[ir.DataType.from_numpy(self.scale.dtype)]
 
     @property
     def ends(self) -> tuple[int, int]:
-        """The least and the largest integer."""
+        """The smallest and the largest integer."""
         return int(self.dtype.min), int(self.dtype.max)
 
     @property
     def begins_at_zero(self) -> bool:
-        """Is the least value of the range 0, for the whole tensor?"""
+        """Whether the range of the whole tensor begins at 0."""
         return self.scale.ndim == 0 and float(self.zero) == self.ends[0]
 
     def same(self, other: "Grid") -> bool:
-        """Do both give the same value to each integer?"""
+        """Whether both grids give the same value to each integer."""
         if self.scale.ndim and (self.axis, self.block) != (other.axis, other.block):
             return False
         return np.array_equal(self.scale, other.scale) and np.array_equal(self.zero, other.zero)
 
     def values(self, integers: np.ndarray) -> np.ndarray:
-        """The numbers that integers stand for, in the type of the scale.
+        """Compute the numbers that integers stand for, in the dtype of the scale.
 
         Args:
-            integers: Any, stored ones or a scalar.
+            integers: Stored integers, or a single one.
 
         Raises:
             InvalidModelError: Scales do not fit the shape of the integers.
@@ -67,7 +67,7 @@ class Grid:
         return np.asarray((integers.astype(wide) - zero) * scale.astype(wide), self.scale.dtype)
 
     def _along(self, numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Scales or zero points such that they broadcast over a tensor of this shape."""
+        """Reshape scales or zero points so that they broadcast over a tensor of this shape."""
         if numbers.ndim == 0:
             return numbers
         if not -len(shape) <= self.axis < len(shape):
@@ -88,14 +88,14 @@ class Grid:
 
 
 def grid_of(node: Node, constants: Mapping[str, np.ndarray]) -> Grid:
-    """The grid of a QuantizeLinear or DequantizeLinear node.
+    """Read the grid of a QuantizeLinear or DequantizeLinear node.
 
     Args:
         node: The node.
         constants: The stored values of the file.
 
     Raises:
-        InvalidModelError: Its scale or zero point is not stored, or they do not fit each other.
+        InvalidModelError: Its scale or zero point is not stored, or the two do not fit each other.
     """
     given = [name for name in node.inputs[1:] if name]
     numbers = [constants[name] for name in given if name in constants]
@@ -109,7 +109,9 @@ def grid_of(node: Node, constants: Mapping[str, np.ndarray]) -> Grid:
     if zero.size == 1:  # one for all scales
         zero = np.full(scale.shape, zero.reshape(()))
     if scale.dtype.kind != "f" or not dtype.is_integer() or zero.shape != scale.shape:
-        raise unfit(node, "has a scale that is no float, or a zero point that does not fit it")
+        raise unfit(
+            node, "has a scale that is not a float, or a zero point that does not fit the scale"
+        )
     if scale.size == 1:
         scale, zero = scale.reshape(()), zero.reshape(())
     axis, block = node.get("axis", 1), node.get("block_size", 0)
@@ -117,13 +119,13 @@ def grid_of(node: Node, constants: Mapping[str, np.ndarray]) -> Grid:
 
 
 def unfit(node: Node, what: str) -> InvalidModelError:
-    """An error that says why a quantized file stays quantized.
+    """Build the error that says why a quantized file cannot be converted back to float.
 
     Args:
         node: The node that is in the way.
         what: What it does.
     """
     return InvalidModelError(
-        f"ONNX node {node.name!r} ({node.op}) {what}; the file cannot be made float again, so take "
-        "the float file"
+        f"ONNX node {node.name!r} ({node.op}) {what}; the file cannot be converted back to float, "
+        "so use the float file"
     )

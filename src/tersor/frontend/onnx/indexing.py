@@ -11,7 +11,7 @@ from tersor.frontend.onnx.node import Node, Op
 
 
 def _wrapped(indices: Tensor, size: Any) -> Tensor:
-    """Negative indices count from the end."""
+    """Resolve negative indices, which count from the end."""
     indices = indices.to(torch.int64)
     return torch.where(indices < 0, indices + size, indices)
 
@@ -59,7 +59,7 @@ def _scatter_elements(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -
 
 
 def _scatter_nd(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-    """Seen as rows of a matrix: an index tuple is a row, an update a whole row."""
+    """Scatter into the rows of a matrix: each index tuple selects a row, each update fills one."""
     depth = indices.shape[-1]
     lead, rest = list(x.shape[:depth]), list(x.shape[depth:])
     row = torch.zeros_like(indices[..., 0], dtype=torch.int64)
@@ -77,7 +77,7 @@ def _scatter_nd(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -> Tens
 
 def _top_k(node: Node, x: Tensor, k: np.ndarray) -> tuple[Tensor, Tensor]:
     count, axis = int(k.ravel()[0]), node.get("axis", -1)
-    # A stable sort keeps the lower index first among equals, as ONNX asks.
+    # A stable sort keeps the lower index first among equals, as ONNX requires.
     is_descending = bool(node.get("largest", 1))
     values, indices = torch.sort(x, dim=axis, descending=is_descending, stable=True)
     return values.narrow(axis, 0, count), indices.narrow(axis, 0, count)

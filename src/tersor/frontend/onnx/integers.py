@@ -1,11 +1,11 @@
-"""Which values of a quantized file are integers that stand for numbers."""
+"""Finds the values of a quantized file that are integers standing for numbers."""
 
 from dataclasses import dataclass
 
 from tersor.frontend.onnx.contents import Contents
 from tersor.frontend.onnx.grid import Grid, grid_of, unfit
 
-#: Ops that move integers, or choose among them, as they would move the numbers they stand for.
+#: Ops that move or select integers in the same way as the numbers that they stand for.
 MOVES = frozenset(
     {
         "Identity",
@@ -36,7 +36,7 @@ class Integers:
     """The integers of a file.
 
     Attributes:
-        grids: Name of an input, a stored value or the result of a QuantizeLinear → its grid.
+        grids: Name of an input, a stored value, or the result of a QuantizeLinear → its grid.
         origin: Name of moved values, integers or not → the value that they came from.
     """
 
@@ -44,7 +44,7 @@ class Integers:
     origin: dict[str, str]
 
     def grid(self, name: str) -> Grid | None:
-        """The grid of a value, or None if it is no integer that stands for a number."""
+        """The grid of a value, or None if it is not an integer that stands for a number."""
         return self.grids.get(self.origin.get(name, name))
 
 
@@ -52,7 +52,7 @@ def find_integers(contents: Contents) -> Integers:
     """Follow every QuantizeLinear and DequantizeLinear to the integers it writes or reads.
 
     Args:
-        contents: What the file holds.
+        contents: The contents of the file.
 
     Raises:
         InvalidModelError: A scale is not stored, or integers were computed by other ops.

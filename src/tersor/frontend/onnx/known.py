@@ -1,7 +1,7 @@
-"""Shape arithmetic outside the graph: NumPy arrays of numbers, some of them a free batch size.
+"""Computes shapes outside the graph: NumPy arrays of numbers, some of them a free batch size.
 
-A free size is a `torch.SymInt`; an array that holds one has dtype object. Only what exporters
-write between `Shape` and the reader of the shape is here.
+A free size is a `torch.SymInt`; an array that holds one has dtype object. Only the ops that
+exporters write between `Shape` and the reader of the shape are here.
 """
 
 import operator
@@ -15,12 +15,12 @@ from tersor.frontend.onnx.node import Node
 
 
 def known_sizes(shape: Sequence[Any]) -> np.ndarray:
-    """A shape as an array: int64, or object if a size is free."""
+    """Convert a shape to an array: int64, or object if a size is free."""
     return _tidy(np.array(list(shape), dtype=object))
 
 
 def _tidy(array: Any) -> np.ndarray:
-    """Object arrays without a free size become int64 or float32."""
+    """Convert an object array without a free size to int64 or float32."""
     array = np.asarray(array)
     if array.dtype != object:
         return array
@@ -112,7 +112,7 @@ def _reshape(_: Node, x: np.ndarray, shape: np.ndarray) -> np.ndarray:
 
 
 def _filled(node: Node, shape: np.ndarray) -> np.ndarray | None:
-    """Only the whole numbers that shapes are made of; the rest are tensors."""
+    """ConstantOfShape for the integers that shapes consist of; other results are tensors."""
     value = node.get("value")
     if shape.dtype == object or value is None or value.dtype.kind not in "ib":
         return None
@@ -146,9 +146,9 @@ KNOWN: dict[str, Callable[..., Any]] = {
 
 
 def compute(node: Node, values: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """The result of a node of one of the types of `KNOWN` on known values.
+    """Compute a node of one of the types of `KNOWN` on known values.
 
-    None stands for a result that is better computed as a tensor.
+    Returns None if the result is better computed as a tensor.
     """
     while values and values[-1] is None:
         values = values[:-1]

@@ -40,13 +40,15 @@ def _conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None =
     ]
     before, after = _cropped(node, x, w.stride, full)
     if any(size < 0 for size in (*before, *after)):
-        raise node.refuse("asks for an output larger than the transposed convolution gives")
+        raise node.refuse("asks for an output larger than that of the transposed convolution")
     call = _TRANSPOSED[dims]
     groups = node.get("group", 1)
     if before == after and _fits(extra, w.stride, w.dilation):
         return call(x, weight, bias, w.stride, before, extra, groups, w.dilation)
     if not _fits(extra, w.stride, w.dilation):
-        raise node.refuse(f"has output_padding {extra}, which must be below stride or dilation")
+        raise node.refuse(
+            f"has output_padding {extra}, which must be smaller than the stride or the dilation"
+        )
     y = call(x, weight, bias, w.stride, (0,) * dims, extra, groups, w.dilation)
     for axis, (start, end, size) in enumerate(zip(before, after, full, strict=True)):
         y = y.narrow(2 + axis, start, size - start - end)
@@ -54,14 +56,14 @@ def _conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None =
 
 
 def _fits(extra: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
-    """PyTorch takes an output padding below the stride or the dilation only."""
+    """Whether PyTorch supports an output padding: only below the stride or the dilation."""
     return all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
 
 
 def _cropped(
     node: Node, x: Tensor, stride: tuple[int, ...], full: list[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """How much is cut from the start and the end of each axis of the full result."""
+    """How many elements are cut from the start and the end of each axis of the full result."""
     dims = len(full)
     mode, wanted = node.get("auto_pad", "NOTSET"), node.get("output_shape")
     if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
@@ -87,7 +89,7 @@ def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
 
 
 def _linear(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A product with a stored matrix; `tersor.frontend.onnx.linear` wrote this node."""
+    """Multiply with a stored matrix; `tersor.frontend.onnx.linear` wrote this node."""
     return F.linear(x.t() if node.get("transA", 0) else x, weight, bias)
 
 

@@ -1,7 +1,7 @@
-"""Products with a stored matrix become linear layers, as PyTorch has them: `x Wᵀ + b`.
+"""Turns products with a stored matrix into linear layers, as PyTorch has them: `x Wᵀ + b`.
 
-`MatMul(x, W)` and `Gemm(x, W, b)` become one node `tersor.Linear` with the weight stored as
-`[out, in]` under its own name, and with the bias of an `Add` that follows.
+`MatMul(x, W)` and `Gemm(x, W, b)` become one node `tersor.Linear`. Its weight is stored as
+`[out, in]` under its own name, and its bias includes an `Add` that follows.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ Constants = dict[str, np.ndarray]
 def lift_linear(
     nodes: list[Node], constants: Constants, outputs: tuple[str, ...]
 ) -> tuple[list[Node], Constants]:
-    """The nodes and stored values with linear layers.
+    """Rewrite nodes and stored values with linear layers.
 
     Args:
         nodes: Nodes in execution order.
@@ -52,7 +52,7 @@ def _lift(node: Node, stored: Constants, uses: Counter[str]) -> Node:
 
 
 def _name(name: str, node: Node, stored: Constants, value: np.ndarray) -> str:
-    """A name for the transposed copy of a weight that others read as it is."""
+    """A name for the transposed copy of a weight that other nodes read untransposed."""
     shared = f"{name}.transposed"
     if shared in stored and np.array_equal(stored[shared], value):
         return shared
@@ -60,7 +60,7 @@ def _name(name: str, node: Node, stored: Constants, value: np.ndarray) -> str:
 
 
 def _is_plain_bias(node: Node, stored: Constants, weight: np.ndarray) -> bool:
-    """A bias of a linear layer is stored, and one number per output."""
+    """Whether a value can be the bias of a linear layer: stored, and one number per output."""
     if node.op == "MatMul" or len(node.inputs) < 3 or not node.inputs[2]:
         return True
     bias = stored.get(node.inputs[2])
@@ -82,7 +82,7 @@ def _bias(node: Node, stored: Constants, outputs: int, uses: Counter[str]) -> tu
 
 
 def _join_biases(nodes: list[Node], stored: Constants, uses: Counter[str]) -> list[Node]:
-    """`Add(Linear(x, W), b)` is `Linear(x, W, b)`."""
+    """Merge biases: `Add(Linear(x, W), b)` becomes `Linear(x, W, b)`."""
     makers = {node.outputs[0]: node for node in nodes if node.op == "tersor.Linear"}
     joined: dict[str, Node] = {}
     for node in nodes:

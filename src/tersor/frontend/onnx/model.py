@@ -1,4 +1,4 @@
-"""An ONNX file as a PyTorch module: it runs the file's nodes one after the other."""
+"""An ONNX file as a PyTorch module, which runs the file's nodes one after the other."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,17 +23,17 @@ from tersor.frontend.onnx.table import OPS
 from tersor.frontend.validate import TAKEN, fitting
 from tersor.graph.network import set_tensor
 
-#: Elements of the largest random input that is made.
+#: Elements of the largest random input that is generated.
 LARGEST_EXAMPLE = 1 << 27
 
 
 class OnnxModel(nn.Module):
-    """A file's graph with its weights as parameters under the file's own names.
+    """A file's graph, with its weights as parameters under the file's own names.
 
     Attributes:
         inputs: The file's inputs.
         outputs: Names of the file's outputs.
-        nodes: What `forward` computes, in order; constants are already folded.
+        nodes: The nodes that `forward` runs, in order; constants are already folded.
         constants: Stored values that the nodes read.
         attributes: Name of a stored value in the file → its name in `state_dict`. They differ
             only where a module cannot hold the file's name.
@@ -44,7 +44,7 @@ class OnnxModel(nn.Module):
         """Fold constants and store the weights.
 
         Args:
-            contents: What the file holds.
+            contents: The contents of the file.
         """
         super().__init__()
         self.inputs: tuple[Input, ...] = contents.inputs
@@ -62,7 +62,7 @@ class OnnxModel(nn.Module):
         self.evaluate: Callable[..., dict[str, Value]] = evaluate
 
     def forward(self, *inputs: Tensor) -> Any:
-        """The file's outputs: a tensor if there is one, else a tuple in the file's order.
+        """Compute the file's outputs: a tensor if there is one, else a tuple in the file's order.
 
         Args:
             inputs: The file's inputs in order.
@@ -81,10 +81,11 @@ class OnnxModel(nn.Module):
         return found[0] if len(found) == 1 else tuple(found)
 
     def arrange(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        """Inputs by position or by the file's names, in the file's order and types.
+        """Put inputs, given by position or by name, into the file's order and types.
 
         Args:
-            args: Inputs by position; without any input, random ones of the file's own shapes.
+            args: Inputs by position. If there are no inputs at all, random ones of the file's own
+                shapes are used.
             kwargs: Inputs by name.
 
         Raises:
@@ -101,10 +102,10 @@ class OnnxModel(nn.Module):
         return tuple(_fit(x, given[x.name]) for x in self.inputs)
 
     def example(self, input_range: tuple[float, float] | None = None) -> tuple[Tensor, ...]:
-        """Random inputs in the file's own shapes, with a batch of 2 where it is free.
+        """Draw random inputs of the file's own shapes, with a batch of 2 if it is free.
 
         Args:
-            input_range: Floating-point values are uniform in it; without, they are standard normal.
+            input_range: Floats are drawn uniformly from it, or else from a standard normal.
 
         Raises:
             InvalidInputError: Axes other than the first have no size; names them.
@@ -137,11 +138,11 @@ def read_model(path: str | Path, dequantize: bool = False) -> OnnxModel:
 
     Args:
         path: The file.
-        dequantize: Whether a quantized file is made float again.
+        dequantize: Whether to convert a quantized file back to float.
 
     Raises:
         InvalidInputError: There is no such file.
-        InvalidModelError: The file is damaged, contradicts itself, or is already quantized.
+        InvalidModelError: The file is damaged, inconsistent, or already quantized.
         UnsupportedError: Its opset or some of its ops cannot be read.
     """
     contents = read(path, dequantize)
@@ -182,7 +183,7 @@ def _fit(spec: Input, value: Any) -> Tensor:
 
 
 def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
-    """Compute everything that depends on stored values alone."""
+    """Compute everything that depends on stored values only."""
     constants, kept = dict(contents.constants), []
     for node in contents.nodes:
         read = [name for name in node.inputs if name]
@@ -200,7 +201,7 @@ def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
 def _tensors(
     nodes: Sequence[Node], constants: Mapping[str, np.ndarray], outputs: Sequence[str]
 ) -> list[str]:
-    """Names of the stored values that some node reads as a tensor, in order of their first use."""
+    """The names of stored values that some node reads as a tensor, in order of their first use."""
     found: dict[str, None] = {}
     for node in nodes:
         op = OPS[node.op]
@@ -215,7 +216,7 @@ def _tensors(
 
 
 def free_attribute(module: nn.Module, name: str) -> str:
-    """The name under which a module can hold a value of this name.
+    """Find a name under which a module can hold a value of this name.
 
     Dots nest modules. Empty parts and names that a module already has get an underscore.
 

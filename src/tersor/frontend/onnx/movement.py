@@ -14,7 +14,7 @@ _Known = np.ndarray | None
 
 
 def numbers(node: Node, name: str, given: _Known, default: Any = None) -> Any:
-    """Integers that older opsets have as an attribute, and newer ones as an input."""
+    """Read integers that older opsets have as an attribute, and newer ones as an input."""
     if given is None:
         found = node.get(name)
         return default if found is None else list(found)
@@ -126,7 +126,7 @@ _NUMPY_PADS = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 def _pad_axis(node: Node, x: Tensor, axis: int, amount: tuple[int, int], mode: str) -> Tensor:
-    """Repeat what is there: NumPy says which elements."""
+    """Pad an axis with values of the tensor; NumPy tells which elements are repeated."""
     if mode not in _NUMPY_PADS:
         raise node.refuse(f"has the unknown mode {mode!r}")
     front, back = (max(size, 0) for size in amount)

@@ -1,4 +1,4 @@
-"""A captured file keeps its own names: of inputs, outputs, weights and nodes."""
+"""Gives a captured file its own names of inputs, outputs, weights and nodes."""
 
 import re
 
@@ -11,8 +11,8 @@ from tersor.graph.network import Network
 def name_like_file(network: Network, model: OnnxModel) -> None:
     """Give inputs and nodes of a captured graph the names that they have in the file.
 
-    Names of nodes become identifiers: `/layer1/Conv` is `layer1_Conv`. The names of inputs and
-    outputs are noted as they are, and written to exported files.
+    Names of nodes become identifiers: `/layer1/Conv` becomes `layer1_Conv`. The names of inputs and
+    outputs are noted unchanged, and written to exported files.
 
     Args:
         network: The captured network; edited in place.
@@ -24,7 +24,7 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
     for node in network.graph.nodes:
         name = node.meta.get("custom", {}).get("onnx")
         if name is not None and node.op == "call_function":
-            last[name] = node  # the others are steps on the way
+            last[name] = node  # the others are intermediate steps
     for name, node in last.items():
         _rename(node, name)
     for node, x in zip(network.graph.find_nodes(op="placeholder"), model.inputs, strict=True):
@@ -34,6 +34,6 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
 
 def _rename(node: fx.Node, name: str) -> None:
     plain = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_")
-    plain = f"{plain}_" if plain == "self" else plain  # the graph's code says `self` for itself
+    plain = f"{plain}_" if plain == "self" else plain  # the graph's code uses `self` for itself
     if plain and plain != node.name:
         node._rename(plain if not plain[0].isdigit() else f"_{plain}")

@@ -1,4 +1,4 @@
-"""One node of an ONNX file as plain data, and what the table of ops says about its type."""
+"""One node of an ONNX file as plain data, and the entry of the table of ops for its type."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ class Node:
     Attributes:
         op: Type, such as `"Conv"`.
         name: The file's name of the node, or else of its first output.
-        inputs: Names of the values that it reads; empty for an optional one that is left out.
-        outputs: Names of the values that it computes; idem.
+        inputs: Names of the values that it reads; empty for an optional input that is left out.
+        outputs: Names of the values that it computes; empty for an output that is left out.
         attributes: Plain numbers, strings, tuples and arrays by name.
         opset: Version of the operator set that the file was written for.
     """
@@ -28,15 +28,15 @@ class Node:
     opset: int = 21
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute, or the default."""
+        """Return an attribute, or the default."""
         return self.attributes.get(name, default)
 
     def wants(self, position: int) -> bool:
-        """Is this output used?"""
+        """Whether this output is used."""
         return position < len(self.outputs) and self.outputs[position] != ""
 
     def refuse(self, what: str) -> UnsupportedError:
-        """An error that names this node."""
+        """Build an error that names this node."""
         return UnsupportedError(
             f"ONNX node {self.name!r} ({self.op}) {what}; change the model before it is exported, "
             "or quantize the part before this node and run the rest in float"
@@ -52,7 +52,7 @@ class Op:
             tensor, a NumPy array that stays out of the graph, or a tuple of those.
         known: Positions of inputs that are read as NumPy arrays while the graph is built, such as
             shapes and axes. -1 stands for all.
-        scalar_rank: A stored input of up to this rank that holds one number is given as a number.
+        scalar_rank: A stored input with one number and at most this rank is passed as a number.
     """
 
     run: Callable[..., Any]

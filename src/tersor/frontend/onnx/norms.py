@@ -47,7 +47,7 @@ def _instance_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor
 
 
 def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """From opset 21 on, scale and bias are per channel; before, per group."""
+    """GroupNorm: from opset 21 on, scale and bias are per channel; before, they are per group."""
     groups, eps = node.get("num_groups", 1), node.get("epsilon", 1e-5)
     if scale.shape[0] != x.shape[1]:
         scale = scale.repeat_interleave(x.shape[1] // groups)
@@ -68,7 +68,7 @@ def _lp_norm(node: Node, x: Tensor) -> Tensor:
 def _lrn(node: Node, x: Tensor) -> Tensor:
     size = node.get("size", 1)
     if size % 2 == 0:
-        raise node.refuse(f"has the even size {size}, whose centre PyTorch puts elsewhere")
+        raise node.refuse(f"has the even size {size}, whose centre PyTorch places differently")
     alpha, beta, bias = node.get("alpha", 1e-4), node.get("beta", 0.75), node.get("bias", 1.0)
     return F.local_response_norm(x, size, alpha, beta, bias)
 

@@ -1,4 +1,4 @@
-"""Where the windows of convolutions and pools lie: `pads`, `auto_pad`, strides and dilations."""
+"""The windows of convolutions and pools: `pads`, `auto_pad`, strides and dilations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tersor.frontend.onnx.node import Node
 
 @dataclass(frozen=True)
 class Windows:
-    """Geometry of sliding windows, one entry per spatial axis.
+    """The geometry of sliding windows, with one entry per spatial axis.
 
     Attributes:
         kernel: Sizes.
@@ -29,18 +29,18 @@ class Windows:
 
     @property
     def is_symmetric(self) -> bool:
-        """Is there as much padding before as after?"""
+        """Whether there is as much padding before as after."""
         return self.before == self.after
 
     def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
-        """The input with the padding written out."""
+        """Pad the input explicitly."""
         pairs = zip(reversed(self.before), reversed(self.after), strict=True)
         flat = [size for pair in pairs for size in pair]
         return F.pad(x, flat, value=value) if any(flat) else x
 
 
 def windows(node: Node, sizes: Sequence[int], kernel: Sequence[int]) -> Windows:
-    """The windows of a node.
+    """Compute the windows of a node.
 
     Args:
         node: A convolution or a pool.

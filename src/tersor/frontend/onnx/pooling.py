@@ -1,4 +1,4 @@
-"""Pools: maximum, mean and norm of sliding windows, and of whole images."""
+"""Pools: the maximum, mean and norm of sliding windows, and of whole images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ def _windows(node: Node, x: Tensor) -> Windows:
 
 
 def _torch_pads(w: Windows) -> bool:
-    """PyTorch pads both sides alike, and by half a window at most."""
+    """Whether PyTorch supports the padding: the same on both sides, and at most half a window."""
     return w.is_symmetric and all(2 * p <= k for p, k in zip(w.before, w.kernel, strict=True))
 
 
@@ -44,7 +44,7 @@ def _max_pool(node: Node, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
 
 
 def _max_pool_with_indices(node: Node, x: Tensor, w: Windows) -> tuple[Tensor, Tensor]:
-    """ONNX counts positions over the whole tensor, PyTorch within each channel."""
+    """Max-pool with indices, which ONNX counts over the whole tensor, PyTorch within a channel."""
     if not _torch_pads(w):
         raise node.refuse(f"returns indices with pads {(*w.before, *w.after)}")
     is_ceil = bool(node.get("ceil_mode", 0))
@@ -54,7 +54,7 @@ def _max_pool_with_indices(node: Node, x: Tensor, w: Windows) -> tuple[Tensor, T
     )
     if node.get("storage_order", 0):
         if dims != 2:
-            raise node.refuse("counts indices by columns over other than two axes")
+            raise node.refuse("counts indices by columns, which is supported over two axes only")
         height, width = x.shape[2:]
         inside = (inside % width) * height + inside // width
     planes = torch.arange(x.shape[0] * x.shape[1], device=x.device) * prod(x.shape[2:])
@@ -78,14 +78,14 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
 
 
 def _with_ceil(w: Windows, sizes: Sequence[int]) -> Windows:
-    """More padding at the end, so that rounding down finds the windows that rounding up finds."""
+    """Pad more at the end, so that rounding down finds the windows that rounding up finds."""
     after = []
     for size, k, step, gap, front, back in zip(
         sizes, w.kernel, w.stride, w.dilation, w.before, w.after, strict=True
     ):
         span = (k - 1) * gap + 1
         count = -(-(size + front + back - span) // step) + 1
-        if (count - 1) * step >= size + front:  # it would begin in the padding
+        if (count - 1) * step >= size + front:  # it would begin inside the padding
             count -= 1
         after.append(max((count - 1) * step + span - size - front, 0))
     return replace(w, after=tuple(after))

@@ -1,4 +1,4 @@
-"""Read an ONNX file as plain data, and refuse what is damaged or cannot be run.
+"""Reads an ONNX file as plain data, and refuses a file that is damaged or cannot be run.
 
 Local functions are inlined, Constant nodes become stored values, and nodes are in execution order.
 """
@@ -25,12 +25,12 @@ def read(path: str | Path, dequantize: bool = False) -> Contents:
     """Read an ONNX file.
 
     Args:
-        path: The file. Weights may be in other files of its folder.
-        dequantize: Whether a quantized file is made float again.
+        path: The file. Weights may be in other files in its folder.
+        dequantize: Whether to convert a quantized file back to float.
 
     Raises:
         InvalidInputError: There is no such file.
-        InvalidModelError: The file is damaged, contradicts itself, or is already quantized.
+        InvalidModelError: The file is damaged, inconsistent, or already quantized.
         UnsupportedError: Its opset or some of its ops cannot be read; names all of them.
     """
     path = Path(path)
@@ -45,8 +45,8 @@ def read(path: str | Path, dequantize: bool = False) -> Contents:
         raise type(error)(f"{str(path)!r}: {text}") from error
     except Exception as error:
         raise InvalidModelError(
-            f"{str(path)!r} is no sound ONNX file: {first_line(error)}. It may be cut off, or "
-            "no ONNX file at all: copy or export it again"
+            f"{str(path)!r} is no sound ONNX file: {first_line(error)}. It may be truncated, or "
+            "not an ONNX file at all; copy or export it again"
         ) from error
 
 
@@ -143,7 +143,7 @@ def _input(value: ir.Value) -> Input:
 
 
 def _check_values(contents: Contents) -> None:
-    """Every value has one origin, which comes before its readers."""
+    """Check that every value has one origin, which comes before its readers."""
     _check_ends(contents)
     known = {*contents.constants, *(x.name for x in contents.inputs)}
     for node in contents.nodes:

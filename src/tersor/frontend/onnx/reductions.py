@@ -12,7 +12,7 @@ from tersor.frontend.onnx.node import Node, Op
 
 
 def _reduction(function: Callable[[Tensor, list[int], bool], Tensor]) -> Op:
-    """Over the axes of the attribute or the input; over all if there are none."""
+    """Reduce over the axes of the attribute or the input, or over all if there are none."""
 
     def run(node: Node, x: Tensor, axes: np.ndarray | None = None) -> Tensor:
         chosen = numbers(node, "axes", axes, [])

@@ -20,7 +20,7 @@ def _resize(
     wanted = None if sizes is None or not sizes.size else sizes.ravel().tolist()
     is_scaled = wanted is None
     if factors is None and wanted is None:
-        raise node.refuse("has neither scales nor sizes that are known")
+        raise node.refuse("has neither known scales nor known sizes")
     if wanted is not None:
         factors, wanted = _from_sizes(node, x, axes, wanted)
     else:
@@ -40,7 +40,7 @@ def _resize(
 
 
 def _is_same(have: Any, want: Any) -> bool:
-    """A free batch is never resized."""
+    """Whether an axis keeps its size; a free batch is never resized."""
     return isinstance(have, torch.SymInt) or have == want
 
 
@@ -74,7 +74,7 @@ def _nearest(node: Node, x: Tensor, changed: list[tuple[int, float, int]]) -> An
 
 
 def _picked(node: Node, have: int, factor: float, want: int) -> np.ndarray:
-    """Which input element each output element is."""
+    """Compute which input element each output element is."""
     at = _coordinates(node, have, factor, want)
     rounding = node.get("nearest_mode", "round_prefer_floor")
     functions = {
@@ -87,7 +87,7 @@ def _picked(node: Node, have: int, factor: float, want: int) -> np.ndarray:
 
 
 def _coordinates(node: Node, have: int, factor: float, want: int) -> np.ndarray:
-    """Where each output element lies in the input."""
+    """Compute where each output element lies in the input."""
     mode = node.get("coordinate_transformation_mode", "half_pixel")
     at = np.arange(want, dtype=np.float64)
     if mode == "asymmetric":
@@ -123,7 +123,7 @@ def _interpolate(
 
 
 def _check(node: Node, x: Tensor, changed: list[tuple[int, float, int]]) -> bool:
-    """Refuse what PyTorch does otherwise; else: are the corners aligned?"""
+    """Refuse what PyTorch computes differently; return whether the corners are aligned."""
     mode, how = (
         node.get("mode", "nearest"),
         node.get("coordinate_transformation_mode", "half_pixel"),
@@ -132,14 +132,16 @@ def _check(node: Node, x: Tensor, changed: list[tuple[int, float, int]]) -> bool
     if (is_cubic and x.ndim != 4) or x.ndim not in _LINEAR or min(a for a, *_ in changed) < 2:
         raise node.refuse(f"resizes {x.ndim} axes in mode {mode!r}, which PyTorch cannot do")
     if node.get("antialias", 0) and any(factor < 1 for _, factor, _ in changed):
-        raise node.refuse("shrinks with antialias=1, which PyTorch does otherwise at the edges")
+        raise node.refuse(
+            "shrinks with antialias=1, which PyTorch computes differently at the edges"
+        )
     if is_cubic and node.get("cubic_coeff_a", -0.75) != -0.75:
         raise node.refuse(f"has cubic_coeff_a {node.get('cubic_coeff_a')}; PyTorch has -0.75")
     if node.get("exclude_outside", 0):
         raise node.refuse("has exclude_outside=1, which PyTorch cannot do")
     is_whole = all(x.shape[axis] * factor == size for axis, factor, size in changed)
     if how == "align_corners" and not is_whole:
-        raise node.refuse("aligns corners at scales that give no whole sizes")
+        raise node.refuse("aligns corners at scales that do not give whole sizes")
     single = any(size == 1 for *_, size in changed)
     if how not in ("align_corners", "half_pixel", "pytorch_half_pixel") or (
         single and how != "half_pixel"

@@ -1,4 +1,4 @@
-"""Which values are never negative, as far as the ops tell that compute them."""
+"""Finds values that are never negative, as far as the ops that compute them show it."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,13 @@ from tersor.frontend.onnx.integers import MOVES
 from tersor.frontend.onnx.node import Node
 
 _NEVER = {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Sqrt", "Abs"}
-#: Of one tensor, or of several: not negative if none of them is.
+#: Results are never negative if none of the inputs is.
 _OF_ONE = {"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", *MOVES}
 _OF_ALL = {"Add", "Mul", "Concat", "Sum", "Max", "Min"}
 
 
 def is_never_negative(node: Node, known: Callable[[str], bool]) -> bool:
-    """Are the results of a node never negative?
+    """Whether the results of a node are never negative.
 
     Args:
         node: The node.

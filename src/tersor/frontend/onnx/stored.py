@@ -1,4 +1,4 @@
-"""The tensors that are stored in an ONNX file, or beside it, as arrays."""
+"""Reads the tensors that are stored in an ONNX file, or beside it, as arrays."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +12,14 @@ from tersor.frontend.onnx.dtypes import NARROW, TORCH
 
 
 def check_external(model: ir.Model, folder: Path) -> None:
-    """Weights beside the file must be there, and nothing outside of its folder is opened.
+    """Check that weights outside the file exist, and lie in the file's own folder.
 
     Args:
         model: The model.
-        folder: The folder that the file is in, resolved.
+        folder: The folder of the file, resolved.
 
     Raises:
-        InvalidModelError: A weight is missing, or elsewhere.
+        InvalidModelError: A weight is missing, or lies in another folder.
     """
     for name, tensor in _stored(model.graph):
         if not isinstance(tensor, ir.ExternalTensor):
@@ -27,8 +27,8 @@ def check_external(model: ir.Model, folder: Path) -> None:
         target = (folder / tensor.location).resolve()
         if not target.is_relative_to(folder):
             raise InvalidModelError(
-                f"weight {name!r} is in {str(tensor.location)!r}, outside of the file's "
-                "folder; that is refused"
+                f"weight {name!r} is in {str(tensor.location)!r}, outside of the file's folder, "
+                "which is refused; keep the weights beside the .onnx file"
             )
         end = (tensor.offset or 0) + (tensor.length or 0)
         if not target.is_file() or target.stat().st_size < end:
@@ -36,6 +36,18 @@ def check_external(model: ir.Model, folder: Path) -> None:
                 f"weight {name!r} is missing from {str(tensor.location)!r}; keep the weights "
                 "beside the .onnx file, under the name they were written with"
             )
+
+
+def files(path: str | Path) -> set[Path]:
+    """An ONNX file, and the files beside it that its weights are in.
+
+    Args:
+        path: The file.
+    """
+    path = Path(path)
+    tensors = (tensor for _, tensor in _stored(ir.load(path).graph))
+    beside = {path.parent / x.location for x in tensors if isinstance(x, ir.ExternalTensor)}
+    return {path, *beside}
 
 
 def _stored(graph: ir.Graph) -> Iterator[tuple[str, Any]]:
@@ -49,14 +61,14 @@ def _stored(graph: ir.Graph) -> Iterator[tuple[str, Any]]:
 
 
 def as_array(tensor: ir.TensorProtocol | None, name: str) -> np.ndarray:
-    """A stored tensor; integers of up to 4 bits keep their own type.
+    """Convert a stored tensor to an array; integers of up to 4 bits keep their own type.
 
     Args:
         tensor: The tensor.
-        name: Of the value, for errors.
+        name: Name of the value, for errors.
 
     Raises:
-        InvalidModelError: It has no values, or not those that its shape asks for.
+        InvalidModelError: It has no values, or their number does not fit its shape.
         UnsupportedError: Its type cannot be read.
     """
     if tensor is None:
@@ -70,14 +82,14 @@ def as_array(tensor: ir.TensorProtocol | None, name: str) -> np.ndarray:
 
 
 def constant_array(node: ir.Node) -> np.ndarray:
-    """The value of a Constant node.
+    """Read the value of a Constant node.
 
     Args:
         node: The node.
 
     Raises:
-        InvalidModelError: As `as_array`.
-        UnsupportedError: It is a text, or sparse.
+        InvalidModelError: See `as_array`.
+        UnsupportedError: It is a string, or sparse.
     """
     (attribute,) = node.attributes.values()
     name, value = str(node.outputs[0].name), attribute.value

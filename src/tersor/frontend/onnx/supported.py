@@ -1,4 +1,4 @@
-"""What of an ONNX file can be read: opsets and ops. Everything else is named and refused."""
+"""The opsets and ops that can be read from ONNX files. All others are named and refused."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.table import OPS
 
 OPSETS = range(11, 29)
-#: Quantize and dequantize one value; `tersor.frontend.onnx.dequantize` takes them out.
+#: Ops that quantize and dequantize one value; `tersor.frontend.onnx.dequantize` removes them.
 PAIRS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _INTEGER = ("QLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QGemm")
 
@@ -21,15 +21,17 @@ def opset_of(model: ir.Model) -> int:
         model: The model.
 
     Raises:
-        InvalidModelError: The file names none.
-        UnsupportedError: It is one that cannot be read.
+        InvalidModelError: The file names no version.
+        UnsupportedError: The version cannot be read.
     """
     opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
     if opset is None:
-        raise InvalidModelError("the file names no version of the ONNX operator set")
+        raise InvalidModelError(
+            "the file names no version of the ONNX operator set; export it again"
+        )
     if opset not in OPSETS:
         raise UnsupportedError(
-            f"the file has opset {opset}, and opsets {OPSETS[0]} to {OPSETS[-1]} can be read; "
+            f"the file has opset {opset}, but only opsets {OPSETS[0]} to {OPSETS[-1]} can be read; "
             "convert it with onnx.version_converter.convert_version, or export it again"
         )
     return opset
@@ -72,16 +74,16 @@ def _check_quantized(nodes: Sequence[ir.Node], dequantize: bool) -> None:
     if integer:
         raise InvalidModelError(
             f"the file is already quantized, with layers that compute on integers ({which}), "
-            "which cannot be made float again; take the float file"
+            "which cannot be converted back to float; use the float file"
         )
     raise InvalidModelError(
-        f"the file is already quantized ({which}); take the float file, or make this one float "
-        "again with dequantize=True, on the command line --dequantize"
+        f"the file is already quantized ({which}); use the float file, or convert this one back to "
+        "float with dequantize=True, on the command line --dequantize"
     )
 
 
 def is_pair(node: ir.Node) -> bool:
-    """Does the node quantize or dequantize? onnxruntime has the same ops in a domain of its own."""
+    """Whether the node quantizes or dequantizes; onnxruntime has such ops in its own domain."""
     return node.op_type in PAIRS and (_is_onnx(node) or node.domain == "com.microsoft")
 
 

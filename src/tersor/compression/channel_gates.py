@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, fx, nn
 
-from tersor.compression.groups import Group, channel_groups
+from tersor.compression.groups import Group, Groups, channel_groups
 from tersor.core.gates import (
     OPEN,
     bottleneck_divergence,
@@ -172,7 +172,10 @@ def gates(network: Network) -> Iterator[Gate]:
 
 
 def insert_gates(
-    network: Network, options: Gates = Gates(), worth: Mapping[str, Tensor] | None = None
+    network: Network,
+    options: Gates = Gates(),
+    worth: Mapping[str, Tensor] | None = None,
+    groups: Groups | None = None,
 ) -> None:
     """Put gates in front of all layers that read a group of channels.
 
@@ -184,19 +187,20 @@ def insert_gates(
         worth: Name of a group → what each of its units is worth. Gates start open in proportion,
             about `options.start`, which makes the means of hard concrete ones that are worth
             little smaller than 1. Default: all the same.
+        groups: The groups that get gates; default: all.
 
     Raises:
         InvalidInputError: The network has gates, or no group of channels to put them on.
     """
     if any(gates(network)):
         raise InvalidInputError("the network has gates; take them out first, with remove_gates")
-    groups = channel_groups(network)
+    groups = channel_groups(network) if groups is None else groups
     network.records += groups.refused
     if not groups.found:
         raise InvalidInputError("the network has no group of channels that could be pruned")
     order = {node: number for number, node in enumerate(network.graph.nodes)}
     for group in groups.found:
-        ports = [p for p in group.consumers if not p.layer.is_depthwise]
+        ports = group.readers
         gate = Gate(options, group, ports[0].layer.weight.detach())
         name = free_name(network.module, f"{group.name}.gate")
         network.module.add_submodule(name, gate)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tersor.core.cross_entropy import CrossEntropy, cross_entropy
+from benchmarks.cross_entropy import CrossEntropy, cross_entropy
 from tersor.core.grid import Grid
 from tersor.core.lattice import enumerate_choices
 from tersor.core.quadratic import Quadratic

@@ -8,8 +8,8 @@ import torch
 from tersor.data.stream import Stream
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied
+from tersor.quant.bias import Nearest
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.empirical import correct_bias_on_data
 from tersor.quant.place import place
 from tersor.quant.range_methods import MinMax
 from tersor.quant.schemes import ONNXRUNTIME_CPU
@@ -51,7 +51,7 @@ def last_means(network, name):
 def test_means_are_those_of_the_float_network(name):
     network = quantized(name)
     before = last_means(network, name)
-    correct_bias_on_data(network, data(name))
+    Nearest().round(network, data(name))
     after = last_means(network, name)
     corrected = [r.layer for r in network.records if r.step == "correct bias"]
     assert corrected
@@ -62,7 +62,7 @@ def test_means_are_those_of_the_float_network(name):
 
 def test_records_tell_the_shift_and_layers_in_float_are_left_alone():
     network = quantized("decoder")
-    correct_bias_on_data(network, data("decoder"))
+    Nearest().round(network, data("decoder"))
     records = [r for r in network.records if r.step == "correct bias"]
     assert records
     assert all(isinstance(r, Applied) and r.numbers["largest shift"] >= 0 for r in records)
@@ -72,7 +72,7 @@ def test_records_tell_the_shift_and_layers_in_float_are_left_alone():
 @pytest.mark.parametrize("name", ["vgg", "resnet"])
 def test_new_outputs_come_closer_to_float(name):
     network, plain = quantized(name), quantized(name)
-    correct_bias_on_data(network, data(name))
+    Nearest().round(network, data(name))
     errors = [0.0, 0.0]
     for args, kwargs in data(name, seed=50):
         (want,) = outputs(captured(name), *args, **kwargs)[:1]

@@ -2,10 +2,10 @@
 
     b ~ Bernoulli(q),   q ← (1 − α) q + α · mean of the best b drawn,   q₀ = w / s − ⌊w / s⌋
 
-AdaRound, arXiv 2004.10568, Table 2: the yardstick for the relaxation is to solve the binary problem
-of eq. 20 itself, with the method of Rubinstein (1999). The distribution that choices are drawn from
-starts as the stochastic rounding of Gupta et al. (arXiv 1502.02551), which rounds up with the
-probability q₀, and moves towards the best of each round, until it has one choice left.
+AdaRound, arXiv 2004.10568, Table 2: to judge the relaxation, the binary problem of eq. 20 is solved
+directly, with the method of Rubinstein (1999). The distribution that choices are drawn from starts
+as the stochastic rounding of Gupta et al. (arXiv 1502.02551), which rounds up with probability q₀.
+It moves towards the best of each round, until only one choice is left.
 
 The paper gives neither the number of draws nor α; the defaults here are the usual ones.
 """
@@ -28,9 +28,9 @@ class CrossEntropy:
 
     Attributes:
         draws: Choices drawn for each row of weights in one round.
-        elite: Share of them that the distribution moves to.
+        elite: Share of the draws, the best ones, that the distribution moves towards.
         smoothing: α, how far it moves.
-        rounds: Most rounds.
+        rounds: Largest number of rounds.
     """
 
     draws: int = 1000
@@ -53,8 +53,8 @@ def cross_entropy(
         problem: The problem.
         weights: The float weights.
         scale: Size of one step for each output.
-        grid: The integers allowed.
-        generator: Where the random numbers come from.
+        grid: The allowed integers.
+        generator: The source of random numbers.
         options: See `CrossEntropy`.
 
     Returns:
@@ -81,7 +81,7 @@ def cross_entropy(
 def _draw(
     likely: Weights, draws: int, generator: torch.Generator
 ) -> Float[Tensor, "groups outputs draws inputs"]:
-    """Zeros and ones, ones with the given probability."""
+    """Draw zeros and ones; ones have the given probability."""
     shape = *likely.shape[:-1], draws, likely.shape[-1]
     uniform = torch.rand(shape, generator=generator, dtype=likely.dtype).to(likely.device)
     return (uniform < likely[..., None, :]).to(likely.dtype)

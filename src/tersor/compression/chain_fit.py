@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tersor.checked import Count, CountOrZero, PositiveOrZero, checked
 from tersor.core.decompose import Chain, compose
 from tersor.core.fit_before_relu import fit_before_relu
 from tersor.core.quadratic import Quadratic, best_bias
@@ -27,6 +28,7 @@ from tersor.names import Method
 _STEPS_AGAIN = 10  # of L-BFGS, each time that z has changed
 
 
+@checked()
 @dataclass(frozen=True)
 class Refit:
     """Options of the fit to data.
@@ -41,10 +43,10 @@ class Refit:
         relu: Whether a layer that only a ReLU reads is fitted to what is left behind it.
     """
 
-    damping: float = 0.01
-    steps: int = 50
-    samples: int = 50_000
-    samples_per_weight: int = 20
+    damping: PositiveOrZero = 0.01
+    steps: CountOrZero = 50
+    samples: Count = 50_000
+    samples_per_weight: Count = 20
     seed: int = 0
     relu: bool = True
 
@@ -87,7 +89,7 @@ class Fitted:
     lost: dict[str, float]
 
 
-def fit(
+def fit_chain(
     layer: Layer, method: Method, ranks: Ranks, data: Moments | Samples | None, options: Refit
 ) -> Fitted:
     """Factorize the weight of a layer.

@@ -1,0 +1,216 @@
+"""The public boundary: an argument that cannot be is refused, in the house's own words.
+
+`@checked()` stands on the public functions and on the classes of options. The annotation of an
+argument says what it takes. The numbers below say so more closely than `int` and `float` do.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import cache, wraps
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import numpy as np
+from beartype import BeartypeConf
+from beartype.door import is_bearable
+from beartype.vale import Is
+
+from tersor.errors import InvalidInputError
+
+Count = Annotated[int, Is[lambda x: x >= 1]]
+CountOrZero = Annotated[int, Is[lambda x: x >= 0]]
+Positive = Annotated[float, Is[lambda x: 0 < x < float("inf")]]
+PositiveOrZero = Annotated[float, Is[lambda x: 0 <= x < float("inf")]]
+Share = Annotated[float, Is[lambda x: 0 <= x <= 1]]  # all of it, too
+ProperShare = Annotated[float, Is[lambda x: 0 <= x < 1]]  # never all of it
+Part = Annotated[float, Is[lambda x: 0 < x < 1]]  # neither nothing nor all of it
+HalfOrLess = Annotated[float, Is[lambda x: 0 <= x <= 0.5]]
+Percent = Annotated[float, Is[lambda x: 50 < x <= 100]]
+
+_WORDS: dict[Any, str] = {
+    Count: "a whole number from 1 on",
+    CountOrZero: "a whole number from 0 on",
+    Positive: "a number above 0",
+    PositiveOrZero: "a number from 0 on",
+    Share: "a share from 0 to 1",
+    ProperShare: "a share from 0 to below 1",
+    Part: "a share between 0 and 1",
+    HalfOrLess: "a number from 0 to 0.5",
+    Percent: "a percentage above 50, up to 100",
+    NoneType: "None",
+    bool: "True or False",
+    int: "an int",
+    float: "a number",
+    str: "a text",
+}
+_PLURALS = {
+    "an int": "ints",
+    "a number": "numbers",
+    "a text": "names",
+    _WORDS[Share]: "shares from 0 to 1",
+    _WORDS[Part]: "shares between 0 and 1",
+    _WORDS[Count]: "whole numbers from 1 on",
+    _WORDS[Positive]: "numbers above 0",
+    _WORDS[PositiveOrZero]: "numbers from 0 on",
+}
+_SEVERAL = (Iterable, Sequence, Mapping, tuple, list)
+_CONF = BeartypeConf(is_pep484_tower=True)  # an int is a number, too
+_LONGEST = 60  # characters of a value that are shown
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+def checked(*elsewhere: str) -> Callable[[T], T]:
+    """Check the arguments of a function, or those that make an object of a class.
+
+    NumPy's numbers become Python's on the way. An argument that is missing, or that there is not,
+    stays Python's own error.
+
+    Args:
+        elsewhere: Names of arguments that the function looks at by itself, as it has more to say.
+    """
+
+    def decorate(what: T) -> T:
+        if isinstance(what, type):
+            cast(Any, what).__init__ = _checked(what.__init__, what.__name__, elsewhere)
+            return cast(T, what)
+        return cast(T, _checked(what, what.__name__, elsewhere))
+
+    return decorate
+
+
+def _checked(
+    function: Callable[..., Any], name: str, elsewhere: Sequence[str]
+) -> Callable[..., Any]:
+    signature, unseen = inspect.signature(function), {"return", *elsewhere}
+
+    @cache
+    def hints() -> dict[str, Any]:
+        """Resolved at the first call: what a module defines further down is known by then."""
+        space = vars(sys.modules[function.__module__])
+        found = get_type_hints(function, space, include_extras=True)
+        return {key: hint for key, hint in found.items() if hint is not Any and key not in unseen}
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # for Python's own error
+        for key in [key for key in given.arguments if key in hints()]:
+            value = given.arguments[key] = plain(given.arguments[key])
+            if not fits(value, hints()[key]):
+                raise InvalidInputError(_refusal(f"{name}: {key}", value, hints()[key]))
+        return function(*given.args, **given.kwargs)
+
+    return call
+
+
+def plain(value: Any) -> Any:
+    """Numbers of NumPy as those of Python, also in a list, a tuple or a dictionary.
+
+    Args:
+        value: What the user gave.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {plain(key): plain(item) for key, item in value.items()}
+    return value
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Is a value what an annotation says? All items of a list, tuple or dictionary are looked at.
+
+    Args:
+        value: The value.
+        hint: The annotation.
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, part) for part in parts)
+    if isinstance(value, type) and is_dataclass(value):  # MSE instead of MSE()
+        return hint in (Any, object)
+    if not is_bearable(value, hint, conf=_CONF):
+        return False
+    if isinstance(value, dict) and origin is Mapping:
+        return all(
+            fits(x, part) for pair in value.items() for x, part in zip(pair, parts, strict=True)
+        )
+    if isinstance(value, list | tuple) and origin in _SEVERAL and origin is not Mapping:
+        is_fixed = origin is tuple and parts[-1] is not Ellipsis
+        each = parts if is_fixed else parts[:1] * len(value)
+        return all(map(fits, value, each))
+    return True
+
+
+def _refusal(what: str, value: Any, hint: Any) -> str:
+    shown = " ".join(repr(value).split())
+    if len(shown) > _LONGEST:
+        shown = f"<{type(value).__name__}>"
+    advice = f"give a list, [{shown}]" if fits([value], hint) else _advice(hint)
+    return f"{what}={shown} is not possible: {advice}"
+
+
+def _advice(hint: Any) -> str:
+    """What to do instead."""
+    parts = _alternatives(hint)
+    is_choice = len(parts) > 1 and all(part is None or isinstance(part, str) for part in parts)
+    return f"{'choose from' if is_choice else 'give'} {_one_of(parts)}"
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """The parts of a union, and of a choice of words; None last."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        found = [x for part in get_args(hint) for x in _alternatives(part)]
+        return sorted(found, key=lambda part: part is None)
+    if origin is Literal:
+        return list(get_args(hint))
+    return [None if hint is NoneType else hint]
+
+
+def _one_of(parts: list[Any]) -> str:
+    *first, last = map(_words, parts)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _words(hint: Any) -> str:
+    """One alternative in words."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint is None or isinstance(hint, str | int):
+        return repr(hint)
+    if hint in _WORDS:
+        return _WORDS[hint]
+    if origin is Mapping:
+        return f"a mapping of {_plural(parts[0])} to {_plural(parts[1])}"
+    if origin is tuple and parts[-1] is not Ellipsis:
+        return f"({', '.join(map(_words, parts))})"
+    if origin in _SEVERAL:
+        return f"a list of {_plural(parts[0])}"
+    if origin is Callable or not isinstance(hint, type):
+        return "a function"
+    return f"{hint.__name__}(…)" if is_dataclass(hint) else _article(hint.__name__)
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+def _plural(hint: Any) -> str:
+    words = _one_of(_alternatives(hint))
+    return _PLURALS.get(words, words)

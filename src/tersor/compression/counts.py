@@ -1,0 +1,239 @@
+"""What a network costs with some of its channels gone and some of its layers as chains.
+
+    numbers of a tensor = Π over its axes of the channels that stay along them
+    MACs of a layer     = numbers of its weight · positions that it works at
+
+Everything is in closed form: positions are those of the whole network, as only channels go, and
+which channels lie along which axis of a weight is what `tersor.channels.removal` finds. So grouped
+and depthwise layers need no rule of their own, and no network is edited to be counted.
+
+If units stay with probabilities that do not depend on each other, the mean along each axis in place
+of the count gives E[MACs]: what gates are trained with.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, fx
+
+from tersor.compression.chain import LayerSizes
+from tersor.compression.factorize import Factorization, ranks_at
+from tersor.compression.groups import Groups, UnitMasks, UnitScores, channel_groups
+from tersor.compression.ways import Factored, Way, masks_of
+from tersor.core.ranks import shapes_of
+from tersor.graph.costs import Cost, total
+from tersor.graph.layers import Layer, layers
+from tersor.graph.network import Network
+from tersor.graph.shapes import shapes
+
+Places = Int[Tensor, " channels"]
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A weight or a bias.
+
+    Attributes:
+        shape: Its shape, if all channels stay.
+        axes: Axis → the place of each channel along it among all units; −1 if it cannot go.
+    """
+
+    shape: tuple[int, ...]
+    axes: dict[int, Places]
+
+    def masks(self, stays: Tensor) -> dict[int, Tensor]:
+        return {axis: stays[places] for axis, places in self.axes.items()}
+
+    def shape_with(self, stays: Bool[Tensor, " places"]) -> tuple[int, ...]:
+        left = {axis: int(mask.sum()) for axis, mask in self.masks(stays).items()}
+        return tuple(left.get(axis, size) for axis, size in enumerate(self.shape))
+
+    def share(self, likely: Float[Tensor, " places"]) -> Float[Tensor, ""]:
+        means = [mask.mean() for mask in self.masks(likely).values()]
+        return torch.stack([likely.new_ones(()), *means]).prod()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a layer.
+
+    Attributes:
+        layer: The layer.
+        sizes: What it runs at.
+        weight: Its weight.
+        stored: Those of its tensors that no call before it has.
+    """
+
+    layer: Layer
+    sizes: LayerSizes
+    weight: _Tensor
+    stored: tuple[_Tensor, ...]
+
+    def cost(self, stays: Bool[Tensor, " places"]) -> Cost:
+        numbers = sum(math.prod(tensor.shape_with(stays)) for tensor in self.stored)
+        return Cost(self.sizes.macs(self.weight.shape_with(stays)), numbers)
+
+
+class Counts:
+    """The cost of a network, whatever is left of it.
+
+    Attributes:
+        network: The network. It has to stay as it is.
+        groups: Its groups of channels.
+        sizes: Layer name → what the layer runs at.
+        each: Layer name → what it costs as it is, in execution order.
+    """
+
+    def __init__(self, network: Network, groups: Groups | None = None) -> None:
+        """Look everything up.
+
+        Args:
+            network: The network.
+            groups: Those of its groups that may lose channels; default: all.
+        """
+        self.network = network
+        self.groups = channel_groups(network) if groups is None else groups
+        self._calls = _calls(network, self.groups)
+        self.sizes = {name: calls[-1].sizes for name, calls in self._calls.items()}
+        self._known: dict[tuple[object, ...], Cost] = {}
+        self.each = self.after(())
+
+    @property
+    def whole(self) -> Cost:
+        """What the network costs as it is."""
+        return total(self.each.values())
+
+    def cost(self, ways: Sequence[Way]) -> Cost:
+        """What the network costs with some ways, exactly.
+
+        Args:
+            ways: The ways.
+        """
+        return total(self.after(ways).values())
+
+    def after(self, ways: Sequence[Way]) -> dict[str, Cost]:
+        """Layer name → what it then costs, exactly; a chain under the name of its layer.
+
+        Args:
+            ways: The ways.
+        """
+        stays, chains = self._stays(masks_of(ways)), _chains(ways)
+        return {name: self._after(name, stays, chains.get(name)) for name in self._calls}
+
+    def choices(self, ways: Sequence[Way]) -> dict[str, Factorization]:
+        """The layers that become chains, by name.
+
+        Where channels have gone, ranks keep their share of the MACs; a layer stays where that is
+        not possible.
+
+        Args:
+            ways: The ways.
+        """
+        stays, chains = self._stays(masks_of(ways)), _chains(ways)
+        found = ((name, self._choice(name, stays, chains.get(name))) for name in self._calls)
+        return {name: choice for name, choice in found if choice is not None}
+
+    def expected(self, stays: UnitScores | UnitMasks) -> Float[Tensor, ""]:
+        """E[MACs] / MACs: exact where every unit stays or goes; else as if units were independent.
+
+        Args:
+            stays: Name of a group → how likely each of its units is to stay, or whether it does.
+        """
+        found = [stays[group.name] for group in self.groups.found]
+        likely = torch.cat([*found, found[0].new_ones(1)])
+        likely = likely if likely.is_floating_point() else likely.double()
+        calls = (call for calls in self._calls.values() for call in calls)
+        parts = [call.sizes.macs(call.weight.shape) * call.weight.share(likely) for call in calls]
+        return torch.stack(parts).sum() / self.whole.macs
+
+    def marginal(self, keep: UnitMasks | None = None) -> dict[str, Float[Tensor, " units"]]:
+        """Name of a group → the share of the MACs that goes with each of its units alone.
+
+        Args:
+            keep: Which units there are; default: all.
+        """
+        stays = {
+            group.name: torch.ones(len(group)) if keep is None else keep[group.name].float()
+            for group in self.groups.found
+        }
+        leaves = [stay.requires_grad_() for stay in stays.values()]
+        with torch.enable_grad():
+            found = torch.autograd.grad(self.expected(stays), leaves)
+        return dict(zip(stays, found, strict=True))
+
+    def _stays(self, masks: UnitMasks) -> Bool[Tensor, " places"]:
+        """Whether each unit of each group stays, and a last place for channels that cannot go."""
+        groups = self.groups.found
+        found = [masks.get(g.name, torch.ones(len(g), dtype=torch.bool)) for g in groups]
+        return torch.cat([*found, torch.ones(1, dtype=torch.bool)])
+
+    def _after(self, name: str, stays: Tensor, way: Factored | None) -> Cost:
+        """Counted once for each way and each choice of the channels that a layer has."""
+        calls = self._calls[name]
+        tensors = [tensor for call in calls for tensor in (call.weight, *call.stored)]
+        masks = (mask for tensor in tensors for mask in tensor.masks(stays).values())
+        key = (name, way, *(mask.numpy().tobytes() for mask in masks))
+        if key not in self._known:
+            whole = total(call.cost(stays) for call in calls)
+            choice = self._choice(name, stays, way)
+            found = whole if choice is None else self._chain_cost(name, stays, choice, whole)
+            self._known[key] = found
+        return self._known[key]
+
+    def _chain_cost(self, name: str, stays: Tensor, choice: Factorization, whole: Cost) -> Cost:
+        (call,) = self._calls[name]
+        shape = call.weight.shape_with(stays)
+        factors = shapes_of(choice.method, shape, choice.ranks)
+        bias = whole.parameters - math.prod(shape)
+        return Cost(call.sizes.macs(*factors), sum(map(math.prod, factors)) + bias)
+
+    def _choice(self, name: str, stays: Tensor, way: Factored | None) -> Factorization | None:
+        if way is None:
+            return None
+        (call,) = self._calls[name]
+        weight, masks = call.layer.weight.detach(), call.weight.masks(stays)
+        if all(bool(mask.all()) for mask in masks.values()):
+            return Factorization(way.method, way.ranks)
+        for axis, mask in masks.items():
+            weight = weight.index_select(axis, mask.nonzero().flatten().to(weight.device))
+        ranks = ranks_at(call.sizes, weight, way.method, way.ratio, way.multiple)
+        return None if ranks is None else Factorization(way.method, ranks)
+
+
+def _chains(ways: Sequence[Way]) -> dict[str, Factored]:
+    return {way.layer: way for way in ways if isinstance(way, Factored)}
+
+
+def _calls(network: Network, groups: Groups) -> dict[str, list[_Call]]:
+    """Layer name → its calls."""
+    seen, places = shapes(network), _places(groups)
+    axes: dict[str, dict[int, Places]] = {}
+    for stored in groups.partition.stored:
+        axes.setdefault(str(stored.node.target), {})[stored.axis] = places[stored.channels]
+
+    def tensor(node: fx.Node) -> _Tensor:
+        is_stored = node.op == "get_attr"
+        return _Tensor(tuple(seen[node]), axes.get(str(node.target), {}) if is_stored else {})
+
+    found: dict[str, list[_Call]] = {}
+    counted: set[fx.Node] = set()
+    for layer in layers(network):
+        nodes = [node for node in (layer.weight_node, layer.bias_node) if node is not None]
+        new = [node for node in nodes if node.op == "get_attr" and node not in counted]
+        counted.update(new)
+        sizes, weight = LayerSizes.of(layer, seen), tensor(layer.weight_node)
+        found.setdefault(layer.name, []).append(_Call(layer, sizes, weight, (*map(tensor, new),)))
+    return found
+
+
+def _places(groups: Groups) -> Int[Tensor, " classes"]:
+    """The place of each class among the units of all groups; −1 for those that stay anyway."""
+    places = torch.full((groups.partition.count,), -1)
+    count = 0
+    for group in groups.found:
+        places[group.units] = torch.arange(count, count + len(group))
+        count += len(group)
+    return places

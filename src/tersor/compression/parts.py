@@ -1,0 +1,125 @@
+"""The parts of a network, and what can be done to each of them.
+
+A part is a layer that becomes a chain of factors, or a group of channels of which some go.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jaxtyping import Int
+from torch import Tensor
+
+from tersor.compression.counts import Counts
+from tersor.compression.factorize import method_of, ranks_at, refusal
+from tersor.compression.groups import Group
+from tersor.compression.ways import Factored, Pruned, Way
+from tersor.core.ranks import Ranks
+from tersor.graph.layers import Layer, layers
+from tersor.graph.network import Skipped
+from tersor.names import Method
+
+Scorer = Callable[[Group, int], Tensor]  # units to keep → a score for each unit of a group
+
+
+class Share(NamedTuple):
+    """What is left of a layer's cost."""
+
+    macs: float
+    parameters: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a network with all that could be done to it.
+
+    Attributes:
+        name: Of the layer, or of the group.
+        ways: What could be done.
+        shares: For each way, what it leaves of the layers that it changes, by their names.
+        reads: Of a group, the layers that read it: name → the unit of each of the inputs, −1 for
+            those of other groups.
+    """
+
+    name: str
+    ways: tuple[Way, ...]
+    shares: tuple[dict[str, Share], ...]
+    reads: Mapping[str, Int[Tensor, " inputs"]] = field(default_factory=dict, compare=False)
+
+
+def layer_parts(
+    counts: Counts, methods: Sequence[Method], ratios: Sequence[float], multiple: int = 1
+) -> tuple[list[Part], list[Skipped]]:
+    """The layers that can become chains, and those that cannot.
+
+    Args:
+        counts: Of the network.
+        methods: Which decompositions to try.
+        ratios: Shares of a layer's MACs.
+        multiple: Ranks are multiples of it; see `rank_for`.
+    """
+    found, refused = [], []
+    for layer in layers(counts.network):
+        reason = refusal(layer)
+        part = None if reason else _layer_part(counts, layer, methods, ratios, multiple)
+        if part is not None:
+            found.append(part)
+        else:
+            why = reason or "it is so small that no chain is cheaper"
+            refused.append(Skipped(layer.name, "factorize", why))
+    return found, refused
+
+
+def _layer_part(
+    counts: Counts, layer: Layer, methods: Sequence[Method], ratios: Sequence[float], multiple: int
+) -> Part | None:
+    sizes, weight = counts.sizes[layer.name], layer.weight.detach()
+    ways: list[Factored] = []
+    known: set[tuple[Method, Ranks]] = set()
+    kinds: dict[Method, None] = dict.fromkeys(method_of(layer, method) for method in methods)
+    for method in kinds:
+        for ratio in ratios:
+            ranks = ranks_at(sizes, weight, method, ratio, multiple)
+            if ranks is not None and (method, ranks) not in known:
+                known.add((method, ranks))
+                ways.append(Factored(layer.name, method, ratio, ranks, multiple))
+    shares = tuple(_shares(counts, way, [layer.name]) for way in ways)
+    return Part(layer.name, tuple(ways), shares) if ways else None
+
+
+def group_parts(
+    counts: Counts, score: Scorer, ratios: Sequence[float], multiple: int = 1
+) -> tuple[list[Part], list[Skipped]]:
+    """The groups of channels that can be pruned, and the layers whose channels must stay.
+
+    Args:
+        counts: Of the network.
+        score: What scores the units of its groups; those with the lowest scores go.
+        ratios: Shares of the units that stay.
+        multiple: How many stay is a multiple of it, in groups of more units.
+    """
+    found = []
+    for group in counts.groups.found:
+        wanted = {max(1, round(ratio * len(group))) for ratio in ratios}
+        block = group.block(multiple)
+        numbers = sorted({math.ceil(count / block) * block for count in wanted}, reverse=True)
+        masks = [group.best(score(group, count), count) for count in numbers if count < len(group)]
+        masks = [mask for mask in masks if not bool(mask.all())]
+        ways = dict.fromkeys(Pruned(group.name, tuple(mask.tolist()), block) for mask in masks)
+        if ways:
+            reads = {port.layer.name: group.places(port.classes) for port in group.readers}
+            shares = tuple(_shares(counts, way, group.layers) for way in ways)
+            found.append(Part(group.name, tuple(ways), shares, reads))
+    return found, counts.groups.refused
+
+
+def _shares(counts: Counts, way: Way, names: Sequence[str]) -> dict[str, Share]:
+    """What a way leaves of the layers that it changes."""
+    after, each = counts.after([way]), counts.each
+    return {
+        name: Share(
+            after[name].macs / each[name].macs, after[name].parameters / each[name].parameters
+        )
+        for name in names
+    }
