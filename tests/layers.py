@@ -3,6 +3,7 @@
 import ast
 import tomllib
 from pathlib import Path
+from textwrap import wrap
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,7 +21,8 @@ def layers() -> list[list[str]]:
 
 def in_short() -> str:
     """Names only, for the README: `cli → api → …`."""
-    return " → ".join(" | ".join(names) for names in layers())
+    arrows = " → ".join(" | ".join(names) for names in layers())
+    return "\n".join(wrap(arrows, 100))
 
 
 def in_full() -> str:
