@@ -5,23 +5,32 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each, before torch counts them
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from functools import cache
+import gc
 
 import pytest
 from hypothesis import settings
-from torch.onnx._internal.exporter import _registration
+
+from tests.torch_once import compute_once
 
 # Timing says nothing on a shared machine. CI draws the same examples at every run.
 settings.register_profile("tersor", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("tersor")
 
 
+def pytest_collection():
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """What collecting the tests imported and made is no garbage: do not look through it again."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def translations_are_read_once():
-    """At every export torch.onnx parses the sources of its 500 translations: half of the time."""
-    apis = _registration.onnxscript_apis
+def torch_computes_once():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(apis, "get_torchlib_ops", cache(apis.get_torchlib_ops))
+        compute_once(patch)
         yield
 
 

@@ -1,4 +1,4 @@
-"""The command line: every command calls the public functions and shows what they return.
+"""The command line: each command calls a public function and shows what it returns.
 
 Commands import what they need only when they run, so help and completion do not wait for PyTorch.
 """
