@@ -1,14 +1,14 @@
-"""Layer after layer, in the order of the graph: the walk that every rounding with data takes.
+"""Walks over the layers in the order of the graph, as every rounding with data does.
 
-    x̂   what a layer reads once everything before it is quantized
-    y   what it wrote in the float network: the output wanted of it
+    x̂   the input of a layer once everything before it is quantized
+    y   its output in the float network: the wanted output
 
-AdaRound, arXiv 2004.10568, §3.3.2: with x̂ in place of x, a layer makes up for the errors of those
-before it ("asymmetric reconstruction"). The walk delivers both for all samples, a solver chooses
-the integers, and the next layer sees the result.
+AdaRound, arXiv 2004.10568, §3.3.2: with x̂ in place of x, a layer compensates the errors of the
+layers before it ("asymmetric reconstruction"). The walk provides both for all samples, a solver
+chooses the integers, and the next layer sees the result.
 
-Differs from the paper in: some samples are held back, for solvers to check their result on; where
-an output is added to a shortcut, what the shortcut lacks is at hand as well.
+Differs from the paper in: some samples are held out, so that solvers can check their result on
+them. If an output is added to a shortcut, the error of the shortcut is provided as well.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from tersor.quant.quantizer import FakeQuantize
 
 @dataclass(frozen=True)
 class Site:
-    """One layer whose weight is to be rounded, and what the data say about it.
+    """One layer whose weight is to be rounded, and its data.
 
     Attributes:
         layer: The layer; its weight and bias are still those of the float network.
@@ -41,7 +41,7 @@ class Site:
         wanted: y of every batch, bias included.
         missing: What the other side of an addition lacks, for every batch, if the output is added
             to something that is quantized already.
-        held_back: How many batches, the last ones, are there to check the result on.
+        held_back: Number of batches, the last ones, that are held out to check the result.
         seed: Seed of this layer.
     """
 
@@ -60,17 +60,17 @@ class Site:
 
     @property
     def judges(self) -> slice:
-        """The batches to check the result on: those held back, or all if none are."""
+        """The batches to check the result on: the held-out ones, or all if there are none."""
         return slice(len(self.given) - self.held_back, None) if self.held_back else self.used
 
     @property
     def weights(self) -> Weights:
-        """The float weights, kernels flattened into the inputs."""
+        """The float weights, with kernels flattened into the inputs."""
         return self.layer.grouped_weight().flatten(2)
 
     @property
     def scale(self) -> Scales:
-        """The scale of every output, also where all have the same."""
+        """The scale of every output, even if all have the same."""
         groups, outputs = self.layer.grouped_weight().shape[:2]
         return self.quantizer.scale.expand(groups * outputs).reshape(groups, outputs)
 
@@ -80,15 +80,15 @@ class Site:
         return self.quantizer.axis is None
 
     def nearest(self) -> Weights:
-        """The weights, each at its nearest value of the grid."""
+        """The weights, each rounded to the nearest value of the grid."""
         grid, step = self.quantizer.grid, self.scale[..., None]
         return (self.weights / step).round().clamp(grid.qmin, grid.qmax) * step
 
     def store(self, rounded: Weights, scale: Scales | None = None) -> None:
-        """Put weights on the grid into the network.
+        """Store rounded weights in the network.
 
         Args:
-            rounded: Weights, multiples of their scale.
+            rounded: Weights that are multiples of their scale.
             scale: New scales, if they have changed.
         """
         self.layer.set_grouped_weight(rounded.reshape(self.layer.grouped_weight().shape))
@@ -98,7 +98,7 @@ class Site:
             self.quantizer.set_scale(flat, self.quantizer.zero_point)
 
     def shift_bias(self, shift: Tensor) -> None:
-        """Add to the bias, which a layer without one then gets.
+        """Add to the bias; a layer without a bias gets one.
 
         Args:
             shift: One number for each output.
@@ -108,7 +108,7 @@ class Site:
 
 
 def state(layer: Layer) -> dict[str, Tensor]:
-    """All of a layer that a solver may change."""
+    """Everything in a layer that a solver may change."""
     quantizer = weight_quantizer(layer)
     found = {"weight": layer.grouped_weight().detach()}
     if quantizer is not None and quantizer.enabled:
@@ -117,11 +117,11 @@ def state(layer: Layer) -> dict[str, Tensor]:
 
 
 def restore(layer: Layer, found: dict[str, Tensor]) -> None:
-    """Put back what `state` gave.
+    """Restore what `state` returned.
 
     Args:
         layer: The layer.
-        found: What `state` gave, on any device.
+        found: What `state` returned, on any device.
     """
     device, quantizer = layer.weight.device, weight_quantizer(layer)
     layer.set_grouped_weight(found["weight"].to(device))
@@ -146,24 +146,24 @@ def round_layers(
     journal: Journal | None = None,
     on_node: OnNode | None = None,
 ) -> None:
-    """Let a solver round the weights of one layer after the other.
+    """Let a solver round the weights, layer by layer.
 
     Args:
         network: A network whose quantizers have their ranges; edited in place.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        solver: Rounds one layer, and tells what it did.
-        held_back: How many of the batches, the last ones, solvers only check their result on.
+        solver: Rounds one layer, and returns a record of it.
+        held_back: Number of batches, the last ones, that are held out to check results.
         seed: Seed of the first layer; every layer has its own.
-        on_layer: Called after each layer with its number, how many there are, and its record.
-        journal: Keeps what is finished; layers that are in it are not solved again.
-        on_node: Called after each node with the float and the quantized stream, which have run it.
+        on_layer: Called after each layer with its number, the total number, and its record.
+        journal: Saves finished layers; layers that are in it are not solved again.
+        on_node: Called after each node with the float and the quantized stream, both past it.
 
     Raises:
         InvalidInputError: There is no batch, or none is left to round with.
     """
     if len(batches) <= held_back:
         raise InvalidInputError(
-            f"there is no batch to round with: of {len(batches)}, {held_back} are held back; give "
+            f"there is no batch to round with: of {len(batches)}, {held_back} are held out; give "
             "more samples"
         )
     floating = Stream(network.copy(), batches, simulate=False)
@@ -202,7 +202,7 @@ def _refusal(layer: Layer, rounded: set[fx.Node]) -> str | None:
     if layer.weight_node in rounded:
         return "its weight was rounded for another layer that reads it"
     if layer.bias_node is not None and layer.bias_node.op != "get_attr":
-        return "its bias is computed, so that it cannot make up for anything"
+        return "its bias is computed, so it cannot compensate any error"
     return None
 
 

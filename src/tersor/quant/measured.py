@@ -1,4 +1,4 @@
-"""The moments of a site's data: all that the fast solver needs of it."""
+"""The moments of a site's data, which are all that the fast solver needs of them."""
 
 import math
 
@@ -10,12 +10,12 @@ from tersor.quant.layerwise import Site
 
 
 def measure(site: Site, batches: slice, positions: int) -> Moments:
-    """One pass over the data of one layer.
+    """Measure the data of one layer in one pass.
 
     Args:
         site: The layer.
-        batches: Which batches.
-        positions: How many output positions to sample in all batches of the site.
+        batches: The batches.
+        positions: Number of output positions to sample in all batches of the site.
     """
     given, wanted = site.given[batches], site.wanted[batches]
     missing = site.missing[batches] if site.missing is not None else [0.0] * len(given)

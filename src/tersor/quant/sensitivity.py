@@ -1,11 +1,11 @@
 """Ω_l(b) = ‖y − ŷ‖² / ‖y‖²: the damage to the network's outputs if layer l alone has b bits.
 
-Nothing else is quantized, y is what the float network returns, and no label is needed. Noise of
-many independent sources adds up, so Σ_l Ω_l(b_l) says how well widths go together before they have
-been tried together: what a search over widths minimises (`tersor.core.knapsack`).
+Nothing else is quantized, y is what the float network returns, and no labels are needed. Noise from
+many independent sources adds up, so Σ_l Ω_l(b_l) predicts how well widths go together before they
+are tried together. A search over widths minimizes it (`tersor.core.knapsack`).
 
 The float network runs once. Each layer is rounded by the fast solver, with one measurement for all
-widths; from there on the rest of the network runs on samples that the solver has not seen.
+widths. From there on, the rest of the network runs on samples that the solver has not seen.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,11 @@ from tersor.quant.range_methods import RangeMethod
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How much one layer's width matters.
+    """The effect of one layer's width.
 
     Attributes:
-        layer: Its name.
-        weights: How many weights it has.
+        layer: Name of the layer.
+        weights: Number of its weights.
         damage: Bits → damage to the outputs.
     """
 
@@ -51,13 +51,13 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Trial:
-    """How layers are tried.
+    """Options for trying layers.
 
     Attributes:
         choices: The widths.
         rounding: Options of the fast solver.
         weight_range: How weight ranges are chosen; see `tersor.quant.calibrate.weight_ranges`.
-        pair_safe: Idem.
+        pair_safe: See `tersor.quant.calibrate.weight_ranges`.
         metric: Damage to what the network returns for a batch, given what the float network
             returns: `metric(outputs, reference)`, higher is worse; its mean over the batches
             counts. Default: ‖y − ŷ‖² / ‖y‖² over all batches, averaged over the outputs.
@@ -70,10 +70,10 @@ class Trial:
     metric: Metric | None = None
 
     def damage(self, outputs: list[Any], reference: list[Any]) -> float:
-        """The damage to what the network returns.
+        """Measure the damage to what the network returns.
 
         Args:
-            outputs: What it returns, for every batch.
+            outputs: What the network returns, for every batch.
             reference: What the float network returns.
         """
         return damage(outputs, reference, self.metric)
@@ -89,12 +89,12 @@ def sensitivities(
     """Try every width for every layer whose weight has a quantizer.
 
     Args:
-        network: A float network with its quantizers placed. It is used up: copy it before.
+        network: A float network with placed quantizers. It is changed, so copy it first.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         trial: How layers are tried.
-        held_back: How many batches, the last ones, to judge on; the others are rounded with. With
-            0, all serve both.
-        on_layer: Called after each layer with its number, how many there are, and its record.
+        held_back: Number of batches, the last ones, that are held out to measure the damage; the
+            others are used for rounding. With 0, all are used for both.
+        on_layer: Called after each layer with its number, the total number, and its record.
 
     Raises:
         InvalidInputError: The metric is NaN, or there is none and the network returns nothing in
@@ -127,7 +127,7 @@ def sensitivities(
 def _first_readers(
     network: Network, nodes: list[fx.Node]
 ) -> dict[fx.Node, tuple[Layer, FakeQuantize]]:
-    """The layers that a weight is rounded for: of several that share one, the first."""
+    """The layers that a weight is rounded for: the first of several that share it."""
     found: dict[FakeQuantize, Layer] = {}
     for node in nodes:
         if is_layer(node):
@@ -141,7 +141,7 @@ def _first_readers(
 def _tried(
     site: Site, trial: Trial, run: Callable[[], list[Any]], reference: list[Any]
 ) -> dict[int, float]:
-    """The damage at every width; the layer is left as it was."""
+    """Measure the damage at every width, and restore the layer."""
     layer, damage = site.layer, {}
     if layer.bias is None:  # the fast solver would add one
         channels = layer.node.meta["val"].shape[layer.channel_axis]
@@ -162,7 +162,7 @@ def _tried(
 
 
 def _round(site: Site, measured: tuple[Moments, Moments] | None, trial: Trial) -> None:
-    """Round a layer with the fast solver, and where that cannot, to the nearest values."""
+    """Round a layer with the fast solver, or to nearest if the solver cannot."""
     layer, quantizer = site.layer, site.quantizer
     edge = argument(layer.node, "weight")
     weight_range(layer.network, edge, quantizer, trial.pair_safe, trial.weight_range)
