@@ -18,7 +18,7 @@ from tersor.graph.network import Network
 from tersor.graph.nodes import source
 from tersor.quant.lsq import LearnedQuantize
 
-_NARROW = 8  # weights of as many bits hardly oscillate
+_NARROW = 8  # weights of so many bits hardly oscillate
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Damping:
     last: float = 0.1
 
     def at(self, progress: float) -> float:
-        """λ at a share of the training."""
+        """λ at this progress of the training."""
         return annealed(progress, self.first, self.last)
 
 
@@ -38,8 +38,8 @@ class Freezing:
     """The threshold falls from `first` to `last`.
 
     Attributes:
-        first: Frequency above which a weight is frozen, at first.
-        last: Idem, in the end.
+        first: Frequency above which a weight is frozen at the beginning.
+        last: Frequency above which a weight is frozen at the end.
         momentum: m, of the frequency and of the mean integer.
     """
 
@@ -48,7 +48,7 @@ class Freezing:
     momentum: float = 0.01
 
     def at(self, progress: float) -> float:
-        """The threshold at a share of the training."""
+        """The threshold at this progress of the training."""
         return annealed(progress, self.first, self.last)
 
 
@@ -58,7 +58,7 @@ class Site:
 
     Attributes:
         name: Name of the weight.
-        weight: The weight that is trained.
+        weight: The trained weight.
         quantizer: Its quantizer.
     """
 
@@ -67,7 +67,7 @@ class Site:
     quantizer: LearnedQuantize
 
     def along(self, values: Tensor) -> Tensor:
-        """One value per channel in the shape of the weight."""
+        """Shape one value per channel to broadcast over the weight."""
         axis = self.quantizer.axis
         if axis is None:
             return values
@@ -81,7 +81,7 @@ class Site:
 
 
 def sites(network: Network) -> list[Site]:
-    """Every weight of few bits, once.
+    """List every weight of few bits, once.
 
     Args:
         network: A network in training.
@@ -120,12 +120,12 @@ def damping_loss(found: list[Site], strength: float) -> Tensor | float:
 
 
 class Freezer:
-    """Watches all weights, and fixes those that oscillate.
+    """Watches all weights, and freezes those that oscillate.
 
     Attributes:
         sites: The weights.
-        seen: What is known of each.
-        frozen: The integer of each frozen weight; NaN where it is free.
+        seen: The state of each.
+        frozen: The integer of each frozen weight; NaN if it is free.
     """
 
     def __init__(self, found: list[Site]) -> None:
@@ -135,7 +135,7 @@ class Freezer:
 
     @torch.no_grad()
     def step(self, options: Freezing, progress: float) -> None:
-        """After a step of the optimizer.
+        """Update the states after a step of the optimizer.
 
         Args:
             options: See `Freezing`.
@@ -156,7 +156,7 @@ class Freezer:
         return sum(int((~held.isnan()).sum()) for held in self.frozen) / max(total, 1)
 
     def state(self) -> dict[str, Tensor]:
-        """All of it, for a checkpoint."""
+        """The whole state, for a checkpoint."""
         found = {}
         for site, seen, held in zip(self.sites, self.seen, self.frozen, strict=True):
             found |= {f"{site.name}.{key}": value for key, value in vars(seen).items()}

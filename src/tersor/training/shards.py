@@ -5,20 +5,20 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor; every process has to ask for it.
+    """Gather a whole tensor; every process must call this.
 
     Args:
-        tensor: Perhaps divided.
+        tensor: A tensor, perhaps divided.
     """
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(tensor: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor, on the device of another, divided as that is.
+    """Move a whole tensor to the device of another, and divide it in the same way.
 
     Args:
-        tensor: The same in every process.
-        other: Perhaps divided.
+        tensor: A tensor that is the same in every process.
+        other: A tensor, perhaps divided.
     """
     if isinstance(other, DTensor):
         return distribute_tensor(
