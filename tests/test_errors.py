@@ -66,7 +66,7 @@ def test_layers_of_one_channel_work(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--scheme", "tpu"], "unknown scheme 'tpu'; choose one of onnxruntime-cpu"),
+        (["--scheme", "tpu"], "unknown scheme 'tpu'; choose from onnxruntime-cpu"),
         (["--weights", "99"], "weights=99 bits"),
         (["--input-range", "1", "-1"], r"\(1\.0, -1\.0\) is no range"),
         (["--exclude", "*"], "nothing to quantize"),

@@ -9,6 +9,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 from tersor.compression.fit import Refit
+from tersor.quant.blocks import Blocks
+from tersor.training.oscillation import Damping, Freezing
 
 import tersor
 from tersor import names
@@ -19,10 +21,8 @@ from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant import range_methods
 from tersor.quant.adaround import AdaRound
-from tersor.quant.blocks import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.schemes import SCHEMES
-from tersor.training.oscillation import Damping, Freezing
 
 #: What stands for a model's inputs and outputs, and may be anything.
 ALIASES = {"Example", "Keywords", "Data", "Outputs", "Targets"}

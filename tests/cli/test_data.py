@@ -61,7 +61,7 @@ def test_a_file_of_samples_quantizes_and_verifies(data, tmp_path):
     )
     flat = " ".join(printed.split())
     assert "Verified on the samples it was quantized with" in flat
-    assert "range seen on 70 samples" in flat
+    assert "range measured on 70 samples" in flat
     assert "weights rounded for the least output error" in flat
     assert re.search(r"error left, median: \d?\d%", flat)
     assert "accuracy, runtime" in flat
@@ -76,7 +76,7 @@ def test_other_samples_verify(data, images, tmp_path):
     printed = json.loads(run(*MODEL, "-o", tmp_path / "a.onnx", *options))
     assert printed["verification"]["samples"] == 70
     assert printed["verification"]["accuracy"]["float"] == 1.0
-    assert "range seen on 6 samples" in str(printed["steps"])
+    assert "range measured on 6 samples" in str(printed["steps"])
 
 
 def test_images_verify_a_file(images, tmp_path):

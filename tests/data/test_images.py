@@ -90,7 +90,7 @@ def test_a_damaged_image_is_named(suffix, share, tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(
-        InvalidInputError, match=rf"cut\.{suffix}' is not a readable .*BMP image \(.*out"
+        InvalidInputError, match=rf"cut\.{suffix}' is not a readable .*BMP image \(.*remove it"
     ):
         read_images([path], Pixels())
 

@@ -105,7 +105,7 @@ def _check_storage(name: str, tensor: Tensor) -> None:
         )
     if isinstance(tensor, nn.Parameter) and tensor.ndim > 1 and not tensor.numel():
         raise InvalidModelError(
-            f"{name!r} has shape {tuple(tensor.shape)}, a layer without channels; remove it"
+            f"{name!r} has shape {tuple(tensor.shape)}: a layer without channels; remove it"
         )
 
 

@@ -1,7 +1,7 @@
-"""Which values a target computes in integers: one walk against the data flow.
+"""Finds the values that a target computes in integers, in one walk against the data flow.
 
-A value must be integers if an integer kernel reads it, or if one writes it. A kernel that ends in
-a ReLU writes the value after the ReLU. Ops that only move values pass the need on to their input.
+A value must be integers if an integer kernel reads or writes it. A kernel that ends in a ReLU
+writes the value after the ReLU. Ops that only move values pass this requirement on to their input.
 Everything else stays in floating point.
 """
 
@@ -23,7 +23,7 @@ class Flow:
 
     Attributes:
         values: All floating-point tensors that depend on an input, in execution order.
-        needed: Those that the target computes in integers.
+        needed: The values that the target computes in integers.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Flow:
             network: The network.
             scheme: The target.
             layers: The calls of weighted ops that are to be quantized.
-            excluded: Calls that read and write floating point.
+            excluded: Calls that stay in floating point.
         """
         self.scheme = scheme
         self.excluded = excluded
@@ -52,14 +52,14 @@ class Flow:
                 self.needed.add(node)
 
     def is_quantized(self, node: fx.Node) -> bool:
-        """Does a quantizer belong behind this value?"""
+        """Whether this value needs a quantizer."""
         parts = isinstance(node.meta.get("val"), list | tuple)  # they are quantized one by one
         return node in self.needed and not (parts or node.target in DROPOUTS or self.ends_in(node))
 
     def origin(self, node: fx.Node) -> fx.Node:
-        """The value whose numbers this one holds, where ops in between only move them.
+        """Find the value whose numbers this one holds, if the ops in between only move them.
 
-        A stored tensor that is repeated for each sample is not looked through: it has no quantizer.
+        A stored tensor that is repeated for each sample is its own origin: it has no quantizer.
         """
         while node.target in DROPOUTS or self._is_moved(node):
             before = source(operand(node))
@@ -69,12 +69,12 @@ class Flow:
         return node
 
     def ends_in(self, node: fx.Node) -> fx.Node | None:
-        """The activation that this op's kernel ends in, if there is one."""
+        """The activation that this op's kernel ends in, if any."""
         user = next(iter(node.users), None)
         return user if user is not None and self._fused_with(user) is node else None
 
     def _fused_with(self, node: fx.Node) -> fx.Node | None:
-        """The op whose kernel computes this activation on its way out."""
+        """The op whose kernel also computes this activation."""
         bounds = clip_bounds(node) if self._is_one_of(node, self.scheme.fused) else None
         if bounds is None or bounds[0] != 0:
             return None
@@ -83,7 +83,7 @@ class Flow:
         return producer if has_kernel and len(producer.users) == 1 else None
 
     def _is_written_in_integers(self, node: fx.Node) -> bool:
-        """Is this a layer's result, and can the layer not write floating point?"""
+        """Whether this is the result of a layer that cannot write floating point."""
         layer = self._fused_with(node) or node
         return layer in self.layers and layer.target not in self.scheme.float_outputs
 
@@ -91,7 +91,7 @@ class Flow:
         return any(self._reads(user, node) for user in node.users)
 
     def _reads(self, user: fx.Node, value: fx.Node) -> bool:
-        """Does `user` take this value as integers?"""
+        """Whether `user` reads this value as integers."""
         if user in self.layers:
             return operand(user) is value
         if self._is_one_of(user, self.scheme.matmuls):
@@ -103,7 +103,7 @@ class Flow:
         return user.target in DROPOUTS or self._is_moved(user) or self._fused_with(user) is value
 
     def _accumulator(self, node: fx.Node) -> fx.Node | None:
-        """The layer that adds a residual before it rounds, if this is such a sum."""
+        """The layer that adds a residual before it rounds, if this value is such a sum."""
         if not self.scheme.fused_add or node.target is not aten.add.Tensor:
             return None
         for first, second in ((0, 1), (1, 0)):
@@ -117,7 +117,7 @@ class Flow:
         return node.target in ops and node not in self.excluded
 
     def _is_integer(self, node: fx.Node) -> bool:
-        """Has this op, called like this, an integer kernel?"""
+        """Whether this op, called in this way, has an integer kernel."""
         is_known = self._is_one_of(node, self.scheme.integer_ops)
         if not is_known or not self._has_computed_inputs(node):
             return False
@@ -132,7 +132,7 @@ class Flow:
         return {source(arg) for arg in node.all_input_nodes} <= self._known
 
     def _is_moved(self, node: fx.Node) -> bool:
-        """Are all elements of this value copies of elements of the first argument, or zeros?"""
+        """Whether every element of this value is a copy from the first argument, or zero."""
         if not self._is_one_of(node, self.scheme.pass_through):
             return False
         if node.target in PADS:
@@ -154,7 +154,7 @@ def _is_float(value: object) -> bool:
 
 
 def _is_global_pool(node: fx.Node) -> bool:
-    """True for a mean over all axes behind the channels, two at least."""
+    """Whether this is a mean over all axes after the channels, at least two."""
     rank = operand(node).meta["val"].ndim
     axes = argument(node, "dim") or range(rank)
     return rank > 2 and sorted(axis % rank for axis in axes) == list(range(2, rank))

@@ -1,14 +1,14 @@
-"""Layer after layer, in the order of the graph: the walk that every rounding with data takes.
+"""Walks over the layers in the order of the graph, as every rounding with data does.
 
-    x̂   what a layer reads once everything before it is quantized
-    y   what it wrote in the float network: the output wanted of it
+    x̂   the input of a layer once everything before it is quantized
+    y   its output in the float network: the wanted output
 
-AdaRound, arXiv 2004.10568, §3.3.2: with x̂ in place of x, a layer makes up for the errors of those
-before it ("asymmetric reconstruction"). The walk delivers both for all samples, a solver chooses
-the integers, and the next layer sees the result.
+AdaRound, arXiv 2004.10568, §3.3.2: with x̂ in place of x, a layer compensates the errors of the
+layers before it ("asymmetric reconstruction"). The walk provides both for all samples, a solver
+chooses the integers, and the next layer sees the result.
 
-Differs from the paper in: some samples are held back, for solvers to check their result on; where
-an output is added to a shortcut, what the shortcut lacks is at hand as well.
+Differs from the paper in: some samples are held out, so that solvers can check their result on
+them. If an output is added to a shortcut, the error of the shortcut is provided as well.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def round_layers(
     seed: int = 0,
     on_node: OnNode | None = None,
 ) -> None:
-    """Round the weights of one layer after the other.
+    """Let a solver round the weights, layer by layer.
 
     Args:
         network: A network whose quantizers have their ranges; edited in place.
@@ -95,7 +95,7 @@ def round_layers(
     held_back = setting.held_back
     if len(batches) <= held_back:
         raise InvalidInputError(
-            f"there is no batch to round with: of {len(batches)}, {held_back} are held back; give "
+            f"there is no batch to round with: of {len(batches)}, {held_back} are held out; give "
             "more samples"
         )
     floating = Stream(network.copy(), batches, simulate=False)

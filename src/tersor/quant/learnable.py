@@ -1,6 +1,6 @@
 """Ŵ = s · clip(Z + h(V), n, p): the weights, scales and biases of a block as parameters.
 
-AdaRound's relaxation, arXiv 2004.10568, eqs. 22-24, around integers that are chosen already: each
+AdaRound's relaxation, arXiv 2004.10568, eqs. 22-24, around integers that are already chosen: each
 weight decides between its integer and the next one on the side of the float weight. Scales are
 learned as the logarithm of a factor, and biases in units of the standard deviation of their layer's
 output, so that one learning rate suits every layer.
@@ -25,20 +25,20 @@ from tersor.graph.nodes import argument, operand, readers
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 
-_MARGIN = 0.01  # h starts this far from ½, on the side of the integer chosen already
-_LONG = 8  # weights of as many bits stay as they are
+_MARGIN = 0.01  # h starts this far from ½, on the side of the chosen integer
+_LONG = 8  # weights of so many bits, or more, are not changed
 
 Values = dict[fx.Node, Any]
 Quantize = Callable[[FakeQuantize, Tensor], Tensor]
 
 
 class Body:
-    """The computation of a block, with any values replaced by others.
+    """The computation of a block, in which any values can be replaced by others.
 
     Attributes:
         block: The block.
         network: Its network.
-        constants: What it reads that does not depend on an input, as the network has it now.
+        constants: Current values that it reads and that do not depend on an input.
     """
 
     def __init__(self, block: Block, network: Network) -> None:
@@ -57,10 +57,10 @@ class Body:
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
     def __call__(self, given: Values, quantize: Quantize) -> Values:
-        """All values of the block.
+        """Compute all values of the block.
 
         Args:
-            given: The entries, and constants that others take the place of.
+            given: The inputs of the block, and replacements of constants.
             quantize: Computes a quantizer.
         """
         values = self.constants | given
@@ -83,13 +83,13 @@ class LearnableLayer:
         quantizer: The quantizer of its weight.
         low: Z, the lower of the two integers of each weight.
         gate: V.
-        stretch: The logarithm of what each scale is multiplied by.
-        shift: What is added to each bias, in units; empty without a bias of its own.
-        unit: Size of a unit.
+        stretch: The logarithm of the factor of each scale.
+        shift: The term that is added to each bias, in units; empty if it has no bias of its own.
+        unit: The size of a unit.
     """
 
     def __init__(self, layer: Layer, wanted: Tensor) -> None:
-        """Start from the rounded weight, leaning towards the float weight.
+        """Start from the rounded weight, inclined towards the float weight.
 
         Args:
             layer: A layer for which `is_learnable` holds.
@@ -109,7 +109,7 @@ class LearnableLayer:
         self.shift = torch.zeros_like(none if self._bias is None else self._bias).requires_grad_()
 
     def _between(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """The lower integer of each weight, and how far it is on its way to the upper one."""
+        """The lower integer of each weight, and the distance from it to the weight in steps."""
         grid, step, reach = self.quantizer.grid, self._along(self._scale), 0.5 - _MARGIN
         integers = (self._weight / step).round().clamp(grid.qmin, grid.qmax)
         steps = (wanted / step).maximum(integers - reach).minimum(integers + reach)
@@ -117,7 +117,7 @@ class LearnableLayer:
         return low, (steps - low).clamp(0, 1)
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What is learned."""
+        """The learned parameters."""
         return self.gate, self.stretch, self.shift
 
     def replaced(self) -> Values:
@@ -129,7 +129,7 @@ class LearnableLayer:
         return found
 
     def undecided(self, beta: float) -> Tensor:
-        """f_reg: how many weights are between two integers.
+        """f_reg: the number of weights between two integers.
 
         Args:
             beta: β.
@@ -138,12 +138,12 @@ class LearnableLayer:
 
     @torch.no_grad()
     def store(self) -> None:
-        """Decide, and put weight, scale and bias into the network."""
+        """Round finally, and store weight, scale and bias in the network."""
         up = rectified_sigmoid(self.gate) >= 0.5
         self._put(*self._values(up.to(self.gate.dtype)))
 
     def restore(self) -> None:
-        """Put those back that were there before."""
+        """Restore the previous weight, scale and bias."""
         self._put(self._weight, self._scale, self._bias)
 
     def _put(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
@@ -159,7 +159,7 @@ class LearnableLayer:
         return weight, scale, None if self._bias is None else self._bias + self.unit * self.shift
 
     def _along(self, scale: Tensor) -> Tensor:
-        """Scales in the shape of the stored weight."""
+        """Shape scales to broadcast over the stored weight."""
         if self.quantizer.axis is None:
             return scale
         shape = [1] * self._weight.ndim

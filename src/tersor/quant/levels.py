@@ -1,4 +1,4 @@
-"""What level 1 (no data) and level 2 (samples) do, as options; `tersor.api.quantize` does it."""
+"""The options of level 1 (no data) and level 2 (samples); see `tersor.api.quantize`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,19 +27,19 @@ Equalization = Equalize | Literal["auto"] | None
 @checked()
 @dataclass(frozen=True)
 class DataFree:
-    """What level 1 does; `PAPER` is the paper's own pipeline.
+    """Options of level 1, without data; `PAPER` is the paper's own pipeline.
 
     Attributes:
-        equalize: Options of cross-layer equalization, or None to leave it out. `"auto"` chooses
-            for the scheme: see `equalization`.
-        absorb: Options of high-bias absorption, or None to leave it out. Only the paper's
-            equalization, which looks at weights alone, makes biases so high that it pays.
+        equalize: Options of cross-layer equalization, or None to skip it. `"auto"` chooses for the
+            scheme: see `equalization`.
+        absorb: Options of high-bias absorption, or None to skip it. It only pays off after the
+            paper's equalization, which uses weights only and makes biases large.
         weight_range: How to choose weight ranges: `MinMax`, `Percentile` or `MSE` of
-            `tersor.quant.range_methods`. By default the smallest squared error below 8 bits, where
-            outliers are dear (white paper arXiv 2106.08295, §3.1), and else min-max. 8-bit
-            weights of a pair-safe scheme keep their pair-safe range, whatever is chosen.
-        correct_bias: Whether to take the expected rounding error out of each bias.
-        sigmas: Activation ranges reach this many standard deviations from the mean.
+            `tersor.quant.range_methods`. The default is the smallest squared error below 8 bits,
+            where outliers are costly (white paper arXiv 2106.08295, §3.1), and min-max with 8.
+            8-bit weights of a pair-safe scheme keep their pair-safe range regardless.
+        correct_bias: Whether to subtract the expected rounding error from each bias.
+        sigmas: Range of activations, in standard deviations from the mean.
     """
 
     equalize: Equalization = "auto"
@@ -52,19 +52,18 @@ class DataFree:
 @checked()
 @dataclass(frozen=True)
 class WithData:
-    """What level 2 does.
+    """Options of level 2, with samples.
 
     Attributes:
-        equalize: As for `DataFree`; `"auto"` leaves it out where a solver rounds the weights.
-        weight_range: As for `DataFree`.
-        activation_range: How to choose a range for what the data bring about: `MinMax`,
-            `Percentile`, `MSE` or `Entropy` of `tersor.quant.range_methods`. AdaRound has min-max.
-        rounding: The solver that rounds the weights, by its options: `Rounding` takes seconds,
-            `AdaRound` is the paper's method, `Blocks` is the best for 2 and 3 bits. None rounds
-            each weight to its nearest value, and takes the mean error that data show out of each
-            bias.
-        samples: Reads no more samples than this; None reads all. 1,024 as in AdaRound, §5.
-        held_back: Share of the samples that only check the rounding.
+        equalize: See `DataFree`; `"auto"` skips it if a solver rounds the weights.
+        weight_range: See `DataFree`.
+        activation_range: How to choose activation ranges from the samples: `MinMax`,
+            `Percentile`, `MSE` or `Entropy` of `tersor.quant.range_methods`. AdaRound uses min-max.
+        rounding: Options of the solver that rounds the weights. `Rounding` takes seconds,
+            `AdaRound` is the paper's method, and `Blocks` is best for 2 and 3 bits. None rounds
+            each weight to nearest, and subtracts the mean error on the samples from each bias.
+        samples: Largest number of samples to read; None reads all. 1,024 as in AdaRound, §5.
+        held_back: Share of the samples that is held out to check the rounding.
     """
 
     equalize: Equalization = "auto"
@@ -79,11 +78,11 @@ PAPER = DataFree(equalize=Equalize(), absorb=Absorb(borders=True))
 
 
 def equalization(scheme: Scheme, solved: bool = False) -> Equalize | None:
-    """The equalization that suits a target, or None.
+    """Choose the equalization for a target, or None.
 
-    With one scale per weight channel only the activations are left to equalize. With one scale per
-    layer, weights and activations share what imbalance there is. A solver makes up for imbalance
-    by itself, and does so best in the network as it was trained: see docs/results.md.
+    With one scale per weight channel, only the activations are left to equalize. With one scale per
+    layer, weights and activations share the imbalance. A solver compensates imbalance by itself,
+    and works best on the network as it was trained: see docs/results.md.
 
     Args:
         scheme: The target.

@@ -2,21 +2,21 @@
 
     x̂ = clamp(round((x − β) / s), n, p) · s + β          see `tersor.core.learned_step`
 
-LSQ+, arXiv 2004.09576. `learn` puts a `LearnedQuantize` in the place of every `FakeQuantize`, for
-training; `settle` puts the `FakeQuantize` back, with the step and the zero point that were learned.
-What was trained is then what is exported, to the bit. The configuration of each activation follows
-from what computes it (`tersor.quant.configuration`); weights are symmetric and signed (§3.1).
+LSQ+, arXiv 2004.09576. `learn` replaces every `FakeQuantize` by a `LearnedQuantize` for training.
+`settle` restores the `FakeQuantize`, with the learned step and zero point. So what was trained is
+what is exported, to the bit. The configuration of each activation follows from the op that computes
+it (`tersor.quant.configuration`); weights are symmetric and signed (§3.1).
 
-Steps start where the network has them, or (§3.3):
+Steps start from those of the network, or from (§3.3):
 
     weights       s = max(|μ − 3σ|, |μ + 3σ|) / 2^(b−1)
     activations   argmin ‖x̂ − x‖² over a few batches
     both, in LSQ  s = 2 · mean|v| / √p                   arXiv 1902.08153, §2.1
 
-Differs from the paper in: the logarithm of s is trained, and β in units of the first s, so that
-s stays positive and one learning rate suits every layer; β is held to whole steps where it cannot
-go into a bias (`tersor.quant.offsets`); the least squared error is searched, not descended; biases
-stay in floating point.
+Differs from the paper in: the logarithm of s is trained, and β in units of the initial s, so that
+s stays positive and one learning rate suits every layer. β is restricted to whole steps if it
+cannot be moved into a bias (`tersor.quant.offsets`). The least squared error is found by search,
+not by gradient descent. Biases stay in floating point.
 """
 
 from collections import defaultdict
@@ -51,7 +51,7 @@ from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.range_methods import MSE, ActivationRange, MeanRange, MinMax, Range, RangeMethod
 
-_FINE = 8  # bits from which a whole step is small
+_FINE = 8  # bits from which on a whole step is small
 _WEIGHTS: dict[str, RangeMethod] = {"sigma": sigma_range, "minmax": MinMax(), "mean": mean_range}
 _ACTIVATIONS: dict[str, ActivationRange] = {"mse": MSE(), "minmax": MinMax(), "mean": MeanRange()}
 
@@ -59,19 +59,19 @@ _ACTIVATIONS: dict[str, ActivationRange] = {"mse": MSE(), "minmax": MinMax(), "m
 @checked()
 @dataclass(frozen=True)
 class LSQ:
-    """How quantizers are trained.
+    """Options for training quantizers.
 
     Attributes:
-        configuration: That of every activation, 1 to 4, or `"auto"`: 1 behind a ReLU and its kind,
-            where nothing is negative, and else 4. With 1, LSQ without an offset, what is of either
-            sign gets 2.
-        weights: Where the steps of weights start: `"keep"` those of the network, `"sigma"` (the
-            paper's), `"minmax"`, or `"mean"` (LSQ's).
-        activations: Idem, and their offsets: `"mse"` (the paper's), `"minmax"`, `"mean"` or
-            `"keep"`.
-        whole: Offsets are whole steps everywhere. Else only those are that have 8 bits or more, or
-            that cannot go into biases: see `tersor.quant.offsets`.
-        samples: Activations are seen on no more samples than this.
+        configuration: The configuration of every activation, 1 to 4, or `"auto"`: 1 after a ReLU
+            and the like, where nothing is negative, and otherwise 4. With 1, LSQ without an offset,
+            signed values get 2.
+        weights: How the steps of weights are initialized: `"keep"` keeps those of the network,
+            `"sigma"` (the paper's), `"minmax"`, or `"mean"` (LSQ's).
+        activations: How the steps and offsets of activations are initialized: `"mse"` (the
+            paper's), `"minmax"`, `"mean"` or `"keep"`.
+        whole: Whether offsets are whole steps everywhere. Otherwise only offsets with 8 bits or
+            more are, and those that cannot be moved into biases: see `tersor.quant.offsets`.
+        samples: Largest number of samples on which activations are measured.
     """
 
     configuration: Configuration | Literal["auto"] = "auto"
@@ -82,16 +82,16 @@ class LSQ:
 
 
 class LearnedQuantize(nn.Module):
-    """A quantizer with a trainable step and offset, in the place of a `FakeQuantize`.
+    """A quantizer with a trainable step and offset, which replaces a `FakeQuantize`.
 
     Attributes:
         grid: The integers n … p.
         axis: The channel axis, or None.
-        whole: Whether the offset is held to whole steps.
+        whole: Whether the offset is restricted to whole steps.
         is_batched: Whether the first axis of the values counts samples.
         stretch: log(s / unit), `[1]` or `[channels]`.
-        shift: β / unit, or None where β is 0.
-        unit: The first s.
+        shift: β / unit, or None if β is 0.
+        unit: The initial s.
     """
 
     unit: Tensor
@@ -102,9 +102,9 @@ class LearnedQuantize(nn.Module):
 
         Args:
             replaced: The quantizer.
-            grid: What to train it on, as wide as its own grid or narrower.
-            is_batched: See above.
-            whole: See above.
+            grid: The grid to train on, as wide as its own grid or narrower.
+            is_batched: See the attributes.
+            whole: See the attributes.
         """
         super().__init__()
         self.grid, self.axis = grid, replaced.axis
@@ -118,7 +118,7 @@ class LearnedQuantize(nn.Module):
         self.set_range(low, high)
 
     def set_range(self, low: Float[Tensor, "*channels"], high: Float[Tensor, "*channels"]) -> None:
-        """Start anew, with a grid that spans `[low, high]`.
+        """Start again, with a grid that spans `[low, high]`.
 
         Args:
             low: Smallest value, 0-d or `[channels]`.
@@ -132,7 +132,7 @@ class LearnedQuantize(nn.Module):
 
     @property
     def scale(self) -> Float[Tensor, "*channels"]:
-        """s, of the shape that a `FakeQuantize` has it in."""
+        """s, in the shape that `FakeQuantize` uses."""
         return self._steps() if self.axis is not None else self._steps().reshape(())
 
     @property
@@ -153,7 +153,7 @@ class LearnedQuantize(nn.Module):
 
     @torch.no_grad()
     def rest(self) -> float:
-        """r: what the offset has beyond whole steps."""
+        """r: the part of the offset beyond whole steps."""
         if self.offset is None or self.whole:
             return 0.0
         steps = self._steps()
@@ -161,7 +161,7 @@ class LearnedQuantize(nn.Module):
 
     @torch.no_grad()
     def settled(self) -> FakeQuantize:
-        """The `FakeQuantize` that computes the same, but for the `rest` of the offset."""
+        """The `FakeQuantize` that computes the same, except for the `rest` of the offset."""
         fake, scale = self._replaced[0], self.scale
         zero = torch.zeros_like(scale)
         if self.offset is not None:
@@ -182,14 +182,14 @@ def learn(
     options: LSQ = LSQ(),
     pair_safe: Pairs | None = None,
 ) -> None:
-    """Make every quantizer that is switched on trainable.
+    """Make every quantizer trainable that is switched on.
 
     Args:
-        network: Edited in place. Its biases, which `BiasQuantize` rounds, are float from here on.
-        batches: Unlabelled inputs, on which activations are seen.
+        network: Edited in place. Its biases, rounded by `BiasQuantize` before, become float.
+        batches: Unlabelled inputs, on which activations are measured.
         options: See `LSQ`.
-        pair_safe: As in `Scheme`. 8-bit weights whose pairs could saturate are trained within
-            seven bits, where none can.
+        pair_safe: See `Scheme`. 8-bit weights whose pairs could saturate are trained within seven
+            bits, where none can.
     """
     edges = [(node, quantizer) for node, quantizer in quantizers(network) if quantizer.enabled]
     of_weights = {q: node for node, q in edges if source(node).op == "get_attr"}
@@ -217,7 +217,7 @@ def learn(
 
 
 def settle(network: Network) -> None:
-    """Put back the `FakeQuantize` of every `LearnedQuantize`, with what was learned.
+    """Restore the `FakeQuantize` of every `LearnedQuantize`, with what was learned.
 
     Args:
         network: Edited in place.

@@ -1,10 +1,10 @@
-"""Ranges of activations from data: what a few unlabelled samples bring about in the float network.
+"""Measures activation ranges on a few unlabelled samples, in the float network.
 
-    min-max      everything that was seen
+    min-max      all values that occur
     percentile, squared error, entropy: see `tersor.core.histogram`
 
-Samples stream through twice: first for the ends of each activation, then to count in between.
-Nothing is kept but the counts, so that any number of samples will do.
+Samples pass through the network twice: first to find the ends of each activation, then to count in
+between. Only the counts are kept, so any number of samples will do.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def observed_ranges(
     found = seen_ranges(network, batches, [(v, quantizer.grid) for v, quantizer in wanted], method)
     samples = sum(_samples(batch) for batch in batches)
     for (value, quantizer), ends in zip(wanted, found, strict=True):
-        set_activation(network, value, quantizer, ends, f"range seen on {samples:,} samples")
+        set_activation(network, value, quantizer, ends, f"range measured on {samples:,} samples")
 
 
 def seen_ranges(
@@ -48,10 +48,10 @@ def seen_ranges(
     wanted: Sequence[tuple[fx.Node, Grid]],
     method: ActivationRange,
 ) -> list[Ends]:
-    """The ranges of activations in the float network.
+    """Measure the ranges of activations in the float network.
 
     Args:
-        network: The network; its quantizers are passed by.
+        network: The network; its quantizers have no effect.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         wanted: Activations, each with the grid that it is to be rounded to.
         method: How to choose a range.

@@ -1,17 +1,17 @@
-"""Offsets that are no whole number of steps: what the grid cannot show goes into the biases.
+"""Offsets that are not a whole number of steps: the rest is moved into the biases.
 
     β = r − z · s                                       z: a whole number, the zero point
     Ŵ x̂ + b = Ŵ Q(x − r) + (b + r · Σ Ŵ)                Q: rounds to steps of s, with z
 
-LSQ+, arXiv 2004.09576, §3.1: the part of the result that the offset makes up does not depend on the
-input. With few bits a step is larger than all that SiLU leaves below 0, so that an offset of whole
-steps would nearly always be none. In front of anything but a layer it has to be one.
+LSQ+, arXiv 2004.09576, §3.1: the contribution of the offset to the result does not depend on the
+input. With few bits, a step is larger than the negative part of SiLU, so an offset of whole steps
+would nearly always be 0. In front of anything but a layer, the offset has to be whole steps.
 
-Where a layer pads with zeros, these stand for r from then on, which is what 0 is rounded to. While
-the offset is trained, the zeros come before the quantizer, which is the same.
+If a layer pads with zeros, these then stand for r, which is what 0 is rounded to. While the offset
+is trained, the padding comes before the quantizer, which is equivalent.
 
-Differs from the paper in: only r goes into the bias; −z · s is what runtimes have a zero point for.
-The subtraction is a node of the graph.
+Differs from the paper in: only r goes into the bias; −z · s is represented by the zero point of the
+runtime. The subtraction is a node of the graph.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _PADDING = "padding of the layers behind"  # in `meta` of what pads in their pla
 
 
 def goes_into_biases(network: Network, calls: Sequence[fx.Node]) -> bool:
-    """Can any offset of this quantizer go into the biases of the layers that read its values?
+    """Whether any offset of this quantizer can go into the biases of the layers after it.
 
     Args:
         network: The network.
@@ -46,7 +46,7 @@ def goes_into_biases(network: Network, calls: Sequence[fx.Node]) -> bool:
 
 
 def pad_before_rounding(network: Network, call: fx.Node) -> None:
-    """Let what a quantizer rounds be padded first, and the layers behind it pad no more.
+    """Pad a value before a quantizer rounds it, instead of in the layers after it.
 
     Args:
         network: Edited in place.
@@ -83,7 +83,7 @@ def pad_again(network: Network, call: fx.Node) -> None:
 
 @torch.no_grad()
 def move_into_biases(network: Network, call: fx.Node, rest: float) -> None:
-    """Let a quantizer round x − r, and add r · Σ Ŵ to the biases of the layers behind it.
+    """Let a quantizer round x − r, and add r · Σ Ŵ to the biases of the layers after it.
 
     Args:
         network: Edited in place.
@@ -110,7 +110,7 @@ def _can_take(network: Network, reader: fx.Node, call: fx.Node) -> bool:
 
 
 def _padding(layer: Layer) -> Any:
-    """Zeros at either side of each axis; a text where their number follows from something else."""
+    """Zeros on either side of each axis; a text if their number follows from something else."""
     if not layer.pads_with_zeros:
         return []
     return "transposed" if layer.is_transposed else argument(layer.node, "padding")

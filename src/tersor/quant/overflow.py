@@ -1,8 +1,8 @@
 """s_w ≥ |b| / (2³⁰ s_in): weight scales at which every bias fits into 32 bits.
 
 A bias is added to the accumulator in steps of s_in · s_w, or finer ones. A dead channel has tiny
-weights beside its bias, and equalization makes them tinier still: its bias may need more than 32
-bits.
+weights compared with its bias, and equalization makes them even smaller, so its bias may need more
+than 32 bits.
 """
 
 import torch
@@ -21,11 +21,11 @@ LIMIT = 2**30  # half of what 32 bits hold: the products are added to the bias
 
 
 def guard_bias_overflow(network: Network) -> None:
-    """Make every bias fit into 32 bits. Run this when all ranges and biases are final.
+    """Make every bias fit into 32 bits, once all ranges and biases are final.
 
-    A bias that does not fit is first cut to what the quantizer behind the layer can show, which
-    changes no output. If it still does not fit, the weight scale is widened: that of its channel,
-    or of the whole layer if it has but one.
+    A bias that does not fit is first clipped to what the quantizer after the layer can represent,
+    which changes no output. If it still does not fit, the weight scale is widened: that of its
+    channel, or of the whole layer if it has only one.
 
     Args:
         network: Edited in place.
@@ -63,7 +63,7 @@ def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> Non
 
 
 def _reach(layer: Layer, of_input: FakeQuantize) -> Float[Tensor, " outputs"]:
-    """How far the weighted input can move the output: Σ|Q(W)| max|x|, as |Q(W)| ≤ 2 |W|."""
+    """The largest effect of the input on the output: Σ|Q(W)| max|x|, as |Q(W)| ≤ 2 |W|."""
     weight = layer.grouped_weight().abs()
     largest = weight.new_ones(weight.shape[0] * weight.shape[2])
     largest = 2 * of_input.grid.steps * of_input.scale * largest
@@ -71,7 +71,7 @@ def _reach(layer: Layer, of_input: FakeQuantize) -> Float[Tensor, " outputs"]:
 
 
 def _shown(node: fx.Node, network: Network) -> tuple[Tensor, Tensor] | None:
-    """The range of the quantizer that is the only reader, behind clips that a kernel ends in."""
+    """The range of the quantizer that is the only reader, after clips that a kernel ends in."""
     while len(node.users) == 1:
         (user,) = node.users
         if user.op == "call_module":

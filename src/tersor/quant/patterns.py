@@ -1,8 +1,8 @@
-"""Which calls a user means by a name: layers, or everything that a sub-module computes.
+"""Finds the calls that a user means by a name: layers, or everything computed inside a sub-module.
 
-A pattern names a layer, a graph node, or a sub-module: `head` and `head.*` stand for all that is
-computed in `head`, layers and functions alike; `*` and `?` are wildcards. What the user calls
-`linear` comes before a graph node of that name. Networks read from ONNX have no sub-modules.
+A pattern names a layer, a graph node, or a sub-module. `head` and `head.*` stand for everything
+computed inside `head`, layers and functions alike; `*` and `?` are wildcards. The user's own names
+take precedence over those of graph nodes. Networks read from ONNX have no sub-modules.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,27 +18,27 @@ from tersor.graph.network import Network
 
 
 def excluded(network: Network, patterns: Iterable[str]) -> set[fx.Node]:
-    """The calls that stay in floating point.
+    """Find the calls that stay in floating point.
 
     Args:
         network: The network.
         patterns: Names.
 
     Raises:
-        InvalidInputError: A pattern matches nothing; says what there is.
+        InvalidInputError: A pattern matches nothing; the message lists the names.
     """
     named = _named(network)
     return {node for pattern in patterns for node in _matching(network, named, pattern, "exclude")}
 
 
 def patterns(given: Iterable[str]) -> tuple[str, ...]:
-    """One name or several, as names.
+    """Convert one name or several to a tuple of names.
 
     Args:
-        given: What the user gave as `exclude`.
+        given: The value of `exclude`.
 
     Raises:
-        InvalidInputError: Something is no name, such as the module itself.
+        InvalidInputError: An item is not a name, such as the module itself.
     """
     is_one = isinstance(given, str) or not isinstance(given, Iterable)
     names: tuple[Any, ...] = (given,) if is_one else tuple(given)
@@ -54,15 +54,15 @@ def patterns(given: Iterable[str]) -> tuple[str, ...]:
 def widths(
     network: Network, bits: Mapping[str, int], option: str = "weights"
 ) -> dict[fx.Node, int]:
-    """The bits that a user gives to single layers.
+    """Find the bits that a user gives to single layers.
 
     Args:
         network: The network.
-        bits: Name → bits; of several patterns that name a layer, the last counts.
-        option: What the user calls it, for the message.
+        bits: Name → bits; if several patterns match a layer, the last one counts.
+        option: Name of the option, for the message.
 
     Raises:
-        InvalidInputError: A pattern matches nothing; says what there is.
+        InvalidInputError: A pattern matches nothing; the message lists the names.
     """
     named = _named(network)
     return {
@@ -73,7 +73,7 @@ def widths(
 
 
 def _named(network: Network) -> dict[fx.Node, tuple[list[str], list[str]]]:
-    """Every call with the names that the user gave it, and those of the graph."""
+    """List every call with the user's names, and those of the graph."""
     return {
         n: (_given(network, n), [n.name, ".".join([*_modules(n)[-1:], n.name])])
         for n in network.nodes()
@@ -87,7 +87,7 @@ def _matching(
     pattern: str,
     option: str,
 ) -> list[fx.Node]:
-    """The calls that a pattern names; what the user calls so comes before any other match."""
+    """Find the calls that a pattern matches; the user's own names take precedence."""
     matches = [n for n, (given, _) in named.items() if pattern in given] or [
         n for n, names in named.items() if any(fnmatch(name, pattern) for name in chain(*names))
     ]
@@ -100,7 +100,7 @@ def _matching(
 
 
 def _given(network: Network, node: fx.Node) -> list[str]:
-    """The user's names of a call, those of the modules around it included."""
+    """The user's names of a call, including those of the modules around it."""
     return [*_modules(node), *([Layer(node, network).name] if is_layer(node) else [])]
 
 

@@ -1,10 +1,10 @@
-"""Quantizers go on the edges that the target computes in integers; all are off at first.
+"""Places quantizers on the edges that the target computes in integers; all are off at first.
 
-Activations: behind every value that `tersor.quant.integer_values` finds; a value that is only moved
-shares the quantizer module of its origin, and a layer that wants fewer bits than other readers of a
-value rounds it once more. Weights: one quantizer per stored tensor, whoever reads it.
-Biases: on the grid of the accumulator, whose scale is that of the input times that of the weight.
-Tables that embeddings look up: 8 bits per column, so that only the rows found become floats again.
+Activations: after every value that `tersor.quant.integer_values` finds. A value that is only moved
+shares the quantizer module of its origin, and a layer that needs fewer bits than other readers of a
+value rounds it once more. Weights: one quantizer per stored tensor, for all its readers. Biases: on
+the grid of the accumulator, whose scale is the product of the scales of input and weight. Embedding
+tables: 8 bits per column, so that only the rows found become floats again.
 """
 
 from collections import defaultdict
@@ -40,17 +40,17 @@ def place(
         scheme: The target runtime.
         exclude: Names of layers and sub-modules that stay in floating point; see
             `tersor.quant.patterns`.
-        bits: Name of a layer or sub-module → bits of its weights, if others than the scheme's; of
-            several patterns the last counts.
-        activations: Idem → bits of what it reads; see `tersor.quant.read_widths`.
+        bits: Name of a layer or sub-module → bits of its weights, if not the scheme's; if several
+            patterns match, the last one counts.
+        activations: Name → bits of its inputs, likewise; see `tersor.quant.read_widths`.
 
     Raises:
-        InvalidModelError: The network has quantizers already.
+        InvalidModelError: The network already has quantizers.
         InvalidInputError: A pattern matches nothing, or a width is out of bounds.
         UnsupportedError: The network has no layer that could be quantized.
     """
     if quantizers(network):
-        raise InvalidModelError("the network has quantizers already; start from the float model")
+        raise InvalidModelError("the network already has quantizers; start from the float model")
     left_out = excluded(network, exclude)
     width = widths(network, bits or {})
     reading = widths(network, activations or {}, "activations")
@@ -79,7 +79,7 @@ def place(
 
 
 def quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
-    """Every node that quantizes an activation or a weight, with its module."""
+    """List every node that quantizes an activation or a weight, with its module."""
     found = []
     for node in network.nodes():
         if node.op == "call_module":
@@ -99,7 +99,7 @@ def weight_quantizer(layer: Layer) -> FakeQuantize | None:
 
 
 def _choose(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> list[Layer]:
-    """The layers to quantize; one record for each of the others."""
+    """Choose the layers to quantize, and record each of the others."""
     chosen, computed = [], set(computed_from_inputs(network.graph))
     for layer in layers(network):
         is_excluded = layer.node in left_out
@@ -174,7 +174,7 @@ def _quantize_weight(
 
 
 def _quantize_bias(layer: Layer, of_input: str, of_weight: str) -> None:
-    """Put the bias on the grid of the accumulator; a layer without one gets zeros."""
+    """Put the bias on the grid of the accumulator; a layer without a bias gets zeros."""
     network, node = layer.network, layer.node
     layer.ensure_bias()
     if layer.computed:
@@ -198,7 +198,7 @@ def _quantize_tables(network: Network, scheme: Scheme, left_out: set[fx.Node]) -
         if node in left_out:
             reason = "excluded by the user"
         elif len(table.users) > 1:
-            reason = "its table has other readers, so a copy in integers would only take more space"
+            reason = "its table has other readers, so an integer copy would only take more space"
         if reason is not None:
             network.records.append(Skipped(name, "place", reason))
             continue
@@ -208,7 +208,7 @@ def _quantize_tables(network: Network, scheme: Scheme, left_out: set[fx.Node]) -
 
 def _add(network: Network, name: str, module: torch.nn.Module) -> str:
     leaf = name.replace(".", "_")
-    taken = hasattr(torch.nn.Module, leaf)  # a value may be called `to`, or `float`
+    taken = hasattr(torch.nn.Module, leaf)  # a value may be named `to`, or `float`
     target = free_name(network.module, f"quantizers.{leaf}{'_' * taken}")
     network.module.add_submodule(target, module)
     return target

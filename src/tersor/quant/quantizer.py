@@ -52,7 +52,7 @@ class FakeQuantize(nn.Module):
         self.register_buffer("zero_point", torch.zeros(()))
 
     def set_range(self, low: Float[Tensor, "*channels"], high: Float[Tensor, "*channels"]) -> None:
-        """Set scale and zero-point so that the grid spans `[low, high]`, and switch on.
+        """Set scale and zero point so that the grid spans `[low, high]`, and switch on.
 
         Args:
             low: Smallest value, 0-d or `[channels]`.
@@ -61,12 +61,12 @@ class FakeQuantize(nn.Module):
         self.set_scale(*scale_zero_point(low, high, self.grid))
 
     def set_scale(self, scale: Float[Tensor, "*channels"], zero_point: Tensor) -> None:
-        """Set scale and zero-point directly, and switch on."""
+        """Set scale and zero point directly, and switch on."""
         self.scale, self.zero_point = scale.detach(), zero_point.detach()
         self.enabled = True
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The nearest value on the grid."""
+        """Round to the nearest value on the grid."""
         if not self.enabled:
             return x
         return fake_quantize_op(
@@ -79,11 +79,11 @@ class FakeQuantize(nn.Module):
 
 
 def fineness(weights: Grid) -> int:
-    """How much finer than needed the integers of weights are stored: 4 for 2 bits, 2 for 3 bits.
+    """How much finer than necessary the integers of weights are stored: 4 for 2 bits, 2 for 3 bits.
 
-    They take 4 bits in a file anyway. As multiples of 4 and with steps of s_w / 4 they are the same
-    numbers, and a bias, which is added to their products, has a step of s_in · s_w / 4. Where input
-    and weights both have 2 bits, biases would be the coarsest numbers of all without.
+    They take 4 bits in a file anyway. As multiples of 4 with steps of s_w / 4 they are the same
+    numbers, and a bias, which is added to their products, has a step of s_in · s_w / 4. Otherwise,
+    if input and weights both have 2 bits, biases would be the coarsest numbers of all.
 
     Args:
         weights: The grid of the weights.
@@ -95,7 +95,7 @@ class BiasQuantize(nn.Module):
     """Rounds a bias to the 32-bit grid of the accumulator: scale = s_in · s_w / `fineness`.
 
     Attributes:
-        edges: The quantizers of input and weight, if known: while one is off, so is this one.
+        edges: The quantizers of input and weight, if known; if one is off, so is this one.
     """
 
     def __init__(self, *edges: FakeQuantize) -> None:
@@ -110,7 +110,7 @@ class BiasQuantize(nn.Module):
     def step(
         self, input_scale: Float[Tensor, ""], weight_scale: Float[Tensor, "*out"]
     ) -> Float[Tensor, "*out"]:
-        """One step of the grid; arguments as for `forward`."""
+        """One step of the grid; for the arguments see `forward`."""
         finer = fineness(self.edges[-1].grid) if self.edges else 1
         return input_scale * weight_scale / finer
 
@@ -120,7 +120,7 @@ class BiasQuantize(nn.Module):
         input_scale: Float[Tensor, ""],
         weight_scale: Float[Tensor, "*out"],
     ) -> Float[Tensor, " out"]:
-        """The bias on the accumulator's grid.
+        """Round the bias to the accumulator's grid.
 
         Args:
             bias: The float bias.

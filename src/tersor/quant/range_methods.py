@@ -1,4 +1,4 @@
-"""How to choose a range, for weights and for activations: each method with its options."""
+"""Methods that choose a range for weights and activations, each with its options."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class MinMax:
     """The whole range of the values."""
 
     def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:  # noqa: ARG002
-        """Lowest and highest value, per channel of `axis`."""
+        """The smallest and largest value, per channel of `axis`."""
         return minmax(x, axis)
 
     def of(self, seen: Histogram, grid: Grid) -> Range:  # noqa: ARG002
-        """Lowest and highest value seen."""
+        """The smallest and largest value that occurred."""
         return seen.values[0], seen.values[-1]
 
 
@@ -41,11 +41,11 @@ class Percentile:
     p: Percent = 99.99
 
     def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:  # noqa: ARG002
-        """Low and high percentile, per channel of `axis`."""
+        """The low and high percentile, per channel of `axis`."""
         return percentile(x, self.p, axis)
 
     def of(self, seen: Histogram, grid: Grid) -> Range:  # noqa: ARG002
-        """Low and high percentile of what was seen."""
+        """The low and high percentile of the counted values."""
         return histogram.percentile(seen, self.p)
 
 
@@ -65,14 +65,14 @@ class MSE:
         return mse(x, grid, axis, self.candidates)
 
     def of(self, seen: Histogram, grid: Grid) -> Range:
-        """The best range for what was seen."""
+        """The best range for the counted values."""
         return histogram.mse(seen, grid, self.candidates)
 
 
 @checked()
 @dataclass(frozen=True)
 class Entropy:
-    """The range whose rounded values keep the distribution best: for activations seen on data.
+    """The range with which rounding preserves the distribution best: for activations on data.
 
     Attributes:
         candidates: Number of clipped ranges tried.
@@ -81,7 +81,7 @@ class Entropy:
     candidates: Count = 100
 
     def of(self, seen: Histogram, grid: Grid) -> Range:
-        """The best range for what was seen."""
+        """The best range for the counted values."""
         return histogram.entropy(seen, grid, self.candidates)
 
 
@@ -104,8 +104,8 @@ RangeMethod = Callable[[Tensor, Grid, int | None], Range]
 
 @runtime_checkable
 class ActivationRange(Protocol):
-    """Chooses a range for what was counted: `MinMax`, `Percentile`, `MSE` or `Entropy`."""
+    """Chooses a range for counted values: `MinMax`, `Percentile`, `MSE` or `Entropy`."""
 
     def of(self, seen: Histogram, grid: Grid) -> Range:
-        """The range for what was seen."""
+        """The range for the counted values."""
         ...

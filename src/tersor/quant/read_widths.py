@@ -1,7 +1,7 @@
-"""How many bits an activation gets: those of what reads it.
+"""Chooses the bits of an activation: those of its readers.
 
-A value that a layer reads with 2 bits and an addition with 8 is rounded to 8, and again to 2 on
-its way into the layer: the shortcut of a residual network keeps its 8 bits, as it does where papers
+A value that a layer reads with 2 bits and an addition with 8 is rounded to 8 bits, and again to 2
+in front of the layer. So the shortcut of a residual network keeps its 8 bits, as in papers that
 speak of 2-bit activations.
 """
 
@@ -17,18 +17,18 @@ from tersor.quant.integer_values import Flow
 def read_widths(
     flow: Flow, edges: Iterable[fx.Node], width: Mapping[fx.Node, int]
 ) -> dict[fx.Node, int]:
-    """The bits of every activation that is quantized: those of the reader that wants most.
+    """Choose the bits of every quantized activation: the largest number that a reader asks for.
 
-    What only moves values has no say: the value is looked for behind it. What no call with bits
-    reads, as an output of the network, has those of the call that computes it.
+    Ops that only move values have no bits of their own: their readers are asked instead. If no call
+    with bits reads a value, such as an output of the network, the call that computes it decides.
 
     Args:
         flow: The values that are integers.
-        edges: Those that are quantized.
-        width: Call → bits of what it reads.
+        edges: The values that are quantized.
+        width: Call → bits of its inputs.
 
     Returns:
-        Origin of the value → bits; those without have the bits of the target.
+        Origin of the value → bits; values that are absent have the bits of the target.
     """
     wanted: dict[fx.Node, list[int]] = defaultdict(list)
     found: dict[fx.Node, int] = {}
@@ -47,12 +47,12 @@ def read_widths(
 def narrow_readers(
     flow: Flow, given: Mapping[fx.Node, int], width: Mapping[fx.Node, int]
 ) -> dict[tuple[fx.Node, int], list[fx.Node]]:
-    """The layers that want fewer bits than their input has, because of its other readers.
+    """Find layers that ask for fewer bits than their input has, because of its other readers.
 
     Args:
         flow: The values that are integers.
         given: Origin of a value → its bits; see `read_widths`.
-        width: Call → bits of what it reads.
+        width: Call → bits of its inputs.
 
     Returns:
         `(value, bits)` → layers.

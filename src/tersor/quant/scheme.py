@@ -1,6 +1,6 @@
 """A `Scheme` describes one target runtime: what it computes in integers, and in which format.
 
-Placement, simulation and the ONNX writer all read it, so that what is simulated is what runs.
+Placement, simulation and the ONNX writer all read it, so what is simulated is what runs.
 The schemes themselves are the table in `tersor.quant.schemes`.
 """
 
@@ -47,7 +47,7 @@ PASS_THROUGH = frozenset(MOVEMENT - {aten.cat.default, aten.stack.default}) | {
 FUSED = frozenset(
     {aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default}
 )
-# A layer's kernel that dequantizes its result by itself: rounding it would only lose accuracy.
+# A layer's kernel that dequantizes its own result: rounding it would only lose accuracy.
 FLOAT_OUTPUTS = frozenset(LINEAR)
 
 INT8 = Grid(8, signed=True, symmetric=True)
@@ -61,26 +61,27 @@ class Scheme:
     """The integer format of one target runtime.
 
     Attributes:
-        name: What a user types.
+        name: The name that users type.
         summary: One sentence for tables and `--help`.
         weight: Grid of the weights.
         per_channel: One weight scale per output channel instead of one per layer.
-        pair_safe: No pair of u8×s8 products may overflow 16 bits: which two weights meet in the
-            kernels, see `tersor.graph.lanes`. None if their sums are wide enough.
+        pair_safe: No pair of u8×s8 products may overflow 16 bits. Which two weights meet in the
+            kernels: see `tersor.graph.lanes`. None if their sums are wide enough.
         activation: Grid of the activations.
         kernels: Weighted ATen ops that have an integer kernel; others stay in float.
-        integer_ops: ATen ops, beside convolution and linear, that have integer kernels.
-        lookups: Tables that embeddings look rows up in are stored as integers.
+        integer_ops: ATen ops, other than convolution and linear, that have integer kernels.
+        lookups: Whether embedding tables are stored as integers.
         matmuls: ATen ops that multiply two activations in integers.
         float_outputs: Integer kernels of layers that can also write floating point.
         pass_through: ATen ops that keep the scale of their input.
-        fused: Activations that an integer kernel computes on its way out.
-        fused_add: A layer adds a residual to its accumulator, before anything is rounded.
-        integer_bias: Biases are rounded to the grid of the accumulator, and stored as int32.
-        integer_clip: A clip moves behind its QuantizeLinear, onto the integers. Other runtimes
-            look for the clip right behind the layer.
-        runtime: What verifies the files: a name in `tersor.export.verify.RUNTIMES`. For a target
-            that cannot be run here, onnxruntime says at least whether the file is right.
+        fused: Activations that an integer kernel computes before it rounds its output.
+        fused_add: Whether a layer adds a residual to its accumulator, before anything is rounded.
+        integer_bias: Whether biases are rounded to the grid of the accumulator, and stored as
+            int32.
+        integer_clip: Whether a clip moves behind its QuantizeLinear, onto the integers. Other
+            runtimes look for the clip directly after the layer.
+        runtime: The runtime that verifies the files: a name in `tersor.export.verify.RUNTIMES`. For
+            a target that cannot be run here, onnxruntime at least shows whether the file is right.
         session: onnxruntime session options that the format needs to be exact.
     """
 
@@ -104,7 +105,7 @@ class Scheme:
     session: tuple[tuple[str, str], ...] = ()
 
     def with_bits(self, weights: int | None, activations: int | None) -> "Scheme":
-        """The same scheme with other widths; None keeps one.
+        """The same scheme with other bit widths; None keeps a width.
 
         Raises:
             InvalidInputError: A width is not between 2 and 16 bits.
@@ -116,15 +117,15 @@ class Scheme:
 
 
 def with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
-    """A grid of another width; None keeps its own.
+    """A grid of another bit width; None keeps its own.
 
     Args:
         grid: The grid.
         bits: From 2 to 16.
-        what: What it is for, for the message.
+        what: Name of the option, for the message.
 
     Raises:
-        InvalidInputError: The width is no whole number, or out of bounds.
+        InvalidInputError: The width is not a whole number, or out of bounds.
     """
     if bits is None:
         return grid

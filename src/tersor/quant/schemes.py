@@ -1,6 +1,6 @@
 """The table of schemes: one target runtime each, with its source.
 
-Adding a runtime is writing one more `Scheme` here, and its words into `tersor.names`.
+To add a runtime, write one more `Scheme` here, and its description into `tersor.names`.
 """
 
 import torch
@@ -71,7 +71,7 @@ SCHEMES = {
 
 
 def find_scheme(scheme: str | Scheme) -> Scheme:
-    """A scheme by its name; a `Scheme` stands for itself.
+    """Find a scheme by its name; a `Scheme` is returned unchanged.
 
     Raises:
         InvalidInputError: No scheme has this name.
@@ -79,5 +79,5 @@ def find_scheme(scheme: str | Scheme) -> Scheme:
     if isinstance(scheme, Scheme):
         return scheme
     if scheme not in SCHEMES:
-        raise InvalidInputError(f"unknown scheme {scheme!r}; choose one of {', '.join(SCHEMES)}")
+        raise InvalidInputError(f"unknown scheme {scheme!r}; choose from {', '.join(SCHEMES)}")
     return SCHEMES[scheme]

@@ -1,11 +1,11 @@
 """Ω_l(b) = ‖y − ŷ‖² / ‖y‖²: the damage to the network's outputs if layer l alone has b bits.
 
-Nothing else is quantized, y is what the float network returns, and no label is needed. Noise of
-many independent sources adds up, so Σ_l Ω_l(b_l) says how well widths go together before they have
-been tried together: what a search over widths minimises (`tersor.core.knapsack`).
+Nothing else is quantized, y is what the float network returns, and no labels are needed. Noise from
+many independent sources adds up, so Σ_l Ω_l(b_l) predicts how well widths go together before they
+are tried together. A search over widths minimizes it (`tersor.core.knapsack`).
 
 The float network runs once. Each layer is rounded by the fast solver, with one measurement for all
-widths; from there on the rest of the network runs on samples that the solver has not seen.
+widths. From there on, the rest of the network runs on samples that the solver has not seen.
 """
 
 from dataclasses import dataclass, replace
@@ -34,11 +34,11 @@ from tersor.quant.range_methods import RangeMethod
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How much one layer's width matters.
+    """The effect of one layer's width.
 
     Attributes:
-        layer: Its name.
-        weights: How many weights it has.
+        layer: Name of the layer.
+        weights: Number of its weights.
         damage: Bits → damage to the outputs.
     """
 
@@ -49,13 +49,13 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class WidthTrial:
-    """How layers are tried.
+    """Options for trying layers.
 
     Attributes:
         choices: The widths.
         rounding: Options of the fast solver.
         weight_range: How weight ranges are chosen; see `tersor.quant.calibrate.weight_ranges`.
-        pair_safe: Idem.
+        pair_safe: See `tersor.quant.calibrate.weight_ranges`.
         metric: Damage to what the network returns for a batch, given what the float network
             returns: `metric(outputs, reference)`, higher is worse; its mean over the batches
             counts. Default: ‖y − ŷ‖² / ‖y‖² over all batches, averaged over the outputs.
@@ -78,12 +78,12 @@ def sensitivities(
     """Try every width for every layer whose weight has a quantizer.
 
     Args:
-        network: A float network with its quantizers placed. It is used up: copy it before.
+        network: A float network with placed quantizers. It is changed, so copy it first.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         trial: How layers are tried.
-        held_back: How many batches, the last ones, to judge on; the others are rounded with. With
-            0, all serve both.
-        on_layer: Called after each layer with its number, how many there are, and its record.
+        held_back: Number of batches, the last ones, that are held out to measure the damage; the
+            others are used for rounding. With 0, all are used for both.
+        on_layer: Called after each layer with its number, the total number, and its record.
 
     Raises:
         InvalidInputError: The metric is NaN, or there is none and the network returns nothing in
@@ -140,7 +140,7 @@ def _tried(
 
 
 def _round(task: LayerTask, measured: tuple[Moments, Moments] | None, trial: WidthTrial) -> None:
-    """Round a layer with the fast solver, and where that cannot, to the nearest values."""
+    """Round a layer with the fast solver, or to nearest if the solver cannot."""
     layer, quantizer = task.layer, task.quantizer
     edge = argument(layer.node, "weight")
     weight_range(layer.network, edge, quantizer, trial.pair_safe, trial.weight_range)

@@ -1,6 +1,6 @@
-"""Why a quantizer does damage, in words: outliers, lopsided channels, ranges that do not fit.
+"""Explains why a quantizer does damage: outliers, unequal channels, ranges that do not fit.
 
-What to look for follows the white paper, arXiv 2106.08295, §6, "visualize layers".
+The symptoms follow the white paper, arXiv 2106.08295, §6, "visualize layers".
 """
 
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from tersor.quant.quantizer import FakeQuantize
 
 _OUTLIER = 16.0  # times the median channel, or the typical value
 _CLIPPED = 0.001  # share of the values
-_KEPT = 1 << 16  # values of a batch that are looked at
+_KEPT = 1 << 16  # values of a batch that are examined
 _TYPICAL = 0.999  # share of the values
 
 
 @dataclass
 class _Seen:
-    """What passes through an activation: ends per channel, and a part of the values."""
+    """A summary of an activation: the ends per channel, and some of the values."""
 
     axis: int
     ends: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -39,7 +39,7 @@ class _Seen:
         self.values.append(flat[:: ceil(len(flat) / _KEPT)])
 
     def channels(self) -> Tensor:
-        """Largest magnitude of each channel; of the whole where channels differ in number."""
+        """The largest magnitude per channel, or of all values if the number of channels varies."""
         ends = [torch.maximum(-low, high) for low, high in self.ends]
         if len({x.shape for x in ends}) > 1:
             return torch.stack([x.max() for x in ends])
@@ -47,7 +47,7 @@ class _Seen:
 
 
 def symptoms(network: Network, wanted: list[QuantizerUse], batches: list[Batch]) -> list[list[str]]:
-    """What is unusual about what each of some quantizers rounds; nothing for most.
+    """Describe what is unusual about the values that quantizers round; nothing for most.
 
     Args:
         network: The network.
@@ -66,7 +66,7 @@ def symptoms(network: Network, wanted: list[QuantizerUse], batches: list[Batch])
 
 
 def may_saturate(network: Network) -> list[str]:
-    """Layers with pairs of weights that overflow 16 bits in u8×s8 kernels of CPUs without VNNI.
+    """Find layers whose weight pairs overflow 16 bits in u8×s8 kernels of CPUs without VNNI.
 
     Args:
         network: A quantized network.
@@ -152,7 +152,7 @@ def _few_bits(quantizer: FakeQuantize) -> list[str]:
 
 
 def _grid_ends(quantizer: FakeQuantize) -> tuple[float, float]:
-    """The lowest and highest value of a per-tensor grid."""
+    """The smallest and largest value of a per-tensor grid."""
     grid, zero = quantizer.grid, quantizer.zero_point
     ends = [(end - zero) * quantizer.scale for end in (grid.qmin, grid.qmax)]
     return float(ends[0]), float(ends[1])

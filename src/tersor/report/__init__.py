@@ -1,1 +1,1 @@
-"""Records and measurements, shown as tables."""
+"""Shows records and measurements as tables, plots and pages."""

@@ -1,4 +1,4 @@
-"""Pieces of plots, in Altair, which is loaded when the first one is drawn."""
+"""Parts of plots, in Altair, which is loaded when the first plot is drawn."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ class Chart(Protocol):
 
 
 def chart(rows: Sequence[dict[str, Any]], title: str) -> Any:
-    """A plot of some rows, as wide as there is room."""
+    """A plot of some rows, as wide as the available space."""
     alt = altair()
     return alt.Chart(alt.Data(values=rows), title=title, width="container", height=HEIGHT)
 
@@ -47,15 +47,15 @@ def short(alt: Any, field: str) -> Any:
 
 
 def choice(alt: Any, names: list[str]) -> Any:
-    """A list to choose a layer from; the first is shown at first."""
+    """A list to choose a layer from; the first is selected initially."""
     return alt.param(value=names[0], bind=alt.binding_select(options=names, name="layer "))
 
 
 def altair() -> Any:
-    """The package that plots are made with.
+    """Import the package that draws the plots.
 
     Raises:
-        UnsupportedError: It is not installed.
+        UnsupportedError: The package is not installed.
     """
     try:
         import altair as alt

@@ -1,4 +1,4 @@
-"""What a report holds: plain data that becomes JSON, and that every page and plot is made of."""
+"""The contents of a report: plain data for JSON, from which every page and plot is made."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,11 +11,11 @@ from tersor.training.log import Line
 
 @dataclass(frozen=True)
 class Made:
-    """How a model was made, so that it can be made again.
+    """How a model was produced, so that it can be reproduced.
 
     Attributes:
-        command: The command, where it was one.
-        target: Format of the integers; empty where there are none.
+        command: The command, if it was one.
+        target: Format of the integers; empty if there are none.
         versions: Package → version.
         machine: One line about the CPU and its kernels.
         date: Day and time, UTC.
@@ -30,21 +30,21 @@ class Made:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was measured in the runtime, on one set of samples.
+    """The measurements in the runtime, on one set of samples.
 
     Attributes:
         runtime: The runtime.
-        samples: How many.
+        samples: Number of samples.
         float_bytes: Cost of the float file.
         bytes: Cost of the file.
         float_ms: Milliseconds for one sample in float, or None if nothing was timed.
         ms: Milliseconds for one sample.
-        top1: Share of samples with the class of the float model, in the runtime, if it has classes.
-        sqnr: The file in the runtime against the float model, dB, of the worst output.
-        exactness: The file in the runtime against the simulation, dB, of the worst output.
-        accuracy: Share of labels found by `float` and `runtime`; empty without labels.
-        layers: Convolutions and linear layers of the file.
-        in_float: Those that the runtime computes in float, and why.
+        top1: Share of samples with the same class as the float model, if the model has classes.
+        sqnr: The file in the runtime against the float model, in dB, for the worst output.
+        exactness: The file in the runtime against the simulation, in dB, for the worst output.
+        accuracy: Share of correct labels, by `float` and `runtime`; empty without labels.
+        layers: Number of convolutions and linear layers in the file.
+        in_float: The layers that the runtime computes in float, and why.
     """
 
     runtime: str
@@ -63,7 +63,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class GridHistogram:
-    """How often values occur, and the grid they are rounded to.
+    """A histogram of values, and the grid that they are rounded to.
 
     Attributes:
         start: Left edge of the first bin.
@@ -71,7 +71,7 @@ class GridHistogram:
         shares: Share of the values in each bin.
         low: Smallest value of the grid.
         high: Largest value of the grid.
-        levels: How many values the grid has.
+        levels: Number of values of the grid.
     """
 
     start: float
@@ -109,18 +109,18 @@ class LayerReport:
         macs: Multiply-accumulates for one sample.
         parameters: Stored numbers.
         bits: Bits of the weights, or None in float.
-        reads: Bits of what it reads, or None in float.
+        reads: Bits of its input, or None in float.
         low: Smallest weight.
         high: Largest weight.
-        sqnr: Output, behind the activation, against the float network, everything before it
+        sqnr: Output, after the activation, against the float network, with everything before it
             quantized, too.
-        own: The same with this layer alone quantized.
+        own: The same with only this layer quantized.
         stored: The weights against those of the float network.
-        objective: Error that rounding minimised, before and after.
-        before: Largest |W| of its output channels, sorted, as the model came.
-        after: The same once channels are equalized; at most 48 of each, evenly chosen.
+        objective: The error that rounding minimized, before and after.
+        before: Largest |W| of its output channels, sorted, in the original model.
+        after: The same after equalization; at most 48 of each, evenly chosen.
         weights: The weights in steps of their channel, for the layers of least SQNR.
-        inputs: What it reads, idem.
+        inputs: The inputs of the layer, for the same layers.
         notes: What was done to it.
     """
 
@@ -147,10 +147,10 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class LayerCosts:
-    """What compression left of a layer.
+    """A layer before and after compression.
 
     Attributes:
-        name: Its name in the original.
+        name: Name of the layer in the original.
         before: Its cost.
         after: The cost of what it has become.
     """
@@ -175,7 +175,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Cell:
-    """A line in the picture of a network: a layer or a joint, and what follows it alone.
+    """A line in the picture of a network: a layer or a joint, and the ops that follow only it.
 
     Attributes:
         name: Name of the layer, of the input, or of the value.
@@ -198,7 +198,7 @@ class Budget:
 
     Attributes:
         macs: Multiplications that are left.
-        sqnr: Of the outputs against those of the model, in dB.
+        sqnr: SQNR of the outputs against those of the model, in dB.
         score: Accuracy, or whatever else was measured, or None.
         latency: Time in onnxruntime, or None.
     """
@@ -211,13 +211,13 @@ class Budget:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """All that is known of a model that was made smaller: see it with `save`, or `tersor.compare`.
+    """Everything about a quantized or compressed model, for `save` and `tersor.compare`.
 
     Attributes:
-        title: What it is a report of.
+        title: The subject of the report.
         kind: Whether the model was quantized or compressed.
-        made: How to make it again.
-        verified: What the runtime says, if it was asked.
+        made: How to reproduce it.
+        verified: The measurements in the runtime, if there are any.
         before: The cost of the original.
         after: The cost of the result.
         layers: One entry per call of a layer, in order.
@@ -226,7 +226,7 @@ class Report:
         steps: What every step did.
         refusals: What could not be done, and why.
         sensitivity: Damage to the outputs by bits of a layer, if it was measured.
-        training: The curve of a training, if there was one.
+        training: The training curve, if the model was trained.
         curve: The network at several budgets, as `tersor.pareto` measures it.
     """
 

@@ -1,4 +1,4 @@
-"""Two reports side by side: size, speed, accuracy, and the layers that differ most."""
+"""Compares two reports: size, speed, accuracy, and the layers that differ most."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -26,9 +26,9 @@ class NumberChange:
     """One number in two reports.
 
     Attributes:
-        name: What it is.
-        first: In the first report; empty if it is not there.
-        second: In the second one.
+        name: Name of the number.
+        first: Its value in the first report; empty if it is missing.
+        second: The same in the second report.
         better: The one that is better: 1, 2, or 0 for neither.
     """
 
@@ -40,12 +40,12 @@ class NumberChange:
 
 @dataclass(frozen=True)
 class LayerChange:
-    """A layer of both reports.
+    """A layer that both reports have.
 
     Attributes:
         name: Its name.
-        first: Its bits, and SQNR in dB with all before it quantized, in the first report.
-        second: In the second one.
+        first: Its bits, and SQNR in dB with everything before it quantized, in the first report.
+        second: The same in the second report.
         gain: SQNR of the second less that of the first, dB; None unless both are known.
     """
 
@@ -62,7 +62,7 @@ class Differences:
     Attributes:
         first: The first report.
         second: The second one.
-        numbers: What can be compared as a whole.
+        numbers: The figures that can be compared as a whole.
         layers: The layers that both have, those that differ most first.
     """
 
@@ -73,12 +73,12 @@ class Differences:
 
     @property
     def names(self) -> tuple[str, str]:
-        """The titles, told apart where they are the same."""
+        """The titles, made different if they are the same."""
         first, second = self.first.title, self.second.title
         return (first, second) if first != second else (f"{first}, 1st", f"{second}, 2nd")
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data, ready for JSON."""
+        """Convert to plain data, ready for JSON."""
         return {
             "first": self.names[0],
             "second": self.names[1],
@@ -109,7 +109,7 @@ class Differences:
         return Group(*tables)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The tables as a notebook shows them."""
         return html(self)
 
     def __str__(self) -> str:
@@ -132,14 +132,14 @@ def _page(found: Differences) -> str:
 
 @checked("first", "second")
 def compare(first: Report | str | Path, second: Report | str | Path) -> Differences:
-    """Compare two reports of one model, made in two ways.
+    """Compare two reports of one model that was made in two ways.
 
     Args:
         first: A report, or the JSON file of one.
-        second: Another.
+        second: Another report, or the JSON file of one.
 
     Raises:
-        InvalidInputError: A file cannot be read, or is no report.
+        InvalidInputError: A file cannot be read, or is not a report.
     """
     reports = [_report(x) for x in (first, second)]
     return Differences(reports[0], reports[1], _numbers(*reports), _layers(*reports))
@@ -164,7 +164,7 @@ def said(bits: int | None, sqnr: float | None) -> str:
 def _numbers(first: Report, second: Report) -> tuple[NumberChange, ...]:
     found = [_change(name, *spec, first, second) for name, spec in _NUMBERS.items()]
     counts = {report.verified.samples for report in (first, second) if report.verified}
-    if len(counts) > 1:  # measured on other samples: neither is better
+    if len(counts) > 1:  # measured on different samples: neither is better
         found = [replace(x, better=0) if x.name in _ON_SAMPLES else x for x in found]
     return tuple(change for change in found if change.first or change.second)
 

@@ -1,7 +1,7 @@
-"""The picture of a network as lanes, as version control draws branches: one line per cell.
+"""Draws a network as lanes, as version control draws branches: one line per cell.
 
-A value runs down in the lane of the cell that made it, until the last cell that reads it; where the
-last reader is found, its lane goes on there. A chain is one lane, a shortcut is a second one.
+A value runs down the lane of the cell that computed it, to the last cell that reads it. That cell
+continues the lane. A chain is one lane, and a shortcut is a second one.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Stroke:
     """A value on its way to a reader.
 
     Attributes:
-        path: For SVG.
+        path: The path in SVG.
         bits: Its bits, or None in float.
     """
 
@@ -27,13 +27,13 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Where everything goes.
+    """The layout of the picture.
 
     Attributes:
         lanes: Lane of each cell.
         strokes: The values.
-        width: Of the picture, in pixels.
-        height: Idem.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
     """
 
     lanes: tuple[int, ...]
@@ -42,7 +42,7 @@ class Drawing:
     height: int
 
     def dots(self) -> list[tuple[int, int]]:
-        """The middle of each cell."""
+        """The centre of each cell."""
         return [_middle(lane, row) for row, lane in enumerate(self.lanes)]
 
 
@@ -80,7 +80,7 @@ def _middle(lane: int, row: int) -> tuple[int, int]:
 
 
 def _stroke(link: Link, start: int, end: int, row: int) -> Stroke:
-    """Down in the lane of its source, and over to the reader in the last row."""
+    """Draw a value down the lane of its source, and over to the reader in the last row."""
     (x, y), (to_x, to_y) = _middle(start, link.source), _middle(end, row)
     path = f"M{x} {y}V{to_y - ROW}"
     bend = to_y - ROW // 2

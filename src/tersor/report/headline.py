@@ -1,11 +1,11 @@
-"""What a report says in one breath: a sentence, and a few numbers before and after."""
+"""The headline of a report: two sentences, and a few numbers before and after."""
 
 from dataclasses import dataclass
 
 from tersor.report.contents import Report, Verified
 from tersor.report.numbers import count, megabytes, milliseconds, noise, percent, times
 
-_ABOUT_AS = 0.03  # of a time: not worth a word
+_ABOUT_AS = 0.03  # a relative difference of times that is not worth mentioning
 
 
 @dataclass(frozen=True)
@@ -13,9 +13,9 @@ class Tile:
     """One number that matters.
 
     Attributes:
-        name: What it is.
-        before: Of the float model; empty if that has none.
-        after: Of the result.
+        name: Name of the number.
+        before: Its value for the float model; empty if there is none.
+        after: Its value for the result.
         change: How they compare.
         share: After over before, at most 1, for a bar; None for none.
     """
@@ -28,7 +28,7 @@ class Tile:
 
 
 def sentence(report: Report) -> str:
-    """The result in two sentences.
+    """Summarize the result in two sentences.
 
     Args:
         report: The report.
@@ -72,7 +72,7 @@ def _pace(gain: int | float) -> str:
 
 
 def tiles(report: Report) -> list[Tile]:
-    """The numbers that matter.
+    """List the numbers that matter.
 
     Args:
         report: The report.

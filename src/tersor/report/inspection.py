@@ -1,4 +1,4 @@
-"""What a model is made of, and what the passes can do with it."""
+"""The layers of a model, and what the passes can do with them."""
 
 import math
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ class Inspection:
 
     Attributes:
         layers: One entry per layer, with BatchNorm folded into the weights.
-        equalized: The same layers with their weights as they are quantized.
-        summary: What the passes did and refused.
+        equalized: The same layers with their weights as they would be quantized.
+        summary: What the passes did and refused to do.
     """
 
     layers: tuple[LayerInfo, ...]
@@ -38,7 +38,7 @@ class Inspection:
         return sum({layer.name: layer.parameters for layer in self.layers}.values())
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data, ready for JSON; an infinite imbalance becomes None."""
+        """Convert to plain data, ready for JSON; an infinite imbalance becomes None."""
         pairs = zip(self.layers, self.equalized, strict=True)
         return {
             "layers": [_as_dict(layer, equalized) for layer, equalized in pairs],
@@ -58,7 +58,7 @@ class Inspection:
         return Group(layers_table(rows), pairs_table("Total", totals), self.summary.__rich__())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The tables as a notebook shows them."""
         return html(self)
 
     def __str__(self) -> str:
@@ -93,5 +93,5 @@ def _row(layer: LayerInfo, equalized: LayerInfo) -> Sequence[str]:
 
 
 def _ratio(value: float) -> str:
-    """Beyond a thousand, some channel is as good as dead."""
+    """Format an imbalance; above a thousand, some channel is practically dead."""
     return f"{value:.3g}" if value < 1e3 else "dead"

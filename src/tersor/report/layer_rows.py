@@ -1,4 +1,4 @@
-"""One row of a report for every layer: what it is, what was done to it, how well it does."""
+"""One row of a report per layer: its shape, what was done to it, and its errors."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -26,12 +26,12 @@ def layer_reports(
     measured: Mapping[str, Measured],
     floating: tuple[Network, Network] | None = None,
 ) -> tuple[LayerReport, ...]:
-    """The rows of all layers with stored weights.
+    """Build the rows of all layers with stored weights.
 
     Args:
-        network: What came out.
-        measured: Name of a layer's node → what was seen there.
-        floating: The float network, BatchNorm folded, and the same with its channels equalized.
+        network: The resulting network.
+        measured: Name of a layer's node → what was measured there.
+        floating: The float network with folded BatchNorms, and the same with equalized channels.
     """
     notes = _notes(network.records)
     before, after = map(_channel_ranges, floating) if floating else ({}, {})
@@ -58,7 +58,7 @@ _OF_INFO = ("name", "kind", "weight", "output", "macs", "parameters")
 
 
 def left_of(original: Network, network: Network) -> tuple[LayerCosts, ...]:
-    """What compression left of each layer: of a chain in its place, the sum.
+    """Find what compression left of each layer: the sum, if a chain replaced it.
 
     Args:
         original: The network before.
@@ -87,7 +87,7 @@ def _notes(records: list[Record]) -> dict[str, list[Note]]:
 
 
 def _objective(records: list[Record], name: str) -> tuple[float, float] | None:
-    """The error that rounding a layer minimised; of several steps, the last."""
+    """The error that rounding a layer minimized; the last one if there were several steps."""
     changes = [change(record) for record in records if record.layer == name]
     found = next((x for x in reversed(changes) if x is not None), None)
     return None if found is None else (short(found[0]), short(found[1]))
@@ -106,7 +106,7 @@ def _channel_ranges(network: Network) -> dict[str, tuple[float, ...]]:
 
 
 def _with_few_histograms(found: list[LayerReport]) -> tuple[LayerReport, ...]:
-    """Histograms of the layers with least SQNR only, for the sake of the file's size."""
+    """Keep the histograms of the layers with least SQNR only, to limit the file's size."""
     order = sorted((row for row in found if row.own is not None), key=lambda row: row.own or 0.0)
     shown = {id(row) for row in order[:_SHOWN]}
     return tuple(

@@ -1,10 +1,10 @@
-"""How far every layer is from the float network, and what its values look like.
+"""Measures how far every layer is from the float network, and the distribution of its values.
 
-    ŷ    the output with everything before it quantized:  error that has added up
-    ŷ₁   the output with this layer alone quantized:      error that the layer makes
+    ŷ    the output with everything before it quantized:  error that has accumulated
+    ŷ₁   the output with only this layer quantized:       error of the layer itself
 
-Two streams go through the float and the quantized network side by side, on a few samples. Outputs
-are those behind the activation: what ReLU cuts off is no error.
+Two streams pass through the float and the quantized network side by side, on a few samples. Outputs
+are taken after the activation, since values that ReLU cuts off are no error.
 """
 
 import math
@@ -26,12 +26,12 @@ from tersor.quant.quantizer import FakeQuantize
 from tersor.report.contents import GridHistogram
 
 _BINS = 64
-_MOST = 120.0  # dB: beyond, float32 has no more digits
+_MOST = 120.0  # dB: float32 has no digits beyond this
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was seen at one layer; see `tersor.report.contents.LayerReport`."""
+    """The measurements at one layer; see `tersor.report.contents.LayerReport`."""
 
     sqnr: float | None
     own: float | None
@@ -46,13 +46,13 @@ def measure(
     """Measure every layer that both networks have, with outputs of the same shape.
 
     Args:
-        floating: The float network, prepared as the other one was.
+        floating: The float network, prepared like the other one.
         network: The quantized or compressed network.
         batches: A few inputs.
-        on_layer: Called after each layer with its number, how many there are, and a record.
+        on_layer: Called after each layer with its number, the total number, and a record.
 
     Returns:
-        Name of a layer's node → what was seen.
+        Name of a layer's node → what was measured.
     """
     pairs = _pairs(floating, network)
     streams = Stream(floating, batches, simulate=False), Stream(network, batches, simulate=True)
@@ -73,7 +73,7 @@ def measure(
 
 
 def _pairs(floating: Network, network: Network) -> dict[fx.Node, fx.Node]:
-    """The layers that both have, each with its twin, as far as both have them in one order."""
+    """Pair the layers that both networks have, as far as they are in the same order."""
     order = {node.name: (i, node) for i, node in enumerate(floating.graph.nodes) if is_layer(node)}
     found, last = dict[fx.Node, fx.Node](), -1
     for node in network.graph.nodes:
@@ -84,7 +84,7 @@ def _pairs(floating: Network, network: Network) -> dict[fx.Node, fx.Node]:
 
 
 def _advance(stream: Stream, nodes: Iterator[fx.Node], end: fx.Node) -> None:
-    """Run a stream up to a node, which itself is left for later."""
+    """Run a stream up to a node, without the node itself."""
     for node in nodes:
         if node is end:
             return
@@ -112,7 +112,7 @@ def _measured(wanted: Layer, layer: Layer, floating: Stream, quantized: Stream) 
 
 
 def _seen(layer: Layer, stream: Stream) -> list[Tensor]:
-    """What others see of a layer's output: behind its activation, which may hide errors."""
+    """A layer's output as others see it: after its activation, which may hide errors."""
     visible = activation(layer.network, layer.node)
     return [visible(x) for x in stream.of(layer.node)]
 
@@ -131,7 +131,7 @@ def _sqnr(wanted: list[Tensor], found: list[Tensor]) -> float | None:
 
 
 def _rounded(layer: Layer) -> Tensor:
-    """The weight as the layer multiplies with it; a computed one does not count."""
+    """The weight that the layer multiplies with, or None if it is computed."""
     if not layer.has_stored_weight:
         return torch.ones(1)
     quantizer = weight_quantizer(layer)
@@ -139,7 +139,7 @@ def _rounded(layer: Layer) -> Tensor:
 
 
 def _weights(layer: Layer) -> GridHistogram | None:
-    """The weights in steps of their channel, a bin for each step or for several."""
+    """Histogram of the weights in steps of their channel, with one or more steps per bin."""
     quantizer = weight_quantizer(layer)
     if quantizer is None or not quantizer.enabled:
         return None
@@ -155,7 +155,7 @@ def _weights(layer: Layer) -> GridHistogram | None:
 
 
 def _inputs(layer: Layer, given: list[Tensor]) -> GridHistogram | None:
-    """What a layer reads in the float network, beside the grid of its quantizer."""
+    """Histogram of a layer's inputs in the float network, with the grid of its quantizer."""
     edge = operand(layer.node)
     is_rounded = edge.op == "call_module"
     module = layer.network.module.get_submodule(str(edge.target)) if is_rounded else None
@@ -180,5 +180,5 @@ def _histogram(
 
 
 def short(value: float) -> float:
-    """A number with as many digits as a plot can show."""
+    """Round a number to the digits that a plot can show."""
     return float(f"{value:.4g}")

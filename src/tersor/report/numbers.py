@@ -1,10 +1,10 @@
-"""Numbers as people read them."""
+"""Formats numbers for people."""
 
 import math
 from collections.abc import Sequence
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-_EQUAL = 119.0  # dB: nothing but float32 is left
+_EQUAL = 119.0  # dB: the rest is rounding errors of float32
 
 
 def shape(sizes: Sequence[int]) -> str:
@@ -31,12 +31,12 @@ def milliseconds(time: int | float) -> str:
 
 
 def percent(share: int | float) -> str:
-    """`98.4 %`; whole only if it is."""
+    """`98.4 %`; 100 % only if it is exactly that."""
     return f"{100 * share:.4g} %" if share == 1 or share <= 0.9999 else "99.99 %"
 
 
 def decibels(value: int | float | None) -> str:
-    """`31.2`; beyond float32 nothing differs."""
+    """`31.2`; values beyond the precision of float32 count as equal."""
     if value is None:
         return ""
     return "equal" if value >= _EQUAL else f"{value:.1f}"
@@ -48,5 +48,5 @@ def times(ratio: int | float) -> str:
 
 
 def noise(value: int | float) -> str:
-    """SQNR in dB as a share of the outputs: 40 dB are 1 %."""
+    """Convert SQNR in dB to noise as a share of the outputs: 40 dB is 1 %."""
     return f"{100 * 10 ** (-value / 20):.2g} %"

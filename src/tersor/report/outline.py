@@ -1,4 +1,4 @@
-"""What a network is, as names and values, for notebooks."""
+"""Outlines a network as names and values, for notebooks."""
 
 from tersor.graph.costs import costs, total
 from tersor.graph.layers import layers
@@ -6,7 +6,7 @@ from tersor.graph.network import Network
 
 
 def rows(network: Network) -> list[tuple[str, str]]:
-    """What a network is, as names and values.
+    """Describe a network as names and values.
 
     Args:
         network: The network.

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no server, no network, no other file."""
+"""A report as one self-contained HTML page: no server, no network, no other file."""
 
 import json
 from functools import cache
@@ -13,10 +13,10 @@ from tersor.report.plots import plots
 
 
 def page(report: Report) -> str:
-    """The page.
+    """Build the page.
 
     Args:
-        report: What is on it.
+        report: The report.
 
     Raises:
         UnsupportedError: The packages for it are not installed.
@@ -40,7 +40,7 @@ def page(report: Report) -> str:
 
 
 def _columns(report: Report) -> list[tuple[str, str, str]]:
-    """Name, explanation and kind of the columns of the table."""
+    """The name, explanation and kind of each column of the table."""
     rounded = report.kind == "quantized"
     columns = [
         ("layer", "in the order of the network", "text", True),
@@ -49,39 +49,39 @@ def _columns(report: Report) -> list[tuple[str, str, str]]:
         ("output", "shape of the output of one sample", "text", True),
         ("MACs", "multiply-accumulates for one sample", "", True),
         ("W bits", "bits of the weights", "", rounded),
-        ("x bits", "bits of what it reads", "", rounded),
+        ("x bits", "bits of the layer's input", "", rounded),
         ("range", "smallest and largest weight", "", True),
         ("W dB", "SQNR of the weights", "", rounded),
-        ("alone dB", "SQNR of the output with this layer alone quantized", "", rounded),
-        ("so far dB", "SQNR of the output with everything up to it", "", True),
-        ("error", "what was minimised, before and after", "", True),
+        ("alone dB", "SQNR of the output with only this layer quantized", "", rounded),
+        ("so far dB", "SQNR of the output with everything up to it quantized", "", True),
+        ("error", "the error that was minimized, before and after", "", True),
     ]
     return [(name, title, kind) for name, title, kind, is_shown in columns if is_shown]
 
 
 _WORST = 5
 _CAPTIONS = {
-    "error": "Where the error comes from: a dip of a layer alone is its own doing. The other line "
-    "is what has added up on the way.",
-    "sensitivity": "High layers need their bits most.",
-    "training": "The loss of the training.",
-    "curve": "One network at several budgets; where the curve bends, stop.",
-    "left": "What every layer cost, and what is left of it.",
-    "ranges": "From the smallest to the largest channel, but for dead ones. One scale for a whole "
+    "error": "Where the error comes from: if the line of a layer alone dips, the layer itself "
+    "causes it. The other line is the accumulated error.",
+    "sensitivity": "Layers with high values need their bits most.",
+    "training": "The loss during training.",
+    "curve": "One network at several budgets; a good choice is just before the curve drops.",
+    "left": "The cost of every layer, before and after.",
+    "ranges": "From the smallest to the largest channel, without dead ones. One scale for a whole "
     "layer suits short bars; with a scale per channel, equalization evens out activations instead.",
     "channels": "Layers whose channels were rescaled.",
-    "weights": "Dashed lines are the grid, or its ends. Layers of least SQNR come first.",
+    "weights": "Dashed lines show the grid, or its ends. Layers with the lowest SQNR come first.",
     "inputs": "Values beyond the dashed ends are clipped; a grid far wider than the values wastes "
     "its steps.",
 }
 
 
 def render(template: str, **content: Any) -> str:
-    """Fill a template in, with the scripts of the page.
+    """Fill in a template, with the scripts of the page.
 
     Args:
-        template: Its file.
-        content: What goes into it.
+        template: The file of the template.
+        content: The values to fill in.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -100,7 +100,7 @@ _FILTERS = ("shape", "count", "megabytes", "milliseconds", "percent", "decibels"
 
 
 def as_script(data: Any) -> str:
-    """JSON that may stand inside a script element.
+    """Write data as JSON that is safe inside a script element.
 
     Args:
         data: Plain data.
@@ -113,7 +113,7 @@ _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 @cache
 def vega() -> str:
-    """Vega-Embed with all it needs, to show the plots."""
+    """Vega-Embed with everything that it needs to show the plots."""
     try:
         import vl_convert
     except ImportError as error:

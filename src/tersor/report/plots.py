@@ -1,7 +1,7 @@
-"""The plots of a report: Altair charts, made of its data alone.
+"""The plots of a report: Altair charts, made only from the report's data.
 
-A notebook shows them by themselves, and `chart.save("plot.svg")` writes them. Colours are those of
-whoever shows them, so that a page may be light or dark.
+A notebook displays them by itself, and `chart.save("plot.svg")` writes them. Colours adapt to the
+viewer, so that a page may be light or dark.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +11,13 @@ from tersor.report.charts import HEIGHT, Chart, altair, chart, choice, colour, l
 from tersor.report.contents import Budget, GridHistogram, LayerReport, Report
 
 _SEVERAL = 2
-_DEAD = 1000  # a channel so much smaller than the largest is as good as dead
-_FEW_LEVELS = 16  # each is drawn
+_DEAD = 1000  # a channel so many times smaller than the largest counts as dead
+_FEW_LEVELS = 16  # up to this number, each level is drawn
 _LAYER = "layer"
 
 
 def plots(report: Report) -> dict[str, Any]:
-    """Every plot that there are data for, by name, as Altair charts.
+    """Draw every plot for which there are data, by name, as Altair charts.
 
     Args:
         report: The report.
@@ -30,7 +30,7 @@ def plots(report: Report) -> dict[str, Any]:
 
 
 def error(report: Report) -> Any:
-    """SQNR of every layer: of the error that has added up, and of that which it makes by itself."""
+    """SQNR of every layer: of the accumulated error, and of the error of the layer itself."""
     rows = [
         {"place": number, _LAYER: layer.name, "dB": value, "error": what}
         for number, layer in enumerate(report.layers, 1)
@@ -80,7 +80,7 @@ def ranges(report: Report) -> Any:
 
 
 def channels(report: Report) -> Any:
-    """Channel ranges of one layer that is chosen, before and after equalization."""
+    """Channel ranges of a selected layer, before and after equalization."""
     rows = [
         {
             _LAYER: layer.name,
@@ -115,17 +115,17 @@ def channels(report: Report) -> Any:
 
 
 def weights(report: Report) -> Any:
-    """Weights of one layer that is chosen, in steps of their channel, and the ends of the grid."""
+    """Weights of a selected layer, in steps of their channel, and the ends of the grid."""
     return _histograms(report, lambda layer: layer.weights, "Weights, in steps of their channel")
 
 
 def inputs(report: Report) -> Any:
-    """What a layer that is chosen reads, and the grid it is rounded to."""
-    return _histograms(report, lambda layer: layer.inputs, "What a layer reads")
+    """Inputs of a selected layer, and the grid that they are rounded to."""
+    return _histograms(report, lambda layer: layer.inputs, "Inputs of a layer")
 
 
 def sensitivity(report: Report) -> Any:
-    """Damage to the outputs if one layer alone has few bits."""
+    """Damage to the outputs if only one layer has few bits."""
     rows = [
         {"place": number, _LAYER: each.layer, "bits": f"{bits} bits", "damage": damage}
         for number, each in enumerate(report.sensitivity, 1)
@@ -136,7 +136,7 @@ def sensitivity(report: Report) -> Any:
         return None
     alt = altair()
     return (
-        chart(rows, "Damage to the outputs if one layer alone is rounded")
+        chart(rows, "Damage to the outputs if only one layer is rounded")
         .mark_line(point=True)
         .encode(
             x=place(alt),
@@ -148,7 +148,7 @@ def sensitivity(report: Report) -> Any:
 
 
 def training(report: Report) -> Any:
-    """The loss of a training, step by step."""
+    """The loss of a training run, step by step."""
     rows = [vars(line) for line in report.training]
     if len(rows) < _SEVERAL:
         return None
@@ -188,7 +188,7 @@ def left(report: Report) -> Any:
 
 
 def curve(budgets: Sequence[Budget]) -> Chart | None:
-    """SQNR, or the score if there is one, against what is left of the multiplications.
+    """SQNR, or the score if there is one, against the remaining multiplications.
 
     Args:
         budgets: The network at several budgets.
@@ -283,7 +283,7 @@ def _histograms(
 
 
 def _drawn(found: GridHistogram) -> list[float]:
-    """Every value of a coarse grid, the ends of a fine one."""
+    """The lines to draw: every value of a coarse grid, the ends of a fine one."""
     if found.levels > _FEW_LEVELS:
         return [found.low, found.high]
     step = (found.high - found.low) / (found.levels - 1)

@@ -1,4 +1,4 @@
-"""Progress bars for the steps of a pipeline, its layers and its data, on standard error."""
+"""Shows progress bars for the steps of a pipeline, its layers and its data, on standard error."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,7 @@ from tersor.training.log import OnBatch
 T = TypeVar("T")
 P = ParamSpec("P")
 _IS_SHOWN: ContextVar[bool] = ContextVar("is_shown", default=False)
-# What long calls tell their callers by, and what of a bar takes it.
+# The callbacks of long calls, and the methods of a bar that handle them.
 _CALLBACKS = {"on_step": "step", "on_layer": "layer", "on_part": "layer", "on_batch": "batch"}
 _EVERY = 60.0  # seconds
 
@@ -49,7 +49,7 @@ class Bar:
         self._layers = self._hidden()
 
     def step(self, name: str) -> None:
-        """Announce the next step; the one before it is done. One that comes again counts once."""
+        """Announce the next step, which ends the previous one. A repeated step counts once."""
         self._names.setdefault(name)
         self._shown.update(self._task, description=name, completed=len(self._names) - 1)
         self._step = name
@@ -60,9 +60,9 @@ class Bar:
         """Show what was done to a layer, and how much time the others will take.
 
         Args:
-            number: How many layers are done.
-            total: How many there are.
-            record: What was done to the last one.
+            number: Number of finished layers.
+            total: Number of all layers.
+            record: What was done to the last layer.
         """
         moved = change(record)
         said = escape(record.layer + (f": {moved[0]:.3g} → {moved[1]:.3g}" if moved else ""))
@@ -74,12 +74,12 @@ class Bar:
             self._renew_layers()
 
     def batch(self, number: int, total: int, loss: float) -> None:
-        """Show how far a training is, its loss, and the time left.
+        """Show the progress of training, its loss, and the time left.
 
         Args:
-            number: How many batches are done.
-            total: How many there are.
-            loss: The last one that was noted; NaN before the first.
+            number: Number of finished batches.
+            total: Number of all batches.
+            loss: The last recorded loss; NaN before the first.
         """
         self._shown.update(
             self._layers, description=_loss(loss), completed=number, total=total, visible=True
@@ -89,7 +89,7 @@ class Bar:
             self._renew_layers()
 
     def _renew_layers(self) -> None:
-        """The clock of the layers starts with the step that goes through them."""
+        """Start the clock of the layers together with the step that goes through them."""
         self._shown.remove_task(self._layers)
         self._layers = self._hidden()
 
@@ -97,26 +97,26 @@ class Bar:
         return self._shown.add_task("layers", total=None, visible=False)
 
     def track(self, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches, counted by a bar of their own."""
+        """Iterate over batches, counted by a bar of their own."""
         yield from self._shown.track(batches, description="batches")
 
 
 class _Lines:
-    """Where no bar can be shown, as in a log file: a line of text once a minute."""
+    """Writes a line of text once a minute where no bar can be shown, such as in a log file."""
 
     def __init__(self, shown: Progress) -> None:
         self._console = shown.console if shown.disable else None
         self._next = monotonic() + _EVERY
 
     def say(self, text: str) -> None:
-        """Tell where the run is, if it is time to."""
+        """Write how far the run is, if a line is due."""
         if self._console is not None and monotonic() >= self._next:
             self._next = monotonic() + _EVERY
             self._console.print(f"{datetime.now():%H:%M:%S} {text}", markup=False, highlight=False)
 
 
 class _TimeLeft(ProgressColumn):
-    """From the mean of all that is done; one layer may take longer than rich looks back."""
+    """Estimates the time left from all finished steps, since one may exceed rich's time window."""
 
     max_refresh = 0.5
 
@@ -131,11 +131,11 @@ class _TimeLeft(ProgressColumn):
 def progress(steps: int) -> Iterator[Bar]:
     """Show the current step, how many are done, the time so far, and the time left.
 
-    It vanishes at the end. Where standard error is neither a terminal nor a notebook with widgets,
-    a line of text is written once a minute.
+    The bar vanishes at the end. If standard error is neither a terminal nor a notebook with
+    widgets, a line of text is written once a minute.
 
     Args:
-        steps: How many steps will be announced.
+        steps: Number of steps that will be announced.
     """
     before = _IS_SHOWN.set(True)
     try:
@@ -146,12 +146,12 @@ def progress(steps: int) -> Iterator[Bar]:
 
 
 def shows_progress(steps: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Show a bar during a long call, unless its caller is told by `on_step` and the like.
+    """Show a bar during a long call, unless its caller passes `on_step` or the like.
 
-    A call inside of another that shows a bar shows none.
+    A call inside another call that shows a bar shows none.
 
     Args:
-        steps: How many steps the call will announce.
+        steps: Number of steps that the call will announce.
     """
 
     def decorate(call: Callable[P, T]) -> Callable[P, T]:
@@ -188,10 +188,10 @@ def _bars(shown: bool = True) -> Progress:
 
 @contextmanager
 def training_bar(given: OnBatch | None = None) -> Iterator[OnBatch]:
-    """Show how many batches are done, the loss, and the time left; of many processes one shows it.
+    """Show the number of finished batches, the loss, and the time left, in one process only.
 
     Args:
-        given: What to call instead.
+        given: A callback to call instead.
     """
     if given is not None:
         yield given
@@ -200,7 +200,7 @@ def training_bar(given: OnBatch | None = None) -> Iterator[OnBatch]:
         task, lines = shown.add_task("train", total=None), _Lines(shown)
 
         def on_batch(done: int, total: int, loss: float) -> None:
-            if shown.tasks[task].total != total:  # another run; it may go on from its middle
+            if shown.tasks[task].total != total:  # another run, which may resume in its middle
                 shown.reset(task, total=total, completed=done - 1)
             shown.update(task, description=_loss(loss), completed=done)
             lines.say(f"{done} of {total} batches, {_loss(loss)}")

@@ -1,4 +1,4 @@
-"""Reports as files: JSON that can be read again, or one page."""
+"""Saves reports as files: JSON that can be read again, or one HTML page."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,14 +14,14 @@ _PAGES = (".html", ".htm")
 
 
 def save(report: Report, path: str | Path) -> Path:
-    """Write a report: as JSON where the path ends with `.json`, else as a page.
+    """Write a report: as JSON if the path ends with `.json`, else as a page.
 
     Args:
         report: The report.
         path: The file.
 
     Raises:
-        ExportError: It cannot be written.
+        ExportError: The file cannot be written.
         UnsupportedError: The packages for it are not installed.
     """
     is_data = Path(path).suffix == JSON
@@ -37,7 +37,7 @@ def read(path: str | Path) -> Report:
         path: The file.
 
     Raises:
-        InvalidInputError: It cannot be read, or is no such report.
+        InvalidInputError: The file cannot be read, or is not a report.
     """
     json = codec()
     try:
@@ -51,14 +51,14 @@ def read(path: str | Path) -> Report:
 
 
 def check(path: str | Path | None) -> None:
-    """Find out, before the work, whether a report could be written.
+    """Check that a report can be written, before the work starts.
 
     Args:
-        path: Where it will go; None for nowhere.
+        path: Path of the report, or None.
 
     Raises:
         ExportError: The file cannot be written.
-        InvalidInputError: Its name is neither that of a page nor that of JSON.
+        InvalidInputError: Its name does not end with `.html` or `.json`.
         UnsupportedError: The packages for it are not installed.
     """
     codec()

@@ -1,4 +1,4 @@
-"""The picture of a network: its layers and joints in order, and what reads what."""
+"""The structure of a network for its picture: layers and joints in order, and their edges."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tersor.report.contents import Cell, Link
 
 
 def cells(network: Network) -> tuple[Cell, ...]:
-    """The network, with what follows a layer or a joint alone put into its cell.
+    """Divide the network into cells: a layer or a joint, and the ops that follow only it.
 
     Args:
         network: The network, quantized or not.
@@ -47,7 +47,7 @@ def cells(network: Network) -> tuple[Cell, ...]:
 
 
 def edge_bits(network: Network, edge: fx.Node) -> int | None:
-    """Bits of a value as it is read, or None in float.
+    """Find the bits of a value as it is read, or None in float.
 
     Args:
         network: The network.
@@ -72,7 +72,7 @@ def _cell(network: Network, nodes: list[fx.Node], links: tuple[Link, ...], shape
 
 
 def _is_shown(node: fx.Node, shape: Any, of: dict[fx.Node, int]) -> bool:
-    """Tensors, or lists of them, that are computed from an input, and the inputs."""
+    """Whether a value is shown: inputs, and tensors or lists computed from them."""
     if isinstance(shape, list | tuple) and not isinstance(shape, torch.Size):
         shape = shape[0] if shape else None
     if not isinstance(shape, torch.Size):
@@ -91,7 +91,7 @@ def _links(network: Network, node: fx.Node, of: dict[fx.Node, int]) -> tuple[Lin
 
 
 def _is_alone(node: fx.Node, cell: list[fx.Node]) -> bool:
-    """Nothing else reads it, and its cell ends with it."""
+    """Whether nothing else reads a value, and its cell ends with it."""
     return cell[-1] is node and len(set(readers(node))) == 1
 
 

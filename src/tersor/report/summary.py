@@ -1,4 +1,4 @@
-"""What the steps did and refused, summed up for people."""
+"""Sums up what the steps did and refused to do."""
 
 import re
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ class Step:
 
     Attributes:
         name: The step, for instance `"fold"`.
-        done: How often it did something.
-        refused: How often it refused to.
+        done: Number of times that it did something.
+        refused: Number of times that it refused.
         what: What it did, the most frequent first.
     """
 
@@ -37,8 +37,8 @@ class Refusal:
 
     Attributes:
         step: The step.
-        reason: Why.
-        layers: Where.
+        reason: The reason.
+        layers: The layers concerned.
     """
 
     step: str
@@ -59,7 +59,7 @@ class Summary:
     refusals: tuple[Refusal, ...]
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data, ready for JSON."""
+        """Convert to plain data, ready for JSON."""
         return asdict(self)
 
     def __rich__(self) -> Group:
@@ -69,7 +69,7 @@ class Summary:
         return Group(*tables)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The tables as a notebook shows them."""
         return html(self)
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class Summary:
 
 
 def change(record: Record) -> tuple[float, float] | None:
-    """The error or objective of a layer before and after a step, if the record tells it."""
+    """The error or objective of a layer before and after a step, if the record has it."""
     numbers = record.numbers if isinstance(record, Applied) else {}
     for what in ("objective", "error"):
         if f"{what} before" in numbers and f"{what} after" in numbers:
@@ -106,7 +106,7 @@ def _step(name: str, records: list[Record]) -> Step:
 
 
 def _gain(records: list[Record]) -> list[str]:
-    """How much of an error is left, where a step tells it from before and after."""
+    """The share of an error that is left, if a step records it before and after."""
     changes = [change(record) for record in records]
     left = [after / before for before, after in filter(None, changes) if before > 0]
     return [f"error left, median: {median(left):.0%}"] if left else []
@@ -122,7 +122,7 @@ def _refusals(step: str, records: list[Record]) -> list[Refusal]:
 
 
 def _alike(sentences: list[str]) -> dict[str, list[int]]:
-    """Sentences that differ in names only become one, with their positions in the list."""
+    """Merge sentences that differ in names only, and keep their positions in the list."""
     groups: dict[str, list[int]] = {}
     for position, sentence in enumerate(sentences):
         groups.setdefault(_NAME.sub("…", sentence), []).append(position)

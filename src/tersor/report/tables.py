@@ -1,4 +1,4 @@
-"""The tables that people read, made of plain rows."""
+"""Builds tables for people from plain rows."""
 
 from collections.abc import Iterable, Sequence
 from io import StringIO
@@ -14,7 +14,7 @@ _PRE = '<pre style="line-height:1.2;overflow-x:auto">{code}</pre>'
 
 
 def plain(table: RenderableType) -> str:
-    """A table as text without colours, 100 columns wide, for files and `print`."""
+    """Convert a table to text without colours, 100 columns wide, for files and `print`."""
     console = Console(file=StringIO(), width=_PLAIN_WIDTH, color_system=None)
     with console.capture() as capture:
         console.print(table)
@@ -22,7 +22,7 @@ def plain(table: RenderableType) -> str:
 
 
 def html(shown: RenderableType) -> str:
-    """A table as HTML, for notebooks.
+    """Convert a table to HTML, for notebooks.
 
     Args:
         shown: The table, or several.
@@ -33,7 +33,7 @@ def html(shown: RenderableType) -> str:
 
 
 def pairs_table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
-    """Two columns: what, and how much."""
+    """Two columns: name and value."""
     table = _table(title)
     table.show_header = False
     table.add_column(style="bold", no_wrap=True)
@@ -65,14 +65,14 @@ def layers_table(rows: Iterable[Sequence[str]]) -> Table:
     table = _table("Layers")
     table.add_column("layer", style="bold", no_wrap=True)
     for name in ("kind", "weight", "output"):
-        table.add_column(name, overflow="fold")  # so that names stay whole, which users type
+        table.add_column(name, overflow="fold")  # so that names, which users type, stay whole
     for name in ("MACs", "params", "weight range", "imbalance", "equalized"):
         table.add_column(name, justify="right", overflow="fold")
     return _filled(table, rows)
 
 
 def checks_table(rows: Iterable[tuple[str, str, str]]) -> Table:
-    """What was compared with the float network, how near it is, and whether that will do."""
+    """What was compared with the float network, how close it is, and whether that is enough."""
     table = _table("Against the float network")
     table.add_column("what", style="bold")
     table.add_column("outputs", justify="right", no_wrap=True)
@@ -81,7 +81,7 @@ def checks_table(rows: Iterable[tuple[str, str, str]]) -> Table:
 
 
 def culprits_table(rows: Iterable[tuple[str, str, str, str]], total: int) -> Table:
-    """What each quantizer does alone: layer, what it rounds, the outputs, and why."""
+    """The effect of each quantizer alone: layer, what it rounds, the outputs, and why."""
     table = _table(f"One of {total} quantizers alone, the worst first")
     table.add_column("layer", style="bold")
     table.add_column("rounds", no_wrap=True)
@@ -100,7 +100,7 @@ def bits_table(choices: Sequence[int], rows: Iterable[Sequence[str]]) -> Table:
 
 
 def budgets_table(rows: Iterable[Sequence[str]]) -> Table:
-    """One row per budget of a curve: what is left of the network, and how good that is."""
+    """One row per budget of a curve: what is left of the network, and its accuracy."""
     table = _table("What is left at each budget")
     for name in ("MACs", "parameters", "size", "outputs", "score", "time"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -110,7 +110,7 @@ def budgets_table(rows: Iterable[Sequence[str]]) -> Table:
 def compared_table(
     title: str, names: tuple[str, str], rows: Iterable[tuple[str, str, str]]
 ) -> Table:
-    """Three columns: what, and how much of it in two cases."""
+    """Three columns: a name, and its value in two cases."""
     table = _table(title)
     table.add_column(style="bold", no_wrap=True)
     for name in names:

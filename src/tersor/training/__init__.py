@@ -1,1 +1,1 @@
-"""Training: one loop and its parts, for quantized and for compressed networks."""
+"""The training loop and its parts, for quantized and for compressed networks."""

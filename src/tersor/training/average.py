@@ -1,4 +1,4 @@
-"""θ̄ ← d · θ̄ + (1 − d) · θ: a moving average of parameters, kept beside those that are trained.
+"""θ̄ ← d · θ̄ + (1 − d) · θ: a moving average of parameters, kept next to the trained ones.
 
 The decay d rises as min(d, (1 + t) / (10 + t)) with the step t, so that the first values fade.
 """
@@ -21,11 +21,11 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Take the parameters in.
+        """Update the average with the current parameters.
 
         Args:
             module: The module.
-            step: How many steps have been taken before.
+            step: Number of previous steps.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in module.named_parameters():
@@ -33,10 +33,10 @@ class Average:
 
     @torch.no_grad()
     def store(self, module: nn.Module) -> None:
-        """Put the average into the module."""
+        """Store the average in the module."""
         for name, parameter in module.named_parameters():
             parameter.copy_(self.values[name])
 
     def state(self) -> dict[str, Tensor]:
-        """All of it, for a checkpoint."""
+        """The whole state, for a checkpoint."""
         return dict(self.values)

@@ -1,8 +1,8 @@
-"""All of a run in one file, so that a run that was stopped goes on from there.
+"""Saves a whole run in one file, so that an interrupted run can resume.
 
-The file is written whole or not at all (`tersor.files`). It holds tensors and JSON, nothing
-that could run code when loaded; a hash of its tensors tells damage, and a hash of the network and
-the options tells that it belongs to another run.
+The file is written whole or not at all (`tersor.files`). It holds tensors and JSON, nothing that
+could run code when loaded. A hash of its tensors detects damage, and a hash of the network and the
+options detects that it belongs to another run.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of a run.
+    """The checkpoint file of a run.
 
     Attributes:
-        folder: Where it is.
+        folder: The folder of the file.
         fingerprint: Hash of the network and the options.
     """
 
@@ -36,10 +36,10 @@ class Checkpoint:
 
     @staticmethod
     def open(folder: str | Path, fingerprint: str) -> "Checkpoint":
-        """A folder for a run; made if it is not there.
+        """Open a folder for a run; it is created if it does not exist.
 
         Raises:
-            InvalidInputError: It cannot be made.
+            InvalidInputError: The folder cannot be created.
         """
         path = Path(folder)
         try:
@@ -59,21 +59,21 @@ class Checkpoint:
         """Replace the file.
 
         Args:
-            step: How many batches are done.
+            step: Number of finished batches.
             tensors: The state.
 
         Raises:
-            ExportError: It cannot be written; the old file is still there.
+            ExportError: The file cannot be written; the old file is still there.
         """
         about = {"format": _FORMAT, "fingerprint": self.fingerprint, "step": step}
         metadata = {"run": json.dumps({**about, "digest": _digest(tensors)})}
         write_tensors(self.path, tensors, metadata)
 
     def read(self) -> tuple[int, dict[str, Tensor]] | None:
-        """The step and the state; None if there is no file.
+        """Read the step and the state; None if there is no file.
 
         Raises:
-            InvalidInputError: The file is damaged, or of another run.
+            InvalidInputError: The file is damaged, or belongs to another run.
         """
         if not self.path.exists():
             return None
@@ -87,8 +87,8 @@ class Checkpoint:
             raise self._damaged(str(error)) from error
         if kind != _FORMAT or fingerprint != self.fingerprint:
             raise InvalidInputError(
-                f"{str(self.path)!r} is of a run with another network or other options; give "
-                "another folder, or delete it to start anew"
+                f"{str(self.path)!r} belongs to a run with another network or other options; give "
+                "another folder, or delete it to start again"
             )
         if digest != _digest(found):
             raise self._damaged("its tensors are not those that were written")
@@ -96,7 +96,7 @@ class Checkpoint:
 
     def _damaged(self, reason: str) -> InvalidInputError:
         return InvalidInputError(
-            f"{str(self.path)!r} is damaged ({reason}); delete it to start anew"
+            f"{str(self.path)!r} is damaged ({reason}); delete it to start again"
         )
 
 

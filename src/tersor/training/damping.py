@@ -19,7 +19,7 @@ from tersor.graph.network import Network
 from tersor.graph.nodes import source
 from tersor.quant.lsq import LearnedQuantize
 
-_NARROW = 8  # weights of as many bits hardly oscillate
+_NARROW = 8  # weights of so many bits hardly oscillate
 
 
 @checked()
@@ -31,7 +31,7 @@ class Damping:
     last: PositiveOrZero = 0.1
 
     def at(self, progress: float) -> float:
-        """λ at a share of the training."""
+        """λ at this progress of the training."""
         return annealed(progress, self.first, self.last)
 
 
@@ -41,8 +41,8 @@ class Freezing:
     """The threshold falls from `first` to `last`.
 
     Attributes:
-        first: Frequency above which a weight is frozen, at first.
-        last: Idem, in the end.
+        first: Frequency above which a weight is frozen at the beginning.
+        last: Frequency above which a weight is frozen at the end.
         momentum: m, of the frequency and of the mean integer.
     """
 
@@ -51,7 +51,7 @@ class Freezing:
     momentum: Share = 0.01
 
     def at(self, progress: float) -> float:
-        """The threshold at a share of the training."""
+        """The threshold at this progress of the training."""
         return annealed(progress, self.first, self.last)
 
 
@@ -61,7 +61,7 @@ class WatchedWeight:
 
     Attributes:
         name: Name of the weight.
-        weight: The weight that is trained.
+        weight: The trained weight.
         quantizer: Its quantizer.
     """
 
@@ -70,7 +70,7 @@ class WatchedWeight:
     quantizer: LearnedQuantize
 
     def along(self, values: Tensor) -> Tensor:
-        """One value per channel in the shape of the weight."""
+        """Shape one value per channel to broadcast over the weight."""
         axis = self.quantizer.axis
         if axis is None:
             return values
@@ -84,7 +84,7 @@ class WatchedWeight:
 
 
 def watched_weights(network: Network) -> list[WatchedWeight]:
-    """Every weight of few bits, once.
+    """List every weight of few bits, once.
 
     Args:
         network: A network in training.
@@ -127,12 +127,12 @@ def damping_loss(found: list[WatchedWeight], strength: float) -> Tensor | float:
 
 
 class Freezer:
-    """Watches all weights, and fixes those that oscillate.
+    """Watches all weights, and freezes those that oscillate.
 
     Attributes:
-        watched: The weights.
-        seen: What is known of each.
-        frozen: The integer of each frozen weight; NaN where it is free.
+        watched_weights: The weights.
+        seen: The state of each.
+        frozen: The integer of each frozen weight; NaN if it is free.
     """
 
     def __init__(self, found: list[WatchedWeight]) -> None:
@@ -142,7 +142,7 @@ class Freezer:
 
     @torch.no_grad()
     def step(self, options: Freezing, progress: float) -> None:
-        """After a step of the optimizer.
+        """Update the states after a step of the optimizer.
 
         Args:
             options: See `Freezing`.
@@ -163,7 +163,7 @@ class Freezer:
         return sum(int((~held.isnan()).sum()) for held in self.frozen) / max(total, 1)
 
     def state(self) -> dict[str, Tensor]:
-        """All of it, for a checkpoint."""
+        """The whole state, for a checkpoint."""
         found = {}
         for each, seen, held in zip(self.watched, self.seen, self.frozen, strict=True):
             found |= {f"{each.name}.{key}": value for key, value in vars(seen).items()}

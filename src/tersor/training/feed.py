@@ -1,7 +1,7 @@
-"""What a user gives as batches becomes the arguments of a network, epoch after epoch.
+"""Converts what a user gives as batches to the arguments of a network, epoch by epoch.
 
-Every process draws the same batches and takes its share of each, so that what is learned does not
-depend on how many there are. A run that was stopped draws what it had seen of an epoch anew.
+Every process draws the same batches and takes its share of each, so what is learned does not depend
+on the number of processes. A resumed run draws the batches of an epoch that it has seen once more.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,12 +25,12 @@ Batches = Iterable[Data] | Callable[[], Iterable[Data]]
 
 @dataclass(frozen=True)
 class FedBatch:
-    """One batch, or the share of a process.
+    """One batch, or the share of one process.
 
     Attributes:
         inputs: Arguments of the network.
-        targets: What comes with them, for the user's loss.
-        share: How much of its fair share this process has: 1 but for batches that do not divide.
+        targets: The targets, for the user's loss.
+        share: This process's part over its fair share: 1, unless batches do not divide evenly.
     """
 
     inputs: Batch
@@ -43,7 +43,7 @@ class Feed:
 
     Attributes:
         network: The network.
-        batches: What the user gave.
+        batches: The user's batches.
         labelled: Whether a batch is a pair `(inputs, targets)`.
         seed: Seed of the run.
     """
@@ -56,7 +56,7 @@ class Feed:
 
     @property
     def length(self) -> int | None:
-        """How many batches an epoch has, if that is known."""
+        """The number of batches in an epoch, if that is known."""
         size = getattr(self.batches, "__len__", None)
         try:
             return None if size is None else int(size())
@@ -64,29 +64,29 @@ class Feed:
             return None
 
     def total(self, epochs: int, steps: int | None) -> int:
-        """How many batches a run takes.
+        """Compute how many batches a run takes.
 
         Args:
-            epochs: How many epochs.
-            steps: How many batches instead.
+            epochs: Number of epochs.
+            steps: Number of batches, instead of epochs.
 
         Raises:
-            InvalidInputError: It cannot be known.
+            InvalidInputError: The number of batches cannot be known.
         """
         length = self.length
         if steps is None and length is None:
             raise InvalidInputError(
-                f"the number of batches in a {type(self.batches).__name__} is not known; say how "
-                "many to take, with Training(steps=…)"
+                f"the number of batches in a {type(self.batches).__name__} is not known; set the "
+                "number to take with Training(steps=…)"
             )
         return steps or epochs * (length or 0)
 
     def stream(self, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[FedBatch]:
-        """Batches without end, epoch after epoch.
+        """Iterate over batches without end, epoch by epoch.
 
         Args:
-            first: How many batches to leave out.
-            part: Which process this is, and of how many; a batch is divided among them.
+            first: Number of batches to skip.
+            part: The index of this process, and their number; a batch is divided among them.
 
         Raises:
             InvalidInputError: There is no batch, or one does not fit.
@@ -106,11 +106,11 @@ class Feed:
             number += 1
 
     def inputs(self, samples: int | None = None, batches: int | None = None) -> Iterator[Batch]:
-        """The inputs of the first batches, on the device of the network.
+        """Collect the inputs of the first batches, on the device of the network.
 
         Args:
-            samples: Stops once there are so many.
-            batches: Stops after so many.
+            samples: Stop after this many samples.
+            batches: Stop after this many batches.
         """
         devices = [x.device for x in pytree.tree_leaves(self._examples) if isinstance(x, Tensor)]
         count = 0
@@ -122,7 +122,7 @@ class Feed:
                     break
 
     def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> FedBatch:
-        """The arguments of the network, and the targets, from one batch of the user."""
+        """Convert one batch of the user to the arguments of the network, and the targets."""
         targets = None
         if self.labelled:
             if not isinstance(batch, tuple | list) or len(batch) != 2:
@@ -162,11 +162,11 @@ class Feed:
 
 
 def first_epoch(batches: Batches, seed: int) -> Iterator[Any]:
-    """The user's batches as a run with this seed begins with them.
+    """The user's batches in the order in which a run with this seed begins.
 
     Args:
         batches: See `tersor.train`.
-        seed: Of the run.
+        seed: Seed of the run.
     """
     batches = _many(batches)
     with own_randomness():
@@ -175,17 +175,17 @@ def first_epoch(batches: Batches, seed: int) -> Iterator[Any]:
 
 
 def _many(batches: Batches) -> Batches:
-    """A list of a single batch, or what can be gone through again and again."""
+    """Convert to a list of a single batch, or to something that can be iterated again."""
     if isinstance(batches, Iterator):
         raise InvalidInputError(
             f"batches is a {type(batches).__name__}, which can be read only once; give a list, "
-            "a DataLoader, or a function that returns what to go through in each epoch"
+            "a DataLoader, or a function that returns the batches of an epoch"
         )
     return [batches] if isinstance(batches, Tensor | Mapping) else batches
 
 
 def to_device(values: Any, device: torch.device) -> Any:
-    """All tensors on a device.
+    """Move all tensors to a device.
 
     Args:
         values: Tensors, in any structure.

@@ -1,16 +1,17 @@
-"""BatchNorm while weights are trained: put back behind the layers it was folded into.
+"""Keeps BatchNorm while weights are trained: puts it back after the layers it was folded into.
 
     y = γ · (W x − μ_B) / √(σ²_B + ε) + β,  γ, β: what the output had in the float network
 
-Statically folded, a BatchNorm is gone, and nothing restores the scale of what few bits distort.
-Kept, it normalises by the statistics of each batch, and networks of 2 and 3 bits learn many times
-faster. In the end the statistics are estimated anew with the weights as they are (arXiv 2203.11086,
-§4.3), and the BatchNorm is folded into the step of each weight channel, so that no integer changes:
+If it is statically folded, a BatchNorm is gone, and nothing restores the scale that few bits
+distort. If it is kept, it normalizes by the statistics of each batch, and networks of 2 and 3 bits
+learn many times faster. At the end the statistics are estimated again with the final weights (arXiv
+2203.11086, §4.3), and the BatchNorm is folded into the step of each weight channel, so that no
+integer changes:
 
     s′ = s · γ / √(σ² + ε)
 
-It makes up for the size of each channel, so channels are trained at one size, and no learning rate
-is too high for the small ones and too low for the others.
+BatchNorm compensates the size of each channel, so all channels are trained at one size, and no
+learning rate is too high for small channels and too low for the others.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,16 +32,16 @@ from tersor.quant.place import weight_quantizer
 aten = torch.ops.aten
 _EPSILON = 1e-5
 _MOMENTUM = 0.1
-_SMALLEST = 1e-4  # of a channel, relative to the others; smaller ones stay
-_NORM = "_kept_batchnorm"  # what their tensors are called behind the layer's name
+_SMALLEST = 1e-4  # size of a channel, relative to the others; smaller ones stay
+_NORM = "_kept_batchnorm"  # suffix of their tensors' names after the layer's name
 
 
 def keep_batchnorm(network: Network) -> None:
-    """Put a BatchNorm behind every layer that one was folded into.
+    """Insert a BatchNorm after every layer that one was folded into.
 
     Args:
         network: Edited in place; its function is unchanged. Layers whose weight has one step for
-            all channels cannot take a BatchNorm in again and have none.
+            all channels cannot take a BatchNorm back and get none.
     """
     found = [layer for layer in layers(network) if _can_have(layer)]
     for layer in found:
@@ -62,7 +63,7 @@ def normalize_by_batch(network: Network, by_batch: bool) -> None:
 
 @torch.no_grad()
 def reestimate(network: Network, batches: Iterable[Batch]) -> None:
-    """Estimate the running statistics anew, as means over batches.
+    """Estimate the running statistics again, as means over batches.
 
     Args:
         network: Edited in place.
@@ -73,7 +74,7 @@ def reestimate(network: Network, batches: Iterable[Batch]) -> None:
         return
     normalize_by_batch(network, True)
     for norm in norms:
-        norm.node.update_arg(6, 1.0)  # what is kept is that of the last batch
+        norm.node.update_arg(6, 1.0)  # the statistics of the last batch are kept
     network.module.recompile()
     running = [node for norm in norms for node in _running(norm)]
     sums, count = [torch.zeros_like(network.tensor(node)) for node in running], 0
@@ -89,7 +90,7 @@ def reestimate(network: Network, batches: Iterable[Batch]) -> None:
 
 
 def settle_batchnorm(network: Network) -> None:
-    """End training: `tersor.quant.lsq.settle`, and fold the BatchNorms, integers unchanged.
+    """End training: call `tersor.quant.lsq.settle` and fold the BatchNorms, integers unchanged.
 
     Args:
         network: Edited in place.
@@ -121,7 +122,7 @@ def _running(norm: BatchNorm) -> tuple[fx.Node, fx.Node]:
 
 
 def _can_have(layer: Layer) -> bool:
-    """Was a BatchNorm folded into it, and can its weight take one in again?"""
+    """Whether a BatchNorm was folded into the layer, and its weight can take one back."""
     edge = argument(layer.node, "weight")
     if isinstance(edge, fx.Node) and edge.op == "call_module":
         quantizer = _learned(layer)
@@ -136,7 +137,7 @@ def _can_have(layer: Layer) -> bool:
 
 
 def _learned(layer: Layer) -> LearnedQuantize | None:
-    """The quantizer of the weight, in training."""
+    """The trainable quantizer of the weight."""
     edge = argument(layer.node, "weight")
     if not isinstance(edge, fx.Node) or edge.op != "call_module":
         return None
@@ -145,7 +146,7 @@ def _learned(layer: Layer) -> LearnedQuantize | None:
 
 
 def _put_behind(layer: Layer) -> None:
-    """γ and β are the statistics of the output; the layer's own bias is 0 from here on."""
+    """Insert a BatchNorm with γ and β from the output statistics; the layer's bias becomes 0."""
     network, node, bias = layer.network, layer.node, layer.bias
     assert bias is not None
     known, size = network.statistics[node.name], _level(layer)
@@ -174,7 +175,7 @@ def _put_behind(layer: Layer) -> None:
 
 @torch.no_grad()
 def _level(layer: Layer) -> Float[Tensor, " channels"]:
-    """Divide the channels of a weight by their size, which the BatchNorm behind makes up for."""
+    """Divide the channels of a weight by their size, which the BatchNorm compensates."""
     weight = layer.grouped_weight()
     squares = weight.square().flatten(2).mean(2).flatten()
     size = (squares / squares.mean()).sqrt()

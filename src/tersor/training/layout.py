@@ -1,13 +1,13 @@
-"""Channels last: weights laid out so that convolutions read all channels of a pixel at once."""
+"""Channels-last layout: convolutions read all channels of a pixel at once."""
 
 import torch
 from torch import nn
 
 
 def channels_last(module: nn.Module) -> None:
-    """Lay the weights of 2-d convolutions out with their channels last; all that follows them does.
+    """Lay out the weights of 2-d convolutions channels-last; later ops adopt the layout.
 
-    Values and shapes stay. Convolutions of float networks train faster so, on CPUs too.
+    Values and shapes stay. Float convolutions train faster this way, on CPUs, too.
 
     Args:
         module: Edited in place.

@@ -1,4 +1,4 @@
-"""What a run says of itself: numbers in memory, a CSV file, and TensorBoard."""
+"""The log of a run: numbers in memory, a CSV file, and TensorBoard."""
 
 import csv
 from collections.abc import Callable
@@ -9,19 +9,19 @@ from typing import Any
 from tersor.errors import UnsupportedError
 
 NAME = "log.csv"
-OnBatch = Callable[[int, int, float], None]  # batches done, of how many, the last loss seen
+OnBatch = Callable[[int, int, float], None]  # finished batches, all batches, last loss
 
 
 @dataclass(frozen=True)
 class Line:
-    """A few steps of training.
+    """A line of the log: a few steps of training.
 
     Attributes:
-        step: How many batches are done.
-        loss: Mean over the batches since the line before.
+        step: Number of finished batches.
+        loss: Mean over the batches since the previous line.
         rate: Learning rate of the weights.
         frozen: Share of the weights that are frozen.
-        seconds: Since the run began, or went on.
+        seconds: Time since the run began or resumed.
     """
 
     step: int
@@ -32,19 +32,19 @@ class Line:
 
 
 class Log:
-    """The lines so far.
+    """The log so far.
 
     Attributes:
-        lines: All of them.
+        lines: All lines.
     """
 
     def __init__(self, folder: Path | None, tensorboard: bool, step: int = 0) -> None:
-        """Begin, or go on.
+        """Begin a log, or continue one.
 
         Args:
-            folder: Where the files go; None for none.
+            folder: Folder of the files, or None.
             tensorboard: Whether to write events for TensorBoard.
-            step: The step that the run goes on from: lines behind it are dropped.
+            step: The step from which the run resumes: later lines are dropped.
         """
         self.path = None if folder is None else folder / NAME
         self.lines: list[Line] = []
@@ -59,7 +59,7 @@ class Log:
                 rows.writerows(asdict(line).values() for line in self.lines)
 
     def add(self, line: Line) -> None:
-        """One more line."""
+        """Add a line."""
         self.lines.append(line)
         if self.path is not None:
             with self.path.open("a", newline="") as file:
@@ -69,13 +69,13 @@ class Log:
                 self._writer.add_scalar(name, value, line.step)
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Close the files."""
         if self._writer is not None:
             self._writer.close()
 
 
 def _read(path: Path) -> list[Line]:
-    """The lines of a file; a last one that was cut off is dropped."""
+    """Read the lines of a file; a truncated last line is dropped."""
     if not path.exists():
         return []
     found = []

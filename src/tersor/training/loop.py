@@ -2,7 +2,7 @@
 
     accelerate launch script.py          torchrun --nproc-per-node 8 script.py
 
-run the same script with DDP or FSDP; every process then works on its share of each batch.
+run the same script with DDP or FSDP. Every process then works on its share of each batch.
 """
 
 import time
@@ -30,24 +30,24 @@ from tersor.training.optimizer import parameter_groups, rate_at, set_rates
 from tersor.training.options import Training
 from tersor.training.seeds import own_randomness, step_randomness
 
-_REESTIMATED = 50  # batches; as in arXiv 2203.11086
+_REESTIMATED = 50  # batches, as in arXiv 2203.11086
 
 
 @runtime_checkable
 class Penalty(Protocol):
-    """What is added to the loss of each batch."""
+    """A term that is added to the loss of each batch."""
 
     def __call__(self, network: Network, progress: float) -> Float[Tensor, ""]:
-        """The penalty of a network in training.
+        """Compute the penalty of a network in training.
 
         Args:
             network: The network, or a copy of it.
-            progress: How far the training is, from 0 to 1.
+            progress: Progress of the training, from 0 to 1.
         """
         ...
 
     def parameters(self, module: nn.Module) -> list[nn.Parameter]:
-        """Its own parameters among those of a network; see `parameter_groups`."""
+        """The penalty's own parameters among those of a network; see `parameter_groups`."""
         ...
 
 
@@ -63,14 +63,14 @@ def run_training(
     """Train a network, with its quantizers or gates if it has some.
 
     Args:
-        network: Its parameters are set in the end.
+        network: The network; its parameters are set at the end.
         feed: The batches.
         loss: Called with the outputs and the targets, or a `Distillation`.
         options: See `Training`.
-        checkpoint: Keeps the run, and what is there is gone on from.
+        checkpoint: Saves the run; an existing checkpoint is resumed.
         on_batch: Called after each batch.
-        penalty: Called for each batch with the network and how far the training is, from 0 to 1;
-            what it returns is added to the loss.
+        penalty: Called for each batch with the network and the progress of the training, from 0 to
+            1; its result is added to the loss.
 
     Returns:
         The log.
@@ -88,11 +88,11 @@ def run_training(
 
 
 class Run:
-    """One run, with all that it has at hand.
+    """One run, and everything that it needs.
 
     Attributes:
-        step: How many batches are done.
-        total: How many there are.
+        step: Number of finished batches.
+        total: Number of all batches.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Run:
         self.log = Log(folder, options.tensorboard, self.step)
 
     def _lay_out(self) -> None:
-        """Channels last where it pays: beside quantizers it does not, and FSDP takes none."""
+        """Use channels-last where it pays off: not with quantizers, and not with FSDP."""
         if isinstance(self.loss, Distillation):
             channels_last(self.loss.teacher)
         divided = self.accelerator.distributed_type is DistributedType.FSDP
@@ -134,23 +134,23 @@ class Run:
             channels_last(self.network.module)
 
     def _watched(self) -> list[WatchedWeight]:
-        """The weights whose oscillation is watched."""
+        """The weights that are watched for damping."""
         if not (self.options.damping or self.options.freezing):
             return []
         if self.accelerator.distributed_type is DistributedType.FSDP:
             raise UnsupportedError(
-                "damping and freezing look at whole weights, which FSDP divides among processes; "
+                "damping and freezing need whole weights, which FSDP divides among processes; "
                 "train with DDP, or without them"
             )
         return watched_weights(self.network)
 
     @property
     def module(self) -> nn.Module:
-        """The network itself, without what distributes it."""
+        """The network itself, without its wrapper for distribution."""
         return self.accelerator.unwrap_model(self.model)
 
     def go(self, on_batch: OnBatch) -> None:
-        """Take all steps that are left."""
+        """Take all remaining steps."""
         recent: list[Tensor] = []
         begun, shown = time.perf_counter(), float("nan")
         part = self.accelerator.process_index, self.accelerator.num_processes
@@ -168,11 +168,11 @@ class Run:
             self.average.store(self.module)
 
     def result(self) -> dict[str, Tensor]:
-        """The state of the network, whole, in every process."""
+        """The whole state of the network, in every process."""
         return {name: whole(x).detach() for name, x in self.module.state_dict().items()}
 
     def _take(self, example: FedBatch) -> Tensor:
-        """One batch: forward, backward, and a step of the optimizer if it is time."""
+        """Process one batch: forward, backward, and a step of the optimizer if one is due."""
         options, accelerator = self.options, self.accelerator
         update, updates = (n // options.accumulate for n in (self.step, self.total))
         progress = update / updates
@@ -192,7 +192,7 @@ class Run:
         return loss.detach()
 
     def _update(self, progress: float) -> None:
-        """A step of the optimizer, and what follows it."""
+        """Take a step of the optimizer, and do what follows it."""
         if self.options.clip is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.clip)
         self.optimizer.step()
@@ -203,7 +203,7 @@ class Run:
             self.average.update(self.module, self.step // self.options.accumulate)
 
     def _note(self, recent: list[Tensor], seconds: float) -> float:
-        """A line of the log."""
+        """Add a line to the log."""
         mean: Any = self.accelerator.reduce(torch.stack(recent).mean(), "mean")
         loss = float(mean)
         if not loss < float("inf"):
@@ -217,7 +217,7 @@ class Run:
         return loss
 
     def _is_due(self) -> bool:
-        """Is it time for a checkpoint? Never between two batches of one step."""
+        """Whether a checkpoint is due; never between two batches of one step."""
         if self.checkpoint is None:
             return False
         every = self.options.checkpoint_every * self.options.accumulate
@@ -231,7 +231,7 @@ class Run:
         self.accelerator.wait_for_everyone()
 
     def _state(self) -> dict[str, Tensor]:
-        """Every tensor that the run depends on, by name."""
+        """Collect every tensor that the run depends on, by name."""
         found = {f"network.{k}": x for k, x in self.module.state_dict(keep_vars=True).items()}
         names = {id(p): name for name, p in self.module.named_parameters()}
         for parameter, values in self.optimizer.state.items():
@@ -245,7 +245,7 @@ class Run:
 
     @torch.no_grad()
     def _resume(self) -> int:
-        """Put a checkpoint in, and return its step."""
+        """Restore a checkpoint, and return its step."""
         found = None if self.checkpoint is None else self.checkpoint.read()
         if found is None:
             return 0
@@ -257,7 +257,7 @@ class Run:
 
 
 def _reestimate(network: Network, feed: Feed, device: torch.device) -> None:
-    """The statistics of kept BatchNorms, computed where the network was trained."""
+    """Compute the statistics of kept BatchNorms on the device of the training."""
     home = next(network.module.parameters()).device
     network.module.to(device)
     batches = feed.inputs(batches=_REESTIMATED)

@@ -1,4 +1,4 @@
-"""What training minimises: the user's loss, or the distance to the float network.
+"""The objective of training: the user's loss, or the distance to the float network.
 
     KL(softmax(t / T) ‖ softmax(y / T)) · T²     logits y, with t those of the float network
     ‖y − t‖² / n                                 other outputs, added up
@@ -26,7 +26,7 @@ def divergence(
     wanted: Float[Tensor, "samples classes"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """KL(softmax(t / T) ‖ softmax(y / T)) · T², a mean over the samples.
+    """KL(softmax(t / T) ‖ softmax(y / T)) · T², averaged over the samples.
 
     Args:
         outputs: y.
@@ -38,7 +38,7 @@ def divergence(
 
 
 class Distillation(nn.Module):
-    """The distance between what a network returns and what the float network does.
+    """The distance between the outputs of a network and those of the float network.
 
     Attributes:
         teacher: The float network.
@@ -55,7 +55,7 @@ class Distillation(nn.Module):
 
     @torch.no_grad()
     def targets(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the float network returns."""
+        """Compute the outputs of the float network."""
         return self.teacher(*args, **kwargs)
 
     def forward(self, outputs: Any, targets: Any) -> Float[Tensor, ""]:

@@ -1,12 +1,12 @@
-"""One optimizer: a rate for each weight, one for what does not decay, and one for quantizers.
+"""One optimizer with a rate for each weight, one for what does not decay, and one for quantizers.
 
-    rate(W) = rate · ‖W‖ / √n        n: how many numbers W holds, as it is when training begins
+    rate(W) = rate · ‖W‖ / √n        n: the number of values of W, when training begins
 
 Adam moves every number by about its rate, whatever its gradient is. The weights of one network
-differ in size by a hundred times, so that one rate for all leaves some where they are and shakes
-others. A rate in proportion to the size of what it moves is the idea of LARS, arXiv 1708.03888, §4.
+differ in size by a factor of a hundred, so a single rate barely moves some and shakes others. A
+rate in proportion to the size of the weight is the idea of LARS, arXiv 1708.03888, §4.
 
-Differs from the paper in: the size is that of the beginning, and gradients play no part.
+Differs from the paper in: the size is the initial one, and gradients are not used.
 """
 
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ from tersor.training.options import Training
 def parameter_groups(
     module: nn.Module, options: Training, unit: Sequence[nn.Parameter] = ()
 ) -> list[dict[str, Any]]:
-    """The groups for an optimizer of one's own.
+    """Group parameters for an optimizer.
 
-    Weights with two axes or more decay. Biases and the parameters of norms do not, nor do
-    quantizers, which have a rate of their own.
+    Weights with two axes or more decay. Biases, the parameters of norms and quantizers do not;
+    quantizers have a learning rate of their own.
 
     Args:
         module: A network in training.
-        options: Their rates and the decay.
-        unit: Parameters that count as of size 1, whatever they hold, and do not decay: gates.
+        options: The learning rates and the decay.
+        unit: Parameters that are treated as of size 1 and do not decay: gates.
     """
     quantizers = [p for _, q in learned_quantizers(module) for p in q.parameters()]
     own = {id(p) for p in (*quantizers, *unit)}
@@ -51,16 +51,16 @@ def parameter_groups(
 
 
 def _size(weight: Tensor) -> float:
-    """‖W‖ / √n; 1 for a weight of zeros, which is to leave them."""
+    """‖W‖ / √n; 1 for a weight of zeros, which could not move otherwise."""
     return float(weight.detach().double().square().mean().sqrt()) or 1.0
 
 
 def rate_at(progress: float, warm_up: float) -> float:
-    """The share of the highest rate: a line up, then half a cosine down to 0.
+    """The share of the highest rate: up linearly, then down to 0 along half a cosine.
 
     Args:
         progress: From 0 to 1.
-        warm_up: Where the line ends.
+        warm_up: Progress at which the linear part ends.
     """
     if progress < warm_up:
         return progress / warm_up
@@ -71,7 +71,7 @@ def total_rate(updates: int, warm_up: float) -> float:
     """The sum of `rate_at` over a whole training.
 
     Args:
-        updates: Its steps.
+        updates: Number of its steps.
         warm_up: See `rate_at`.
     """
     return sum(rate_at((update + 0.5) / updates, warm_up) for update in range(updates))
@@ -81,7 +81,7 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Give every group this share of its highest rate.
 
     Args:
-        optimizer: Made with `parameter_groups`.
+        optimizer: An optimizer created with `parameter_groups`.
         factor: The share.
     """
     for group in optimizer.param_groups:

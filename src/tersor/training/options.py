@@ -1,4 +1,4 @@
-"""What training does, and for how long."""
+"""The options of training."""
 
 from dataclasses import dataclass, field, replace
 
@@ -18,37 +18,38 @@ _PER_ERROR = 0.015  # rate for a relative error of 1, chosen on pruned and facto
 class Training:
     """Options of training.
 
-    The LSQ+ paper names no optimizer and no schedule. The defaults are ours, chosen on four epochs
-    of ResNet-20 with 4 bits, with AdamW. A very short training gains by three times these rates.
-    What was compressed is near to where it ends, and has defaults of its own: see `near`.
+    The LSQ+ paper gives neither an optimizer nor a schedule. The defaults are ours, chosen on four
+    epochs of ResNet-20 with 4 bits, with AdamW. Very short trainings work better with three times
+    these rates. A compressed network starts close to its goal, and has defaults of its own: see
+    `near`.
 
     Attributes:
-        epochs: How often the batches are gone through.
-        steps: How many batches to take instead, for batches whose number is not known.
+        epochs: Number of passes through the batches.
+        steps: Number of batches, instead of epochs; for batches whose number is not known.
         quantizers: How quantizers are trained.
-        rate: Highest learning rate of the weights, as a share of their size: see
-            `tersor.training.optimizer`. Default: 0.01, or from 0.001 to 0.01 for what was
-            compressed: the more the outputs have changed, the higher.
-        bias_rate: That of biases, and of the parameters of norms.
-        quantizer_rate: That of the logarithms of the steps, and of the offsets in steps.
-        weight_decay: Of weights with two axes or more; nothing else decays.
+        rate: Highest learning rate of the weights, relative to their size: see
+            `tersor.training.optimizer`. Default: 0.01, or for a compressed network from 0.001 to
+            0.01, which grows with the change of the outputs.
+        bias_rate: Highest learning rate of biases, and of the parameters of norms.
+        quantizer_rate: Highest rate of the logarithms of steps, and of offsets in steps.
+        weight_decay: Decay of weights with two axes or more; nothing else decays.
         warm_up: Share of the steps in which learning rates rise; they fall along half a cosine.
-        accumulate: How many batches make up one step of the optimizer.
+        accumulate: Number of batches in one step of the optimizer.
         clip: Largest norm of the gradient of the weights, or None.
-        ema: Decay of an average of all parameters, whose values are kept in the end; 0 for none.
+        ema: Decay of a moving average of all parameters, which replaces them at the end; 0: none.
         distil: How the outputs are compared with those of the float network: `"kl"` for logits,
-            `"mse"` for others; `"auto"` takes a single output `[samples, classes]` for logits, but
-            `"mse"` for all that was compressed.
-        temperature: Of the distillation of logits.
-        batchnorm: `"kept"` puts BatchNorms that `quantize` folded back for the training, where
-            weights have a step for each channel: few bits need it. `"folded"` leaves them folded,
-            which is faster and does not depend on how a batch is divided among processes. Default:
-            kept, but folded for what was compressed.
+            `"mse"` for others; `"auto"` treats a single output `[samples, classes]` as logits, but
+            uses `"mse"` for compressed networks.
+        temperature: Temperature of the distillation of logits.
+        batchnorm: `"kept"` restores BatchNorms that `quantize` folded during training, for weights
+            with one step per channel: few bits need it. `"folded"` leaves them folded, which is
+            faster and does not depend on how a batch is divided among processes. Default: kept, but
+            folded for compressed networks.
         damping: Pull weights to the middle of their step, or None; for depthwise layers.
-        freezing: Fix weights that oscillate, or None; idem.
+        freezing: Freeze weights that oscillate, or None; for depthwise layers.
         precision: `"bf16"` or `"fp16"` for mixed precision on a GPU.
-        seed: Of the order of the batches, and all else that is random.
-        checkpoint_every: Steps between two checkpoints, where there is a folder.
+        seed: Seed of the order of the batches, and of everything else that is random.
+        checkpoint_every: Steps between two checkpoints, if there is a folder.
         log_every: Steps between two lines of the log.
         tensorboard: Whether to write a TensorBoard log, too.
     """
@@ -82,7 +83,7 @@ class Training:
 
     @property
     def keeps_batchnorm(self) -> bool:
-        """Do BatchNorms come back for the training?"""
+        """Whether BatchNorms are restored for training."""
         return self.batchnorm != "folded"
 
     def check_used(self, labelled: bool, quantized: bool) -> None:
@@ -111,15 +112,15 @@ class Training:
                 )
 
     def near(self, lost: float) -> "Training":
-        """The same for a network that is near to where it ends, as `compress` leaves it.
+        """The same options for a network close to its goal, as `compress` leaves it.
 
-        Its layers are fitted to the float network, so that they have less variance than that: a
-        BatchNorm with the statistics of the float network would blow up what they get wrong. Small
-        steps, and the squared distance of logits, do not undo the fit either. How small they are
-        goes by the way that is left, √(‖y − ŷ‖² / ‖y‖²).
+        Its layers are fitted to the float network, so they have less variance than that. A
+        BatchNorm with the statistics of the float network would amplify their errors. Small steps,
+        and the squared distance of logits, do not undo the fit. Their size depends on the distance
+        that is left, √(‖y − ŷ‖² / ‖y‖²).
 
         Args:
-            lost: ‖y − ŷ‖² / ‖y‖², of the outputs.
+            lost: ‖y − ŷ‖² / ‖y‖² of the outputs.
         """
         rate = min(max(_PER_ERROR * lost**0.5, _NEAR_RATE), _RATE) if lost < 1 else _RATE
         return replace(

@@ -1,4 +1,4 @@
-"""A training: a network, what it learns from, and where the run is kept."""
+"""A training run: the network, the data it learns from, and the folder of the run."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +21,20 @@ from tersor.training.loop import Penalty, run_training
 from tersor.training.objective import Distillation, Loss
 from tersor.training.options import Training
 
-_SEEN = 128  # samples that tell how much compression changed
+_SEEN = 128  # samples on which the effect of compression is measured
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training is made of.
+    """The parts of a training run.
 
     Attributes:
-        network: Where it starts from; it is not changed.
-        original: The float network, which teaches where there is no loss.
-        batches: See `tersor.train`, as the following.
-        loss: What is minimised.
-        options: How.
-        folder: Keeps checkpoints and the log.
+        network: The network to start from; it is not changed.
+        original: The float network, which is the teacher if there is no loss.
+        batches: See `tersor.train`, as for the following attributes.
+        loss: The loss to minimize.
+        options: The options of training.
+        folder: Folder for checkpoints and the log.
         on_batch: Called after each batch.
         scheme: The format that the network is quantized to, if it is.
     """
@@ -54,12 +54,12 @@ class TrainingRun:
         return Feed(self.network, self.batches, self.loss is not None, self.options.seed)
 
     def of(self, network: Network, penalty: Penalty | None = None, *also: Any) -> list[Line]:
-        """Train a network that is ready for it.
+        """Train a network that is prepared for training.
 
         Args:
-            network: Its parameters are set in the end.
-            penalty: See `tersor.training.loop.run_training`.
-            also: What the result depends on besides, for the checkpoint to know.
+            network: The network; its parameters are set at the end.
+            penalty: See `tersor.training.loop.fit`.
+            also: Whatever else the result depends on, for the checkpoint's hash.
 
         Returns:
             The log.
@@ -78,7 +78,7 @@ class TrainingRun:
         )
 
     def _fingerprint(self, also: tuple[Any, ...]) -> str:
-        """A hash of all that the result depends on, but for the batches."""
+        """A hash of everything that the result depends on, except the batches."""
         named = getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
         ours = replace(self.options, log_every=1, checkpoint_every=1, tensorboard=False)
         return fingerprint(self.network, [], (self.scheme, named, ours, *also))
@@ -87,11 +87,11 @@ class TrainingRun:
 def train_network(
     network: Network, run: TrainingRun, penalty: Penalty | None = None, *also: Any
 ) -> list[Line]:
-    """Train all weights of a float network, with BatchNorms where some were folded.
+    """Train all weights of a float network, with BatchNorms where they were folded.
 
     Args:
         network: Edited in place.
-        run: The training.
+        run: The training run.
         penalty: See `TrainingRun.of`.
         also: See `TrainingRun.of`.
 
@@ -110,7 +110,7 @@ def train_network(
 
 
 def train_compressed(run: TrainingRun) -> tuple[Network, list[Line]]:
-    """Train a compressed network, the start of the training: what comes of it, and the log."""
+    """Train a compressed network from where the run starts; return the result and the log."""
     network = run.network.copy()
     lost = _lost(run) if run.options.rate is None else 0.0  # nothing else depends on it
     return network, train_network(network, replace(run, options=run.options.near(lost)))
@@ -118,7 +118,7 @@ def train_compressed(run: TrainingRun) -> tuple[Network, list[Line]]:
 
 @torch.no_grad()
 def _lost(run: TrainingRun) -> float:
-    """What compression did to the outputs for the first batches."""
+    """The effect of compression on the outputs for the first batches."""
     pairs = [
         (run.network(*args, **kwargs), run.original(*args, **kwargs))
         for args, kwargs in run.feed.inputs(_SEEN)
@@ -127,19 +127,19 @@ def _lost(run: TrainingRun) -> float:
 
 
 def _distillation(original: Network, options: Training) -> Distillation:
-    """The float network as teacher, BatchNorms folded."""
+    """The float network as teacher, with folded BatchNorms."""
     teacher = original.copy()
     fold(teacher)
     return Distillation(teacher.module.requires_grad_(False), options.temperature, options.distil)
 
 
 def record(lines: list[Line], what: str, **numbers: float) -> Applied:
-    """What a training did, for the report.
+    """Record what a training run did, for the report.
 
     Args:
         lines: Its log.
         what: One plain sentence.
-        numbers: Figures worth printing besides.
+        numbers: Further figures worth printing.
     """
     if lines:
         numbers |= {"steps": float(lines[-1].step)}

@@ -1,7 +1,7 @@
-"""Everything random in a run follows from its seed, so that it can be stopped and go on.
+"""Derives everything random in a run from its seed, so that the run can be stopped and resumed.
 
-The seed of an epoch orders the batches and whatever is drawn to make them. The seed of a step does
-the rest, such as the noise of a loss; it takes nothing from the batches to come.
+The seed of an epoch determines the order of the batches and whatever is drawn to make them. The
+seed of a step determines the rest, such as the noise of a loss; it does not affect later batches.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ def seed_epoch(seed: int, epoch: int, batches: Any) -> None:
 
     Args:
         seed: Seed of the run.
-        epoch: Its number.
-        batches: What the user gave, perhaps a `DataLoader`.
+        epoch: Number of the epoch.
+        batches: The user's batches, perhaps a `DataLoader`.
     """
     number = _mixed(seed, _EPOCHS, epoch)
     torch.manual_seed(number)
@@ -37,7 +37,7 @@ def seed_epoch(seed: int, epoch: int, batches: Any) -> None:
 
 @contextlib.contextmanager
 def step_randomness(seed: int, step: int) -> Iterator[None]:
-    """What torch draws in here depends on the number of the step alone.
+    """Make what torch draws inside depend on the number of the step only.
 
     Args:
         seed: Seed of the run.
@@ -50,7 +50,7 @@ def step_randomness(seed: int, step: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_randomness() -> Iterator[None]:
-    """Put the state of all random generators back in the end."""
+    """Restore the state of all random generators at the end."""
     kept, drawn = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(_devices()):
         try:
@@ -61,7 +61,7 @@ def own_randomness() -> Iterator[None]:
 
 
 def _mixed(seed: int, kind: int, number: int) -> int:
-    """One seed for each epoch and each step, far from those of others."""
+    """Mix numbers into one seed for each epoch and each step, far from other seeds."""
     return int(
         np.random.SeedSequence([seed % 2**63, kind, number]).generate_state(1, np.uint64)[0] >> 1
     )

@@ -213,10 +213,10 @@ REFUSED = [
         r"[5] scales for integers of shape [4]",
     ),
     ("w = DequantizeLinear <axis = 3> (q, v) y = Add(x, w)", "axis 3"),
-    ("w = DequantizeLinear(q, z) y = Add(x, w)", "a scale that is no float"),
+    ("w = DequantizeLinear(q, z) y = Add(x, w)", "a scale that is not a float"),
     ("w = DequantizeLinear <axis = 0> (q, v, p) y = Add(x, w)", "zero point that does not fit"),
     ("a = Transpose(q) w = DequantizeLinear <axis = 0> (a, v) y = Add(x, w)", "per channel"),
-    ("q2 = DynamicQuantizeLinear(x) y = Relu(x)", "take the float file"),
+    ("q2 = DynamicQuantizeLinear(x) y = Relu(x)", "use the float file"),
     ("a = QLinearMatMul(x, s, z, q, s, z, s, z) y = Relu(a)", "compute on integers"),
 ]
 
