@@ -263,7 +263,7 @@ def test_gates_leave_multiples(kind):
     ("budget", "said"),
     [
         ({"macs": 0.01}, r"macs=0\.01 is too small: .* is 0\.\d{2,3}\. Give a larger share"),
-        ({"macs": 1234}, r"macs=1,234 is too small: .* is \d+,\d{3}\. Give a larger budget"),
+        ({"macs": 1234.0}, r"macs=1,234 is too small: .* is \d+,\d{3}\. Give a larger budget"),
         ({"parameters": 0.05}, r"parameters=0\.05 is too small: .* is 0\.\d{1,3}\. Give"),
         ({"megabytes": 1e-5}, r"megabytes=1e-05 is too small: .* is 0\.001\. Give a larger budget"),
     ],
