@@ -183,7 +183,7 @@ def test_steps_and_layers_are_told():
         ({"megabytes": 1e-5}, "megabytes=1e-05 is too small"),
         ({"average": 4.0, "choices": ()}, "choices is empty"),
         ({"average": 4.0, "choices": (1, 4)}, "weights=1 bits; choose a width from 2 to 16"),
-        ({"average": 4.0, "scheme": "nothing"}, "unknown scheme 'nothing'"),
+        ({"average": 4.0, "scheme": "nothing"}, "scheme='nothing' is not possible"),
         ({"average": 4.0, "exclude": ["none"]}, "no layer or sub-module is called 'none'"),
     ],
 )
