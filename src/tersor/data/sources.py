@@ -181,8 +181,8 @@ def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
     """The samples that a string names.
 
     Args:
-        spec: A `.npy` or `.npz` file, see `tersor.export.inputs.load_inputs`; a folder of images;
-            or `module:function`, a function of the user's own code that returns batches.
+        spec: A `.npy` or `.npz` file, see `tersor.data.numpy_files.load_inputs`; a folder of
+            images; or `module:function`, a function of the user's own code that returns batches.
         pixels: What is done to images; by default only their pixels become 0…1.
 
     Raises:
