@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,13 @@ def test_ci_runs_the_command_of_the_readme():
     command = 'pip install torch==2.13.0 -e ".[dev]" && python -m pytest -n auto'
     assert command in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+#: Options stand in a file beside what they are of; `api/verify.py` is the verb that
+#: `export/verify.py` carries out.
+SHARED_NAMES = {"__init__.py", "options.py", "verify.py"}
+
+
+def test_a_name_of_a_file_stands_for_one_thing():
+    counts = Counter(path.name for path in (ROOT / "src").rglob("*.py"))
+    assert {name for name, count in counts.items() if count > 1} <= SHARED_NAMES
