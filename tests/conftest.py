@@ -10,12 +10,11 @@ import gc
 import pytest
 from hypothesis import settings
 
-from tests.torch_once import compute_once, write_no_traces
+from tests.torch_once import compute_once
 
 # Timing says nothing on a shared machine. CI draws the same examples at every run.
 settings.register_profile("tersor", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("tersor")
-write_no_traces()
 
 
 def pytest_collection():

@@ -1,4 +1,4 @@
-"""What torch computes again at every export, computed once per session, and traces never written.
+"""What torch computes again at every export, computed once per session.
 
 With networks as small as those of the tests, this is most of the time of a capture and an export.
 What they do stays the same.
@@ -27,16 +27,6 @@ def compute_once(patch):
         patch.setattr(module, "_collect_all_valid_cia_ops", composite)
     operator = torch._ops.OperatorBase
     patch.setattr(operator, "py_impl", _without_annotations(operator.py_impl))
-
-
-def write_no_traces():
-    """Keep pytest from listening to torch's traces: torch writes them if anyone listens.
-
-    They hold every graph as text, and the stack of every call.
-    """
-    trace = torch._logging._internal.trace_log
-    trace.handlers.clear()
-    trace.addHandler = lambda handler: None
 
 
 def _copies(from_torchlib):
