@@ -2,10 +2,10 @@
 
 from typing import Literal, get_args
 
-Storage = Literal["int8", "int4"]  # what holds weights in a file
+Storage = Literal["int8", "int4"]  # how weights are stored in a file
 Rule = Literal["least loss", "equal loss"]  # how parts share a budget
 Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions
-GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels go
+GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels to remove
 # what decides which channels are removed first
 ScoreKind = Literal["fisher", "taylor", "magnitude", "batchnorm", "lasso"]
 
@@ -13,7 +13,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 KINDS: tuple[GateKind, ...] = get_args(GateKind)
 RULES: tuple[Rule, ...] = get_args(Rule)
 SCORES: tuple[ScoreKind, ...] = get_args(ScoreKind)
-WAYS = ("prune", *METHODS, *KINDS)  # to compress
+WAYS = ("prune", *METHODS, *KINDS)  # methods of compression
 
 # The description of each scheme of `tersor.quant.schemes`.
 TARGETS = {
