@@ -13,11 +13,11 @@ class CaptureError(TersorError):
 
 
 class InvalidModelError(TersorError):
-    """The model itself is unfit: NaN or infinite weights, half precision, already quantized."""
+    """The model itself cannot be used, for instance because of NaN, or it is already quantized."""
 
 
 class InvalidInputError(TersorError):
-    """An argument beside the model is unfit: example inputs, data, options, paths."""
+    """Another argument than the model cannot be used: example inputs, data, options, paths."""
 
 
 class UnsupportedError(TersorError):

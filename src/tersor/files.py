@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writes files as a whole or not at all."""
 
 import errno
 import os
@@ -16,16 +16,16 @@ from tersor.errors import ExportError
 def write_atomically(path: str | Path, content: bytes | Callable[[Path], None]) -> None:
     """Write a file so that `path` is either the old file or the complete new one.
 
-    The content first goes to a temporary folder beside `path`, is flushed to the disk, and then
-    takes the place of `path` in one step. Other files that `content` writes there (external
-    weights) move along, before `path` itself. After a failure nothing is left behind.
+    The content first goes to a temporary folder next to `path`, is flushed to the disk, and then
+    replaces `path` in one step. Other files that `content` writes there (external weights) are
+    moved along, before `path` itself. After a failure nothing is left behind.
 
     Args:
-        path: Where the file goes; its folder must exist.
+        path: Path of the file; its folder must exist.
         content: The bytes, or a function that writes the file at the path it is given.
 
     Raises:
-        ExportError: Names the path and the reason: a missing or read-only folder, a full disk.
+        ExportError: The message names the path and the reason, such as a full disk.
     """
     path = Path(path)
     try:
@@ -48,12 +48,12 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
     """Write a safetensors file as `write_atomically` does.
 
     Args:
-        path: Where the file goes; its folder must exist.
-        tensors: By name, on any device.
-        metadata: Texts that go with them.
+        path: Path of the file; its folder must exist.
+        tensors: Tensors by name, on any device.
+        metadata: Texts to store with them.
 
     Raises:
-        ExportError: As `write_atomically`.
+        ExportError: See `write_atomically`.
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
@@ -67,13 +67,13 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out, before hours of work, whether a file could be written.
+    """Check that a file can be written, before hours of work.
 
     Args:
-        path: Where the file will go. Nothing is left there.
+        path: Path of the file. Nothing is left there.
 
     Raises:
-        ExportError: As `write_atomically`, for everything but a full disk.
+        ExportError: See `write_atomically`; a full disk is not detected.
     """
     path = Path(path)
     try:
@@ -86,14 +86,14 @@ def check_writable(path: str | Path) -> None:
 
 
 def check_output(path: str | Path, model: str) -> None:
-    """Find out, before hours of work, whether an ONNX file could be written, and where.
+    """Check that an ONNX file can be written, and where, before hours of work.
 
     Args:
-        path: Where the file will go. Nothing is left there.
-        model: What the user named as the model, which must not be overwritten.
+        path: Path of the file. Nothing is left there.
+        model: The user's name of the model, which must not be overwritten.
 
     Raises:
-        ExportError: As `check_writable`; or the name is not that of an ONNX file, or is the
+        ExportError: See `check_writable`; or the name is not that of an ONNX file, or is the
             model's own.
     """
     path = Path(path)

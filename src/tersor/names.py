@@ -9,10 +9,10 @@ SchemeName = Literal[
 BatchNormMode = Literal["folded", "kept"]  # in a training
 Distance = Literal["auto", "kl", "mse"]  # between outputs, in a training
 Precision = Literal["bf16", "fp16"]  # mixed with float32, in a training
-Storage = Literal["int8", "int4"]  # what holds weights in a file
+Storage = Literal["int8", "int4"]  # how weights are stored in a file
 BudgetRule = Literal["least loss", "equal loss"]  # how parts share a budget
 Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions
-GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels go
+GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels to remove
 WayName = Literal["prune"] | Method | GateKind  # to compress
 # what decides which channels are removed first
 ScoreKind = Literal["fisher", "taylor", "magnitude", "batchnorm", "lasso"]

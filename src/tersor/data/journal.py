@@ -61,7 +61,7 @@ class Journal:
         if found != expected:
             raise InvalidInputError(
                 f"{str(folder)!r} holds a run with another network, other options or other data; "
-                "give another folder, or delete it to start anew"
+                "give another folder, or delete it to start again"
             )
 
     def read(self, key: str) -> tuple[dict[str, Tensor], Record] | None:

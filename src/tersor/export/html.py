@@ -1,11 +1,11 @@
-"""A plain HTML table: what a notebook shows of a result."""
+"""Writes a plain HTML table, which notebooks show for a result."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
 
 
 def table(cells: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> str:
-    """A plain table, in the style of whoever shows it.
+    """Write a plain table in the viewer's own style.
 
     Args:
         cells: Its rows; the first cell of each names it.

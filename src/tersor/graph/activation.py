@@ -1,4 +1,4 @@
-"""The activation behind a layer: the element-by-element ops that alone read its output."""
+"""The activation after a layer: the elementwise ops that are the only readers of its output."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +17,11 @@ _WITH_CONSTANT = {aten.minimum.default, aten.maximum.default, aten.prelu.default
 
 
 def activation(network: Network, node: fx.Node) -> Callable[[Tensor], Tensor]:
-    """The function of a node's value that the rest of the network sees in its place.
+    """Find the function of a node's value that the rest of the network sees in its place.
 
-    It is the chain of activations behind the node, each the only reader of the value before it.
-    Quantizers are looked through. Where several nodes read the value, or where it is added to
-    another one, it is the identity.
+    It is the chain of activations after the node, each the only reader of the previous value.
+    Quantizers are ignored. If several nodes read the value, or if it is added to another one, the
+    function is the identity.
 
     Args:
         network: The network.
@@ -41,7 +41,7 @@ def activation(network: Network, node: fx.Node) -> Callable[[Tensor], Tensor]:
 
 
 def _step(network: Network, node: fx.Node) -> Callable[[Tensor], Tensor] | None:
-    """The activation that is the only reader of a node, if that is what reads it."""
+    """The activation that reads a node, if that is its only reader."""
     found = readers(node)
     if len(found) != 1 or (reader := found[0]).target not in UNARY | _WITH_CONSTANT:
         return None

@@ -1,4 +1,4 @@
-"""Where attention mixes positions: softmax(…) · V keeps the channels of V apart."""
+"""Attention mixes positions: softmax(…) · V keeps the channels of V apart."""
 
 import math
 from typing import Any
@@ -32,9 +32,9 @@ def mixed_values(node: fx.Node) -> fx.Node | None:
 
 
 def write_out_attention(graph: fx.Graph) -> None:
-    """Write fused attention with other than four axes as softmax(Q Kᵀ / √d) · V.
+    """Write out fused attention as softmax(Q Kᵀ / √d) · V, unless it has four axes.
 
-    torch's ONNX exporter knows the fused op with four axes only.
+    torch's ONNX exporter supports the fused op with four axes only.
 
     Args:
         graph: Edited in place; what it computes is unchanged.
@@ -57,7 +57,7 @@ def write_out_attention(graph: fx.Graph) -> None:
 
 
 def _call(target: torch._ops.OpOverload, first: fx.Node, *others: Any) -> fx.Node:
-    """A call at the graph's insertion point, with the shape of its value."""
+    """Insert a call at the graph's insertion point, and note the shape of its value."""
     node = first.graph.call_function(target, (first, *others))
     args = fx.map_arg(node.args, lambda arg: arg.meta["val"])
     node.meta["val"] = target(*args)

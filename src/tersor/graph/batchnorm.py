@@ -1,4 +1,4 @@
-"""BatchNorm calls of a network, seen by the names of their arguments."""
+"""The BatchNorm calls of a network, with their arguments by name."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ class BatchNorm:
 
     @property
     def input(self) -> fx.Node:
-        """The node that computes the input, seen through quantizers."""
+        """The node that computes the input, ignoring quantizers."""
         return source(argument(self.node, "input"))
 
     @property
     def parameters(self) -> tuple[fx.Node | float | None, ...]:
-        """All that defines the map: the nodes of its four vectors, and ε."""
+        """Everything that defines the map: the nodes of its four vectors, and ε."""
         return (*(argument(self.node, name) for name in _VECTORS), argument(self.node, "eps"))
 
     @property
@@ -48,7 +48,7 @@ class BatchNorm:
         """Why this call is not one fixed affine map, or None if it is."""
         *nodes, _ = self.parameters
         if argument(self.node, "training"):
-            return "it normalises by the statistics of each batch (training mode)"
+            return "it normalizes by the statistics of each batch (training mode)"
         if nodes[2] is None or nodes[3] is None:
             return "it has no running statistics"
         if any(isinstance(node, fx.Node) and node.op != "get_attr" for node in nodes):

@@ -1,8 +1,8 @@
-"""Blocks: the parts of a network between values that alone lead on.
+"""Blocks: the parts of a network between single tensors on which everything after them depends.
 
-Where a single tensor separates all that comes before from all that comes after, the network can be
-cut in two. A piece between two cuts that lie close is one layer, or one residual branch with its
-addition; with the activation and the quantizers behind it, it is a block.
+If a single tensor separates everything before it from everything after it, the network can be cut
+in two. A piece between two neighbouring cuts is one layer, or one residual branch with its
+addition. Together with the activation and the quantizers after it, it is a block.
 
 Tensors that depend on no floating-point input, such as attention masks, may pass by a cut.
 """
@@ -24,12 +24,12 @@ _LOOKUPS = {aten.embedding.default}
 
 @dataclass(frozen=True)
 class Block:
-    """Layers that lie together.
+    """Layers that belong together.
 
     Attributes:
         nodes: What is computed inside from the inputs of the network, in execution order.
-        entries: Values from outside that these nodes read; one tensor, and what may pass by a cut.
-        exits: The values that others read; one tensor, except at the end of a network with several
+        entries: Values from outside that these nodes read: one tensor, and what may bypass a cut.
+        exits: The values that others read: one tensor, except at the end of a network with several
             outputs.
         layers: The weighted calls inside.
     """
@@ -81,7 +81,7 @@ def _follows(node: fx.Node) -> bool:
 
 
 def _pieces(values: list[fx.Node]) -> Iterator[list[fx.Node]]:
-    """What is computed between one cut and the next."""
+    """The nodes between one cut and the next."""
     order = {node: index for index, node in enumerate(values)}
     bound = _bound_to_inputs(values)
     alive: set[fx.Node] = set()
@@ -100,12 +100,12 @@ def _pieces(values: list[fx.Node]) -> Iterator[list[fx.Node]]:
 
 
 def _last_use(node: fx.Node, order: dict[fx.Node, int]) -> int:
-    """Where a value is read for the last time; what the network returns is read at the end."""
+    """Where a value is last read; what the network returns is read at the end."""
     return max((order.get(user, len(order)) for user in node.users), default=-1)
 
 
 def _bound_to_inputs(values: list[fx.Node]) -> set[fx.Node]:
-    """The values that a cut must not leave behind: not sizes, nor what masks are made of."""
+    """The values that must not bypass a cut: all but sizes, and what masks are made of."""
     bound: set[fx.Node] = set()
     for node in values:
         is_start = node.target in _LOOKUPS or (node.op == "placeholder" and is_float(node))

@@ -1,6 +1,6 @@
-"""What the time of a layer depends on: its op, the shapes it runs at, and its settings.
+"""The properties that the time of a layer depends on: its op, its shapes, and its settings.
 
-Equal calls take equal times, whatever their weights are, so that each has to be timed only once.
+Equal calls take equal time, whatever their weights, so each has to be timed only once.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class Call:
         input: Shape of the input.
         weight: Shape of the weight: `[in, out]` of a linear layer.
         outputs: Channels of the output.
-        has_bias: Whether something is added.
-        attributes: Those of the node, with their names.
+        has_bias: Whether a bias is added.
+        attributes: The attributes of the node, with their names.
     """
 
     op: Op
@@ -41,11 +41,11 @@ class Call:
 
 
 def calls(network: Network, one: bool = True) -> list[tuple[fx.Node, Call]]:
-    """The call of every layer, in execution order.
+    """List the call of every layer, in execution order.
 
     Args:
         network: The network, without quantizers.
-        one: Of one sample, where the network takes any number of them.
+        one: Whether to use one sample, if the network takes any number.
     """
     seen = shapes(network)
     batch = batch_size(network) if one and _takes_any(network) else 1
@@ -53,7 +53,7 @@ def calls(network: Network, one: bool = True) -> list[tuple[fx.Node, Call]]:
 
 
 def _takes_any(network: Network) -> bool:
-    """May the first axis of all inputs have any size?"""
+    """Whether the first axis of all inputs may have any size."""
     inputs = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
     sizes = [x.shape[0] for x in inputs if getattr(x, "ndim", 0)]
     return bool(sizes) and all(map(is_free, sizes))
@@ -83,7 +83,7 @@ def _attributes(layer: Layer, weight: Sizes) -> Attributes:
 
 
 def _pads(layer: Layer, kernel: Sizes) -> Sizes:
-    """What is added in front of each axis, then what is added behind."""
+    """The padding before each axis, then the padding after each axis."""
     padding = argument(layer.node, "padding")
     if not isinstance(padding, str):
         return 2 * per_axis(layer, "padding")

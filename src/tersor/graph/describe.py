@@ -1,4 +1,4 @@
-"""What a person wants to know of each layer: kind, shapes, MACs, parameters, weight ranges."""
+"""Describes each layer for people: kind, shapes, MACs, parameters, weight ranges."""
 
 import math
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class LayerInfo:
 def describe(network: Network) -> list[LayerInfo]:
     """One row per call of a weighted layer, in execution order.
 
-    Layers whose weight is computed from the input are left out.
+    Layers whose weight is computed from the input are omitted.
     """
     seen, batch = shapes(network), batch_size(network)
     return [

@@ -1,6 +1,6 @@
-"""Which two weights of a layer meet in one lane of the u8×s8 kernels of CPUs without VNNI.
+"""Finds the weights of a layer that meet in one lane of the u8×s8 kernels without VNNI.
 
-Measured with the kernels themselves: one pair of large weights after the other, in convolutions of
+Measured on the kernels themselves: one pair of large weights after the other, in convolutions of
 one to three dimensions, strided, dilated and grouped, in Gemm and in MatMul.
 
     rows        onnxruntime: a row of the weight is laid out with the channels last, and weights
@@ -22,10 +22,10 @@ Pairs = Literal["rows", "channels", "any"]
 
 
 def partners(layer: Layer, pairs: Pairs) -> Partners | None:
-    """The partner of every column of the flattened grouped weight; None if any two may meet.
+    """Find the partner of every column of the flattened grouped weight; None if any two may meet.
 
     Args:
-        layer: A layer with a stored weight, one that adds pairs.
+        layer: A layer with a stored weight whose kernel adds pairs.
         pairs: What is known of the kernels.
     """
     _, _, inputs, *kernel = layer.grouped_weight().shape
@@ -37,5 +37,5 @@ def partners(layer: Layer, pairs: Pairs) -> Partners | None:
 
 
 def adds_no_pairs(layer: Layer) -> bool:
-    """A depthwise layer with one output per input: its kernel has wide accumulators."""
+    """Whether a layer is depthwise with one output per input: its kernel has wide accumulators."""
     return layer.grouped_weight().shape[1:3] == (1, 1) and layer.groups > 1

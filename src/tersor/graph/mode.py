@@ -1,4 +1,4 @@
-"""Training or inference: `torch.export` writes the mode into the calls of a graph."""
+"""Training or inference mode, which `torch.export` writes into the calls of a graph."""
 
 import torch
 
@@ -13,7 +13,7 @@ _DROPOUTS = DROPOUTS | {
 
 
 def set_training(network: Network, training: bool) -> None:
-    """Flip normalisation and dropout between training and inference.
+    """Switch normalization and dropout between training and inference.
 
     `torch.export` bakes the mode into the arguments of the ATen calls, so `module.train()` alone
     changes nothing. A norm without running statistics uses those of the batch in either mode.

@@ -1,8 +1,8 @@
 """The captured network: an ordinary PyTorch module as a graph, and what was done to it.
 
 A `Network` holds an `fx.GraphModule` of ATen calls with the weights as attributes under the user's
-own names, the distributions that folded BatchNorms left behind, and one record for everything a
-pass did or refused. Every algorithm in Tersor takes a `Network` and edits its graph.
+own names, the distributions that folded BatchNorms left behind, and one record for everything that
+a pass did or refused. Every algorithm in Tersor takes a `Network` and edits its graph.
 """
 
 import contextlib
@@ -75,8 +75,8 @@ class Network:
         kwargs: Keyword example inputs.
         statistics: Node name → distribution of that node's output, left behind by BatchNorms.
         records: What every pass did or refused, in order.
-        input_names: Names of the inputs in exported files, where the model came from one.
-        output_names: Idem, of the outputs.
+        input_names: Names of the inputs in exported files, if the model came from a file.
+        output_names: Names of the outputs in exported files, if the model came from a file.
     """
 
     module: fx.GraphModule
@@ -116,7 +116,7 @@ class Network:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Unpickling traces the graph anew: it renames the nodes and saves all buffers.
+        # Unpickling traces the graph again: it renames the nodes and saves all buffers.
         names, constants = state.pop("_names"), state.pop("_constants")
         self.__dict__.update(state)
         renamed = dict(zip(names, _names(self.graph), strict=True))
@@ -128,13 +128,13 @@ class Network:
         yield from list(self.graph.nodes)
 
     def finish(self) -> None:
-        """Drop what is not read, check the graph, and recompile. Ends every edit."""
+        """Drop unread nodes, check the graph, and recompile; ends every edit."""
         self.drop_unread()
         self.graph.lint()
         self.module.recompile()
 
     def drop_unread(self) -> None:
-        """Delete nodes and tensors that nothing reads, and modules that hold nothing any more."""
+        """Delete nodes and tensors that nothing reads, and modules that have become empty."""
         for node in reversed(list(self.graph.nodes)):
             if not node.users and node.op in ("call_function", "get_attr", "call_module"):
                 self.graph.erase_node(node)
@@ -182,7 +182,7 @@ def _tensor_names(module: nn.Module) -> list[str]:
 
 
 def _paths(name: str) -> list[str]:
-    """A dotted name, and every module on the way to it: `a`, `a.b`, `a.b.c`."""
+    """A dotted name, and every module on its path: `a`, `a.b`, `a.b.c`."""
     parts = name.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
@@ -193,7 +193,7 @@ def _names(graph: fx.Graph) -> list[str]:
 
 
 def keep_out_of_state_dict(module: nn.Module, buffers: Collection[str]) -> None:
-    """Constants, and buffers that the user does not save, so that the user's state dict loads."""
+    """Exclude constants and unsaved buffers, so that the user's state dict loads."""
     for name in buffers:
         path, _, leaf = name.rpartition(".")
         module.get_submodule(path)._non_persistent_buffers_set.add(leaf)
@@ -201,7 +201,7 @@ def keep_out_of_state_dict(module: nn.Module, buffers: Collection[str]) -> None:
 
 @contextlib.contextmanager
 def quiet_copy() -> Iterator[None]:
-    """torch's own pytree classes warn when a graph that holds them is copied."""
+    """Suppress the warnings of torch's own pytree classes when a graph is copied."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec", FutureWarning)
         yield
@@ -216,7 +216,7 @@ def get_tensor(module: nn.Module, name: str) -> Tensor:
 def set_tensor(module: nn.Module, name: str, value: Tensor) -> None:
     """Store `value` under a dotted name, as the kind of tensor that it or the old value was.
 
-    Missing sub-modules on the way are made.
+    Missing sub-modules on the path are created.
     """
     path, _, leaf = name.rpartition(".")
     owner = module
@@ -238,7 +238,7 @@ def set_tensor(module: nn.Module, name: str, value: Tensor) -> None:
 def free_name(module: nn.Module, name: str) -> str:
     """`name`, or `name_2`, `name_3` … if the module already has it.
 
-    Nothing can be stored inside a tensor: beside a parameter `kernel`, `kernel.bias` becomes
+    Nothing can be stored inside a tensor: next to a parameter `kernel`, `kernel.bias` becomes
     `kernel_bias`.
     """
     path, _, _ = name.rpartition(".")

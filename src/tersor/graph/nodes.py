@@ -1,4 +1,4 @@
-"""Nodes of a graph: their arguments by name, and their neighbours behind quantizers."""
+"""Nodes of a graph: their arguments by name, and their neighbours across quantizers."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def set_argument(node: fx.Node, name: str, value: Any) -> None:
 
 
 def source(node: fx.Node) -> fx.Node:
-    """The node behind any quantizers on an edge. In a `Network` every `call_module` is one."""
+    """The node before any quantizers on an edge. In a `Network` every `call_module` is one."""
     while node.op == "call_module":
         first = node.args[0]
         assert isinstance(first, fx.Node)
@@ -61,7 +61,7 @@ def source(node: fx.Node) -> fx.Node:
 
 
 def readers(node: fx.Node) -> list[fx.Node]:
-    """The nodes that read a value, also those behind quantizers."""
+    """The nodes that read a value, directly or through quantizers."""
     found: list[fx.Node] = []
     for user in node.users:
         is_quantized = user.op == "call_module" and user.args[0] is node

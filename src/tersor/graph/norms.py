@@ -21,17 +21,17 @@ NORMS = CHANNEL_NORMS | {aten.layer_norm.default}
 
 @dataclass(frozen=True)
 class Norm(Layer):
-    """One call of a normalization, seen as a layer that scales its channels one by one."""
+    """One call of a normalization, treated as a layer that scales its channels one by one."""
 
     @property
     def kernel_dims(self) -> int:
-        """Number of axes behind the channels: none for LayerNorm."""
+        """Number of axes after the channels: none for LayerNorm."""
         is_layer_norm = self.node.target not in CHANNEL_NORMS
         return 0 if is_layer_norm else self.node.meta["val"].ndim - 2
 
     @property
     def groups(self) -> int:
-        """A group for each channel."""
+        """One group for each channel."""
         return len(self.weight)
 
     @property
@@ -47,7 +47,7 @@ class Norm(Layer):
 
 
 def can_scale(node: fx.Node) -> bool:
-    """Are γ and β stored, one number per channel?"""
+    """Whether γ and β are stored, with one number per channel."""
     edges = [argument(node, name) for name in ("weight", "bias")]
     if edges[0] is None or any(e is not None and e.op != "get_attr" for e in edges):
         return False

@@ -1,4 +1,4 @@
-"""The ATen ops by what they do to a value, and by what a scale per channel does to them."""
+"""Classifies ATen ops by their effect on a value, and by the effect of a scale per channel."""
 
 import operator
 from typing import Any
@@ -26,7 +26,7 @@ TRANSPOSED = {
 }
 LINEAR = {aten.linear.default: 0}
 WEIGHTED = CONVOLUTIONS | TRANSPOSED | LINEAR
-# Element by element.
+# Elementwise.
 ELEMENTWISE = {
     aten.relu.default,
     aten.leaky_relu.default,
@@ -103,7 +103,7 @@ CLIPS = {
     aten.clamp_min.default,
     aten.clamp_max.default,
 }
-# Functions of one value, element by element, whatever they do to a scale.
+# Elementwise functions of one value, whatever they do to a scale.
 UNARY = {
     aten.abs.default,
     aten.celu.default,
@@ -145,7 +145,7 @@ BINARY = {
 
 
 def clip_bounds(node: fx.Node) -> tuple[float, float] | None:
-    """Lower and upper bound of ReLU and its kind; None for other ops, or if a bound is computed."""
+    """Lower and upper bound of ReLU and the like; None for other ops, or if a bound is computed."""
     infinity = float("inf")
     if node.target is aten.relu.default:
         return 0.0, infinity
@@ -163,7 +163,7 @@ def clip_bounds(node: fx.Node) -> tuple[float, float] | None:
 
 
 def _optional(node: fx.Node, name: str) -> Any:
-    """`clamp` has both bounds, `clamp_min` and `clamp_max` one of them."""
+    """Read an optional bound: `clamp` has both, `clamp_min` and `clamp_max` have one."""
     try:
         return argument(node, name)
     except KeyError:
@@ -171,7 +171,7 @@ def _optional(node: fx.Node, name: str) -> Any:
 
 
 def pads_with_constant(node: fx.Node) -> bool:
-    """True for constant padding; False for reflected, replicated or circular."""
+    """True for constant padding; False for reflected, replicated or circular padding."""
     return node.target is not aten.pad.default or argument(node, "mode") == "constant"
 
 

@@ -12,7 +12,7 @@ from tersor.graph.network import Network
 
 
 def is_free(size: int | torch.SymInt) -> bool:
-    """Was the size of this axis left open at capture? A symbol may stand for one number only."""
+    """Whether this axis was free at capture; a symbol may also stand for a single number."""
     return isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None
 
 
@@ -40,10 +40,10 @@ def shapes(network: Network) -> dict[fx.Node, Any]:
 
 
 def note_shapes(network: Network) -> None:
-    """Give nodes the `meta["val"]` that a pickled graph forgets: empty, as large as on the example.
+    """Restore the `meta["val"]` that pickling loses: empty tensors, as large as on the example.
 
     Args:
-        network: Edited in place; only for computing, as sizes that were free are numbers now.
+        network: Edited in place; only for computing, since free sizes become numbers.
     """
     for node, shape in shapes(network).items():
         if isinstance(shape, torch.Size):

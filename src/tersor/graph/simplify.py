@@ -1,14 +1,14 @@
 """W′ = W · γ / √(σ² + ε),  b′ = (b − μ) · γ / √(σ² + ε) + β: a network as inference needs it.
 
-Weights that a network computes from stored tensors alone become stored weights. Weight
-standardisation, weight normalisation and re-parameterised blocks compute their weight from
-parameters at every call. In inference the result never changes, so it is computed once; every
-other pass then sees a plain weight.
+Weights that a network computes only from stored tensors become stored weights. Weight
+standardization, weight normalization and re-parameterized blocks compute their weight from
+parameters at every call. In inference the result never changes, so it is computed once, and every
+other pass sees a plain weight.
 
-BatchNorm folding is exact in inference. A BatchNorm behind a layer goes into that layer. One in
-front goes into all layers that read it, if none of them pads with zeros: W (scale · x + shift) + b
-has the weight W · scale and the bias b + W · shift. What a folded BatchNorm knew about its output,
-mean β and standard deviation |γ|, stays in `Network.statistics` for the data-free methods.
+BatchNorm folding is exact in inference. A BatchNorm after a layer is folded into that layer. One in
+front is folded into all layers that read it, if none of them pads with zeros: W (scale · x + shift)
++ b has the weight W · scale and the bias b + W · shift. What a folded BatchNorm knew about its
+output, mean β and standard deviation |γ|, stays in `Network.statistics` for the data-free methods.
 """
 
 from collections import defaultdict
@@ -40,9 +40,9 @@ def simplify(network: Network) -> None:
 
 
 def materialize_weights(network: Network) -> None:
-    """Store every weight and bias of a layer that is computed from stored tensors alone.
+    """Store every weight and bias of a layer that is computed only from stored tensors.
 
-    The result is called `<module>.weight` or `.bias`, after the module that held its parts.
+    The result is named `<module>.weight` or `.bias`, after the module that held its parts.
 
     Args:
         network: Edited in place; its function is unchanged.
@@ -63,7 +63,7 @@ def materialize_weights(network: Network) -> None:
 
 
 def _parts(node: fx.Node) -> list[fx.Node] | None:
-    """All that a value is computed from, and itself, in execution order, if it is constant."""
+    """Everything that a constant value is computed from, and itself, in execution order."""
     found, waiting = {node}, [node]
     while waiting:
         part = waiting.pop()
@@ -143,7 +143,7 @@ def fold(network: Network) -> None:
 
 
 def _groups_behind(network: Network, ranks: dict[fx.Node, int]) -> list[list[BatchNorm]]:
-    """BatchNorms that fold into the layer before, those together that give the same weight.
+    """Group BatchNorms that fold into the layer before them by the weight that results.
 
     A module that is called several times keeps one weight if each call has the same BatchNorm.
     """
@@ -192,7 +192,7 @@ def _describe(node: fx.Node) -> str:
 
 
 def _fold_behind(norms: list[BatchNorm]) -> Applied:
-    """γ (W x + b − μ) / √(σ² + ε) + β, in all calls that share W, b and BatchNorm."""
+    """Fold γ (W x + b − μ) / √(σ² + ε) + β, in all calls that share W, b and BatchNorm."""
     network = norms[0].network
     first, *others = [Layer(norm.input, network) for norm in norms]
     scale, shift = norms[0].scale_and_shift
@@ -219,7 +219,7 @@ def _fold_behind(norms: list[BatchNorm]) -> Applied:
 
 
 def _fold_in_front(norm: BatchNorm) -> Applied:
-    """W (scale · x + shift) + b, in every layer that reads the BatchNorm."""
+    """Fold W (scale · x + shift) + b, in every layer that reads the BatchNorm."""
     scale, shift = norm.scale_and_shift
     names = []
     for layer in [Layer(user, norm.network) for user in norm.node.users]:
