@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
-from tersor.compression.fit import Refit
-from tersor.quant.blocks import Blocks
-from tersor.training.oscillation import Damping, Freezing
 
 import tersor
 from tersor import names
+from tersor.compression.chain_fit import Refit
 from tersor.compression.gate_training import Gating
 from tersor.compression.reconstruct import Reconstruct
 from tersor.data.images import Pixels
@@ -21,8 +19,10 @@ from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant import range_methods
 from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.schemes import SCHEMES
+from tersor.training.damping import Damping, Freezing
 
 #: What stands for a model's inputs and outputs, and may be anything.
 ALIASES = {"Example", "Keywords", "Data", "Outputs", "Targets"}
@@ -31,7 +31,7 @@ CHOICES = {
     "scheme": names.SchemeName,
     "storage": names.Storage,
     "runtime": names.RuntimeName,
-    "rule": names.Rule,
+    "rule": names.BudgetRule,
     "scores": names.ScoreKind,
     "methods": names.WayName,
     "batchnorm": names.BatchNormMode,

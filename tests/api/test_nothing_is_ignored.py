@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from tersor.compression.fit import Refit
-from tersor.quant.blocks import Blocks
-from tersor.training.oscillation import Damping, Freezing
 from torch import nn
 
 import tersor
+from tersor.compression.chain_fit import Refit
 from tersor.compression.gate_training import Gating
 from tersor.compression.reconstruct import Reconstruct
 from tersor.data.images import Pixels
@@ -17,8 +15,10 @@ from tersor.frontend.capture import capture
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
 from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.range_methods import MSE, Entropy, Percentile
+from tersor.training.damping import Damping, Freezing
 
 X = torch.rand(16, 3, 6, 6, generator=torch.manual_seed(0))
 LSQ, Training, Compression = tersor.LSQ, tersor.Training, tersor.Compression
