@@ -279,7 +279,7 @@ def test_the_least_that_is_named_can_be_reached():
         compress(macs=0.01)
     least = float(re.findall(r"reached is (0\.\d+)\.", str(refused.value))[0])
     found = compress(macs=least)
-    assert found.cost.macs / found.original_cost.macs == pytest.approx(least, abs=1e-3)
+    assert found.cost.macs / found.original_cost.macs <= least
 
 
 def test_gates_name_a_budget_that_is_too_small_as_it_was_given():

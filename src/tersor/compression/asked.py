@@ -66,6 +66,6 @@ class Asked:
                 given, reached = f"{self.value:g}", f"{math.ceil(least * _DIGITS) / _DIGITS:g}"
             what = "share" if self._is_share else "budget"
             raise InvalidInputError(
-                f"{self.name}={given} is too small: the least that could be reached is {reached}. "
+                f"{self.name}={given} is too small: the least that was reached is {reached}. "
                 f"Give a larger {what}, or allow more methods"
             ) from error

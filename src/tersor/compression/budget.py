@@ -36,7 +36,7 @@ class TooSmallError(InvalidInputError):
             least: The least that can be reached.
         """
         super().__init__(
-            f"a budget of {budget:,} is too small: the least that could be reached is {least:,}. "
+            f"a budget of {budget:,} is too small: the least that was reached is {least:,}. "
             "Give a larger one, or allow more methods"
         )
         self.least = least

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, fx
 
 from tersor.compression.chain import LayerSizes
-from tersor.compression.factorize import Factorization, ranks_at
+from tersor.compression.factorize import Factorization, method_of, ranks_at
 from tersor.compression.groups import Groups, UnitMasks, UnitScores, channel_groups
 from tersor.compression.ways import Factored, Way, masks_of
 from tersor.core.ranks import shapes_of
@@ -186,7 +186,7 @@ class Counts:
     def _chain_cost(self, name: str, stays: Tensor, choice: Factorization, whole: Cost) -> Cost:
         (call,) = self._calls[name]
         shape = call.weight.shape_with(stays)
-        factors = shapes_of(choice.method, shape, choice.ranks)
+        factors = shapes_of(method_of(call.layer, choice.method), shape, choice.ranks)
         bias = whole.parameters - math.prod(shape)
         return Cost(call.sizes.macs(*factors), sum(map(math.prod, factors)) + bias)
 
