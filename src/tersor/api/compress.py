@@ -1,9 +1,9 @@
 """Fewer multiplications: factorization and pruning under one budget.
 
-arXiv 1912.09802: every part of the network, a layer or a group of channels, is compressed a little
-and a lot, one at a time, to see what that does to the outputs; then each gets as much of it as the
-budget asks for. Without data this is its level 1, with a few unlabelled samples level 2, and what
-is left is trained at level 3.
+arXiv 1912.09802: every part of the network, a layer or a group of channels, is compressed by
+several ratios, one part at a time, to measure the damage to the outputs. Then each part gets the
+ratio that the budget allows. Without data this is level 1 of the paper, with a few unlabelled
+samples level 2; training what remains is level 3.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -62,43 +62,43 @@ def compress(
     on_part: OnPart | None = None,
     on_batch: OnBatch | None = None,
 ) -> Compressed:
-    """Make a trained model smaller and faster: fewer multiplications, in floating point.
+    """Make a trained model smaller and faster, with fewer multiplications, in floating point.
 
-    Give one budget. `tersor.quantize` then takes the `network` of the result.
+    Give one budget. To quantize the result, pass its `network` to `tersor.quantize`.
 
     Args:
-        model: As for `quantize`; or what was compressed already, to go on. It is never changed.
+        model: As for `quantize`, or a `Compressed` model to compress further. It is never changed.
         example: As for `quantize`.
         kwargs: As for `quantize`.
-        macs: Multiply-accumulates that may be left: a share of those there are, or a number.
-        parameters: Stored numbers that may be left: a share, or a number.
-        megabytes: 10⁶ bytes of weights, 4 for each.
+        macs: Multiply-accumulates that may remain: a share of those of the model, or a number.
+        parameters: Weights and biases that may remain: a share, or a number.
+        megabytes: Size of the remaining weights in 10⁶ bytes, 4 bytes per weight.
         latency: Share of the time that the model takes in onnxruntime on this machine.
-        data: Unlabelled samples, as for `quantize`. Default: the first of the training, if there is
-            one; without any, weights alone are looked at.
-        exclude: Names of layers and sub-modules that stay; `*` and `?` are wildcards. Channels that
-            such a layer makes or reads stay, too.
-        metric: Damage to what the model returns for a batch, `metric(outputs, reference)`, higher
-            is worse. Default: noise over signal. Gates go by `loss` and take none.
-        train: Batches to train on what is left: level 3, as `tersor.train` does it.
-        loss: Of the training; default: the distance to the outputs of the model as it was.
+        data: Unlabelled samples, as for `quantize`. Default: the first training batches, if there
+            are any. Without data, parts are judged by their weights alone.
+        exclude: Names of layers and sub-modules that stay as they are; `*` and `?` are wildcards.
+            Channels that such a layer computes or reads stay, too.
+        metric: Damage to the outputs of a batch, `metric(outputs, reference)`; higher is worse.
+            Default: noise over signal. Gates minimize `loss`, so they take no metric.
+        train: Batches for training the compressed model: level 3, as in `tersor.train`.
+        loss: Loss of the training. Default: the distance to the outputs of the original model.
         training: Options of the training.
         options: See `Compression`.
-        jobs: Processes that try parts; −1 for as many as there are cores. A backend of joblib
-            spreads them over machines.
-        folder: Keeps the parts that have been tried, and the training, so that a run that was
-            stopped goes on.
+        jobs: Number of processes that try parts; −1 uses all cores. A backend of joblib spreads
+            them over several machines.
+        folder: Saves the parts that have been tried, and the training, so that an interrupted run
+            resumes from there.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_part: Called after each part that is tried, and each layer that is fitted, with its
-            number, how many there are, and its record.
+            number, the total number, and its record.
         on_batch: Called after each batch of the training; see `tersor.train`.
 
     Returns:
-        The compressed model; its `records` tell what was done to which layer, and what was refused.
+        The compressed model. Its `records` list what was done to each layer, and what was refused.
 
     Raises:
-        TersorError: The model, the data, the budget or an option is unfit; the message says what to
-            do.
+        TersorError: The model, the data, the budget or an option cannot be used. The message says
+            what to do.
     """
     say, options = on_step or (lambda _: None), options or Compression()
     _check_together(options, train, macs, metric)
@@ -152,7 +152,7 @@ def prepared(
     example: Example,
     kwargs: Keywords | None,
 ) -> Compressed:
-    """What is to be compressed, BatchNorms folded, and the model that the result is compared with.
+    """Prepare the model to compress, with BatchNorms folded, and keep the original beside it.
 
     Args:
         model: See `tersor.compress`.
@@ -171,17 +171,19 @@ def prepared(
 def _check_together(
     options: Compression, train: Batches | None, macs: float | None, metric: Metric | None
 ) -> None:
-    """Do the arguments go together?"""
+    """Check that the arguments fit the method."""
     if options.gates is None:
         return
     if train is None:
-        raise InvalidInputError(f"{options.gates!r} chooses channels by training; give train=")
+        raise InvalidInputError(
+            f"{options.gates!r} chooses channels while it trains; give its batches with train="
+        )
     if macs is None:
-        raise InvalidInputError(f"{options.gates!r} goes by multiplications; give macs=")
+        raise InvalidInputError(f"{options.gates!r} needs a budget of multiplications; give macs=")
     if metric is not None:
         raise InvalidInputError(
-            f"metric= is not for {options.gates!r}, which goes by the loss of the training; leave "
-            "it out, and give loss= instead"
+            f"metric= has no effect with {options.gates!r}, which minimizes the training loss; "
+            "give loss= instead"
         )
 
 
@@ -192,12 +194,14 @@ def _check_used(
     data: Data,
     metric: Metric | None,
 ) -> None:
-    """Does every argument do something?"""
+    """Check that every argument has an effect."""
     for name, value in (("loss", loss), ("training", training)):
         if value is not None and train is None:
-            raise InvalidInputError(f"{name}= is for a training; give its batches with train=")
+            raise InvalidInputError(
+                f"{name}= has no effect without a training; give its batches with train="
+            )
     if metric is not None and data is None and train is None:
-        raise InvalidInputError("metric= compares outputs on samples; give them with data=")
+        raise InvalidInputError("metric= has no effect without samples; give them with data=")
     if training is not None:
         training.check_used(labelled=loss is not None, quantized=False)
 
@@ -209,22 +213,26 @@ def _asked(
     megabytes: float | None,
     latency: float | None,
 ) -> Asked:
-    """The budget; for a latency, the MACs that there are."""
+    """The budget that was asked for; for a latency, the MACs of the model."""
     given = {"macs": macs, "parameters": parameters, "megabytes": megabytes, "latency": latency}
     named = {name: value for name, value in given.items() if value is not None}
     if len(named) != 1:
-        raise InvalidInputError(f"give one budget of {', '.join(given)}, such as macs=0.5")
+        raise InvalidInputError(f"give exactly one budget, {', '.join(given)}, such as macs=0.5")
     ((name, value),) = named.items()
     if not isinstance(value, int | float) or not value > 0:
-        raise InvalidInputError(f"{name}={value!r}; give a budget above 0, such as {name}=0.5")
+        raise InvalidInputError(
+            f"{name}={value!r} is not possible; give a budget above 0, such as {name}=0.5"
+        )
     whole = total(costs(network).values())
     if name == "latency":
         if value >= 1:
-            raise InvalidInputError(f"latency={value} is a share of the time now; give less than 1")
+            raise InvalidInputError(
+                f"latency={value} is a share of the present latency; give less than 1"
+            )
         return Asked("macs", 1.0, whole)
     if name != "megabytes" and 1 < value <= _PERCENT:
         raise InvalidInputError(
-            f"{name}={value} is more than 1, so it is a number of them, and far too small; give a "
-            f"share, such as {name}=0.5"
+            f"{name}={value} is above 1, so it counts {name}, and that is far too few. Give a "
+            f"share below 1, such as {name}=0.5"
         )
     return Asked(name, value, whole)

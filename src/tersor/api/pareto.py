@@ -1,7 +1,7 @@
 """Accuracy against size and speed: one network at several budgets of MACs.
 
-Parts are tried once (`tersor.compression.trial`); every budget then costs a fit only. A curve tells
-what the next multiplication that goes is going to cost.
+Parts are tried once (`tersor.compression.trial`); every further budget only costs a fit. The curve
+shows how much accuracy the next saved multiplication costs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -43,13 +43,13 @@ class Point:
     """The network at one budget.
 
     Attributes:
-        asked: Share of the MACs that might be left.
-        macs: Share that is left.
-        parameters: Share that is left.
-        megabytes: 10⁶ bytes of weights, 4 for each.
-        sqnr: Of its outputs against those of the model, in dB.
-        score: What `score` says of it, or None.
-        latency: Its time in onnxruntime over that of the model, or None.
+        asked: Share of the MACs that was allowed.
+        macs: Share of the MACs that remains.
+        parameters: Share of the parameters that remains.
+        megabytes: Size of the weights in 10⁶ bytes, 4 bytes per weight.
+        sqnr: SQNR of its outputs against those of the model, in dB.
+        score: Its score, or None.
+        latency: Its latency in onnxruntime divided by that of the model, or None.
         compressed: The network.
     """
 
@@ -69,11 +69,11 @@ class Point:
 
 @dataclass(frozen=True, repr=False)
 class Pareto:
-    """A curve; the model itself is not on it. Print it for a table.
+    """The compressed networks at all budgets. Print it for a table.
 
     Attributes:
         points: One for each budget, the largest first.
-        score: What `score` says of the model itself, or None.
+        score: The score of the model itself, or None.
     """
 
     points: tuple[Point, ...]
@@ -81,11 +81,11 @@ class Pareto:
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        """What a report shows of the curve."""
+        """The points as a report shows them."""
         return tuple(Budget(x.macs, x.sqnr, x.score, x.latency) for x in self.points)
 
     def plot(self) -> Chart | None:
-        """The curve as an Altair chart, which a notebook shows by itself.
+        """Draw the curve as an Altair chart, which a notebook displays.
 
         Raises:
             UnsupportedError: Altair is not installed.
@@ -99,7 +99,7 @@ class Pareto:
         return f"Pareto({len(self.points)} budgets)"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The table as a notebook displays it."""
         return html(self.__rich__())
 
     def __str__(self) -> str:
@@ -131,18 +131,18 @@ def pareto(
     on_step: Callable[[str], None] | None = None,
     on_part: OnPart | None = None,
 ) -> Pareto:
-    """Compress a model to several budgets, and measure what is left.
+    """Compress a model to several budgets, and measure the results.
 
     Args:
         model: As for `compress`.
         example: As for `compress`.
         kwargs: As for `compress`.
-        macs: Shares of the MACs that may be left.
+        macs: Shares of the MACs that may remain.
         data: As for `compress`.
-        test: Samples that the outputs are compared on. Default: `data`, which the networks were
-            fitted to, or the example.
-        score: Accuracy, or whatever counts, of a network: `score(network)`, higher is better.
-        latency: Whether to measure files in onnxruntime, in turns with that of the model.
+        test: Samples on which the outputs are compared. Default: `data`, to which the networks were
+            fitted, or the example.
+        score: Accuracy, or any other quality of a network: `score(network)`; higher is better.
+        latency: Whether to measure the latency of the files in onnxruntime.
         exclude: As for `compress`.
         metric: As for `compress`.
         options: As for `compress`.
@@ -152,16 +152,18 @@ def pareto(
         on_part: As for `compress`.
 
     Raises:
-        TersorError: The model, the data, a budget or an option is unfit; the message says what to
-            do.
+        TersorError: The model, the data, a budget or an option cannot be used. The message says
+            what to do.
     """
     say, options = on_step or (lambda _: None), options or Compression()
     if not macs:
-        raise InvalidInputError(f"macs is empty; give several shares, such as {SHARES}")
+        raise InvalidInputError(f"macs= is empty; give several shares, such as {SHARES}")
     if options.gates is not None:
-        raise InvalidInputError(f"{options.gates!r} is trained for one budget; use compress")
+        raise InvalidInputError(
+            f"{options.gates!r} trains for one budget at a time; use tersor.compress"
+        )
     if metric is not None and data is None:
-        raise InvalidInputError("metric= compares outputs on samples; give them with data=")
+        raise InvalidInputError("metric= has no effect without samples; give them with data=")
     say(STEPS[0])
     start = prepared(model, example, kwargs)
     batches = optional_samples(start.network, data, options.samples)
@@ -177,13 +179,13 @@ def pareto(
         say=say,
         on_part=on_part,
     )
-    # The smallest first: if it is too small, that is said before the others are fitted.
+    # The smallest budget first: if it is too small, the error comes before the others are fitted.
     points = [_point(start, trial, share, seen, score, latency) for share in sorted(macs)]
     return Pareto(tuple(reversed(points)), None if score is None else score(start.original))
 
 
 def _row(point: Point) -> tuple[str, ...]:
-    """A line of the table; a dash for what was not measured."""
+    """A row of the table, with dashes for what was not measured."""
     score = "–" if point.score is None else f"{point.score:.4g}"
     latency = "–" if point.latency is None else f"{point.latency:.0%}"
     shares = f"{point.macs:.1%}", f"{point.parameters:.1%}", f"{point.megabytes:.3g} MB"
@@ -191,7 +193,7 @@ def _row(point: Point) -> tuple[str, ...]:
 
 
 def _seen(start: Compressed, batches: list[Batch], test: Data) -> list[Batch]:
-    """What outputs are compared on."""
+    """The samples on which outputs are compared."""
     if test is None and batches:
         return batches
     return samples(start.network, given_or_example(start.network, test))

@@ -1,8 +1,8 @@
-"""The named pipelines: START READING HERE. Each line is one step, and each step is one file.
+"""Quantize: START READING HERE. `data_free` and `with_data` are the pipelines, a step a line.
 
 Level 1 (no data) is Data-Free Quantization, arXiv 1906.04721: fold, equalize, absorb, place
 quantizers, weight ranges, bias correction, activation ranges. Level 2 (a few unlabelled samples)
-sees the activation ranges instead, and rounds the weights for the least error of each layer's
+measures the activation ranges instead, and rounds the weights to minimize the error of each layer's
 output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from either: see
 `tersor.api.train`.
 """
@@ -54,16 +54,16 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Frame:
-    """What a pipeline is run for, and who is told of it.
+    """The target of a pipeline, and the callbacks that report its progress.
 
     Attributes:
         scheme: The target.
         weight_bits: Bits of the weights by layer name, where they are not the scheme's.
         activation_bits: Bits of a layer's inputs by layer name, where they are not the scheme's.
-        exclude: Names of what stays in floating point.
+        exclude: Names of layers and modules that stay in floating point.
         say: Called with the name of each step.
         on_layer: Called after each layer that is rounded with data.
-        folder: Keeps what is finished of the rounding with data.
+        folder: Where finished layers are saved while weights are rounded with data.
     """
 
     scheme: Scheme
@@ -75,7 +75,7 @@ class Frame:
     folder: str | Path | None = None
 
     def journal(self, network: Network, batches: list[Batch], options: WithData) -> Journal | None:
-        """What is finished of the same run; None without a folder."""
+        """The finished layers of the same run, or None without a folder."""
         if self.folder is None:
             return None
         return Journal(self.folder, fingerprint(network, batches, (self.scheme, options)))
@@ -104,48 +104,51 @@ def quantize(
 ) -> Quantized:
     """Quantize a trained model: without data, or with a few unlabelled samples.
 
-    Without data (level 1) this is DFQ, arXiv 1906.04721. With data (level 2) ranges of activations
-    are seen instead of predicted, and weights are rounded for the least error of each layer's
+    Without data (level 1) this is DFQ, arXiv 1906.04721. With data (level 2) activation ranges
+    are measured instead of predicted, and weights are rounded to minimize the error of each layer's
     output (AdaRound's objective, arXiv 2004.10568).
 
     Args:
         model: The float model, a loaded `torch.export` program, or what `capture` made of one. It
             is never changed.
         example: One input tensor, a tuple of inputs, or a mapping of keyword inputs.
-        kwargs: Keyword inputs beside positional ones.
+        kwargs: Keyword inputs, in addition to the positional ones.
         data: Unlabelled samples: a tensor, a tuple, a mapping, or any iterable of batches, such as
-            a `DataLoader`. Labels behind the inputs are dropped.
+            a `DataLoader`. Labels that follow the inputs are dropped.
         scheme: The target runtime, by name or as a `Scheme`.
         weights: Bits of the weights, 2 to 16, for all layers, or by name of a layer or sub-module:
             `{"*": 4, "head": 8}`; the last pattern that names a layer counts. Default: the
-            scheme's 8.
-        activations: Bits of the activations, idem; a pattern names the layer that reads them:
-            `{"*": 4, "stem": 8}`.
-        input_range: Lowest and highest value of the inputs, for all or by input name, where there
-            are no data. Default: what the example holds, which a real example makes better.
+            8 bits of the scheme.
+        activations: Bits of the activations, 2 to 16, for all layers or by name. A name stands for
+            the layer that reads the activation: `{"*": 4, "stem": 8}`.
+        input_range: Lowest and highest value of the inputs, for all inputs or by input name, if
+            there are no data. Default: the range of the example, so a real example helps.
         exclude: Names of layers and sub-modules that stay in floating point, such as `"head"`;
-            `*` and `?` are wildcards. Of a sub-module everything does, functions included.
-        options: Which steps to take: `WithData` with data, else `DataFree`.
-        folder: Keeps what is finished of the rounding with data, so that a run that was stopped
-            goes on from there.
+            `*` and `?` are wildcards. Excluding a sub-module excludes everything computed inside
+            it.
+        options: Which steps to take: `WithData` if there are data, otherwise `DataFree`.
+        folder: Saves every layer that has been rounded with data, so that an interrupted run
+            resumes from there.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
-        on_layer: Called after each layer that is rounded with data, with its number, how many there
-            are, and its record.
+        on_layer: Called after each layer that is rounded with data, with its number, the number of
+            layers, and its record.
 
     Returns:
-        The quantized model; its `records` tell what each step did and what it refused.
+        The quantized model. Its `records` list what each step did and what it refused.
 
     Raises:
-        TersorError: The model, the example, the data or an option is unfit; the message says what
-            to do.
+        TersorError: The model, the example, the data or an option cannot be used. The message says
+            what to do.
     """
     if data is not None and input_range is not None:
-        raise InvalidInputError("input_range is what the data show by themselves; leave out one")
+        raise InvalidInputError(
+            "give data or input_range, not both: the range is measured from the data"
+        )
     chosen = _chosen(options, DataFree) if data is None else _chosen(options, WithData)
     if folder is not None and not (isinstance(chosen, WithData) and chosen.rounding):
         raise InvalidInputError(
-            f"folder={str(folder)!r} keeps the rounding with data, and nothing is rounded with "
-            "data here; leave it out, or give data="
+            f"folder={str(folder)!r} saves layers that are rounded with data, and no layer is "
+            "rounded with data here. Leave out folder=, or give data="
         )
     say = on_step or (lambda _: None)
     all_weights, weight_bits = split_bits(weights)
@@ -168,7 +171,7 @@ def data_free(
     input_range: InputRange | None,
     options: DataFree,
 ) -> Network:
-    """The pipeline of level 1 on a captured network, edited in place; returns the prepared one."""
+    """Run level 1 on a captured network, edited in place; returns the network before rounding."""
     inputs = input_ranges(network, input_range)
     prepare(network, frame, options.equalize, options.absorb)
     prepared = network.copy()
@@ -185,7 +188,7 @@ def data_free(
 
 
 def with_data(network: Network, frame: Frame, data: Data, options: WithData) -> Network:
-    """The pipeline of level 2 on a captured network, edited in place; returns the prepared one."""
+    """Run level 2 on a captured network, edited in place; returns the network before rounding."""
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
     prepare(network, frame, options.equalize, solved=options.rounding is not None)
@@ -209,13 +212,13 @@ def prepare(
     absorption: Absorb | None = None,
     solved: bool = False,
 ) -> None:
-    """What is done with and without data: the function stays, quantizers are placed.
+    """Run the steps that both levels share: the function stays, and quantizers are placed.
 
     Args:
         network: The captured network, edited in place.
-        frame: What the pipeline is run for.
-        chosen: As in `DataFree`.
-        absorption: Idem.
+        frame: The target and the callbacks.
+        chosen: The equalization, as in `DataFree`.
+        absorption: The absorption of high biases, as in `DataFree`.
         solved: Whether a solver will round the weights.
     """
     reshape(network, frame, chosen, absorption, solved)
@@ -230,13 +233,13 @@ def reshape(
     absorption: Absorb | None = None,
     solved: bool = False,
 ) -> None:
-    """The first half of `prepare`: nothing is quantized yet, and the function stays.
+    """Run the first half of `prepare`: nothing is quantized yet, and the function stays.
 
     Args:
-        network: As for `prepare`, as the others.
-        frame: What the pipeline is run for.
-        chosen: Equalization.
-        absorption: Absorption of high biases.
+        network: The captured network, edited in place.
+        frame: The target and the callbacks.
+        chosen: The equalization, as in `DataFree`.
+        absorption: The absorption of high biases, as in `DataFree`.
         solved: Whether a solver will round the weights.
     """
     frame.say(FOLD)
@@ -250,21 +253,22 @@ def reshape(
 
 
 def split_bits(bits: int | Mapping[str, int] | None) -> tuple[int | None, Mapping[str, int]]:
-    """Bits of everything, and bits by name."""
+    """Split bits into those of every layer, and those by name."""
     return (None, bits) if isinstance(bits, Mapping) else (bits, {})
 
 
 def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:
-    """The options given, or the defaults of a level.
+    """The given options, or the defaults of a level.
 
     Raises:
-        InvalidInputError: They are those of the other level.
+        InvalidInputError: The options belong to the other level.
     """
     if options is None:
         return kind()
     if not isinstance(options, kind):
+        run, advice = ("with", "add") if kind is DataFree else ("without", "leave out")
         raise InvalidInputError(
-            f"options={type(options).__name__} go {'with' if kind is DataFree else 'without'} "
-            f"data; give {kind.__name__}, or {'add' if kind is DataFree else 'leave out'} data="
+            f"options={type(options).__name__} is for a run {run} data; give {kind.__name__}, or "
+            f"{advice} data="
         )
     return options

@@ -1,4 +1,4 @@
-"""What quantized and compressed models have in common: call them, look at them, prove them."""
+"""The base of quantized and compressed models: call, inspect, export, verify, report."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ from tersor.training.log import Line
 
 @dataclass(repr=False)
 class Result(ABC):
-    """A network that was made of another, and the way to a file that is proven.
+    """A network derived from a float model, with the means to export and verify it.
 
     Attributes:
-        network: What was made. `network.module` is an ordinary PyTorch module.
+        network: The resulting network. `network.module` is an ordinary PyTorch module.
         original: The captured float model.
-        training: The curve of a training, if there was one.
+        training: The training curve, if the network was trained.
     """
 
     _has_integers: ClassVar[bool] = True  # layers are meant to run on integers
@@ -47,38 +47,38 @@ class Result(ABC):
         return self.network(*args, **kwargs)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The table that a notebook displays."""
         return table(self.rows()) + html(self.summary())
 
     @property
     def records(self) -> list[Record]:
-        """What every step did or refused, in order."""
+        """The records of what every step did or refused, in order."""
         return self.network.records
 
     def summary(self) -> Summary:
-        """The records counted per step, with the refusals grouped by reason; print it."""
+        """Count the records per step, and group the refusals by reason. Print it for a table."""
         return summarize(self.records)
 
     @abstractmethod
     def rows(self) -> list[tuple[str, str]]:
-        """What it is, as names and values."""
+        """The main figures, as names and values."""
 
     @abstractmethod
     def export(self, path: str | Path, opset: int = 21) -> ExportResult:
         """Write the ONNX file; see `tersor.export.onnx.export_onnx`.
 
         Args:
-            path: Where it goes.
+            path: Where the file is written.
             opset: Version of the ONNX operator set, at least 21.
         """
 
     @abstractmethod
     def _runtime(self) -> tuple[RuntimeName, Config]:
-        """Where its files are verified, and with which session options."""
+        """The runtime that verifies its files, and the session options."""
 
     @abstractmethod
     def _subject(self) -> Subject:
-        """What a report is about."""
+        """The subject of a report."""
 
     @checked()
     def verify(
@@ -97,10 +97,10 @@ class Result(ABC):
         Args:
             path: The file that `export` wrote.
             inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
-            labels: Class of each sample, in the order of the inputs.
+            labels: The class of each sample, in the order of the inputs.
             config: Session options that users of the file set. Default: those of the scheme.
-            runtime: What users run the file in. Default: the runtime of the scheme; without
-                OpenVINO, files for it are verified in onnxruntime. The result names the runtime.
+            runtime: The runtime that users run the file in. Default: that of the scheme. Without
+                OpenVINO, its files are verified in onnxruntime. The result names the runtime.
             latency: Whether to time the two files.
             on_step: Called with the name of each step before it runs.
         """
@@ -135,20 +135,21 @@ class Result(ABC):
         on_step: Callable[[str], None] | None = None,
         on_layer: OnLayer | None = None,
     ) -> Report:
-        """All that is known of the model, as plain data, and as a page if a path is given.
+        """Collect what is known of the model as plain data, and write a page if a path is given.
 
         Args:
-            path: Where it goes: JSON where the name ends with `.json`, else one HTML page that
-                needs nothing else. None writes nothing.
+            path: Where the report is written: as JSON if the name ends with `.json`, otherwise as
+                one self-contained HTML page. None writes nothing.
             inputs: As for `verify`; layers are measured on them, too.
-            labels: Class of each sample.
-            verification: What `verify` said already; else a file is written aside and verified.
-            verify: Whether the runtime is asked at all.
-            samples: Layers are measured on so many of the samples.
-            title: Heading.
-            command: The command that made the model.
-            sensitivity: Damage of layers: the `sensitivities` of what `tersor.search_bits` returns.
-            curve: The network at several budgets: the `budgets` of what `tersor.pareto` returns.
+            labels: The class of each sample.
+            verification: The result of an earlier `verify`. Otherwise a temporary file is written
+                and verified.
+            verify: Whether to run the file in the runtime at all.
+            samples: Number of samples on which layers are measured.
+            title: Heading of the report.
+            command: The command that produced the model.
+            sensitivity: Damage per layer: the `sensitivities` that `tersor.search_bits` returns.
+            curve: The network at several budgets: the `budgets` that `tersor.pareto` returns.
             on_step: Called with the name of each step before it runs. Default: a progress bar.
             on_layer: Called after each layer that is measured.
         """
