@@ -202,8 +202,8 @@ class Odd(nn.Module):
 def test_refusals_name_the_reason():
     network = capture(Odd(), torch.randn(2, 8, 6, 6))
     reasons = {
-        "depthwise": "it is depthwise: it is cheap already",
-        "grouped": "it is grouped: it is cheap already",
+        "depthwise": "it is depthwise, so it is cheap already",
+        "grouped": "it is grouped, so it is cheap already",
         "transposed": "it is a transposed convolution",
         "tied": "it shares its weight with another call",
     }
@@ -227,14 +227,14 @@ def test_ranks_that_save_nothing_are_refused():
 @pytest.mark.parametrize("ranks", [(0,), (11,), (2, 2)])
 def test_ranks_that_do_not_suit_the_layer(ranks):
     _, layer = one_layer("linear")
-    with pytest.raises(InvalidInputError, match="of 0 for svd"):
+    with pytest.raises(InvalidInputError, match="do not suit 0 with svd"):
         factorize(layer, Factorization("svd", ranks))
 
 
 @pytest.mark.parametrize(("method", "ratio"), [("qr", 0.5), ("svd", 0.0), ("svd", 1.0)])
 def test_wrong_options(method, ratio):
     _, layer = one_layer("linear")
-    with pytest.raises(InvalidInputError, match="choose one"):
+    with pytest.raises(InvalidInputError, match="give one"):
         rank_for(layer, method, ratio)
 
 

@@ -216,11 +216,11 @@ def test_what_cannot_be_done_is_refused():
     with pytest.raises(InvalidInputError, match="no group of channels"):
         insert_gates(network)
     network = folded("resnet")
-    with pytest.raises(InvalidInputError, match="put some in, with insert_gates"):
+    with pytest.raises(InvalidInputError, match="call insert_gates first"):
         remove_gates(network)
     count = Counts(network)
     insert_gates(network)
-    with pytest.raises(InvalidInputError, match="take them out first"):
+    with pytest.raises(InvalidInputError, match="call remove_gates first"):
         insert_gates(network)
     with pytest.raises(InvalidInputError, match=r"target=1\.5"):
         GatePenalty(count, 10, 1.5)

@@ -113,7 +113,7 @@ def test_batchnorm_scores_are_the_same_folded_and_not():
     network = folded("resnet")
     for group, same in zip(channel_groups(plain).found, channel_groups(network).found, strict=True):
         assert torch.allclose(batchnorm(plain, group), batchnorm(network, same))
-    with pytest.raises(InvalidInputError, match="score it by magnitude"):
+    with pytest.raises(InvalidInputError, match="use scores='magnitude'"):
         batchnorm(dead(), channel_groups(dead()).found[0])
 
 

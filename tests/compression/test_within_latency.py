@@ -68,6 +68,6 @@ def test_what_cannot_be_had_bounds_the_search(monkeypatch):
 
 def test_it_says_what_was_reached(monkeypatch):
     with pytest.raises(
-        InvalidInputError, match=r"could not reach latency=0\.6; the best was 0\.[78]"
+        InvalidInputError, match=r"could not reach latency=0\.6; the best attempt reached 0\.[78]"
     ):
         search(monkeypatch, LEFT["half of it"], 0.6, least=0.5)

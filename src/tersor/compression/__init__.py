@@ -1,1 +1,1 @@
-"""Smaller networks: parts, trials, plans; factors, pruning, gates; budgets, also of latency."""
+"""Compression of networks within a budget: factorization, channel pruning and trained gates."""

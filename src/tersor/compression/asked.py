@@ -1,4 +1,4 @@
-"""A budget as the user gave it, so that what is too small is told in the same unit."""
+"""A budget as the user gave it, so that an error message can name it in the same unit."""
 
 import math
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from tersor.compression.meter import Unit
 from tersor.errors import InvalidInputError
 from tersor.graph.costs import Cost
 
-_MEGABYTE = 250_000  # numbers of 4 bytes
-_DIGITS = 1000  # of shares and megabytes in a message
+_MEGABYTE = 250_000  # numbers of 4 bytes each
+_DIGITS = 1000  # messages round shares and megabytes up to 1 / _DIGITS
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What may be left of a network.
+    """The cost that may remain of a network.
 
     Attributes:
-        name: The argument: `macs`, `parameters` or `megabytes`.
-        value: A number, or for the first two a share, up to 1.
-        whole: What the network costs before.
+        name: The name of the argument: `macs`, `parameters` or `megabytes`.
+        value: A number; for the first two also a share, if it is at most 1.
+        whole: The cost of the network before compression.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Asked:
 
     @property
     def unit(self) -> Unit:
-        """What is counted."""
+        """The unit that is counted."""
         return "macs" if self.name == "macs" else "parameters"
 
     @property
     def most(self) -> int:
-        """How many of them may be left."""
+        """The budget in that unit."""
         return int(self.value * self._one)
 
     @property
@@ -44,17 +44,17 @@ class Asked:
 
     @property
     def _one(self) -> int:
-        """How many of the unit are 1 of what the user gave."""
+        """How many units correspond to a value of 1."""
         if self.name == "megabytes":
             return _MEGABYTE
         return getattr(self.whole, self.unit) if self._is_share else 1
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Put what is too small in the user's words.
+        """Report a budget that is too small in the unit that the user gave.
 
         Raises:
-            InvalidInputError: The budget was too small.
+            InvalidInputError: The budget is too small.
         """
         try:
             yield
@@ -66,6 +66,6 @@ class Asked:
                 given, reached = f"{self.value:g}", f"{math.ceil(least * _DIGITS) / _DIGITS:g}"
             what = "share" if self._is_share else "budget"
             raise InvalidInputError(
-                f"{self.name}={given} is too small: the least that was reached is {reached}. "
+                f"{self.name}={given} is too small: the smallest value reached is {reached}. "
                 f"Give a larger {what}, or allow more methods"
             ) from error

@@ -1,14 +1,14 @@
-"""How far each part of a network is compressed, such that all fit into a budget.
+"""Chooses how far each part of a network is compressed, such that all fit into a budget.
 
     equal loss      max a  such that  Σ_u s_u(c_u) ≤ B,  c_u the smallest c with Ω_u(c) ≤ a
     least loss      min Σ_u Ω_u(c_u)  such that  Σ_u s_u(c_u) ≤ B
 
-Ω_u(c) is the damage to the outputs if part u alone is compressed to c, s_u(c) what it then costs.
-The first is the rule of arXiv 1912.09802 (one level of accuracy for all parts), the second a
-multiple-choice knapsack, solved exactly (`tersor.core.knapsack`).
+Ω_u(c) is the damage to the outputs if part u alone is compressed to c, and s_u(c) is the cost of
+the part at c. The first rule is that of arXiv 1912.09802 (one level of accuracy for all parts). The
+second is a multiple-choice knapsack problem, solved exactly (`tersor.core.knapsack`).
 
-Differs from the paper in: damage instead of accuracy, so that no label is needed, and more is
-worse; a part is never left with a candidate that costs more than another and damages no less.
+Differs from the paper in: damage replaces accuracy, so that no labels are needed, and more is
+worse. A part never gets a candidate that costs more than another one and damages no less.
 """
 
 from collections.abc import Sequence
@@ -25,18 +25,18 @@ class TooSmallError(InvalidInputError):
     """A budget is too small.
 
     Attributes:
-        least: The least that can be reached, in the unit of the budget.
+        least: The smallest cost that was reached, in the unit of the budget.
     """
 
     def __init__(self, budget: int, least: int) -> None:
-        """Say so.
+        """Compose the message.
 
         Args:
             budget: The budget.
-            least: The least that can be reached.
+            least: The smallest cost that was reached.
         """
         super().__init__(
-            f"a budget of {budget:,} is too small: the least that was reached is {least:,}. "
+            f"a budget of {budget:,} is too small: the smallest value reached is {least:,}. "
             "Give a larger one, or allow more methods"
         )
         self.least = least
@@ -47,9 +47,10 @@ class Candidate:
     """One way to compress a part.
 
     Attributes:
-        what: How, as what applies it knows it; None leaves the part as it is.
-        cost: What the part then costs: MACs, parameters, bytes, or nanoseconds.
-        damage: What that does to the outputs of the network.
+        what: How to compress it, as a value that only the code that applies it interprets. None
+            leaves the part as it is.
+        cost: Cost of the part in this way: MACs, parameters, bytes, or nanoseconds.
+        damage: Damage to the outputs of the network.
     """
 
     what: object
@@ -70,7 +71,7 @@ class Curve:
     candidates: tuple[Candidate, ...]
 
     def front(self) -> "Curve":
-        """Only what nothing else beats in cost and in damage, the dearest first."""
+        """Keep the candidates that no other beats in cost and damage, the most expensive first."""
         kept: list[Candidate] = []
         for candidate in sorted(self.candidates, key=lambda c: (c.cost, c.damage)):
             if not kept or candidate.damage < kept[-1].damage:
@@ -81,15 +82,15 @@ class Curve:
 def choose(
     curves: Sequence[Curve], budget: int, rule: BudgetRule = "least loss"
 ) -> dict[str, Candidate]:
-    """A candidate for each part.
+    """Choose a candidate for each part.
 
     Args:
         curves: One for each part.
-        budget: Largest sum of their costs.
-        rule: See above.
+        budget: Largest sum of the costs.
+        rule: One of the two rules above.
 
     Raises:
-        TooSmallError: No choice is so small.
+        TooSmallError: No choice fits into the budget.
         InvalidInputError: A damage is NaN.
     """
     _check(curves, budget)
@@ -103,8 +104,8 @@ def _check(curves: Sequence[Curve], budget: int) -> None:
         for candidate in curve.candidates:
             if np.isnan(candidate.damage):
                 raise InvalidInputError(
-                    f"the damage of {candidate.what} to {curve.part!r} is NaN; look for NaN in the "
-                    "data, and in what the metric returns"
+                    f"the damage of {candidate.what} to {curve.part!r} is NaN; check whether the "
+                    "data or the results of the metric contain NaN"
                 )
     least = sum(min(c.cost for c in curve.candidates) for curve in curves)
     if least > budget:
@@ -112,7 +113,7 @@ def _check(curves: Sequence[Curve], budget: int) -> None:
 
 
 def _equal_loss(fronts: Sequence[Curve], budget: int) -> list[Candidate]:
-    """The lowest level of damage at which the budget is met; what is left over is spent."""
+    """Find the lowest level of damage that meets the budget, and spend the rest of the budget."""
     levels = sorted({c.damage for curve in fronts for c in curve.candidates})
     low, high = 0, len(levels) - 1
     while low < high:
@@ -125,7 +126,7 @@ def _equal_loss(fronts: Sequence[Curve], budget: int) -> list[Candidate]:
 
 
 def _at_level(fronts: Sequence[Curve], level: float) -> list[Candidate]:
-    """The cheapest candidates that damage no more; where none does so little, the mildest."""
+    """The cheapest candidate of each part up to a level of damage, or the mildest if none is."""
     return [
         next((c for c in reversed(curve.candidates) if c.damage <= level), curve.candidates[0])
         for curve in fronts
@@ -133,7 +134,7 @@ def _at_level(fronts: Sequence[Curve], level: float) -> list[Candidate]:
 
 
 def _spend(fronts: Sequence[Curve], picked: list[Candidate], budget: int) -> list[Candidate]:
-    """Milder candidates where the budget still allows them, the most damaged part first."""
+    """Choose milder candidates while the budget allows it, the most damaged part first."""
     for index in sorted(range(len(picked)), key=lambda i: -picked[i].damage):
         spare = budget - _cost(picked) + picked[index].cost
         picked[index] = next(c for c in fronts[index].candidates if c.cost <= spare)

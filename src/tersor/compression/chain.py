@@ -1,8 +1,9 @@
-"""A layer becomes a chain of layers: the geometry of the chain, its cost, and the change of graph.
+"""Replaces a layer by a chain of layers: its geometry, its cost, and the edit of the graph.
 
 The factor that has the taps of a kernel axis also has the layer's stride, padding and dilation
-along it; an axis with one tap everywhere belongs to the first factor. All other factors run at the
-resolution that this leaves.
+along this axis. An axis along which no factor has more than one tap belongs to the first factor.
+Factors before the owner of an axis run at the input resolution, those after it at the output
+resolution.
 """
 
 from collections.abc import Sequence
@@ -17,20 +18,21 @@ from tersor.graph.layers import Layer, per_axis
 from tersor.graph.nodes import argument, operand, overload, set_argument
 from tersor.graph.shapes import shapes
 
-_GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1}  # with what changes nothing
+_GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1}  # option → its neutral value
 _ORIGIN = ("nn_module_stack", "stack_trace")
 
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """What a layer runs at, for one call. Channels are no part of it: it is the same when some go.
+    """The sizes at which one call of a layer runs. They stay the same when channels are pruned.
 
     Attributes:
-        before: Shape of its input; only the sizes beside the channels count.
-        after: Shape of its output, likewise.
-        channel_axis: Where the channels are in both.
-        batch: How many samples these shapes hold.
-        is_transposed: Whether it is a transposed convolution, which works at each of its inputs.
+        before: Shape of its input; the number of channels in it is not used.
+        after: Shape of its output; the number of channels in it is not used.
+        channel_axis: The axis of the channels in both shapes.
+        batch: The number of samples in these shapes.
+        is_transposed: Whether it is a transposed convolution, which multiplies at every position
+            of its input.
     """
 
     before: tuple[int, ...]
@@ -41,11 +43,11 @@ class LayerSizes:
 
     @classmethod
     def of(cls, layer: Layer, seen: dict[fx.Node, Any] | None = None) -> "LayerSizes":
-        """Read them.
+        """Read the sizes of a layer.
 
         Args:
             layer: The layer.
-            seen: What `shapes` gives for its network; default: found anew.
+            seen: The result of `shapes` for its network. Default: computed here.
         """
         seen = shapes(layer.network) if seen is None else seen
         before, after = tuple(seen[layer.input]), tuple(seen[layer.node])
@@ -53,10 +55,10 @@ class LayerSizes:
         return cls(before, after, layer.channel_axis, batch, layer.is_transposed)
 
     def macs(self, *factors: Sequence[int]) -> int:
-        """What a layer of such sizes costs, or a chain in its place, for one sample.
+        """Count the MACs of a layer at these sizes, or of a chain in its place, for one sample.
 
         Args:
-            factors: Shape of the weight, or of those of the chain.
+            factors: Shape of the weight, or shapes of the weights of the chain.
         """
         if self.is_transposed:
             return sum(macs(shape, self.before, self.channel_axis, self.batch) for shape in factors)
@@ -67,7 +69,7 @@ class LayerSizes:
 
 
 def owner_of_axes(factors: Sequence[Sequence[int]]) -> list[int]:
-    """For each kernel axis, the number of the factor that has its taps.
+    """Find, for each kernel axis, the number of the factor that has its taps.
 
     Args:
         factors: Shapes of the weights of a chain.
@@ -84,8 +86,8 @@ def _stage(
     Args:
         before: Shape of the layer's input.
         after: Shape of its output.
-        owners: What `owner_of_axes` gives.
-        number: The factor.
+        owners: The result of `owner_of_axes`.
+        number: The number of the factor.
     """
     sizes = [*after]
     for axis, owner in zip(range(-len(owners), 0), owners, strict=True):
@@ -95,9 +97,9 @@ def _stage(
 
 
 def replace_by_chain(layer: Layer, chain: Sequence[Tensor]) -> list[Layer]:
-    """Put the factors in the place of a layer. The last is the old call, with the bias.
+    """Replace a layer by its factors. The last factor reuses the old call, and has the bias.
 
-    Names are those of an `nn.Sequential` in its place: `name.0.weight`, `name.1.weight`, …
+    The names are those that an `nn.Sequential` would give: `name.0.weight`, `name.1.weight`, …
 
     Args:
         layer: The layer; its network is edited in place.
@@ -133,7 +135,7 @@ def replace_by_chain(layer: Layer, chain: Sequence[Tensor]) -> list[Layer]:
 
 
 def _call(like: fx.Node, value: fx.Node, weight: fx.Node, settings: dict[str, Any]) -> fx.Node:
-    """A call of the same op on other arguments, in front of it."""
+    """Insert a call of the same op, with other arguments, in front of a call."""
     with like.graph.inserting_before(like):
         node = like.graph.call_function(overload(like), (value, weight, None))
     for option, setting in settings.items():

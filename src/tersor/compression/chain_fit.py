@@ -1,11 +1,11 @@
-"""The factors of one layer: from its weight alone, or fitted to the data that it sees.
+"""Computes the factors of one layer from its weight alone, or fitted to the data that it reads.
 
-Without data they are nearest to W. With moments they are those of the least output error, and the
-bias makes up for its mean (arXiv 1505.06798, §3.2-3.3; see `tersor.core.refit`). With samples what
-counts is the output behind a ReLU (`tersor.core.fit_before_relu`).
+Without data, the factors approximate W. With moments, they minimize the output error, and the bias
+compensates its mean (arXiv 1505.06798, §3.2-3.3; see `tersor.core.refit`). With samples, they
+minimize the error of the output after a ReLU (`tersor.core.fit_before_relu`).
 
-Differs from the paper in: the first fit before a ReLU finds the factors anew, the later ones move
-them from where they are, except for the SVD, whose fit is exact at once.
+Differs from the paper in: the first fit before a ReLU computes the factors from scratch, and later
+fits start from the previous factors. The SVD is always computed from scratch, as its fit is exact.
 """
 
 import math
@@ -25,7 +25,7 @@ from tersor.data.gram import Moments
 from tersor.graph.layers import Layer
 from tersor.names import Method
 
-_STEPS_AGAIN = 10  # of L-BFGS, each time that z has changed
+_STEPS_AGAIN = 10  # steps of L-BFGS, each time that z has changed
 
 
 @checked()
@@ -34,13 +34,14 @@ class Refit:
     """Options of the fit to data.
 
     Attributes:
-        damping: Pulls towards the float weights, as a share of the mean diagonal of the Gram
-            matrix, so that few samples do no harm.
-        steps: Most steps of L-BFGS over all factors; 0 fits the last one alone.
-        samples: Output positions of a layer that are sampled for its Gram matrix.
-        samples_per_weight: But for each weight of a row at least so many.
+        damping: Pull towards the float weights, as a share of the mean diagonal of the Gram
+            matrix. It prevents overfitting to few samples.
+        steps: Largest number of L-BFGS steps over all factors; 0 fits only the last factor.
+        samples: Number of output positions of a layer that are sampled for its Gram matrix.
+        samples_per_weight: Least number of sampled positions for each weight of a row.
         seed: Seed of the sampled positions.
-        relu: Whether a layer that only a ReLU reads is fitted to what is left behind it.
+        relu: Whether a layer whose output is only read by a ReLU is fitted to the output of the
+            ReLU.
     """
 
     damping: PositiveOrZero = 0.01
@@ -51,7 +52,7 @@ class Refit:
     relu: bool = True
 
     def positions(self, layer: Layer, count: int) -> int:
-        """How many output positions to sample in each of a number of samples.
+        """The number of output positions to take from each sample.
 
         Args:
             layer: The layer.
@@ -63,11 +64,11 @@ class Refit:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a layer reads, and the output wanted of it, at some positions.
+    """The inputs of a layer and its wanted outputs, at some positions.
 
     Attributes:
-        patches: Flattened as a row of the weight.
-        outputs: y, bias included.
+        patches: Input patches, each flattened like a row of the weight.
+        outputs: y, including the bias.
     """
 
     patches: Float[Tensor, "inputs samples"]
@@ -79,9 +80,9 @@ class Fitted:
     """The factors of a layer.
 
     Attributes:
-        chain: Their weights.
-        shift: What to add to the bias; None: nothing.
-        lost: What is lost, as a share: of the squared weights, or of the variance of the output.
+        chain: The weights of the factors.
+        shift: Correction to add to the bias, or None.
+        lost: The error, as a share of the squared weights or of the variance of the output.
     """
 
     chain: Chain
@@ -95,10 +96,10 @@ def fit_chain(
     """Factorize the weight of a layer.
 
     Args:
-        layer: The layer; it stays as it is.
-        method: Which decomposition.
+        layer: The layer; it is not changed.
+        method: The decomposition.
         ranks: The ranks.
-        data: What it sees, or None.
+        data: The data of the layer, or None.
         options: How the factors are fitted to the data.
     """
     weight = layer.weight.detach()
@@ -116,7 +117,7 @@ def fit_chain(
 
 
 def _share(lost: Tensor, whole: Tensor) -> float:
-    """The sum of one as a share of the sum of the other, which may be 0."""
+    """The sum of one tensor as a share of the sum of the other, which may be 0."""
     return float(lost.sum() / whole.sum().clamp(min=torch.finfo(whole.dtype).tiny))
 
 
@@ -129,7 +130,7 @@ def _before_relu(
     last: list[Chain] = []
 
     def nearest(z: Tensor) -> tuple[tuple[Chain, Tensor], Tensor]:
-        """The factors and the bias for a target."""
+        """Compute the factors and the bias for a target."""
         middle = z.mean(1, keepdim=True)
         centered = z - middle
         target, energy = centered @ x.mT / x.shape[1], centered.square().mean(1)

@@ -1,7 +1,7 @@
-"""The weights that show what a way does to a part.
+"""Simulates the compression of a part by changed weights.
 
-Nothing is cut to see it: a chain computes what its layer computes with the product of its factors
-for a weight, and channels that have gone are zeros in the weights that read them.
+The graph is not edited for this. A chain computes the same as its layer with the product of the
+factors as weight, and pruned channels are zeros in the weights that read them.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from tersor.data.gram import Moments
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 
-Changed = tuple[Tensor, Tensor | None]  # a weight, and what to add to the bias
+Changed = tuple[Tensor, Tensor | None]  # a weight, and the correction of the bias
 
 
 def changed_layers(network: Network, part: Part) -> dict[str, Layer]:
-    """The layers whose weights show what the ways of a part do, by name.
+    """Find the layers whose weights simulate the ways of a part, by name.
 
     Args:
         network: The network.
@@ -38,14 +38,14 @@ def weights_of(
     moments: Mapping[str, Moments],
     options: Refit,
 ) -> dict[str, Changed]:
-    """The weights that show what a way does: layer name → weight, and what to add to the bias.
+    """Compute the weights that simulate a way: layer name → weight, and correction of the bias.
 
     Args:
-        changed: What `changed_layers` gives.
+        changed: The result of `changed_layers`.
         part: The part.
         way: One of its ways.
-        moments: Data of the layers that change; without, nothing is fitted.
-        options: How it is fitted.
+        moments: Data of the changed layers. Layers without data are not fitted.
+        options: How the weights are fitted.
     """
     if isinstance(way, Factored):
         known = moments.get(way.layer)
@@ -59,7 +59,7 @@ def weights_of(
 
 
 def _without(layer: Layer, stays: Tensor, moments: Moments | None, damping: float) -> Changed:
-    """A layer that no longer reads some channels; with data, the others make up for them."""
+    """Drop some input channels of a layer; with data, the remaining ones compensate for them."""
     weight = layer.grouped_weight().detach()
     of_group = stays.reshape(layer.groups, 1, -1, *[1] * (weight.ndim - 3))
     cut = weight * of_group

@@ -1,11 +1,11 @@
 """Random gates on channel groups, as modules of a network in training.
 
-A gate multiplies what layers read of a unit, by the same number in all of them, so that a gate of 0
-is the same as leaving the unit out, whatever function lies in front. In training every sample draws
-gates of its own; otherwise a gate is its mean.
+A gate multiplies a unit in the inputs of all layers that read it, by the same number. So a gate of
+0 is the same as pruning the unit, whatever function comes before. In training, gates are drawn for
+every sample; otherwise a gate is its mean.
 
-Differs from the papers in: gates lie on what the layers of a coupled group read, not on what one
-layer makes.
+Differs from the papers in: gates multiply the inputs of the layers that read a coupled group, not
+the output of a single layer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ from tersor.graph.nodes import operand
 from tersor.names import GateKind
 
 _TINY = 1e-12
-_SPREAD = 4.0  # of log α about its start
+_SPREAD = 4.0  # largest distance of an initial log α from `Gates.start`
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Gates:
     Attributes:
         kind: `"vib"` (VIBNet), `"bayes"` (Bayesian compression) or `"l0"` (hard concrete): see
             `tersor.core.random_gates`.
-        start: log α at the start. Default: −6 for Gaussian gates, 2.5 for hard concrete ones, whose
+        start: Initial log α. Default: −6 for Gaussian gates, and 2.5 for hard concrete gates, whose
             means are then 1.
-        speed: How many times faster than weights log α is learned. A whole run has to move it by
-            ten or so, and weights by little; see `largest_move` of
+        speed: Learning rate of log α, as a multiple of that of the weights. A whole run has to move
+            log α by about ten, but weights only a little; see `Gating.largest_move` in
             `tersor.compression.gate_training`.
     """
 
@@ -62,13 +62,13 @@ class Gate(nn.Module):
         options: See `Gates`.
         name: The name of the group.
         mean: μ of Gaussian gates.
-        raw: log σ², or log α of hard concrete gates, over `speed`.
-        weight: λ of `tersor.compression.gate_training`; kept here, so that a stopped run can be
-            gone on with.
-        border: Kept here, too: how open the first unit to go was at the start.
-        pull: Kept here, too: λ e^d.
-        costs: Kept here, too: c of each unit.
-        stays: Whether each unit is there; one that is not is multiplied by 0.
+        raw: log σ², or log α of hard concrete gates, divided by `speed`.
+        weight: λ of `tersor.compression.gate_training`. This and the next three are part of the
+            gate, so that checkpoints contain them.
+        border: The initial openness of the first unit to be pruned.
+        pull: λ e^d.
+        costs: c of each unit.
+        stays: Whether each unit still exists; others are multiplied by 0.
     """
 
     raw: Tensor
@@ -104,10 +104,10 @@ class Gate(nn.Module):
         return self.options.kind == "l0"
 
     def add_site(self, channels: Int[Tensor, " channels"], axis: int) -> int:
-        """One more layer that reads the group.
+        """Add one more layer that reads the group, and return its number.
 
         Args:
-            channels: The unit of each of its inputs; −1 for those of other groups.
+            channels: The unit of each of its input channels; −1 for those of other groups.
             axis: The axis of the channels, counted from the end.
         """
         self.register_buffer(f"channels_{len(self.axes)}", channels, persistent=False)
@@ -115,7 +115,7 @@ class Gate(nn.Module):
         return len(self.axes) - 1
 
     def forward(self, x: Tensor, site: int) -> Tensor:
-        """Multiply what a layer reads; the first site in a pass draws for all."""
+        """Multiply the input of a layer; the first site in a pass draws the noise for all sites."""
         channels: Any = getattr(self, f"channels_{site}")
         if not self.training:
             values = self.means()[None]
@@ -131,30 +131,30 @@ class Gate(nn.Module):
         return x * values.reshape(shape)
 
     def sample(self, noise: Float[Tensor, "samples units"]) -> Float[Tensor, "samples units"]:
-        """z for given noise: normal, or uniform for hard concrete gates."""
+        """Compute z from noise, which is normal, or uniform for hard concrete gates."""
         scaled = self.raw * self.options.speed
         if self.is_hard:
             return self._left(hard_concrete(scaled, noise))
         return self._left(gaussian_gates(self.mean, scaled, noise))
 
     def means(self) -> Float[Tensor, " units"]:
-        """What the gates are when no noise is drawn."""
+        """The values of the gates without noise."""
         return self._left(rectified_sigmoid(self._log_alpha()) if self.is_hard else self.mean)
 
     def _left(self, values: Float[Tensor, "*_ units"]) -> Float[Tensor, "*_ units"]:
         return values * self.stays.to(values)  # a copy: `stays` may change before backward
 
     def openness(self) -> Float[Tensor, " units"]:
-        """Below 0 where a gate is closed by its own threshold: the logit of `open`."""
+        """The logit of `open`: below 0 for gates that are closed by their own threshold."""
         log_alpha = self._log_alpha()
         return log_alpha - OPEN if self.is_hard else -log_alpha
 
     def open(self) -> Float[Tensor, " units"]:
-        """How likely each unit is to stay: above ½ if it does."""
+        """The probability that each unit stays; it is above ½ for those that do."""
         return torch.sigmoid(self.openness())
 
     def complexity(self) -> Float[Tensor, " units"]:
-        """The regulariser of each unit."""
+        """The regularizer of each unit."""
         if self.is_hard:
             return open_probability(self._log_alpha())
         kinds = {"vib": bottleneck_divergence, "bayes": dropout_divergence}
@@ -178,23 +178,23 @@ def insert_gates(
     worth: Mapping[str, Tensor] | None = None,
     groups: Groups | None = None,
 ) -> None:
-    """Put gates in front of all layers that read a group of channels.
+    """Insert gates in front of all layers that read a group of channels.
 
-    They draw noise until `network.module.eval()`.
+    They draw noise until `network.module.eval()` is called.
 
     Args:
         network: Edited in place; with the means of the gates, its function is unchanged.
         options: See `Gates`.
-        worth: Name of a group → what each of its units is worth. Gates start open in proportion,
-            about `options.start`, which makes the means of hard concrete ones that are worth
-            little smaller than 1. Default: all the same.
-        groups: The groups that get gates; default: all.
+        worth: Name of a group → importance of each of its units. The more important a unit, the
+            more open its gate starts, around `options.start`. The means of unimportant hard
+            concrete gates then start below 1. Default: all units are equally important.
+        groups: The groups that get gates. Default: all.
 
     Raises:
-        InvalidInputError: The network has gates, or no group of channels to put them on.
+        InvalidInputError: The network has gates already, or no group of channels.
     """
     if any(gates(network)):
-        raise InvalidInputError("the network has gates; take them out first, with remove_gates")
+        raise InvalidInputError("the network has gates; call remove_gates first")
     groups = channel_groups(network) if groups is None else groups
     network.records += groups.refused
     if not groups.found:
@@ -216,7 +216,7 @@ def insert_gates(
 
 
 def _start_by(worth: Mapping[str, Tensor], found: list[Gate]) -> None:
-    """Move log α from where it starts by the logarithm of what each unit is worth."""
+    """Shift the initial log α by the logarithm of the importance of each unit."""
     logs = torch.cat([worth[gate.name] for gate in found]).clamp(min=_TINY).log()
     parts = (logs - logs.mean()).clamp(-_SPREAD, _SPREAD).split([len(g.raw) for g in found])
     for gate, part in zip(found, parts, strict=True):

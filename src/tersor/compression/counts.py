@@ -1,14 +1,14 @@
-"""What a network costs with some of its channels gone and some of its layers as chains.
+"""Counts the cost of a network with pruned channels and with layers replaced by chains.
 
     numbers of a tensor = Π over its axes of the channels that stay along them
-    MACs of a layer     = numbers of its weight · positions that it works at
+    MACs of a layer     = numbers of its weight · positions at which it is applied
 
-Everything is in closed form: positions are those of the whole network, as only channels go, and
-which channels lie along which axis of a weight is what `tersor.channels.removal` finds. So grouped
-and depthwise layers need no rule of their own, and no network is edited to be counted.
+Both are computed in closed form. The positions are those of the whole network, since only channels
+are removed, and `tersor.channels.removal` finds which channels lie along which axis of a weight. So
+grouped and depthwise layers need no rules of their own, and no network is edited to count it.
 
-If units stay with probabilities that do not depend on each other, the mean along each axis in place
-of the count gives E[MACs]: what gates are trained with.
+If units stay with independent probabilities, the mean along each axis in place of the count gives
+E[MACs], with which gates are trained.
 """
 
 import math
@@ -38,7 +38,8 @@ class _Tensor:
 
     Attributes:
         shape: Its shape, if all channels stay.
-        axes: Axis → the place of each channel along it among all units; −1 if it cannot go.
+        axes: Axis → the index of the unit of each channel along it, among the units of all groups;
+            −1 if the channel cannot be pruned.
     """
 
     shape: tuple[int, ...]
@@ -62,9 +63,9 @@ class _Call:
 
     Attributes:
         layer: The layer.
-        sizes: What it runs at.
+        sizes: The sizes at which it runs.
         weight: Its weight.
-        stored: Those of its tensors that no call before it has.
+        stored: Its tensors that no earlier call uses.
     """
 
     layer: Layer
@@ -78,21 +79,21 @@ class _Call:
 
 
 class Counts:
-    """The cost of a network, whatever is left of it.
+    """The cost of a network after any compression.
 
     Attributes:
-        network: The network. It has to stay as it is.
+        network: The network. It must not be edited.
         groups: Its groups of channels.
-        sizes: Layer name → what the layer runs at.
-        each: Layer name → what it costs as it is, in execution order.
+        sizes: Layer name → the sizes at which the layer runs.
+        each: Layer name → its cost before compression, in execution order.
     """
 
     def __init__(self, network: Network, groups: Groups | None = None) -> None:
-        """Look everything up.
+        """Collect the shapes of all calls.
 
         Args:
             network: The network.
-            groups: Those of its groups that may lose channels; default: all.
+            groups: The groups whose channels may be pruned. Default: all.
         """
         self.network = network
         self.groups = channel_groups(network) if groups is None else groups
@@ -103,11 +104,11 @@ class Counts:
 
     @property
     def whole(self) -> Cost:
-        """What the network costs as it is."""
+        """The cost of the network before compression."""
         return total(self.each.values())
 
     def cost(self, ways: Sequence[Way]) -> Cost:
-        """What the network costs with some ways, exactly.
+        """Count the exact cost of the network with some ways.
 
         Args:
             ways: The ways.
@@ -115,7 +116,7 @@ class Counts:
         return total(self.after(ways).values())
 
     def after(self, ways: Sequence[Way]) -> dict[str, Cost]:
-        """Layer name → what it then costs, exactly; a chain under the name of its layer.
+        """Count the exact cost of each layer, by name; a chain has the name of its layer.
 
         Args:
             ways: The ways.
@@ -124,10 +125,10 @@ class Counts:
         return {name: self._after(name, stays, chains.get(name)) for name in self._calls}
 
     def choices(self, ways: Sequence[Way]) -> dict[str, Factorization]:
-        """The layers that become chains, by name.
+        """Choose the ranks of the layers that become chains, by name.
 
-        Where channels have gone, ranks keep their share of the MACs; a layer stays where that is
-        not possible.
+        If channels of a layer are pruned, its ranks are chosen anew for the same share of the MACs
+        that remain. If that is not possible, the layer is not factorized.
 
         Args:
             ways: The ways.
@@ -137,10 +138,10 @@ class Counts:
         return {name: choice for name, choice in found if choice is not None}
 
     def expected(self, stays: UnitScores | UnitMasks) -> Float[Tensor, ""]:
-        """E[MACs] / MACs: exact where every unit stays or goes; else as if units were independent.
+        """Compute E[MACs] / MACs: exact for masks; for probabilities, units are independent.
 
         Args:
-            stays: Name of a group → how likely each of its units is to stay, or whether it does.
+            stays: Name of a group → the probability that each of its units stays, or a mask.
         """
         found = [stays[group.name] for group in self.groups.found]
         likely = torch.cat([*found, found[0].new_ones(1)])
@@ -150,10 +151,10 @@ class Counts:
         return torch.stack(parts).sum() / self.whole.macs
 
     def marginal(self, keep: UnitMasks | None = None) -> dict[str, Float[Tensor, " units"]]:
-        """Name of a group → the share of the MACs that goes with each of its units alone.
+        """Compute the share of the MACs that each unit alone costs, by the name of its group.
 
         Args:
-            keep: Which units there are; default: all.
+            keep: The units that still exist. Default: all.
         """
         stays = {
             group.name: torch.ones(len(group)) if keep is None else keep[group.name].float()
@@ -165,13 +166,13 @@ class Counts:
         return dict(zip(stays, found, strict=True))
 
     def _stays(self, masks: UnitMasks) -> Bool[Tensor, " places"]:
-        """Whether each unit of each group stays, and a last place for channels that cannot go."""
+        """Join the masks of all groups, and add a last entry for channels that cannot be pruned."""
         groups = self.groups.found
         found = [masks.get(g.name, torch.ones(len(g), dtype=torch.bool)) for g in groups]
         return torch.cat([*found, torch.ones(1, dtype=torch.bool)])
 
     def _after(self, name: str, stays: Tensor, way: Factored | None) -> Cost:
-        """Counted once for each way and each choice of the channels that a layer has."""
+        """Count the cost of a layer, once for each way and each choice of its channels."""
         calls = self._calls[name]
         tensors = [tensor for call in calls for tensor in (call.weight, *call.stored)]
         masks = (mask for tensor in tensors for mask in tensor.masks(stays).values())
@@ -208,7 +209,7 @@ def _chains(ways: Sequence[Way]) -> dict[str, Factored]:
 
 
 def _calls(network: Network, groups: Groups) -> dict[str, list[_Call]]:
-    """Layer name → its calls."""
+    """Collect the calls of each layer, by name."""
     seen, places = shapes(network), _places(groups)
     axes: dict[str, dict[int, Places]] = {}
     for stored in groups.partition.stored:
@@ -230,7 +231,7 @@ def _calls(network: Network, groups: Groups) -> dict[str, list[_Call]]:
 
 
 def _places(groups: Groups) -> Int[Tensor, " classes"]:
-    """The place of each class among the units of all groups; −1 for those that stay anyway."""
+    """The index of each class among the units of all groups; −1 if it cannot be pruned."""
     places = torch.full((groups.partition.count,), -1)
     count = 0
     for group in groups.found:

@@ -1,4 +1,4 @@
-"""Cov(x) of what layers read, from a sample of positions."""
+"""Measures Cov(x), where x is the input of a layer, at a sample of positions."""
 
 import math
 from collections.abc import Collection
@@ -22,14 +22,14 @@ def input_covariances(
     positions: int,
     seed: int = 0,
 ) -> dict[fx.Node, Float[Tensor, "groups inputs inputs"]]:
-    """Cov(x) of what some layers read.
+    """Measure Cov(x) of the inputs of some layers.
 
     Args:
         network: The network.
-        nodes: Calls of layers that are not transposed.
+        nodes: Calls of layers that are not transposed convolutions.
         batches: Inputs, as `(args, kwargs)`.
-        positions: Output positions to sample for each layer.
-        seed: Of their choice.
+        positions: Number of output positions to sample for each layer.
+        seed: Seed of the sampled positions.
     """
     stream, found = Stream(network, batches, simulate=False), {}
     for node in network.nodes():

@@ -1,11 +1,13 @@
 """W ≈ K_n ∘ … ∘ K_1: a linear layer or convolution becomes two to four smaller ones.
 
-The taxonomy of arXiv 1912.09802, §3.1: weight SVD, spatial SVD, CP, Tucker-2 and tensor-train. The
-equations are in `tersor.core.decompose`, and in `tersor.core.refit` for those with data. Layers
-without a kernel, linear ones and 1×1 convolutions, have only the SVD: all methods are that there.
+The decompositions are those of arXiv 1912.09802, §3.1: weight SVD, spatial SVD, CP, Tucker-2 and
+tensor-train. The equations are in `tersor.core.decompose`, and those with data in
+`tersor.core.refit`. For layers without kernel axes, which are linear layers and 1×1 convolutions,
+every method is the SVD.
 
-Differs from the paper in: several ranks of one layer are chosen for the least loss at a cost
-(`tersor.core.ranks`); whatever decomposition is used, data serve all its factors and the bias.
+Differs from the paper in: if a decomposition has several ranks, they are chosen for the least loss
+at a given cost (`tersor.core.ranks`). With data, all factors of any decomposition and the bias are
+fitted.
 """
 
 import math
@@ -36,11 +38,11 @@ STEP = "factorize"
 
 @dataclass(frozen=True)
 class Factorization:
-    """What a layer is to become.
+    """The factorization to apply to a layer.
 
     Attributes:
         method: `"svd"`, `"spatial"`, `"cp"`, `"tucker"` or `"tensor_train"`.
-        ranks: Channels between the factors, as `rank_for` gives them.
+        ranks: Numbers of channels between the factors, such as `rank_for` returns.
     """
 
     method: Method
@@ -48,7 +50,7 @@ class Factorization:
 
 
 def refusal(layer: Layer) -> str | None:
-    """Why a layer cannot be factorized, or None if it can.
+    """The reason why a layer cannot be factorized, or None if it can.
 
     Args:
         layer: The layer.
@@ -56,7 +58,7 @@ def refusal(layer: Layer) -> str | None:
     if layer.is_transposed:
         return "it is a transposed convolution"
     if layer.groups > 1:
-        return f"it is {'depthwise' if layer.is_depthwise else 'grouped'}: it is cheap already"
+        return f"it is {'depthwise' if layer.is_depthwise else 'grouped'}, so it is cheap already"
     if argument(layer.node, "weight") is not layer.weight_node:
         return "its weight is quantized; compress first, then quantize"
     if layer.computed:
@@ -71,20 +73,20 @@ def rank_for(
     seen: dict[fx.Node, Any] | None = None,
     multiple: int = 1,
 ) -> Ranks | None:
-    """The ranks that keep the most of a layer at a share of its MACs; None if rank 1 costs more.
+    """Find the ranks of least error at a share of the MACs; None if even rank 1 costs more.
 
     Args:
         layer: A layer that `refusal` does not refuse.
-        method: Which decomposition.
-        ratio: The share, from above 0 to below 1.
-        seen: What `shapes` gives for the network, to spare a run of it.
-        multiple: Then make ranks multiples of it, as `aligned` does.
+        method: The decomposition.
+        ratio: The share, above 0 and below 1.
+        seen: The result of `shapes` for the network, if it is known.
+        multiple: Ranks are made multiples of this number, as `aligned` does.
 
     Raises:
         InvalidInputError: There is no such method, or the share is out of bounds.
     """
     if not 0 < ratio < 1:
-        raise InvalidInputError(f"ratio={ratio} for {layer.name}; choose one between 0 and 1")
+        raise InvalidInputError(f"ratio={ratio} for {layer.name}; give one between 0 and 1")
     sizes, weight = LayerSizes.of(layer, seen), layer.weight.detach()
     return ranks_at(sizes, weight, method_of(layer, method), ratio, multiple)
 
@@ -92,14 +94,14 @@ def rank_for(
 def ranks_at(
     sizes: LayerSizes, weight: Tensor, method: Method, ratio: float, multiple: int = 1
 ) -> Ranks | None:
-    """The ranks of a weight, as `rank_for` finds them.
+    """Find the ranks of a weight, as `rank_for` does for a layer.
 
     Args:
-        sizes: What its layer runs at.
+        sizes: The sizes at which its layer runs.
         weight: The weight, which may be smaller than that of the layer.
-        method: Which decomposition; one that `method_of` gives.
+        method: The decomposition, as returned by `method_of`.
         ratio: Share of the MACs.
-        multiple: Of what ranks are multiples.
+        multiple: Ranks are made multiples of this number.
     """
     shape = tuple(weight.shape)
     whole = sizes.macs(shape)
@@ -120,15 +122,15 @@ def factorize(
     options: Refit | None = None,
     sizes: LayerSizes | None = None,
 ) -> Record:
-    """Replace one layer by its factors: level 1 without data, level 2 with their moments.
+    """Replace one layer by its factors: level 1 without data, level 2 with moments of data.
 
     Args:
         layer: The layer; its network is edited in place and gets the record.
         choice: The method and the ranks.
-        data: What the layer is given and the output wanted of it, from `moments_of`; with `Samples`
-            the fit is to what is left behind a ReLU.
-        options: How the factors are fitted to the data; default: `Refit()`.
-        sizes: What the layer runs at, where that is known; default: looked up.
+        data: Moments of its inputs and wanted outputs, from `moments_of`. With `Samples`, the
+            factors are fitted to the output of the ReLU that follows.
+        options: How the factors are fitted to the data. Default: `Refit()`.
+        sizes: The sizes at which the layer runs, if they are known.
 
     Raises:
         InvalidInputError: There is no such method, or the ranks do not suit the layer.
@@ -147,17 +149,17 @@ def replace(
     options: Refit,
     sizes: LayerSizes,
 ) -> tuple[Record, list[Layer]]:
-    """`factorize` inside a walk over the graph, which ends with `Network.finish`.
+    """Factorize a layer during a walk over the graph, which ends with `Network.finish`.
 
     Args:
         layer: The layer.
         choice: The method and the ranks.
         data: Its data, or None.
         options: How the factors are fitted to the data.
-        sizes: What the layer runs at.
+        sizes: The sizes at which the layer runs.
 
     Returns:
-        The record, and the new layers, of which the last is the old call.
+        The record, and the new layers; the last one is the old call.
     """
     name, reason = layer.name, refusal(layer)
     if reason is not None:
@@ -184,18 +186,18 @@ def replace(
 
 
 def method_of(layer: Layer, method: str) -> Method:
-    """The method that a layer can have: without a kernel all are the SVD.
+    """The method to use for a layer: the SVD if it has no kernel axes.
 
     Args:
         layer: The layer.
-        method: The one that is wanted.
+        method: The requested method.
 
     Raises:
         InvalidInputError: There is no such method.
     """
     known: Method | None = next((each for each in METHODS if each == method), None)
     if known is None:
-        raise InvalidInputError(f"method={method!r}; choose one of {', '.join(METHODS)}")
+        raise InvalidInputError(f"there is no method {method!r}; give one of {', '.join(METHODS)}")
     return known if any(taps > 1 for taps in layer.weight.shape[2:]) else "svd"
 
 
@@ -205,8 +207,8 @@ def _check_ranks(layer: Layer, method: Method, ranks: Ranks) -> None:
     fits = len(ranks) == len(most) and all(1 <= r <= m for r, m in zip(ranks, most, strict=True))
     if not fits or attainable(method, weight.shape, ranks) != ranks:
         raise InvalidInputError(
-            f"ranks {ranks} of {layer.name} for {method}: take {len(most)}, from 1 to "
-            f"{_plain(most)}, that a factor in between can connect; rank_for gives such"
+            f"ranks {ranks} do not suit {layer.name} with {method}. Give {len(most)} ranks from 1 "
+            f"to {_plain(most)} that the factors between them can connect, such as rank_for returns"
         )
 
 

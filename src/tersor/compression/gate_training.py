@@ -1,22 +1,22 @@
-"""Level 3: channels are chosen while the network is trained, by gates that learn to be noise.
+"""Level 3: gates choose channels during training; those that turn into noise are closed.
 
     task loss + λ e^d Σ_u c_u complexity_u        c_u = ∂MACs / ∂u / MACs, as it is now
     λ ← λ · exp(growth · d / steps)               after each batch
-    d = openness of the next unit to go − what it should be by now
+    d = openness of the next unit to be pruned − its intended openness at this time
 
-VIBNet, arXiv 1802.10399; Bayesian compression, arXiv 1705.08665; L0, arXiv 1712.01312: see
-`tersor.core.random_gates` for the gates and their complexities, `tersor.compression.counts` for
-MACs.
+The methods are VIBNet, arXiv 1802.10399, Bayesian compression, arXiv 1705.08665, and L0, arXiv
+1712.01312. The gates and their complexities are in `tersor.core.random_gates`, the MACs in
+`tersor.compression.counts`.
 
-Noise of α costs about ½ α h_u, so that complexity and damage balance at log α = log λ + log c_u
-− log h_u: with log λ, all log α move by as much, whatever the scale of the task loss. So d says how
-far off λ is. And one λ for all is what a budget asks for: the units to go are those with the most
-MACs for what they are worth.
+Noise of variance α costs about ½ α h_u, so that complexity and damage balance at log α = log λ +
+log c_u − log h_u. If log λ changes, every log α changes by the same amount, whatever the scale of
+the task loss. So d measures how far λ is off. A budget calls for the same λ for all units: it
+prunes the units that cost the most MACs for their importance.
 
-Differs from the papers in: complexity is weighted by MACs, and λ follows a target of MACs, which
-falls from 1 while training goes on. The least open units beyond the target are shut: they are
+Differs from the papers in: complexity is weighted by MACs, and λ follows a target for the MACs,
+which falls from 1 during training. The least open units beyond the target are closed: they are
 multiplied by 0, as in VIBNet's code (`masking`), so that nothing changes when they are removed. A
-short training has no time for each of them to cross the threshold first.
+short training run has no time for each of them to cross its own threshold.
 """
 
 import math
@@ -39,24 +39,25 @@ from tersor.graph.layers import Layer, per_input
 from tersor.graph.network import Network, Record
 from tersor.graph.nodes import operand, readers
 
-_LOOKS = 1000  # at the gates, in a training: every batch, or every few of many
-_FARTHEST = 3.0  # that one batch makes of d
+_LOOKS = 1000  # updates of λ in a training run: after every batch, or after every few
+_FARTHEST = 3.0  # largest |d| that counts
 
 
 @checked()
 @dataclass(frozen=True)
 class Gating:
-    """How gates are trained. Nothing here depends on how long, nor on the learning rate.
+    """How gates are trained. No option depends on the training length or the learning rate.
 
     Attributes:
-        start: log α at the start; see `Gates`.
-        largest_move: How far log α can move in the whole training, all steps in one direction.
-        strength: λ at the start.
-        strength_growth: How fast λ follows the target: it grows by e^strength_growth in the whole
-            training if d is 1 all the time.
-        border_openness: How open the last unit that goes should be in the end, so that those that
+        start: Initial log α; see `Gates`.
+        largest_move: How far log α can move in the whole training, if all steps have the same
+            direction.
+        strength: Initial λ.
+        strength_growth: How fast λ follows the target: it grows by a factor of e^strength_growth
+            in the whole training if d is always 1.
+        border_openness: Intended final openness of the last unit to be pruned, so that those that
             stay are clearly open; see `GatePenalty`.
-        share: Of the training, that gates take part in; the rest is without them.
+        share: Share of the training with gates; the rest is without them.
     """
 
     start: float | None = None
@@ -69,19 +70,21 @@ class Gating:
 
 @dataclass(frozen=True)
 class GatePenalty:
-    """What gates add to the loss of a training.
+    """The penalty that gates add to the training loss.
 
     Attributes:
-        counts: Of the network with gates; each of its groups has one.
-        steps: Batches of the training.
-        target: Share of the MACs that is to be left; None leaves it to the strength.
-        strength: λ at the start; without a target it stays.
-        strength_growth: λ grows by e^strength_growth in the whole training if d is 1 all the time.
-        border_openness: How open the last unit that goes should be in the end. The papers have 0:
-            its noise is as large as the signal, and that of many that stay not much smaller.
+        counts: The counts of the network with gates; each of its groups has one.
+        steps: Number of batches of the training.
+        target: Share of the MACs that may remain. With None, only the strength decides.
+        strength: Initial λ; without a target it is constant.
+        strength_growth: λ grows by a factor of e^strength_growth in the whole training if d is
+            always 1.
+        border_openness: Intended final openness of the last unit to be pruned. The papers have 0:
+            its noise is then as large as the signal, and the noise of many units that stay is
+            not much smaller.
         departure: Share of the training after which the target begins to fall from 1.
-        arrival: Share of the training after which it stays.
-        multiple: How many units of a group are left is a multiple of it, where it has more.
+        arrival: Share of the training after which the target is constant.
+        multiple: A group with more units than this keeps a multiple of it.
     """
 
     counts: Counts
@@ -96,14 +99,16 @@ class GatePenalty:
 
     def __post_init__(self) -> None:
         if self.target is not None and not 0 < self.target <= 1:
-            raise InvalidInputError(f"target={self.target} of the MACs; choose from above 0 to 1")
+            raise InvalidInputError(
+                f"target={self.target} is not a share of the MACs; give one above 0, up to 1"
+            )
 
     def __call__(self, network: Network, progress: float) -> Float[Tensor, ""]:
-        """The penalty.
+        """Compute the penalty.
 
         Args:
             network: The network in training, or a copy of it.
-            progress: How far the training is, from 0 to 1.
+            progress: Progress of the training, from 0 to 1.
         """
         found = {gate.name: gate for gate in gates(network)}
         every = max(self.steps // _LOOKS, 1)
@@ -112,14 +117,14 @@ class GatePenalty:
         return torch.stack([g.pull * (g.costs @ g.complexity()) for g in found.values()]).sum()
 
     def parameters(self, module: nn.Module) -> list[nn.Parameter]:
-        """Those of all gates: log α, whose steps do not depend on its size."""
+        """The parameters of all gates: log α, whose step size does not depend on its magnitude."""
         found = (x for x in module.modules() if isinstance(x, Gate))
         return [parameter for gate in found for parameter in gate.parameters()]
 
     def _look(self, found: Mapping[str, Gate], progress: float, every: int) -> None:
-        """Shut what is too much by now, and see what the others cost and how they are to be pulled.
+        """Close units beyond the current target, and update the cost and the pull of the others.
 
-        This waits for the device, so it is not done in each of many batches.
+        This waits for the device, so in a long training it is not done for every batch.
         """
         if self.target is None:
             self._shut(found, _openness(found), 0.0)
@@ -135,7 +140,7 @@ class GatePenalty:
         return min(max((progress - begin) / (self.arrival - begin), 0.0), 1.0)
 
     def _follow(self, found: Mapping[str, Gate], now: float, passed: float, every: int) -> float:
-        """Shut what is too much for a share of MACs; returns the weight of the complexity."""
+        """Close units beyond a share of the MACs, and return the weight of the complexity."""
         state, openness = next(iter(found.values())), _openness(found)
         values, order = torch.cat([*openness.values()]).sort(stable=True)
         sizes = [len(part) for part in openness.values()]
@@ -152,7 +157,7 @@ class GatePenalty:
         return float(state.weight) * math.exp(off)
 
     def _shut(self, found: Mapping[str, Gate], scores: UnitScores, last: float) -> None:
-        """Shut all gates up to a score."""
+        """Close all gates up to a score."""
         kept = kept_above(self.counts.groups.found, scores, last, self.multiple)
         for name, keep in kept.items():
             found[name].stays.copy_(keep)
@@ -166,13 +171,13 @@ def _openness(found: Mapping[str, Gate]) -> dict[str, Tensor]:
 def units_kept(
     network: Network, target: float | None = None, multiple: int = 1
 ) -> dict[str, UnitMask]:
-    """Name of a group → which of its units stay.
+    """Find the units that stay, as a mask for each group, by name.
 
     Args:
         network: A network with gates.
-        target: Share of the MACs to be left, in place of each gate's own threshold: the units most
-            likely to stay do so, as many as fit.
-        multiple: How many stay is a multiple of it, in groups of more units.
+        target: Share of the MACs that may remain. It replaces the threshold of each gate: the units
+            that are most likely to stay are kept, as many as fit.
+        multiple: A group with more units than this keeps a multiple of it.
 
     Raises:
         InvalidInputError: The network has no gates.
@@ -180,7 +185,7 @@ def units_kept(
     """
     likely = {gate.name: (gate.open() * gate.stays).cpu() for gate in gates(network)}
     if not likely:
-        raise InvalidInputError("the network has no gates; put some in, with insert_gates")
+        raise InvalidInputError("the network has no gates; call insert_gates first")
     groups = channel_groups(network).named(likely)
     if target is None:
         return kept_above(groups.found, likely, 0.5, multiple)
@@ -189,14 +194,14 @@ def units_kept(
 
 @torch.no_grad()
 def remove_gates(network: Network, keep: UnitMasks | None = None) -> list[Record]:
-    """Leave out the units whose gates are closed, and multiply the others into the weights.
+    """Prune the units whose gates are closed, and fold the other gates into the weights.
 
     Args:
-        network: Edited in place; then a smaller network without gates.
-        keep: Which units stay; default: what `units_kept` gives.
+        network: Edited in place. It becomes a smaller network without gates.
+        keep: The units that stay. Default: the result of `units_kept`.
 
     Returns:
-        A record for each group; they are also among those of the network.
+        A record for each group; the records of the network contain them, too.
 
     Raises:
         InvalidInputError: The network has no gates.
@@ -207,7 +212,7 @@ def remove_gates(network: Network, keep: UnitMasks | None = None) -> list[Record
 
 
 def _fold(network: Network) -> None:
-    """Multiply the means of the gates into the weights that read them, each weight once."""
+    """Multiply the weights that read gates by the means of these, each weight once."""
     done: set[tuple[str, fx.Node]] = set()
     for node in network.nodes():
         if node.op != "call_module":

@@ -1,9 +1,9 @@
-"""Coupled channel groups: what channel pruning chooses from.
+"""Groups of coupled channels, from which channel pruning chooses.
 
-A unit is a class of channels that can only be left out together (`tersor.channels.removal`): one
-output channel of each layer that a residual addition joins, with all that reads them. A group holds
-the units of which the same layers make up one channel each. Units of a group are left out one by
-one; groups do not depend on each other.
+A unit is a class of channels that can only be pruned together (`tersor.channels.removal`): one
+output channel of each layer whose outputs a residual addition joins, with everything that reads
+them. A group contains the units to which the same layers contribute one channel each. The units of
+a group are pruned independently, and so are the groups.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,15 +25,16 @@ UnitScores = Mapping[str, Float[Tensor, " units"]]
 
 @dataclass(frozen=True)
 class Group:
-    """Channels of which some can be left out.
+    """Channels of which some can be pruned.
 
     Attributes:
-        name: The first layer that makes them.
+        name: The first layer that computes them.
         units: The class of each unit.
-        producers: The layers that make them, and the class of each of their outputs.
-        consumers: The layers that read them, and the class of each of their inputs.
-        stored: Stored tensors with an axis along which they lie, and the classes along it.
-        needs: Sets of units of which one must stay.
+        producers: The layers that compute them, with the class of each of their outputs.
+        consumers: The layers that read them, with the class of each of their inputs.
+        stored: The stored tensors that have these channels along an axis, with the classes along
+            it.
+        needs: Sets of units; at least one unit of each set must stay.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Group:
         return len(self.units)
 
     def places(self, classes: Int[Tensor, " channels"]) -> Int[Tensor, " channels"]:
-        """The number of the unit that each channel belongs to; −1 for channels of none.
+        """Find the number of the unit of each channel; −1 for channels of other groups.
 
         Args:
             classes: The classes of some channels.
@@ -57,28 +58,28 @@ class Group:
 
     @property
     def readers(self) -> list[Port]:
-        """The layers that read it, without depthwise ones, which pass each channel on."""
+        """The layers that read the group, except depthwise ones, which pass each channel on."""
         return [port for port in self.consumers if not port.layer.is_depthwise]
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers that make or read it."""
+        """The names of the layers that compute or read the group."""
         return list(dict.fromkeys(port.layer.name for port in (*self.producers, *self.readers)))
 
     def block(self, multiple: int) -> int:
-        """Of what the number of units that stay is to be a multiple: 1 if there are so few.
+        """The multiple that the number of kept units must be; 1 for a group with too few units.
 
         Args:
-            multiple: What is wanted.
+            multiple: The requested multiple.
         """
         return multiple if len(self) > multiple else 1
 
     def best(self, scores: Float[Tensor, " units"], count: int) -> Bool[Tensor, " units"]:
-        """Keep the units with the highest scores, and what the network cannot do without.
+        """Keep the units with the highest scores, and those that the network needs.
 
         Args:
             scores: One for each unit.
-            count: How many to keep; at least one stays of every value.
+            count: How many to keep; at least one channel of every value stays.
         """
         keep = self.complete(torch.zeros(len(self), dtype=torch.bool), scores)
         order = scores.argsort(descending=True, stable=True)
@@ -89,7 +90,7 @@ class Group:
     def complete(
         self, keep: Bool[Tensor, " units"], scores: Float[Tensor, " units"]
     ) -> Bool[Tensor, " units"]:
-        """Add what the network cannot do without: where nothing is left, the best unit.
+        """Add the best unit of every set in `needs` of which no unit stays.
 
         Args:
             keep: Which units stay.
@@ -108,8 +109,8 @@ class Groups:
 
     Attributes:
         found: The groups, in the order of their first layers.
-        refused: Layers whose outputs must all stay, and why.
-        partition: What they were found from.
+        refused: The layers whose output channels must all stay, with the reason.
+        partition: The classes of channels from which the groups are formed.
     """
 
     found: list[Group]
@@ -120,16 +121,16 @@ class Groups:
         return next(group for group in self.found if group.name == name)
 
     def apart_from(self, layers: Collection[str]) -> "Groups":
-        """Those of which no channel is made or read by certain layers.
+        """Drop the groups whose channels certain layers compute or read.
 
         Args:
-            layers: Names.
+            layers: The names of these layers.
         """
         found = [group for group in self.found if not set(layers).intersection(group.layers)]
         return replace(self, found=found)
 
     def named(self, names: Collection[str]) -> "Groups":
-        """Those of certain names.
+        """Select groups by name.
 
         Args:
             names: The names.
@@ -137,7 +138,7 @@ class Groups:
         return replace(self, found=[group for group in self.found if group.name in names])
 
     def in_copy(self, network: Network) -> "Groups":
-        """The same groups, for leaving channels out of a copy of their network.
+        """Transfer the groups to a copy of their network, to prune the copy.
 
         Args:
             network: The copy, not edited yet.
@@ -167,7 +168,7 @@ def channel_groups(network: Network) -> Groups:
 
 
 def _owners(partition: Removal) -> dict[int, int]:
-    """Class → the first class of its group: classes that one layer makes are of one group."""
+    """Map each class to the first class of its group; a layer's output classes share a group."""
     owner: dict[int, int] = {}
 
     def first(index: int) -> int:

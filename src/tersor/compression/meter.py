@@ -1,8 +1,8 @@
-"""What a budget counts: MACs, parameters, or the time that layers take.
+"""Measures what a budget limits: MACs, parameters, or the latency of layers.
 
-MACs and parameters are counted from shapes. Time is looked up, call by call, in a network of the
-same shapes whose weights mean nothing: for two convolutions of few channels it is no less than for
-the one that they replace, and 13 channels may take longer than 16.
+MACs and parameters are counted from shapes. Latency is measured call by call, in a network of the
+same shapes with arbitrary weights. It does not follow from MACs: two convolutions with few channels
+may take as long as the one that they replace, and 13 channels may take longer than 16.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,17 +24,17 @@ from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 
 Unit = Literal["macs", "parameters"]
-Clock = Callable[[Iterable[Call]], Mapping[Call, int]]  # nanoseconds of calls
-SharesLeft = Mapping[Way, Mapping[str, float]]  # way → layer → share of its cost
+Clock = Callable[[Iterable[Call]], Mapping[Call, int]]  # the latency of calls in nanoseconds
+SharesLeft = Mapping[Way, Mapping[str, float]]  # way → layer → share of its cost that remains
 
 
 @dataclass(frozen=True)
 class Counted:
-    """MACs or parameters: every channel counts.
+    """Measures MACs or parameters, to which every channel contributes.
 
     Attributes:
-        counts: Of the network.
-        unit: Which of them.
+        counts: The counts of the network.
+        unit: Whether to count MACs or parameters.
     """
 
     counts: Counts
@@ -42,11 +42,11 @@ class Counted:
 
     @property
     def each(self) -> dict[str, int]:
-        """Layer name → what it costs."""
+        """Layer name → its cost."""
         return {name: getattr(cost, self.unit) for name, cost in self.counts.each.items()}
 
     def left(self, parts: Sequence[Part]) -> SharesLeft:
-        """What ways leave of layers, each alone.
+        """The share of each layer's cost that remains with each way alone.
 
         Args:
             parts: Parts of the network.
@@ -58,7 +58,7 @@ class Counted:
         }
 
     def cost(self, ways: Sequence[Way]) -> int:
-        """What the network costs with some ways, exactly.
+        """Count the exact cost of the network with some ways.
 
         Args:
             ways: The ways.
@@ -68,12 +68,12 @@ class Counted:
 
 @dataclass(frozen=True)
 class Timed:
-    """Nanoseconds for one sample; only some numbers of channels are faster than others.
+    """Measures nanoseconds for one sample; fewer channels are not always faster.
 
     Attributes:
-        counts: Of the network.
-        clock: Times calls.
-        known: What ways leave, kept for the next budget.
+        counts: The counts of the network.
+        clock: Measures the latency of calls.
+        known: The remaining shares of ways that have been measured, for the next budget.
     """
 
     counts: Counts
@@ -87,7 +87,7 @@ class Timed:
         return self._summed([(Layer(node, network).name, call) for node, call in calls(network)])
 
     def left(self, parts: Sequence[Part]) -> SharesLeft:
-        """As `Counted.left`; the network stays as it is.
+        """As `Counted.left`; the network is not changed.
 
         Args:
             parts: Parts of the network.
@@ -118,7 +118,7 @@ Meter = Counted | Timed
 
 
 def _rounds(parts: Sequence[Part]) -> list[dict[Way, Part]]:
-    """Ways that can be looked at together: those of different layers, and each of a group alone."""
+    """Collect ways that can be measured together: those of different layers, or one of a group."""
     layers = [part for part in parts if isinstance(part.ways[0], Factored)]
     most = max((len(part.ways) for part in layers), default=0)
     found = [
@@ -130,10 +130,10 @@ def _rounds(parts: Sequence[Part]) -> list[dict[Way, Part]]:
 
 
 def outline(counts: Counts, ways: Iterable[Way]) -> list[tuple[str, Call]]:
-    """The calls of a network with some ways, and the name of the layer that each was or is.
+    """List the calls of a network with some ways, each with the name of its original layer.
 
     Args:
-        counts: Of the network.
+        counts: The counts of the network.
         ways: The ways.
     """
     edited, names = hollow(counts, ways)
@@ -141,14 +141,14 @@ def outline(counts: Counts, ways: Iterable[Way]) -> list[tuple[str, Call]]:
 
 
 def hollow(counts: Counts, ways: Iterable[Way]) -> tuple[Network, dict[fx.Node, str]]:
-    """A network as some ways shape it. The weights of chains mean nothing.
+    """Build a network with the shapes that some ways produce. Weights of chains are random.
 
     Args:
-        counts: Of the network, which stays as it is.
+        counts: The counts of the network, which is not changed.
         ways: The ways.
 
     Returns:
-        The network, and for each call of a layer the name of the layer that it was or is.
+        The network, and for each call of a layer the name of its original layer.
     """
     ways, network = list(ways), counts.network.copy()
     masks, choices = masks_of(ways), counts.choices(ways)
@@ -165,7 +165,7 @@ def hollow(counts: Counts, ways: Iterable[Way]) -> tuple[Network, dict[fx.Node, 
 
 
 def _factors(layer: Layer, choice: Factorization, generator: torch.Generator) -> list[Tensor]:
-    """Random ones: equal ones might be computed once only. Values stay as large as they are."""
+    """Draw random factors, since a runtime may merge equal ones; they keep the size of outputs."""
     shape, like = tuple(layer.weight.shape), layer.weight.detach()
     sizes = shapes_of(method_of(layer, choice.method), shape, choice.ranks)
     found = [torch.randn(size, generator=generator).to(like) for size in sizes]

@@ -1,14 +1,14 @@
-"""How much of pruning and how much of factorization: the whole network decides.
+"""Finds the best mixture of pruning and factorization by trying it on the whole network.
 
-    Ω_u ← w · Ω_u   for every group of channels u,   w of {0, 1, 4, 16, ∞}
+    Ω_u ← w · Ω_u   for every group of channels u,   w ∈ {0, 1, 4, 16, ∞}
 
-Parts are tried alone (`tersor.compression.sweep`), and their damages add up as long as they do not
-meet. Pruning and chains do: what pruning leaves of a layer is factorized. So a few mixtures are
-carried out, the first half of the samples fits them, and the other half tells which of them keeps
-the outputs best. With w = 0 channels are pruned only, with w = ∞ layers are factorized only: the
-mixture is at least as good as either, on the samples that judge.
+Parts are tried alone (`tersor.compression.sweep`), and their damages are additive unless the parts
+overlap. Pruning and chains do overlap, as a pruned layer can also be factorized. So a few mixtures
+are carried out: the first half of the samples fits them, and the other half determines which
+mixture preserves the outputs best. With w = 0 channels are only pruned, and with w = ∞ layers are
+only factorized. So on the samples that judge, the mixture is at least as good as either.
 
-Own addition. That both together are best is a finding of arXiv 1912.09802.
+This is an addition of Tersor. That the combination is best is a finding of arXiv 1912.09802.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,11 +30,11 @@ Damages = Sequence[tuple[float, ...]]
 
 
 def weighed(parts: Sequence[Part], damages: Damages, weight: float) -> tuple[list[Part], Damages]:
-    """The parts that a mixture is made of, and their damages.
+    """Select the parts of a mixture, and weight their damages.
 
     Args:
         parts: All parts.
-        damages: Of each of their ways.
+        damages: The damage of each of their ways.
         weight: w.
     """
     kept, found = [], []
@@ -54,13 +54,13 @@ def best_mixture(
     sweep: Sweep,
     reconstruct: Reconstruct,
 ) -> list[Way]:
-    """The mixture that damages the outputs least; w = 1 if there is nothing to mix, or no data.
+    """Choose the mixture of least damage; w = 1 if there is nothing to mix, or no data.
 
     Args:
-        counts: Of the network, which gets a record, and else stays as it is.
+        counts: The counts of the network, which gets a record, but is not changed otherwise.
         parts: Its parts.
-        choose: The ways that a weight w makes fit into the budget.
-        sweep: How parts were tried; mixtures are tried alike.
+        choose: Returns the ways for a weight w that fit into the budget.
+        sweep: How parts were tried; mixtures are tried in the same manner.
         reconstruct: As in `Execution`.
 
     Raises:
@@ -72,11 +72,11 @@ def best_mixture(
     fitting, judging = halves(sweep.batches)
     reference, chosen = outputs_of(counts.network, judging), dict[float, tuple[Way, ...]]()
     execution = Execution(fitting, None, sweep.refit, reconstruct)
-    lost: dict[tuple[Way, ...], float] = {}  # the same ways may come of several weights
+    lost: dict[tuple[Way, ...], float] = {}  # several weights may give the same ways
     for number, weight in enumerate(WEIGHTS):
         try:
             ways = tuple(choose(weight))
-        except InvalidInputError:  # too small a budget for one kind alone
+        except InvalidInputError:  # the budget is too small for one kind alone
             continue
         if ways not in lost:
             mixture = carry_out(counts, ways, execution)
@@ -86,7 +86,7 @@ def best_mixture(
             record = Applied("network", "mix", _words(weight), {"damage": lost[ways]})
             sweep.on_part(number + 1, len(WEIGHTS), record)
     if not chosen:
-        return choose(1.0)  # which says why
+        return choose(1.0)  # raises the reason
     best = min(chosen, key=lambda weight: lost[chosen[weight]])
     numbers = {_words(weight): lost[ways] for weight, ways in chosen.items()}
     record = Applied("network", "mix", f"{_words(best)} is best", numbers)
@@ -96,4 +96,4 @@ def best_mixture(
 
 def _words(weight: float) -> str:
     alone = {0.0: "pruning alone", inf: "factorization alone"}
-    return alone.get(weight, f"pruning weighed {weight:g} times")
+    return alone.get(weight, f"damage of pruning weighted by {weight:g}")

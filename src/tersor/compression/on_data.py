@@ -1,13 +1,14 @@
-"""Layer after layer with data: each is factorized for what the compressed network gives it.
+"""Factorizes layer by layer with data, each for its input in the compressed network.
 
-    x̂   what the layer reads once everything before it is compressed
-    y   what it wrote in the float network: the output wanted of it
+    x̂   the input of a layer once everything before it is compressed
+    y   its output in the float network: the wanted output
 
-arXiv 1505.06798, §3.3 ("asymmetric reconstruction"). Where a ReLU alone reads y, the error that
-counts is the one behind it (§3.2).
+The method is the "asymmetric reconstruction" of arXiv 1505.06798, §3.3. If only a ReLU reads y, the
+error after the ReLU is minimized (§3.2).
 
-Differs from the paper in: all methods of `tersor.core.decompose`; what a shortcut lacks is made up
-for by the branch beside it, in front of any ReLU: to look behind that one too gained nothing.
+Differs from the paper in: all methods of `tersor.core.decompose` are available. The branch beside a
+shortcut compensates the error of the shortcut, before any ReLU that follows the addition;
+minimizing the error after this ReLU did not help.
 """
 
 from collections.abc import Mapping
@@ -38,22 +39,23 @@ def factorize_with_data(
     on_layer: OnLayer | None = None,
     sizes: Mapping[str, LayerSizes] | None = None,
 ) -> None:
-    """Factorize layers in the order of the graph, each on what those before it now deliver.
+    """Factorize layers in the order of the graph, each on the outputs of the layers before it.
 
     Args:
         network: The float network; edited in place.
-        choices: Layer name → what it is to become. Other layers stay.
+        choices: Layer name → its factorization. Other layers are not changed.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        options: How the factors are fitted to the data; default: `Refit()`.
-        on_layer: Called after each layer with its number, how many there are, and its record.
-        sizes: What each of these layers runs at, where that is known; default: looked up.
+        options: How the factors are fitted to the data. Default: `Refit()`.
+        on_layer: Called after each layer with its number, the total number, and its record.
+        sizes: The sizes at which these layers run, if they are known.
 
     Raises:
-        InvalidInputError: There is no batch or no layer of a name; ranks do not suit their layer.
+        InvalidInputError: There is no batch, no layer has a given name, or ranks do not suit their
+            layer.
     """
     todo = {layer.node: layer for layer in layers(network) if layer.name in choices}
     if not batches:
-        raise InvalidInputError("there is no batch to fit to; give at least one sample")
+        raise InvalidInputError("there is no batch to fit the factors to; give at least one sample")
     if missing := choices.keys() - {layer.name for layer in todo.values()}:
         raise InvalidInputError(f"there is no layer {min(missing)!r}; see `tersor inspect`")
     if sizes is None:
@@ -83,7 +85,7 @@ def factorize_with_data(
 def _data(
     layer: Layer, floating: Stream, compressed: Stream, options: Refit, number: int
 ) -> Moments | Samples | None:
-    """The data of the layer that runs next; None if it stays as it is."""
+    """Measure the data of the layer that runs next; None if it is not factorized."""
     if refusal(layer) is not None:
         return None
     given, wanted = compressed.of(operand(layer.node)), floating.values[layer.node.name]
@@ -98,7 +100,7 @@ def _data(
 
 
 def _run(compressed: Stream, chain: list[Layer]) -> None:
-    """Run the factors, and drop what they hand to each other."""
+    """Run the factors, and drop the values between them."""
     for layer in chain:
         compressed.run(layer.node)
     for layer in chain[:-1]:

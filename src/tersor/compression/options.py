@@ -1,4 +1,4 @@
-"""What `compress` does, as options."""
+"""The options of `compress`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,20 +17,22 @@ class Compression:
     """Options of `compress`.
 
     Attributes:
-        methods: What may be done: `"prune"`, and decompositions of layers: `"svd"`, `"spatial"`,
-            `"cp"`, `"tucker"`, `"tensor_train"`. Each part takes what serves the budget best. Or
-            one of `"vib"`, `"bayes"` and `"l0"` alone: channels are chosen while they are trained.
-        ratios: Shares of a part's cost that are tried.
-        multiple: Ranks, and numbers of channels, are multiples of it where that is possible, as
-            some kernels want it. Default: 8 for a budget of latency, else 1.
-        rule: `"least loss"` of all parts together, or `"equal loss"` for each (the paper's).
-        scores: Which channels go first: those with the lowest `"fisher"`, `"taylor"`,
-            `"magnitude"` or `"batchnorm"`, or those that `"lasso"` leaves out; see
-            `tersor.compression.scores`. Default: Fisher with data, else magnitude.
-        samples: Reads no more samples than this.
-        tried: Samples that parts are tried on: half of them fit, half judge.
+        methods: The allowed methods: `"prune"`, and the decompositions of layers `"svd"`,
+            `"spatial"`, `"cp"`, `"tucker"` and `"tensor_train"`. Each part uses the method that
+            serves the budget best. Alternatively `"vib"`, `"bayes"` or `"l0"` alone: gates then
+            choose the channels during training.
+        ratios: Compression ratios to try: shares of a part's cost that remain.
+        multiple: Ranks and numbers of channels are multiples of this number where possible, which
+            some kernels prefer. Default: 8 for a budget of latency, otherwise 1.
+        rule: `"least loss"` minimizes the damage of all parts together. `"equal loss"`, the rule
+            of the paper, allows the same damage to each part.
+        scores: How channels are ranked for pruning. Those with the lowest `"fisher"`, `"taylor"`,
+            `"magnitude"` or `"batchnorm"` score are pruned first, or those that `"lasso"` does not
+            select; see `tersor.compression.scores`. Default: Fisher with data, otherwise magnitude.
+        samples: Largest number of samples to read.
+        tried: Number of samples on which parts are tried: half of them fit, the others judge.
         refit: How factors are fitted to the data.
-        reconstruct: How layers that read pruned channels are fitted to them.
+        reconstruct: How the layers that read pruned channels are fitted to the data.
         gating: How gates are trained, for `"vib"`, `"bayes"` and `"l0"`.
     """
 
@@ -51,12 +53,12 @@ class Compression:
             raise InvalidInputError(f"Compression: {name} is empty; give one or more")
         if self.gates is not None and len(self.methods) > 1:
             raise InvalidInputError(
-                f"{self.gates!r} goes alone; to do something else before or after, compress twice"
+                f"{self.gates!r} cannot be combined with other methods; compress twice to use both"
             )
 
     @property
     def decompositions(self) -> list[Method]:
-        """The methods for layers."""
+        """The methods that decompose layers."""
         return [method for method in METHODS if method in self.methods]
 
     @property

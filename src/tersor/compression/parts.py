@@ -1,6 +1,6 @@
-"""The parts of a network, and what can be done to each of them.
+"""Divides a network into parts, and lists the ways to compress each of them.
 
-A part is a layer that becomes a chain of factors, or a group of channels of which some go.
+A part is a layer that can become a chain of factors, or a group of channels that can be pruned.
 """
 
 import math
@@ -20,11 +20,11 @@ from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Skipped
 from tersor.names import Method
 
-Scorer = Callable[[Group, int], Tensor]  # units to keep → a score for each unit of a group
+Scorer = Callable[[Group, int], Tensor]  # group, number of units to keep → score of each unit
 
 
 class Share(NamedTuple):
-    """What is left of a layer's cost."""
+    """The shares of a layer's cost that remain."""
 
     macs: float
     parameters: float
@@ -32,14 +32,14 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a network with all that could be done to it.
+    """A part of a network with all ways to compress it.
 
     Attributes:
-        name: Of the layer, or of the group.
-        ways: What could be done.
-        shares: For each way, what it leaves of the layers that it changes, by their names.
-        reads: Of a group, the layers that read it: name → the unit of each of the inputs, −1 for
-            those of other groups.
+        name: The name of the layer, or of the group.
+        ways: The ways to compress it.
+        shares: For each way, the remaining share of each layer that it changes, by name.
+        reads: The layers that read a group: name → the unit of each of the inputs, −1 for those of
+            other groups.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Part:
 def layer_parts(
     counts: Counts, methods: Sequence[Method], ratios: Sequence[float], multiple: int = 1
 ) -> tuple[list[Part], list[Skipped]]:
-    """The layers that can become chains, and those that cannot.
+    """List the layers that can become chains, and those that cannot.
 
     Args:
-        counts: Of the network.
-        methods: Which decompositions to try.
-        ratios: Shares of a layer's MACs.
-        multiple: Ranks are multiples of it; see `rank_for`.
+        counts: The counts of the network.
+        methods: The decompositions to try.
+        ratios: Shares of a layer's MACs that remain.
+        multiple: Ranks are multiples of this number; see `rank_for`.
     """
     found, refused = [], []
     for layer in layers(counts.network):
@@ -66,7 +66,7 @@ def layer_parts(
         if part is not None:
             found.append(part)
         else:
-            why = reason or "it is so small that no chain is cheaper"
+            why = reason or "it is too small: no chain is cheaper"
             refused.append(Skipped(layer.name, "factorize", why))
     return found, refused
 
@@ -91,13 +91,13 @@ def _layer_part(
 def group_parts(
     counts: Counts, score: Scorer, ratios: Sequence[float], multiple: int = 1
 ) -> tuple[list[Part], list[Skipped]]:
-    """The groups of channels that can be pruned, and the layers whose channels must stay.
+    """List the groups of channels that can be pruned, and the layers whose channels must stay.
 
     Args:
-        counts: Of the network.
-        score: What scores the units of its groups; those with the lowest scores go.
+        counts: The counts of the network.
+        score: Scores the units of a group; those with the lowest scores are pruned.
         ratios: Shares of the units that stay.
-        multiple: How many stay is a multiple of it, in groups of more units.
+        multiple: A group with more units than this keeps a multiple of it.
     """
     found = []
     for group in counts.groups.found:
@@ -115,7 +115,7 @@ def group_parts(
 
 
 def _shares(counts: Counts, way: Way, names: Sequence[str]) -> dict[str, Share]:
-    """What a way leaves of the layers that it changes."""
+    """The remaining shares of the layers that a way changes."""
     after, each = counts.after([way]), counts.each
     return {
         name: Share(

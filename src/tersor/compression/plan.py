@@ -1,8 +1,8 @@
-"""A way for each part, all of them together: what they cost, whether that fits, and the edit.
+"""Chooses a way for each part such that the network meets a budget, and carries the ways out.
 
-Savings of different parts do not add up exactly: a layer of which both sides lose channels saves
-less than the sum of both. So the budget that the parts are chosen for is moved until the network
-that comes of it meets the one that was asked for.
+The savings of parts are not exactly additive: if a layer loses both input and output channels, it
+saves less than the sum of both. So the budget that is given to the choice is adjusted until the
+resulting network meets the requested budget.
 """
 
 from bisect import bisect_right
@@ -26,7 +26,7 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Network, OnLayer
 from tersor.names import BudgetRule
 
-_CLOSE = 0.002  # of the cost before, or of the budget: close enough
+_CLOSE = 0.002  # tolerance, as a share of the original cost, or of the budget
 _TRIES = 5
 
 
@@ -35,10 +35,10 @@ class Execution:
     """How ways are carried out.
 
     Attributes:
-        batches: Unlabelled inputs; without any, weights alone are looked at.
-        distributions: What is expected of channels that go, where there are no data.
+        batches: Unlabelled inputs. Without any, only the weights are used.
+        distributions: Distributions of the channels to be pruned, for a run without data.
         refit: How chains are fitted to the data.
-        reconstruct: How layers that read pruned channels are fitted to them.
+        reconstruct: How the layers that read pruned channels are fitted to the data.
         on_layer: Called after each layer that is fitted.
     """
 
@@ -56,14 +56,14 @@ def ways_within(
     budget: int,
     rule: BudgetRule = "least loss",
 ) -> list[Way]:
-    """The ways that damage least, or all equally, and fit into a budget.
+    """Choose the ways of least damage, or of equal damage, that fit into a budget.
 
     Args:
-        meter: Of what, and of which network. A budget of time is met as far as times of layers
-            multiply.
+        meter: Measures the cost of the network. A budget of latency is met only approximately, as
+            the remaining shares of a layer are multiplied.
         parts: The parts of the network.
         damages: The damage of each of their ways.
-        budget: What the network may cost.
+        budget: The cost that may remain.
         rule: See `tersor.compression.budget`.
 
     Raises:
@@ -75,8 +75,8 @@ def ways_within(
         return []
     if not parts:
         raise InvalidInputError(
-            "there is nothing to compress: every layer is refused or excluded; see the records of "
-            "`tersor inspect`, allow more methods, or exclude less"
+            "there is nothing to compress: every layer is refused or excluded. See the records of "
+            "`tersor inspect`, allow more methods, or exclude fewer layers"
         )
     left = meter.left(parts)
     curves = [_curve(part, lost, each, left) for part, lost in zip(parts, damages, strict=True)]
@@ -90,7 +90,7 @@ def ways_within(
 
 
 def _met(search: "_Search", budget: int, meter: Counted) -> list[Way]:
-    """Move what the parts are chosen for until what comes of them meets the budget."""
+    """Adjust the budget of the choice until the resulting network meets the requested budget."""
     best, most, least, aim = list[Way](), 0, sum(search.each.values()), budget
     for _ in range(_TRIES):
         ways, _ = search.within(aim)
@@ -107,7 +107,7 @@ def _met(search: "_Search", budget: int, meter: Counted) -> list[Way]:
 
 
 def _spend(parts: Sequence[Part], ways: list[Way], budget: int, meter: Counted) -> list[Way]:
-    """Use what is left of the budget for single channels, between two of the shares tried."""
+    """Spend the rest of the budget on single channels, between two of the ratios tried."""
     for place in range(len(ways)):
         if budget - meter.cost(ways) < _CLOSE * budget:
             break
@@ -118,7 +118,7 @@ def _spend(parts: Sequence[Part], ways: list[Way], budget: int, meter: Counted) 
 
 
 def _next_units(parts: Sequence[Part], way: Way) -> list[Way]:
-    """A way of pruning, and those with one, two, … multiples more, up to the next milder one."""
+    """A way of pruning, and those that keep one, two, … multiples more, up to the next milder."""
     if not isinstance(way, Pruned):
         return [way]
     kept = sum(way.keep)
@@ -136,12 +136,12 @@ def _next_units(parts: Sequence[Part], way: Way) -> list[Way]:
 
 @dataclass(frozen=True)
 class _Search:
-    """Ways whose costs are estimated: what several leave of a layer multiplies.
+    """Searches ways by estimated cost: the remaining shares of a layer are multiplied.
 
     Attributes:
-        curves: Damage against what is saved, of each part.
-        left: What each way leaves of the layers.
-        each: Layer name → what it costs as it is.
+        curves: Damage against saving, for each part.
+        left: The remaining share of each layer with each way.
+        each: Layer name → its cost before compression.
         rule: See `tersor.compression.budget`.
     """
 
@@ -151,10 +151,11 @@ class _Search:
     rule: BudgetRule
 
     def within(self, budget: int) -> tuple[list[Way], int]:
-        """The ways of the smallest saving such that what comes of it fits, and what that costs.
+        """Find the ways of the smallest saving that fits, and return them with their cost.
 
         Args:
-            budget: What the network may cost. If nothing fits, these are all that can be saved.
+            budget: The cost that may remain. If nothing fits, the ways of the largest saving are
+                returned.
         """
         before = sum(self.each.values())
         most = sum(max(c.cost for c in curve.candidates) for curve in self.curves)
@@ -180,7 +181,7 @@ class _Search:
 
 
 def _estimate(shares: Sequence[Mapping[str, float]], each: Mapping[str, int]) -> int:
-    """What a network costs if what several ways leave of a layer multiplies."""
+    """Estimate the cost of a network by multiplying the remaining shares of each layer."""
     left = dict.fromkeys(each, 1.0)
     for of_way in shares:
         for name, share in of_way.items():
@@ -191,7 +192,7 @@ def _estimate(shares: Sequence[Mapping[str, float]], each: Mapping[str, int]) ->
 def _curve(
     part: Part, damages: tuple[float, ...], each: Mapping[str, int], left: SharesLeft
 ) -> Curve:
-    """Costs are counted from the smallest, so that they are positive and only savings matter."""
+    """Build the curve of a part; costs are relative to the largest saving, so none is negative."""
     saved = [
         round(sum(each[name] * (1 - share) for name, share in left[way].items()))
         for way in part.ways
@@ -209,10 +210,10 @@ def _chosen(curves: Sequence[Curve], budget: int, rule: BudgetRule) -> list[Way]
 
 
 def carry_out(counts: Counts, ways: Sequence[Way], execution: Execution) -> Network:
-    """Prune, then factorize what is left.
+    """Prune the network, then factorize the layers that remain.
 
     Args:
-        counts: Of the network, which stays as it is.
+        counts: The counts of the network, which is not changed.
         ways: The ways.
         execution: How they are carried out.
 

@@ -1,10 +1,10 @@
-"""Channel pruning: leave channels out of every layer that makes or reads them.
+"""Channel pruning: removes channels from every layer that computes or reads them.
 
     y = W x + b,  x = (x_keep, x_gone)   →   y ≈ W_keep x_keep + b + W_gone E[x_gone]
 
-The result is a smaller dense network. Without the last term it computes what the network computes
-whose weights W_gone are zero. The expected values E[x_gone] follow from BatchNorm without data, as
-in the bias correction of DFQ, arXiv 1906.04721, §4.2.
+The result is a smaller dense network. Without the last term, its outputs are those of the original
+network with W_gone = 0. The expected values E[x_gone] follow from BatchNorm without data, as in the
+bias correction of DFQ, arXiv 1906.04721, §4.2.
 """
 
 from collections.abc import Mapping
@@ -30,34 +30,34 @@ def prune_groups(
     distributions: Mapping[str, Distribution] | None = None,
     groups: Groups | None = None,
 ) -> list[Record]:
-    """Leave units of several groups out at once.
+    """Prune units of several groups at once.
 
     Args:
         network: Edited in place.
         keep: Name of a group → which of its units stay.
-        distributions: Node name → distribution, from `tersor.distributions.propagation.propagate`:
-            what is expected of the channels that go is then added to the biases of the layers that
-            read them.
-        groups: All groups of the network, where they are known; default: found anew.
+        distributions: Node name → distribution, from `tersor.distributions.propagation.propagate`.
+            The expected values of the pruned channels are then added to the biases of the layers
+            that read them.
+        groups: All groups of the network, if they are known.
 
     Returns:
-        A record for each group; they are also among those of the network.
+        A record for each group; the records of the network contain them, too.
 
     Raises:
-        InvalidInputError: There is no such group, or nothing would be left of some value.
+        InvalidInputError: There is no such group, or some value would lose all its channels.
         InvalidModelError: The network holds quantizers or gates.
     """
     placed = next(iter(network.graph.find_nodes(op="call_module")), None)
     if placed is not None:
         raise InvalidModelError(
-            f"{placed.name} is a quantizer or a gate; prune the float network, and quantize it then"
+            f"{placed.name} is a quantizer or a gate; prune the float network first, then quantize"
         )
     groups = channel_groups(network) if groups is None else groups
     stays = classes_kept(groups, keep)
     records: list[Record] = [_record(groups[name], mask) for name, mask in keep.items()]
     if distributions is not None:
         _keep_means(network, groups, stays, distributions)
-        groups = channel_groups(network)  # with the biases that have come
+        groups = channel_groups(network)  # including the new biases
         stays = classes_kept(groups, keep)
     narrow(network, groups.partition, stays)
     network.records += records
@@ -65,32 +65,32 @@ def prune_groups(
 
 
 def classes_kept(groups: Groups, keep: UnitMasks) -> Bool[Tensor, " classes"]:
-    """Which classes of a whole network stay.
+    """Find the classes of a whole network that stay.
 
     Args:
         groups: All groups of the network.
         keep: Name of a group → which of its units stay.
 
     Raises:
-        InvalidInputError: There is no such group, or nothing would be left of some value.
+        InvalidInputError: There is no such group, or some value would lose all its channels.
     """
     stays = torch.ones(groups.partition.count, dtype=torch.bool)
     names = [group.name for group in groups.found]
     for name, mask in keep.items():
         if name not in names:
             raise InvalidInputError(
-                f"there is no group of channels {name!r}; there are {', '.join(names) or 'none'}"
+                f"there is no group of channels {name!r}; groups: {', '.join(names) or 'none'}"
             )
         if mask.shape != groups[name].units.shape:
             raise InvalidInputError(
-                f"keep of group {name!r} has {mask.numel()} entries; it has {len(groups[name])} "
-                "units, give one for each"
+                f"keep[{name!r}] has {mask.numel()} entries, but the group has "
+                f"{len(groups[name])} units; give one entry for each"
             )
         stays[groups[name].units] = mask.bool().cpu()
     for need, node in groups.partition.needs.items():
         if not bool(stays[list(need)].any()):
             raise InvalidInputError(
-                f"nothing would be left of {node.name}; keep at least one of its channels"
+                f"{node.name} would lose all its channels; keep at least one of them"
             )
     return stays
 
@@ -101,7 +101,7 @@ def _keep_means(
     stays: Bool[Tensor, " classes"],
     distributions: Mapping[str, Distribution],
 ) -> None:
-    """b ← b + W_gone E[x_gone] in every layer that reads channels that go."""
+    """Set b ← b + W_gone E[x_gone] in every layer that reads pruned channels."""
     sizes = shapes(network)
     for port in groups.partition.consumers:
         x = distributions.get(port.layer.input.name)
@@ -122,5 +122,5 @@ def _add_mean(port: Port, gone: Tensor, x: Distribution, shape: torch.Size) -> N
 def _record(group: Group, keep: UnitMask) -> Applied:
     left = int(keep.sum())
     layers = list(dict.fromkeys(port.layer.name for port in group.producers))
-    what = f"{left} of {len(keep)} channels are left, in {len(layers)} layers that make them"
+    what = f"{left} of {len(keep)} channels kept, in the {len(layers)} layers that compute them"
     return Applied(group.name, "prune", what, {"units": float(len(keep)), "kept": float(left)})

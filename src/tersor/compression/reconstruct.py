@@ -1,13 +1,13 @@
 """min over W, b of  E‖y − W x̂ − b‖²:  W = Cov(y, x̂) Cov(x̂)⁻¹,  b = E[y] − W E[x̂].
 
-He et al., arXiv 1707.06168, §3.1 (the second step) and §3.3: once channels are left out, every
-layer that reads what has changed is fitted to what it wrote in the whole network. x̂ is what the
-pruned network delivers, so that a layer makes up for those before it; where its output is added to
-a shortcut, it makes up for what the shortcut lacks as well.
+He et al., arXiv 1707.06168, §3.1 (the second step) and §3.3: once channels are pruned, every layer
+with a changed input is fitted to its output in the original network. x̂ is its input in the pruned
+network, so that a layer compensates the errors of the layers before it. If its output is added to a
+shortcut, it also compensates the error of the shortcut.
 
-Differs from the paper in: all layers behind the first change are fitted, not only those that lost
-inputs; the bias is free; a pull towards the weights there were keeps few samples from deciding what
-they know nothing of.
+Differs from the paper in: all layers after the first change are fitted, not only those that lost
+inputs. The bias is fitted, too. A pull towards the original weights prevents overfitting to few
+samples.
 """
 
 import math
@@ -39,9 +39,9 @@ class Reconstruct:
     """Options of the reconstruction.
 
     Attributes:
-        positions: Output positions to fit to, of all samples together.
-        damping: Pull towards the weights there were, as a share of the mean diagonal of E[x̂ x̂ᵀ].
-        seed: Of the choice of positions.
+        positions: Number of output positions to fit to, in all samples together.
+        damping: Pull towards the original weights, as a share of the mean diagonal of E[x̂ x̂ᵀ].
+        seed: Seed of the sampled positions.
     """
 
     positions: Count = 20_000
@@ -58,22 +58,22 @@ def reconstruct(
     on_layer: OnLayer | None = None,
     groups: Groups | None = None,
 ) -> None:
-    """Fit the layers of a pruned network to the outputs of the whole one, in forward order.
+    """Fit the layers of a pruned network to their original outputs, in forward order.
 
     Args:
-        network: What `prune_groups(…, keep)` made of the original; edited in place.
+        network: The original after `prune_groups(…, keep)`; edited in place.
         original: The network before it was pruned.
         keep: Name of a group of the original → which of its units were kept.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         options: See `Reconstruct`.
-        on_layer: Called after each layer with its number, how many there are, and its record.
-        groups: All groups of the original, where they are known; default: found anew.
+        on_layer: Called after each layer with its number, the total number, and its record.
+        groups: All groups of the original, if they are known.
 
     Raises:
         InvalidInputError: There is no batch.
     """
     if not batches:
-        raise InvalidInputError("there is no batch to reconstruct with; give some samples")
+        raise InvalidInputError("there is no batch to reconstruct with; give at least one sample")
     found = channel_groups(original) if groups is None else groups
     pair = _Pair(network, original, found, keep, batches)
     todo = [layer.node for layer in layers(network)]
@@ -90,12 +90,12 @@ def reconstruct(
 
 
 class _Pair:
-    """The whole and the pruned network, side by side.
+    """The original and the pruned network, run side by side.
 
     Attributes:
-        whole: The stream through the whole network.
-        pruned: The stream through the pruned one.
-        left: Name of a node → what is left of its value.
+        whole: The stream through the original network.
+        pruned: The stream through the pruned network.
+        left: Node name → the channels of its value that remain.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class _Pair:
         self._changed: set[fx.Node] = set()
 
     def catch_up(self, node: fx.Node) -> None:
-        """Run the whole network up to a node of the pruned one, and see whether that changed."""
+        """Run the original network up to a node of the pruned one, and note changed inputs."""
         while node.name in self._known:
             first = self._ahead.pop(0)
             self.whole.run(first)
@@ -127,11 +127,11 @@ class _Pair:
             self._changed.add(node)
 
     def is_changed(self, node: fx.Node) -> bool:
-        """Whether what is left of a value differs from what it was."""
+        """Whether the remaining channels of a value differ from the original ones."""
         return node in self._changed
 
     def wanted(self, layer: Layer) -> list[Tensor]:
-        """What a layer should write, for every batch: what it wrote, and what a shortcut lacks."""
+        """The wanted output for every batch: the original one, plus the error of a shortcut."""
         values = self._was(layer.node)
         other = _shortcut(layer.node)
         if other is None or other.name not in self.pruned.values:
@@ -145,7 +145,7 @@ class _Pair:
 
 
 def _shortcut(node: fx.Node) -> fx.Node | None:
-    """The other side of an addition that alone reads a node."""
+    """The other operand, if a single addition is all that reads a node."""
     (reader, *more) = node.users
     if more or reader.target is not aten.add.Tensor or reader.kwargs:
         return None
@@ -176,7 +176,7 @@ def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
     }
     layer.set_grouped_weight(weights.reshape(layer.grouped_weight().shape))
     layer.add_to_bias(shift)
-    return Applied(layer.name, "reconstruct", "fitted to the outputs of the whole network", numbers)
+    return Applied(layer.name, "reconstruct", "fitted to its outputs before pruning", numbers)
 
 
 def _share(errors: Tensor, free: Quadratic) -> float:

@@ -1,6 +1,6 @@
-"""A score for each unit of a group: those with low scores are left out first.
+"""Scores the units of a group; those with the lowest scores are pruned first.
 
-The formulas are in `tersor.core.channel_scores`; here they are given what they need of a network.
+The formulas are in `tersor.core.channel_scores`. This file collects their inputs from a network.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,24 +25,24 @@ from tersor.names import ScoreKind
 
 aten = torch.ops.aten
 Score = Float[Tensor, " units"]
-Loss = Callable[[Any, int], Tensor]  # outputs and number of a batch → a sum over its samples
+Loss = Callable[[Any, int], Tensor]  # outputs and number of a batch → loss, summed over samples
 NEED_DATA: tuple[ScoreKind, ...] = ("fisher", "taylor", "lasso")
-_POSITIONS = 4096  # of the outputs of each layer, that the LASSO sees
+_POSITIONS = 4096  # output positions of each layer that are sampled for the LASSO
 
 
 def scorer(
     network: Network, groups: list[Group], batches: list[Batch], kind: ScoreKind
 ) -> Callable[[Group, int], Score]:
-    """What scores the units of a group, if so many of them are to stay.
+    """Make a function that scores the units of a group for a given number of units to keep.
 
     Args:
         network: The network.
         groups: Some of its groups.
-        batches: Inputs, as `(args, kwargs)`; the kinds in `NEED_DATA` go by them.
-        kind: Which score. All but the LASSO's are the same however many units stay.
+        batches: Inputs, as `(args, kwargs)`; required by the kinds in `NEED_DATA`.
+        kind: The kind of score. Only that of the LASSO depends on how many units stay.
 
     Raises:
-        InvalidInputError: As `batchnorm`.
+        InvalidInputError: As for `batchnorm`.
     """
     if kind == "lasso":
         nodes = {node for group in groups for node in readers(group)}
@@ -58,7 +58,7 @@ def scorer(
 
 
 def magnitude(network: Network, group: Group) -> Score:
-    """L2 norm of all weights that make or read a unit; the scale of a layer does not count.
+    """Compute the L2 norm of the weights that compute or read a unit, each layer normalized.
 
     Args:
         network: The network.
@@ -74,7 +74,7 @@ def magnitude(network: Network, group: Group) -> Score:
 
 
 def batchnorm(network: Network, group: Group) -> Score:
-    """Sum of |γ| over the layers that make a unit: of their BatchNorms, folded or not.
+    """Sum |γ| over the BatchNorms, folded or not, of the layers that compute a unit.
 
     Args:
         network: The network.
@@ -89,13 +89,13 @@ def batchnorm(network: Network, group: Group) -> Score:
     ]
     if not found:
         raise InvalidInputError(
-            f"no BatchNorm follows the layers of group {group.name!r}; score it by magnitude"
+            f"no BatchNorm follows the layers of group {group.name!r}; use scores='magnitude'"
         )
     return torch.stack(found).sum(0)
 
 
 def _gammas(network: Network, group: Group) -> Iterator[tuple[Tensor, Tensor]]:
-    """The classes and γ of BatchNorms that are there, and of those that were folded."""
+    """Iterate over the classes and γ of BatchNorms, of the present and of the folded ones."""
     for stored in group.stored:
         reader = stored.reader
         is_norm = reader.target is aten.batch_norm.default
@@ -115,16 +115,16 @@ def gradient_scores(
     loss: Loss | None = None,
     seed: int = 0,
 ) -> dict[str, Score]:
-    """Taylor or Fisher scores, from gradients of a loss, or of the outputs without labels.
+    """Compute Taylor or Fisher scores from gradients of a loss, or of the outputs without labels.
 
     Args:
         network: The network.
         groups: Some of its groups.
         batches: Inputs, as `(args, kwargs)`.
-        kind: Which score.
-        loss: Of the outputs of a batch, summed over its samples. Default: the outputs times random
-            signs, which makes the Fisher score half the squared error of the outputs.
-        seed: Of the random signs.
+        kind: The kind of score.
+        loss: The loss of a batch's outputs, summed over its samples. Default: the outputs times
+            random signs; the Fisher score is then half the squared error of the outputs.
+        seed: Seed of the random signs.
 
     Returns:
         Name of a group → its scores.
@@ -149,11 +149,11 @@ def gradient_scores(
 def contributed(
     group: Group, covariances: Mapping[fx.Node, Float[Tensor, "groups inputs inputs"]]
 ) -> Float[Tensor, "units units"]:
-    """What the units add to the outputs of the layers that read them: A of `tersor.core.lasso`.
+    """Measure the contributions of units to the layers that read them: A of `tersor.core.lasso`.
 
     Args:
         group: The group.
-        covariances: Of what the layers that read the group are given, see `input_covariances`.
+        covariances: Cov(x) of the layers that read the group; see `input_covariances`.
     """
     total: Tensor = torch.zeros(len(group), len(group), dtype=torch.float64)
     for port in group.consumers:
@@ -168,10 +168,10 @@ def contributed(
 
 
 def lasso_scores(total: Float[Tensor, "units units"], count: int) -> Score:
-    """Scores of which the highest `count` are those that the LASSO keeps.
+    """Compute scores such that the LASSO keeps the units with the `count` highest ones.
 
     Args:
-        total: What `contributed` gives.
+        total: The result of `contributed`.
         count: How many units to keep.
     """
     strength = strongest(total, count).abs()
@@ -179,7 +179,7 @@ def lasso_scores(total: Float[Tensor, "units units"], count: int) -> Score:
 
 
 def readers(group: Group) -> set[fx.Node]:
-    """The layers whose input decides what a group is worth to the LASSO.
+    """The layers whose inputs determine the LASSO scores of a group.
 
     Args:
         group: The group.
@@ -194,7 +194,7 @@ def _projection(outputs: Any, generator: torch.Generator) -> Tensor:
 
 
 def _per_unit(group: Group, gradients: Mapping[fx.Node, Tensor | None]) -> Tensor:
-    """∂L/∂g of each sample and unit: a sum over all that read the unit."""
+    """Sum ∂L/∂g over all layers that read a unit, for each sample and unit."""
     total: Tensor = torch.zeros(())
     for port in group.consumers:
         gradient = gradients.get(port.layer.node)
@@ -205,7 +205,7 @@ def _per_unit(group: Group, gradients: Mapping[fx.Node, Tensor | None]) -> Tenso
 
 
 def _sum_over_units(group: Group, classes: Tensor, values: Float[Tensor, "places *_"]) -> Tensor:
-    """Add up what belongs to the same unit."""
+    """Sum the values of all channels that belong to the same unit."""
     unit = group.places(classes)
     inside = unit >= 0
     total = values.new_zeros(len(group), *values.shape[1:])
@@ -213,9 +213,9 @@ def _sum_over_units(group: Group, classes: Tensor, values: Float[Tensor, "places
 
 
 class _Gated(fx.Interpreter):
-    """Multiplies what layers read by gates of value 1, one for each sample and channel.
+    """Multiplies the inputs of layers by gates of value 1, one for each sample and channel.
 
-    A depthwise layer has none: what it makes of a channel is gated where that is read.
+    Depthwise layers have no gates: the layers that read their outputs have them.
     """
 
     def __init__(self, network: Network, ports: Mapping[fx.Node, Port]) -> None:

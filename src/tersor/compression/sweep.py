@@ -1,10 +1,10 @@
 """Ω_u(c) = ‖y − ŷ‖² / ‖y‖²: the damage to the outputs if part u alone is compressed to c.
 
-arXiv 1912.09802 measures accuracy in its place, which needs labels (`metric` can do the same).
-Without data the damage is the share of weights that is lost, in squares, added up over layers.
+arXiv 1912.09802 measures accuracy instead, which needs labels; `metric` can do the same. Without
+data, the damage is the squared error of the weights, relative to their squares, summed over layers.
 
-Parts do not wait for each other: joblib spreads them over processes, or over machines with a
-backend that does, such as Ray's or Dask's (`joblib.parallel_config`).
+Parts are independent: joblib distributes them over processes, or over several machines with a
+backend such as Ray's or Dask's (`joblib.parallel_config`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ from tersor.graph.shapes import note_shapes
 T = TypeVar("T")
 OnPart = Callable[[int, int, Record], None]
 _ROUND = 4  # tasks for each process
-_SWEPT = Refit(steps=0)  # what fits quickly shows which parts matter
+_SWEPT = Refit(steps=0)  # a quick fit suffices to show which parts matter
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,15 @@ class Sweep:
     """How parts are tried.
 
     Attributes:
-        batches: Unlabelled inputs, as `(args, kwargs)`; without any, the weights are looked at. The
-            first half fits, the others judge: what is fitted to few images looks too good on them.
-        metric: Damage in one batch, `metric(outputs, reference)`; its mean counts.
-        refit: How what is left of a part is fitted to the data.
-        jobs: Processes; −1 for as many as there are cores.
-        journal: Keeps the parts that are done.
-        on_part: Called after each part with how many are done, how many there are, and its record.
+        batches: Unlabelled inputs, as `(args, kwargs)`; without any, damage is measured on the
+            weights. The first half fits and the other half judges, since the error on the images
+            that a part was fitted to is too optimistic.
+        metric: Damage in one batch, `metric(outputs, reference)`, averaged over batches.
+        refit: How a compressed part is fitted to the data.
+        jobs: Number of processes; −1 uses all cores.
+        journal: Saves the parts that are done.
+        on_part: Called after each part with the number of parts that are done, the total number,
+            and its record.
     """
 
     batches: list[Batch]
@@ -60,14 +62,14 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if self.jobs == 0:
-            raise InvalidInputError("jobs=0; give how many processes, or −1 for as many as fit")
+            raise InvalidInputError("jobs=0; give the number of processes, or −1 for all cores")
 
 
 def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple[float, ...]]:
-    """The damage of every way of every part.
+    """Measure the damage of every way of every part.
 
     Args:
-        network: The network; it stays as it is.
+        network: The network; it is not changed.
         parts: The parts.
         sweep: How they are tried.
     """
@@ -92,7 +94,7 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
 def _tried(
     network: Network, parts: Sequence[Part], todo: list[int], given: Any, jobs: int
 ) -> Iterator[tuple[int, tuple[float, ...]]]:
-    """Numbers of parts, in any order, and the damages of their ways."""
+    """Iterate over the numbers of parts, in any order, and the damages of their ways."""
     if effective_n_jobs(jobs) > 1:
         yield from _results((delayed(_alone)(n, network, parts[n], *given) for n in todo), jobs)
         return
@@ -102,9 +104,9 @@ def _tried(
 
 
 def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float, ...]]]:
-    """What tasks return, as soon as the backend gives it.
+    """Iterate over the results of tasks as soon as the backend returns them.
 
-    Ray's gives nothing before all are done, and so gets a few tasks at a time.
+    Ray's backend returns nothing before all tasks are done, so it gets a few tasks at a time.
     """
     backend: Any = get_active_backend()[0]
     if backend.supports_return_generator:
@@ -117,7 +119,7 @@ def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float
 
 
 def _alone(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:
-    """A task, in another process or thread, which may end in any order."""
+    """Try one part in another process or thread; tasks may end in any order."""
     network = network.copy()
     note_shapes(network)
     return number, try_part(network, *rest)
@@ -131,13 +133,14 @@ def try_part(
     metric: Metric | None = None,
     refit: Refit = _SWEPT,
 ) -> tuple[float, ...]:
-    """The damage of every way of one part.
+    """Measure the damage of every way of one part.
 
     Args:
-        network: The network; it stays as it is, but that layers without a bias get one of zeros.
+        network: The network; it is not changed, except that layers without a bias get zeros as
+            bias.
         part: The part.
         batches: See `Sweep`.
-        reference: What the network returns for those that judge.
+        reference: The original outputs for the batches that judge.
         metric: See `Sweep`.
         refit: See `Sweep`.
     """
@@ -160,7 +163,7 @@ def try_part(
 def _measured(
     network: Network, batches: list[Batch], changed: Mapping[str, Layer], refit: Refit
 ) -> tuple[Rest, dict[str, Moments]]:
-    """The network from the first layer that changes on, and the data of all that do."""
+    """The network from the first changed layer on, and the data of all changed layers."""
     todo = {layer.node: layer for layer in changed.values()}
     rests, found = list[Rest](), dict[str, Moments]()
     for stop in stops(network, batches, todo, judged=slice(len(batches) // 2, None)):
@@ -175,17 +178,17 @@ def _measured(
 
 
 def halves(batches: list[T]) -> tuple[list[T], list[T]]:
-    """The batches that fit, and those that judge; a single one does both.
+    """Split batches into those that fit and those that judge; a single batch does both.
 
     Args:
-        batches: Those of a `Sweep`, or what there is of each.
+        batches: The batches of a `Sweep`, or one value for each of them.
     """
     half = len(batches) // 2
     return batches[: half or None], batches[half:]
 
 
 def _swap(layer: Layer, weight: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Put another weight in, and return what was there."""
+    """Replace weight and bias of a layer, and return the old ones."""
     assert layer.bias is not None
     before = layer.weight.detach().clone(), layer.bias.detach().clone()
     _put(layer, weight, before[1] if shift is None else before[1] + shift)
@@ -198,7 +201,7 @@ def _put(layer: Layer, weight: Tensor, bias: Tensor) -> None:
 
 
 def _weights_lost(changed: Mapping[str, Layer], part: Part, way: Way) -> float:
-    """Σ ‖W − Ŵ‖² / ‖W‖² over the layers that change."""
+    """Compute Σ ‖W − Ŵ‖² / ‖W‖² over the changed layers."""
     total = 0.0
     for name, (weight, _) in weights_of(changed, part, way, {}, _SWEPT).items():
         was = changed[name].weight.detach()

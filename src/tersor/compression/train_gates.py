@@ -1,9 +1,9 @@
-"""Level 3 of pruning: gates learn which channels may go, while the network is trained.
+"""Level 3 of pruning: during training, gates learn which channels to prune.
 
 arXiv 1912.09802 compares such methods with factorization; see `tersor.compression.gate_training`
-for the loss. The training comes in two parts: gates choose, starting from what samples say that
-units are worth; what they left is fitted to the float network on those samples, and learns on
-without gates.
+for the loss. The training has two parts. In the first, gates choose the channels, starting from the
+importance of units measured on samples. Then the pruned network is fitted to the float network on
+these samples, and the second part trains it without gates.
 """
 
 from collections.abc import Iterable
@@ -37,31 +37,31 @@ def train_gates(
     batches: list[Batch],
     exclude: Iterable[str] = (),
 ) -> tuple[Network, list[Line]]:
-    """Train with gates, remove what they closed, and train what is left.
+    """Train with gates, prune the channels that they closed, and train the pruned network.
 
     Args:
-        most: MACs that may be left.
-        run: The training; its `folder` gets one folder for each part. It starts from a float
-            network, BatchNorms folded, which is not changed.
-        kind: Of the gates.
+        most: MACs that may remain.
+        run: The training run; its `folder` gets one folder for each part. It starts from a float
+            network with folded BatchNorms, which is not changed.
+        kind: The kind of the gates.
         options: See `Compression`.
         batches: Samples.
         exclude: Names of layers whose channels stay; see `tersor.compress`.
 
     Returns:
-        What is left, trained, and the log of both parts.
+        The pruned and trained network, and the log of both parts.
 
     Raises:
-        InvalidInputError: A name matches nothing, or no group of channels is left.
-        TooSmallError: Fewer MACs may be left than one channel everywhere takes.
+        InvalidInputError: A name matches nothing, or no group of channels remains to prune.
+        TooSmallError: Even one channel per group takes more MACs than may remain.
     """
     original, multiple = run.network, options.multiple or 1
     network, gating = original.copy(), options.gating
     groups = channel_groups(network).apart_from(layers_named(network, exclude))
     if not groups.found:
         raise InvalidInputError(
-            f"there is nothing to put {kind!r} gates on: every group of channels is refused or "
-            "excluded; see the records of `tersor inspect`, or exclude less"
+            f"there are no channels for {kind!r} gates: every group of channels is refused or "
+            "excluded. See the records of `tersor inspect`, or exclude fewer layers"
         )
     share = most / Counts(network, groups).whole.macs
     first, second = _divided(run.options, gating.share)
@@ -88,7 +88,7 @@ def _insert(
     batches: list[Batch],
     groups: Groups,
 ) -> Counts:
-    """Put gates in, with the speed that takes them as far as they are to travel.
+    """Insert gates, with the speed that lets them move by up to `Gating.largest_move`.
 
     Returns:
         The counts of the network with gates.
@@ -104,7 +104,7 @@ def _insert(
 
 
 def _divided(options: Training, share: float) -> tuple[Training, Training | None]:
-    """The training in two parts, of whole epochs or steps."""
+    """Divide the training into two parts of whole epochs or steps."""
     unit = "epochs" if options.steps is None else "steps"
     number: int = getattr(options, unit)
     first = max(1, min(round(number * share), number))

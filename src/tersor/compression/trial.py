@@ -1,6 +1,6 @@
-"""Every part of a network tried alone, once; budgets then ask for smaller networks.
+"""Tries every part of a network alone, once, so that networks for any budget follow quickly.
 
-arXiv 1912.09802, §2: what a part loses at each size is measured before any budget is known.
+arXiv 1912.09802, §2: the damage of each part at each size is measured before a budget is given.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,8 +36,8 @@ class Trial:
     """A network whose parts have been tried.
 
     Attributes:
-        counts: Of the float network, BatchNorms folded.
-        parts: What can be compressed.
+        counts: The counts of the float network with folded BatchNorms.
+        parts: The parts that can be compressed.
         lost: The damage of every way of each part.
         execution: How ways are carried out.
         sweep: How the parts were tried.
@@ -54,26 +54,28 @@ class Trial:
     say: Callable[[str], None]
 
     def within(self, most: int, unit: Unit = "macs") -> Network:
-        """What loses least within a budget.
+        """Compress the network to a budget with the least damage.
 
         Args:
-            most: How many may be left.
-            unit: Of what.
+            most: The MACs or parameters that may remain.
+            unit: Whether the budget counts MACs or parameters.
 
         Raises:
-            TooSmallError: That is too small a budget.
+            TooSmallError: The budget is too small.
         """
         meter = Counted(self.counts, unit)
         return self._carried_out(self._best(lambda weight: self._ways(most, meter, weight)))
 
     def within_latency(self, share: float) -> Network:
-        """What loses least and is as fast as asked for: see `tersor.compression.within_latency`.
+        """Compress the network to a latency with the least damage.
+
+        See `tersor.compression.within_latency`.
 
         Args:
-            share: Of the time that the network takes in onnxruntime.
+            share: Share of the network's present latency in onnxruntime.
 
         Raises:
-            InvalidInputError: No try was fast enough.
+            InvalidInputError: No attempt was fast enough.
         """
         meter = Timed(self.counts, Clock(self._tell_time))
         self.say(STEPS[1])
@@ -97,7 +99,7 @@ class Trial:
         return ways_within(meter, *given, most, self.options.rule)
 
     def _best(self, choose: Callable[[float], list[Way]]) -> list[Way]:
-        """The ways of the best mixture: see `tersor.compression.mixture`."""
+        """Choose the ways of the best mixture; see `tersor.compression.mixture`."""
         self.say(STEPS[1])
         given = self.counts, self.parts, choose
         return best_mixture(*given, self.sweep, self.options.reconstruct)
@@ -126,8 +128,8 @@ def try_parts(
     """Try every part alone.
 
     Args:
-        network: See `Trial`; it gets records of what cannot be compressed.
-        batches: Unlabelled inputs, or none.
+        network: See `Trial`; it gets records of the layers that cannot be compressed.
+        batches: Unlabelled inputs; may be empty.
         options: See `Compression`.
         exclude: See `tersor.compress`.
         metric: See `tersor.compress`.
@@ -148,7 +150,7 @@ def try_parts(
 
 
 def layers_named(network: Network, exclude: Iterable[str]) -> set[str]:
-    """The names of the layers that a user excludes.
+    """Find the names of the layers that a user excludes.
 
     Args:
         network: The network.
@@ -168,7 +170,7 @@ def _kept(
     options: Compression,
     folder: str | Path | None,
 ) -> Sweep:
-    """The same sweep, with a journal if there is a folder for it."""
+    """Add a journal to a sweep, if there is a folder for it."""
     if folder is None:
         return sweep
     told = options, [part.ways for part in parts]
@@ -178,7 +180,7 @@ def _kept(
 def _parts(
     counts: Counts, batches: list[Batch], options: Compression, stay: set[str]
 ) -> list[Part]:
-    """All that could be done, and records of what could not."""
+    """List the parts that can be compressed, and record those that cannot."""
     found, multiple, records = list[Part](), options.multiple or 1, counts.network.records
     if options.decompositions:
         parts, refused = layer_parts(counts, options.decompositions, options.ratios, multiple)
@@ -195,12 +197,14 @@ def _parts(
 def _scorer(counts: Counts, batches: list[Batch], options: Compression) -> Scorer:
     kind = options.scores or ("fisher" if batches else "magnitude")
     if kind in NEED_DATA and not batches:
-        raise InvalidInputError(f"scores={kind!r} go with data; give data=, or 'magnitude'")
+        raise InvalidInputError(
+            f"scores={kind!r} needs samples; give them with data=, or use scores='magnitude'"
+        )
     return scorer(counts.network, counts.groups.found, _first(batches, options.tried), kind)
 
 
 def _first(batches: list[Batch], count: int) -> list[Batch]:
-    """The first batches that hold so many samples."""
+    """Take the first batches that contain the given number of samples."""
     found: list[Batch] = []
     for batch in batches:
         if sum(map(_length, found)) >= count:

@@ -1,10 +1,10 @@
-"""The units that fit into given MACs.
+"""Chooses the units that fit into a budget of MACs.
 
-A knapsack problem: with a score for what a unit is worth, the units with the highest score per MAC
-are kept (the Lagrangian relaxation), and where the next one no longer fits, others that do.
+This is a knapsack problem. The units with the highest score per MAC are kept (the Lagrangian
+relaxation). Once the next one no longer fits, others that do fit are added.
 
-Where numbers of channels are to be multiples, a group keeps as many more units, the best of those
-that would go, as make it one.
+If numbers of channels must be multiples, a group keeps additional units, the best of those that
+would be pruned, up to the next multiple.
 """
 
 import math
@@ -17,16 +17,16 @@ from tersor.compression.budget import TooSmallError
 from tersor.compression.counts import Counts
 from tersor.compression.groups import Group, UnitMask, UnitScores
 
-_CLOSE = 1e-3  # of the MACs: near enough to the target
-_TRIES = 200  # units that may still fit
+_CLOSE = 1e-3  # share of the MACs: close enough to the target
+_TRIES = 200  # largest number of further units to try
 
 
 def per_mac(scores: UnitScores, counts: Counts) -> dict[str, Float[Tensor, " units"]]:
-    """Scores over the MACs that each unit costs.
+    """Divide scores by the share of the MACs that each unit costs.
 
     Args:
         scores: Name of a group → its scores.
-        counts: Of the network.
+        counts: The counts of the network.
     """
     costs = counts.marginal()
     return {name: scores[name] / cost.clamp(min=1e-12) for name, cost in costs.items()}
@@ -35,19 +35,19 @@ def per_mac(scores: UnitScores, counts: Counts) -> dict[str, Float[Tensor, " uni
 def fit_macs(
     scores: UnitScores, counts: Counts, target: float, multiple: int = 1
 ) -> dict[str, UnitMask]:
-    """Keep the units with the highest scores of all, as many as fit.
+    """Keep the units with the highest scores in the whole network, as many as fit.
 
     Args:
         scores: Name of a group → its scores; comparable between groups, see `per_mac`.
-        counts: Of the network.
-        target: Share of the MACs that may be left.
-        multiple: How many a group keeps is a multiple of it, where it has more.
+        counts: The counts of the network.
+        target: Share of the MACs that may remain.
+        multiple: A group with more units than this keeps a multiple of it.
 
     Returns:
         Name of a group → which of its units stay.
 
     Raises:
-        TooSmallError: Not even one channel everywhere fits.
+        TooSmallError: Not even one channel per group fits.
     """
     least = least_score(scores, counts, target, multiple)
     keep = kept_above(counts.groups.found, scores, least, multiple)
@@ -57,10 +57,10 @@ def fit_macs(
 def kept_above(
     groups: list[Group], scores: UnitScores, least: float, multiple: int = 1
 ) -> dict[str, UnitMask]:
-    """Keep the units with a higher score, and what the network cannot do without.
+    """Keep the units above a score, and those that the network needs.
 
     Args:
-        groups: All groups that may lose units.
+        groups: All groups whose units may be pruned.
         scores: Name of a group → its scores.
         least: The score.
         multiple: As for `fit_macs`.
@@ -69,7 +69,7 @@ def kept_above(
 
 
 def _kept(group: Group, keep: UnitMask, scores: Float[Tensor, " units"], multiple: int) -> UnitMask:
-    """At least some units of a group: what it cannot do without too, and a multiple of them."""
+    """Add the units that the network needs, and further ones up to a multiple."""
     keep, block = group.complete(keep, scores), group.block(multiple)
     count = min(math.ceil(int(keep.sum()) / block) * block, len(group))
     order = scores.argsort(descending=True, stable=True)
@@ -78,16 +78,16 @@ def _kept(group: Group, keep: UnitMask, scores: Float[Tensor, " units"], multipl
 
 
 def least_score(scores: UnitScores, counts: Counts, target: float, multiple: int = 1) -> float:
-    """The lowest score such that the units above it fit; −∞ if all of them do.
+    """Find the lowest score such that the units above it fit; −∞ if all of them do.
 
     Args:
         scores: As for `fit_macs`.
-        counts: Of the network.
-        target: Share of the MACs that may be left.
+        counts: The counts of the network.
+        target: Share of the MACs that may remain.
         multiple: As for `fit_macs`.
 
     Raises:
-        TooSmallError: Not even one channel everywhere fits.
+        TooSmallError: Not even one channel per group fits.
     """
     groups = counts.groups.found
     every = torch.cat([scores[group.name] for group in groups])
@@ -108,7 +108,7 @@ def least_score(scores: UnitScores, counts: Counts, target: float, multiple: int
 def _filled(
     keep: dict[str, UnitMask], scores: UnitScores, counts: Counts, target: float, multiple: int
 ) -> dict[str, UnitMask]:
-    """Add units that still fit, the best first, until the target is near enough."""
+    """Add units that still fit, the best first, until the MACs are close enough to the target."""
     left = [
         (float(scores[name][unit]), name, unit)
         for name, mask in keep.items()

@@ -1,4 +1,4 @@
-"""What can be done to a part of a network: a layer becomes a chain, a group loses channels."""
+"""The ways to compress a part of a network: a layer becomes a chain, or a group is pruned."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from tersor.names import Method
 
 @dataclass(frozen=True)
 class Factored:
-    """A layer as a chain.
+    """A layer that becomes a chain.
 
     Attributes:
         layer: Its name.
         method: The decomposition.
-        ratio: Share of its MACs that is left, at most, before ranks are made multiples.
+        ratio: Largest share of its MACs that remains, before ranks are made multiples.
         ranks: The ranks at that share.
-        multiple: Of what ranks are multiples.
+        multiple: Ranks are multiples of this number.
     """
 
     layer: str
@@ -31,12 +31,12 @@ class Factored:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A group with fewer channels.
+    """A pruned group.
 
     Attributes:
         group: Its name.
         keep: Which of its units stay.
-        multiple: Of what their number is a multiple.
+        multiple: The number of units that stay is a multiple of this number.
     """
 
     group: str
@@ -45,7 +45,7 @@ class Pruned:
 
     @property
     def mask(self) -> Bool[Tensor, " units"]:
-        """The same as a tensor."""
+        """The units that stay, as a tensor."""
         return torch.tensor(self.keep)
 
 
@@ -53,9 +53,9 @@ Way = Factored | Pruned
 
 
 def masks_of(ways: Iterable[Way]) -> dict[str, Tensor]:
-    """Name of a group → which of its units stay, for `prune_groups`.
+    """Collect the masks of pruned groups, by name, for `prune_groups`.
 
     Args:
-        ways: Some ways.
+        ways: The ways; those that are not pruning are ignored.
     """
     return {way.group: way.mask for way in ways if isinstance(way, Pruned)}

@@ -1,11 +1,11 @@
-"""Ways within a budget of time: times of single layers choose them, that of the whole file checks.
+"""Chooses ways within a latency by the times of single layers, and checks that of the whole file.
 
     find the saving of the layers with  t(after) / t(before) = share   by false position
 
-What the layers save, each timed alone, is not quite what the network saves: additions, copies and
-waiting threads are nobody's. So the saving that is asked of the layers is moved until the network
-is as fast as was asked for. Files that are timed have weights that mean nothing, so that a try
-takes seconds; only the ways that are found are fitted to data.
+The network does not save exactly as much time as its layers do when they are timed alone:
+additions, copies and waiting threads belong to no layer. So the requested saving of the layers is
+adjusted until the network is fast enough. The timed files have arbitrary weights, so that an
+attempt takes seconds; only the final ways are fitted to data.
 """
 
 import math
@@ -27,24 +27,24 @@ from tersor.export.runtime import Runtime
 from tersor.graph.network import Applied
 
 _TRIES = 8
-_FAIR = 3  # times that files are loaded and measured while nothing else runs
-_LOADS = 12  # at most
-_ROUNDS = 15  # each time
-_SLOWER = 0.1  # than ever: something else runs
-_CLOSE = 0.02  # of the time asked for
-_LEAST = 1e-3  # of the time: what a try saves, if it saves nothing
-_STRIDE = 2.0  # how many times more may be asked of the next try
-_EDGE = 0.2  # of what lies between two tries: the next is no closer to either
+_FAIR = 3  # number of undisturbed measurements, each with newly loaded files
+_LOADS = 12  # largest number of measurements
+_ROUNDS = 15  # rounds per measurement
+_SLOWER = 0.1  # a measurement slower than the fastest by this share was disturbed
+_CLOSE = 0.02  # tolerance, as a share of the requested time
+_LEAST = 1e-3  # assumed saving, as a share of the time, of an attempt that saved nothing
+_STRIDE = 2.0  # largest factor between the savings requested in two attempts
+_EDGE = 0.2  # the next attempt keeps this share of the interval away from both of its ends
 
 
 @dataclass(frozen=True)
 class InTime:
-    """Ways that are fast enough.
+    """Ways with their measured time.
 
     Attributes:
         ways: The ways.
         budget: The nanoseconds of single layers that they were chosen for.
-        ratio: Time of the file over that of the file before, in onnxruntime.
+        ratio: Time of the compressed file in onnxruntime, divided by that of the original file.
     """
 
     ways: list[Way]
@@ -53,7 +53,7 @@ class InTime:
 
     @property
     def record(self) -> Applied:
-        """What the report says of it."""
+        """The record for the report."""
         numbers = {"ratio": self.ratio, "nanoseconds of layers": float(self.budget)}
         return Applied("network", "time", f"{self.ratio:.0%} of the time", numbers)
 
@@ -61,16 +61,16 @@ class InTime:
 def ways_in_time(
     counts: Counts, choose: Callable[[int], list[Way]], whole: int, share: float
 ) -> InTime:
-    """The mildest ways whose file takes at most a share of the time.
+    """Find the mildest ways whose file takes at most a share of the time.
 
     Args:
-        counts: Of the network, which stays as it is.
-        choose: The ways within some nanoseconds of single layers.
-        whole: The nanoseconds of all layers now.
-        share: Of the time of the whole file, in onnxruntime.
+        counts: The counts of the network, which is not changed.
+        choose: Returns the ways within a budget of nanoseconds of single layers.
+        whole: The nanoseconds of all layers before compression.
+        share: Share of the time of the whole file in onnxruntime.
 
     Raises:
-        InvalidInputError: No try was fast enough.
+        InvalidInputError: No attempt was fast enough.
     """
     tried, saving = list[InTime](), 1 - share
     slow, fast = (0.0, 1.0), None
@@ -93,8 +93,8 @@ def ways_in_time(
     if not fits:
         least = min((found.ratio for found in tried), default=1.0)
         raise InvalidInputError(
-            f"could not reach latency={share}; the best was {least:.2f}. Give a larger share, or "
-            "use macs="
+            f"could not reach latency={share}; the best attempt reached {least:.2f}. Give a larger "
+            "share, or use macs="
         )
     return max(fits, key=lambda found: found.ratio)
 
@@ -102,12 +102,13 @@ def ways_in_time(
 def _next(
     slow: tuple[float, float], fast: tuple[float, float | None] | None, share: float
 ) -> float:
-    """What to ask of the layers next, on a line through what is known on both sides.
+    """The saving to request of the layers next, by linear interpolation.
 
     Args:
-        slow: A saving that was too little, and the time that it left.
-        fast: One that was enough, and the time; or one that could not be had, and None.
-        share: Of the time, that is wanted.
+        slow: A saving that was too small, and the resulting share of the time.
+        fast: A saving that was large enough, and the resulting share of the time; or one that was
+            impossible, and None.
+        share: The requested share of the time.
     """
     low, above = slow
     if fast is None:
@@ -118,7 +119,7 @@ def _next(
 
 
 class _Race:
-    """A network's file, in turns with those that ways make of it."""
+    """Times the file of a network and compressed ones in turns."""
 
     def __init__(self, counts: Counts, folder: Path) -> None:
         self._counts, self._example = counts, example_tensors(counts.network)
@@ -126,10 +127,11 @@ class _Race:
         self._shortest = math.inf
 
     def ratio(self, ways: list[Way]) -> float:
-        """Time of the file of some ways over that of the file before.
+        """Measure the time of the file of some ways, divided by that of the original file.
 
-        While the file before takes longer than it can, others slow the machine down, and not both
-        files alike: that does not count. Each time both are loaded anew, as threads may lie badly.
+        A measurement in which the original file is slower than it can be does not count: other
+        processes slow the machine down, and do not affect both files alike. Both files are loaded
+        anew for each measurement, as the placement of threads may be unfavourable.
         """
         after = export_onnx(hollow(self._counts, ways)[0], self._before.with_name("after.onnx"))
         seen = list[tuple[float, float]]()
