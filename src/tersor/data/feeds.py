@@ -18,7 +18,7 @@ from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
 Arrays = dict[str, np.ndarray]
-Data = Any  # samples as a user gives them: one batch, or an iterable of batches; see above
+Data = Any  # samples as the user gives them: one batch, or an iterable of batches; see above
 Labels = torch.Tensor | np.ndarray | Sequence[int]  # the class of each sample
 
 
@@ -64,7 +64,7 @@ def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, n
 
 
 def in_order(batch: Data, names: Iterable[str]) -> list[Any]:
-    """What a batch holds, in the order of a model's inputs where it tells them by name.
+    """Put the values of a batch in the order of a model's inputs, if the batch names them.
 
     Args:
         batch: One batch.
@@ -185,7 +185,7 @@ def split_labels(batch: Data, inputs: int | None = None) -> tuple[Data, np.ndarr
 
     Args:
         batch: One batch.
-        inputs: How many tensors the model takes, if that is known; structures are counted through.
+        inputs: Number of tensors that the model takes, if known, including those in nested inputs.
     """
     if not isinstance(batch, tuple | list) or len(batch) < 2:
         return batch, None
@@ -214,5 +214,5 @@ def _describe(value: Any) -> str:
 
 
 def key(step: Any) -> str:
-    """A step into a nested value: a mapping's key, a position, or an attribute."""
+    """The name of a step into a nested value: a mapping's key, a position, or an attribute."""
     return str(getattr(step, "key", getattr(step, "idx", getattr(step, "name", step))))

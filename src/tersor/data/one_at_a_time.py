@@ -1,7 +1,7 @@
-"""One change at a time: what it does to the outputs of a network that is as it was otherwise.
+"""Measures the effect of one change at a time on the outputs of an otherwise unchanged network.
 
-A walk through the network stops in front of each node that is to change. From there on, whatever
-lies behind runs again for each change; what lies in front has run once.
+A walk through the network stops in front of each node that is to change. For each change, only the
+nodes from there on run again; the nodes before have run once.
 """
 
 from collections.abc import Collection, Iterator
@@ -22,18 +22,18 @@ class Rest:
     """The rest of a network, from a node on.
 
     Attributes:
-        stream: Batches that have come to the node.
-        nodes: The node, and what comes behind it, in order.
+        stream: The batches, run up to the node.
+        nodes: The node and all nodes after it, in order.
     """
 
     stream: Stream
     nodes: list[fx.Node]
 
     def damage(self, reference: list[Any], metric: Metric | None = None) -> float:
-        """The damage to the outputs, with the network as it is now.
+        """Measure the damage to the outputs, with the network as it is now.
 
         Args:
-            reference: What the network returns for these batches without any change.
+            reference: The outputs for these batches without any change.
             metric: See `tersor.data.outputs.damage`.
         """
         return damage(self.stream.finish(self.nodes), reference, metric)
@@ -41,12 +41,12 @@ class Rest:
 
 @dataclass(frozen=True)
 class Stop:
-    """A node of the walk, as yet unchanged.
+    """A node of the walk, not changed yet.
 
     Attributes:
         node: The node.
-        given: What it is given, for every batch.
-        written: What it makes of that; empty if no input is behind it.
+        given: Its input for every batch.
+        written: Its output for every batch; empty if it does not depend on an input.
         rest: The network from this node on.
     """
 
@@ -63,14 +63,14 @@ def stops(
     simulate: bool = False,
     judged: slice = slice(None),
 ) -> Iterator[Stop]:
-    """Stop at some nodes, in order; between two stops the network has to be as it was.
+    """Stop at some nodes, in order. Undo each change before the walk continues.
 
     Args:
         network: The network.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        nodes: Where to stop.
-        simulate: Whether quantizers act.
-        judged: The batches that damage is looked at in; the others only show what nodes are given.
+        nodes: The nodes to stop at.
+        simulate: Whether quantizers round.
+        judged: The batches on which damage is measured; the others only provide inputs of nodes.
     """
     every, left = list(network.graph.nodes), set(nodes)
     stream = Stream(network, batches, simulate)
@@ -87,11 +87,11 @@ def stops(
 
 
 def outputs_of(network: Network, batches: list[Batch], simulate: bool = False) -> list[Any]:
-    """What a network returns for every batch.
+    """Compute the outputs of a network for every batch.
 
     Args:
         network: The network.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        simulate: Whether quantizers act, or are passed by.
+        simulate: Whether quantizers round, or pass values on unchanged.
     """
     return Stream(network, batches, simulate).finish(network.graph.nodes) if batches else []

@@ -21,8 +21,8 @@ _PARTS = 8  # the number of batches of a small set of samples
 def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]:
     """Put samples into batches that the network takes.
 
-    Batches of equal shape are joined and cut anew, so that what is held out does not depend on the
-    batches that the user happened to make.
+    Batches of equal shape are joined and divided again, so that the held-out samples do not depend
+    on the user's batches.
 
     Args:
         network: The captured network.
@@ -47,7 +47,7 @@ def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]
 
 
 def optional_samples(network: Network, data: Any, most: int | None = None) -> list[Batch]:
-    """As `samples`, but without data there are none.
+    """As `samples`, but return an empty list without data.
 
     Args:
         network: As for `samples`.
@@ -63,7 +63,7 @@ def samples_or_random(
     most: int | None = None,
     input_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> list[Batch]:
-    """As `samples`; without data, random inputs in the shapes of the example.
+    """As `samples`, but without data, return random inputs in the shapes of the example.
 
     Args:
         network: As for `samples`.
@@ -77,18 +77,18 @@ def samples_or_random(
 
 
 def given_or_example(network: Network, *given: Any) -> Any:
-    """The first of these that is not None, and else the example that the network came with.
+    """Return the first inputs that are not None, or else the example of the network.
 
     Args:
         network: The captured network.
-        given: What a user may have given as inputs.
+        given: Inputs that the user may have given.
     """
     found = next((inputs for inputs in given if inputs is not None), None)
     return example_tensors(network) if found is None else found
 
 
 def repeatable(data: Any) -> Any:
-    """What can be gone through several times; a generator becomes a list.
+    """Make data that can be iterated several times: a generator becomes a list.
 
     Args:
         data: As for `samples`, or None.

@@ -1,15 +1,15 @@
-"""Writes a plain HTML table, which notebooks show for a result."""
+"""Writes a plain HTML table, as which notebooks display a result."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
 
 
 def table(cells: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> str:
-    """Write a plain table in the viewer's own style.
+    """Write a plain table in the style of the viewer.
 
     Args:
-        cells: Its rows; the first cell of each names it.
-        heads: Names of the columns.
+        cells: The rows; the first cell of each is its heading.
+        heads: The headings of the columns.
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(f"<tr>{_row(row)}</tr>" for row in cells)

@@ -15,17 +15,17 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Network, free_name, set_tensor
 from tersor.graph.shapes import is_free
 
-#: What `torch.onnx.export` calls the values that it makes itself.
+#: Names that `torch.onnx.export` gives to its own values.
 _GENERATED = re.compile(r"val_\d+")
 
 
 def output_names(network: Network) -> list[str]:
-    """Name outputs: the keys of a dict, nested ones joined by dots; else `output`, `output_0`….
+    """Name outputs after dict keys, nested keys joined by dots; else `output`, `output_0`, ….
 
-    All names differ.
+    All names differ, and outputs that are None are omitted.
 
     Raises:
-        UnsupportedError: An output is not a tensor, or None, which is left out.
+        UnsupportedError: An output is neither a tensor nor None.
     """
     if network.output_names:
         return list(network.output_names)
@@ -35,8 +35,8 @@ def output_names(network: Network) -> list[str]:
             names.append(_distinct(_output_name(path), names))
         elif value is not None:
             raise UnsupportedError(
-                f"output {_output_name(path)!r} is the constant {value!r}; an ONNX file has only "
-                "tensors as outputs, so leave it out of what the model returns"
+                f"output {_output_name(path)!r} is the constant {value!r}. The outputs of an ONNX "
+                "file are tensors only, so remove it from what the model returns"
             )
     return names
 
@@ -64,7 +64,7 @@ def _distinct(name: str, names: list[str]) -> str:
 
 
 def free_axes(network: Network) -> dict[str, Any]:
-    """The input axes of any size, in the form of `torch.export`: those free at capture."""
+    """The axes of inputs that were free at capture, in the form that `torch.export` expects."""
     free = []
     for node in network.graph.nodes:
         if node.op == "placeholder":
@@ -78,11 +78,11 @@ def free_axes(network: Network) -> dict[str, Any]:
 
 
 def layer_output_names(network: Network) -> dict[fx.Node, str]:
-    """`conv1.output`, and `conv1.output_2` where the same weight is called again."""
+    """Name layer outputs `conv1.output`, then `conv1.output_2` for further calls of a weight."""
     names: dict[fx.Node, str] = {}
     calls: Counter[str] = Counter()
     for layer in layers(network):
-        # A layer whose weight is no module's `weight` is called by the weight's own name.
+        # A layer has the name of its weight itself if that is not the `weight` of a module.
         dotted = str(layer.weight_node.target) == f"{layer.name}.weight"
         name = f"{layer.name}.output" if dotted else f"{layer.name}_output"
         calls[name] += 1

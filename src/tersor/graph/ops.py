@@ -10,7 +10,7 @@ from tersor.graph.nodes import argument
 
 aten = torch.ops.aten
 
-# With a weight; the number of its kernel axes.
+# Ops with a weight → the number of its kernel axes.
 CONVOLUTIONS = {
     aten.conv1d.default: 1,
     aten.conv2d.default: 2,
@@ -26,7 +26,7 @@ TRANSPOSED = {
 }
 LINEAR = {aten.linear.default: 0}
 WEIGHTED = CONVOLUTIONS | TRANSPOSED | LINEAR
-# Elementwise.
+# Elementwise ops that commute with a positive scale per channel.
 ELEMENTWISE = {
     aten.relu.default,
     aten.leaky_relu.default,
@@ -35,7 +35,7 @@ ELEMENTWISE = {
     aten.neg.default,
     aten.abs.default,
 }
-# Over the last axes, as many as named here; the axis before them is that of the channels.
+# Ops over the last axes → their number; the axis before them is the channel axis.
 POOLS = {
     aten.max_pool1d.default: 1,
     aten.max_pool2d.default: 2,
@@ -54,7 +54,7 @@ POOLS = {
     aten.upsample_bicubic2d.vec: 2,
 }
 PADS = {aten.pad.default, aten.constant_pad_nd.default}
-# Over the axes that the call names.
+# Reductions over the axes that the call names.
 REDUCTIONS = {
     aten.mean.dim,
     aten.sum.dim_IntList,
@@ -89,9 +89,9 @@ MOVEMENT = {
     aten.roll.default,
     operator.getitem,
 }
-# Of two activations, or of one and a weight.
+# Products of two activations, or of an activation and a weight.
 MATMULS = {aten.matmul.default, aten.bmm.default}
-# The identity in inference.
+# Ops that are the identity in inference.
 DROPOUTS = {aten.dropout.default, aten.feature_dropout.default}
 # Norms that may keep running statistics. Arguments: …, 3 running_mean, 4 running_var, 5 training.
 STATISTICS_NORMS = {aten.batch_norm.default, aten.instance_norm.default}
@@ -103,7 +103,7 @@ CLIPS = {
     aten.clamp_min.default,
     aten.clamp_max.default,
 }
-# Elementwise functions of one value, whatever they do to a scale.
+# Elementwise functions of one value, whether or not they commute with a scale.
 UNARY = {
     aten.abs.default,
     aten.celu.default,
@@ -132,7 +132,7 @@ UNARY = {
     aten.square.default,
     aten.tanh.default,
 }
-# Of two values.
+# Elementwise functions of two values.
 BINARY = {
     aten.add.Tensor,
     aten.div.Tensor,
@@ -145,7 +145,7 @@ BINARY = {
 
 
 def clip_bounds(node: fx.Node) -> tuple[float, float] | None:
-    """Lower and upper bound of ReLU and the like; None for other ops, or if a bound is computed."""
+    """Lower and upper bound of a clipping op; None for other ops, or if a bound is computed."""
     infinity = float("inf")
     if node.target is aten.relu.default:
         return 0.0, infinity

@@ -1,4 +1,4 @@
-"""W′ = W · γ / √(σ² + ε),  b′ = (b − μ) · γ / √(σ² + ε) + β: a network as inference needs it.
+"""W′ = W · γ / √(σ² + ε),  b′ = (b − μ) · γ / √(σ² + ε) + β: simplifies a network for inference.
 
 Weights that a network computes only from stored tensors become stored weights. Weight
 standardization, weight normalization and re-parameterized blocks compute their weight from
@@ -63,7 +63,7 @@ def materialize_weights(network: Network) -> None:
 
 
 def _parts(node: fx.Node) -> list[fx.Node] | None:
-    """Everything that a constant value is computed from, and itself, in execution order."""
+    """All that a value is computed from, and itself, in execution order; None if not constant."""
     found, waiting = {node}, [node]
     while waiting:
         part = waiting.pop()
@@ -93,7 +93,7 @@ def _evaluate(network: Network, node: fx.Node, parts: list[fx.Node]) -> Tensor:
 
 
 def _store(network: Network, node: fx.Node, value: Tensor, name: str) -> None:
-    """Replace a computed value by a parameter. Its parts go first, so that their name is free."""
+    """Replace a computed value by a parameter, after removing its parts, which frees their name."""
     with network.graph.inserting_before(node):
         stored = network.graph.create_node("get_attr", "pending", name=name.replace(".", "_"))
     stored.meta["val"] = value
@@ -192,7 +192,7 @@ def _describe(node: fx.Node) -> str:
 
 
 def _fold_behind(norms: list[BatchNorm]) -> Applied:
-    """Fold γ (W x + b − μ) / √(σ² + ε) + β, in all calls that share W, b and BatchNorm."""
+    """Fold γ (W x + b − μ) / √(σ² + ε) + β in all calls that share W, b and BatchNorm."""
     network = norms[0].network
     first, *others = [Layer(norm.input, network) for norm in norms]
     scale, shift = norms[0].scale_and_shift
@@ -219,7 +219,7 @@ def _fold_behind(norms: list[BatchNorm]) -> Applied:
 
 
 def _fold_in_front(norm: BatchNorm) -> Applied:
-    """Fold W (scale · x + shift) + b, in every layer that reads the BatchNorm."""
+    """Fold W (scale · x + shift) + b in every layer that reads the BatchNorm."""
     scale, shift = norm.scale_and_shift
     names = []
     for layer in [Layer(user, norm.network) for user in norm.node.users]:

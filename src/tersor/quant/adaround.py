@@ -4,18 +4,18 @@
 
 AdaRound, arXiv 2004.10568, eq. 25: for every weight, Adam decides whether it is rounded up or down,
 such that the output of its layer changes least. x̂ comes from the previous layers, which are
-already quantized; f_a is the activation that follows. The scale s is that of the quantizer: choose
-it first, such that ‖W − W̄‖² is smallest (§5, `tersor.quant.range_methods.MSE`).
+already quantized, and f_a is the activation that follows. The scale s is that of the quantizer:
+choose it first, such that ‖W − W̄‖² is smallest (§5, `tersor.quant.range_methods.MSE`).
 
-A weight ends on the side that h(V) is closer to. The paper gives neither λ, nor the decay of β, nor
-the weighting of the terms. These are taken from the authors' own code, AIMET
+A weight is rounded to the side that h(V) is closer to. The paper specifies neither λ, nor the decay
+of β, nor the weighting of the terms. These are taken from the authors' own code, AIMET
 (github.com/quic/aimet): the error is summed over channels and averaged over everything else, and
 f_reg is summed over all weights.
 
-Differs from the paper in: λ is larger where outputs are (`AdaRound.min_regularization`), for the
-error grows with their square and f_reg does not: in a last layer, which has the largest errors, the
-authors' λ leaves most weights between up and down. A layer where nearest rounding is better, on
-samples held back if there are any, keeps it.
+Differs from the paper in: λ is larger for large outputs (`AdaRound.min_regularization`), since the
+error grows with the square of the outputs and f_reg does not. In a last layer, which has the
+largest errors, the authors' λ leaves most weights undecided. A layer for which nearest rounding is
+better, on held-out samples if there are any, keeps nearest rounding.
 
 `tersor.quant.fast_rounding` solves nearly the same problem many times faster.
 """
@@ -49,12 +49,13 @@ class AdaRound:
     """Options of the paper's solver.
 
     Attributes:
-        iterations: Steps of Adam for each layer (§5: 10,000).
-        batch: Random samples in each step (§5: 32).
+        iterations: Number of Adam steps for each layer (§5: 10,000).
+        batch: Number of random samples in each step (§5: 32).
         learning_rate: Learning rate of Adam (§5: its default). Fewer iterations need a higher one.
-        regularization: λ (AIMET: 0.01), where errors are small.
-        min_regularization: λ is at least this times the error of nearest rounding, per weight of
-            the layer. With a third of the default, weights stay undecided; 0 is the authors' code.
+        regularization: λ for layers with small errors (AIMET: 0.01).
+        min_regularization: λ is at least this number times the error of nearest rounding, divided
+            by the number of weights of the layer. With a third of the default, some weights stay
+            undecided; 0 reproduces the authors' code.
         beta: First and last β (AIMET: 20 and 2).
         warm_start: Share of the iterations without the regularizer (AIMET: 20 %).
         seed: Seed of the random samples.
@@ -81,7 +82,7 @@ class AdaRound:
     ) -> None:
         """Round every quantized weight up or down.
 
-        Where pairs of 8-bit weights may not overflow, the fast solver rounds these.
+        Layers in which pairs of 8-bit weights must not overflow are rounded by the fast solver.
 
         Args:
             network: As for `tersor.quant.layerwise.Solver`.
@@ -138,7 +139,7 @@ class Problem:
 
     @staticmethod
     def of(task: LayerTask) -> "Problem":
-        """The problem at a task."""
+        """Set up the problem of a task."""
         layer = task.layer
         step = task.scale[..., None].expand_as(task.weights)
         step = layer.ungrouped(step.reshape(layer.grouped_weight().shape))
@@ -147,7 +148,7 @@ class Problem:
         return Problem(task, activation(layer.network, layer.node), step, low, ratio - low)
 
     def weight(self, up: Tensor) -> Tensor:
-        """W̃.
+        """Compute W̃.
 
         Args:
             up: How far each weight is rounded up, from 0 to 1.
@@ -155,12 +156,12 @@ class Problem:
         return self.step * soft_integers(self.low, up, self.task.quantizer.grid)
 
     def output(self, x: Tensor, weight: Tensor) -> Tensor:
-        """f_a(W̃ x̂)."""
+        """Compute f_a(W̃ x̂)."""
         return self.follow(self.task.layer.run(x, weight))
 
     @torch.no_grad()
     def error(self, weight: Tensor, batches: slice) -> float:
-        """‖f_a(W x) − f_a(W̃ x̂)‖², summed over channels, averaged over samples and positions.
+        """Measure ‖f_a(W x) − f_a(W̃ x̂)‖², summed over channels, averaged over everything else.
 
         Args:
             weight: W̃.

@@ -1,16 +1,16 @@
-"""The mean error that rounded weights make is taken out of the bias, without data or with some.
+"""Corrects biases for the mean error of rounded weights, with or without data.
 
     b ← b − ε E[x],  ε = Q(W) − W      analytic: DFQ, arXiv 1906.04721, §4.2
     b ← b + E[y] − E[ŷ]                empirical: appendix D
 
-Rounding the weights shifts the mean output of a channel by `E[Q(W) x] − E[W x] = ε E[x]`, which is
-known without data, as `E[x]` follows from BatchNorm. For convolutions ε is summed over the kernel.
-With data, y is what a layer writes in the float network, ŷ what it writes once its own weight and
-everything before it are quantized; both means are taken over the data.
+Rounding the weights shifts the mean output of a channel by `E[Q(W) x] − E[W x] = ε E[x]`. This is
+known without data, as `E[x]` follows from BatchNorm. For convolutions, ε is summed over the kernel.
+With data, y is the output of a layer in the float network, and ŷ is its output once its own weight
+and everything before it are quantized. Both means are taken over the data.
 
 Differs from the paper in: E[x] comes from the propagation through the whole graph, not only from
-the BatchNorm and ReLU just before the layer; taps that read zero padding count with the share of
-positions at which they do not; with data, the layers before it are corrected already.
+the BatchNorm and ReLU just before the layer. Taps that read zero padding are weighted by the share
+of positions at which they do not. With data, the layers before a layer are already corrected.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from tersor.quant.quantizer import FakeQuantize
 def correct_bias(network: Network, distributions: Mapping[str, Distribution]) -> None:
     """Subtract the expected rounding error of the weights from every bias.
 
-    Layers whose weight quantizer is off are skipped. A layer without bias gets one.
+    Layers whose weight quantizer is off are skipped. A layer without a bias gets one.
 
     Args:
         network: Edited in place; ranges of the weights must be set.
@@ -68,7 +68,7 @@ def _correct(
 
 @dataclass(frozen=True)
 class Nearest:
-    """The solver that leaves each weight at its nearest value; the bias makes up for the mean."""
+    """The solver that rounds each weight to nearest; the bias compensates the mean error."""
 
     def round(
         self,
@@ -76,13 +76,13 @@ class Nearest:
         batches: list[Batch],
         setting: Setting = Setting(),  # noqa: B008
     ) -> None:
-        """Take the mean error that data show out of every bias.
+        """Correct every bias by the mean error on the data.
 
         Args:
-            network: As for `tersor.quant.layerwise.Solver`. A layer without bias gets one.
+            network: As for `tersor.quant.layerwise.Solver`. A layer without a bias gets one.
             batches: As for `tersor.quant.layerwise.Solver`.
-            setting: As for `tersor.quant.layerwise.Solver`; no batch is held back, and nothing is
-                kept in a journal, for it takes one pass.
+            setting: As for `tersor.quant.layerwise.Solver`. No batch is held out, and no journal is
+                written, since a single pass over the data suffices.
         """
         alone = replace(setting, held_back=0, journal=None)
         round_layers(network, batches, _correct_on_data, alone)

@@ -55,7 +55,7 @@ class Blocks:
         warm_start: Share of the iterations without the regularizer.
         drop: Probability that a quantized activation is replaced by its float value (QDrop: 0.5).
             With 0, steps take two thirds of the time, but more samples are needed.
-        largest: Largest number of layers in a block; parts that cannot be cut so are skipped.
+        largest: Largest number of layers in a block; blocks that are larger are skipped.
         seed: Seed of the order of the batches, and of the dropped activations.
         start: Options of the fast solver, which runs first.
     """
@@ -87,8 +87,8 @@ class Blocks:
         Args:
             network: As for `tersor.quant.layerwise.Solver`.
             batches: As for `tersor.quant.layerwise.Solver`; best about 32 samples each.
-            setting: As for `tersor.quant.layerwise.Solver`. A block that is no better on the
-                batches held back keeps what it had; the journal keeps finished blocks, too.
+            setting: As for `tersor.quant.layerwise.Solver`. A block that does not improve on the
+                held-out batches is left unchanged. The journal saves finished blocks, too.
         """
         start = partial(round_layer, options=self.start, pair_safe=setting.pair_safe)
         walk = _Walk(network, self, setting)
@@ -124,7 +124,7 @@ class _Walk:
                     del self.given[entry], self.ideal[entry]
 
     def _improve(self, task: BlockTask) -> Record:
-        """Reconstruct a block, or read_patches its result from an interrupted run."""
+        """Reconstruct a block, or read its result from an interrupted run."""
         key = f"block{self.done:05d}"
         record = _finished(task, self.journal, key)
         if record is None:
@@ -229,7 +229,7 @@ def _order(batches: int, steps: int, generator: torch.Generator) -> Iterator[int
 def _quantize(
     quantizer: FakeQuantize, x: Tensor, drop: float, generator: torch.Generator
 ) -> Tensor:
-    """Compute a quantizer that passes gradients on, and leaves some values unrounded."""
+    """Apply a quantizer such that gradients pass through, and leave some values unrounded."""
     if not quantizer.enabled:
         return x
     rounded = fake_quantize_through(x, quantizer.scale, quantizer.zero_point, quantizer.grid)

@@ -100,7 +100,7 @@ def round_layer(
 
 
 def both_moments(task: LayerTask, options: Rounding) -> tuple[Moments, Moments]:
-    """Measure the data of a layer: those to round with, and those to check the result with.
+    """Measure the data of a layer: the data to round with, and the data to check the result.
 
     Args:
         task: The layer.
@@ -147,7 +147,7 @@ def round_measured(
 def _damped(
     task: LayerTask, free: Quadratic, check: Quadratic, options: Rounding, allowed: Allowed
 ) -> Quadratic:
-    """The problem with the pull whose nearest plane is best on held-out samples."""
+    """Damp the problem with the candidate whose nearest plane is best on held-out samples."""
     scale, grid, partner = allowed
 
     def error(damping: float) -> float:
@@ -162,7 +162,7 @@ def _damped(
 def _start(
     problem: Quadratic, check: Quadratic, shared: bool, options: Rounding, allowed: Allowed
 ) -> Scales:
-    """The initial scales; wider ones are tried as long as a row gains by them."""
+    """Choose the initial scales; wider ones are tried as long as they improve a row."""
     scale, grid, partner = allowed
     best, least = scale, torch.full_like(scale, torch.inf)
     for factor in options.starts:
@@ -179,9 +179,9 @@ def _start(
 
 
 def _allowed(task: LayerTask, pair_safe: Pairs | None) -> Allowed:
-    """The initial scale, the allowed integers, and which of them meet.
+    """The initial scale, the allowed integers, and the columns that form pairs.
 
-    Any two 7-bit integers are safe.
+    Without known pairs, 7-bit integers are used, as any two of them are safe.
     """
     grid = task.quantizer.grid
     if pair_safe is None or grid.bits != 8 or adds_no_pairs(task.layer):

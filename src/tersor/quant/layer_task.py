@@ -1,4 +1,4 @@
-"""One layer of a network to be rounded, with what it reads and what it should write."""
+"""One layer of a network to be rounded, with its inputs and wanted outputs."""
 
 import math
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ from tersor.quant.quantizer import FakeQuantize
 
 @dataclass(frozen=True)
 class LayerTask:
-    """One layer whose weight is to be rounded, and what the data say about it.
+    """One layer whose weight is to be rounded, and its data for every batch.
 
     Attributes:
         layer: The layer; its weight and bias are still those of the float network.
         quantizer: The quantizer of its weight, with a range.
         given: x̂ of every batch.
-        wanted: y of every batch, bias included.
-        missing: What the other side of an addition lacks, for every batch, if the output is added
-            to something that is quantized already.
-        held_back: How many batches, the last ones, are there to check the result on.
+        wanted: y of every batch, including the bias.
+        missing: Float minus quantized value of the shortcut for every batch, if the output is added
+            to a shortcut that is already quantized.
+        held_back: Number of batches, the last ones, that are held out to check the result.
         seed: Seed of this layer.
     """
 
@@ -44,35 +44,35 @@ class LayerTask:
 
     @property
     def judges(self) -> slice:
-        """The batches to check the result on: those held back, or all if none are."""
+        """The batches on which the result is checked: those held out, or all if none are."""
         return slice(len(self.given) - self.held_back, None) if self.held_back else self.used
 
     @property
     def weights(self) -> Weights:
-        """The float weights, kernels flattened into the inputs."""
+        """The float weights, with kernel axes flattened into the inputs."""
         return self.layer.grouped_weight().flatten(2)
 
     @property
     def scale(self) -> Scales:
-        """The scale of every output, also where all have the same."""
+        """The scale of every output, even if all outputs share one scale."""
         groups, outputs = self.layer.grouped_weight().shape[:2]
         return self.quantizer.scale.expand(groups * outputs).reshape(groups, outputs)
 
     @property
     def shares_scale(self) -> bool:
-        """Whether all outputs have one scale."""
+        """Whether all outputs share one scale."""
         return self.quantizer.axis is None
 
     def nearest(self) -> Weights:
-        """The weights, each at its nearest value of the grid."""
+        """Round each weight to the nearest value of its grid."""
         grid, step = self.quantizer.grid, self.scale[..., None]
         return (self.weights / step).round().clamp(grid.qmin, grid.qmax) * step
 
     def store(self, rounded: Weights, scale: Scales | None = None) -> None:
-        """Put weights on the grid into the network.
+        """Store rounded weights in the network.
 
         Args:
-            rounded: Weights, multiples of their scale.
+            rounded: Weights that are multiples of their scale.
             scale: New scales, if they have changed.
         """
         self.layer.set_grouped_weight(rounded.reshape(self.layer.grouped_weight().shape))
@@ -82,7 +82,7 @@ class LayerTask:
             self.quantizer.set_scale(flat, self.quantizer.zero_point)
 
     def shift_bias(self, shift: Tensor) -> None:
-        """Add to the bias, which a layer without one then gets.
+        """Add a correction to the bias; a layer without a bias gets one.
 
         Args:
             shift: One number for each output.
@@ -91,11 +91,11 @@ class LayerTask:
         self.layer.add_to_bias(shift)
 
     def moments(self, batches: slice, positions: int) -> Moments:
-        """All that the fast solver needs of the data, in one pass over them.
+        """Measure the moments of the data that the fast solver needs, in one pass.
 
         Args:
-            batches: Which batches.
-            positions: How many output positions to sample in all batches of the task.
+            batches: The batches to measure.
+            positions: Number of output positions to sample in all batches of the task.
         """
         given, wanted = self.given[batches], self.wanted[batches]
         missing = self.missing[batches] if self.missing is not None else [0.0] * len(given)
@@ -105,7 +105,7 @@ class LayerTask:
 
 
 def state(layer: Layer) -> dict[str, Tensor]:
-    """All of a layer that a solver may change."""
+    """Copy everything of a layer that a solver may change."""
     quantizer = weight_quantizer(layer)
     found = {"weight": layer.grouped_weight().detach()}
     if quantizer is not None and quantizer.enabled:
@@ -114,11 +114,11 @@ def state(layer: Layer) -> dict[str, Tensor]:
 
 
 def restore(layer: Layer, found: dict[str, Tensor]) -> None:
-    """Put back what `state` gave.
+    """Restore the state of a layer.
 
     Args:
         layer: The layer.
-        found: What `state` gave, on any device.
+        found: The result of `state`, on any device.
     """
     device, quantizer = layer.weight.device, weight_quantizer(layer)
     layer.set_grouped_weight(found["weight"].to(device))

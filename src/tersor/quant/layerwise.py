@@ -1,4 +1,4 @@
-"""Walks over the layers in the order of the graph, as every rounding with data does.
+"""Walks over the layers in the order of the graph, for every solver that rounds with data.
 
     x̂   the input of a layer once everything before it is quantized
     y   its output in the float network: the wanted output
@@ -33,15 +33,15 @@ from tersor.quant.quantizer import FakeQuantize
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for every solver.
+    """The settings that all solvers share.
 
     Attributes:
-        held_back: How many of the batches, the last ones, only check the result: a layer where
-            nearest rounding is better on them keeps it.
-        pair_safe: Which pairs of 8-bit weights may not overflow 16 bits, as in the `Scheme`. The
-            ranges must be such that nearest rounding does not; see `weight_ranges`.
-        on_layer: Called after each layer with its number, how many there are, and its record.
-        journal: Keeps what is finished; layers that are in it are not solved again.
+        held_back: Number of batches, the last ones, that are held out to check the result. A layer
+            for which nearest rounding is better on them keeps nearest rounding.
+        pair_safe: The pairs of 8-bit weights that must not overflow 16 bits, as in the `Scheme`.
+            The ranges must be such that nearest rounding does not overflow; see `weight_ranges`.
+        on_layer: Called after each layer with its number, the total number, and its record.
+        journal: Saves finished layers, which are then not solved again.
     """
 
     held_back: int = 0
@@ -51,18 +51,18 @@ class Setting:
 
 
 class Solver(Protocol):
-    """What rounds the weights of a network: `Rounding`, `AdaRound`, `Blocks` or `Nearest`."""
+    """Rounds the weights of a network: `Rounding`, `AdaRound`, `Blocks` or `Nearest`."""
 
     def round(self, network: Network, batches: list[Batch], setting: Setting = ...) -> None:
-        """Put every quantized weight on its grid, such that the outputs stay as they were.
+        """Put every quantized weight on its grid, such that the outputs change least.
 
         Args:
             network: A network whose quantizers have their ranges; edited in place.
             batches: Unlabelled inputs, as `(args, kwargs)`.
-            setting: What is the same for every solver.
+            setting: The settings that all solvers share.
 
         Raises:
-            InvalidInputError: There is no batch, or none is left to round with.
+            InvalidInputError: There is no batch, or all batches are held out.
         """
         ...
 
@@ -84,13 +84,13 @@ def round_layers(
     Args:
         network: A network whose quantizers have their ranges; edited in place.
         batches: Unlabelled inputs, as `(args, kwargs)`.
-        round_layer: Rounds one layer, and tells what it did.
-        setting: What is the same for every solver.
+        round_layer: Rounds one layer, and returns a record of it.
+        setting: The settings that all solvers share.
         seed: Seed of the first layer; every layer has its own.
-        on_node: Called after each node with the float and the quantized stream, which have run it.
+        on_node: Called after both streams, the float and the quantized one, have run a node.
 
     Raises:
-        InvalidInputError: There is no batch, or none is left to round with.
+        InvalidInputError: There is no batch, or all batches are held out.
     """
     held_back = setting.held_back
     if len(batches) <= held_back:
@@ -137,7 +137,7 @@ def _refusal(layer: Layer, rounded: set[fx.Node]) -> str | None:
 
 
 def _solve(round_layer: RoundLayer, task: LayerTask, journal: Journal | None, key: str) -> Record:
-    """Solve one layer, or read its result."""
+    """Solve one layer, or read its result from the journal."""
     finished = journal.read(key) if journal else None
     if finished is not None:
         restore(task.layer, finished[0])

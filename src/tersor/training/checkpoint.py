@@ -91,7 +91,7 @@ class Checkpoint:
                 "another folder, or delete it to start again"
             )
         if digest != _digest(found):
-            raise self._damaged("its tensors are not those that were written")
+            raise self._damaged("its tensors differ from those that were written")
         return step, found
 
     def _damaged(self, reason: str) -> InvalidInputError:
@@ -109,20 +109,20 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor; every process has to ask for it.
+    """Gather a whole tensor; every process must call this.
 
     Args:
-        tensor: Perhaps divided.
+        tensor: A tensor that may be sharded over processes.
     """
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(tensor: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor, on the device of another, divided as that is.
+    """Move a whole tensor to the device of another one, and shard it in the same way.
 
     Args:
-        tensor: The same in every process.
-        other: Perhaps divided.
+        tensor: The whole tensor, the same in every process.
+        other: A tensor that may be sharded over processes.
     """
     if isinstance(other, DTensor):
         return distribute_tensor(

@@ -31,7 +31,7 @@ class TrainingRun:
     Attributes:
         network: The network to start from; it is not changed.
         original: The float network, which is the teacher if there is no loss.
-        batches: See `tersor.train`, as for the following attributes.
+        batches: The training batches; see `tersor.train` for these and the following attributes.
         loss: The loss to minimize.
         options: The options of training.
         folder: Folder for checkpoints and the log.
@@ -59,7 +59,7 @@ class TrainingRun:
         Args:
             network: The network; its parameters are set at the end.
             penalty: See `tersor.training.loop.fit`.
-            also: Whatever else the result depends on, for the checkpoint's hash.
+            also: Further values that the result depends on, for the checkpoint's hash.
 
         Returns:
             The log.
@@ -139,7 +139,7 @@ def record(lines: list[Line], what: str, **numbers: float) -> Applied:
     Args:
         lines: Its log.
         what: One plain sentence.
-        numbers: Further figures worth printing.
+        numbers: Further figures to print.
     """
     if lines:
         numbers |= {"steps": float(lines[-1].step)}
