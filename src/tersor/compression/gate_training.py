@@ -8,7 +8,7 @@ The methods are VIBNet, arXiv 1802.10399, Bayesian compression, arXiv 1705.08665
 1712.01312. The gates and their complexities are in `tersor.core.random_gates`, the MACs in
 `tersor.compression.counts`.
 
-Noise of variance α costs about ½ α h_u, so that complexity and damage balance at log α = log λ +
+Noise of relative variance α costs about ½ α h_u, so that complexity and damage balance at log α = log λ +
 log c_u − log h_u. If log λ changes, every log α changes by the same amount, whatever the scale of
 the task loss. So d measures how far λ is off. A budget calls for the same λ for all units: it
 prunes the units that cost the most MACs for their importance.
