@@ -138,7 +138,7 @@ class Counts:
         return {name: choice for name, choice in found if choice is not None}
 
     def expected(self, stays: UnitScores | UnitMasks) -> Float[Tensor, ""]:
-        """Compute E[MACs] / MACs: exact for masks; for probabilities, units are independent.
+        """Compute E[MACs] / MACs: exact for masks, independent units for probabilities.
 
         Args:
             stays: Name of a group → the probability that each of its units stays, or a mask.

@@ -8,10 +8,10 @@ The methods are VIBNet, arXiv 1802.10399, Bayesian compression, arXiv 1705.08665
 1712.01312. The gates and their complexities are in `tersor.core.random_gates`, the MACs in
 `tersor.compression.counts`.
 
-Noise of relative variance α costs about ½ α h_u, so that complexity and damage balance at log α = log λ +
-log c_u − log h_u. If log λ changes, every log α changes by the same amount, whatever the scale of
-the task loss. So d measures how far λ is off. A budget calls for the same λ for all units: it
-prunes the units that cost the most MACs for their importance.
+Noise of relative variance α costs about ½ α h_u, so that complexity and damage balance at log α =
+log λ + log c_u − log h_u. If log λ changes, every log α changes by the same amount, whatever the
+scale of the task loss. So d measures how far λ is off. A budget calls for the same λ for all units:
+it prunes the units that cost the most MACs for their importance.
 
 Differs from the papers in: complexity is weighted by MACs, and λ follows a target for the MACs,
 which falls from 1 during training. The least open units beyond the target are closed: they are
