@@ -174,7 +174,7 @@ def wrong_in_runtime(exact: float, runtime: float, limit: float, pairs: list[str
         return [Finding(what, details)]
     if runtime <= max(limit, _WORSE * exact):
         return []
-    what = "The integer kernels of this machine do not compute what the file says"
+    what = "The integer kernels of this machine do not compute what the file specifies"
     details = [f"sums of two products saturate 16 bits in {_listed(pairs)}"] if pairs else []
     fix = Fix('scheme="onnxruntime-cpu"', "--scheme onnxruntime-cpu")
     return [Finding(what, tuple(details), (fix,))]
