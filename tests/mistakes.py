@@ -78,8 +78,11 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "quantized twice": (lambda: quantize(quantize(**RANGE)), "the float model if it was quantized"),
     "compressed": (lambda: quantize(compress(macs=1)), "Compressed; pass its `network`"),
-    "per cent": (lambda: compress(macs=50), "macs=50 is more than 1, .* such as macs=0.5"),
-    "a budget as text": (lambda: compress(macs="50%"), "macs='50%'; give a budget above 0"),
+    "per cent": (lambda: compress(macs=50), "macs=50 is above 1, .* such as macs=0.5"),
+    "a budget as text": (
+        lambda: compress(macs="50%"),
+        "macs='50%' is not possible; give a budget above 0",
+    ),
     "no process": (lambda: compress(jobs=0), "jobs=0; give the number of processes"),
     "one method": (
         lambda: tersor.Compression(methods="prune"),

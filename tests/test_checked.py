@@ -67,7 +67,10 @@ def test_functions_and_classes():
     ("ask", "message"),
     [
         (lambda: pick("plum"), "pick: fruit='plum' is not possible: choose from 'apple' or 'pear'"),
-        (lambda: pick("pear", 0), "pick: count=0 is not possible: give a whole number from 1 on"),
+        (
+            lambda: pick("pear", 0),
+            "pick: count=0 is not possible: give a whole number of at least 1",
+        ),
         (
             lambda: pick("pear", later=Basket),
             "pick: later=<class 'tests.test_checked.Basket'> is not possible: give Basket(…) or "

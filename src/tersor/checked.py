@@ -1,7 +1,8 @@
-"""The public boundary: an argument that cannot be is refused, in the house's own words.
+"""The public boundary: impossible arguments are refused, with a message that says what to give.
 
-`@checked()` stands on the public functions and on the classes of options. The annotation of an
-argument says what it takes. The numbers below say so more closely than `int` and `float` do.
+`@checked()` decorates the public functions and the classes of options. The annotation of an
+argument defines the values that it takes. The number types below are narrower than `int` and
+`float`.
 """
 
 import inspect
@@ -33,54 +34,54 @@ Count = Annotated[int, Is[lambda x: x >= 1]]
 CountOrZero = Annotated[int, Is[lambda x: x >= 0]]
 Positive = Annotated[float, Is[lambda x: 0 < x < float("inf")]]
 PositiveOrZero = Annotated[float, Is[lambda x: 0 <= x < float("inf")]]
-Share = Annotated[float, Is[lambda x: 0 <= x <= 1]]  # all of it, too
-ProperShare = Annotated[float, Is[lambda x: 0 <= x < 1]]  # never all of it
-Part = Annotated[float, Is[lambda x: 0 < x < 1]]  # neither nothing nor all of it
+Share = Annotated[float, Is[lambda x: 0 <= x <= 1]]  # may be all
+ProperShare = Annotated[float, Is[lambda x: 0 <= x < 1]]  # never all
+Part = Annotated[float, Is[lambda x: 0 < x < 1]]  # neither nothing nor all
 HalfOrLess = Annotated[float, Is[lambda x: 0 <= x <= 0.5]]
 Percent = Annotated[float, Is[lambda x: 50 < x <= 100]]
 
 _WORDS: dict[Any, str] = {
-    Count: "a whole number from 1 on",
-    CountOrZero: "a whole number from 0 on",
+    Count: "a whole number of at least 1",
+    CountOrZero: "a whole number of at least 0",
     Positive: "a number above 0",
-    PositiveOrZero: "a number from 0 on",
+    PositiveOrZero: "a number of at least 0",
     Share: "a share from 0 to 1",
-    ProperShare: "a share from 0 to below 1",
+    ProperShare: "a share of at least 0 and below 1",
     Part: "a share between 0 and 1",
     HalfOrLess: "a number from 0 to 0.5",
-    Percent: "a percentage above 50, up to 100",
+    Percent: "a percentage above 50 and up to 100",
     NoneType: "None",
     Any: "anything",
     bool: "True or False",
     int: "an int",
     float: "a number",
-    str: "a text",
+    str: "a string",
 }
 _PLURALS = {
     "an int": "ints",
     "a number": "numbers",
-    "a text": "names",
+    "a string": "names",
     _WORDS[Share]: "shares from 0 to 1",
     _WORDS[Part]: "shares between 0 and 1",
-    _WORDS[Count]: "whole numbers from 1 on",
+    _WORDS[Count]: "whole numbers of at least 1",
     _WORDS[Positive]: "numbers above 0",
-    _WORDS[PositiveOrZero]: "numbers from 0 on",
+    _WORDS[PositiveOrZero]: "numbers of at least 0",
 }
 _SEVERAL = (Iterable, Sequence, Mapping, tuple, list)
 _CONF = BeartypeConf(is_pep484_tower=True)  # an int is a number, too
-_LONGEST = 60  # characters of a value that are shown
+_LONGEST = 60  # longest value that is shown, in characters
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 
 def checked(*elsewhere: str) -> Callable[[T], T]:
-    """Check the arguments of a function, or those that make an object of a class.
+    """Check the arguments of a function, or of the constructor of a class.
 
-    NumPy's numbers become Python's on the way. An argument that is missing, or that there is not,
-    stays Python's own error.
+    NumPy numbers are converted to Python numbers on the way. A missing or unknown argument raises
+    Python's own error.
 
     Args:
-        elsewhere: Names of arguments that the function looks at by itself, as it has more to say.
+        elsewhere: Names of arguments that the function checks itself, with a more precise message.
     """
 
     def decorate(what: T) -> T:
@@ -99,7 +100,7 @@ def _checked(
 
     @cache
     def hints() -> dict[str, Any]:
-        """Resolved at the first call: what a module defines further down is known by then."""
+        """Resolve the annotations at the first call, when the whole module has been defined."""
         space = vars(sys.modules[function.__module__])
         found = get_type_hints(function, space, include_extras=True)
         return {key: hint for key, hint in found.items() if hint is not Any and key not in unseen}
@@ -109,7 +110,7 @@ def _checked(
         try:
             given = signature.bind(*args, **kwargs)
         except TypeError:
-            return function(*args, **kwargs)  # for Python's own error
+            return function(*args, **kwargs)  # raises Python's own error
         for key in [key for key in given.arguments if key in hints()]:
             value = given.arguments[key] = plain(given.arguments[key])
             if not fits(value, hints()[key]):
@@ -120,10 +121,10 @@ def _checked(
 
 
 def plain(value: Any) -> Any:
-    """Numbers of NumPy as those of Python, also in a list, a tuple or a dictionary.
+    """Convert NumPy numbers to Python numbers, also inside a list, a tuple or a dictionary.
 
     Args:
-        value: What the user gave.
+        value: The value that the user gave.
     """
     if isinstance(value, np.generic):
         return value.item()
@@ -135,7 +136,7 @@ def plain(value: Any) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Is a value what an annotation says? All items of a list, tuple or dictionary are looked at.
+    """Check whether a value fits an annotation, including all items of a collection.
 
     Args:
         value: The value.
@@ -144,7 +145,7 @@ def fits(value: Any, hint: Any) -> bool:
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(fits(value, part) for part in parts)
-    if isinstance(value, type) and is_dataclass(value):  # MSE instead of MSE()
+    if isinstance(value, type) and is_dataclass(value):  # such as MSE instead of MSE()
         return hint in (Any, object)
     if not is_bearable(value, hint, conf=_CONF):
         return False
@@ -168,14 +169,14 @@ def _refusal(what: str, value: Any, hint: Any) -> str:
 
 
 def _advice(hint: Any) -> str:
-    """What to do instead."""
+    """Say what to give instead."""
     parts = _alternatives(hint)
     is_choice = len(parts) > 1 and all(part is None or isinstance(part, str) for part in parts)
     return f"{'choose from' if is_choice else 'give'} {_one_of(parts)}"
 
 
 def _alternatives(hint: Any) -> list[Any]:
-    """The parts of a union, and of a choice of words; None last."""
+    """The members of a union or of a Literal, with None last."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         found = [x for part in get_args(hint) for x in _alternatives(part)]
@@ -191,7 +192,7 @@ def _one_of(parts: list[Any]) -> str:
 
 
 def _words(hint: Any) -> str:
-    """One alternative in words."""
+    """Describe one alternative in words."""
     origin, parts = get_origin(hint), get_args(hint)
     if hint is None or isinstance(hint, str | int):
         return repr(hint)

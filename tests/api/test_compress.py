@@ -289,11 +289,11 @@ def test_gates_name_a_budget_that_is_too_small_as_it_was_given():
 
 def test_gates_say_what_they_need():
     options = Compression(methods=("vib",))
-    with pytest.raises(tersor.TersorError, match="give train="):
+    with pytest.raises(tersor.TersorError, match="give its batches with train="):
         compress(macs=0.5, options=options)
     with pytest.raises(tersor.TersorError, match="give macs="):
         compress(parameters=0.5, train=BATCHES, options=options)
-    with pytest.raises(tersor.TersorError, match="metric= is not for 'vib'"):
+    with pytest.raises(tersor.TersorError, match="metric= has no effect with 'vib'"):
         compress(macs=0.5, train=BATCHES, options=options, metric=lambda y, x: 0.0)
     with pytest.raises(tersor.TersorError, match="cannot be combined"):
         Compression(methods=("vib", "spatial"))
@@ -376,7 +376,7 @@ def test_a_curve_falls_with_the_budget():
 def test_what_a_curve_cannot_show():
     with pytest.raises(tersor.TersorError, match="between 0 and 1"):
         tersor.pareto(*nets.with_example(), macs=(2.0,))
-    with pytest.raises(tersor.TersorError, match="trained for one budget"):
+    with pytest.raises(tersor.TersorError, match="trains for one budget at a time"):
         tersor.pareto(*nets.with_example(), options=Compression(methods=("vib",)))
 
 

@@ -28,8 +28,8 @@ def test_a_healthy_network_is_called_healthy():
     assert found.words.startswith("Nothing is wrong: the quantized network, ")
     assert all(check.is_fine for check in found.checks)
     assert [check.name for check in found.checks][:2] == [
-        "the captured graph, with the model",
-        "its float file in onnxruntime, with the captured graph",
+        "the captured graph against the model",
+        "its float file in onnxruntime against the captured graph",
     ]
     assert not found.culprits  # there was no need to look
     assert "try remedies" not in steps
@@ -40,7 +40,10 @@ def test_what_the_solver_repairs_does_not_look_like_a_fault():
     checks = Check("weights alone, rounded to nearest", 0.1, 0.03), Check("all of it", 0.01, 0.03)
     first, second = Diagnosis(checks).words.splitlines()
     assert first == "Nothing is wrong: all of it, 20.0 dB."
-    assert second.startswith("What is bad, weights alone, rounded to nearest, is made up for")
+    assert second == (
+        "The steps of `quantize` make up for what is bad in the table: weights alone, rounded to "
+        "nearest."
+    )
     assert len(Diagnosis(checks[1:]).words.splitlines()) == 1
 
 
@@ -124,9 +127,9 @@ def test_weights_that_are_nan_are_refused_by_name():
 
 
 def test_a_graph_that_differs_from_its_model_ends_the_search():
-    assert not wrong_in_float([Check("the captured graph, with the model", 1e-10, 1e-4)])
-    (found,) = wrong_in_float([Check("the captured graph, with the model", 0.5, 1e-4)])
-    assert "Already the float network" in found.what
+    assert not wrong_in_float([Check("the captured graph against the model", 1e-10, 1e-4)])
+    (found,) = wrong_in_float([Check("the captured graph against the model", 0.5, 1e-4)])
+    assert "The float network is wrong" in found.what
     assert "3.0 dB" in found.what
 
 
@@ -134,7 +137,7 @@ def test_kernels_that_saturate_are_told_from_a_wrong_file():
     assert not wrong_in_runtime(exact=1e-3, runtime=2e-3, limit=0.03, pairs=["a"])
     (found,) = wrong_in_runtime(exact=1e-3, runtime=0.2, limit=0.03, pairs=["a", "b"])
     assert "integer kernels" in found.what
-    assert found.details == ("products of a, b saturate 16 bits",)
+    assert found.details == ("sums of two products saturate 16 bits in a, b",)
     assert found.fixes[0].option == "--scheme onnxruntime-cpu"
     (found,) = wrong_in_runtime(exact=0.2, runtime=0.2, limit=0.03, pairs=[])
     assert "exported file" in found.what

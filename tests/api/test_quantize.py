@@ -66,15 +66,15 @@ def test_bits_by_name_of_a_layer():
 
 def test_options_of_the_other_level():
     network, example = nets.with_example()
-    with pytest.raises(TersorError, match="options=WithData go with data"):
+    with pytest.raises(TersorError, match="options=WithData is for a run with data"):
         tersor.quantize(network, example, options=tersor.WithData())
-    with pytest.raises(TersorError, match="options=DataFree go without data"):
+    with pytest.raises(TersorError, match="options=DataFree is for a run without data"):
         tersor.quantize(network, example, data=example, options=tersor.DataFree())
 
 
 def test_a_range_beside_data():
     network, example = nets.with_example()
-    with pytest.raises(TersorError, match="input_range is what the data show"):
+    with pytest.raises(TersorError, match="give data or input_range, not both"):
         tersor.quantize(network, example, data=example, input_range=(0.0, 1.0))
 
 

@@ -177,11 +177,11 @@ def test_steps_and_layers_are_told():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give a budget: either average bits per weight, or megabytes"),
-        ({"average": 4.0, "megabytes": 1.0}, "give a budget: either"),
+        ({}, "give exactly one budget: average= in bits per weight, or megabytes="),
+        ({"average": 4.0, "megabytes": 1.0}, "give exactly one budget: average="),
         ({"average": 1.9}, "average=1.9 is too small: with 2 bits everywhere.*take 8.2e-05 mega"),
         ({"megabytes": 1e-5}, "megabytes=1e-05 is too small"),
-        ({"average": 4.0, "choices": ()}, "choices is empty"),
+        ({"average": 4.0, "choices": ()}, "choices= is empty"),
         ({"average": 4.0, "choices": (1, 4)}, "weights=1 bits; choose a width from 2 to 16"),
         ({"average": 4.0, "scheme": "nothing"}, "scheme='nothing' is not possible"),
         ({"average": 4.0, "exclude": ["none"]}, "no layer or sub-module is called 'none'"),

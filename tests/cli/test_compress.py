@@ -45,8 +45,8 @@ def test_tables_for_people(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "give one budget"),
-        (["--macs", "0.5", "--parameters", "0.5"], "give one budget"),
+        ([], "give exactly one budget"),
+        (["--macs", "0.5", "--parameters", "0.5"], "give exactly one budget"),
         (["--macs", "0"], "above 0"),
         (["--macs", "0.001"], "too small"),
         (["--macs", "0.5", "--exclude", "no_such"], "no_such"),

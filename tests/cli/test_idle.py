@@ -33,7 +33,8 @@ def test_it_is_refused_by_name(command, tmp_path, monkeypatch):
 
 
 def test_a_size_where_the_code_makes_its_own_batches():
-    with pytest.raises(InvalidInputError, match="--batch 8: mycode:batches makes its own"):
+    said = "--batch 8 has no effect: mycode:batches makes its own"
+    with pytest.raises(InvalidInputError, match=said):
         check_batch(8, "mycode:batches", makes_batches=True)
     check_batch(8, "images/", makes_batches=False)
     check_batch(None, "mycode:batches", makes_batches=True)

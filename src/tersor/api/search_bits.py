@@ -1,9 +1,9 @@
-"""Mixed precision: which layer gets how many bits, so that the weights fit into a budget.
+"""Mixed precision: choose the bits of each layer such that the weights fit into a budget.
 
     min Σ_l Ω_l(b_l)  such that  Σ_l |W_l| b_l ≤ budget
 
-Ω_l(b) is the damage to the network's outputs if layer l alone has b bits, measured on a few
-unlabelled samples (`tersor.quant.sensitivity`); the sum is minimised exactly
+Ω_l(b) is the damage to the network's outputs if only layer l is quantized, to b bits. It is
+measured on a few unlabelled samples (`tersor.quant.sensitivity`). The sum is minimized exactly
 (`tersor.core.knapsack`).
 """
 
@@ -38,21 +38,22 @@ _SLACK = 1e-6  # bits, for the rounding of an average
 
 
 class Bits(dict[str, int]):
-    """Layer name → bits of its weights; give it to `tersor.quantize` as `weights=`.
+    """Layer name → bits of its weights; pass it to `tersor.quantize` as `weights=`.
 
     Attributes:
-        sensitivities: What was measured, layer by layer in the order of the network.
+        sensitivities: The measured damage of each layer, in the order of the network.
     """
 
     def __init__(self, measured: Sequence[Sensitivity], budget: float) -> None:
-        """Choose the bits of least total damage.
+        """Choose the bits with the least total damage.
 
         Args:
-            measured: What was measured.
-            budget: Most bits that all weights may have together.
+            measured: The measured damage of each layer.
+            budget: Largest total number of bits of all weights.
 
         Raises:
-            InvalidInputError: The budget is too small, or nothing can be chosen for a layer.
+            InvalidInputError: The budget is too small, or every choice for a layer does infinite
+                damage.
         """
         for layer in measured:
             if not any(map(isfinite, layer.damage.values())):
@@ -66,7 +67,7 @@ class Bits(dict[str, int]):
         sizes = np.array([[layer.weights * bits for bits in choices] for layer in measured])
         chosen = [choices[index] for index in knapsack(costs, sizes, int(budget + _SLACK))]
         found = {layer.layer: bits for layer, bits in zip(measured, chosen, strict=True)}
-        # A name may also stand for a sub-module with layers of its own, whose bits follow it.
+        # A name may also stand for a sub-module. The bits of its own layers must come after it.
         super().__init__(sorted(found.items(), key=lambda item: item[0].count(".")))
 
     @property
@@ -76,19 +77,19 @@ class Bits(dict[str, int]):
 
     @property
     def megabytes(self) -> float:
-        """Size of the weights, if not a bit of it is wasted: 10⁶ bytes each."""
+        """Size of the weights in units of 10⁶ bytes, if they are stored without any padding."""
         return self._size / _MEGABYTE
 
     @property
     def damage(self) -> float:
-        """Sum of the damages of all layers: what was minimised."""
+        """The sum of the damages of all layers, which was minimized."""
         return sum(layer.damage[self[layer.layer]] for layer in self.sensitivities)
 
     @checked()
     def within(
         self, *, average: Positive | None = None, megabytes: Positive | None = None
     ) -> "Bits":
-        """The bits for another budget; nothing is measured again.
+        """Choose the bits for another budget, without measuring anything again.
 
         Args:
             average: As for `search_bits`.
@@ -100,7 +101,7 @@ class Bits(dict[str, int]):
         return Bits(self.sensitivities, _budget(self.sensitivities, average, megabytes))
 
     def table(self) -> str:
-        """One line per layer: its weights, its bits, and the damage at each choice."""
+        """One line per layer: its weights, its bits, and the damage at each width."""
         rows = [
             (
                 s.layer,
@@ -135,15 +136,15 @@ def search_bits(
     on_step: OnStep | None = None,
     on_layer: OnLayer | None = None,
 ) -> Bits:
-    """Choose the bits of each layer's weights, such that all of them together fit into a budget.
+    """Choose the bits of each layer's weights such that all weights together fit into a budget.
 
-    Each layer is rounded alone to each width by the fast solver, and the damage to the network's
-    outputs is measured on samples that were held back. The bits of least total damage within the
-    budget are found exactly. No label is needed.
+    Each layer on its own is rounded to each width by the fast solver, and the damage to the
+    network's outputs is measured on held-back samples. The bits with the least total damage within
+    the budget are found exactly. No labels are needed.
 
-    The budget is one for the weights of the layers that the scheme quantizes. Biases, scales and
-    what stays in floating point do not count, and every weight counts with its bits alone: a file
-    may store 2 or 3 bits as 4, see `storage` of `Quantized.export`.
+    The budget applies to the weights of the layers that the scheme quantizes. Biases, scales and
+    layers that stay in floating point do not count. Every weight counts as its number of bits,
+    although a file may store 2 or 3 bits as 4; see `storage` of `Quantized.export`.
 
     Args:
         model: As for `quantize`. It is never changed.
@@ -151,25 +152,25 @@ def search_bits(
         data: Unlabelled samples, as for `quantize`.
         kwargs: As for `quantize`.
         average: Budget in bits per weight.
-        megabytes: Budget in 10⁶ bytes. Give either.
+        megabytes: Budget in 10⁶ bytes. Give either this or `average`.
         choices: The widths to choose from, 2 to 16 bits.
         scheme: As for `quantize`.
-        exclude: As for `quantize`; give the same to both.
-        metric: Damage to what the model returns for a batch, given what the float model returns:
-            `metric(outputs, reference)`, higher is worse, infinite for what must not be chosen; its
-            mean over the batches counts. Default: noise over signal of the outputs, averaged over
-            them.
-        options: How samples are used, layers equalized and ranges chosen. Layers are tried with the
-            fast solver, whichever one is named.
+        exclude: As for `quantize`; give both functions the same names.
+        metric: Damage to the outputs of a batch, compared with those of the float model:
+            `metric(outputs, reference)`. Higher is worse, and infinity rules a width out. The mean
+            over the batches counts. Default: noise over signal, averaged over the outputs.
+        options: How samples are used, layers are equalized and ranges are chosen. The search uses
+            the fast solver, whichever solver is named here.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
-        on_layer: Called after each layer, with its number, how many there are, and its record.
+        on_layer: Called after each layer with its number, the number of layers, and its record.
 
     Returns:
-        Layer name → bits, for `quantize(…, weights=…)`; see `Bits` for its table and other budgets.
+        Layer name → bits, for `quantize(…, weights=…)`. See `Bits` for the table and for other
+        budgets.
 
     Raises:
-        TersorError: The model, the data or an option is unfit, or the budget too small; the message
-            says what to do.
+        TersorError: The model, the data or an option cannot be used, or the budget is too small.
+            The message says what to do.
     """
     say, options, target = on_step or (lambda _: None), options or WithData(), find_scheme(scheme)
     widths = _widths(choices, target)
@@ -188,10 +189,10 @@ def search_bits(
 
 
 def _widths(choices: Iterable[int], scheme: Scheme) -> tuple[int, ...]:
-    """The widths to choose from, each once, checked."""
+    """The widths to choose from, checked, sorted and without duplicates."""
     widths = tuple(sorted(set(choices)))
     if not widths:
-        raise InvalidInputError("choices is empty; give the widths to choose from, such as (4, 8)")
+        raise InvalidInputError("choices= is empty; give widths to choose from, such as (4, 8)")
     for bits in widths:
         scheme.with_bits(bits, None)
     return widths
@@ -199,16 +200,18 @@ def _widths(choices: Iterable[int], scheme: Scheme) -> tuple[int, ...]:
 
 def _check_one(average: float | None, megabytes: float | None) -> None:
     if (average is None) == (megabytes is None):
-        raise InvalidInputError("give a budget: either average bits per weight, or megabytes")
+        raise InvalidInputError(
+            "give exactly one budget: average= in bits per weight, or megabytes="
+        )
 
 
 def _budget(
     measured: Sequence[Sensitivity], average: float | None, megabytes: float | None
 ) -> float:
-    """A budget in bits.
+    """The budget in bits.
 
     Raises:
-        InvalidInputError: It is too small, or not one budget is given.
+        InvalidInputError: The budget is too small, or not exactly one budget is given.
     """
     _check_one(average, megabytes)
     weights, smallest = sum(s.weights for s in measured), min(measured[0].damage)
@@ -216,8 +219,8 @@ def _budget(
     if budget < smallest * weights:
         given = f"average={average}" if megabytes is None else f"megabytes={megabytes}"
         raise InvalidInputError(
-            f"{given} is too small: with {smallest} bits everywhere, the least of the choices, the "
-            f"weights take {smallest * weights / _MEGABYTE:.3g} megabytes; raise the budget or "
-            "allow fewer bits"
+            f"{given} is too small: with {smallest} bits everywhere, the smallest of the choices, "
+            f"the weights take {smallest * weights / _MEGABYTE:.3g} megabytes. Raise the budget, "
+            "or allow fewer bits"
         )
     return budget

@@ -1,8 +1,8 @@
-"""Level 3: train a quantized or a compressed network, here or in a loop of one's own.
+"""Level 3: train a quantized or a compressed network, with `train` or in your own loop.
 
-LSQ+, arXiv 2004.09576: steps and offsets of the quantizers are trained with the weights
-(`tersor.quant.lsq`). `train` is one loop (`tersor.training.loop`); `trainable` gives the network to
-any other, and `Trainable.quantized` takes it back.
+LSQ+, arXiv 2004.09576: the steps and offsets of the quantizers are trained together with the
+weights (`tersor.quant.lsq`). `train` runs the loop of `tersor.training.loop`. For any other loop,
+`trainable` returns the network as a module, and `Trainable.quantized` returns the trained result.
 """
 
 from dataclasses import replace
@@ -48,32 +48,33 @@ def train(
 ) -> T:
     """Train a quantized or a compressed network: level 3.
 
-    Of a quantized one, quantizers and weights are trained together, for 4 bits and fewer. Of a
-    compressed one the weights learn what was lost, in small steps.
+    In a quantized network, quantizers and weights are trained together; this is meant for 4 bits
+    and fewer. In a compressed network, the weights are trained with a small learning rate to
+    recover the accuracy that compression lost.
 
     Args:
-        start: What `quantize` or `compress` returned; it is not changed.
-        batches: What to go through in each epoch: a `DataLoader`, a list, or a function that
-            returns an iterable. Without a loss a batch is as for `quantize(data=…)`; with one it is
-            a pair `(inputs, targets)`.
-        loss: `loss(outputs, targets)`, a number. Default: the distance to the outputs of the float
-            network, for which no labels are needed.
+        start: The result of `quantize` or `compress`. It is not changed.
+        batches: The batches of each epoch: a `DataLoader`, a list, or a function that returns an
+            iterable. Without a loss, a batch is as for `quantize(data=…)`. With a loss, it is a
+            pair `(inputs, targets)`.
+        loss: `loss(outputs, targets)`, which returns a scalar. Default: the distance to the outputs
+            of the float network, which needs no labels.
         options: See `Training`.
-        folder: Keeps checkpoints and the log. A run that was stopped goes on from there, with the
-            result of a run without a stop.
-        on_batch: Called after each batch, with how many are done, how many there are, and the last
-            loss that was noted. Default: a progress bar, in a terminal.
+        folder: Where checkpoints and the log are saved. An interrupted run resumes from there, with
+            the same result as an uninterrupted one.
+        on_batch: Called after each batch with the number of finished batches, the total number, and
+            the last logged loss. Default: a progress bar, in a terminal.
 
     Returns:
         The trained network.
 
     Raises:
-        TersorError: A batch, an option or a checkpoint is unfit; the message says what to do.
+        TersorError: A batch, an option or a checkpoint cannot be used. The message says what to do.
     """
     if not isinstance(start, Quantized | Compressed):
         raise InvalidInputError(
-            f"a {type(start).__name__} cannot be trained here; give what `tersor.quantize` or "
-            "`tersor.compress` returned"
+            f"a {type(start).__name__} cannot be trained here; give the result of "
+            "`tersor.quantize` or `tersor.compress`"
         )
     options = options or Training()
     scheme = start.scheme if isinstance(start, Quantized) else None
@@ -112,19 +113,20 @@ def trainable(
     labelled: bool = False,
     seed: int = 0,
 ) -> "Trainable":
-    """The network as an ordinary module, for a training loop of one's own.
+    """Return the network as an ordinary module, for your own training loop.
 
     Args:
-        quantized: What `quantize` returned; it is not changed.
-        batches: The first of them show the ranges of activations, where quantizers start. Default:
-            they start where `quantized` has them.
+        quantized: The result of `quantize`. It is not changed.
+        batches: The first of them are used to measure the activation ranges with which the
+            quantizers start. Default: the quantizers start with the ranges of `quantized`.
         options: How quantizers are trained.
-        batchnorm: See `Training`. Kept ones take part in `train()` and `eval()` of the module.
+        batchnorm: See `Training`. BatchNorms that are kept follow `train()` and `eval()` of the
+            module.
         labelled: Whether batches are pairs `(inputs, targets)`.
-        seed: Of the order of the batches.
+        seed: Seed of the order of the batches.
     """
     if batches is None and labelled:
-        raise InvalidInputError("labelled= says what batches are; give batches, or leave it out")
+        raise InvalidInputError("labelled= describes batches; give batches=, or leave it out")
     options = options or LSQ()
     network = quantized.network.copy()
     seen = []
@@ -141,12 +143,12 @@ def trainable(
 
 
 class Trainable(nn.Module):
-    """A network whose quantizers are trained; `quantized()` takes it back.
+    """A network whose quantizers are trainable; `quantized()` returns the trained result.
 
-    Call it like the model. Its parameters are those of the model, and of its quantizers.
+    Call it like the model. Its parameters are those of the model and of its quantizers.
 
     Attributes:
-        module: The network.
+        module: The network as a PyTorch module.
     """
 
     def __init__(self, network: Network, start: Quantized) -> None:
@@ -160,13 +162,13 @@ class Trainable(nn.Module):
         return self.module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> "Trainable":
-        """Kept BatchNorms take the statistics of each batch, or the running ones."""
+        """Set whether kept BatchNorms use the statistics of each batch or the running ones."""
         super().train(mode)
         normalize_by_batch(self.network, mode)
         return self
 
     def quantized(self) -> Quantized:
-        """What has been trained so far, ready for export; the module can be trained on."""
+        """Return the network as trained so far, ready for export; training may continue."""
         network = self.network.copy()
         settle_batchnorm(network)
         guard_bias_overflow(network)

@@ -34,22 +34,24 @@ def verify(
     latency: bool = True,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
-    """Compare a quantized ONNX file with its float model, both in the runtime it was written for.
+    """Compare a quantized ONNX file with its float model, both in the runtime of its scheme.
 
     Args:
-        reference: The float model: an ONNX file, or whatever `quantize` and `load` take.
-        path: The quantized ONNX file. The session options of the scheme it was written for apply.
-        inputs: A tensor, tuple, mapping, or an iterable of batches. Default: noise of the shapes
+        reference: The float model: an ONNX file, or anything that `quantize` and `load` accept.
+        path: The quantized ONNX file.
+        inputs: A tensor, tuple, mapping, or an iterable of batches. Default: noise in the shapes
             that the file takes.
-        example: What the float model is captured with. Default: its own, or else noise.
-        labels: Class of each sample, in the order of the inputs.
-        config: Session options that users of the file set. Default: those of the scheme.
-        runtime: What users run the file in. Default: the runtime of the scheme.
+        example: The inputs with which the float model is captured. Default: the example that
+            belongs to the model, or else noise.
+        labels: The class of each sample, in the order of the inputs.
+        config: Session options that users of the file set. Default: those of the scheme for which
+            the file was written.
+        runtime: The runtime that users run the file in. Default: that of the scheme.
         latency: Whether to time the two files.
         on_step: Called with the name of each step before it runs.
 
     Raises:
-        InvalidInputError: A file cannot be loaded, or inputs and files do not fit each other.
+        InvalidInputError: A file cannot be loaded, or the inputs do not fit the files.
     """
     file = Runtime(path)
     scheme = SCHEMES.get(file.metadata.get("tersor.scheme", ""))
@@ -70,7 +72,7 @@ def verify(
 def _floating(
     reference: nn.Module | ExportedProgram | str | Path, example: Example, runtime: Runtime
 ) -> Network | Path:
-    """The float side of a comparison, captured unless it is an ONNX file."""
+    """The float model of the comparison, captured unless it is an ONNX file."""
     if isinstance(reference, str | Path):
         if Path(reference).suffix == ".onnx":
             return Path(reference)

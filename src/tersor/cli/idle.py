@@ -1,4 +1,4 @@
-"""Options that would do nothing are refused, each by its name."""
+"""Refuse options that would have no effect, and name them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,59 +7,67 @@ from tersor.errors import InvalidInputError
 
 
 def check_training(is_trained: bool, asked: Mapping[str, object]) -> None:
-    """Refuse options of a training where there is none.
+    """Refuse training options if nothing is trained.
 
     Args:
-        is_trained: Whether there are samples to train with.
-        asked: Name of an option → its value, or None where the user did not give it.
+        is_trained: Whether there are samples for a training.
+        asked: Name of an option → its value, or None if the user did not give it.
 
     Raises:
-        InvalidInputError: One was given.
+        InvalidInputError: A training option was given, but nothing is trained.
     """
     for name, value in asked.items():
         if value is not None and not is_trained:
-            raise InvalidInputError(f"--{name} {value} is for a training; give --train, too")
+            raise InvalidInputError(
+                f"--{name} {value} has no effect without --train; give --train, or drop --{name}"
+            )
 
 
 def check_test(test: str | None, verify: bool, report: Path | None) -> None:
-    """Refuse samples to verify with where nothing is verified.
+    """Refuse test samples if nothing is verified and no report is written.
 
     Args:
         test: The samples, if any.
         verify: Whether the file is verified.
-        report: Where a report goes, if anywhere; layers are measured on the samples for it.
+        report: Where a report is written, if anywhere. Its layers are measured on the samples.
 
     Raises:
-        InvalidInputError: There are such samples.
+        InvalidInputError: Test samples were given, but nothing uses them.
     """
     if test is not None and not verify and report is None:
-        raise InvalidInputError(f"--test {test} is for verifying; leave it out, or --no-verify")
+        raise InvalidInputError(
+            f"--test {test} has no effect with --no-verify; drop one of the two"
+        )
 
 
 def check_samples(samples: int | None, data: str | None) -> None:
-    """Refuse a number of samples where there are none.
+    """Refuse a number of samples if there are no samples.
 
     Args:
-        samples: The number, if the user gave it.
-        data: Where samples come from, if from anywhere.
+        samples: The number of samples, if the user gave one.
+        data: Where samples come from, or None.
 
     Raises:
-        InvalidInputError: There is a number.
+        InvalidInputError: A number was given without samples.
     """
     if samples is not None and data is None:
-        raise InvalidInputError(f"--samples {samples} goes with data; give --data, too")
+        raise InvalidInputError(
+            f"--samples {samples} has no effect without --data; give --data, or drop --samples"
+        )
 
 
 def check_batch(batch: int | None, source: str | None, makes_batches: bool) -> None:
-    """Refuse a size of batches where the user's own code makes them.
+    """Refuse a batch size if the user's own code makes the batches.
 
     Args:
-        batch: The size, if the user gave it.
-        source: Where the batches come from, if from anywhere.
-        makes_batches: Whether that is the user's own code.
+        batch: The batch size, if the user gave one.
+        source: Where the batches come from, or None.
+        makes_batches: Whether the user's own code makes the batches.
 
     Raises:
-        InvalidInputError: There is a size.
+        InvalidInputError: A batch size was given, but the user's own code makes the batches.
     """
     if batch is not None and makes_batches:
-        raise InvalidInputError(f"--batch {batch}: {source} makes its own batches; leave it out")
+        raise InvalidInputError(
+            f"--batch {batch} has no effect: {source} makes its own batches; drop --batch"
+        )

@@ -63,8 +63,8 @@ BatchSize = Annotated[
 Rate = Annotated[
     float | None,
     typer.Option(
-        help="Highest learning rate of the weights, relative to their size. [default: 0.01; for a "
-        "compressed network 0.001 to 0.01, by its loss]",
+        help="Peak learning rate of the weights, relative to their size. [default: 0.01; for a "
+        "compressed network 0.001 to 0.01, depending on its error]",
         rich_help_panel=_TRAINING,
     ),
 ]

@@ -1,1 +1,1 @@
-"""What the verbs return: quantized and compressed models, and reports of them."""
+"""The results that the verbs return: quantized and compressed models, and their reports."""

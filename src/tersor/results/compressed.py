@@ -1,4 +1,4 @@
-"""What `compress` returns: a smaller float network, and the way to a file or to a quantized one."""
+"""The result of `compress`: a smaller float network that can be exported, trained or quantized."""
 
 import tempfile
 from dataclasses import asdict, dataclass
@@ -18,14 +18,15 @@ from tersor.results.reporting import Subject
 
 @dataclass(repr=False)
 class Compressed(Result):
-    """A compressed model: call it, look at it, train it, export it, prove it, quantize it.
+    """A compressed model: call it, inspect it, train it, export it, verify it, quantize it.
 
-    `tersor.quantize` and `tersor.compress` take `network`, `tersor.train` takes the whole.
+    Pass its `network` to `tersor.quantize` or `tersor.compress`, and the whole result to
+    `tersor.train`.
 
     Attributes:
         network: The compressed network. `network.module` is an ordinary PyTorch module.
-        original: The captured model.
-        training: The curve of a training, if there was one.
+        original: The captured float model.
+        training: The training curve, if the network was trained.
     """
 
     _has_integers: ClassVar[bool] = False
@@ -36,16 +37,16 @@ class Compressed(Result):
 
     @property
     def cost(self) -> Cost:
-        """MACs for one sample, and parameters of all layers."""
+        """The MACs per sample and the parameters, summed over all layers."""
         return total(costs(self.network).values())
 
     @property
     def original_cost(self) -> Cost:
-        """Those of the original."""
+        """The MACs per sample and the parameters of the original model."""
         return total(costs(self.original).values())
 
     def rows(self) -> list[tuple[str, str]]:
-        """What is left of what there was, as names and values."""
+        """The MACs and parameters before and after, as names and values."""
         before, after = self.original_cost, self.cost
         pairs = {
             "MACs": (before.macs, after.macs),
@@ -56,7 +57,7 @@ class Compressed(Result):
         ]
 
     def as_dict(self) -> dict[str, object]:
-        """The same, and the summary, for JSON."""
+        """The cost before and after, and the summary, as plain data for JSON."""
         before, after = self.original_cost, self.cost
         return {"before": asdict(before), "after": asdict(after), **self.summary().as_dict()}
 
@@ -67,10 +68,10 @@ class Compressed(Result):
 
     @checked()
     def latency(self, rounds: Count = 25) -> Latency:
-        """Time its file and that of the original in onnxruntime, in turns.
+        """Time its file and that of the original alternately in onnxruntime.
 
         Args:
-            rounds: How many times each is measured.
+            rounds: Number of times that each file is measured.
         """
         with tempfile.TemporaryDirectory() as folder:
             before, after = (Path(folder) / name for name in ("before.onnx", "after.onnx"))

@@ -1,4 +1,4 @@
-"""What `quantize` returns: the simulation, and the way from it to a file that is proven."""
+"""The result of `quantize`: the simulation, with the means to export and verify it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ from tersor.results.reporting import Subject
 
 @dataclass(repr=False)
 class Quantized(Result):
-    """A quantized model: call it, look at it, export it, prove it.
+    """A quantized model: call it, inspect it, train it, export it, verify it.
 
     Attributes:
         network: The simulation. `network.module` is an ordinary PyTorch module.
         original: The captured float model.
         scheme: The integer format.
-        prepared: The float network that was rounded: BatchNorm folded, channels equalized.
-        training: The curve of a training, if there was one.
+        prepared: The float network that was rounded: BatchNorms folded, channels equalized.
+        training: The training curve, if the network was trained.
     """
 
     scheme: Scheme
@@ -34,7 +34,7 @@ class Quantized(Result):
         return f"Quantized({self.scheme.name}, {self.network!r})"
 
     def rows(self) -> list[tuple[str, str]]:
-        """What it is, as names and values."""
+        """The main figures, as names and values."""
         return [("format", self.scheme.summary), *rows(self.network)]
 
     @checked()
@@ -51,6 +51,6 @@ class Quantized(Result):
 
 
 def runtime_of(scheme: Scheme) -> tuple[RuntimeName, Config]:
-    """Where files of a scheme are verified on this machine, and with which session options."""
+    """The runtime that verifies files of a scheme on this machine, and its session options."""
     is_here = scheme.runtime != openvino.NAME or openvino.is_installed()
     return scheme.runtime if is_here else "onnxruntime", scheme.session

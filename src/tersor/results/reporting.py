@@ -1,4 +1,4 @@
-"""A report of a model: its records, its layers on a few samples, and what the runtime says."""
+"""The report on a model: its records, its layers on a few samples, and its verification."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -32,15 +32,15 @@ _LOWEST, _HIGHEST = -200.0, 200.0  # dB, as in the JSON of `verify`
 
 @dataclass(frozen=True)
 class Subject:
-    """What a report is about.
+    """The subject of a report.
 
     Attributes:
-        kind: Whether it was quantized or compressed.
-        network: What came out.
-        original: The captured model.
-        prepared: The float network that was rounded, if it was.
+        kind: Whether the model was quantized or compressed.
+        network: The resulting network.
+        original: The captured float model.
+        prepared: The float network that was rounded, or None if no network was.
         target: Name of the integer format.
-        training: The curve of a training.
+        training: The training curve.
     """
 
     kind: Literal["quantized", "compressed"]
@@ -53,19 +53,21 @@ class Subject:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What goes into a report.
+    """The contents that were asked for in a report.
 
     Attributes:
-        path: Where it goes, or None.
-        inputs: What the runtime is asked about, and layers are measured on. Default: the example.
-        labels: Class of each sample.
-        verification: What `verify` said already; else a file is written aside and verified.
-        verify: Whether the runtime is asked at all.
-        samples: Layers are measured on so many of the samples.
-        title: Heading.
-        command: The command that made the model.
-        sensitivity: Damage of layers, as `tersor.search_bits` measures it.
-        curve: The network at several budgets: the `budgets` of what `tersor.pareto` returns.
+        path: Where the report is written, or None.
+        inputs: The samples on which the file is verified and layers are measured. Default: the
+            example.
+        labels: The class of each sample.
+        verification: The result of an earlier `verify`. Otherwise a temporary file is written and
+            verified.
+        verify: Whether to run the file in the runtime at all.
+        samples: Number of samples on which layers are measured.
+        title: Heading of the report.
+        command: The command that produced the model.
+        sensitivity: Damage per layer: the `sensitivities` that `tersor.search_bits` returns.
+        curve: The network at several budgets: the `budgets` that `tersor.pareto` returns.
     """
 
     path: str | Path | None = None
@@ -90,18 +92,18 @@ def make_report(
     on_step: Callable[[str], None] | None = None,
     on_layer: OnLayer | None = None,
 ) -> Report:
-    """Measure what is not known yet, and write the report if it has a path.
+    """Measure everything that is not known yet, and write the report if it has a path.
 
     Args:
         subject: The model.
-        wanted: What goes into it.
+        wanted: The contents of the report.
         export: Writes the model's file.
-        verify: Verifies it, with inputs and options.
+        verify: Verifies that file, given inputs and options.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_layer: Called after each layer that is measured.
 
     Raises:
-        UnsupportedError: Packages for reports are missing; names them.
+        UnsupportedError: Packages for reports are missing. The message names them.
     """
     check(wanted.path)
     inputs = repeatable(given_or_example(subject.original, wanted.inputs))
@@ -161,7 +163,7 @@ def _made(subject: Subject, wanted: Wanted) -> Made:
 
 
 def verified(checked: Verification) -> Verified:
-    """What a report says of a verification.
+    """Summarize a verification for a report.
 
     Args:
         checked: The verification.

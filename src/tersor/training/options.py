@@ -10,7 +10,7 @@ from tersor.training.damping import Damping, Freezing
 
 _RATE = 0.01
 _NEAR_RATE = 0.001
-_PER_ERROR = 0.015  # rate for a relative error of 1, chosen on pruned and factorized ResNet-56
+_PER_ERROR = 0.015  # rate at a relative error of 1, chosen on pruned and factorized ResNet-56
 
 
 @checked()
@@ -18,40 +18,44 @@ _PER_ERROR = 0.015  # rate for a relative error of 1, chosen on pruned and facto
 class Training:
     """Options of training.
 
-    The LSQ+ paper gives neither an optimizer nor a schedule. The defaults are ours, chosen on four
-    epochs of ResNet-20 with 4 bits, with AdamW. Very short trainings work better with three times
-    these rates. A compressed network starts close to its goal, and has defaults of its own: see
-    `near`.
+    The LSQ+ paper specifies neither an optimizer nor a schedule. The defaults are ours: they were
+    chosen for AdamW on four epochs of ResNet-20 with 4 bits. Very short trainings work better with
+    three times these rates. A compressed network starts close to its target, so it has its own
+    defaults: see `near`.
 
     Attributes:
         epochs: Number of passes through the batches.
-        steps: Number of batches, instead of epochs; for batches whose number is not known.
+        steps: Number of batches, instead of epochs, if the number of batches per epoch is unknown.
         quantizers: How quantizers are trained.
-        rate: Highest learning rate of the weights, relative to their size: see
-            `tersor.training.optimizer`. Default: 0.01, or for a compressed network from 0.001 to
-            0.01, which grows with the change of the outputs.
-        bias_rate: Highest learning rate of biases, and of the parameters of norms.
-        quantizer_rate: Highest rate of the logarithms of steps, and of offsets in steps.
-        weight_decay: Decay of weights with two axes or more; nothing else decays.
-        warm_up: Share of the steps in which learning rates rise; they fall along half a cosine.
-        accumulate: Number of batches in one step of the optimizer.
-        clip: Largest norm of the gradient of the weights, or None.
-        ema: Decay of a moving average of all parameters, which replaces them at the end; 0: none.
+        rate: Peak learning rate of the weights, relative to their size: see
+            `tersor.training.optimizer`. Default: 0.01. For a compressed network it is between 0.001
+            and 0.01, and grows with the change of the outputs.
+        bias_rate: Peak learning rate of biases, and of the parameters of norms.
+        quantizer_rate: Peak learning rate of the logarithms of steps, and of offsets in units of
+            the step.
+        weight_decay: Decay of weights with two or more axes. No other parameter decays.
+        warm_up: Share of the steps in which learning rates rise. Afterwards they fall along half a
+            cosine.
+        accumulate: Number of batches per optimizer step, whose gradients are accumulated.
+        clip: Largest norm of the gradient of the weights, or None for no clipping.
+        ema: Decay of an exponential moving average of all parameters, which replaces them at the
+            end. 0 turns it off.
         distil: How the outputs are compared with those of the float network: `"kl"` for logits,
-            `"mse"` for others; `"auto"` treats a single output `[samples, classes]` as logits, but
-            uses `"mse"` for compressed networks.
+            `"mse"` for other outputs. `"auto"` treats a single output `[samples, classes]` as
+            logits, but uses `"mse"` for compressed networks.
         temperature: Temperature of the distillation of logits.
-        batchnorm: `"kept"` restores BatchNorms that `quantize` folded during training, for weights
-            with one step per channel: few bits need it. `"folded"` leaves them folded, which is
-            faster and does not depend on how a batch is divided among processes. Default: kept, but
-            folded for compressed networks.
-        damping: Pull weights to the middle of their step, or None; for depthwise layers.
-        freezing: Freeze weights that oscillate, or None; for depthwise layers.
-        precision: `"bf16"` or `"fp16"` for mixed precision on a GPU.
-        seed: Seed of the order of the batches, and of everything else that is random.
-        checkpoint_every: Steps between two checkpoints, if there is a folder.
-        log_every: Steps between two lines of the log.
-        tensorboard: Whether to write a TensorBoard log, too.
+        batchnorm: `"kept"` restores, during training, the BatchNorms that `quantize` folded into
+            weights with one step per channel; low widths need it. `"folded"` leaves them folded,
+            which is faster and does not depend on how a batch is divided among processes. Default:
+            `"kept"`, but `"folded"` for compressed networks.
+        damping: Options for pulling weights to the middle of their step, or None. Meant for
+            depthwise layers.
+        freezing: Options for freezing weights that oscillate, or None. Meant for depthwise layers.
+        precision: `"bf16"` or `"fp16"` for mixed precision on a GPU, or None.
+        seed: Seed of the order of the batches and of all other random choices.
+        checkpoint_every: Number of steps between two checkpoints, if there is a folder.
+        log_every: Number of steps between two lines of the log.
+        tensorboard: Whether to write a TensorBoard log as well.
     """
 
     epochs: Count = 12
@@ -78,28 +82,28 @@ class Training:
 
     @property
     def highest_rate(self) -> float:
-        """The rate, or its default."""
+        """The peak learning rate of the weights, or its default."""
         return _RATE if self.rate is None else self.rate
 
     @property
     def keeps_batchnorm(self) -> bool:
-        """Whether BatchNorms are restored for training."""
+        """Whether BatchNorms are restored during training."""
         return self.batchnorm != "folded"
 
     def check_used(self, labelled: bool, quantized: bool) -> None:
-        """Refuse what would do nothing in a training.
+        """Refuse options that would have no effect in this training.
 
         Args:
             labelled: Whether the user gave a loss.
-            quantized: Whether quantizers are trained; else the network is a compressed one.
+            quantized: Whether the network is quantized; otherwise it is compressed.
 
         Raises:
-            InvalidInputError: Names the option, and why it would do nothing.
+            InvalidInputError: An option would have no effect. The message names it and says why.
         """
         if labelled and self.distil != "auto":
             raise InvalidInputError(
-                f"Training: distil={self.distil!r} compares outputs with those of the float "
-                "network, which a loss of your own takes the place of; leave out one"
+                f"Training: distil={self.distil!r} has no effect with loss=, which replaces the "
+                "comparison with the float network; give either distil= or loss="
             )
         if quantized:
             return
@@ -107,17 +111,17 @@ class Training:
         for name in ("quantizers", "quantizer_rate", "damping", "freezing"):
             if getattr(self, name) != getattr(usual, name):
                 raise InvalidInputError(
-                    f"Training: {name}={getattr(self, name)} is for quantizers, and a compressed "
-                    "network has none; leave it out"
+                    f"Training: {name}={getattr(self, name)} has no effect on a compressed "
+                    "network, which has no quantizers; leave it out"
                 )
 
     def near(self, lost: float) -> "Training":
-        """The same options for a network close to its goal, as `compress` leaves it.
+        """Adapt the options to a network close to its target, as `compress` returns it.
 
-        Its layers are fitted to the float network, so they have less variance than that. A
-        BatchNorm with the statistics of the float network would amplify their errors. Small steps,
-        and the squared distance of logits, do not undo the fit. Their size depends on the distance
-        that is left, √(‖y − ŷ‖² / ‖y‖²).
+        The layers of such a network are fitted to the float network, so their outputs have less
+        variance. A BatchNorm with the statistics of the float network would amplify their errors. A
+        small learning rate and the squared distance of logits do not undo the fit. The learning
+        rate depends on the remaining relative error, √(‖y − ŷ‖² / ‖y‖²).
 
         Args:
             lost: ‖y − ŷ‖² / ‖y‖² of the outputs.

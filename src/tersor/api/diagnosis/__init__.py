@@ -1,1 +1,1 @@
-"""What `diagnose` looks at, one trade a file."""
+"""The parts of `diagnose`: sanity checks, the exam of each quantizer, remedies, findings."""

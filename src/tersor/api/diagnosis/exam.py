@@ -1,4 +1,4 @@
-"""What quantization does to a network: all of it, each side of it, each quantizer, and why."""
+"""Measure the damage of quantization: in total, by side, and by quantizer, with the reasons."""
 
 from itertools import accumulate
 
@@ -9,28 +9,29 @@ from tersor.quant.alone import QuantizerUse, Side, only, quantizer_uses, sweep
 from tersor.quant.symptoms import symptoms
 
 _SIDES: tuple[Side, ...] = ("weights", "activations")
-_SWEPT = 2  # batches that each quantizer is tried on
-_WORST = 6  # quantizers that are explained, and looked at for remedies
-_MATTERS = 0.25  # of the greater of two damages
-_MOST = 0.9  # of the damage that all quantizers do
+_SWEPT = 2  # batches on which each quantizer is tried
+_WORST = 6  # quantizers that are explained, and considered for remedies
+_MATTERS = 0.25  # share of the larger of two damages, from which a side counts as guilty
+_MOST = 0.9  # share of the damage of all quantizers that the blamed ones account for
 
 
 class Exam:
-    """A network part by part, each rounded to nearest.
+    """The damage of a network and of its parts, each rounded to nearest on its own.
 
     Attributes:
-        damage: What is wrong with the quantized network.
-        alone: What weights alone, and activations alone, do.
-        culprits: Each quantizer alone, the worst first, once `sweep` has been called.
+        damage: Damage of the quantized network.
+        alone: Damage of the weights alone, and of the activations alone.
+        culprits: The damage of each quantizer alone, the worst first. Empty until `sweep` is
+            called.
     """
 
     def __init__(self, case: Case, quantized: Network, tolerance: float) -> None:
-        """Measure the whole, and the two sides.
+        """Measure the quantized network, and its two sides.
 
         Args:
-            case: What is quantized, how, and what to judge it on.
-            quantized: The network as `quantize` makes it.
-            tolerance: The damage that is fine.
+            case: The network, how it is quantized, and the samples on which it is judged.
+            quantized: The network as `quantize` returns it.
+            tolerance: The largest acceptable damage.
         """
         self._case, self._tolerance = case, tolerance
         self._nearest = case.nearest()
@@ -42,19 +43,19 @@ class Exam:
 
     @property
     def is_bad(self) -> bool:
-        """Whether the quantized network is worse than is fine."""
+        """Whether the damage of the quantized network exceeds the tolerance."""
         return not self.damage <= self._tolerance
 
     @property
     def checks(self) -> list[Check]:
-        """The two sides, and the whole last."""
+        """The checks of the two sides, followed by that of the quantized network."""
         named = {f"{side} alone, rounded to nearest": x for side, x in self.alone.items()}
         named["the quantized network"] = self.damage
         is_noise = self._case.metric is None
         return [Check(name, x, self._tolerance, is_noise) for name, x in named.items()]
 
     def sweep(self, on_layer: OnLayer | None = None) -> None:
-        """Try each quantizer alone, and see what is unusual about the worst.
+        """Try each quantizer alone, and look for what is unusual about the worst.
 
         Args:
             on_layer: See `tersor.quant.alone.sweep`.
@@ -75,13 +76,13 @@ class Exam:
         ]
 
     def finding(self) -> Finding:
-        """What is wrong, in words, and what helps."""
+        """Describe what is wrong and what helps."""
         sides, worst = self._guilty(), self._worst()
         blamed = [index for index in worst if self._ordered[index].side in sides]
         details = [self._told(self.culprits[i]) for i in blamed if self.culprits[i].why]
         if not details:
             first = self._told(self.culprits[blamed[0]])
-            details = [f"no layer stands out; the most is done by {first}"]
+            details = [f"no layer stands out; the most damage comes from {first}"]
         suspects = [self._ordered[index] for index in blamed]
         before = self._case.damage(self._nearest)
         fixes = remedies(self._case, suspects, sides, self._tolerance, before)
@@ -91,12 +92,13 @@ class Exam:
         weights, activations = (self._amount(self.alone[side]) for side in _SIDES)
         who = " and ".join(side for side in _SIDES if side in sides)
         return (
-            f"The {who} lose too much: the outputs are at {self._amount(self.damage)}, "
-            f"with weights rounded alone at {weights}, with activations alone at {activations}"
+            f"The {who} lose too much precision: the outputs are at {self._amount(self.damage)}, "
+            f"at {weights} with only the weights rounded, and at {activations} with only the "
+            "activations rounded"
         )
 
     def _told(self, culprit: Culprit) -> str:
-        where = "the weights of" if culprit.side == "weights" else "what is read by"
+        where = "the weights of" if culprit.side == "weights" else "the activation at"
         said = f"{where} {culprit.layer!r}: {self._amount(culprit.damage)} alone"
         return "; ".join([said, *culprit.why])
 
@@ -113,7 +115,7 @@ class Exam:
         return {side for side, damage in self.alone.items() if damage >= least}
 
     def _worst(self) -> range:
-        """Those that do most of the damage."""
+        """The positions of the culprits that do most of the damage."""
         damages = [culprit.damage for culprit in self.culprits]
         before = [0.0, *accumulate(damages)][:-1]
         return range(min(_WORST, sum(x < _MOST * sum(damages) for x in before)))

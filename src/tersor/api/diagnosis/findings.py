@@ -1,4 +1,4 @@
-"""What is wrong with a quantized network, in tables and in words."""
+"""The diagnosis of a quantized network, as tables and in words."""
 
 import shlex
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from tersor.core.metrics import decibels
 from tersor.report.tables import checks_table, culprits_table, plain
 
 _SHOWN = 12  # quantizers in the table
-_EQUAL = 1e-20  # in JSON, SQNR ends at 200 dB
+_EQUAL = 1e-20  # noise over signal at 200 dB, the largest SQNR in JSON
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Check:
 
     Attributes:
         name: What is compared.
-        damage: Noise over signal of the outputs, or what the user's metric says.
-        limit: The most that is fine.
+        damage: Noise over signal of the outputs, or the value of the user's metric.
+        limit: The largest acceptable damage.
         is_noise: Whether the damage is noise over signal.
     """
 
@@ -34,7 +34,7 @@ class Check:
 
     @property
     def is_fine(self) -> bool:
-        """Whether it is within the limit; NaN is not."""
+        """Whether the damage is within the limit; NaN is not."""
         return self.damage <= self.limit
 
     def __str__(self) -> str:
@@ -43,13 +43,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Culprit:
-    """One quantizer, switched on alone.
+    """One quantizer, switched on while all others are off.
 
     Attributes:
         layer: The layer whose weights it rounds, or that reads the activation.
         side: `"weights"` or `"activations"`.
-        damage: What it does to the outputs alone.
-        why: What is unusual about it; empty for most.
+        damage: Damage to the outputs from this quantizer alone.
+        why: What is unusual about it. Empty for most quantizers.
     """
 
     layer: str
@@ -60,12 +60,13 @@ class Culprit:
 
 @dataclass(frozen=True)
 class Fix:
-    """Something to try.
+    """A remedy.
 
     Attributes:
-        argument: What to give `tersor.quantize`.
-        option: What to add to the command; empty if the command has no such option.
-        damage: What is left with it, if that was tried, with weights rounded to nearest.
+        argument: The argument to pass to `tersor.quantize`.
+        option: The option to add to the command. Empty if the command has no such option.
+        damage: The damage with this remedy and weights rounded to nearest. None if it was not
+            tried.
     """
 
     argument: str
@@ -75,12 +76,12 @@ class Fix:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong.
+    """One thing that is wrong.
 
     Attributes:
-        what: In a few words.
+        what: What is wrong, in one sentence.
         details: Sentences about the worst places.
-        fixes: What to do, the best first.
+        fixes: The remedies, the best first.
     """
 
     what: str
@@ -90,14 +91,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a quantized network, or that nothing is; print it.
+    """What is wrong with a quantized network, if anything. Print it for a report.
 
     Attributes:
         checks: The comparisons, in the order of the white paper.
-        culprits: Every quantizer alone, the worst first; empty if there was no need to look.
-        findings: What is wrong; empty if nothing is.
-        notes: What is worth knowing.
-        is_noise: Whether damage is noise over signal, or what the user's metric says.
+        culprits: Every quantizer alone, the worst first. Empty if there was no need to look.
+        findings: What is wrong. Empty if nothing is wrong.
+        notes: Further remarks.
+        is_noise: Whether damage is noise over signal rather than the value of the user's metric.
     """
 
     checks: tuple[Check, ...]
@@ -113,14 +114,14 @@ class Diagnosis:
 
     @property
     def words(self) -> str:
-        """What is wrong, why, and what to do, as sentences."""
+        """What is wrong, why, and what to do, in sentences."""
         return "\n".join([*self._sentences(), *self.notes])
 
     def command(self, *given: str) -> str | None:
-        """`tersor quantize` with the best remedy that has an option; None if there is none.
+        """The `tersor quantize` command with the best remedy, or None if no remedy has an option.
 
         Args:
-            given: The arguments of the command without it.
+            given: The arguments of the command without the remedy.
         """
         options = [fix.option for finding in self.findings for fix in finding.fixes if fix.option]
         return f"tersor quantize {shlex.join(given)} {options[0]}" if options else None
@@ -130,12 +131,12 @@ class Diagnosis:
             yield f"Nothing is wrong: {self.checks[-1].name}, {self.checks[-1]}."
             repaired = " and ".join(check.name for check in self.checks if not check.is_fine)
             if repaired:
-                yield f"What is bad, {repaired}, is made up for by the steps of `quantize`."
+                yield f"The steps of `quantize` make up for what is bad in the table: {repaired}."
         for finding in self.findings:
             yield f"{finding.what}."
             yield from (f"  - {line}." for line in finding.details)
             if finding.fixes:
-                yield "  What to do, one of:"
+                yield "  Do one of the following:"
             yield from (f"  - {self._fix(fix)}" for fix in finding.fixes)
 
     def _fix(self, fix: Fix) -> str:
@@ -145,7 +146,7 @@ class Diagnosis:
         return f"{both}: {amount(fix.damage, self.is_noise)} with weights rounded to nearest"
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data, ready for JSON; an infinite or unknown damage becomes None."""
+        """The diagnosis as plain data for JSON, with None for an infinite or unknown damage."""
         found = {"healthy": self.healthy, "words": self.words, **asdict(self)}
         for part in (*found["checks"], *found["culprits"]):
             part["damage"] = part["damage"] if isfinite(part["damage"]) else None
@@ -168,7 +169,7 @@ class Diagnosis:
 
 
 def amount(damage: float, is_noise: bool) -> str:
-    """A damage for people: noise over signal in dB, anything else as it is.
+    """Format a damage: noise over signal in dB, the value of a user's metric as it is.
 
     Args:
         damage: The damage.

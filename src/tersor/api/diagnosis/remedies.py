@@ -1,6 +1,7 @@
-"""What would make a quantized network better: each remedy is tried before it is suggested.
+"""Remedies for a quantized network. Each one is tried before it is suggested.
 
-Tried with weights rounded to nearest and biases left alone, which takes one pass over the samples.
+A trial rounds weights to nearest and leaves biases as they are, so it takes one pass over the
+samples.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,25 +23,25 @@ from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
-_MOST = 4  # layers that a remedy changes
-_BETTER = 0.8  # of the damage may be left, or else a remedy is not worth telling
+_MOST = 4  # largest number of layers that a remedy changes
+_BETTER = 0.8  # a remedy is worth suggesting if less than this share of the damage remains
 _RANGES = {"minmax": MinMax(), "percentile": Percentile(), "mse": MSE()}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A float network, how it is to be quantized, and what to judge it on.
+    """A float network, how it is quantized, and the samples on which it is judged.
 
     Attributes:
         network: The captured network.
-        frame: The target, and what the user wants of it.
-        options: Those of the level.
-        seen: The samples to choose ranges on; None without data.
+        frame: The target, the bits by layer, and the exclusions.
+        options: The options of the level.
+        seen: The samples from which ranges are chosen, or None without data.
         input_range: As for `tersor.quantize`.
-        batches: The samples to judge on.
-        reference: What the float network returns for them.
+        batches: The samples on which the damage is measured.
+        reference: The outputs of the float network for `batches`.
         metric: See `tersor.data.outputs.damage`.
-        reshaped: The network, equalized for the target as the options say; see `reshape`.
+        reshaped: The network, equalized for the target according to the options; see `reshape`.
     """
 
     network: Network
@@ -54,14 +55,14 @@ class Case:
     reshaped: Network | None = None
 
     def reshape(self) -> "Case":
-        """The same case, with the passes that keep the function done once for all."""
+        """Run the passes that keep the function, so that all trials share their result."""
         network, options = self.network.copy(), self.options
         absorption = options.absorb if isinstance(options, DataFree) else None
         reshape(network, self.frame, options.equalize, absorption, self._is_solved)
         return replace(self, reshaped=network)
 
     def nearest(self) -> Network:
-        """The network with every value rounded to nearest, and nothing corrected."""
+        """Quantize a copy of the network by rounding to nearest, without any correction."""
         reshaped = self.reshaped or self.reshape().reshaped
         assert reshaped is not None
         network, options = reshaped.copy(), self.options
@@ -80,7 +81,7 @@ class Case:
         return isinstance(self.options, WithData) and self.options.rounding is not None
 
     def damage(self, network: Network) -> float:
-        """What is wrong with a network's outputs."""
+        """Measure the damage to a network's outputs."""
         return damage([network(*args, **kwargs) for args, kwargs in self.batches], *self._judge)
 
     @property
@@ -91,13 +92,16 @@ class Case:
 def remedies(
     case: Case, worst: list[QuantizerUse], sides: set[Side], enough: float, before: float
 ) -> list[Fix]:
-    """What helps: first what is enough, and leaves all in integers; last what cannot be tried.
+    """Find remedies that help, in order of preference.
+
+    Remedies that suffice and keep every layer in integers come first. Then come layers that stay in
+    float, then remedies that help but do not suffice, and last those that cannot be tried.
 
     Args:
-        case: What was quantized.
+        case: The network, and how it was quantized.
         worst: The quantizers that do most of the damage, the worst first.
-        sides: What does it: weights, activations, or both.
-        enough: The damage that is fine.
+        sides: The sides that do the damage: weights, activations, or both.
+        enough: The largest acceptable damage.
         before: The damage without a remedy.
     """
     found = []
@@ -116,7 +120,7 @@ Change = tuple[Callable[[], Case], str, str]
 
 
 def _changes(case: Case, worst: list[QuantizerUse], sides: set[Side]) -> Iterator[Change]:
-    """Each with how it is written in Python, and on the command line."""
+    """The possible changes, with their spelling in Python and on the command line."""
     scheme, options = case.frame.scheme, case.options
     if "weights" in sides and not scheme.per_channel:
         bits = (scheme.weight.bits, scheme.activation.bits)
@@ -144,7 +148,7 @@ def _changes(case: Case, worst: list[QuantizerUse], sides: set[Side]) -> Iterato
 
 
 def _widened(case: Case, names: dict[str, list[str]]) -> Change:
-    """Eight bits for some layers, by side."""
+    """Give some layers eight bits, on the sides named."""
     fields = {"weights": "bits", "activations": "activation_bits"}  # as in a frame
     changes, arguments, options = {}, [], []
     for side, layers in names.items():
@@ -162,7 +166,7 @@ def _bits(scheme: Scheme, side: str) -> int:
 
 
 def _floats(case: Case, worst: list[QuantizerUse], enough: float, before: float) -> Iterator[Fix]:
-    """The fewest of the worst layers that have to stay in float."""
+    """Find the fewest of the worst layers that have to stay in float."""
     names: list[str] = []
     for use in worst[:_MOST]:
         names += [name for name in _to_exclude(use) if name not in names]
@@ -176,7 +180,7 @@ def _floats(case: Case, worst: list[QuantizerUse], enough: float, before: float)
 
 
 def _to_exclude(use: QuantizerUse) -> list[str]:
-    """What must stay in float for an edge to do so: who reads it, and the kernel that writes it."""
+    """What must stay in float so that an edge does: its readers, and the kernel that writes it."""
     names = [layer.name for layer in use.readers] or [use.name]
     if use.side == "activations" and use.value.op == "call_function":
         writer = use.value
@@ -197,7 +201,7 @@ def _framed(case: Case, **changes: Any) -> Case:
 
 
 def _try(change: Callable[[], Case]) -> float:
-    """The damage that is left; infinite where the remedy is impossible."""
+    """The damage that remains after a change, or infinity if the change is impossible."""
     try:
         case = change()
         return case.damage(case.nearest())

@@ -1,4 +1,4 @@
-"""Is everything right that has nothing to do with rounding: the float network, files, kernels?"""
+"""Check everything that has nothing to do with rounding: the float network, files and kernels."""
 
 import copy
 from collections.abc import Iterable
@@ -24,20 +24,20 @@ from tersor.graph.network import Network, quiet_copy
 from tersor.quant.symptoms import may_saturate
 from tersor.results.quantized import Quantized, runtime_of
 
-SAME = 1e-4  # noise over signal between two float networks that are meant to be equal: 40 dB
-_WORSE = 4.0  # times the noise of the file without integer kernels
+SAME = 1e-4  # 40 dB: acceptable noise over signal between float networks that should be equal
+_WORSE = 4.0  # factor on the noise of the file without integer kernels that is still acceptable
 _SHOWN = 4
 
 
 def not_finite(network: Network, batches: list[Batch], reference: list[Any]) -> Finding | None:
-    """Where a float network begins to compute NaN or +∞, if its outputs hold any.
+    """Find where a float network begins to compute NaN or +∞, if its outputs contain any.
 
-    Minus infinity alone is no fault: it is how outputs are masked.
+    Minus infinity alone is not a fault, because it is used to mask outputs.
 
     Args:
         network: The float network.
         batches: Inputs, as `(args, kwargs)`.
-        reference: What the network returns for them.
+        reference: The outputs of the network for these inputs.
     """
     if not any(_is_broken(x) for outputs in reference for x in floats(outputs)):
         return None
@@ -47,7 +47,7 @@ def not_finite(network: Network, batches: list[Batch], reference: list[Any]) -> 
         values = stream.values.get(node.name, ())
         if any(_is_broken(x) for value in values for x in floats(value)):
             what = f"The float network itself computes NaN or infinity, first in {node.name!r}"
-            return Finding(what, (f"that is {node.target}: look at what it is given",))
+            return Finding(what, (f"this node is {node.target}; check its inputs",))
     return Finding("The float network itself returns NaN or infinity")
 
 
@@ -58,41 +58,41 @@ def _is_broken(x: Tensor) -> bool:
 def float_checks(
     model: Any, network: Network, batches: list[Batch], reference: list[Any], path: Path
 ) -> list[Check]:
-    """The captured graph against the model, and a float file of it against the graph.
+    """Compare the captured graph with the model, and the exported float file with the graph.
 
     Args:
         model: What was captured: a module, an ONNX file, or something that cannot be run by itself.
         network: The captured network.
         batches: Inputs, as `(args, kwargs)`.
-        reference: What the captured network returns for them.
-        path: Where the float file goes.
+        reference: The outputs of the captured network for these inputs.
+        path: Where the float file is written.
     """
     checks = []
     if isinstance(model, str | Path):
         noise = noise_to_signal(_run(Runtime(model), network, batches), _lists(reference))
-        checks.append(Check("the captured graph, with the file in onnxruntime", noise, SAME))
+        checks.append(Check("the captured graph against the file in onnxruntime", noise, SAME))
     elif isinstance(model, nn.Module) and not isinstance(model, OnnxModel):
         with quiet_copy(), torch.no_grad():
             float_model = copy.deepcopy(model).eval()
             outputs = [float_model(*args, **kwargs) for args, kwargs in batches]
         noise = noise_to_signal(_lists(outputs), _lists(reference))
-        checks.append(Check("the captured graph, with the model", noise, SAME))
+        checks.append(Check("the captured graph against the model", noise, SAME))
     runtime = Runtime(export_onnx(network, path).path)
     noise = noise_to_signal(_run(runtime, network, batches), _lists(reference))
-    checks.append(Check("its float file in onnxruntime, with the captured graph", noise, SAME))
+    checks.append(Check("its float file in onnxruntime against the captured graph", noise, SAME))
     return checks
 
 
 def wrong_in_float(checks: list[Check]) -> list[Finding]:
-    """What the comparisons of the float network mean.
+    """Report the comparisons of the float network that failed.
 
     Args:
         checks: See `float_checks`.
     """
     return [
         Finding(
-            f"Already the float network is not what it should be: {check.name}, {check}",
-            ("this is a fault of the import, not of your model: please report it",),
+            f"The float network is wrong even before it is quantized: {check.name}, {check}",
+            ("this is a fault of the import, not of your model; please report it",),
         )
         for check in checks
         if not check.is_fine
@@ -120,16 +120,16 @@ def _lists(outputs: Iterable[Any]) -> list[Any]:
 def runtime_checks(
     quantized: Quantized, batches: list[Batch], limit: float, float_path: Path
 ) -> tuple[list[Check], list[Finding], list[str]]:
-    """The exported file against the simulation: without integer kernels, and as users run it.
+    """Compare the exported file with the simulation, without integer kernels and as users run it.
 
     Args:
-        quantized: What `quantize` returned.
+        quantized: The result of `quantize`.
         batches: Inputs, as `(args, kwargs)`.
-        limit: Noise over signal that is fine.
-        float_path: The float file; the quantized one goes beside it.
+        limit: The largest acceptable noise over signal.
+        float_path: The float file. The quantized file is written to the same folder.
 
     Returns:
-        The two comparisons, what is wrong, and what is worth knowing.
+        The two comparisons, what is wrong, and further remarks.
     """
     path = quantized.export(float_path.with_name("quantized.onnx")).path
     inputs = [_inputs(batch) for batch in batches]
@@ -145,8 +145,8 @@ def runtime_checks(
     )
     exact, runtime = _noise(found.exported), _noise(found.runtime)
     checks = [
-        Check("the exported file without integer kernels, with the simulation", exact, limit),
-        Check(f"the file in {found.runtime_name}, with the simulation", runtime, limit),
+        Check("the exported file without integer kernels against the simulation", exact, limit),
+        Check(f"the file in {found.runtime_name} against the simulation", runtime, limit),
     ]
     scheme = quantized.scheme
     adds_pairs = scheme.pair_safe is None and not scheme.session and not scheme.activation.signed
@@ -160,30 +160,30 @@ def runtime_checks(
 
 
 def wrong_in_runtime(exact: float, runtime: float, limit: float, pairs: list[str]) -> list[Finding]:
-    """What the two comparisons with the simulation mean.
+    """Interpret the two comparisons with the simulation.
 
     Args:
         exact: Noise over signal of the file without integer kernels.
         runtime: Noise over signal of the file as users run it.
-        limit: What is fine.
-        pairs: Layers whose weights may saturate 16 bits.
+        limit: The largest acceptable noise over signal.
+        pairs: Layers whose sums of two products may saturate 16 bits.
     """
     if exact > limit:
         what = "The exported file does not compute what the simulation does"
-        details = ("this is a fault of the exporter, not of your model: please report it",)
+        details = ("this is a fault of the exporter, not of your model; please report it",)
         return [Finding(what, details)]
     if runtime <= max(limit, _WORSE * exact):
         return []
-    what = "The integer kernels of this machine do not compute what the file says"
-    details = [f"products of {_listed(pairs)} saturate 16 bits"] if pairs else []
+    what = "The integer kernels of this machine do not compute what the file specifies"
+    details = [f"sums of two products saturate 16 bits in {_listed(pairs)}"] if pairs else []
     fix = Fix('scheme="onnxruntime-cpu"', "--scheme onnxruntime-cpu")
     return [Finding(what, tuple(details), (fix,))]
 
 
 def _may_saturate(names: list[str]) -> str:
     return (
-        f"On x86 CPUs without VNNI {len(names)} layers may saturate 16 bits ({_listed(names)}); "
-        "the scheme onnxruntime-cpu never does."
+        f"On x86 CPUs without VNNI, {len(names)} layers may saturate 16 bits ({_listed(names)}). "
+        "The scheme onnxruntime-cpu rules this out."
     )
 
 
