@@ -149,15 +149,15 @@ def _changes(case: Case, worst: list[QuantizerUse], sides: set[Side]) -> Iterato
 
 def _widened(case: Case, names: dict[str, list[str]]) -> Change:
     """Give some layers eight bits, on the sides named."""
-    fields = {"weights": "bits", "activations": "activation_bits"}  # as in a frame
+    fields = {"weights": "weight_bits", "activations": "activation_bits"}  # as in a frame
+    named = {"weights": "--bits", "activations": "--activation-bits"}
     changes, arguments, options = {}, [], []
     for side, layers in names.items():
         field, bits = fields[side], _bits(case.frame.scheme, side)
         changes[field] = {**getattr(case.frame, field), **dict.fromkeys(layers, 8)}
         given = ", ".join(f'"{name}": 8' for name in layers)
         arguments.append(f'{side}={{"*": {bits}, {given}}}')
-        option = f"--{field.replace('_', '-')}"
-        options += [f"--{side} {bits}", *(f"{option} {name}=8" for name in layers)]
+        options += [f"--{side} {bits}", *(f"{named[side]} {name}=8" for name in layers)]
     return lambda: _framed(case, **changes), ", ".join(arguments), " ".join(options)
 
 
