@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["resnet56"])
     parser.add_argument("--macs", nargs="+", type=float, default=[0.5])
     parser.add_argument("--images", type=int, default=512, help="unlabelled")
+    parser.add_argument("--stride", type=int, default=1, help="read every so many pixels only")
     parser.add_argument("--methods", default="spatial+prune")
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--threads", type=int, default=1)
@@ -53,7 +54,8 @@ def main() -> None:
 def _add(
     table: Table, name: str, share: float, calls: Counter[str], args: argparse.Namespace
 ) -> None:
-    model, data = MODELS[name].load(), images(name, args.images)
+    model, step = MODELS[name].load(), args.stride
+    data = images(name, args.images)[..., ::step, ::step]
     profile = cProfile.Profile() if args.profile else None
     calls.clear()
     cpu, wall = time.process_time(), time.perf_counter()
