@@ -40,7 +40,7 @@ def test_the_reference_shows_docstrings(site):
     for name in tersor.__all__:
         assert f'id="tersor.{modules.get(name, name)}"' in text
     assert "Bits of the weights, 2 to 16" in text
-    assert "Multiply-accumulates that may be left: a share" in text
+    assert "Multiply-accumulates that may remain: a share" in text
 
 
 def test_nothing_is_fetched_from_elsewhere(site):
