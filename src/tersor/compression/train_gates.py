@@ -13,7 +13,7 @@ from pathlib import Path
 from tersor.compression.channel_gates import Gates, insert_gates
 from tersor.compression.counts import Counts
 from tersor.compression.gate_training import GatePenalty, remove_gates, units_kept
-from tersor.compression.groups import Groups, channel_groups
+from tersor.compression.groups import channel_groups
 from tersor.compression.options import Compression
 from tersor.compression.reconstruct import reconstruct
 from tersor.compression.scores import gradient_scores
@@ -63,10 +63,11 @@ def train_gates(
             f"there are no channels for {kind!r} gates: every group of channels is refused or "
             "excluded. See the records of `tersor inspect`, or exclude fewer layers"
         )
-    share = most / Counts(network, groups).whole.macs
+    counts = Counts(network, groups)
+    share = most / counts.whole.macs
     first, second = _divided(run.options, gating.share)
     part = _part(run, first, "gates")
-    gated = _insert(network, part, kind, options, batches, groups)
+    gated = _insert(counts, part, kind, options, batches)
     steps = part.feed.total(first.epochs, first.steps)
     given = share, gating.strength, gating.strength_growth, gating.border_openness
     penalty = GatePenalty(gated, steps, *given, multiple=multiple)
@@ -81,12 +82,11 @@ def train_gates(
 
 
 def _insert(
-    network: Network,
+    counts: Counts,
     run: TrainingRun,
     kind: GateKind,
     options: Compression,
     batches: list[Batch],
-    groups: Groups,
 ) -> Counts:
     """Insert gates, with the speed that lets them move by up to `Gating.largest_move`.
 
@@ -94,11 +94,12 @@ def _insert(
         The counts of the network with gates.
     """
     gating, training = options.gating, run.options
+    network, groups = counts.network, counts.groups
     updates = max(run.feed.total(training.epochs, training.steps) // training.accumulate, 1)
     far = training.highest_rate * total_rate(updates, training.warm_up)
     worth = gradient_scores(network, groups.found, batches)
     gates = Gates(kind, gating.start, gating.largest_move / far)
-    insert_gates(network, gates, per_mac(worth, Counts(network, groups)), groups)
+    insert_gates(network, gates, per_mac(worth, counts), groups)
     names = [group.name for group in groups.found]
     return Counts(network, channel_groups(network).named(names))
 

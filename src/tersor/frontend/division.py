@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from tersor.graph.nodes import insert_call
+
 aten = torch.ops.aten
 
 _TRUNCATING = {aten.div.Tensor_mode, aten.div.Scalar_mode}
@@ -48,7 +50,7 @@ def guard_divisions(graph: fx.Graph) -> None:
             if not _is_whole(node.args[0]) or not _is_whole(node.args[1]):
                 continue
             with graph.inserting_before(node):
-                _guard(graph, node)
+                _guard(node)
 
 
 def _is_whole(argument: Any) -> bool:
@@ -58,22 +60,16 @@ def _is_whole(argument: Any) -> bool:
     return isinstance(value, Tensor) and not value.is_floating_point() and value.dtype.is_signed
 
 
-def _guard(graph: fx.Graph, node: fx.Node) -> None:
-    x, y = node.args
+def _guard(node: fx.Node) -> None:
+    x: Any = node.args[0]
+    y: Any = node.args[1]
     if not isinstance(y, fx.Node):
         if y == -1:
-            node.args = (_call(graph, aten.neg.default, x), 1)
+            node.args = (insert_call(aten.neg.default, x), 1)
         return
-    by_minus_one = _call(graph, aten.eq.Scalar, y, -1)
-    negated = _call(graph, aten.neg.default, x)
+    by_minus_one = insert_call(aten.eq.Scalar, y, -1)
+    negated = insert_call(aten.neg.default, x)
     node.args = (
-        _call(graph, aten.where.self, by_minus_one, negated, x),
-        _call(graph, aten.where.ScalarSelf, by_minus_one, 1, y),
+        insert_call(aten.where.self, by_minus_one, negated, x),
+        insert_call(aten.where.ScalarSelf, by_minus_one, 1, y),
     )
-
-
-def _call(graph: fx.Graph, target: Any, *args: Any) -> fx.Node:
-    made = graph.call_function(target, args)
-    values = [x.meta["val"] if isinstance(x, fx.Node) else x for x in args]
-    made.meta["val"] = target(*values)
-    return made

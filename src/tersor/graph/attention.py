@@ -1,12 +1,11 @@
 """Attention mixes positions: softmax(…) · V keeps the channels of V apart."""
 
 import math
-from typing import Any
 
 import torch
 from torch import fx
 
-from tersor.graph.nodes import argument, operand, source
+from tersor.graph.nodes import argument, insert_call, operand, source
 from tersor.graph.ops import MATMULS
 
 aten = torch.ops.aten
@@ -48,17 +47,11 @@ def write_out_attention(graph: fx.Graph) -> None:
             continue
         size = query.meta["val"].shape[-1]
         with graph.inserting_before(node):
-            scores = _call(aten.matmul.default, query, _call(aten.transpose.int, key, -2, -1))
-            scores = _call(aten.mul.Tensor, scores, 1 / math.sqrt(size) if scale is None else scale)
-            scores = scores if mask is None else _call(aten.add.Tensor, scores, mask)
-            shares = _call(aten.softmax.int, scores, -1)
-            node.replace_all_uses_with(_call(aten.matmul.default, shares, values))
+            turned = insert_call(aten.transpose.int, key, -2, -1)
+            scores = insert_call(aten.matmul.default, query, turned)
+            factor = 1 / math.sqrt(size) if scale is None else scale
+            scores = insert_call(aten.mul.Tensor, scores, factor)
+            scores = scores if mask is None else insert_call(aten.add.Tensor, scores, mask)
+            shares = insert_call(aten.softmax.int, scores, -1)
+            node.replace_all_uses_with(insert_call(aten.matmul.default, shares, values))
         graph.erase_node(node)
-
-
-def _call(target: torch._ops.OpOverload, first: fx.Node, *others: Any) -> fx.Node:
-    """Insert a call at the graph's insertion point, and note the shape of its value."""
-    node = first.graph.call_function(target, (first, *others))
-    args = fx.map_arg(node.args, lambda arg: arg.meta["val"])
-    node.meta["val"] = target(*args)
-    return node

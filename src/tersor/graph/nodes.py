@@ -77,3 +77,17 @@ def computed_from_inputs(graph: fx.Graph) -> list[fx.Node]:
         if node.op == "placeholder" or (depends and node.op != "output"):
             found[node] = None
     return list(found)
+
+
+def insert_call(target: torch._ops.OpOverload, first: fx.Node, *others: Any) -> fx.Node:
+    """Insert a call at the graph's insertion point, and note the shape and type of its value.
+
+    Args:
+        target: The op.
+        first: Its first argument, which carries its own value's type in `meta["val"]`.
+        others: The other arguments; nodes among them carry theirs, too.
+    """
+    node = first.graph.call_function(target, (first, *others))
+    args = fx.map_arg(node.args, lambda arg: arg.meta["val"])
+    node.meta["val"] = target(*args)
+    return node
