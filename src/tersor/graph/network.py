@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from tersor.errors import InvalidModelError
 from tersor.graph.nodes import argument, source
 from tersor.graph.ops import WEIGHTED
+from tersor.graph.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Network:
         records: What every pass did or refused, in order.
         input_names: Names of the inputs in exported files, if the model came from a file.
         output_names: Names of the outputs in exported files, if the model came from a file.
+        origin: The file itself, if the model came from an ONNX file.
     """
 
     module: fx.GraphModule
@@ -86,6 +88,7 @@ class Network:
     records: list[Record] = field(default_factory=list)
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph, with the signature and the output structure of the original model."""

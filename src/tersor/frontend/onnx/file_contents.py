@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 import torch
 
 from tersor.frontend.onnx.node import Node
@@ -32,9 +33,11 @@ class Contents:
         outputs: Names of the outputs in order.
         constants: Name → stored value.
         nodes: Nodes in execution order.
+        model: The file that these were read from; None once they are no longer what it holds.
     """
 
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
     constants: dict[str, np.ndarray]
     nodes: tuple[Node, ...]
+    model: ir.Model | None

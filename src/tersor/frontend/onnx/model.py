@@ -22,6 +22,7 @@ from tersor.frontend.onnx.read import read
 from tersor.frontend.onnx.table import OPS
 from tersor.frontend.validate import TAKEN, fitting
 from tersor.graph.network import set_tensor
+from tersor.graph.origin import Origin
 
 #: Elements of the largest random input that is generated.
 LARGEST_EXAMPLE = 1 << 27
@@ -37,6 +38,7 @@ class OnnxModel(nn.Module):
         constants: Stored values that the nodes read.
         attributes: Name of a stored value in the file → its name in `state_dict`. They differ
             only where a module cannot hold the file's name.
+        origin: The file, for writing back what is changed; None if it was dequantized.
         evaluate: Computes one node. `tersor.frontend.onnx.batch` puts another function here.
     """
 
@@ -59,6 +61,8 @@ class OnnxModel(nn.Module):
             self.attributes[name] = free_attribute(self, name)
             is_weight = value.is_floating_point()
             set_tensor(self, self.attributes[name], nn.Parameter(value) if is_weight else value)
+        file = contents.model
+        self.origin = None if file is None else Origin(file, self.attributes)
         self.evaluate: Callable[..., dict[str, Value]] = evaluate
 
     def forward(self, *inputs: Tensor) -> Any:

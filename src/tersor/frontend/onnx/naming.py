@@ -12,7 +12,7 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
     """Give inputs and nodes of a captured graph the names that they have in the file.
 
     Names of nodes become identifiers: `/layer1/Conv` becomes `layer1_Conv`. The names of inputs and
-    outputs are noted unchanged, and written to exported files.
+    outputs are noted unchanged, and written to exported files. The file itself is noted, too.
 
     Args:
         network: The captured network; edited in place.
@@ -20,6 +20,7 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
     """
     network.input_names = tuple(x.name for x in model.inputs)
     network.output_names = model.outputs
+    network.origin = model.origin
     last: dict[str, fx.Node] = {}
     for node in network.graph.nodes:
         name = node.meta.get("custom", {}).get("onnx")

@@ -56,7 +56,20 @@ def _load(path: Path) -> ir.Model:
         InlinePass()(model)
     check_external(model, path.parent.resolve())
     TopologicalSortPass()(model)
+    _name_nodes(model)
     return model
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Give every node of the graph a name of its own, where the file has none or the same twice."""
+    taken: set[str] = set()
+    for node in model.graph:
+        base = node.name or next((v.name for v in node.outputs if v.name), None) or node.op_type
+        name, number = base, 2
+        while name in taken:
+            name, number = f"{base}_{number}", number + 1
+        node.name = name
+        taken.add(name)
 
 
 def _contents(model: ir.Model, dequantize: bool) -> Contents:
@@ -73,7 +86,7 @@ def _contents(model: ir.Model, dequantize: bool) -> Contents:
             nodes.append(_node(node, opset))
     inputs = tuple(_input(v) for v in graph.inputs if v.name not in constants)
     outputs = tuple(str(value.name) for value in graph.outputs)
-    contents = Contents(inputs, outputs, constants, tuple(nodes))
+    contents = Contents(inputs, outputs, constants, tuple(nodes), model)
     _check_values(contents)
     contents = make_float(contents) if dequantize else contents
     _check_types(contents)
@@ -90,7 +103,7 @@ def _node(node: ir.Node, opset: int) -> Node:
     outputs = tuple(value.name or "" for value in node.outputs)
     return Node(
         op=node.op_type,
-        name=node.name or next(filter(None, outputs), node.op_type),
+        name=str(node.name),
         inputs=tuple("" if value is None else str(value.name) for value in node.inputs),
         outputs=outputs,
         attributes=dict(_attributes(node, opset)),
