@@ -142,7 +142,7 @@ def _translate(lowered: Lowered, opset: int) -> ir.Model:
     network = lowered.network
     network.module.eval()
     try:
-        with _quiet():
+        with torch.no_grad(), _quiet():
             program = torch.export.export(
                 network.module, network.args, network.kwargs, dynamic_shapes=free_axes(network)
             )

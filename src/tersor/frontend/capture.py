@@ -99,7 +99,7 @@ def _from_file(model: OnnxModel, inputs: Inputs) -> Network:
     args, batch = inputs[0], model.fixed_batch
     is_free = batch is None or (_batch_size(inputs) == batch and free_batch(model, args))
     expected, inputs = _run_at_two(model, inputs) if is_free else (_run(model, inputs), inputs)
-    with traceback.preserve_node_meta():  # each call carries the name of its node
+    with torch.no_grad(), traceback.preserve_node_meta():  # each call carries its node's name
         network = _from_module(model, expected, inputs, is_free)
     name_like_file(network, model)
     return network

@@ -11,9 +11,6 @@ from tersor.frontend.division import divide_whole
 from tersor.frontend.onnx.dtypes import torch_dtype
 from tersor.frontend.onnx.node import Node, Op
 
-_ANY_RANK = 99
-
-
 _WIDE = {torch.uint16, torch.uint32, torch.uint64}  # PyTorch lacks most ops in these types
 
 
@@ -31,8 +28,8 @@ def _widened(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _plain(function: Callable[..., Any]) -> Op:
-    """An op without attributes that PyTorch computes in the same way."""
-    return Op(lambda _, *inputs: _widened(function)(*inputs), scalar_rank=_ANY_RANK)
+    """An op without attributes that PyTorch computes in the same way, also with a number second."""
+    return Op(lambda _, *inputs: _widened(function)(*inputs), numbers=(1,))
 
 
 def _only(function: Callable[[Tensor], Tensor]) -> Op:
@@ -41,9 +38,13 @@ def _only(function: Callable[[Tensor], Tensor]) -> Op:
 
 
 def _fold(function: Callable[[Any, Any], Any]) -> Op:
-    """A commutative op with any number of inputs."""
+    """A commutative op with any number of inputs; PyTorch takes numbers behind a tensor only."""
     fold = partial(reduce, _widened(function))
-    return Op(lambda _, *inputs: fold(inputs), scalar_rank=_ANY_RANK)
+    return Op(lambda _, *inputs: fold(sorted(inputs, key=_is_number)), numbers=(-1,))
+
+
+def _is_number(x: Any) -> bool:
+    return not isinstance(x, Tensor)
 
 
 def _is_whole(x: Any) -> bool:
@@ -60,9 +61,7 @@ def _mod(node: Node, x: Any, y: Any) -> Tensor:
     return _widened(torch.fmod if node.get("fmod", 0) else torch.remainder)(x, y)
 
 
-def _power(_: Node, x: Any, y: Any) -> Tensor:
-    if not isinstance(x, Tensor):
-        return torch.pow(x, y)
+def _power(_: Node, x: Tensor, y: Any) -> Tensor:
     if isinstance(y, Tensor) and x.is_floating_point() != y.is_floating_point():
         wide = torch.promote_types(x.dtype, y.dtype)
         return torch.pow(x.to(wide), y.to(wide)).to(x.dtype)
@@ -122,19 +121,19 @@ def _shift(node: Node, x: Tensor, y: Tensor) -> Tensor:
 
 
 OPS = {
-    "Add": _plain(torch.add),
+    "Add": _fold(torch.add),
     "Sub": _plain(torch.sub),
-    "Mul": _plain(torch.mul),
+    "Mul": _fold(torch.mul),
     "Div": _plain(_divide),
-    "Mod": Op(_mod, scalar_rank=_ANY_RANK),
-    "Pow": Op(_power, scalar_rank=_ANY_RANK),
+    "Mod": Op(_mod, numbers=(1,)),
+    "Pow": Op(_power, numbers=(1,)),
     "Sum": _fold(torch.add),
     "Mean": Op(_mean),
     "Max": _fold(_extreme(torch.maximum, "min")),
     "Min": _fold(_extreme(torch.minimum, "max")),
-    "Clip": Op(_clip, scalar_rank=_ANY_RANK),
+    "Clip": Op(_clip, numbers=(1, 2)),
     "Where": Op(_where),
-    "Equal": _plain(torch.eq),
+    "Equal": _fold(torch.eq),
     "Greater": _plain(torch.gt),
     "GreaterOrEqual": _plain(torch.ge),
     "Less": _plain(torch.lt),

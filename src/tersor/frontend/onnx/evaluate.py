@@ -92,7 +92,7 @@ def _input(
         if array is None:
             raise node.refuse(f"takes {name!r} from the values of a tensor; it must be constant")
         return array
-    if array is not None and array.size == 1 and array.ndim <= op.scalar_rank:
+    if array is not None and op.takes_number(position, array):
         others = [values[other] for other in node.inputs if other and other != name]
         if any(isinstance(other, Tensor) and other.ndim >= array.ndim for other in others):
             number = array.reshape(-1)[0]

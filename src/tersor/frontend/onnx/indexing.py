@@ -112,7 +112,7 @@ def _compress(node: Node, x: Tensor, condition: np.ndarray) -> Tensor:
 
 
 OPS = {
-    "Gather": Op(_gather, scalar_rank=0),
+    "Gather": Op(_gather, numbers=(1,), scalar_rank=0),
     "GatherElements": Op(_gather_elements),
     "GatherND": Op(_gather_nd),
     "ScatterElements": Op(_scatter_elements),

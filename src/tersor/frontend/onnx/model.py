@@ -17,7 +17,7 @@ from tersor.frontend.onnx.dtypes import as_array
 from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.frontend.onnx.file_contents import Contents, Input
 from tersor.frontend.onnx.linear import lift_linear
-from tersor.frontend.onnx.node import Node
+from tersor.frontend.onnx.node import Node, Op
 from tersor.frontend.onnx.read import read
 from tersor.frontend.onnx.table import OPS
 from tersor.frontend.validate import TAKEN, fitting
@@ -30,6 +30,9 @@ LARGEST_EXAMPLE = 1 << 27
 
 class OnnxModel(nn.Module):
     """A file's graph, with its weights as parameters under the file's own names.
+
+    Stored values that no training changes are buffers: integers, statistics of BatchNorms, single
+    numbers in arithmetic, and whatever is infinite.
 
     Attributes:
         inputs: The file's inputs.
@@ -56,10 +59,9 @@ class OnnxModel(nn.Module):
         read = {name for node in self.nodes for name in node.inputs} | {*self.outputs}
         self.constants = {name: value for name, value in constants.items() if name in read}
         self.attributes: dict[str, str] = {}
-        for name in _tensors(self.nodes, self.constants, self.outputs):
+        for name, is_weight in _tensors(self.nodes, self.constants, self.outputs).items():
             value = as_tensor(self.constants[name])
             self.attributes[name] = free_attribute(self, name)
-            is_weight = value.is_floating_point()
             set_tensor(self, self.attributes[name], nn.Parameter(value) if is_weight else value)
         file = contents.model
         self.origin = None if file is None else Origin(file, self.attributes)
@@ -204,19 +206,27 @@ def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
 
 def _tensors(
     nodes: Sequence[Node], constants: Mapping[str, np.ndarray], outputs: Sequence[str]
-) -> list[str]:
-    """The names of stored values that some node reads as a tensor, in order of their first use."""
-    found: dict[str, None] = {}
+) -> dict[str, bool]:
+    """The stored values that some node reads as a tensor, by first use; and whether it is a weight.
+
+    A value that is a weight for one node and no weight for another is no weight.
+    """
+    found: dict[str, bool] = {}
     for node in nodes:
         op = OPS[node.op]
         for position, name in enumerate(node.inputs):
             value = constants.get(name)
-            if value is None or position in op.known:
+            if value is None or position in op.known or op.takes_number(position, value):
                 continue
-            if value.size != 1 or value.ndim > op.scalar_rank:
-                found[name] = None
-    found.update(dict.fromkeys(name for name in outputs if name in constants))
-    return list(found)
+            found[name] = _is_weight(op, position, value) and found.get(name, True)
+    return {**dict.fromkeys((x for x in outputs if x in constants), False), **found}
+
+
+def _is_weight(op: Op, position: int, value: np.ndarray) -> bool:
+    if value.dtype.kind != "f" or position in op.statistics:
+        return False
+    is_number = bool(op.numbers) and value.size == 1  # it scales, shifts or bounds
+    return not is_number and bool(np.isfinite(value).all())
 
 
 def free_attribute(module: nn.Module, name: str) -> str:

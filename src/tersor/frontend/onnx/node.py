@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tersor.errors import UnsupportedError
 
 
@@ -52,9 +54,19 @@ class Op:
             tensor, a NumPy array that stays out of the graph, or a tuple of those.
         known: Positions of inputs that are read as NumPy arrays while the graph is built, such as
             shapes and axes. -1 stands for all.
-        scalar_rank: A stored input with one number and at most this rank is passed as a number.
+        numbers: Positions where a stored input with one number is passed as a Python number, as
+            PyTorch's own op takes one there. -1 stands for all.
+        scalar_rank: The largest rank of such an input.
+        statistics: Positions of inputs that are measured, not trained.
     """
 
     run: Callable[..., Any]
     known: tuple[int, ...] = ()
-    scalar_rank: int = -1
+    numbers: tuple[int, ...] = ()
+    scalar_rank: int = 99
+    statistics: tuple[int, ...] = ()
+
+    def takes_number(self, position: int, array: np.ndarray) -> bool:
+        """Whether a stored input at this position may be passed as a Python number."""
+        is_single = array.size == 1 and array.ndim <= self.scalar_rank
+        return is_single and (position in self.numbers or -1 in self.numbers)

@@ -80,7 +80,7 @@ def _dropout(node: Node, x: Tensor, _ratio: Any = None, training: Any = None) ->
 
 
 OPS = {
-    "BatchNormalization": Op(_batch_norm),
+    "BatchNormalization": Op(_batch_norm, statistics=(3, 4)),
     "LayerNormalization": Op(_layer_norm),
     "RMSNormalization": Op(_rms_norm),
     "InstanceNormalization": Op(_instance_norm),
