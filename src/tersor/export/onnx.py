@@ -21,6 +21,7 @@ from tersor.checked import checked
 from tersor.core.grid import Grid
 from tersor.data.feeds import input_names
 from tersor.errors import ExportError, TersorError
+from tersor.export import carried_parts
 from tersor.export.lower import Lowered, lower
 from tersor.export.quantize_ops import TRANSLATIONS
 from tersor.export.signature import free_axes, output_names
@@ -151,7 +152,7 @@ def _translate(lowered: Lowered, opset: int) -> ir.Model:
                 dynamo=True,
                 verbose=False,
                 opset_version=opset,
-                custom_translation_table=TRANSLATIONS,
+                custom_translation_table=TRANSLATIONS | carried_parts.TRANSLATIONS,
             )
     except TersorError:
         raise

@@ -66,7 +66,7 @@ def _name_nodes(graph: ir.Graph) -> None:
     taken: set[str] = set()
     numbers: Counter[str] = Counter()
     for node in graph:
-        name = str(node.name).removeprefix("node_")
+        name = str(node.name).removeprefix("node_").removesuffix("__0")
         position = WEIGHTED.get(node.op_type)
         weight = None if position is None else stored_weight(node, position)
         if weight is not None:

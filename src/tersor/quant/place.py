@@ -16,6 +16,7 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.graph.carried import carried_nodes, part_name, part_ops, part_weights
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped, free_name
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
@@ -108,12 +109,22 @@ def _choose(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> list[La
             chosen.append(layer)
         else:
             network.records.append(Skipped(layer.name, "place", reason))
+    _record_carried(network)
     if not chosen:
         raise UnsupportedError(
             "there is nothing to quantize: the model has no convolution or linear layer that is "
             f"not excluded and that {scheme.name} computes in integers"
         )
     return chosen
+
+
+def _record_carried(network: Network) -> None:
+    """Record each part that onnxruntime computes, with its number of weights."""
+    for node in carried_nodes(network):
+        weights = part_weights(network, node)
+        has = f"; it has {weights:,} weights" if weights else ""
+        reason = f"{part_ops(node)} is carried over from the file and stays in float{has}"
+        network.records.append(Skipped(part_name(node), "place", reason))
 
 
 def _refusal(layer: Layer, scheme: Scheme, computed: set[fx.Node]) -> str | None:

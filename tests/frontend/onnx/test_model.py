@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.errors import InvalidInputError, UnsupportedError
+from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
+from tersor.graph.carried import carried_nodes, part_ops
 from tersor.graph.layers import layers
 from tests.frontend.onnx.files import model, random, write
 
@@ -97,11 +98,13 @@ def test_open_sizes_need_an_example(tmp_path):
     assert capture(loaded, {"x": torch.ones(1, 3)})(torch.ones(5, 3)).shape == (5, 3)
 
 
-def test_shapes_from_values_are_refused(tmp_path):
+def test_shapes_from_values_are_carried(tmp_path):
     text = """g (float[N, 4] x, int64[2] s) => (float[A, B] y) { y = Reshape(x, s) }"""
     loaded, _ = load(write(tmp_path, model(text)))
-    with pytest.raises(UnsupportedError, match="must be constant"):
-        capture(loaded)
+    network = capture(loaded, (torch.arange(8.0).reshape(2, 4), torch.tensor([4, 2])))
+    assert [part_ops(part) for part in carried_nodes(network)] == ["Reshape"]
+    found = network(torch.arange(12.0).reshape(3, 4), torch.tensor([2, 6]))
+    assert torch.equal(found, torch.arange(12.0).reshape(2, 6))
 
 
 def test_integer_inputs_take_integers_only(tmp_path):

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tersor.errors import InvalidModelError, TersorError
+from tersor.errors import InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.carry import carry
 from tersor.frontend.onnx.known import KNOWN, compute
 from tersor.frontend.onnx.node import Node, Op
 from tersor.frontend.onnx.table import OPS
@@ -31,10 +32,10 @@ def evaluate(
 
     Raises:
         InvalidModelError: The node cannot be computed; names it and the shapes of its inputs.
-        UnsupportedError: The node needs something that PyTorch cannot compute.
+        UnsupportedError: Neither PyTorch nor onnxruntime can compute the node.
     """
     try:
-        results = _results(node, values, constants)
+        results = _results_or_carried(node, values, constants)
     except TersorError:
         raise
     except Exception as error:
@@ -44,6 +45,20 @@ def evaluate(
             f"{shapes}: {first_line(error)}"
         ) from error
     return {name: value for name, value in zip(node.outputs, results, strict=False) if name}
+
+
+def _results_or_carried(
+    node: Node, values: Mapping[str, Value], constants: Mapping[str, np.ndarray]
+) -> Sequence[Value]:
+    """Compute a node in ATen if it has such a form, else in onnxruntime."""
+    if node.op not in OPS:
+        return carry(node, values)
+    try:
+        return _results(node, values, constants)
+    except UnsupportedError:
+        if node.source is None:
+            raise
+        return carry(node, values)
 
 
 def _results(

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import traceback
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError
+from tersor.frontend.onnx.carry import LARGEST_INSIDE
 from tersor.frontend.onnx.dtypes import as_array
 from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.frontend.onnx.file_contents import Contents, Input
@@ -193,7 +194,7 @@ def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
     constants, kept = dict(contents.constants), []
     for node in contents.nodes:
         read = [name for name in node.inputs if name]
-        if not all(name in constants for name in read) or not (read or node.op in OPS):
+        if node.op not in OPS or not all(name in constants for name in read):
             kept.append(node)
             continue
         known = {name: constants[name] for name in read}
@@ -213,19 +214,26 @@ def _tensors(
     """
     found: dict[str, bool] = {}
     for node in nodes:
-        op = OPS[node.op]
+        op = OPS.get(node.op)
         for position, name in enumerate(node.inputs):
             value = constants.get(name)
-            if value is None or position in op.known or op.takes_number(position, value):
+            if value is None or _is_known(op, position, value):
                 continue
             found[name] = _is_weight(op, position, value) and found.get(name, True)
     return {**dict.fromkeys((x for x in outputs if x in constants), False), **found}
 
 
-def _is_weight(op: Op, position: int, value: np.ndarray) -> bool:
-    if value.dtype.kind != "f" or position in op.statistics:
+def _is_known(op: Op | None, position: int, value: np.ndarray) -> bool:
+    """Whether a node takes a stored value as an array or a number, not as a tensor."""
+    if op is None:
+        return value.size <= LARGEST_INSIDE
+    return position in op.known or op.takes_number(position, value)
+
+
+def _is_weight(op: Op | None, position: int, value: np.ndarray) -> bool:
+    if value.dtype.kind != "f" or (op is not None and position in op.statistics):
         return False
-    is_number = bool(op.numbers) and value.size == 1  # it scales, shifts or bounds
+    is_number = op is not None and bool(op.numbers) and value.size == 1  # it scales, shifts or bounds
     return not is_number and bool(np.isfinite(value).all())
 
 

@@ -1,10 +1,13 @@
 """Gives a captured file its own names of inputs, outputs, weights and nodes."""
 
+import operator
 import re
 
 from torch import fx
 
 from tersor.frontend.onnx.model import OnnxModel
+from tersor.graph.carried import carried_nodes, part_name
+from tersor.graph.carried_model import decode
 from tersor.graph.network import Network
 
 
@@ -26,11 +29,22 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
         name = node.meta.get("custom", {}).get("onnx")
         if name is not None and node.op == "call_function":
             last[name] = node  # the others are intermediate steps
+    last |= {str(part_name(node)): node for node in carried_nodes(network)}
     for name, node in last.items():
         _rename(node, name)
+    for part in carried_nodes(network):
+        _rename_outputs(part)
     for node, x in zip(network.graph.find_nodes(op="placeholder"), model.inputs, strict=True):
         _rename(node, x.name)
     network.finish()
+
+
+def _rename_outputs(part: fx.Node) -> None:
+    """Name what a carried part computes as the file does."""
+    outputs = decode(str(part.args[1])).graph.output
+    for user in part.users:
+        if user.target is operator.getitem:
+            _rename(user, outputs[user.args[1]].name)  # type: ignore[index]
 
 
 def _rename(node: fx.Node, name: str) -> None:

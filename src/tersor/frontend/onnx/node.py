@@ -20,6 +20,8 @@ class Node:
         outputs: Names of the values that it computes; empty for an output that is left out.
         attributes: Plain numbers, strings, tuples and arrays by name.
         opset: Version of the operator set that the file was written for.
+        source: The node as it is in the file, to be carried if it has no ATen form; see
+            `tersor.frontend.onnx.carry`.
     """
 
     op: str
@@ -28,6 +30,7 @@ class Node:
     outputs: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
     opset: int = 21
+    source: object = field(default=None, compare=False)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute, or the default."""

@@ -13,12 +13,13 @@ from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.carry import Source
 from tersor.frontend.onnx.dequantize import dequantize as make_float
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
 from tersor.frontend.onnx.file_contents import Contents, Input
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.stored import as_array, check_external, constant_array
-from tersor.frontend.onnx.supported import check_ops, opset_of
+from tersor.frontend.onnx.supported import check_quantized, is_known, is_pair, opset_of, type_of
 
 
 def read(path: str | Path, dequantize: bool = False) -> Contents:
@@ -31,7 +32,7 @@ def read(path: str | Path, dequantize: bool = False) -> Contents:
     Raises:
         InvalidInputError: There is no such file.
         InvalidModelError: The file is damaged, inconsistent, or already quantized.
-        UnsupportedError: Its opset or some of its ops cannot be read; names all of them.
+        UnsupportedError: Its opset or the type of an input cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,7 +76,7 @@ def _name_nodes(model: ir.Model) -> None:
 def _contents(model: ir.Model, dequantize: bool) -> Contents:
     graph, opset = model.graph, opset_of(model)
     found = list(graph)
-    check_ops(found, dequantize)
+    check_quantized(found, dequantize)
     stored = graph.initializers.values()
     constants = {str(v.name): as_array(v.const_value, str(v.name)) for v in stored}
     nodes = []
@@ -83,7 +84,7 @@ def _contents(model: ir.Model, dequantize: bool) -> Contents:
         if node.op_type == "Constant":
             constants[str(node.outputs[0].name)] = constant_array(node)
         else:
-            nodes.append(_node(node, opset))
+            nodes.append(_node(node, opset, model))
     inputs = tuple(_input(v) for v in graph.inputs if v.name not in constants)
     outputs = tuple(str(value.name) for value in graph.outputs)
     contents = Contents(inputs, outputs, constants, tuple(nodes), model)
@@ -99,8 +100,11 @@ def _check_types(contents: Contents) -> None:
             raise UnsupportedError(f"stored value {name!r} has type {dtype}")
 
 
-def _node(node: ir.Node, opset: int) -> Node:
+def _node(node: ir.Node, opset: int, model: ir.Model) -> Node:
     outputs = tuple(value.name or "" for value in node.outputs)
+    source = None if is_pair(node) else Source([node], model)
+    if source is not None and not is_known(node):
+        return Node(type_of(node), str(node.name), source.reads, source.writes, source=source)
     return Node(
         op=node.op_type,
         name=str(node.name),
@@ -108,6 +112,7 @@ def _node(node: ir.Node, opset: int) -> Node:
         outputs=outputs,
         attributes=dict(_attributes(node, opset)),
         opset=opset,
+        source=source,
     )
 
 

@@ -1,6 +1,5 @@
-"""The opsets and ops that can be read from ONNX files. All others are named and refused."""
+"""The opsets that can be read from ONNX files, the ops with an ATen form, and quantized files."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -37,8 +36,8 @@ def opset_of(model: ir.Model) -> int:
     return opset
 
 
-def check_ops(nodes: Sequence[ir.Node], dequantize: bool) -> None:
-    """Refuse a quantized file, and ops that are not in the table.
+def check_quantized(nodes: Sequence[ir.Node], dequantize: bool) -> None:
+    """Refuse a quantized file.
 
     Args:
         nodes: All nodes of the file.
@@ -46,25 +45,7 @@ def check_ops(nodes: Sequence[ir.Node], dequantize: bool) -> None:
 
     Raises:
         InvalidModelError: The file is quantized.
-        UnsupportedError: Some ops cannot be read; names all of them.
     """
-    _check_quantized(nodes, dequantize)
-    known = OPS.keys() | PAIRS | {"Constant"}
-    unknown = [n for n in nodes if not is_pair(n) and not (_is_onnx(n) and n.op_type in known)]
-    if unknown:
-        counts = Counter(_type(node) for node in unknown)
-        first = {_type(node): node.name for node in reversed(unknown)}
-        listed = ", ".join(
-            f"{kind} ({count}×{f', such as {first[kind]!r}' if first[kind] else ''})"
-            for kind, count in counts.items()
-        )
-        raise UnsupportedError(
-            f"ops that cannot be read: {listed}. Export the model without them, or quantize the "
-            "part of the model before them"
-        )
-
-
-def _check_quantized(nodes: Sequence[ir.Node], dequantize: bool) -> None:
     integer = [n for n in nodes if n.op_type.startswith(_INTEGER)]
     pairs = [n for n in nodes if is_pair(n)]
     found = integer or pairs
@@ -91,5 +72,11 @@ def _is_onnx(node: ir.Node) -> bool:
     return node.domain in ("", "ai.onnx")
 
 
-def _type(node: ir.Node) -> str:
+def is_known(node: ir.Node) -> bool:
+    """Whether a node has an ATen form, as far as its type says."""
+    return _is_onnx(node) and node.op_type in OPS
+
+
+def type_of(node: ir.Node) -> str:
+    """The type of a node, with its domain unless that is ONNX's own."""
     return node.op_type if _is_onnx(node) else f"{node.domain}.{node.op_type}"

@@ -1,0 +1,141 @@
+"""Nodes that have no ATen form are carried: each becomes one call that onnxruntime computes.
+
+The node is kept as it is in the file, sub-graphs included. What it and its sub-graphs read are
+inputs of the call, but small stored values, such as axes, go inside.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+
+from tersor.errors import UnsupportedError
+from tersor.frontend.onnx.dtypes import TORCH
+from tersor.frontend.onnx.node import Node
+from tersor.graph.carried import carried_op
+from tersor.graph.carried_model import encode, run
+
+#: Stored values of more elements are tensors of the graph, under the file's own names.
+LARGEST_INSIDE = 16
+_ONNX = {dtype: int(number) for number, dtype in TORCH.items()}
+_RANDOM = frozenset({"RandomNormal", "RandomUniform"})
+
+
+class Source:
+    """A node as it is in the file. It is never edited, and copies share it.
+
+    Attributes:
+        nodes: The node, serialized; several if values between them are no tensors.
+        opsets: Domain → version of the operator set, as the file says.
+        ir_version: Version of the file format.
+        reads: Names of the values that it reads from outside, each once.
+        writes: Names of the values that it computes, without those that are left out.
+    """
+
+    def __init__(self, nodes: Sequence[ir.Node], model: ir.Model) -> None:
+        """Note the nodes.
+
+        Args:
+            nodes: The nodes, in execution order.
+            model: The file.
+        """
+        self._nodes: list[Any] = list(nodes)
+        self.opsets = dict(model.opset_imports)
+        self.ir_version = model.ir_version
+        inside = {value for node in nodes for value in node.outputs}
+        found = [v for node in nodes for v in read_by(node) if v not in inside]
+        self.reads = tuple(dict.fromkeys(str(value.name) for value in found))
+        self.writes = tuple(str(v.name) for node in nodes for v in node.outputs if v.name)
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """The nodes, serialized."""
+        return [ir.to_proto(n) if isinstance(n, ir.Node) else n for n in self._nodes]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Source":
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_nodes": self.nodes}
+
+
+def read_by(node: ir.Node) -> Iterator[ir.Value]:
+    """The values that a node and its sub-graphs read from outside, in order.
+
+    Args:
+        node: The node.
+    """
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield from _read_outside(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            for graph in attribute.as_graphs():
+                yield from _read_outside(graph)
+
+
+def _read_outside(graph: ir.Graph) -> Iterator[ir.Value]:
+    inside = {*graph.inputs, *graph.initializers.values()}
+    inside |= {value for node in graph for value in node.outputs}
+    for node in graph:
+        yield from (value for value in read_by(node) if value not in inside)
+    yield from (value for value in graph.outputs if value not in inside)
+
+
+def carry(node: Node, values: Mapping[str, Tensor | np.ndarray]) -> list[Any]:
+    """Compute a node in onnxruntime: a call in the graph, or arrays if it reads no tensor.
+
+    Args:
+        node: The node.
+        values: The values that it reads, by name.
+
+    Returns:
+        Its outputs in order; None for those that are left out.
+
+    Raises:
+        UnsupportedError: onnxruntime cannot run it, or it is random.
+        InvalidModelError: It cannot be computed on these values.
+    """
+    part = node.source
+    assert isinstance(part, Source)
+    read = dict.fromkeys(filter(None, node.inputs))  # may have other names than in the file
+    given = {name: _plain(values[own]) for name, own in zip(part.reads, read, strict=True)}
+    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    stored = {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
+    text = encode(_model(part, tensors, stored))
+    if tensors:
+        found: Sequence[Any] = carried_op(list(tensors.values()), text)
+    elif node.op in _RANDOM:
+        raise UnsupportedError(
+            f"ONNX node {node.name!r} ({node.op}) draws random numbers; use a network without"
+        )
+    else:
+        found = run(text, [])
+    results = iter(found)
+    return [next(results) if name else None for name in node.outputs]
+
+
+def _plain(value: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """An array with a free size as a tensor."""
+    if isinstance(value, Tensor) or value.dtype != object:
+        return value
+    parts = [torch.scalar_tensor(size, dtype=torch.int64) for size in value.ravel().tolist()]
+    return torch.stack(parts).reshape(value.shape)
+
+
+def _model(
+    part: Source, tensors: Mapping[str, Tensor], stored: Mapping[str, np.ndarray]
+) -> onnx.ModelProto:
+    graph = onnx.GraphProto(name="carried", node=part.nodes)
+    for name, value in tensors.items():
+        kind = _ONNX[value.dtype]
+        graph.input.append(onnx.helper.make_tensor_value_info(name, kind, [None] * value.ndim))
+    graph.initializer.extend(numpy_helper.from_array(x, name) for name, x in stored.items())
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in part.writes)
+    opsets = [onnx.helper.make_opsetid(*pair) for pair in part.opsets.items()]
+    return onnx.ModelProto(ir_version=part.ir_version, graph=graph, opset_import=opsets)

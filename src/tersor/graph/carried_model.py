@@ -1,0 +1,169 @@
+"""A part of an ONNX file as text, and the onnxruntime session that computes it.
+
+The text holds the whole part, so a copied, pickled or saved graph needs nothing beside it. It is a
+checksum and the compressed model in base 64. Sessions are kept by their text.
+"""
+
+import base64
+import os
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+
+_FATAL_ONLY = 4  # errors are raised, too
+_libraries: dict[str, None] = {}
+
+
+def encode(model: onnx.ModelProto) -> str:
+    """Convert a model to text.
+
+    Args:
+        model: The model; its weights are inside.
+    """
+    content = model.SerializeToString(deterministic=True)
+    text = base64.b64encode(zlib.compress(content)).decode()
+    return f"{zlib.crc32(content):08x}:{text}"
+
+
+@lru_cache(maxsize=256)
+def decode(text: str) -> onnx.ModelProto:
+    """Convert text back to the model; do not change what is returned.
+
+    Args:
+        text: What `encode` returned.
+
+    Raises:
+        InvalidModelError: The text was truncated or changed.
+    """
+    sum_, _, content = text.partition(":")
+    try:
+        raw = zlib.decompress(base64.b64decode(content, validate=True))
+        if zlib.crc32(raw) != int(sum_, 16):
+            raise ValueError("its checksum does not fit")
+        model = onnx.ModelProto.FromString(raw)
+    except Exception as error:
+        raise InvalidModelError(
+            f"a part that was carried over from an ONNX file is damaged: {error}; read the float "
+            "file again"
+        ) from error
+    return model
+
+
+def use_library(path: str | Path) -> None:
+    """Let carried parts use the custom ops of a library, in this process.
+
+    The library is code. It is loaded only if its user names it, and never because a file does.
+
+    Args:
+        path: The shared library, as for `SessionOptions.register_custom_ops_library`.
+
+    Raises:
+        InvalidInputError: There is no such file, or onnxruntime cannot load it.
+    """
+    if not Path(path).is_file():
+        raise InvalidInputError(f"there is no library of custom ops {str(path)!r}")
+    full = str(Path(path).resolve())
+    try:
+        ort.SessionOptions().register_custom_ops_library(full)
+    except Exception as error:
+        raise InvalidInputError(
+            f"onnxruntime cannot load the library of custom ops {str(path)!r}: {_reason(error)}"
+        ) from error
+    _libraries[full] = None
+
+
+def libraries() -> tuple[str, ...]:
+    """The libraries of custom ops that are in use."""
+    return tuple(_libraries)
+
+
+def describe(model: onnx.ModelProto) -> str:
+    """Name the nodes of a part for messages.
+
+    Args:
+        model: The part.
+    """
+    kinds = [f"{node.name!r} ({op_name(node)})" for node in model.graph.node]
+    return ", ".join(kinds)
+
+
+def op_name(node: onnx.NodeProto) -> str:
+    """The type of a node, with its domain unless that is ONNX's own."""
+    standard = node.domain in ("", "ai.onnx")
+    return node.op_type if standard else f"{node.domain}.{node.op_type}"
+
+
+def run(text: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Compute a part in onnxruntime.
+
+    Args:
+        text: The part.
+        arrays: Its inputs, in order.
+
+    Raises:
+        InvalidModelError: It cannot be computed on these inputs.
+        UnsupportedError: onnxruntime cannot load it.
+    """
+    session = _session(text, libraries())
+    names = [value.name for value in session.get_inputs()]
+    try:
+        found = session.run(None, dict(zip(names, arrays, strict=True)))
+    except Exception as error:
+        shapes = [f"{list(array.shape)} ({array.dtype})" for array in arrays]
+        raise InvalidModelError(
+            f"onnxruntime cannot compute {describe(decode(text))} on inputs of shape "
+            f"{', '.join(shapes)}: {_reason(error)}"
+        ) from error
+    bad = [type(value).__name__ for value in found if not isinstance(value, np.ndarray)]
+    if bad:
+        raise UnsupportedError(f"{describe(decode(text))} computes a {bad[0]}, not a tensor")
+    return found  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=256)
+def _session(text: str, used: tuple[str, ...]) -> ort.InferenceSession:
+    return load(decode(text), used)
+
+
+def load(
+    model: onnx.ModelProto, used: Sequence[str], optimize: bool = True
+) -> ort.InferenceSession:
+    """Load a part in onnxruntime, on the CPU.
+
+    Args:
+        model: The part.
+        used: Libraries of custom ops.
+        optimize: Whether onnxruntime may change the graph.
+
+    Raises:
+        UnsupportedError: onnxruntime cannot load it; gives its reason.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = min(os.cpu_count() or 1, 4)
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        for library in used:
+            options.register_custom_ops_library(library)
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise UnsupportedError(
+            f"{describe(model)} is in the file, and onnxruntime cannot run it: {_reason(error)}. "
+            "If it is a custom op, give its library: custom_ops=, on the command line --custom-ops"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """onnxruntime's own words, without its code and the address of its source."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].removeprefix("[ONNXRuntimeError] : ").rstrip(".")

@@ -1,0 +1,205 @@
+"""Nodes without an ATen form go in, are computed in onnxruntime, and come out as they were."""
+
+import pickle
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import helper
+
+import tersor
+from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.frontend.capture import capture
+from tersor.graph.carried import carried_nodes, part_ops, part_weights
+from tersor.graph.carried_model import decode, encode
+from tersor.graph.network import Network
+from tests.frontend.onnx.files import model, random, write
+
+DENSE = "a = MatMul(x, w) h = Relu(a)"
+
+
+def recurrent(kind: str, gates: int) -> onnx.ModelProto:
+    text = f"""g (float[N, 5, 4] x) => (float[N, 5, 2] y) {{
+        c = MatMul(x, w) t = Transpose <perm = [1, 0, 2]> (c)
+        r, last = {kind} <hidden_size = 6> (t, W, R, B)
+        s = Constant <value_ints = [1]> () q = Squeeze(r, s)
+        u = Transpose <perm = [1, 0, 2]> (q) y = MatMul(u, v) }}"""
+    return model(
+        text,
+        w=random(4, 8),
+        W=random(1, gates * 6, 8, seed=1),
+        R=random(1, gates * 6, 6, seed=2),
+        B=random(1, gates * 12, seed=3),
+        v=random(6, 2, seed=4),
+    )
+
+
+def other_domain(text: str, domain: str, **weights: np.ndarray) -> onnx.ModelProto:
+    made = model(text, **weights)
+    made.opset_import.append(helper.make_opsetid(domain, 3 if domain == "ai.onnx.ml" else 1))
+    return made
+
+
+IF = model(
+    f"""g (float[N, 4] x) => (float[N, 3] y) {{
+        {DENSE} m = ReduceMean <keepdims = 0> (h) zero = Constant <value = float {{0}}> ()
+        c = Greater(m, zero)
+        z = If (c) <
+            then_branch = t () => (float[N, 3] p) {{ p = Mul(h, scale) }},
+            else_branch = e () => (float[N, 3] q) {{ q = Add(h, scale) }} >
+        y = MatMul(z, v) }}""",
+    w=random(4, 3),
+    scale=random(3, seed=5),
+    v=random(3, 3, seed=6),
+)
+LOOP = model(
+    f"""g (float[N, 4] x) => (float[N, 3] y) {{
+        {DENSE} n = Constant <value = int64 {{3}}> () go = Constant <value = bool {{1}}> ()
+        z = Loop (n, go, h) <body = b (int64 i, bool c, float[N, 3] s) => (bool o, float[N, 3] r)
+            {{ o = Identity(c) k = Mul(s, scale) r = Add(k, h) }} >
+        y = MatMul(z, v) }}""",
+    w=random(4, 3),
+    scale=random(3, seed=5),
+    v=random(3, 3, seed=6),
+)
+SCAN = model(
+    f"""g (float[N, 4] x) => (float[N, 3] y) {{
+        {DENSE} start = Constant <value_floats = [0.0, 0.0, 0.0]> ()
+        last, z = Scan <num_scan_inputs = 1, body = b (float[3] s, float[3] t) =>
+            (float[3] o, float[3] out)
+            {{ o = Add(s, t) out = Mul(t, scale) }}> (start, h)
+        y = MatMul(z, v) }}""",
+    w=random(4, 3),
+    scale=random(3, seed=5),
+    v=random(3, 3, seed=6),
+)
+SCALER = other_domain(
+    f"""g (float[N, 4] x) => (float[N, 3] y) {{
+        {DENSE} z = ai.onnx.ml.Scaler <offset = [0.5, 1.0, 0.0], scale = [2.0, 1.0, 0.5]> (h)
+        y = MatMul(z, v) }}""",
+    "ai.onnx.ml",
+    w=random(4, 3),
+    v=random(3, 3, seed=6),
+)
+FUSED = other_domain(
+    f"""g (float[N, 4] x) => (float[N, 3] y) {{
+        {DENSE} z = com.microsoft.FusedMatMul <alpha = 0.5> (h, m)
+        f = com.microsoft.Gelu (z) y = MatMul(f, v) }}""",
+    "com.microsoft",
+    w=random(4, 6),
+    m=random(6, 5, seed=7),
+    v=random(5, 3, seed=6),
+)
+KINDS = {
+    "LSTM": recurrent("LSTM", 4),
+    "GRU": recurrent("GRU", 3),
+    "RNN": recurrent("RNN", 1),
+    "If": IF,
+    "Loop": LOOP,
+    "Scan": SCAN,
+    "ai.onnx.ml.Scaler": SCALER,
+    "com.microsoft.FusedMatMul": FUSED,
+}
+
+
+def run(file, *inputs):
+    session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    return session.run(None, dict(zip(names, inputs, strict=True)))[0]
+
+
+def example(made: onnx.ModelProto, batch: int = 7) -> np.ndarray:
+    shape = made.graph.input[0].type.tensor_type.shape.dim
+    return random(batch, *(dim.dim_value for dim in shape[1:]), seed=9)
+
+
+def sqnr(wanted: np.ndarray, found: np.ndarray) -> float:
+    return float(10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_with_such_a_node_goes_in_and_comes_out(kind, tmp_path):
+    """Captured, quantized and written, against onnxruntime on the float file, at another batch."""
+    file = write(tmp_path, KINDS[kind])
+    x = example(KINDS[kind])
+    wanted = run(file, x)
+    loaded, _ = tersor.load(file)
+    network = capture(loaded, torch.from_numpy(x[:2]))
+    np.testing.assert_allclose(network(torch.from_numpy(x)).detach(), wanted, rtol=1e-4, atol=1e-5)
+    parts = list(carried_nodes(network))
+    assert kind in [part_ops(part) for part in parts]
+    quantized = tersor.quantize(network, data=torch.from_numpy(x))
+    written = quantized.export(tmp_path / "int8.onnx").path
+    assert sqnr(wanted, run(written, x)) > 20
+    simulated = quantized.network(torch.from_numpy(x)).detach().numpy()
+    assert sqnr(simulated, run(written, x)) > 40
+    assert kind in {
+        n.op_type if n.domain == "" else f"{n.domain}.{n.op_type}"
+        for n in onnx.load(written).graph.node
+    }
+    assert kind in str(quantized.summary())
+
+
+def captured(kind: str, folder) -> Network:
+    loaded, _ = tersor.load(write(folder, KINDS[kind]))
+    return capture(loaded, torch.from_numpy(example(KINDS[kind])))
+
+
+def test_weights_are_stored_under_the_names_of_the_file(tmp_path):
+    network = captured("LSTM", tmp_path)
+    assert {"W", "R", "B", "w", "v"} == set(network.module.state_dict())
+    (part,) = carried_nodes(network)
+    assert part_weights(network, part) == 24 * 8 + 24 * 6 + 48
+
+
+def test_a_copy_and_a_pickle_need_nothing_else(tmp_path):
+    network = captured("If", tmp_path)
+    x = torch.from_numpy(example(IF))
+    again = pickle.loads(pickle.dumps(network))  # noqa: S301
+    torch.testing.assert_close(again(x), network(x), rtol=0, atol=0)
+    torch.testing.assert_close(network.copy()(x), network(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "If", "com.microsoft.FusedMatMul"])
+def test_without_data(kind, tmp_path):
+    network = captured(kind, tmp_path)
+    quantized = tersor.quantize(network, input_range=(-3.0, 3.0))
+    written = quantized.export(tmp_path / "int8.onnx").path
+    x = example(KINDS[kind])
+    assert sqnr(run(tmp_path / "model.onnx", x), run(written, x)) > 15
+    assert sqnr(quantized.network(torch.from_numpy(x)).detach().numpy(), run(written, x)) > 40
+
+
+def test_training_in_front_of_a_part_is_refused(tmp_path):
+    network = captured("LSTM", tmp_path)
+    with pytest.raises(
+        UnsupportedError, match=r"'r' \(LSTM\) is computed by onnxruntime, and no grad"
+    ):
+        network(torch.from_numpy(example(KINDS["LSTM"]))).sum().backward()
+
+
+def test_onnxruntime_gives_its_reason(tmp_path):
+    text = "g (float[N, 4] x) => (float[N, 4] y) { c = com.acme.Magic(x) y = Relu(c) }"
+    loaded, _ = tersor.load(write(tmp_path, other_domain(text, "com.acme")))
+    with pytest.raises(UnsupportedError, match=r"'c' \(com.acme.Magic\).*--custom-ops"):
+        capture(loaded, torch.ones(2, 4))
+
+
+def test_random_numbers_are_refused(tmp_path):
+    text = """g (float[N, 4] x) => (float[N, 4] y) {
+        r = RandomNormal <shape = [4]> () y = Add(x, r) }"""
+    loaded, _ = tersor.load(write(tmp_path, model(text)))
+    with pytest.raises(UnsupportedError, match="draws random numbers"):
+        capture(loaded, torch.ones(2, 4))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda t: t[:-9], lambda t: f"1{t}", lambda t: "", lambda t: t[:40] + "A" + t[41:]]
+)
+def test_damaged_text(damage):
+    text = encode(IF)
+    assert decode(text) == IF
+    with pytest.raises(InvalidModelError, match="is damaged"):
+        decode(damage(text))
