@@ -233,7 +233,8 @@ def _is_known(op: Op | None, position: int, value: np.ndarray) -> bool:
 def _is_weight(op: Op | None, position: int, value: np.ndarray) -> bool:
     if value.dtype.kind != "f" or (op is not None and position in op.statistics):
         return False
-    is_number = op is not None and bool(op.numbers) and value.size == 1  # it scales, shifts or bounds
+    takes_numbers = op is not None and bool(op.numbers)
+    is_number = takes_numbers and value.size == 1  # it scales, shifts or bounds
     return not is_number and bool(np.isfinite(value).all())
 
 
