@@ -1,0 +1,51 @@
+"""One file of the corpus: where it comes from, how it is used, and what a right answer is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.real_files.session import Session
+from benchmarks.real_files.wheels import Wheel
+
+#: How much of an answer is right, and out of how much.
+Score = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, and its use in the way of its package.
+
+    Attributes:
+        name: In tables and on the command line.
+        requirement: The wheel, such as `nudenet==3.4.2`.
+        member: The file in the wheel.
+        samples: Real inputs, always in the same order; the first ones are for calibration.
+        calibrate: How many of them.
+        use: Runs a sample through a session and gives the answer that its user sees.
+        same: The float file's answer and another → how much of it is the same.
+        metric: What `same` counts, in words.
+        least: What the metric of a good quantized file reaches.
+        truth: A sample and the float file's answer → how much of it is true, where that is known:
+            a wrong preprocessing would show here.
+        options: What the command line needs to know of this file.
+        mostly_weights: Whether weights are 90 % of the file.
+    """
+
+    name: str
+    requirement: str
+    member: str
+    samples: Callable[[Wheel], Sequence[Any]]
+    calibrate: int
+    use: Callable[[Session, Any], Any]
+    same: Callable[[Any, Any], Score]
+    metric: str
+    least: float
+    truth: Callable[[Any, Any], Score] | None = None
+    options: tuple[str, ...] = ()
+    mostly_weights: bool = True
+
+
+def total(scores: Sequence[Score]) -> float:
+    """The share that is right of all scores together."""
+    right, of = (sum(column) for column in zip(*scores, strict=True))
+    return right / max(of, 1e-12)
