@@ -156,6 +156,8 @@ def sqnr(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     doubles = [[array.astype(np.float64).ravel() for array in pair] for pair in pairs]
     signal = sum(float(wanted @ wanted) for wanted, _ in doubles)
     noise = sum(float(np.square(wanted - given).sum()) for wanted, given in doubles)
+    if not math.isfinite(noise):
+        return -math.inf
     return 10 * math.log10(max(signal, 1e-30) / max(noise, 1e-20 * signal, 1e-30))
 
 

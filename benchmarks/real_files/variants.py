@@ -119,7 +119,8 @@ def _samples(feeds: list[Feed], folder: Path) -> str:
     shapes = {tuple((name, array.shape) for name, array in feed.items()) for feed in feeds}
     if len(shapes) == 1 and all(array.shape[:1] == (1,) for array in feeds[0].values()):
         path = folder / "samples.npz"
-        np.savez(path, **{name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]})
+        arrays = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+        np.savez(path, allow_pickle=False, **arrays)
         return str(path)
     _write_each(feeds, folder / "feeds")
     (folder / "real_samples.py").write_text(_FUNCTION.format(folder=folder / "feeds"))
@@ -129,7 +130,7 @@ def _samples(feeds: list[Feed], folder: Path) -> str:
 def _write_each(feeds: list[Feed], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for number, feed in enumerate(feeds):
-        np.savez(folder / f"{number:04}.npz", **feed)  # pyright: ignore[reportArgumentType]
+        np.savez(folder / f"{number:04}.npz", allow_pickle=False, **feed)
 
 
 def _run(command: list[str], path: Path, folder: Path) -> Made:

@@ -18,7 +18,8 @@ def samples(_: Wheel) -> list[np.ndarray]:
 
 
 def _prepare(image: Image.Image) -> np.ndarray:
-    square = Image.new("RGB", (max(image.size),) * 2)
+    side = max(image.size)
+    square = Image.new("RGB", (side, side))
     square.paste(image, (0, 0))
     pixels = np.asarray(square.resize((_SIZE, _SIZE), Image.Resampling.BILINEAR), np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]) / 255

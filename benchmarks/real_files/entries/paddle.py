@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -52,8 +52,8 @@ def _strip(image: Image.Image, height: int, width: int) -> np.ndarray:
 
 
 def turned_lines(_: Wheel) -> list[Sample]:
-    """Lines, every other one upside down."""
-    found = enumerate(lines(96, seed=4))
+    """Noisy words, every other one upside down."""
+    found = enumerate(lines(160, seed=4, words=(1, 1), noise=120.0))
     return [
         Sample(_strip(line.image.rotate(180 * (i % 2)), 48, 192), i % 2 == 1) for i, line in found
     ]
@@ -95,9 +95,10 @@ def printed_pages(_: Wheel) -> list[Sample]:
 def boxes(session: Session, sample: Sample) -> np.ndarray:
     """Boxes around the parts of the map of text that hang together."""
     (output,) = session(sample.pixels)
-    names, _ = ndimage.label(output[0, 0] > 0.3)
+    names, _ = cast(tuple[np.ndarray, int], ndimage.label(output[0, 0] > 0.3))
     found = []
-    for part, (rows, columns) in enumerate(ndimage.find_objects(names), 1):
+    for part, place in enumerate(ndimage.find_objects(names), 1):
+        rows, columns = place
         score = output[0, 0][rows, columns][names[rows, columns] == part].mean()
         if score >= 0.5 and min(rows.stop - rows.start, columns.stop - columns.start) >= 3:
             found.append([columns.start, rows.start, columns.stop, rows.stop, 0.0])

@@ -28,13 +28,22 @@ class Line:
     text: str
 
 
-def lines(count: int, seed: int = 0) -> list[Line]:
-    """Lines of two to four words."""
+def lines(
+    count: int, seed: int = 0, words: tuple[int, int] = (2, 4), noise: float = 8.0
+) -> list[Line]:
+    """Lines of a few words.
+
+    Args:
+        count: How many.
+        seed: Of all choices.
+        words: Fewest and most in a line.
+        noise: The greatest, in steps of 256.
+    """
     generator, source = np.random.default_rng(seed), _words()
     found, at = [], 0
     for _ in range(count):
-        length = int(generator.integers(2, 5))
-        found.append(_line(" ".join(source[at : at + length]), generator))
+        length = int(generator.integers(words[0], words[1] + 1))
+        found.append(_line(" ".join(source[at : at + length]), generator, noise))
         at += length
     return found
 
@@ -43,7 +52,7 @@ def puzzles(count: int, seed: int = 1) -> list[Line]:
     """Four letters and digits on a noisy ground, as sites ask for them."""
     generator = np.random.default_rng(seed)
     texts = ["".join(generator.choice(list(_PUZZLE), 4)) for _ in range(count)]
-    return [_line(text, generator, noise=20.0) for text in texts]
+    return [_line(text, generator, 20.0) for text in texts]
 
 
 def pages(count: int, size: tuple[int, int], seed: int = 2) -> list[Image.Image]:
@@ -93,7 +102,7 @@ def _font(size: int, generator: np.random.Generator) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _line(text: str, generator: np.random.Generator, noise: float = 8.0) -> Line:
+def _line(text: str, generator: np.random.Generator, noise: float) -> Line:
     font = _font(int(generator.integers(22, 44)), generator)
     left, top, right, bottom = font.getbbox(text)
     margin = int(generator.integers(3, 9))
