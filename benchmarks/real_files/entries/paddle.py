@@ -53,7 +53,7 @@ def _strip(image: Image.Image, height: int, width: int) -> np.ndarray:
 
 def turned_lines(_: Wheel) -> list[Sample]:
     """Noisy words, every other one upside down."""
-    found = enumerate(lines(160, seed=4, words=(1, 1), noise=120.0))
+    found = enumerate(lines(160, seed=4, words=(1, 1), noise=80.0))
     return [
         Sample(_strip(line.image.rotate(180 * (i % 2)), 48, 192), i % 2 == 1) for i, line in found
     ]
