@@ -35,8 +35,11 @@ def torch_computes_once():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say aloud that no page was looked at."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    if any("Chromium" in str(report.longrepr) for report in skipped):
+    """Say aloud that no page was looked at, or no real file."""
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    if any("Chromium" in reason for reason in reasons):
         terminalreporter.section("PAGES WERE NOT OPENED IN A BROWSER", yellow=True, bold=True)
         terminalreporter.line("Install Chromium to test reports: apt-get install chromium-driver")
+    if any("was not fetched" in reason for reason in reasons):
+        terminalreporter.section("REAL FILES WERE NOT QUANTIZED", yellow=True, bold=True)
+        terminalreporter.line("Their wheels were not to be had: is there a network?")

@@ -15,7 +15,8 @@ from benchmarks.real_files.session import Feed, Session
 from benchmarks.real_files.signature import differences
 from benchmarks.real_files.variants import VARIANTS, Made, Work, calibration
 from benchmarks.real_files.wheels import Wheel
-from tersor.export.latency import in_turns
+from tersor.export.latency import CALM, in_turns
+from tersor.export.runtime import Runtime
 
 _TOLERANCE = 0.005
 _COMPARED = 32  # runs that are compared value by value
@@ -120,7 +121,7 @@ class Reference:
         size = made.path.stat().st_size / self.original.stat().st_size
         try:
             session = Session(made.path)
-            score, noise, time = self.score(session), self._sqnr(session), self._time(session)
+            score, noise, time = self.score(session), self._sqnr(session), self._time(made.path)
         except Exception as error:  # noqa: BLE001
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             return Figures(None, None, None, size, made.seconds, reason)
@@ -138,9 +139,10 @@ class Reference:
         outputs = zip(*(zip(*pair, strict=True) for pair in pairs), strict=True)
         return min(sqnr(list(output)) for output in outputs)
 
-    def _time(self, session: Session) -> float:
+    def _time(self, path: Path) -> float:
         """Median over rounds of the ratio to the float file, on one sample and one thread."""
-        runs: Any = [(self._session, self._feeds[-1]), (session, self._feeds[-1])]
+        files = (self.original, path)
+        runs = [(Runtime(file, config=CALM, threads=1), self._feeds[-1]) for file in files]
         times = in_turns(runs, self._rounds)
         return median(after / before for before, after in times)
 

@@ -64,13 +64,12 @@ class Work:
 
 def without_data(work: Work) -> Made:
     """The command line, with the file alone."""
-    return _tersor(work, "no_data.onnx", work.entry.options)
+    return _tersor(work, "no_data.onnx", [])
 
 
 def with_data(work: Work) -> Made:
     """The command line, with samples."""
-    data = _samples(work.feeds, work.folder)
-    return _tersor(work, "data.onnx", (*work.entry.options, "--data", data))
+    return _tersor(work, "data.onnx", data_options(work))
 
 
 def static(work: Work) -> Made:
@@ -99,11 +98,26 @@ def calibration(original: Path, entry: Entry, samples: Sequence[object]) -> list
     return session.feeds
 
 
+def arguments(work: Work, path: Path, options: Sequence[str]) -> list[str]:
+    """What follows the word `tersor`.
+
+    Args:
+        work: The file.
+        path: Where the quantized file goes.
+        options: Those of this way.
+    """
+    return ["quantize", str(work.original), "-o", str(path), *work.entry.options, *options]
+
+
+def data_options(work: Work) -> list[str]:
+    """Write the samples, and name them."""
+    return ["--data", _samples(work.feeds, work.folder)]
+
+
 def _tersor(work: Work, name: str, options: Sequence[str]) -> Made:
     path = work.folder / name
-    start = "from tersor.cli import main; main()"
-    command = [sys.executable, "-c", start, "quantize", str(work.original), "-o", str(path)]
-    return _run([*command, *options], path, work.folder)
+    start = [sys.executable, "-c", "from tersor.cli import main; main()"]
+    return _run([*start, *arguments(work, path, options)], path, work.folder)
 
 
 def _peer(kind: str, work: Work) -> Made:

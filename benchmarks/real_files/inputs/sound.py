@@ -53,9 +53,11 @@ def _recording(
     sound, spoken = np.zeros(length, np.float32), np.zeros(length, bool)
     at = int(generator.uniform(0.3, 1.0) * RATE)
     for text in texts:
-        voiced = _say(text, voice, generator)[: int(2.2 * RATE)]
-        voiced = voiced[: length - at] * generator.uniform(0.3, 1.0)
+        voiced = _say(text, voice, generator)[: min(int(2.2 * RATE), length - at)]
+        voiced = voiced * generator.uniform(0.3, 1.0)
         sound[at : at + len(voiced)] += voiced
+        if not len(voiced):
+            break
         loud = np.convolve(np.abs(voiced), np.ones(400) / 400, "same") > 0.01
         spoken[at : at + len(voiced)] |= loud
         at = min(at + len(voiced) + int(generator.uniform(0.6, 1.2) * RATE), length)

