@@ -45,11 +45,6 @@ def quantized(work, name, options):
     ("prepared", "least"),
     [
         ("surfaces k_neighbors_regressor", 0.9),
-        ("PP-OCR cls", 0.95),
-        ("magika v3.3", 0.97),
-        ("silero_vad_16k_op15", 0.95),
-        ("basic-pitch", 0.9),
-        ("arabic-name encoder", 0.97),
     ],
     indirect=["prepared"],
 )
