@@ -14,6 +14,8 @@ def inspect(
     scheme: options.SchemeName = "onnxruntime-cpu",
     example: options.Example = None,
     dequantize: options.Dequantize = False,
+    fix: options.Fix = None,
+    custom_ops: options.CustomOps = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -37,7 +39,8 @@ def inspect(
 
     with one_line(debug), progress(len(STEPS) + 1) as bar:
         bar.step("load the model")
-        network, own = load(model, dequantize=dequantize)
+        fixed = dict(fix) if fix else None
+        network, own = load(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
         given = choices.example(network, example) or own
         inspection = inspect_model(network, given, scheme=find_scheme(scheme), on_step=bar.step)
     show(inspection.as_dict() if as_json else inspection)

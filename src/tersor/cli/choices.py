@@ -136,6 +136,8 @@ def captured(
     source: Source | None,
     dequantize: bool = False,
     input_range: tuple[float, float] | None = None,
+    fix: list[Any] | None = None,
+    custom_ops: Path | None = None,
 ) -> Network:
     """Load and capture the model that the user names.
 
@@ -147,8 +149,11 @@ def captured(
         source: The samples, or None.
         dequantize: See `tersor.frontend.load.load`.
         input_range: See `example`.
+        fix: Inputs of a file with their values.
+        custom_ops: See `tersor.frontend.load.load`.
     """
-    network, own = load(model, dequantize=dequantize)
+    fixed = dict(fix) if fix else None
+    network, own = load(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
     given = example(network, shapes, input_range) or own
     if given is None and source and isinstance(network, nn.Module):
         given = first_example(source)

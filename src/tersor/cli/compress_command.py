@@ -19,6 +19,8 @@ def compress(
     rule: options.Rule = "least loss",
     exclude: options.Exclude = None,
     example: options.Example = None,
+    fix: options.Fix = None,
+    custom_ops: options.CustomOps = None,
     samples: options.Samples = None,
     jobs: options.Jobs = 1,
     work: options.Tried = None,
@@ -76,7 +78,9 @@ def compress(
         criterion = None if loss is None else find_function(loss)
         sources = choices.sources((data, test, train), resize, crop, mean, std)
         bar.step("load the model")
-        captured = choices.captured(model, example, sources[0] or sources[2])
+        captured = choices.captured(
+            model, example, sources[0] or sources[2], fix=fix, custom_ops=custom_ops
+        )
         seen, tested, learned = (choices.fit(captured, source) for source in sources)
         idle.check_batch(batch, train, isinstance(learned, GeneratedSamples))
         compressed = compress_model(

@@ -29,6 +29,8 @@ def diagnose(
     exclude: options.Exclude = None,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
+    fix: options.Fix = None,
+    custom_ops: options.CustomOps = None,
     rounding: options.SolverName = None,
     ranges: options.Ranges = None,
     tolerance: Tolerance = 0.03,
@@ -65,7 +67,7 @@ def diagnose(
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         bar.step("load the model")
-        captured = choices.captured(model, example, seen, dequantize, input_range)
+        captured = choices.captured(model, example, seen, dequantize, input_range, fix, custom_ops)
         found = diagnose_model(
             captured,
             data=choices.fit(captured, seen.first(level.samples) if seen and level else None),

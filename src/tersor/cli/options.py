@@ -41,6 +41,25 @@ Dequantize = Annotated[
     bool,
     typer.Option("--dequantize", help="Convert a quantized .onnx file back to float first."),
 ]
+Fix = Annotated[
+    list[Any] | None,
+    typer.Option(
+        "--fix",
+        metavar="INPUT=VALUE",
+        parser=parsers.fixed,
+        help="Give an input of an .onnx file a value, such as sr=16000; the new file has no such "
+        "input. Repeat it for more inputs.",
+    ),
+]
+CustomOps = Annotated[
+    Path | None,
+    typer.Option(
+        "--custom-ops",
+        metavar="LIBRARY",
+        help="A library of custom ops for onnxruntime that an .onnx file needs. It is code that "
+        "runs here.",
+    ),
+]
 SchemeName = Annotated[
     str,
     typer.Option(

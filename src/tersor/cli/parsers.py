@@ -46,3 +46,17 @@ def width(text: str) -> tuple[str, int]:
             f"{text!r} gives no bits to a layer; write a name and bits, such as head=8"
         )
     return name, int(bits)
+
+
+def fixed(text: str) -> tuple[str, list[float]]:
+    """Parse an input and its value, such as `sr=16000`; commas separate several numbers."""
+    name, _, value = text.rpartition("=")
+    try:
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not name or not numbers:
+        raise typer.BadParameter(
+            f"{text!r} gives no value to an input; write a name and a number, such as sr=16000"
+        )
+    return name, numbers

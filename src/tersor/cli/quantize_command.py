@@ -19,6 +19,8 @@ def quantize(
     exclude: options.Exclude = None,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
+    fix: options.Fix = None,
+    custom_ops: options.CustomOps = None,
     storage: options.StorageName = "int8",
     data: options.Data = None,
     test: options.Test = None,
@@ -76,7 +78,7 @@ def quantize(
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         seen = seen.first(level.samples) if seen and level else None
         bar.step("load the model")
-        captured = choices.captured(model, example, seen, dequantize, input_range)
+        captured = choices.captured(model, example, seen, dequantize, input_range, fix, custom_ops)
         seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
         sensitivity = ()

@@ -17,6 +17,8 @@ def train(
     exclude: options.Exclude = None,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
+    fix: options.Fix = None,
+    custom_ops: options.CustomOps = None,
     storage: options.StorageName = "int8",
     loss: training_options.LossName = None,
     epochs: training_options.Epochs = None,
@@ -70,7 +72,9 @@ def train(
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         assert seen is not None
         bar.step("load the model")
-        captured = choices.captured(model, example, seen, dequantize)
+        captured = choices.captured(
+            model, example, seen, dequantize, fix=fix, custom_ops=custom_ops
+        )
         seen = choices.fit(captured, seen)
         assert seen is not None
         idle.check_batch(batch, data, isinstance(seen, GeneratedSamples))

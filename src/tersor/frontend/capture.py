@@ -17,9 +17,10 @@ from tersor.frontend.functional import functionalize
 from tersor.frontend.onnx.batch import free_batch
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.onnx.naming import name_like_file
+from tersor.frontend.onnx.settle import settle_branches
 from tersor.frontend.validate import check_example, check_graph, check_model, check_names
 from tersor.graph.mode import set_training
-from tersor.graph.network import Network
+from tersor.graph.network import Applied, Network, Record
 from tersor.graph.shapes import is_free
 
 Model = nn.Module | ExportedProgram | Network
@@ -97,12 +98,35 @@ def _from_module(
 def _from_file(model: OnnxModel, inputs: Inputs) -> Network:
     """Capture an ONNX file. Its batch stays fixed if the file fixes it and depends on it."""
     args, batch = inputs[0], model.fixed_batch
+    model = _settled(model, inputs if batch else _at_two(inputs))
     is_free = batch is None or (_batch_size(inputs) == batch and free_batch(model, args))
     expected, inputs = _run_at_two(model, inputs) if is_free else (_run(model, inputs), inputs)
     with torch.no_grad(), traceback.preserve_node_meta():  # each call carries its node's name
         network = _from_module(model, expected, inputs, is_free)
     name_like_file(network, model)
+    network.records += _told(model)
     return network
+
+
+def _settled(model: OnnxModel, inputs: Inputs) -> OnnxModel:
+    """Fold the branches that depend on sizes; what does not run is explained later."""
+    try:
+        return settle_branches(model, inputs[0])
+    except Exception:  # noqa: BLE001
+        return model
+
+
+def _told(model: OnnxModel) -> list[Record]:
+    """Records of what was fixed in a file."""
+    fixed = [
+        Applied(name, "fix", f"it has the value {value} and is no input of the new file")
+        for name, value in model.fixed.items()
+    ]
+    branches = [
+        Applied(name, "fix", "If: its branch is the one for sizes as in the example")
+        for name in model.assumed
+    ]
+    return [*fixed, *branches]
 
 
 def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
@@ -181,12 +205,16 @@ def _with_batch(inputs: Inputs, size: int) -> Inputs:
     return pytree.tree_map(resize, inputs)
 
 
+def _at_two(inputs: Inputs) -> Inputs:
+    return _with_batch(inputs, max(2, _batch_size(inputs)))
+
+
 def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
     """Run the model on the example with a batch of at least 2; return the output and that example.
 
     `torch.export` would treat a batch of 1 as fixed.
     """
-    repeated = _with_batch(inputs, max(2, _batch_size(inputs)))
+    repeated = _at_two(inputs)
     try:
         return _run(model, repeated), repeated
     except Exception as error:

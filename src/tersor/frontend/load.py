@@ -10,14 +10,20 @@ from tersor.checked import checked
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
 from tersor.frontend.capture import Example
 from tersor.frontend.explain import quiet
+from tersor.frontend.onnx.fixed_inputs import Fixed
 from tersor.frontend.onnx.model import OnnxModel, read_model
 from tersor.frontend.own_code import find_function, in_short, is_function
 from tersor.frontend.pt2 import load_program
+from tersor.graph.carried_model import use_library
 
 
 @checked()
 def load(
-    spec: str | Path, *, dequantize: bool = False
+    spec: str | Path,
+    *,
+    dequantize: bool = False,
+    fix: Fixed | None = None,
+    custom_ops: str | Path | None = None,
 ) -> tuple[nn.Module | ExportedProgram, Example]:
     """Load a model, and its example inputs if it has some.
 
@@ -27,25 +33,35 @@ def load(
         dequantize: Convert a quantized `.onnx` file back to float: DequantizeLinear of stored
             integers becomes a float weight, and QuantizeLinear/DequantizeLinear pairs are removed.
             A range that begins at 0 becomes a clip if nothing else prevents negative values.
+        fix: Values for inputs of an `.onnx` file, by name, such as `{"sr": 16000}`. The model and
+            the files written from it then have no such input, and branches that depend on it are
+            gone.
+        custom_ops: A library of custom ops for onnxruntime that an `.onnx` file needs. It is code
+            that runs in this process.
 
     Returns:
         The model, and the example or None.
 
     Raises:
-        InvalidInputError: The file or function does not exist, or `dequantize` is given for
-            something other than an `.onnx` file.
+        InvalidInputError: The file or function does not exist, an option is given for something
+            other than an `.onnx` file, or `fix` names no input.
         InvalidModelError: The file is damaged, or the function returns no model.
         UnsupportedError: Files of this kind cannot be loaded.
     """
     text = str(spec)
-    if dequantize and not text.endswith(".onnx"):
-        raise InvalidInputError(f"{text!r}: dequantize is for quantized .onnx files; leave it out")
+    given = {"dequantize": dequantize, "fix": fix, "custom_ops": custom_ops}
+    idle = [name for name, value in given.items() if value]
+    if idle and not text.endswith(".onnx"):
+        kind = "quantized .onnx" if dequantize else ".onnx"
+        raise InvalidInputError(f"{text!r}: {idle[0]} is for {kind} files; leave it out")
     if is_function(text):
         return _from_code(text)
     path = Path(text)
     if path.suffix == ".onnx":
+        if custom_ops is not None:
+            use_library(custom_ops)
         with quiet():
-            return read_model(path, dequantize), None
+            return read_model(path, dequantize, fix), None
     if path.suffix in (".pt", ".pth", ".safetensors", ".ckpt", ".bin"):
         raise UnsupportedError(
             f"{text!r} holds weights without their network: write a function that builds the "

@@ -120,6 +120,19 @@ def carry(node: Node, values: Mapping[str, Tensor | np.ndarray]) -> list[Any]:
     return [next(results) if name else None for name in node.outputs]
 
 
+def compute_stored(part: Source, stored: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Compute a part that reads only known values.
+
+    Args:
+        part: The part.
+        stored: What it reads, by name.
+
+    Raises:
+        TersorError: It cannot be computed.
+    """
+    return run(encode(_model(part, {}, stored)), [])
+
+
 def _plain(value: Tensor | np.ndarray) -> Tensor | np.ndarray:
     """An array with a free size as a tensor."""
     if isinstance(value, Tensor) or value.dtype != object:

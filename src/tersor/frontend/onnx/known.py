@@ -13,6 +13,8 @@ import torch
 
 from tersor.frontend.onnx.node import Node
 
+_BOOL = 9
+
 
 def known_sizes(shape: Sequence[Any]) -> np.ndarray:
     """Convert a shape to an array: int64, or object if a size is free."""
@@ -76,6 +78,8 @@ def _slice(
 
 def _cast(node: Node, x: np.ndarray) -> Any:
     to_float = node.get("to") in (1, 10, 11, 16)
+    if node.get("to") == _BOOL:
+        return np.vectorize(lambda v: v if isinstance(v, torch.SymBool) else v != 0, [object])(x)
     if x.dtype != object:
         return x.astype(np.float32 if to_float else np.int64)
     convert: Callable[[Any], Any] = torch.sym_float if to_float else torch.sym_int
@@ -138,6 +142,14 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "Max": _elementwise(torch.sym_max),
     "Min": _elementwise(torch.sym_min),
     "Equal": _elementwise(operator.eq),
+    "Greater": _elementwise(operator.gt),
+    "GreaterOrEqual": _elementwise(operator.ge),
+    "Less": _elementwise(operator.lt),
+    "LessOrEqual": _elementwise(operator.le),
+    "And": _elementwise(operator.and_),
+    "Or": _elementwise(operator.or_),
+    "Not": _elementwise(operator.not_),
+    "Size": lambda _, x: np.array(x.size),
     "Where": _elementwise(lambda condition, x, y: x if condition else y),
     "ConstantOfShape": _filled,
     "ReduceProd": _reduce(np.multiply),

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import traceback
 
-from tersor.errors import InvalidInputError, InvalidModelError, TersorError
+from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.onnx.carry import LARGEST_INSIDE
 from tersor.frontend.onnx.dtypes import as_array
 from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.frontend.onnx.file_contents import Contents, Input
+from tersor.frontend.onnx.fixed_inputs import Fixed
 from tersor.frontend.onnx.linear import lift_linear
 from tersor.frontend.onnx.node import Node, Op
 from tersor.frontend.onnx.read import read
@@ -43,6 +44,9 @@ class OnnxModel(nn.Module):
         attributes: Name of a stored value in the file → its name in `state_dict`. They differ
             only where a module cannot hold the file's name.
         origin: The file, for writing back what is changed; None if it was dequantized.
+        fixed: Inputs that the user fixed → their value.
+        assumed: Name of a folded `If` whose condition depends on sizes → the name of the condition,
+            and its value; see `tersor.frontend.onnx.settle`.
         evaluate: Computes one node. `tersor.frontend.onnx.batch` puts another function here.
     """
 
@@ -66,6 +70,8 @@ class OnnxModel(nn.Module):
             set_tensor(self, self.attributes[name], nn.Parameter(value) if is_weight else value)
         file = contents.model
         self.origin = None if file is None else Origin(file, self.attributes)
+        self.fixed: Fixed = {}
+        self.assumed: dict[str, tuple[str, bool]] = {}
         self.evaluate: Callable[..., dict[str, Value]] = evaluate
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -82,10 +88,20 @@ class OnnxModel(nn.Module):
         for node in self.nodes:
             with traceback.annotate({"onnx": node.name}):
                 values.update(self.evaluate(node, values, self.constants))
+        self._check_assumed(values)
         if missing := [name for name in self.outputs if name not in values]:
             raise InvalidModelError(f"the node that should compute output {missing[0]!r} does not")
         found = [_as_output(values[name]) for name in self.outputs]
         return found[0] if len(found) == 1 else tuple(found)
+
+    def _check_assumed(self, values: Mapping[str, Value]) -> None:
+        for name, (condition, taken) in self.assumed.items():
+            value = values[condition]
+            if not isinstance(value, Tensor) and bool(value.item()) != taken:
+                raise UnsupportedError(
+                    f"ONNX node {name!r} (If) takes another branch at this size than in the "
+                    "example; give an example of the size that is used"
+                )
 
     def arrange(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """Put inputs, given by position or by name, into the file's order and types.
@@ -140,21 +156,24 @@ class OnnxModel(nn.Module):
         return first if isinstance(first, int) else None
 
 
-def read_model(path: str | Path, dequantize: bool = False) -> OnnxModel:
+def read_model(path: str | Path, dequantize: bool = False, fix: Fixed | None = None) -> OnnxModel:
     """Read an ONNX file as a module.
 
     Args:
         path: The file.
         dequantize: Whether to convert a quantized file back to float.
+        fix: Name of an input → its value; the file then has no such input.
 
     Raises:
-        InvalidInputError: There is no such file.
+        InvalidInputError: There is no such file, or no such input to fix.
         InvalidModelError: The file is damaged, inconsistent, or already quantized.
-        UnsupportedError: Its opset or some of its ops cannot be read.
+        UnsupportedError: Its opset cannot be read.
     """
-    contents = read(path, dequantize)
+    contents = read(path, dequantize, fix)
     try:
-        return OnnxModel(contents)
+        model = OnnxModel(contents)
+        model.fixed = dict(fix or {})
+        return model
     except TersorError as error:
         raise type(error)(f"{str(path)!r}: {error}") from error
 

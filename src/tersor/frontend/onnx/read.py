@@ -13,24 +13,27 @@ from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.branches import fold_branches, lift_weights
 from tersor.frontend.onnx.carry import Source
 from tersor.frontend.onnx.dequantize import dequantize as make_float
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
 from tersor.frontend.onnx.file_contents import Contents, Input
+from tersor.frontend.onnx.fixed_inputs import Fixed, fix_inputs
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.stored import as_array, check_external, constant_array
 from tersor.frontend.onnx.supported import check_quantized, is_known, is_pair, opset_of, type_of
 
 
-def read(path: str | Path, dequantize: bool = False) -> Contents:
+def read(path: str | Path, dequantize: bool = False, fix: Fixed | None = None) -> Contents:
     """Read an ONNX file.
 
     Args:
         path: The file. Weights may be in other files in its folder.
         dequantize: Whether to convert a quantized file back to float.
+        fix: Name of an input → its value, which is stored in its place.
 
     Raises:
-        InvalidInputError: There is no such file.
+        InvalidInputError: There is no such file, or no such input to fix.
         InvalidModelError: The file is damaged, inconsistent, or already quantized.
         UnsupportedError: Its opset or the type of an input cannot be read.
     """
@@ -40,7 +43,7 @@ def read(path: str | Path, dequantize: bool = False) -> Contents:
     if not path.stat().st_size:
         raise InvalidModelError(f"{str(path)!r} is empty; copy or export it again")
     try:
-        return _contents(_load(path), dequantize)
+        return contents_of(_load(path, fix or {}), dequantize)
     except TersorError as error:
         text = " ".join(str(error).split())  # names in a file may have line breaks
         raise type(error)(f"{str(path)!r}: {text}") from error
@@ -51,18 +54,26 @@ def read(path: str | Path, dequantize: bool = False) -> Contents:
         ) from error
 
 
-def _load(path: Path) -> ir.Model:
+def _load(path: Path, fix: Fixed) -> ir.Model:
     model = ir.load(path)
     if model.functions:
         InlinePass()(model)
     check_external(model, path.parent.resolve())
     TopologicalSortPass()(model)
-    _name_nodes(model)
+    fix_inputs(model, fix)
+    name_nodes(model)
+    fold_branches(model)
+    lift_weights(model)
+    name_nodes(model)
     return model
 
 
-def _name_nodes(model: ir.Model) -> None:
-    """Give every node of the graph a name of its own, where the file has none or the same twice."""
+def name_nodes(model: ir.Model) -> None:
+    """Give every node of the graph a name of its own, where the file has none or the same twice.
+
+    Args:
+        model: The file; edited in place.
+    """
     taken: set[str] = set()
     for node in model.graph:
         base = node.name or next((v.name for v in node.outputs if v.name), None) or node.op_type
@@ -73,7 +84,17 @@ def _name_nodes(model: ir.Model) -> None:
         taken.add(name)
 
 
-def _contents(model: ir.Model, dequantize: bool) -> Contents:
+def contents_of(model: ir.Model, dequantize: bool = False) -> Contents:
+    """Read a file that is loaded: its nodes in execution order, each with a name of its own.
+
+    Args:
+        model: The file.
+        dequantize: Whether to convert a quantized file back to float.
+
+    Raises:
+        InvalidModelError: The file is inconsistent, or already quantized.
+        UnsupportedError: Its opset or the type of an input cannot be read.
+    """
     graph, opset = model.graph, opset_of(model)
     found = list(graph)
     check_quantized(found, dequantize)

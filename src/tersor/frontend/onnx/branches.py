@@ -1,0 +1,142 @@
+"""Folds `If` nodes whose condition is known: the branch that is taken takes their place."""
+
+from collections.abc import Iterator, Mapping
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+
+from tersor.frontend.explain import quiet
+from tersor.frontend.onnx.carry import LARGEST_INSIDE
+from tersor.frontend.onnx.conditions import known_value
+
+
+def fold_branches(model: ir.Model) -> None:
+    """Replace every `If` of the main graph whose condition is known by the branch that it takes.
+
+    Args:
+        model: The file; edited in place. Its nodes have names.
+    """
+    is_changed = False
+    while ifs := [node for node in model.graph if is_if(node)]:
+        with quiet():
+            ShapeInferencePass()(model)
+        found = {str(node.name): known_value(model, node.inputs[0]) for node in ifs}
+        known = {n: bool(x.item()) for n, x in found.items() if x is not None and x.size == 1}
+        if not known:
+            break
+        take_branches(model, known)
+        is_changed = True
+    if is_changed:
+        RemoveUnusedNodesPass()(model)
+
+
+def take_branches(model: ir.Model, taken: Mapping[str, bool]) -> None:
+    """Put the nodes of a branch in the place of its `If`.
+
+    Args:
+        model: The file; edited in place.
+        taken: Name of an `If` of the main graph → its condition.
+    """
+    for node in list(model.graph):
+        if is_if(node) and str(node.name) in taken:
+            name = "then_branch" if taken[str(node.name)] else "else_branch"
+            _inline(model.graph, node, node.attributes[name].as_graph())
+
+
+def is_if(node: ir.Node) -> bool:
+    """Whether this is an `If` of ONNX itself."""
+    return node.op_type == "If" and node.domain in ("", "ai.onnx")
+
+
+def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
+    inside = {*branch.initializers.values(), *(v for n in branch for v in n.outputs)}
+    taken = {v.name for v in _values(graph) if v not in inside}
+    for value in inside:
+        if value.name is not None:
+            value.name = _free(value.name, taken)
+            taken.add(value.name)
+    for value in list(branch.initializers.values()):
+        branch.initializers.pop(str(value.name))
+        graph.register_initializer(value)
+    results, nodes = list(branch.outputs), list(branch)
+    branch.outputs.clear()
+    branch.remove(nodes)
+    graph.insert_before(node, nodes)
+    for old, new in zip(node.outputs, results, strict=True):
+        _replace(graph, node, old, new)
+    graph.remove(node, safe=True)
+
+
+def _replace(graph: ir.Graph, node: ir.Node, old: ir.Value, new: ir.Value) -> None:
+    """Let the readers of `old` read `new`; an output of the file keeps its name."""
+    if old.is_graph_output():
+        copy = ir.node("Identity", [new], name=f"{node.name}/{old.name}")
+        graph.insert_before(node, copy)
+        (new,) = copy.outputs
+        new.shape, new.type = old.shape, old.type
+    name = old.name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    if new.is_graph_output():
+        old.name = None
+        new.name = name
+
+
+def _free(name: str, taken: set[str | None]) -> str:
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """All values of a graph and of its sub-graphs."""
+    yield from (*graph.inputs, *graph.initializers.values())
+    for node in graph:
+        yield from node.outputs
+        for inner in sub_graphs(node):
+            yield from _values(inner)
+
+
+def sub_graphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that a node holds itself, such as the body of a `Loop`."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def lift_weights(model: ir.Model) -> None:
+    """Move the larger stored values of sub-graphs to the main graph, where they have names.
+
+    Args:
+        model: The file; edited in place.
+    """
+    found = [inner for node in model.graph for inner in sub_graphs(node)]
+    for graph in found:
+        found += [inner for node in graph for inner in sub_graphs(node)]
+        for value in list(graph.initializers.values()):
+            if value.const_value is not None and value.const_value.size > LARGEST_INSIDE:
+                graph.initializers.pop(str(value.name))
+                _store(model.graph, value)
+        for node in list(graph):
+            _lift_constant(model.graph, graph, node)
+
+
+def _lift_constant(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
+    stored = node.attributes.get("value") if node.op_type == "Constant" else None
+    if stored is None or node.outputs[0].is_graph_output():
+        return
+    value, tensor = node.outputs[0], stored.as_tensor()
+    if tensor.size <= LARGEST_INSIDE:
+        return
+    new = ir.val(value.name, ir.TensorType(tensor.dtype), tensor.shape, const_value=tensor)
+    ir.convenience.replace_all_uses_with(value, new)
+    graph.remove(node, safe=True)
+    _store(main, new)
+
+
+def _store(graph: ir.Graph, value: ir.Value) -> None:
+    taken = {other.name for other in _values(graph) if other is not value}
+    value.name = _free(str(value.name), taken)
+    graph.register_initializer(value)

@@ -1,0 +1,68 @@
+"""Folds `If` nodes whose condition depends on sizes: the branch is that of the example.
+
+Exporters write `If` for what Python decided by shapes, such as a `squeeze`. A network is captured
+with one of the branches, and an axis that the condition depends on has the size of the example.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tersor.frontend.onnx.branches import lift_weights, take_branches
+from tersor.frontend.onnx.evaluate import Value, evaluate
+from tersor.frontend.onnx.model import OnnxModel
+from tersor.frontend.onnx.node import Node
+from tersor.frontend.onnx.read import contents_of, name_nodes
+
+
+def settle_branches(model: OnnxModel, inputs: tuple[Tensor, ...]) -> OnnxModel:
+    """Fold every `If` whose condition depends only on sizes.
+
+    Args:
+        model: The model of a file.
+        inputs: Inputs that it runs on.
+
+    Returns:
+        The model itself if there is no such `If`; else a new one, which checks the conditions.
+    """
+    while model.origin is not None and any(node.op == "If" for node in model.nodes):
+        taken = _taken(model, inputs)
+        if not taken:
+            break
+        file = model.origin.model.clone()
+        take_branches(file, {name: branch for name, _, branch in taken})
+        lift_weights(file)
+        name_nodes(file)
+        settled = OnnxModel(contents_of(file))
+        settled.load_state_dict(model.state_dict(), strict=False)
+        settled.fixed = model.fixed
+        settled.assumed = {**model.assumed, **{name: (value, b) for name, value, b in taken}}
+        model = settled
+    return model
+
+
+def _taken(model: OnnxModel, inputs: tuple[Tensor, ...]) -> list[tuple[str, str, bool]]:
+    """The `If` nodes whose condition is known: name, name of the condition, and its value."""
+    found: list[tuple[str, str, bool]] = []
+    model.evaluate = partial(_note, found)
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        model.evaluate = evaluate
+    return found
+
+
+def _note(
+    found: list[tuple[str, str, bool]],
+    node: Node,
+    values: Mapping[str, Any],
+    constants: Mapping[str, np.ndarray],
+) -> dict[str, Value]:
+    if node.op == "If" and isinstance(condition := values[node.inputs[0]], np.ndarray):
+        found.append((node.name, node.inputs[0], bool(condition.item())))
+    return evaluate(node, values, constants)
