@@ -87,7 +87,7 @@ def test_branches_by_size_are_those_of_the_example(length, tmp_path):
     assert "carried" not in str(network.graph)
     found = network(torch.from_numpy(x)).detach()
     np.testing.assert_allclose(found, run(file, x=x), rtol=1e-5, atol=1e-6)
-    assert [record.layer for record in network.records] == ["z"]  # `y` depends on the number of axes only
+    assert [record.layer for record in network.records] == ["z"]  # y: by rank
 
 
 @pytest.mark.parametrize(

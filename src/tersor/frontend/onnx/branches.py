@@ -130,7 +130,7 @@ def _lift_constant(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
     value, tensor = node.outputs[0], stored.as_tensor()
     if tensor.size <= LARGEST_INSIDE:
         return
-    new = ir.val(value.name, ir.TensorType(tensor.dtype), tensor.shape, const_value=tensor)
+    new = ir.val(value.name, const_value=tensor)
     ir.convenience.replace_all_uses_with(value, new)
     graph.remove(node, safe=True)
     _store(main, new)

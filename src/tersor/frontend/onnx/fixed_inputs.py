@@ -40,14 +40,13 @@ def fix_inputs(model: ir.Model, values: Fixed) -> None:
 
 def _fitting(value: ir.Value, given: object) -> np.ndarray:
     """The value in the type and with the axes of the input."""
-    if value.dtype not in TORCH or value.shape is None:
+    dtype = value.dtype
+    if dtype is None or dtype not in TORCH or value.shape is None:
         raise InvalidInputError(f"input {value.name!r} is {value.type}, which cannot be fixed")
     plain = np.asarray(given)
-    array = plain.astype(value.dtype.numpy())
-    if value.dtype.is_integer() and not np.array_equal(array, plain):
-        raise InvalidInputError(
-            f"input {value.name!r} takes {value.dtype}, so it cannot be {given}"
-        )
+    array = plain.astype(dtype.numpy())
+    if dtype.is_integer() and not np.array_equal(array, plain):
+        raise InvalidInputError(f"input {value.name!r} takes {dtype}, so it cannot be {given}")
     array = array.reshape([1] * len(value.shape)) if array.size == 1 else array
     is_same = array.ndim == len(value.shape) and all(
         not isinstance(want, int) or have == want
