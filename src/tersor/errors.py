@@ -26,3 +26,7 @@ class UnsupportedError(TersorError):
 
 class ExportError(TersorError):
     """The ONNX file could not be built or written."""
+
+
+class UnmappedError(ExportError):
+    """A change has no place in the file that came in; a new file is written instead."""

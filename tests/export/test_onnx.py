@@ -1,6 +1,7 @@
 """The exported file, read with onnx and run with onnxruntime directly."""
 
 import errno
+import json
 import os
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.utils import _pytree as pytree
 from tersor.api.quantize import quantize
 from tersor.core.grid import Grid
 from tersor.core.metrics import sqnr
-from tersor.errors import ExportError, UnsupportedError
+from tersor.errors import ExportError, InvalidInputError, UnsupportedError
 from tersor.export import onnx as writer
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
@@ -87,7 +88,11 @@ def test_model_passes_the_checker_and_names_its_maker(result):
     assert model.producer_name == "tersor"
     assert model.producer_version
     assert model.opset_import[0].version == 21
-    assert {p.key: p.value for p in model.metadata_props} == {"tersor.scheme": "by-hand"}
+    notes = {p.key: p.value for p in model.metadata_props}
+    assert notes["tersor.scheme"] == "by-hand"
+    assert notes["tersor.version"] == model.producer_version
+    widths = {"weights": {"7": 3}, "activations": {"8": 6}}
+    assert json.loads(notes["tersor.options"]) == {**widths, "storage": "int8"}
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
@@ -456,9 +461,28 @@ def test_later_opsets(network, opset, tmp_path):
     assert onnx.load(str(result.path)).opset_import[0].version == opset
 
 
-def test_earlier_opsets_are_refused(network, tmp_path):
-    with pytest.raises(ExportError, match="opset=20"):
+def test_an_earlier_opset_that_computes_the_same(network, tmp_path):
+    result = export_onnx(network, tmp_path / "a.onnx", opset=18)
+    assert result.opset == onnx.load(str(result.path)).opset_import[0].version == 18
+
+
+def test_an_opset_without_the_integers_of_the_file_is_refused(tmp_path):
+    network = quantize_by_hand(small(), activation=Grid(16))
+    with pytest.raises(ExportError, match=r"opset=20: .* 16 bits, which need opset 21"):
         export_onnx(network, tmp_path / "a.onnx", opset=20)
+
+
+def test_given_names_of_inputs_and_outputs(network, tmp_path):
+    names = {"input_names": ["pixels"], "output_names": ["scores"]}
+    result = export_onnx(network, tmp_path / "a.onnx", **names)
+    assert (result.inputs, result.outputs) == (("pixels",), ("scores",))
+    assert ort.InferenceSession(result.path).get_inputs()[0].name == "pixels"
+
+
+@pytest.mark.parametrize("names", [[], ["a", "b"], "image"])
+def test_names_that_do_not_fit(network, names, tmp_path):
+    with pytest.raises(InvalidInputError, match="give 1 different names, in the order of"):
+        export_onnx(network, tmp_path / "a.onnx", input_names=names)
 
 
 def test_export_is_silent_and_keeps_the_network(network, tmp_path, capfd, caplog):

@@ -103,8 +103,9 @@ def _optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:
 def _kernel(name: str, weight: str, optimized: list[onnx.NodeProto]) -> str | None:
     """Find the type of the node that replaced this node: the same name, or else the same weight."""
     for node in optimized:
-        # A change of layout appends `_token_7` to a name.
-        if name and (node.name == name or node.name.startswith(f"{name}_token_")):
+        # A change of layout appends `_token_7` to a name, and a product may join its addition.
+        changed = (f"{name}_token_", f"{name}/MatMulAddFusion")
+        if name and (node.name == name or node.name.startswith(changed)):
             return node.op_type
     if not name:
         for node in optimized:

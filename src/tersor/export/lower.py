@@ -17,22 +17,13 @@ from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import quantize_ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
+from tersor.export.integers import clip_on_integers, container
 from tersor.export.signature import free_generated_names, layer_output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
-from tersor.graph.ops import clip_bounds
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
-from tersor.quant.scheme import FUSED
 
 aten = torch.ops.aten
-
-_STORAGE = {
-    (8, False): torch.uint8,
-    (8, True): torch.int8,
-    (16, False): torch.uint16,
-    (16, True): torch.int16,
-    (32, True): torch.int32,
-}
 
 
 @dataclass
@@ -90,21 +81,6 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
     return lowered
 
 
-def storage(grid: Grid) -> torch.dtype:
-    """The integer dtype that holds a grid; at least 8 bits wide.
-
-    Raises:
-        UnsupportedError: ONNX DequantizeLinear reads no unsigned integers beyond 16 bits.
-    """
-    dtype = _STORAGE.get((max(grid.container, 8), grid.signed))
-    if dtype is None:
-        raise UnsupportedError(
-            f"ONNX stores no unsigned grid of {grid.bits} bits; use at most 16 bits, or a signed "
-            "grid"
-        )
-    return dtype
-
-
 def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
     module = lowered.network.module.get_submodule(str(node.target))
     source: Any = node.args[0]
@@ -149,7 +125,7 @@ def _store(
     axis: int | None,
 ) -> fx.Node:
     """Store a constant as integers and return the node that reads it back as real numbers."""
-    network, source, dtype, finer = lowered.network, node.args[0], storage(grid), fineness(grid)
+    network, source, dtype, finer = lowered.network, node.args[0], container(grid), fineness(grid)
     assert isinstance(source, fx.Node)
     integers = quantize(lowered.constants[source], scale, zero_point, grid, axis)
     integers, scale = (finer * integers).to(dtype), scale / finer
@@ -181,7 +157,7 @@ def _lower_activation(lowered: Lowered, node: fx.Node, module: FakeQuantize) -> 
     again = source.target is torch.ops.tersor.dequantize_linear.default
     name = str(node.target).rpartition(".")[2] if again else lowered.names.get(source, source.name)
     scale = network.add_tensor(f"{name}_scale", module.scale.detach().clone(), before=node)
-    zero_point = module.zero_point.to(storage(grid))
+    zero_point = module.zero_point.to(container(grid))
     zero = network.add_tensor(f"{name}_zero_point", zero_point, before=node)
     q = _call(node, torch.ops.tersor.quantize_linear.default, source, scale, zero, axis)
     q = _clamp(node, q, limits, zero_point.dtype)
@@ -206,27 +182,21 @@ def _look_up_integers(node: fx.Node) -> bool:
 
 
 def _absorb_clip(node: fx.Node, module: FakeQuantize) -> tuple[fx.Node, tuple[int, int]]:
-    """Move a ReLU or clip behind the quantizer: q(clip(x, l, h)) = clip(q(x), q(l), q(h)), exactly.
+    """Find the node to quantize, and the integers that it may become.
 
-    Runtimes compute a layer in integers if its QuantizeLinear follows directly. Between
-    two quantizers the clip stays: onnxruntime would merge them into one, which is not exact.
-
-    Returns:
-        The node to quantize, and the integers that it may become.
+    Between two quantizers a clip stays: onnxruntime would merge them into one, which is not exact.
     """
     source, grid = node.args[0], module.grid
     assert isinstance(source, fx.Node)
-    bounds = clip_bounds(source) if source.target in FUSED else None
-    if bounds is None or len(source.users) > 1 or module.scale.ndim or _is_quantized(source):
+    limits = None if _is_quantized(source) else clip_on_integers(source, module)
+    if limits is None:
         return source, (grid.qmin, grid.qmax)
-    ends = torch.tensor(bounds, dtype=module.scale.dtype, device=module.scale.device)
-    low, high = quantize(ends, module.scale, module.zero_point, grid).int().tolist()
-    return source.args[0], (low, high)  # type: ignore[return-value]
+    return source.args[0], limits  # type: ignore[return-value]
 
 
 def _is_quantized(node: fx.Node) -> bool:
     """True if the node reads values that a quantizer wrote."""
-    before = node.args[0]
+    before = node.args[0] if node.args else None
     return (
         isinstance(before, fx.Node) and before.target is torch.ops.tersor.dequantize_linear.default
     )

@@ -1,32 +1,26 @@
 """The ONNX writer: a `Network` becomes a file with integer weights and QuantizeLinear nodes.
 
-    lower (quantizers → integers) → torch.export → torch.onnx → tidy → check → write
+    edit the file that the network was read from, or write a new one → opset → notes → check → write
 
 The file computes what the simulation computes; `tersor.export.verify` measures it.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-import torch
 
 from tersor.checked import checked
 from tersor.core.grid import Grid
-from tersor.data.feeds import input_names
-from tersor.errors import ExportError, TersorError
-from tersor.export import carried_parts
-from tersor.export.lower import Lowered, lower
-from tersor.export.quantize_ops import TRANSLATIONS
-from tersor.export.signature import free_axes, output_names
+from tersor.errors import ExportError, InvalidInputError, UnmappedError
+from tersor.export.anew import write_anew
+from tersor.export.edit.edit import edit
+from tersor.export.notes import leave_notes, own_version
+from tersor.export.opset import with_opset
 from tersor.export.storage import StoredWeights, store_int4, stored_weights
-from tersor.export.tidy import tidy
+from tersor.export.tidy import name_ends
 from tersor.files import write_atomically
 from tersor.graph.network import Network
 from tersor.names import Storage
@@ -47,6 +41,8 @@ class ExportResult:
         outputs: Names of the outputs.
         opset: Version of the ONNX operator set.
         weights: How the weights of layers are stored, the most frequent way first.
+        anew: Why the file that came in was not edited, but a new one written; empty if it was
+            edited, or if none came in.
     """
 
     path: Path
@@ -55,13 +51,17 @@ class ExportResult:
     outputs: tuple[str, ...]
     opset: int
     weights: tuple[StoredWeights, ...] = ()
+    anew: str = ""
 
     @property
     def notes(self) -> list[str]:
-        """Say what the storage of the weights means for whoever runs the file."""
+        """What is not obvious about the file, for whoever runs it."""
         layers = sum(stored.layers for stored in self.weights if stored.is_int4)
         what = f"{layers} layer{'s have' if layers != 1 else ' has'} INT4 weights"
-        return [f"{what}: onnxruntime computes them in float on CPUs"] if layers else []
+        found = [f"{what}: onnxruntime computes them in float on CPUs"] if layers else []
+        if self.anew:
+            found.append(f"the file was written anew, not edited: {self.anew}")
+        return found
 
     def as_dict(self) -> dict[str, object]:
         """Convert to plain data, ready for JSON."""
@@ -73,108 +73,85 @@ def export_onnx(
     network: Network,
     path: str | Path,
     *,
-    opset: int = 21,
+    opset: int | None = None,
     scheme: Scheme | None = None,
     storage: Storage = "int8",
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
 ) -> ExportResult:
     """Write a network, quantized or float, as an ONNX file.
 
-    Weights and biases are stored as integers under the user's own names, with `_scale` (and, if
-    not 0, `_zero_point`) beside them. Axes that were free at capture stay free. Weights beyond
-    2 GiB go to `<name>.data` beside the file.
+    A network that was read from an ONNX file is written into a copy of that file, which keeps its
+    names, its open axes and its metadata. Weights and biases are stored as integers under their own
+    names, with `_scale` (and, if not 0, `_zero_point`) beside them. Axes that were free at capture
+    stay free. Weights beyond 2 GiB go to `<name>.data` beside the file.
 
     Args:
         network: The network; it is not changed.
         path: Path of the file. It is replaced as a whole, or not at all.
-        opset: Version of the ONNX operator set, at least 21.
+        opset: Version of the ONNX operator set. Default: that of the file that came in, or a later
+            one if its integers need that; 21 for PyTorch models.
         scheme: The target, noted in the file's metadata.
         storage: How weights of up to 4 bits are stored. `"int8"` keeps them on integer kernels.
             `"int4"` halves their size (3- and 2-bit weights take 4 bits as well) if file size
             matters more: onnxruntime's CPU kernels then compute these layers in float.
+        input_names: Names of the inputs, in order. Default: those of the model.
+        output_names: Names of the outputs, in order.
 
     Returns:
         The file that was written.
 
     Raises:
-        InvalidInputError: There is no such storage.
+        InvalidInputError: There is no such storage, or the names do not fit.
         ExportError: The graph has no ONNX form, or the file cannot be written.
         UnsupportedError: A quantizer has no ONNX form.
     """
     path = Path(path)
-    model, grids = _build(network, opset, scheme, storage)
+    model, grids, anew = _build(network, scheme is None or scheme.integer_clip)
+    if storage == "int4":
+        store_int4(model.graph, grids)
+    model = with_opset(model, opset)
+    leave_notes(model, network, scheme, storage)
+    ends = [
+        _names(model.graph.inputs, input_names, "input_names"),
+        _names(model.graph.outputs, output_names, "output_names"),
+    ]
+    name_ends(model.graph, *ends)
     size = _write(model, path)
     return ExportResult(
         path=path,
         bytes=size,
         inputs=tuple(str(value.name) for value in model.graph.inputs),
         outputs=tuple(str(value.name) for value in model.graph.outputs),
-        opset=opset,
+        opset=model.opset_imports[""],
         weights=stored_weights(model.graph, grids),
+        anew=anew,
     )
 
 
-def _build(
-    network: Network, opset: int, scheme: Scheme | None, storage: Storage
-) -> tuple[ir.Model, dict[str, Grid]]:
-    """Build the model, and the grids of the integers that it stores."""
-    if opset < 21:
-        raise ExportError(f"opset={opset}: 16-bit and 4-bit integers need opset 21 or later")
-    names = input_names(network), output_names(network)
-    lowered = lower(network, scheme is None or scheme.integer_clip)
-    model = _translate(lowered, opset)
-    tidy(model, *names)
-    if storage == "int4":
-        store_int4(model.graph, lowered.grids)
-    model.producer_name, model.producer_version = "tersor", _version()
-    if scheme is not None:
-        model.metadata_props["tersor.scheme"] = scheme.name
-    return model, lowered.grids
+def _build(network: Network, integer_clip: bool) -> tuple[ir.Model, dict[str, Grid], str]:
+    """Build the model, the grids of the integers that it stores, and why it is new, if it is."""
+    reason = ""
+    if network.origin is not None:
+        try:
+            return *edit(network, integer_clip), ""
+        except UnmappedError as error:
+            reason = str(error)
+    model, grids = write_anew(network, integer_clip)
+    model.producer_name, model.producer_version = "tersor", own_version()
+    return model, grids, reason
 
 
-def _version() -> str:
-    try:
-        return version("tersor")
-    except PackageNotFoundError:  # run from a source tree
-        return "unknown"
-
-
-def _translate(lowered: Lowered, opset: int) -> ir.Model:
-    """Run PyTorch's own exporter, without its messages."""
-    network = lowered.network
-    network.module.eval()
-    try:
-        with torch.no_grad(), _quiet():
-            program = torch.export.export(
-                network.module, network.args, network.kwargs, dynamic_shapes=free_axes(network)
-            )
-            onnx_program = torch.onnx.export(
-                program,
-                dynamo=True,
-                verbose=False,
-                opset_version=opset,
-                custom_translation_table=TRANSLATIONS | carried_parts.TRANSLATIONS,
-            )
-    except TersorError:
-        raise
-    except Exception as error:
-        reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-        raise ExportError(f"the network has no ONNX form: {reason[0]}") from error
-    assert onnx_program is not None
-    return onnx_program.model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide notices about optional packages and torch's own deprecations."""
-    logger = logging.getLogger("torch.onnx._internal.exporter")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec", FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
+def _names(values: Sequence[ir.Value], given: Sequence[str] | None, option: str) -> list[str]:
+    """The names that inputs or outputs get: their own, or those that are given."""
+    own = [str(value.name) for value in values]
+    if given is None:
+        return own
+    if isinstance(given, str) or len(given) != len(own) or len({*given}) < len(own):
+        raise InvalidInputError(
+            f"{option}={given!r}: give {len(own)} different names, in the order of {own}"
+        )
+    return list(given)
 
 
 def _write(model: ir.Model, path: Path) -> int:

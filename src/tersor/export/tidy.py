@@ -32,7 +32,7 @@ def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None
     )(model)
     _name_nodes(model.graph)
     _name_axes(model)
-    _name_ends(model.graph, inputs, outputs)
+    name_ends(model.graph, inputs, outputs)
     for value in (*model.graph.inputs, *model.graph.initializers.values(), *model.graph.outputs):
         value.metadata_props.clear()
     _trim(model.graph)
@@ -112,8 +112,14 @@ def _stored(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     return value
 
 
-def _name_ends(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Give inputs and outputs the user's names; inner values with such a name are renamed."""
+def name_ends(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Give inputs and outputs the user's names; inner values with such a name are renamed.
+
+    Args:
+        graph: Changed in place.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+    """
     names = dict(zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True))
     taken = set(names.values())
     inside = [value for node in graph for value in node.outputs]

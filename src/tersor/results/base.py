@@ -64,12 +64,22 @@ class Result(ABC):
         """The main figures, as names and values."""
 
     @abstractmethod
-    def export(self, path: str | Path, opset: int = 21) -> ExportResult:
+    def export(
+        self,
+        path: str | Path,
+        opset: int | None = None,
+        *,
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+    ) -> ExportResult:
         """Write the ONNX file; see `tersor.export.onnx.export_onnx`.
 
         Args:
             path: Where the file is written.
-            opset: Version of the ONNX operator set, at least 21.
+            opset: Version of the ONNX operator set. Default: that of the file that came in, or a
+                later one if it must be; 21 for PyTorch models.
+            input_names: Names of the inputs, in order. Default: those of the model.
+            output_names: Names of the outputs, in order.
         """
 
     @abstractmethod

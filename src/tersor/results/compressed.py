@@ -1,6 +1,7 @@
 """The result of `compress`: a smaller float network that can be exported, trained or quantized."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -62,9 +63,18 @@ class Compressed(Result):
         return {"before": asdict(before), "after": asdict(after), **self.summary().as_dict()}
 
     @checked()
-    def export(self, path: str | Path, opset: int = 21) -> ExportResult:
+    def export(
+        self,
+        path: str | Path,
+        opset: int | None = None,
+        *,
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+    ) -> ExportResult:
         """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
-        return export_onnx(self.network, path, opset=opset)
+        return export_onnx(
+            self.network, path, opset=opset, input_names=input_names, output_names=output_names
+        )
 
     @checked()
     def latency(self, rounds: Count = 25) -> Latency:

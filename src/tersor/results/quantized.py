@@ -1,5 +1,6 @@
 """The result of `quantize`: the simulation, with the means to export and verify it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,25 @@ class Quantized(Result):
         return [("format", self.scheme.summary), *rows(self.network)]
 
     @checked()
-    def export(self, path: str | Path, opset: int = 21, storage: Storage = "int8") -> ExportResult:
+    def export(
+        self,
+        path: str | Path,
+        opset: int | None = None,
+        storage: Storage = "int8",
+        *,
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+    ) -> ExportResult:
         """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
-        return export_onnx(self.network, path, opset=opset, scheme=self.scheme, storage=storage)
+        return export_onnx(
+            self.network,
+            path,
+            opset=opset,
+            scheme=self.scheme,
+            storage=storage,
+            input_names=input_names,
+            output_names=output_names,
+        )
 
     def _runtime(self) -> tuple[RuntimeName, Config]:
         return runtime_of(self.scheme)

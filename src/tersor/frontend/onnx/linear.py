@@ -1,7 +1,8 @@
 """Turns products with a stored matrix into linear layers, as PyTorch has them: `x Wᵀ + b`.
 
 `MatMul(x, W)` and `Gemm(x, W, b)` become one node `tersor.Linear`. Its weight is stored as
-`[out, in]` under its own name, and its bias includes an `Add` that follows.
+`[out, in]` under its own name, and its bias includes an `Add` that follows. What was done is noted,
+so that it can be undone when the file is written.
 """
 
 from collections import Counter
@@ -10,24 +11,45 @@ from dataclasses import replace
 import numpy as np
 
 from tersor.frontend.onnx.node import Node
+from tersor.graph.origin import Lifted
 
 Constants = dict[str, np.ndarray]
 
 
 def lift_linear(
     nodes: list[Node], constants: Constants, outputs: tuple[str, ...]
-) -> tuple[list[Node], Constants]:
+) -> tuple[list[Node], Constants, dict[str, Lifted]]:
     """Rewrite nodes and stored values with linear layers.
 
     Args:
         nodes: Nodes in execution order.
         constants: Stored values.
         outputs: Names of the model's outputs.
+
+    Returns:
+        The nodes, the stored values, and for each linear layer what it was.
     """
     stored = dict(constants)
     uses = Counter([name for node in nodes for name in node.inputs] + list(outputs))
     lifted = [_lift(node, stored, uses) for node in nodes]
-    return _join_biases(lifted, stored, uses), stored
+    notes = {
+        old.name: _lifted(old, new)
+        for old, new in zip(nodes, lifted, strict=True)
+        if new.op == "tersor.Linear"
+    }
+    return _join_biases(lifted, stored, uses, notes), stored, notes
+
+
+def _lifted(node: Node, linear: Node) -> Lifted:
+    """Note what a product was."""
+    is_gemm = node.op == "Gemm"
+    return Lifted(
+        weight=node.inputs[1],
+        own=linear.inputs[1] == node.inputs[1],
+        transposed=not (is_gemm and node.get("transB", 0)),
+        bias=node.inputs[2] if is_gemm and len(node.inputs) > 2 else "",
+        plain=not is_gemm or (node.get("alpha", 1.0) == 1 and node.get("beta", 1.0) == 1),
+    )
 
 
 def _lift(node: Node, stored: Constants, uses: Counter[str]) -> Node:
@@ -81,7 +103,9 @@ def _bias(node: Node, stored: Constants, outputs: int, uses: Counter[str]) -> tu
     return (name,)
 
 
-def _join_biases(nodes: list[Node], stored: Constants, uses: Counter[str]) -> list[Node]:
+def _join_biases(
+    nodes: list[Node], stored: Constants, uses: Counter[str], notes: dict[str, Lifted]
+) -> list[Node]:
     """Merge biases: `Add(Linear(x, W), b)` becomes `Linear(x, W, b)`."""
     makers = {node.outputs[0]: node for node in nodes if node.op == "tersor.Linear"}
     joined: dict[str, Node] = {}
@@ -97,6 +121,7 @@ def _join_biases(nodes: list[Node], stored: Constants, uses: Counter[str]) -> li
                 inputs = (*linear.inputs, bias)
                 joined[node.outputs[0]] = replace(linear, inputs=inputs, outputs=node.outputs)
                 joined[value] = node
+                notes[linear.name] = replace(notes[linear.name], bias=bias, add=node.name)
                 break
     return [
         joined.get(node.outputs[0], node) if node.op in ("Add", "tersor.Linear") else node

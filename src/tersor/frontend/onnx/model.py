@@ -60,7 +60,7 @@ class OnnxModel(nn.Module):
         self.inputs: tuple[Input, ...] = contents.inputs
         self.outputs: tuple[str, ...] = contents.outputs
         nodes, constants = _fold(contents)
-        self.nodes, constants = lift_linear(nodes, constants, contents.outputs)
+        self.nodes, constants, lifted = lift_linear(nodes, constants, contents.outputs)
         read = {name for node in self.nodes for name in node.inputs} | {*self.outputs}
         self.constants = {name: value for name, value in constants.items() if name in read}
         self.attributes: dict[str, str] = {}
@@ -69,7 +69,7 @@ class OnnxModel(nn.Module):
             self.attributes[name] = free_attribute(self, name)
             set_tensor(self, self.attributes[name], nn.Parameter(value) if is_weight else value)
         file = contents.model
-        self.origin = None if file is None else Origin(file, self.attributes)
+        self.origin = None if file is None else Origin(file, self.attributes, lifted)
         self.fixed: Fixed = {}
         self.assumed: dict[str, tuple[str, bool]] = {}
         self.evaluate: Callable[..., dict[str, Value]] = evaluate

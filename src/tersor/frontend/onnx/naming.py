@@ -2,13 +2,16 @@
 
 import operator
 import re
+from dataclasses import replace
 
 from torch import fx
 
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.carried import carried_nodes, part_name
 from tersor.graph.carried_model import decode
+from tersor.graph.footprint import record
 from tersor.graph.network import Network
+from tersor.graph.origin import Origin
 
 
 def name_like_file(network: Network, model: OnnxModel) -> None:
@@ -23,7 +26,6 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
     """
     network.input_names = tuple(x.name for x in model.inputs)
     network.output_names = model.outputs
-    network.origin = model.origin
     last: dict[str, fx.Node] = {}
     for node in network.graph.nodes:
         name = node.meta.get("custom", {}).get("onnx")
@@ -37,6 +39,19 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
     for node, x in zip(network.graph.find_nodes(op="placeholder"), model.inputs, strict=True):
         _rename(node, x.name)
     network.finish()
+    network.origin = None if model.origin is None else _recorded(model.origin, network)
+
+
+def _recorded(origin: Origin, network: Network) -> Origin:
+    """Note the calls of each node, as they are before anything is changed."""
+    stored = {str(v.name) for v in origin.model.graph.initializers.values()}
+    stored |= {
+        str(v.name) for n in origin.model.graph if n.op_type == "Constant" for v in n.outputs
+    }
+    lifted = {name for note in origin.lifted.values() for name in (note.weight, note.bias)}
+    as_stored = {a for name, a in origin.attributes.items() if name in stored - lifted}
+    records, outputs, checksums = record(network, as_stored)
+    return replace(origin, records=records, outputs=outputs, checksums=checksums)
 
 
 def _rename_outputs(part: fx.Node) -> None:

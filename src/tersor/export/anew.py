@@ -1,0 +1,85 @@
+"""Writes a network as an ONNX file through PyTorch's exporter, without a file that came in.
+
+lower (quantizers → integers) → torch.export → torch.onnx → tidy
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx_ir as ir
+import torch
+
+from tersor.core.grid import Grid
+from tersor.data.feeds import input_names
+from tersor.errors import ExportError, TersorError
+from tersor.export import carried_parts
+from tersor.export.lower import Lowered, lower
+from tersor.export.quantize_ops import TRANSLATIONS
+from tersor.export.signature import free_axes, output_names
+from tersor.export.tidy import tidy
+from tersor.graph.network import Network
+
+#: The opset that is written; others are converted from it.
+OPSET = 21
+
+
+def write_anew(network: Network, integer_clip: bool = True) -> tuple[ir.Model, dict[str, Grid]]:
+    """Write a network as a new file.
+
+    Args:
+        network: The network; it is not changed.
+        integer_clip: See `tersor.quant.scheme.Scheme`.
+
+    Returns:
+        The file, and the grids of the integers that it stores, by name.
+
+    Raises:
+        ExportError: The graph has no ONNX form.
+        UnsupportedError: A quantizer has no ONNX form.
+    """
+    names = input_names(network), output_names(network)
+    lowered = lower(network, integer_clip)
+    model = _translate(lowered)
+    tidy(model, *names)
+    return model, lowered.grids
+
+
+def _translate(lowered: Lowered) -> ir.Model:
+    """Run PyTorch's own exporter, without its messages."""
+    network = lowered.network
+    network.module.eval()
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.export.export(
+                network.module, network.args, network.kwargs, dynamic_shapes=free_axes(network)
+            )
+            onnx_program = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                custom_translation_table=TRANSLATIONS | carried_parts.TRANSLATIONS,
+            )
+    except TersorError:
+        raise
+    except Exception as error:
+        reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(f"the network has no ONNX form: {reason[0]}") from error
+    assert onnx_program is not None
+    return onnx_program.model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide notices about optional packages and torch's own deprecations."""
+    logger = logging.getLogger("torch.onnx._internal.exporter")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,42 @@
+"""Edit the file that came in: START READING HERE. `edit` reads like a table of contents.
+
+The graph of a network says what changed: quantizers stand on edges, weights have other numbers,
+folded nodes are gone. Everything else of the file stays: its nodes, its names, its open axes, its
+notes. So no exporter is needed, and what has no ATen form need not be written anew.
+"""
+
+import onnx_ir as ir
+
+from tersor.core.grid import Grid
+from tersor.errors import UnmappedError
+from tersor.export.edit.correspondence import correspond
+from tersor.export.edit.draft import Draft
+from tersor.export.edit.ends import end
+from tersor.export.edit.finish import finish
+from tersor.export.edit.values import Values
+from tersor.export.edit.wiring import wire
+from tersor.graph.network import Network
+
+
+def edit(network: Network, integer_clip: bool = True) -> tuple[ir.Model, dict[str, Grid]]:
+    """Write a network into a copy of the file that it was read from.
+
+    Args:
+        network: The network; it is not changed.
+        integer_clip: See `tersor.quant.scheme.Scheme`.
+
+    Returns:
+        The file, and the grids of the integers that it stores, by name.
+
+    Raises:
+        UnmappedError: Something in the network has no place in the file.
+    """
+    if network.origin is None or not network.origin.records:
+        raise UnmappedError("the network was not read from a file")
+    draft = Draft(network, network.origin, network.origin.model.clone(), integer_clip)
+    correspond(draft)
+    values = Values(draft)
+    wire(draft, values)
+    end(draft, values)
+    finish(draft)
+    return draft.model, {str(value.name): grid for value, grid in draft.grids.items()}

@@ -1,0 +1,74 @@
+"""Finishes an edited file: integer kernels, names, and nothing that nobody reads."""
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from tersor.export.edit.draft import Draft
+from tersor.export.rewrite import rewrite
+
+_SIZES = ("Shape", "Size")
+
+
+def finish(draft: Draft) -> None:
+    """Remove what is not read, name and register new values, and bring nodes into order.
+
+    Args:
+        draft: The file under construction.
+    """
+    _read_shapes_of_integers(draft)
+    rewrite(draft.graph)
+    RemoveUnusedNodesPass()(draft.model)
+    _name(draft)
+    _name_nodes(draft.graph)
+    draft.graph.sort()
+    for value in _made(draft.graph):
+        if value.type is None:  # a shape alone cannot be written
+            value.shape = None
+
+
+def _read_shapes_of_integers(draft: Draft) -> None:
+    """Let Shape read the integers of a value: a second reader of the floats keeps kernels apart."""
+    for node in draft.graph:
+        read = draft.rounded.get(node.inputs[0]) if node.op_type in _SIZES and node.inputs else None  # type: ignore[arg-type]
+        write = None if read is None else read.producer()
+        if write is not None:
+            node.replace_input_with(0, write.inputs[0])
+
+
+def _name(draft: Draft) -> None:
+    """Give new values their names, or similar ones where these are taken."""
+    graph = draft.graph
+    values = [*graph.inputs, *graph.initializers.values(), *_made(graph)]
+    new = {value for wish in draft.wishes for value, _ in wish.values}
+    taken = {str(value.name) for value in values if value not in new}
+    present = {*values, *_read(graph)}
+    for wish in draft.wishes:
+        named = [(value, suffix) for value, suffix in wish.values if value in present]
+        name, number = wish.name, 2
+        while any(f"{name}{suffix}" in taken for _, suffix in named):
+            name, number = f"{wish.name}_{number}", number + 1
+        for value, suffix in named:
+            value.name = f"{name}{suffix}"
+            taken.add(value.name)
+            if value.const_value is not None and value.producer() is None:
+                graph.register_initializer(value)
+
+
+def _made(graph: ir.Graph) -> Iterable[ir.Value]:
+    return (value for node in graph.all_nodes() for value in node.outputs)
+
+
+def _read(graph: ir.Graph) -> Iterable[ir.Value]:
+    return (value for node in graph for value in node.inputs if value is not None)
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    taken: set[str] = set()
+    for node in graph:
+        name, number = str(node.name or node.outputs[0].name), 2
+        node.name = name
+        while node.name in taken:
+            node.name, number = f"{name}_{number}", number + 1
+        taken.add(node.name)

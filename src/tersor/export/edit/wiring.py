@@ -1,0 +1,88 @@
+"""Kept nodes read what their calls read now: rounded values, integers, what precedes a fold."""
+
+import onnx_ir as ir
+from torch import fx
+
+from tersor.errors import UnmappedError
+from tersor.export.edit.draft import Draft
+from tersor.export.edit.lookup import look_up
+from tersor.export.edit.matrix_products import wire_linear
+from tersor.export.edit.stored_values import matters
+from tersor.export.edit.values import Values
+from tersor.graph.nodes import source
+from tersor.graph.ops import WEIGHTED
+
+
+def wire(draft: Draft, values: Values) -> None:
+    """Give every kept node its new inputs.
+
+    Args:
+        draft: The file under construction.
+        values: Finds or writes the values.
+
+    Raises:
+        UnmappedError: A node reads something that has no place in the file.
+    """
+    nodes = {node.name: node for node in draft.graph}
+    for name in draft.kept:
+        values.before = nodes[name]
+        if name in draft.origin.lifted:
+            wire_linear(draft, values, nodes, name)
+        else:
+            _wire(draft, values, nodes[name], name)
+            look_up(draft, nodes[name], name)
+    values.before = None
+
+
+def _wire(draft: Draft, values: Values, node: ir.Node, name: str) -> None:
+    """Match what the calls read with the inputs of the node, by what both were once."""
+    old, new = draft.origin.records[name].reads, draft.prints[name].reads
+    for ref in dict.fromkeys(old):
+        reads = [read for was, read in zip(old, new, strict=True) if was == ref]
+        if ref == "":
+            _add_bias(draft, values, node, name)
+            continue
+        places = [
+            p for p, v in enumerate(node.inputs) if v is not None and draft.refs.get(v) == ref
+        ]
+        _rewire(draft, values, node, ref, places, reads)
+
+
+def _rewire(
+    draft: Draft,
+    values: Values,
+    node: ir.Node,
+    ref: str,
+    places: list[int],
+    reads: list[fx.Node | None],
+) -> None:
+    different = list(dict.fromkeys(reads))
+    if len(different) > 1 and len(places) != len(reads):
+        raise UnmappedError(f"node {node.name!r} reads {ref} in several ways")
+    if not places:
+        home = draft.homes.get(ref)
+        if home is not None and any(_value(values, read, ref) is not home for read in different):
+            raise UnmappedError(f"node {node.name!r} of the file does not read {ref} itself")
+        return
+    each = reads if len(different) > 1 else different * len(places)
+    for place, read in zip(places, each, strict=True):
+        value = _value(values, read, str(node.inputs[place].name))  # type: ignore[union-attr]
+        if value is not draft.homes.get(ref):  # else it may pass through an Identity
+            node.replace_input_with(place, value)
+
+
+def _value(values: Values, read: fx.Node | None, name: str) -> ir.Value:
+    if read is None:
+        raise UnmappedError(f"{name!r} is no longer read")
+    return values.of(read, name)
+
+
+def _add_bias(draft: Draft, values: Values, node: ir.Node, name: str) -> None:
+    """Give a convolution the bias that a pass gave it, unless it is zero."""
+    layers = [call for call in draft.prints[name].calls if call.target in WEIGHTED]
+    if len(layers) != 1 or node.op_type not in ("Conv", "ConvTranspose"):
+        raise UnmappedError(f"node {name!r} ({node.op_type}) got a bias")
+    bias = draft.prints[name].reads[draft.origin.records[name].reads.index("")]
+    if bias is not None and matters(draft, bias):
+        node.resize_inputs(3)
+        node.replace_input_with(2, values.of(bias, str(source(bias).target)))

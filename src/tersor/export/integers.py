@@ -1,0 +1,55 @@
+"""The integers of files: their types, and clips that move onto them."""
+
+import torch
+from torch import fx
+
+from tersor.core.affine import quantize
+from tersor.core.grid import Grid
+from tersor.errors import UnsupportedError
+from tersor.graph.ops import clip_bounds
+from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.scheme import FUSED
+
+_STORAGE = {
+    (8, False): torch.uint8,
+    (8, True): torch.int8,
+    (16, False): torch.uint16,
+    (16, True): torch.int16,
+    (32, True): torch.int32,
+}
+
+
+def container(grid: Grid) -> torch.dtype:
+    """The integer dtype that holds a grid; at least 8 bits wide.
+
+    Raises:
+        UnsupportedError: ONNX DequantizeLinear reads no unsigned integers beyond 16 bits.
+    """
+    dtype = _STORAGE.get((max(grid.container, 8), grid.signed))
+    if dtype is None:
+        raise UnsupportedError(
+            f"ONNX stores no unsigned grid of {grid.bits} bits; use at most 16 bits, or a signed "
+            "grid"
+        )
+    return dtype
+
+
+def clip_on_integers(source: fx.Node, module: FakeQuantize) -> tuple[int, int] | None:
+    """Move a ReLU or clip behind the quantizer: q(clip(x, l, h)) = clip(q(x), q(l), q(h)), exactly.
+
+    Runtimes compute a layer in integers if its QuantizeLinear follows directly.
+
+    Args:
+        source: The value that is quantized.
+        module: The quantizer.
+
+    Returns:
+        The integers that remain; None if the value is no clip, or is also read elsewhere.
+    """
+    grid = module.grid
+    bounds = clip_bounds(source) if source.target in FUSED else None
+    if bounds is None or len(source.users) > 1 or module.scale.ndim:
+        return None
+    ends = torch.tensor(bounds, dtype=module.scale.dtype, device=module.scale.device)
+    low, high = quantize(ends, module.scale, module.zero_point, grid).int().tolist()
+    return low, high

@@ -1,0 +1,185 @@
+"""A file that came in is edited: it computes what the simulation computes, and the rest stays."""
+
+import json
+import re
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+import tersor
+from tersor.export.onnx import export_onnx
+from tests.frontend.onnx.files import model, random, write
+
+STEM = "a = Conv <pads = [1, 1, 1, 1]> (x, k, c)"
+IMAGE = 'agraph (float[N, 3, 8, 8] x) => (float[N, 5] "out.put")'
+HEAD = 'p = GlobalAveragePool(h) f = Flatten(p) "out.put" = Gemm <transB = 1> (f, w, v)'
+WEIGHTS = {"k": random(4, 3, 3, 3), "c": random(4), "w": random(5, 4), "v": random(5)}
+NORM = {"g": random(4) + 2, "b": random(4), "m": random(4), "s": random(4) ** 2 + 0.5}
+
+BODIES = {
+    "clip": (f"{STEM} h = Clip(a, low, high)", {"low": np.float32(0), "high": np.float32(1.5)}),
+    "batch norm": (f"{STEM} n = BatchNormalization(a, g, b, m, s) h = Relu(n)", NORM),
+    "identities": (f"{STEM} i = Identity(a) r = Relu(i) h = Dropout(r)", {}),
+    "split": (
+        f"{STEM} r = Relu(a) s0, s1 = Split <axis = 1> (r, sizes) t = Conv(s1, k1) "
+        "h = Concat <axis = 1> (t, s0)",
+        {"sizes": np.array([1, 3]), "k1": random(3, 3, 1, 1)},
+    ),
+    "no bias": ("a = Conv(x, k) h = Relu(a)", {}),
+    "residual": (
+        f"{STEM} r = Relu(a) t = Conv(r, k1) u = Add(t, r) h = Relu(u)",
+        {"k1": random(4, 4, 1, 1)},
+    ),
+    "shape": (
+        f"{STEM} r = Relu(a) s = Shape(r) q = Reshape(r, s) h = Conv(q, k1)",
+        {"k1": random(4, 4, 1, 1)},
+    ),
+    "computed weight": (
+        "kk = Mul(k, two) a = Conv(x, kk) h = Relu(a)",
+        {"two": np.float32(2)},
+    ),
+}
+TAILS = {
+    "Gemm": (HEAD, {}),
+    "turned Gemm": (
+        "p = GlobalAveragePool(h) f = Flatten(p) "
+        '"out.put" = Gemm <alpha = 0.5, beta = 2.0> (f, wt, v)',
+        {"wt": random(4, 5)},
+    ),
+    "MatMul": (
+        'p = GlobalAveragePool(h) f = Flatten(p) "out.put" = MatMul(f, wt)',
+        {"wt": random(4, 5)},
+    ),
+    "MatMul and Add": (
+        'p = GlobalAveragePool(h) f = Flatten(p) y = MatMul(f, wt) "out.put" = Add(v, y)',
+        {"wt": random(4, 5)},
+    ),
+    "two products": (
+        "p = GlobalAveragePool(h) f = Flatten(p) y = MatMul(f, wt) z = Relu(y) "
+        '"out.put" = MatMul(z, w2)',
+        {"wt": random(4, 6), "w2": random(6, 5)},
+    ),
+}
+
+
+def made(tmp_path, body="clip", tail="Gemm", opset=17):
+    """A small file with awkward names and metadata of its own."""
+    (before, more), (after, others) = BODIES[body], TAILS[tail]
+    text = f"{IMAGE} {{ {before} {after} }}".replace('"out.put"', "y_")
+    stored = {**WEIGHTS, **more, **others}
+    file = model(text, opset, **{k: v for k, v in stored.items() if re.search(rf"\b{k}\b", text)})
+    for node in file.graph.node:
+        node.output[:] = ["out.put" if name == "y_" else name for name in node.output]
+    file.graph.output[0].name = "out.put"
+    file.producer_name = "someone"
+    file.metadata_props.add(key="author", value="somebody")
+    onnx.checker.check_model(file, full_check=True)
+    return write(tmp_path, file)
+
+
+def quantized(path, **options):
+    return tersor.quantize(tersor.load(path)[0], torch.randn(2, 3, 8, 8), **options)
+
+
+def ends(path):
+    """Names, types and axes of inputs and outputs."""
+    graph = onnx.load(str(path)).graph
+    stored = {value.name for value in graph.initializer}
+    return [str(v) for v in (*graph.input, *graph.output) if v.name not in stored]
+
+
+def run(path, x, exact=True):
+    options = ort.SessionOptions()
+    if exact:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+
+
+def assert_alike(result, path):
+    """Equal within one step, but where a tie in the middle was rounded to the other side."""
+    x = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    wanted = result(x).detach().numpy()
+    is_close = np.abs(run(path, x) - wanted) <= np.abs(wanted).max() / 255
+    assert is_close.mean() >= 0.9
+
+
+def check(result, path, source):
+    """The edited file is the simulation, and its ends are those of the file."""
+    written = result.export(path)
+    assert written.anew == ""
+    assert ends(path) == ends(source)
+    assert_alike(result, path)
+    return written
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_what_stands_in_the_middle(body, tmp_path):
+    source = made(tmp_path, body)
+    check(quantized(source), tmp_path / "int8.onnx", source)
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_products(tail, tmp_path):
+    source = made(tmp_path, tail=tail)
+    result = quantized(source)
+    check(result, tmp_path / "int8.onnx", source)
+    kept = [node.op_type for node in onnx.load(str(tmp_path / "int8.onnx")).graph.node]
+    assert [op for op in kept if op in ("Gemm", "MatMul")] == [
+        node.op_type
+        for node in onnx.load(str(source)).graph.node
+        if node.op_type in ("Gemm", "MatMul")
+    ]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_the_float_network_is_the_file_itself(tail, tmp_path):
+    source = made(tmp_path, tail=tail)
+    network = quantized(source).original
+    assert export_onnx(network, tmp_path / "float.onnx").anew == ""
+    before, after = onnx.load(str(source)).graph, onnx.load(str(tmp_path / "float.onnx")).graph
+    assert [list(node.input) for node in after.node] == [list(node.input) for node in before.node]
+    assert {v.name: v.raw_data for v in after.initializer} == {
+        v.name: v.raw_data for v in before.initializer
+    }
+
+
+def test_weights_keep_their_names_and_metadata_stay(tmp_path):
+    source = made(tmp_path, "identities")
+    written = check(quantized(source), tmp_path / "int8.onnx", source)
+    file = onnx.load(str(tmp_path / "int8.onnx"))
+    stored = {value.name: onnx.numpy_helper.to_array(value) for value in file.graph.initializer}
+    assert stored["k"].dtype == stored["w"].dtype == np.int8
+    assert stored["c"].dtype == stored["v"].dtype == np.int32
+    assert stored["k_scale"].shape == (4,)
+    assert {"x_scale", "x_zero_point"} <= stored.keys()
+    assert not {"Relu", "Identity", "Dropout"} & {node.op_type for node in file.graph.node}
+    notes = {item.key: item.value for item in file.metadata_props}
+    assert notes["author"] == "somebody"
+    assert notes["tersor.scheme"] == "onnxruntime-cpu"
+    assert json.loads(notes["tersor.options"])["weights"] == {"8": 2}
+    assert file.producer_name == "someone"
+    assert written.opset == file.opset_import[0].version == 17
+
+
+@pytest.mark.parametrize(("bits", "storage"), [(4, "int4"), (16, "int8"), (3, "int8")])
+def test_other_widths(bits, storage, tmp_path):
+    source = made(tmp_path, "residual")
+    result = quantized(source, weights=bits, activations=16 if bits == 16 else None)
+    written = result.export(tmp_path / "a.onnx", storage=storage)
+    assert written.anew == ""
+    assert written.opset == (17 if bits == 3 else 21)
+    assert ends(written.path) == ends(source)
+    assert {stored.bits for stored in written.weights} == {bits}
+    assert_alike(result, written.path)
+
+
+def test_an_early_opset_is_raised(tmp_path):
+    source = made(tmp_path, opset=13)
+    assert check(quantized(source), tmp_path / "a.onnx", source).opset == 13
+    later = quantized(source).export(tmp_path / "b.onnx", opset=21)
+    assert later.opset == 21
+    assert ends(later.path) == ends(source)
