@@ -61,7 +61,7 @@ class Flow:
 
         A stored tensor that is repeated for each sample is its own origin: it has no quantizer.
         """
-        while node.target in DROPOUTS or self._is_moved(node):
+        while node.target in DROPOUTS or self.is_moved(node):
             before = source(operand(node))
             if before not in self._known:
                 break
@@ -71,9 +71,9 @@ class Flow:
     def ends_in(self, node: fx.Node) -> fx.Node | None:
         """The activation that this op's kernel ends in, if any."""
         user = next(iter(node.users), None)
-        return user if user is not None and self._fused_with(user) is node else None
+        return user if user is not None and self.fused_with(user) is node else None
 
-    def _fused_with(self, node: fx.Node) -> fx.Node | None:
+    def fused_with(self, node: fx.Node) -> fx.Node | None:
         """The op whose kernel also computes this activation."""
         bounds = clip_bounds(node) if self._is_one_of(node, self.scheme.fused) else None
         if bounds is None or bounds[0] != 0:
@@ -82,9 +82,17 @@ class Flow:
         has_kernel = producer in self.layers or self._is_integer(producer)
         return producer if has_kernel and len(producer.users) == 1 else None
 
+    def has_kernel(self, node: fx.Node) -> bool:
+        """Whether the target has an integer kernel for this call, or moves integers with it."""
+        if node in self.layers or self._is_integer(node) or self.fused_with(node) is not None:
+            return True
+        if self._is_one_of(node, self.scheme.matmuls):
+            return self._has_computed_inputs(node)
+        return node.target in DROPOUTS or self.is_moved(node)
+
     def _is_written_in_integers(self, node: fx.Node) -> bool:
         """Whether this is the result of a layer that cannot write floating point."""
-        layer = self._fused_with(node) or node
+        layer = self.fused_with(node) or node
         return layer in self.layers and layer.target not in self.scheme.float_outputs
 
     def _is_read_in_integers(self, node: fx.Node) -> bool:
@@ -100,7 +108,7 @@ class Flow:
             return False
         if self._is_integer(user):
             return self._accumulator(user) is not value
-        return user.target in DROPOUTS or self._is_moved(user) or self._fused_with(user) is value
+        return user.target in DROPOUTS or self.is_moved(user) or self.fused_with(user) is value
 
     def _accumulator(self, node: fx.Node) -> fx.Node | None:
         """The layer that adds a residual before it rounds, if this value is such a sum."""
@@ -131,7 +139,7 @@ class Flow:
     def _has_computed_inputs(self, node: fx.Node) -> bool:
         return {source(arg) for arg in node.all_input_nodes} <= self._known
 
-    def _is_moved(self, node: fx.Node) -> bool:
+    def is_moved(self, node: fx.Node) -> bool:
         """Whether every element of this value is a copy from the first argument, or zero."""
         if not self._is_one_of(node, self.scheme.pass_through):
             return False

@@ -20,11 +20,14 @@ from tersor.graph.carried import carried_nodes, part_name, part_ops, part_weight
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped, free_name
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
+from tersor.quant.gains import times
 from tersor.quant.integer_values import Flow
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.scheme import Scheme, with_bits
+
+SLOWER = "it is faster in floating point than in integers with the conversions around it"
 
 
 def place(
@@ -56,6 +59,8 @@ def place(
     width = widths(network, bits or {})
     reading = widths(network, activations or {}, "activations")
     chosen = _choose(network, scheme, left_out)
+    if not (width or reading):
+        chosen = _leave_slower(network, scheme, chosen, left_out)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
     edges = [node for node in flow.values if flow.is_quantized(node)]
@@ -125,6 +130,24 @@ def _record_carried(network: Network) -> None:
         has = f"; it has {weights:,} weights" if weights else ""
         reason = f"{part_ops(node)} is carried over from the file and stays in float{has}"
         network.records.append(Skipped(part_name(node), "place", reason))
+
+
+def _leave_slower(
+    network: Network, scheme: Scheme, chosen: list[Layer], left_out: set[fx.Node]
+) -> list[Layer]:
+    """Leave calls in floating point that integers would make slower; the others are returned."""
+    if scheme.speed is None:
+        return chosen
+    flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
+    predicted = times(network, flow, chosen, scheme.speed)
+    kept = [layer for layer in chosen if layer.node not in predicted.slower]
+    if not predicted.is_worth_it or not kept:
+        return chosen
+    left_out |= predicted.slower
+    for layer in chosen:
+        if layer.node in predicted.slower:
+            network.records.append(Skipped(layer.name, "place", SLOWER))
+    return kept
 
 
 def _refusal(layer: Layer, scheme: Scheme, computed: set[fx.Node]) -> str | None:

@@ -14,6 +14,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.ops import CONVOLUTIONS, LINEAR, MATMULS, MOVEMENT, PADS
 from tersor.names import RuntimeName
+from tersor.quant.speed import Speed
 
 aten = torch.ops.aten
 
@@ -83,6 +84,8 @@ class Scheme:
         runtime: The runtime that verifies the files: a name in `tersor.export.verify.RUNTIMES`. For
             a target that cannot be run here, onnxruntime at least shows whether the file is right.
         session: onnxruntime session options that the format needs to be exact.
+        speed: The times of its kernels: calls that integers make slower stay in floating point.
+            None computes in integers whatever has an integer kernel.
     """
 
     name: str
@@ -103,6 +106,7 @@ class Scheme:
     integer_clip: bool = True
     runtime: RuntimeName = "onnxruntime"
     session: tuple[tuple[str, str], ...] = ()
+    speed: Speed | None = None
 
     def with_bits(self, weights: int | None, activations: int | None) -> "Scheme":
         """The same scheme with other bit widths; None keeps a width.

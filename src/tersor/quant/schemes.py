@@ -9,12 +9,15 @@ from tersor.errors import InvalidInputError
 from tersor.graph.ops import WEIGHTED
 from tersor.names import TARGETS
 from tersor.quant.scheme import INT8, INTEGER_OPS, KERNELS, Scheme
+from tersor.quant.speed import ONNXRUNTIME
 
 aten = torch.ops.aten
 
 # Measured with the kernels themselves: docs/results.md.
-ONNXRUNTIME_CPU = Scheme("onnxruntime-cpu", TARGETS["onnxruntime-cpu"], pair_safe="rows")
-ONNXRUNTIME_VNNI = Scheme("onnxruntime-vnni", TARGETS["onnxruntime-vnni"])
+ONNXRUNTIME_CPU = Scheme(
+    "onnxruntime-cpu", TARGETS["onnxruntime-cpu"], pair_safe="rows", speed=ONNXRUNTIME
+)
+ONNXRUNTIME_VNNI = Scheme("onnxruntime-vnni", TARGETS["onnxruntime-vnni"], speed=ONNXRUNTIME)
 # "On ARM64: U8S8 can be faster than U8U8 for low end ARM64 and no difference on accuracy":
 # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 # Dot products are summed in 32 bits (udot, sdot), so weights have their full range.

@@ -1,0 +1,209 @@
+"""Finds the calls that a runtime computes faster in floating point than in integers.
+
+Every call is either computed in integers or not. A value that is written in one form and read in
+the other has to be converted. What all calls and conversions take together is least at a minimum
+cut of a graph whose two sides are the two forms:
+
+    Σ t(call in its form) + Σ t(conversion of a value)  →  min
+
+A conversion serves all readers of a value, so it is an edge of its own with a helping vertex.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from torch import fx
+
+from tersor.graph.costs import batch_size, layer_macs
+from tersor.graph.layers import Layer
+from tersor.graph.network import Network
+from tersor.graph.nodes import argument, operand
+from tersor.graph.shapes import shapes
+from tersor.quant.integer_values import Flow
+from tersor.quant.speed import Kernel, Speed
+
+aten = torch.ops.aten
+
+#: A network that takes less is not looked at: there calls cost more than what they compute.
+SHORTEST = 3e5  # nanoseconds
+#: Integers stay where leaving them would gain less: the model of times is a rough one.
+LEAST_GAIN = 0.05
+_POOLINGS = frozenset({aten.avg_pool1d.default, aten.avg_pool2d.default})
+_MEANS = frozenset(
+    {aten.mean.dim, aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default}
+)
+_FUNCTIONS = frozenset({aten.sigmoid.default, aten.leaky_relu.default})
+_FEW = 8  # channels
+_NEVER = 1e12
+
+
+@dataclass(frozen=True)
+class Times:
+    """Predicted nanoseconds of the calls that could be integers, with all conversions.
+
+    Attributes:
+        floating: None of them is.
+        integer: All of them are.
+        best: The best mixture.
+        slower: The calls that stay in floating point in the best mixture.
+    """
+
+    floating: float
+    integer: float
+    best: float
+    slower: frozenset[fx.Node]
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the best mixture is faster than integers everywhere by more than a trifle."""
+        return self.floating >= SHORTEST and self.best < (1 - LEAST_GAIN) * self.integer
+
+
+def times(network: Network, flow: Flow, layers: Collection[Layer], speed: Speed) -> Times:
+    """Predict the times of a network in floating point, in integers, and in the best mixture.
+
+    Args:
+        network: The network, without quantizers.
+        flow: What the target computes in integers.
+        layers: The layers that it computes in integers.
+        speed: The times of its kernels.
+    """
+    calls = _Calls(network, flow, layers, speed)
+    free = [node for node in flow.values if calls.is_free(node)]
+    chosen = calls.best(free)
+    slower = frozenset(node for node in free if node not in chosen and calls.computes(node))
+    everywhere = calls.total(frozenset(free))
+    return Times(calls.total(frozenset()), everywhere, calls.total(chosen), slower)
+
+
+class _Calls:
+    """The calls of a network, with their times in either form."""
+
+    def __init__(
+        self, network: Network, flow: Flow, layers: Collection[Layer], speed: Speed
+    ) -> None:
+        self.flow, self.speed = flow, speed
+        self.shapes, self.batch = shapes(network), batch_size(network)
+        self.layers = {layer.node: layer for layer in layers}
+        self.known = set(flow.values)
+
+    def is_free(self, node: fx.Node) -> bool:
+        """Whether a call may be computed in either form."""
+        is_asked = node in self.flow.needed or node in self.layers
+        return (is_asked or self._is_matmul(node)) and self.flow.has_kernel(node)
+
+    def _is_matmul(self, node: fx.Node) -> bool:
+        return node.target in self.flow.scheme.matmuls
+
+    def computes(self, node: fx.Node) -> bool:
+        """Whether a call is more than a part of another kernel, or a way to move numbers."""
+        return self.flow.fused_with(node) is None and not self.flow.is_moved(node)
+
+    def time(self, node: fx.Node, is_integer: bool) -> float:
+        """Nanoseconds of a call."""
+        kernel = self.speed.integer if is_integer else self.speed.floating
+        layer = self.layers.get(node)
+        if layer is not None:
+            return self._layer_time(layer, kernel)
+        if node.target in _POOLINGS:
+            return kernel.pooled * self.numbers(node) * prod(argument(node, "kernel_size"))
+        if node.target in _MEANS:
+            return kernel.moved * self.numbers(operand(node))
+        return self.numbers(node) * self._rate(node, kernel)
+
+    def _layer_time(self, layer: Layer, kernel: Kernel) -> float:
+        rate = kernel.depthwise if layer.is_depthwise else kernel.mac
+        written = self.numbers(layer.node)
+        spread = 0.0
+        _, inputs, *places = self.shapes[layer.weight_node]
+        if prod(places) > 1 and not layer.is_depthwise:
+            collected = kernel.scattered if inputs < _FEW else kernel.gathered
+            spread = (
+                collected * prod(places) * written / self.shapes[layer.node][layer.channel_axis]
+            )
+        macs = layer_macs(layer, self.shapes, self.batch)
+        return self.speed.call + rate * macs + kernel.written * written + spread
+
+    def _rate(self, node: fx.Node, kernel: Kernel) -> float:
+        if self.flow.fused_with(node) is not None:
+            return 0  # part of the kernel before it
+        if node.target is aten.add.Tensor:
+            return kernel.add
+        if node.target in _FUNCTIONS:
+            return kernel.function
+        return kernel.moved if self.flow.is_moved(node) else kernel.product
+
+    def numbers(self, node: fx.Node) -> float:
+        """Numbers of a value for one sample."""
+        shape = self.shapes[node]
+        parts = [shape] if isinstance(shape, torch.Size) else list(shape)
+        return sum(prod(part) for part in parts) / self.batch
+
+    def readers(self, node: fx.Node) -> list[fx.Node]:
+        """The calls that read a value, as one of those that can be converted."""
+        return [user for user in node.users if user in self.known or user.op == "output"]
+
+    def conversions(self, node: fx.Node) -> tuple[float, float]:
+        """Nanoseconds of converting a value to integers, and back."""
+        layer = self.layers.get(node)
+        writes_floats = layer is not None and node.target in self.flow.scheme.float_outputs
+        numbers, call = self.numbers(node), self.speed.call
+        back = 0 if writes_floats else call + self.speed.dequantize * numbers
+        return call + self.speed.quantize * numbers, back
+
+    def total(self, chosen: Collection[fx.Node]) -> float:
+        """Nanoseconds of a mixture, in which these calls are computed in integers."""
+        found = 0.0
+        for node in self.flow.values:
+            if self.is_free(node):
+                found += self.time(node, node in chosen)
+            forward, back = self.conversions(node)
+            forms = {reader in chosen for reader in self.readers(node)}
+            if node in chosen:
+                found += back if False in forms else 0
+            else:
+                found += forward if True in forms else 0
+        return found
+
+    def best(self, free: list[fx.Node]) -> frozenset[fx.Node]:
+        """The calls that are computed in integers when all takes least: one side of the cut."""
+        vertices = {node: 2 + i for i, node in enumerate(self.flow.values)}
+        edges = list(self._edges(vertices))
+        size = 2 + 3 * len(vertices)
+        reached = _side(edges, size)
+        return frozenset(node for node in free if vertices[node] in reached)
+
+    def _edges(self, vertices: dict[fx.Node, int]) -> Iterator[tuple[int, int, float]]:
+        """Edges of the graph: 0 is the side of integers, 1 that of floats."""
+        count = len(vertices)
+        for node, vertex in vertices.items():
+            if self.is_free(node):
+                yield 0, vertex, self.time(node, is_integer=False)
+                yield vertex, 1, self.time(node, is_integer=True)
+            else:
+                yield vertex, 1, _NEVER
+            forward, back = self.conversions(node)
+            to_integers, to_floats = vertex + count, vertex + 2 * count
+            yield to_integers, vertex, forward
+            yield vertex, to_floats, back
+            for reader in self.readers(node):
+                end = vertices.get(reader, 1)
+                yield end, to_integers, _NEVER
+                yield to_floats, end, _NEVER
+
+
+def _side(edges: list[tuple[int, int, float]], size: int) -> set[int]:
+    """The vertices on the side of vertex 0 of a minimum cut between 0 and 1."""
+    starts, ends, costs = zip(*edges, strict=True)
+    unit = max(1.0, sum(cost for cost in costs if cost < _NEVER) / 2**28)
+    whole = np.minimum(np.round(np.array(costs) / unit), 2**29).astype(np.int32)
+    graph = coo_matrix((whole, (starts, ends)), (size, size)).tocsr()
+    left = graph - maximum_flow(graph, 0, 1).flow
+    left.data = np.maximum(left.data, 0)
+    left.eliminate_zeros()
+    return {int(i) for i in breadth_first_order(left, 0, return_predecessors=False)}
