@@ -32,8 +32,9 @@ aten = torch.ops.aten
 #: A network that takes less is not looked at: there calls cost more than what they compute.
 SHORTEST = 3e5  # nanoseconds
 #: Integers stay where leaving them would gain less: the model of times is a rough one.
-LEAST_GAIN = 0.05
-_POOLINGS = frozenset({aten.avg_pool1d.default, aten.avg_pool2d.default})
+LEAST_GAIN = 0.1
+# An average pooling between integers becomes integers when onnxruntime loads the file, in any case.
+_POOLINGS = frozenset({aten.max_pool1d.default, aten.max_pool2d.default})
 _MEANS = frozenset(
     {aten.mean.dim, aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default}
 )
@@ -111,7 +112,7 @@ class _Calls:
         if layer is not None:
             return self._layer_time(layer, kernel)
         if node.target in _POOLINGS:
-            return kernel.pooled * self.numbers(node) * prod(argument(node, "kernel_size"))
+            return kernel.pooled * self._pooled(node)
         if node.target in _MEANS:
             return kernel.moved * self.numbers(operand(node))
         return self.numbers(node) * self._rate(node, kernel)
@@ -138,6 +139,14 @@ class _Calls:
             return kernel.function
         return kernel.moved if self.flow.is_moved(node) else kernel.product
 
+    def _pooled(self, node: fx.Node) -> float:
+        """The numbers that a pooling reads, overlaps counted again."""
+        return self.numbers(node) * prod(argument(node, "kernel_size"))
+
+    def pooled_anew(self, node: fx.Node) -> float:
+        """What it costs more if a pooling of integers reads what was a float just before."""
+        return self.speed.pooled_anew * self._pooled(node)
+
     def numbers(self, node: fx.Node) -> float:
         """Numbers of a value for one sample."""
         shape = self.shapes[node]
@@ -162,6 +171,8 @@ class _Calls:
         for node in self.flow.values:
             if self.is_free(node):
                 found += self.time(node, node in chosen)
+                if node in chosen and node.target in _POOLINGS and operand(node) not in chosen:
+                    found += self.pooled_anew(node)
             forward, back = self.conversions(node)
             forms = {reader in chosen for reader in self.readers(node)}
             if node in chosen:
@@ -185,6 +196,8 @@ class _Calls:
             if self.is_free(node):
                 yield 0, vertex, self.time(node, is_integer=False)
                 yield vertex, 1, self.time(node, is_integer=True)
+                if node.target in _POOLINGS:
+                    yield vertex, vertices[operand(node)], self.pooled_anew(node)
             else:
                 yield vertex, 1, _NEVER
             forward, back = self.conversions(node)
