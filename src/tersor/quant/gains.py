@@ -32,7 +32,7 @@ aten = torch.ops.aten
 #: A network that takes less is not looked at: there calls cost more than what they compute.
 SHORTEST = 3e5  # nanoseconds
 #: Integers stay where leaving them would gain less: the model of times is a rough one.
-LEAST_GAIN = 0.1
+LEAST_GAIN = 0.25
 # An average pooling between integers becomes integers when onnxruntime loads the file, in any case.
 _POOLINGS = frozenset({aten.max_pool1d.default, aten.max_pool2d.default})
 _MEANS = frozenset(
@@ -132,7 +132,7 @@ class _Calls:
 
     def _rate(self, node: fx.Node, kernel: Kernel) -> float:
         if self.flow.fused_with(node) is not None:
-            return 0  # part of the kernel before it
+            return 0.0  # part of the kernel before it
         if node.target is aten.add.Tensor:
             return kernel.add
         if node.target in _FUNCTIONS:
@@ -162,7 +162,7 @@ class _Calls:
         layer = self.layers.get(node)
         writes_floats = layer is not None and node.target in self.flow.scheme.float_outputs
         numbers, call = self.numbers(node), self.speed.call
-        back = 0 if writes_floats else call + self.speed.dequantize * numbers
+        back = 0.0 if writes_floats else call + self.speed.dequantize * numbers
         return call + self.speed.quantize * numbers, back
 
     def total(self, chosen: Collection[fx.Node]) -> float:
@@ -176,9 +176,9 @@ class _Calls:
             forward, back = self.conversions(node)
             forms = {reader in chosen for reader in self.readers(node)}
             if node in chosen:
-                found += back if False in forms else 0
+                found += back if False in forms else 0.0
             else:
-                found += forward if True in forms else 0
+                found += forward if True in forms else 0.0
         return found
 
     def best(self, free: list[fx.Node]) -> frozenset[fx.Node]:

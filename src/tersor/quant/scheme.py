@@ -117,7 +117,10 @@ class Scheme:
         weight = with_bits(self.weight, weights, "weights")
         activation = with_bits(self.activation, activations, "activations")
         pair_safe = self.pair_safe if weight.bits == 8 else None
-        return replace(self, weight=weight, activation=activation, pair_safe=pair_safe)
+        speed = self.speed if weights is None else None  # whoever asks for bits wants every layer
+        return replace(
+            self, weight=weight, activation=activation, pair_safe=pair_safe, speed=speed
+        )
 
 
 def with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
