@@ -25,6 +25,8 @@ from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
 from tersor.quant.range_methods import MSE, ActivationRange, Entropy, MinMax, Percentile
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import find_scheme
 from tersor.report.progress import Bar
 
 _RANGES: dict[str, ActivationRange] = {
@@ -48,6 +50,25 @@ def given(asked: Mapping[str, Any]) -> dict[str, Any]:
         asked: Name → value, or None if the option was not given.
     """
     return {name: value for name, value in asked.items() if value is not None}
+
+
+def target(name: str, every_layer: bool) -> Scheme:
+    """Find the target, and whether layers that integers make slower are quantized, too.
+
+    Args:
+        name: Name of the scheme.
+        every_layer: The option `--every-layer`.
+
+    Raises:
+        InvalidInputError: Every layer is quantized for this target in any case.
+    """
+    scheme = find_scheme(name)
+    if every_layer and scheme.speed is None:
+        raise InvalidInputError(
+            f"--every-layer has no effect with {name!r}, where every layer that has an integer "
+            "kernel is quantized. Leave it out"
+        )
+    return replace(scheme, speed=None) if every_layer else scheme
 
 
 def sources(

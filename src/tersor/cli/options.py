@@ -41,6 +41,14 @@ Dequantize = Annotated[
     bool,
     typer.Option("--dequantize", help="Convert a quantized .onnx file back to float first."),
 ]
+EveryLayer = Annotated[
+    bool,
+    typer.Option(
+        "--every-layer",
+        help="Also quantize layers that are faster in floating point on CPUs. Without it they stay "
+        "as they are, and the summary names them.",
+    ),
+]
 Fix = Annotated[
     list[Any] | None,
     typer.Option(

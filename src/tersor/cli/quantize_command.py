@@ -17,6 +17,7 @@ def quantize(
     activation_bits: options.ActivationBits = None,
     input_range: options.InputRange = None,
     exclude: options.Exclude = None,
+    every_layer: options.EveryLayer = False,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
     fix: options.Fix = None,
@@ -60,7 +61,6 @@ def quantize(
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
-    from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
 
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
@@ -72,7 +72,7 @@ def quantize(
         check_output(output, model)
         check_report(report)
         idle.check_test(test, verify, report)
-        target = find_scheme(scheme)
+        target = choices.target(scheme, every_layer)
         widths = choices.widths(weights, bits, average_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)

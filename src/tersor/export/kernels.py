@@ -61,7 +61,7 @@ def kernels(path: str | Path, config: Config = ()) -> list[Kernel]:
     Returns:
         One entry per node with a stored weight, in the order of the file.
     """
-    optimized = _optimized_nodes(path, config)
+    optimized = optimized_nodes(path, config)
     found = []
     for node, weight in _weighted(path):
         kernel = _kernel(str(node.name), weight, optimized) or node.op_type
@@ -93,7 +93,13 @@ def _weighted(path: str | Path) -> Iterator[tuple[ir.Node, str]]:
             yield node, str(weight.name)
 
 
-def _optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:
+def optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:
+    """The nodes that onnxruntime makes of a file when it loads it.
+
+    Args:
+        path: An ONNX file.
+        config: Session options; see `Runtime`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
         Runtime(path, config=config, optimized_path=optimized)

@@ -28,6 +28,7 @@ class Verification:
         latency: The times of the two files, measured in turns, or None.
         kernels: How the runtime computes every convolution and linear layer.
         runtime_name: The runtime in which users run the file.
+        drawbacks: Where the file is worse than the float file, and why: one sentence each.
     """
 
     samples: int
@@ -40,6 +41,7 @@ class Verification:
     latency: Latency | None
     kernels: tuple[Kernel, ...]
     runtime_name: str = "onnxruntime"
+    drawbacks: tuple[str, ...] = ()
 
     @property
     def integer_share(self) -> float:
@@ -84,6 +86,7 @@ class Verification:
             "size_ratio": self.size_ratio,
             "latency": None if self.latency is None else self.latency.as_dict(),
             "integer_share": self.integer_share,
+            "drawbacks": list(self.drawbacks),
             "in_float": [{"layer": name, "reason": reason} for name, reason in self.in_float],
         }
 
@@ -102,6 +105,7 @@ class Verification:
         rows.append(("size", f"{self._sizes()} ({self.size_ratio:.2f}×)"))
         if self.latency is not None:
             rows.append(("latency, batch 1", str(self.latency)))
+        rows += [("worse than float", sentence) for sentence in self.drawbacks]
         if not self.kernels:
             return rows
         integer = len(self.kernels) - len(self.in_float)

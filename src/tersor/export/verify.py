@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels, to_batch
 from tersor.errors import InvalidInputError
+from tersor.export.drawbacks import drawbacks
 from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
@@ -99,6 +100,7 @@ def verify(
             latency=timed,
             kernels=tuple(openvino_kernels(path) if runtime == NAME else kernels(path, config)),
             runtime_name=runtime,
+            drawbacks=() if runtime == NAME else tuple(drawbacks(float_path, path, timed, config)),
         )
 
 

@@ -118,9 +118,7 @@ class Scheme:
         activation = with_bits(self.activation, activations, "activations")
         pair_safe = self.pair_safe if weight.bits == 8 else None
         speed = self.speed if weights is None else None  # whoever asks for bits wants every layer
-        return replace(
-            self, weight=weight, activation=activation, pair_safe=pair_safe, speed=speed
-        )
+        return replace(self, weight=weight, activation=activation, pair_safe=pair_safe, speed=speed)
 
 
 def with_bits(grid: Grid, bits: int | None, what: str) -> Grid:
