@@ -12,8 +12,6 @@ from tests.frontend.onnx.files import model, random, write
 
 GEMM = {"w": random(4, 3), "b": random(3)}
 DENSE = "g (float[N, 4] x) => (float[N, 3] y) { h = MatMul(x, w) y = Relu(h) }"
-HALF = """g (float[N, 4] x) => (float[N, 3] y) {
-    a = Cast <to = 10> (x) b = MatMul(a, w) h = Cast <to = 1> (b) y = Relu(h) }"""
 
 
 def dense(value=None, dtype=np.float32, text=DENSE, shape=(4, 3)):
@@ -55,12 +53,7 @@ def renamed(name):
 REFUSED = {
     "NaN weight": (dense(np.nan), r"'w' has 1 NaN or infinite values of 12"),
     "infinite weight": (dense(np.inf), r"'w' has 1 NaN or infinite values of 12"),
-    "half precision": (
-        dense(dtype=np.float16, text=DENSE.replace("float", "float16")),
-        r"'w' is in half precision.*a float32 file",
-    ),
-    "half a layer": (dense(dtype=np.float16, text=HALF), r"'w' is in half precision"),
-    "mixed types": (dense(dtype=np.float16), r"'w' is in half precision"),
+    "mixed types": (dense(dtype=np.float16), r"no sound ONNX file"),
     "complex weight": (dense(dtype=np.complex64), r"'w' has type COMPLEX64"),
     "complex input": (with_input(dtype=TensorProto.COMPLEX64), r"input 'x' has type COMPLEX64"),
     "string input": (with_input(dtype=TensorProto.STRING), r"input 'x' has type STRING"),

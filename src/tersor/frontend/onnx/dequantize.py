@@ -87,7 +87,9 @@ class _Restored:
         read = {name for node in self.nodes for name in node.inputs} | {*self.file.outputs}
         constants = {name: value for name, value in self.constants.items() if name in read}
         inputs = tuple(self.inputs.values())
-        return Contents(inputs, self.file.outputs, constants, tuple(self.nodes), model=None)
+        return Contents(
+            inputs, self.file.outputs, constants, tuple(self.nodes), None, self.file.changes
+        )
 
     def _float(self, name: str) -> str:
         return self.real.get(name, name)

@@ -16,7 +16,7 @@ class Input:
     Attributes:
         name: The file's name.
         dtype: Its type.
-        shape: Sizes, and names of the axes without a size.
+        shape: Sizes, and names of the axes without a size: the file's own, or made up.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Contents:
         constants: Name → stored value.
         nodes: Nodes in execution order.
         model: The file that these were read from; None once they are no longer what it holds.
+        changes: What was done to the file first, in words.
     """
 
     inputs: tuple[Input, ...]
@@ -41,3 +42,4 @@ class Contents:
     constants: dict[str, np.ndarray]
     nodes: tuple[Node, ...]
     model: ir.Model | None
+    changes: tuple[str, ...] = ()

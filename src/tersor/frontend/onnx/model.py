@@ -43,6 +43,7 @@ class OnnxModel(nn.Module):
         constants: Stored values that the nodes read.
         attributes: Name of a stored value in the file → its name in `state_dict`. They differ
             only where a module cannot hold the file's name.
+        changes: What was done to the file before it was read, in words.
         origin: The file, for writing back what is changed; None if it was dequantized.
         fixed: Inputs that the user fixed → their value.
         assumed: Name of a folded `If` whose condition depends on sizes → the name of the condition,
@@ -68,6 +69,7 @@ class OnnxModel(nn.Module):
             value = as_tensor(self.constants[name])
             self.attributes[name] = free_attribute(self, name)
             set_tensor(self, self.attributes[name], nn.Parameter(value) if is_weight else value)
+        self.changes = contents.changes
         file = contents.model
         self.origin = None if file is None else Origin(file, self.attributes, lifted)
         self.fixed: Fixed = {}

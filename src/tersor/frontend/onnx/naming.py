@@ -10,7 +10,7 @@ from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.carried import carried_nodes, part_name
 from tersor.graph.carried_model import decode
 from tersor.graph.footprint import record
-from tersor.graph.network import Network
+from tersor.graph.network import Applied, Network
 from tersor.graph.origin import Origin
 
 
@@ -18,7 +18,8 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
     """Give inputs and nodes of a captured graph the names that they have in the file.
 
     Names of nodes become identifiers: `/layer1/Conv` becomes `layer1_Conv`. The names of inputs and
-    outputs are noted unchanged, and written to exported files. The file itself is noted, too.
+    outputs are noted unchanged, and written to exported files. The file itself is noted, too, and
+    recorded is what was changed in it before it was read.
 
     Args:
         network: The captured network; edited in place.
@@ -26,6 +27,7 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
     """
     network.input_names = tuple(x.name for x in model.inputs)
     network.output_names = model.outputs
+    network.records += [Applied("the file", "read", change) for change in model.changes]
     last: dict[str, fx.Node] = {}
     for node in network.graph.nodes:
         name = node.meta.get("custom", {}).get("onnx")

@@ -9,7 +9,6 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.explain import first_line
@@ -20,6 +19,7 @@ from tersor.frontend.onnx.dtypes import NARROW, TORCH
 from tersor.frontend.onnx.file_contents import Contents, Input
 from tersor.frontend.onnx.fixed_inputs import Fixed, fix_inputs
 from tersor.frontend.onnx.node import Node
+from tersor.frontend.onnx.normalize import normalize
 from tersor.frontend.onnx.stored import as_array, check_external, constant_array
 from tersor.frontend.onnx.supported import check_quantized, is_known, is_pair, opset_of, type_of
 
@@ -43,7 +43,7 @@ def read(path: str | Path, dequantize: bool = False, fix: Fixed | None = None) -
     if not path.stat().st_size:
         raise InvalidModelError(f"{str(path)!r} is empty; copy or export it again")
     try:
-        return contents_of(_load(path, fix or {}), dequantize)
+        return contents_of(*_load(path, fix or {}), dequantize)
     except TersorError as error:
         text = " ".join(str(error).split())  # names in a file may have line breaks
         raise type(error)(f"{str(path)!r}: {text}") from error
@@ -54,18 +54,16 @@ def read(path: str | Path, dequantize: bool = False, fix: Fixed | None = None) -
         ) from error
 
 
-def _load(path: Path, fix: Fixed) -> ir.Model:
+def _load(path: Path, fix: Fixed) -> tuple[ir.Model, tuple[str, ...]]:
     model = ir.load(path)
-    if model.functions:
-        InlinePass()(model)
     check_external(model, path.parent.resolve())
-    TopologicalSortPass()(model)
+    model, changes = normalize(model)
     fix_inputs(model, fix)
     name_nodes(model)
     fold_branches(model)
     lift_weights(model)
     name_nodes(model)
-    return model
+    return model, changes
 
 
 def name_nodes(model: ir.Model) -> None:
@@ -84,11 +82,14 @@ def name_nodes(model: ir.Model) -> None:
         taken.add(name)
 
 
-def contents_of(model: ir.Model, dequantize: bool = False) -> Contents:
+def contents_of(
+    model: ir.Model, changes: tuple[str, ...] = (), dequantize: bool = False
+) -> Contents:
     """Read a file that is loaded: its nodes in execution order, each with a name of its own.
 
     Args:
         model: The file.
+        changes: What was done to it since it was loaded, in words.
         dequantize: Whether to convert a quantized file back to float.
 
     Raises:
@@ -108,7 +109,7 @@ def contents_of(model: ir.Model, dequantize: bool = False) -> Contents:
             nodes.append(_node(node, opset, model))
     inputs = tuple(_input(v) for v in graph.inputs if v.name not in constants)
     outputs = tuple(str(value.name) for value in graph.outputs)
-    contents = Contents(inputs, outputs, constants, tuple(nodes), model)
+    contents = Contents(inputs, outputs, constants, tuple(nodes), model, changes)
     _check_values(contents)
     contents = make_float(contents) if dequantize else contents
     _check_types(contents)
@@ -175,10 +176,15 @@ def _input(value: ir.Value) -> Input:
             f"input {value.name!r} has type {value.type} and shape {value.shape}; only tensors "
             "with a known number of axes can be read"
         )
-    sizes = tuple(d if isinstance(d, int) else (d.value or "?") for d in value.shape)
-    if any(isinstance(size, int) and size < 0 for size in sizes):
-        raise InvalidModelError(f"input {value.name!r} has shape {sizes}; no size is negative")
-    return Input(str(value.name), dtype, sizes)
+    return Input(str(value.name), dtype, tuple(_sizes(value.name, value.shape)))
+
+
+def _sizes(name: str | None, shape: ir.Shape) -> Iterator[int | str]:
+    """Sizes, and names of open axes; one without a name, or with a question mark, gets its own."""
+    for axis, size in enumerate(shape):
+        known = size if isinstance(size, int) else size.value
+        is_told = known not in (None, "", "?")
+        yield known if known is not None and is_told else f"{name}_axis_{axis}"
 
 
 def _check_values(contents: Contents) -> None:

@@ -37,7 +37,7 @@ def settle_branches(model: OnnxModel, inputs: tuple[Tensor, ...]) -> OnnxModel:
         take_branches(file, {name: branch for name, _, branch in taken})
         lift_weights(file)
         name_nodes(file)
-        settled = OnnxModel(contents_of(file))
+        settled = OnnxModel(contents_of(file, model.changes))
         settled.load_state_dict(model.state_dict(), strict=False)
         settled.fixed = model.fixed
         settled.assumed = {**model.assumed, **{name: (value, b) for name, value, b in taken}}

@@ -7,7 +7,9 @@ import onnx_ir as ir
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.table import OPS
 
-OPSETS = range(11, 29)
+OPSETS = range(7, 29)
+#: Those of them that are read as they are if `tersor.frontend.onnx.opset` cannot convert them.
+READ_AS_IT_IS = range(11, 29)
 #: Ops that quantize and dequantize one value; `tersor.frontend.onnx.dequantize` removes them.
 PAIRS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _INTEGER = ("QLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QGemm")
@@ -31,7 +33,7 @@ def opset_of(model: ir.Model) -> int:
     if opset not in OPSETS:
         raise UnsupportedError(
             f"the file has opset {opset}, but only opsets {OPSETS[0]} to {OPSETS[-1]} can be read; "
-            "convert it with onnx.version_converter.convert_version, or export it again"
+            "export it again with one of these"
         )
     return opset
 

@@ -1,0 +1,69 @@
+"""Converts files of older opsets, with onnx's own converter, to the opset that edits need."""
+
+import onnx
+import onnx_ir as ir
+from onnx import version_converter
+
+from tersor.errors import UnsupportedError
+from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.supported import OPSETS, READ_AS_IT_IS, opset_of
+from tersor.frontend.onnx.weightless import without_weights
+
+#: The first opset in which DequantizeLinear has a scale per channel.
+LEAST = 13
+_IR_VERSION = 8  # from 4 on, stored values need not be inputs as well
+
+
+def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
+    """Convert a model to `LEAST` if its opset is lower.
+
+    Args:
+        model: The model; its large stored values are shared with the result.
+
+    Returns:
+        The model, and what was done to it, in words.
+
+    Raises:
+        InvalidModelError: The file names no opset.
+        UnsupportedError: Its opset is too old or too new, or cannot be converted.
+    """
+    opset = opset_of(model)
+    if opset >= LEAST:
+        return model, ()
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    try:
+        with without_weights(model) as kept:
+            proto = version_converter.convert_version(ir.to_proto(model), LEAST)
+            _check(proto)
+            converted = _restored(ir.from_proto(proto), kept)
+    except Exception as error:
+        if opset in READ_AS_IT_IS:
+            return model, ()
+        raise UnsupportedError(
+            f"the file has opset {opset}, and onnx.version_converter cannot convert it to "
+            f"{LEAST}: {first_line(error)}. Export it again with opset {LEAST} or later; "
+            f"opsets from {OPSETS[0]} on can be converted if all of their ops can"
+        ) from error
+    converted.metadata_props.update(model.metadata_props)
+    return converted, (f"converted from opset {opset} to {LEAST}",)
+
+
+def _check(proto: onnx.ModelProto) -> None:
+    """Check that every node is one of the new opset: the converter may leave old attributes."""
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = proto.ir_version
+    context.opset_imports = {entry.domain: entry.version for entry in proto.opset_import}
+    for node in proto.graph.node:
+        has_graph = any(x.type == onnx.AttributeProto.GRAPH for x in node.attribute)
+        if node.domain in ("", "ai.onnx") and not has_graph:
+            onnx.checker.check_node(node, context)
+
+
+def _restored(model: ir.Model, tensors: dict[str, ir.TensorProtocol]) -> ir.Model:
+    """Make the inputs that stand for stored values stored values again."""
+    graph = model.graph
+    for value in [value for value in graph.inputs if value.name in tensors]:
+        graph.inputs.remove(value)
+        value.const_value = tensors[str(value.name)]
+        graph.register_initializer(value)
+    return model
