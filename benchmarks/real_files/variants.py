@@ -106,7 +106,8 @@ def arguments(work: Work, path: Path, options: Sequence[str]) -> list[str]:
         path: Where the quantized file goes.
         options: Those of this way.
     """
-    return ["quantize", str(work.original), "-o", str(path), *work.entry.options, *options]
+    model = work.entry.module or str(work.original)
+    return ["quantize", model, "-o", str(path), *work.entry.options, *options]
 
 
 def data_options(work: Work) -> list[str]:

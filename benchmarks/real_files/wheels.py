@@ -17,7 +17,9 @@ class NotFetchedError(OSError):
 
 
 def default_cache() -> Path:
-    """Where wheels are kept, in the user's cache directory."""
+    """Where wheels are kept: the folder that REAL_FILES names, or one in the user's cache."""
+    if folder := os.environ.get("REAL_FILES"):
+        return Path(folder)
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "tersor" / "real_files"
 

@@ -4,6 +4,8 @@ from benchmarks.real_files.entries import (
     arabic_names,
     basic_pitch,
     ddddocr,
+    easyocr,
+    identity,
     magika,
     nudenet,
     open_nsfw,
@@ -28,6 +30,10 @@ _ALL: tuple[Entry, ...] = (
     open_nsfw.CLASSIFIER,
     rxnmap.MAPPER,
     *surfaces.FILES,
+    easyocr.DETECTOR,
+    easyocr.READER,
+    identity.FACE,
+    identity.VOICE,
 )
 
 ENTRIES = {entry.name: entry for entry in _ALL}
