@@ -4,8 +4,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from benchmarks.real_files.entry import Entry
+from benchmarks.real_files.entry import Entry, Score
 from benchmarks.real_files.inputs.sound import RATE, speech
 from benchmarks.real_files.networks.loaded import FACENET, RESEMBLYZER
 from benchmarks.real_files.scores import cosine, equal
@@ -61,22 +62,29 @@ def embed(session: Session, sample: np.ndarray) -> np.ndarray:
     return session(sample)[0]
 
 
-def pictures(_: Wheel) -> list[np.ndarray]:
-    """Faces and other parts of photographs, 48 × 48; those of scikit-image."""
+def pictures(_: Wheel) -> list[tuple[np.ndarray, bool]]:
+    """Faces and other parts of photographs, 48 × 48, of scikit-image; and which they are."""
     import skimage.data
-    from PIL import Image
 
-    folder = Path(skimage.data.__file__).parent
-    found = np.load(folder / "lfw_subset.npy", allow_pickle=False)
+    found = np.load(Path(skimage.data.__file__).parent / "lfw_subset.npy", allow_pickle=False)
     order = np.random.default_rng(0).permutation(len(found))
-    images = [Image.fromarray((255 * found[i]).astype(np.uint8)).resize((48, 48)) for i in order]
-    pixels = [np.repeat(np.asarray(image, np.float32)[None], 3, 0) for image in images]
-    return [((image - 127.5) / 128)[None].astype(np.float32) for image in pixels]
+    return [(_picture(found[i]), bool(i < len(found) // 2)) for i in order]
 
 
-def is_face(session: Session, sample: np.ndarray) -> bool:
+def _picture(grey: np.ndarray) -> np.ndarray:
+    image = Image.fromarray((255 * grey).astype(np.uint8)).resize((48, 48))
+    pixels = (np.asarray(image, np.float32) - 127.5) / 128
+    return np.repeat(pixels[None, None], 3, 1)
+
+
+def is_face(session: Session, sample: tuple[np.ndarray, bool]) -> bool:
     """Whether it is one."""
-    return bool(session(sample)[2][0, 1] >= 0.5)
+    return bool(session(sample[0])[2][0, 1] >= 0.5)
+
+
+def truth(sample: tuple[np.ndarray, bool], answer: bool) -> Score:
+    """Whether a face was taken for one."""
+    return equal(sample[1], answer)
 
 
 VOICE = Entry(
@@ -100,4 +108,5 @@ FACE = Entry(
     same=equal,
     metric="same decision",
     least=0.97,
+    truth=truth,
 )
