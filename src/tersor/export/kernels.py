@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from tersor.export.openvino import OpenVINORuntime
+from tersor.export.recurrent_weights import RECURRENT
 from tersor.export.rewrite import producer
 from tersor.export.runtime import Config, Runtime
 from tersor.export.tidy import WEIGHTED, stored_weight
@@ -27,6 +28,7 @@ INTEGER = {
     "MatMulIntegerToFloat": 1,
     "DynamicQuantizeMatMul": 1,
 }
+_RECURRENT = {op: positions[0] for op, positions in RECURRENT.items()}
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def openvino_kernels(path: str | Path) -> list[Kernel]:
 def _weighted(path: str | Path) -> Iterator[tuple[ir.Node, str]]:
     """Find each node with a stored weight, and the name of that weight."""
     for node in ir.load(path).graph:
-        position = (WEIGHTED | INTEGER).get(node.op_type)
+        position = (WEIGHTED | INTEGER | _RECURRENT).get(node.op_type)
         weight = None if position is None else stored_weight(node, position)
         if weight is not None:
             yield node, str(weight.name)
@@ -121,6 +123,11 @@ def _kernel(name: str, weight: str, optimized: list[onnx.NodeProto]) -> str | No
 
 
 def _reason(node: ir.Node) -> str:
+    if node.op_type in _RECURRENT:
+        stored = stored_weight(node, _RECURRENT[node.op_type])
+        is_float = stored is None or stored.dtype == ir.DataType.FLOAT
+        note = "" if is_float else "; its weights are stored as integers"
+        return f"onnxruntime has no integer kernel for {node.op_type}{note}"
     if node.op_type == "ConvTranspose":
         return "onnxruntime has no integer kernel for transposed convolutions"
     weight = producer(node.inputs[WEIGHTED[node.op_type]], "DequantizeLinear")

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes import Sequential
 from onnx_ir.passes import common as passes
 
+from tersor.export.recurrent_weights import layer_name, store_recurrent_weights
 from tersor.export.rewrite import constant, producer, rewrite
 
 #: ONNX ops of convolution and linear layers → the position of their weight.
@@ -22,6 +23,7 @@ def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None
         inputs: Names of the inputs.
         outputs: Names of the outputs.
     """
+    store_recurrent_weights(model.graph)
     rewrite(model.graph)
     _own_zero_points(model.graph)
     Sequential(
@@ -56,6 +58,8 @@ def _trim(graph: ir.Graph) -> None:
 def stored_weight(node: ir.Node, position: int) -> ir.Value | None:
     """Find the initializer that a node reads as its weight, through DequantizeLinear."""
     value = node.inputs[position]
+    shaped = producer(value, "Reshape")  # matrices of a recurrent layer
+    value = value if shaped is None else shaped.inputs[0]
     read = producer(value, "DequantizeLinear")
     value = value if read is None else read.inputs[0]
     return value if value is not None and value.is_initializer() else None
@@ -71,6 +75,7 @@ def _name_nodes(graph: ir.Graph) -> None:
         weight = None if position is None else stored_weight(node, position)
         if weight is not None:
             name = str(weight.name).removesuffix(".weight")
+        name = layer_name(node) or name
         node.name = name
         while node.name in taken:
             numbers[name] += 1

@@ -5,6 +5,7 @@ import io
 import logging
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            # A recurrent layer keeps its parameters in a list, too, which torch.export fills anew.
+            warnings.filterwarnings("ignore", r"The tensor attributes? self\..*_flat_weights\[")
             yield
     finally:
         logging.disable(before)

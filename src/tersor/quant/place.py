@@ -4,7 +4,8 @@ Activations: after every value that `tersor.quant.integer_values` finds. A value
 shares the quantizer module of its origin, and a layer that needs fewer bits than other readers of a
 value rounds it once more. Weights: one quantizer per stored tensor, for all its readers. Biases: on
 the grid of the accumulator, whose scale is the product of the scales of input and weight. Embedding
-tables: 8 bits per column, so that only the rows found become floats again.
+tables: 8 bits per column, so that only the rows found become floats again. Recurrent layers: the
+weights are stored in 8 bits, and the layer computes in float.
 """
 
 from collections import defaultdict
@@ -18,8 +19,9 @@ from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.graph.carried import carried_nodes, part_name, part_ops, part_weights
 from tersor.graph.layers import Layer, layers
-from tersor.graph.network import Network, Skipped, free_name
+from tersor.graph.network import Applied, Network, Skipped, free_name
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
+from tersor.graph.recurrent import Recurrent, recurrent_layers
 from tersor.quant.gains import times
 from tersor.quant.integer_values import Flow
 from tersor.quant.patterns import excluded, widths
@@ -58,7 +60,8 @@ def place(
     left_out = excluded(network, exclude)
     width = widths(network, bits or {})
     reading = widths(network, activations or {}, "activations")
-    chosen = _choose(network, scheme, left_out)
+    recurrent = _choose_recurrent(network, left_out)
+    chosen = _choose(network, scheme, left_out, recurrent)
     if not (width or reading):
         chosen = _leave_slower(network, scheme, chosen, left_out)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
@@ -79,6 +82,8 @@ def place(
         _quantize_weight(layer, scheme.per_channel, grid, sharing[layer.weight_node], names)
     for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, of_input[layer.node], names[layer.weight_node])
+    for layer in recurrent:
+        _quantize_recurrent(network, scheme, layer, names)
     if scheme.lookups:
         _quantize_tables(network, scheme, left_out)
     network.finish()
@@ -104,7 +109,9 @@ def weight_quantizer(layer: Layer) -> FakeQuantize | None:
     return module if isinstance(module, FakeQuantize) else None
 
 
-def _choose(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> list[Layer]:
+def _choose(
+    network: Network, scheme: Scheme, left_out: set[fx.Node], recurrent: list[Recurrent]
+) -> list[Layer]:
     """Choose the layers to quantize, and record each of the others."""
     chosen, computed = [], set(computed_from_inputs(network.graph))
     for layer in layers(network):
@@ -114,8 +121,8 @@ def _choose(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> list[La
             chosen.append(layer)
         else:
             network.records.append(Skipped(layer.name, "place", reason))
-    _record_carried(network)
-    if not chosen:
+    _record_carried(network, {layer.node for layer in recurrent})
+    if not chosen and not recurrent:
         raise UnsupportedError(
             "there is nothing to quantize: the model has no convolution or linear layer that is "
             f"not excluded and that {scheme.name} computes in integers"
@@ -123,9 +130,29 @@ def _choose(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> list[La
     return chosen
 
 
-def _record_carried(network: Network) -> None:
-    """Record each part that onnxruntime computes, with its number of weights."""
+def _choose_recurrent(network: Network, left_out: set[fx.Node]) -> list[Recurrent]:
+    """Choose the recurrent layers whose weights are stored in 8 bits, and record all of them."""
+    found, chosen = list(recurrent_layers(network)), []
+    own = {layer.node for layer in found}
+    for layer in found:
+        weights = sum(network.tensor(node).numel() for node in layer.weights)
+        reason = "excluded by the user" if layer.node in left_out else None
+        if any(not set(node.users) <= own for node in layer.weights):
+            reason = "its weights have other readers, so integer copies would only take more space"
+        if reason is None:
+            what = f"{layer.op}: its {weights:,} weights are stored in 8 bits; it computes in float"
+            network.records.append(Applied(layer.name, "place", what))
+            chosen.append(layer)
+        else:
+            network.records.append(Skipped(layer.name, "place", f"{layer.op}: {reason}"))
+    return chosen
+
+
+def _record_carried(network: Network, stored: set[fx.Node]) -> None:
+    """Record each other part that onnxruntime computes, with its number of weights."""
     for node in carried_nodes(network):
+        if node in stored:
+            continue
         weights = part_weights(network, node)
         has = f"; it has {weights:,} weights" if weights else ""
         reason = f"{part_ops(node)} is carried over from the file and stays in float{has}"
@@ -219,6 +246,22 @@ def _quantize_bias(layer: Layer, of_input: str, of_weight: str) -> None:
         scales = [network.graph.get_attr(f"{edge}.scale") for edge in edges]
         bias = network.graph.call_module(name, (layer.bias_node, *scales))
     set_argument(node, "bias", bias)
+
+
+def _quantize_recurrent(
+    network: Network, scheme: Scheme, layer: Recurrent, names: dict[fx.Node, str]
+) -> None:
+    """Store the matrices of a recurrent layer in 8 bits; calls that share one share its quantizer.
+
+    The gates of all directions have the same scales, since ONNX has one axis for them.
+    """
+    grid = replace(scheme.weight, bits=8)
+    for stored in layer.weights:
+        if stored not in names:
+            quantizer = FakeQuantize(grid, layer.axis if scheme.per_channel else None)
+            names[stored] = _add(network, str(stored.target), quantizer)
+            edge = _insert(stored, names[stored])
+            stored.replace_all_uses_with(edge, delete_user_cb=lambda user, e=edge: user is not e)
 
 
 def _quantize_tables(network: Network, scheme: Scheme, left_out: set[fx.Node]) -> None:

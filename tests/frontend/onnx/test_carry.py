@@ -203,3 +203,14 @@ def test_damaged_text(damage):
     assert decode(text) == IF
     with pytest.raises(InvalidModelError, match="is damaged"):
         decode(damage(text))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_weights_of_recurrent_layers_are_stored_in_8_bits(kind, tmp_path):
+    quantized = tersor.quantize(captured(kind, tmp_path), input_range=(-3.0, 3.0))
+    written = quantized.export(tmp_path / "int8.onnx").path
+    stored = {x.name: x.data_type for x in onnx.load(written).graph.initializer}
+    assert stored["W"] == stored["R"] == onnx.TensorProto.INT8
+    checked = quantized.verify(written, latency=False)
+    assert checked.integer_share == pytest.approx(2 / 3)
+    assert any(kind in reason for _, reason in checked.in_float)

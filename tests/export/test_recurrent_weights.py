@@ -1,0 +1,93 @@
+"""Recurrent layers of PyTorch: their weights are stored in 8 bits, and the layers are counted."""
+
+from dataclasses import replace
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import tersor
+from tersor.names import SchemeName
+from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import find_scheme
+
+KINDS = {
+    "LSTM": lambda: nn.LSTM(6, 16),
+    "two directions": lambda: nn.LSTM(6, 16, bidirectional=True),
+    "two layers": lambda: nn.LSTM(6, 16, num_layers=2, batch_first=True),
+    "no bias": lambda: nn.LSTM(6, 16, bias=False),
+    "GRU": lambda: nn.GRU(6, 16, batch_first=True),
+    "GRU, two directions, two layers": lambda: nn.GRU(6, 16, num_layers=2, bidirectional=True),
+    "RNN": lambda: nn.RNN(6, 16, bidirectional=True),
+    "RNN, ReLU": lambda: nn.RNN(6, 16, nonlinearity="relu"),
+}
+
+
+class Tagger(nn.Module):
+    """A recurrent layer between two linear ones; the axis that it may not have is the batch."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.first = nn.Linear(5, 6)
+        self.rnn = KINDS[kind]()
+        self.last = nn.Linear(16 * (2 if self.rnn.bidirectional else 1), 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x).relu()
+        h = h if self.rnn.batch_first else h.transpose(0, 1)
+        h = self.rnn(h)[0]
+        h = h if self.rnn.batch_first else h.transpose(0, 1)
+        return self.last(h)
+
+
+def quantized(kind: str, scheme: SchemeName | Scheme = "onnxruntime-cpu", **options):
+    torch.manual_seed(0)
+    model, x = Tagger(kind).eval(), torch.randn(16, 7, 5)
+    return tersor.quantize(model, x[:2], data=x, scheme=scheme, **options), x
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_file_computes_what_is_simulated(kind, tmp_path):
+    result, x = quantized(kind)
+    path = result.export(tmp_path / "int8.onnx").path
+    checked = result.verify(path, x, latency=False)
+    assert min(c.sqnr for c in checked.exported.values()) > 60
+    assert min(c.sqnr for c in checked.quantized.values()) > 25
+    if kind.startswith("RNN"):  # PyTorch's exporter writes its steps one by one
+        return
+    assert len(checked.in_float) == Tagger(kind).rnn.num_layers
+    assert {name.partition("_")[0] for name, _ in checked.in_float} == {"rnn"}
+    assert all("weights are stored as integers" in reason for _, reason in checked.in_float)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_integers_are_read_directly_in_front_of_the_layer(kind, tmp_path):
+    graph = onnx.load(quantized(kind)[0].export(tmp_path / "int8.onnx").path).graph
+    floats = [x.name for x in graph.initializer if x.data_type == onnx.TensorProto.FLOAT]
+    assert [name for name in floats if "rnn.weight" in name and "_scale" not in name] == []
+    made = {value: node for node in graph.node for value in node.output}
+    for node in graph.node:
+        for value in node.input[1:3] if node.op_type in ("LSTM", "GRU", "RNN") else ():
+            before = made[value]
+            before = made[before.input[0]] if before.op_type == "Reshape" else before
+            assert before.op_type == "DequantizeLinear"
+
+
+def test_an_excluded_layer_keeps_its_floats():
+    result, _ = quantized("LSTM", exclude=["rnn"])
+    assert "LSTM: excluded by the user" in [getattr(r, "reason", "") for r in result.records]
+
+
+def test_scales_per_tensor(tmp_path):
+    scheme = replace(find_scheme("onnxruntime-cpu"), per_channel=False)
+    result, x = quantized("two directions", scheme=scheme)
+    checked = result.verify(result.export(tmp_path / "int8.onnx").path, x, latency=False)
+    assert min(c.sqnr for c in checked.exported.values()) > 60
+
+
+def test_a_network_with_a_recurrent_layer_trains():
+    result, x = quantized("GRU")
+    trained = tersor.train(result, [x, x])
+    before, after = (r.network.module.state_dict()["rnn.weight_ih_l0"] for r in (result, trained))
+    assert not torch.equal(before, after)
