@@ -19,14 +19,14 @@ from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.graph.carried import carried_nodes, part_name, part_ops, part_weights
 from tersor.graph.layers import Layer, layers
-from tersor.graph.network import Applied, Network, Skipped, free_name
+from tersor.graph.network import Network, Skipped, free_name
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
-from tersor.graph.recurrent import Recurrent, recurrent_layers
 from tersor.quant.gains import times
 from tersor.quant.integer_values import Flow
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.read_widths import narrow_readers, read_widths
+from tersor.quant.recurrent import Recurrent, choose_recurrent
 from tersor.quant.scheme import Scheme, with_bits
 
 SLOWER = "it is faster in floating point than in integers with the conversions around it"
@@ -60,7 +60,7 @@ def place(
     left_out = excluded(network, exclude)
     width = widths(network, bits or {})
     reading = widths(network, activations or {}, "activations")
-    recurrent = _choose_recurrent(network, left_out)
+    recurrent = choose_recurrent(network, left_out)
     chosen = _choose(network, scheme, left_out, recurrent)
     if not (width or reading):
         chosen = _leave_slower(network, scheme, chosen, left_out)
@@ -127,24 +127,6 @@ def _choose(
             "there is nothing to quantize: the model has no convolution or linear layer that is "
             f"not excluded and that {scheme.name} computes in integers"
         )
-    return chosen
-
-
-def _choose_recurrent(network: Network, left_out: set[fx.Node]) -> list[Recurrent]:
-    """Choose the recurrent layers whose weights are stored in 8 bits, and record all of them."""
-    found, chosen = list(recurrent_layers(network)), []
-    own = {layer.node for layer in found}
-    for layer in found:
-        weights = sum(network.tensor(node).numel() for node in layer.weights)
-        reason = "excluded by the user" if layer.node in left_out else None
-        if any(not set(node.users) <= own for node in layer.weights):
-            reason = "its weights have other readers, so integer copies would only take more space"
-        if reason is None:
-            what = f"{layer.op}: its {weights:,} weights are stored in 8 bits; it computes in float"
-            network.records.append(Applied(layer.name, "place", what))
-            chosen.append(layer)
-        else:
-            network.records.append(Skipped(layer.name, "place", f"{layer.op}: {reason}"))
     return chosen
 
 

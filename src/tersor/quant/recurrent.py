@@ -11,7 +11,7 @@ from torch import fx
 
 from tersor.graph.carried import CARRIED, part_name, part_ops
 from tersor.graph.carried_model import decode
-from tersor.graph.network import Network
+from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.nodes import source
 
 aten = torch.ops.aten
@@ -63,6 +63,29 @@ def recurrent_layers(network: Network) -> Iterator[Recurrent]:
             found = _matrices(node)
             if found and all(edge.op == "get_attr" for edge in found):
                 yield Recurrent(node, part_name(node), part_ops(node), found, axis=1)
+
+
+def choose_recurrent(network: Network, left_out: set[fx.Node]) -> list[Recurrent]:
+    """Choose the recurrent layers whose weights are stored in 8 bits, and record all of them.
+
+    Args:
+        network: The network.
+        left_out: Calls that stay in floating point.
+    """
+    found, chosen = list(recurrent_layers(network)), []
+    own = {layer.node for layer in found}
+    for layer in found:
+        weights = sum(network.tensor(node).numel() for node in layer.weights)
+        reason = "excluded by the user" if layer.node in left_out else None
+        if any(not set(node.users) <= own for node in layer.weights):
+            reason = "its weights have other readers, so integer copies would only take more space"
+        if reason is None:
+            what = f"{layer.op}: its {weights:,} weights are stored in 8 bits; it computes in float"
+            network.records.append(Applied(layer.name, "place", what))
+            chosen.append(layer)
+        else:
+            network.records.append(Skipped(layer.name, "place", f"{layer.op}: {reason}"))
+    return chosen
 
 
 def _matrices(node: fx.Node) -> tuple[fx.Node, ...]:
