@@ -82,8 +82,7 @@ def place(
         _quantize_weight(layer, scheme.per_channel, grid, sharing[layer.weight_node], names)
     for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, of_input[layer.node], names[layer.weight_node])
-    for layer in recurrent:
-        _quantize_recurrent(network, scheme, layer, names)
+    _quantize_recurrent(network, scheme, recurrent, names)
     if scheme.lookups:
         _quantize_tables(network, scheme, left_out)
     network.finish()
@@ -231,15 +230,17 @@ def _quantize_bias(layer: Layer, of_input: str, of_weight: str) -> None:
 
 
 def _quantize_recurrent(
-    network: Network, scheme: Scheme, layer: Recurrent, names: dict[fx.Node, str]
+    network: Network, scheme: Scheme, recurrent: list[Recurrent], names: dict[fx.Node, str]
 ) -> None:
-    """Store the matrices of a recurrent layer in 8 bits; calls that share one share its quantizer.
+    """Store the matrices of recurrent layers in 8 bits; calls that share one share its quantizer.
 
     The gates of all directions have the same scales, since ONNX has one axis for them.
     """
     grid = replace(scheme.weight, bits=8)
-    for stored in layer.weights:
-        if stored not in names:
+    for layer in recurrent:
+        for stored in layer.weights:
+            if stored in names:
+                continue
             quantizer = FakeQuantize(grid, layer.axis if scheme.per_channel else None)
             names[stored] = _add(network, str(stored.target), quantizer)
             edge = _insert(stored, names[stored])
