@@ -75,15 +75,20 @@ def _attributes(layer: Layer, weight: Sizes) -> Attributes:
         "strides": per_axis(layer, "stride"),
         "dilations": per_axis(layer, "dilation"),
         "group": layer.groups,
-        "pads": _pads(layer, weight[2:]),
+        "pads": pads(layer, weight[2:]),
     }
     if layer.is_transposed:
         found["output_padding"] = per_axis(layer, "output_padding")
     return tuple(found.items())
 
 
-def _pads(layer: Layer, kernel: Sizes) -> Sizes:
-    """The padding before each axis, then the padding after each axis."""
+def pads(layer: Layer, kernel: Sizes) -> Sizes:
+    """The padding before each axis, then the padding after each axis.
+
+    Args:
+        layer: A convolution.
+        kernel: The sizes of its kernel.
+    """
     padding = argument(layer.node, "padding")
     if not isinstance(padding, str):
         return 2 * per_axis(layer, "padding")

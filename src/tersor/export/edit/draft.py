@@ -43,6 +43,7 @@ class Draft:
         grids: Stored integers → their grid.
         wishes: Names of new values, in order.
         parameters: Module of a quantizer → its scale and zero point.
+        heirs: What a value of the file was → the node that its readers read now.
         rounded: Value → what its first quantizer makes of it.
     """
 
@@ -58,6 +59,7 @@ class Draft:
     grids: dict[ir.Value, Grid] = field(default_factory=dict)
     wishes: list[Wish] = field(default_factory=list)
     parameters: dict[str, tuple[ir.Value, ir.Value]] = field(default_factory=dict)
+    heirs: dict[str, fx.Node] = field(default_factory=dict)
     rounded: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
     @property

@@ -17,6 +17,7 @@ def finish(draft: Draft) -> None:
     Args:
         draft: The file under construction.
     """
+    _inherit(draft)
     _read_shapes_of_integers(draft)
     rewrite(draft.graph)
     RemoveUnusedNodesPass()(draft.model)
@@ -26,6 +27,17 @@ def finish(draft: Draft) -> None:
     for value in _made(draft.graph):
         if value.type is None:  # a shape alone cannot be written
             value.shape = None
+
+
+def _inherit(draft: Draft) -> None:
+    """Let what computes sizes read the value that took the place of one that is gone."""
+    for ref, node in draft.heirs.items():
+        home, value = draft.homes.get(ref), draft.values.get(node)
+        if home is None or value is None or value is home:
+            continue
+        for user, place in list(home.uses()):
+            if user.op_type in _SIZES:
+                user.replace_input_with(place, value)
 
 
 def _read_shapes_of_integers(draft: Draft) -> None:

@@ -5,6 +5,7 @@ from torch import Tensor, fx
 
 from tersor.errors import UnmappedError
 from tersor.export.edit.draft import Draft
+from tersor.export.edit.new_calls import write_call
 from tersor.export.edit.quantizers import is_quantizer, quantized, to_quantize
 from tersor.export.edit.stored_values import (
     constant,
@@ -13,7 +14,7 @@ from tersor.export.edit.stored_values import (
     store_float,
     store_integers,
 )
-from tersor.graph.footprint import file_node, stored_reference
+from tersor.graph.footprint import stored_reference
 
 
 class Values:
@@ -49,10 +50,10 @@ class Values:
             return self._rounded(node)
         if node.op in ("call_module", "get_attr"):
             return self._stored(node, name, turned)
-        raise UnmappedError(
-            f"{node.name!r} ({node.target}) is no node of the file"
-            + ("" if (owner := file_node(node)) is None else f"; it changes node {owner!r}")
-        )
+        if node.op != "call_function":
+            raise UnmappedError(f"{node.name!r} is no node of the file")
+        self.draft.values[node] = write_call(self.draft, self.of, node, self.before)
+        return self.draft.values[node]
 
     def _rounded(self, node: fx.Node) -> ir.Value:
         source, limits = to_quantize(self.draft, node)

@@ -59,16 +59,36 @@ def _rewire(
     different = list(dict.fromkeys(reads))
     if len(different) > 1 and len(places) != len(reads):
         raise UnmappedError(f"node {node.name!r} reads {ref} in several ways")
+    draft.heirs.update((ref, source(read)) for read in different if read is not None)
     if not places:
-        home = draft.homes.get(ref)
-        if home is not None and any(_value(values, read, ref) is not home for read in different):
-            raise UnmappedError(f"node {node.name!r} of the file does not read {ref} itself")
+        _rewire_inside(draft, values, node, ref, different)
         return
     each = reads if len(different) > 1 else different * len(places)
     for place, read in zip(places, each, strict=True):
         value = _value(values, read, str(node.inputs[place].name))  # type: ignore[union-attr]
         if value is not draft.homes.get(ref):  # else it may pass through an Identity
             node.replace_input_with(place, value)
+
+
+def _rewire_inside(
+    draft: Draft, values: Values, node: ir.Node, ref: str, different: list[fx.Node | None]
+) -> None:
+    """Rewire the nodes of sub-graphs, which read values of the graph around them."""
+    home = draft.homes.get(ref)
+    if home is None or (value := _value(values, different[0], ref)) is home:
+        return
+    graphs = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    found = [
+        (inner, place)
+        for graph in graphs
+        for inner in graph.all_nodes()
+        for place, read in enumerate(inner.inputs)
+        if read is not None and draft.refs.get(read) == ref
+    ]
+    if not found or len(different) > 1:
+        raise UnmappedError(f"node {node.name!r} of the file does not read {ref} itself")
+    for inner, place in found:
+        inner.replace_input_with(place, value)
 
 
 def _value(values: Values, read: fx.Node | None, name: str) -> ir.Value:
