@@ -21,6 +21,9 @@ def compress(
     example: options.Example = None,
     fix: options.Fix = None,
     custom_ops: options.CustomOps = None,
+    opset: options.Opset = None,
+    input_names: options.InputNames = None,
+    output_names: options.OutputNames = None,
     samples: options.Samples = None,
     jobs: options.Jobs = 1,
     work: options.Tried = None,
@@ -102,7 +105,12 @@ def compress(
             on_batch=bar.batch,
         )
         bar.step("write the file")
-        written = compressed.export(output)
+        written = compressed.export(
+            output,
+            opset,
+            input_names=input_names,
+            output_names=output_names,
+        )
         checked = None
         tested = tested or seen
         if verify:

@@ -129,6 +129,34 @@ StorageName = Annotated[
         "computes their layers in float on CPUs."
     ),
 ]
+Opset = Annotated[
+    int | None,
+    typer.Option(
+        "--opset",
+        metavar="VERSION",
+        min=1,
+        help="Version of the ONNX operator set. Default: that of the .onnx file that came in, or a "
+        "later one if it must be; 21 for PyTorch models.",
+    ),
+]
+InputNames = Annotated[
+    Any,
+    typer.Option(
+        "--input-names",
+        metavar="NAMES",
+        parser=parsers.names,
+        help="Names of the inputs in the new file, in order, separated by commas.",
+    ),
+]
+OutputNames = Annotated[
+    Any,
+    typer.Option(
+        "--output-names",
+        metavar="NAMES",
+        parser=parsers.names,
+        help="Names of the outputs in the new file, in order, separated by commas.",
+    ),
+]
 Verify = Annotated[bool, typer.Option(help="Compare the file with the float model.")]
 ReportPath = Annotated[
     Path | None,

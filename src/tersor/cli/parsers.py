@@ -38,6 +38,14 @@ def positive_colour(text: str) -> Colour:
     return parts
 
 
+def names(text: str) -> list[str]:
+    """Parse names such as `boxes,scores`."""
+    found = text.split(",")
+    if not all(found):
+        raise typer.BadParameter(f"{text!r} has an empty name; write names such as boxes,scores")
+    return found
+
+
 def width(text: str) -> tuple[str, int]:
     """Parse a name and its bits, such as `head=8`."""
     name, _, bits = text.rpartition("=")

@@ -23,6 +23,9 @@ def quantize(
     fix: options.Fix = None,
     custom_ops: options.CustomOps = None,
     storage: options.StorageName = "int8",
+    opset: options.Opset = None,
+    input_names: options.InputNames = None,
+    output_names: options.OutputNames = None,
     data: options.Data = None,
     test: options.Test = None,
     rounding: options.SolverName = None,
@@ -109,7 +112,13 @@ def quantize(
             on_layer=bar.layer,
         )
         bar.step("write the file")
-        written = quantized.export(output, storage=storage)
+        written = quantized.export(
+            output,
+            opset,
+            storage=storage,
+            input_names=input_names,
+            output_names=output_names,
+        )
         checked = None
         if verify:
             batches, labels = choices.read(tested, bar)

@@ -20,6 +20,9 @@ def train(
     fix: options.Fix = None,
     custom_ops: options.CustomOps = None,
     storage: options.StorageName = "int8",
+    opset: options.Opset = None,
+    input_names: options.InputNames = None,
+    output_names: options.OutputNames = None,
     loss: training_options.LossName = None,
     epochs: training_options.Epochs = None,
     steps: training_options.Steps = None,
@@ -95,7 +98,13 @@ def train(
             quantized, batches, criterion, options=found, folder=work, on_batch=bar.batch
         )
         bar.step("write the file")
-        written = trained.export(output, storage=storage)
+        written = trained.export(
+            output,
+            opset,
+            storage=storage,
+            input_names=input_names,
+            output_names=output_names,
+        )
         checked = None
         tested = choices.fit(captured, tested) or few
         if verify:

@@ -8,9 +8,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tersor
+from tersor.cli import app
 from tersor.export.onnx import export_onnx
+from tersor.passes.equalize import Equalize
 from tests.frontend.onnx.files import model, random, write
 
 STEM = "a = Conv <pads = [1, 1, 1, 1]> (x, k, c)"
@@ -183,3 +186,52 @@ def test_an_early_opset_is_raised(tmp_path):
     later = quantized(source).export(tmp_path / "b.onnx", opset=21)
     assert later.opset == 21
     assert ends(later.path) == ends(source)
+
+
+DEEP = """agraph (float[N, 3, 8, 8] x) => (float[N, 10] y) {
+    a = Conv <pads = [1, 1, 1, 1]> (x, k1, c1) r = Clip(a, low, high)
+    d = Conv <pads = [1, 1, 1, 1]> (r, k2) n = BatchNormalization(d, g, b, m, s) e = Relu(n)
+    f = Conv <pads = [1, 1, 1, 1]> (e, k3) h = Relu(f) p = GlobalAveragePool(h)
+    q = Shape(p) i = Gather(q, zero) u = Unsqueeze(i, zeros) t = Concat <axis = 0> (u, minus)
+    l = Reshape(p, t) z = MatMul(l, wt) y = Add(z, v) }"""
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """A file that is worth compressing."""
+    vectors = {name: random(24) ** 2 + 0.5 for name in "gbms"}
+    kernels = {"k1": random(16, 3, 3, 3), "k2": random(24, 16, 3, 3), "k3": random(24, 24, 3, 3)}
+    others = {"c1": random(16), "wt": random(24, 10), "v": random(10)}
+    bounds = {"low": np.float32(0), "high": np.float32(1)}
+    sizes = {"zero": np.int64(0), "zeros": np.array([0]), "minus": np.array([-1])}
+    stored = {**vectors, **kernels, **others, **bounds, **sizes}
+    return write(tmp_path_factory.mktemp("deep"), model(DEEP, **stored))
+
+
+@pytest.mark.parametrize("methods", [("prune",), ("svd",), ("tucker",)])
+def test_compressed_parts_take_the_place_of_the_old_ones(deep, methods, tmp_path):
+    x = torch.randn(4, 3, 8, 8)
+    network = tersor.load(deep)[0]
+    options = tersor.Compression(methods=methods)
+    result = tersor.compress(network, x, macs=0.6, options=options)
+    written = check(result, tmp_path / "small.onnx", deep)
+    np.testing.assert_allclose(run(written.path, x), result(x).detach().numpy(), atol=1e-3)
+    check(tersor.quantize(result.network), tmp_path / "int8.onnx", deep)
+
+
+def test_a_clip_for_every_channel(deep, tmp_path):
+    options = tersor.DataFree(equalize=Equalize())
+    result = quantized(deep, options=options)
+    check(result, tmp_path / "int8.onnx", deep)
+    assert "Min" in [node.op_type for node in onnx.load(str(tmp_path / "int8.onnx")).graph.node]
+
+
+def test_names_of_the_command_line(deep, tmp_path):
+    names = ["--input-names", "pixels", "--output-names", "scores", "--opset", "21"]
+    path = tmp_path / "a.onnx"
+    given = ["quantize", str(deep), "-o", str(path), "--example", "2,3,8,8", "--no-verify", *names]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    session = ort.InferenceSession(path)
+    assert (session.get_inputs()[0].name, session.get_outputs()[0].name) == ("pixels", "scores")
+    assert onnx.load(str(path)).opset_import[0].version == 21

@@ -24,7 +24,7 @@ aten = torch.ops.aten
 #: Finds or writes the value of a node: the node, a name if it is stored, and whether it is turned.
 Find = Callable[..., ir.Value]
 
-_SAME = {
+_SAME: dict[Any, str] = {
     aten.relu.default: "Relu",
     aten.sigmoid.default: "Sigmoid",
     aten.tanh.default: "Tanh",
@@ -127,7 +127,7 @@ def _clip(draft: Draft, find: Find, node: fx.Node, bounds: tuple[float, float]) 
 
 
 def _gather(draft: Draft, find: Find, node: fx.Node) -> ir.Node:
-    x, axis, index = node.args
+    x, index, axis = node.args[0], node.args[2], int(argument(node, "dim"))
     return ir.node(
         "Gather", [_operand(draft, find, x), _operand(draft, find, index)], {"axis": axis}
     )
