@@ -214,3 +214,19 @@ def test_weights_of_recurrent_layers_are_stored_in_8_bits(kind, tmp_path):
     checked = quantized.verify(written, latency=False)
     assert checked.integer_share == pytest.approx(2 / 3)
     assert any(kind in reason for _, reason in checked.in_float)
+
+
+def test_a_shape_behind_an_activation_keeps_no_layer_in_float(tmp_path):
+    """Exporters read the batch for the state of a recurrent layer from the layer's own input."""
+    text = """g (float[N, 4, 5] x) => (float[N, 8, 2] y) {
+        c = Conv <kernel_shape = [3], pads = [1, 1]> (x, w) r = Relu(c)
+        t = Transpose <perm = [0, 2, 1]> (r) s = Shape(t) zero = Constant <value_ints = [0]> ()
+        n = Gather <axis = 0> (s, zero) rest = Constant <value_ints = [-1, 5]> ()
+        all = Concat <axis = 0> (n, rest) f = Reshape(r, all) y = MatMul(f, v) }"""
+    made = model(text, w=random(8, 4, 3), v=random(5, 2, seed=1))
+    made.graph.value_info.append(helper.make_tensor_value_info("t", 1, ["N", 5, 8]))
+    loaded, _ = tersor.load(write(tmp_path, made))
+    quantized = tersor.quantize(loaded, input_range=(-3.0, 3.0))
+    checked = quantized.verify(quantized.export(tmp_path / "int8.onnx").path, latency=False)
+    assert checked.in_float == []
+    assert min(c.sqnr for c in checked.exported.values()) > 40

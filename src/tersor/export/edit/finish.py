@@ -9,6 +9,7 @@ from tersor.export.edit.draft import Draft
 from tersor.export.rewrite import rewrite
 
 _SIZES = ("Shape", "Size")
+_ELEMENTWISE = frozenset({"Clip", "HardSwish", "Identity", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
 
 
 def finish(draft: Draft) -> None:
@@ -41,12 +42,48 @@ def _inherit(draft: Draft) -> None:
 
 
 def _read_shapes_of_integers(draft: Draft) -> None:
-    """Let Shape read the integers of a value: a second reader of the floats keeps kernels apart."""
+    """Let Shape read the integers of a value: a second reader of the floats keeps kernels apart.
+
+    So do nodes that only a Shape reads, such as the activation between a layer and its quantizer.
+    """
     for node in draft.graph:
         read = draft.rounded.get(node.inputs[0]) if node.op_type in _SIZES and node.inputs else None  # type: ignore[arg-type]
         write = None if read is None else read.producer()
         if write is not None:
             node.replace_input_with(0, write.inputs[0])
+    for node in reversed(draft.graph):
+        before = node.inputs[0].producer() if _is_for_sizes(node) else None  # type: ignore[union-attr]
+        while before is not None and before.op_type in _ELEMENTWISE:
+            node.replace_input_with(0, before.inputs[0])
+            before = None if before.inputs[0] is None else before.inputs[0].producer()
+        read = None if before is None else _rounded(node.inputs[0])
+        if before is not None and read is not None:
+            node.replace_input_with(0, read)
+            _forget_types(node)
+
+
+def _is_for_sizes(node: ir.Node) -> bool:
+    """Whether a node only moves values whose sizes alone are read, or reads their sizes."""
+    if not node.inputs or node.inputs[0] is None or node.op_type not in (*_SIZES, "Transpose"):
+        return False
+    outputs = node.outputs[0]
+    is_read = all(_is_for_sizes(user) for user in outputs.consumers())
+    return node.op_type in _SIZES or (is_read and not outputs.is_graph_output())
+
+
+def _forget_types(node: ir.Node) -> None:
+    """Forget the types of values of which only the sizes are read."""
+    if node.op_type not in _SIZES:
+        node.outputs[0].type = node.outputs[0].shape = None
+        for user in node.outputs[0].consumers():
+            _forget_types(user)
+
+
+def _rounded(value: ir.Value | None) -> ir.Value | None:
+    """The integers that a QuantizeLinear makes of a value, if one reads it."""
+    users = [] if value is None else value.consumers()
+    found = [user for user in users if user.op_type == "QuantizeLinear"]
+    return found[0].outputs[0] if found else None
 
 
 def _name(draft: Draft) -> None:
