@@ -124,9 +124,20 @@ def _choose(
     if not chosen and not recurrent:
         raise UnsupportedError(
             "there is nothing to quantize: the model has no convolution or linear layer that is "
-            f"not excluded and that {scheme.name} computes in integers"
+            f"not excluded and that {scheme.name} computes in integers{_hidden(network)}"
         )
     return chosen
+
+
+def _hidden(network: Network) -> str:
+    """Say how layers inside an `If` come to light."""
+    parts = [part_name(node) for node in carried_nodes(network) if "If" in part_ops(node)]
+    if not parts:
+        return ""
+    return (
+        f". The layers are inside the If node {parts[0]!r}: give the input that it depends on a "
+        "value, as in fix={'sr': 16000}, on the command line --fix sr=16000"
+    )
 
 
 def _record_carried(network: Network, stored: set[fx.Node]) -> None:

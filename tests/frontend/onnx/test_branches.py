@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import tersor
 from tersor.cli import app
-from tersor.errors import InvalidInputError
+from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.frontend.capture import capture
 from tersor.graph.network import Applied
 from tests.frontend.onnx.files import model, random, write
@@ -78,6 +78,20 @@ def test_an_open_branch_is_carried(tmp_path):
     for rate in (16000, 8000):
         found = network(torch.from_numpy(x), torch.tensor(rate)).detach()
         np.testing.assert_allclose(found, run(file, x=x, sr=np.array(rate)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_file_that_is_one_branch_says_how_to_go_on(tmp_path):
+    made = model(
+        """g (float[N, 4] x, int64 sr) => (float[N, 3] y) {
+            rate = Constant <value = int64 {16000}> () c = Equal(sr, rate)
+            y = If (c) <
+                then_branch = t () => (float[N, 3] p) { p = MatMul(x, w) },
+                else_branch = e () => (float[N, 3] q) { s = MatMul(x, w) q = Neg(s) } > }""",
+        w=random(4, 3),
+    )
+    loaded, _ = tersor.load(write(tmp_path, made))
+    with pytest.raises(UnsupportedError, match=r"inside the If node 'y'.*--fix sr=16000"):
+        tersor.quantize(loaded, (torch.ones(2, 4), torch.tensor(16000)))
 
 
 @pytest.mark.parametrize("length", [1, 5])

@@ -230,3 +230,15 @@ def test_a_shape_behind_an_activation_keeps_no_layer_in_float(tmp_path):
     checked = quantized.verify(quantized.export(tmp_path / "int8.onnx").path, latency=False)
     assert checked.in_float == []
     assert min(c.sqnr for c in checked.exported.values()) > 40
+
+
+def test_a_file_with_nothing_but_a_recurrent_layer(tmp_path):
+    text = """g (float[L, N, 8] x) => (float[L, 1, N, 6] y) {
+        y = LSTM <hidden_size = 6> (x, W, R) }"""
+    made = model(text, W=random(1, 24, 8), R=random(1, 24, 6, seed=2))
+    loaded, _ = tersor.load(write(tmp_path, made))
+    x = torch.from_numpy(random(4, 3, 8, seed=3))
+    quantized = tersor.quantize(loaded, x, data=[x])
+    written = quantized.export(tmp_path / "int8.onnx").path
+    wanted, found = (run(file, x.numpy()) for file in (tmp_path / "model.onnx", written))
+    assert sqnr(wanted, found) > 35
