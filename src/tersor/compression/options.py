@@ -28,7 +28,8 @@ class Compression:
             of the paper, allows the same damage to each part.
         scores: How channels are ranked for pruning. Those with the lowest `"fisher"`, `"taylor"`,
             `"magnitude"` or `"batchnorm"` score are pruned first, or those that `"lasso"` does not
-            select; see `tersor.compression.scores`. Default: Fisher with data, otherwise magnitude.
+            select; see `tersor.compression.scores`. Default: Fisher with data (LASSO if no gradient
+            passes through a part of the network), otherwise magnitude.
         samples: Largest number of samples to read.
         tried: Number of samples on which parts are tried: half of them fit, the others judge.
         refit: How factors are fitted to the data.

@@ -129,6 +129,8 @@ def gradient_scores(
     Returns:
         Name of a group → its scores.
     """
+    if not groups:
+        return {}
     generator = torch.Generator().manual_seed(seed)
     found: dict[str, list[Tensor]] = {group.name: [] for group in groups}
     ports = {port.layer.node: port for group in groups for port in group.consumers}

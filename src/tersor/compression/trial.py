@@ -23,8 +23,10 @@ from tersor.data.outputs import Metric
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.export.clock import Clock
+from tersor.graph.carried import carried_nodes
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network
+from tersor.names import ScoreKind
 from tersor.quant.calibrate import input_ranges
 from tersor.quant.patterns import excluded, patterns
 
@@ -195,7 +197,9 @@ def _parts(
 
 
 def _scorer(counts: Counts, batches: list[Batch], options: Compression) -> Scorer:
-    kind = options.scores or ("fisher" if batches else "magnitude")
+    has_gradients = not any(carried_nodes(counts.network))
+    default: ScoreKind = "fisher" if has_gradients else "lasso"
+    kind = options.scores or (default if batches else "magnitude")
     if kind in NEED_DATA and not batches:
         raise InvalidInputError(
             f"scores={kind!r} needs samples; give them with data=, or use scores='magnitude'"

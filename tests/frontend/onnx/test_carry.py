@@ -242,3 +242,23 @@ def test_a_file_with_nothing_but_a_recurrent_layer(tmp_path):
     written = quantized.export(tmp_path / "int8.onnx").path
     wanted, found = (run(file, x.numpy()) for file in (tmp_path / "model.onnx", written))
     assert sqnr(wanted, found) > 35
+
+
+BEHIND = model(
+    """g (float[N, 4] x) => (float[N, 3] y) {
+        a = MatMul(x, w) h = Relu(a) b = MatMul(h, u) n = Constant <value = int64 {2}> ()
+        go = Constant <value = bool {1}> ()
+        y = Loop (n, go, b) <body = l (int64 i, bool c, float[N, 3] s) => (bool o, float[N, 3] r)
+            { o = Identity(c) r = Mul(s, s) }> }""",
+    w=random(4, 16),
+    u=random(16, 3, seed=1),
+)
+
+
+@pytest.mark.parametrize("made", [KINDS["LSTM"], BEHIND], ids=["nothing to prune", "in front"])
+def test_a_file_with_a_part_is_compressed_around_it(made, tmp_path):
+    loaded, _ = tersor.load(write(tmp_path, made))
+    x = torch.from_numpy(example(made, 32))
+    compressed = tersor.compress(loaded, x[:2], macs=0.9, data=x)
+    assert compressed.network(x).isfinite().all()
+    assert compressed.export(tmp_path / "small.onnx").path.exists()
