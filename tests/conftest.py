@@ -11,6 +11,9 @@ import pytest
 from hypothesis import settings
 
 from tests.torch_once import compute_once
+from tests.types_once import check_once
+
+check_once()
 
 # Timing says nothing on a shared machine. CI draws the same examples at every run.
 settings.register_profile("tersor", deadline=None, derandomize="CI" in os.environ)
