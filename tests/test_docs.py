@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tersor.cli import app
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tests import nets
+from tests.float_files import write_once
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,24 +29,38 @@ def batches():
 BLOCK = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with the files that the examples name."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(ROOT)
-    (tmp_path / "mymodels.py").write_text(MODELS)
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The files that the examples name, made once."""
+    files = tmp_path_factory.mktemp("files")
+    (files / "mymodels.py").write_text(MODELS)
     images = torch.randn(8, 3, 32, 32)
-    np.save("inputs.npy", images.numpy())
-    np.savez("labelled.npz", x=images.numpy(), labels=np.arange(8) % 5)
-    (tmp_path / "photographs").mkdir()
+    np.save(files / "inputs.npy", images.numpy())
+    np.savez(files / "labelled.npz", x=images.numpy(), labels=np.arange(8) % 5)
+    (files / "photographs").mkdir()
     for number in range(6):
         pixels = np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "photographs" / f"{number}.jpg")
-    export_onnx(capture(nets.plain(), images), "float.onnx")
+        Image.fromarray(pixels).save(files / "photographs" / f"{number}.jpg")
+    export_onnx(capture(nets.plain(), images), files / "float.onnx")
     batch = ({0: torch.export.Dim.DYNAMIC},)
     program = torch.export.export(nets.plain(), (images,), dynamic_shapes=batch)
-    torch.export.save(program, "model.pt2")
-    return tmp_path
+    torch.export.save(program, files / "model.pt2")
+    return files
+
+
+@pytest.fixture(scope="module", autouse=True)
+def float_files_are_written_once(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        write_once(patch, tmp_path_factory.mktemp("float"))
+        yield
+
+
+@pytest.fixture
+def folder(files, tmp_path, monkeypatch):
+    """A folder with the files that the examples name."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT)
 
 
 def name(page):

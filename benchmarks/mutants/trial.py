@@ -49,7 +49,7 @@ def _run(tests: Sequence[Path], module: str, tree: ast.Module | None) -> int:
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     if tree is not None:
-        sys.meta_path.insert(0, _Changed(module, tree))
+        sys.meta_path.insert(0, Changed(module, tree))
     try:
         return int(pytest.main([*_OPTIONS, *map(str, tests)], plugins=[_SameExamples()]))
     except BaseException:  # noqa: BLE001
@@ -66,13 +66,14 @@ class _SameExamples:
         settings.load_profile("mutants")
 
 
-class _Changed(MetaPathFinder):
+class Changed(MetaPathFinder):
     """Finds one module, with other code."""
 
     def __init__(self, name: str, tree: ast.Module) -> None:
         self.name, self.tree = name, tree
 
     def find_spec(self, fullname: str, path: Any, _: Any = None) -> ModuleSpec | None:
+        """Find the module, if it is the one."""
         if fullname != self.name:
             return None
         spec = PathFinder.find_spec(fullname, path)

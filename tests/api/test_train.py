@@ -29,6 +29,18 @@ from tests.training.setting import (
 )
 
 
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """A folder for a run that keeps a log."""
+    return tmp_path_factory.mktemp("log")
+
+
+@pytest.fixture(scope="module")
+def plain(log):
+    """A run without options."""
+    return tersor.train(quantized(), batches(), options=short(), folder=log)
+
+
 def distance(q):
     """KL to the float network, on images that nobody has trained on."""
     x = inputs(64, seed=9)
@@ -100,10 +112,8 @@ def test_accumulated_batches_are_as_one():
     assert difference(one, two) < 1e-4
 
 
-def test_an_average_of_the_weights():
-    plain, averaged = (
-        tersor.train(quantized(), batches(), options=short(ema=decay)) for decay in (0.0, 0.9)
-    )
+def test_an_average_of_the_weights(plain):
+    averaged = tersor.train(quantized(), batches(), options=short(ema=0.9))
     assert difference(plain, averaged) > 0
 
 
@@ -151,9 +161,9 @@ def test_weights_that_oscillate_are_frozen(tmp_path):
     assert on_grid(trained) > 0
 
 
-def test_a_log(tmp_path):
-    tersor.train(quantized(), batches(), options=short(), folder=tmp_path)
-    with (tmp_path / "log.csv").open(newline="") as file:
+@pytest.mark.usefixtures("plain")
+def test_a_log(log):
+    with (log / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [3, 6, 9, 12]
     assert all(float(row["loss"]) > 0 for row in rows)
@@ -164,7 +174,7 @@ def test_tensorboard(tmp_path):
     assert list(tmp_path.glob("events.*"))
 
 
-def test_steps_for_batches_whose_number_is_not_known():
+def test_steps_for_batches_whose_number_is_not_known(plain):
     def stream():
         yield from batches()
 
@@ -179,7 +189,7 @@ def test_steps_for_batches_whose_number_is_not_known():
     )
     assert told[-1] == (6, 6)
     twice = tersor.train(quantized(), stream, options=short(steps=12))  # two epochs
-    assert difference(twice, tersor.train(quantized(), batches(), options=short())) == 0
+    assert difference(twice, plain) == 0
 
 
 def test_refusals():

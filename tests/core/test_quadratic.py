@@ -24,6 +24,21 @@ def test_inputs_that_hardly_vary_leave_the_weights_nearly_as_they_were(spread, s
         assert (found - weights).norm() < 0.2 * weights.norm()
 
 
+def test_one_input_of_large_mean_that_hardly_varies():
+    """The error of its variance is as large as that of the whole matrix."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(1, 5, 8, generator=generator)
+    gram, inputs = torch.eye(8)[None], torch.zeros(1, 8)
+    gram[0, 7, 7], inputs[0, 7] = 5e5, (5e5 + 0.5) ** 0.5  # 16 steps of float32 too large
+    free = Quadratic(gram, weights @ gram, torch.ones(1, 5)).centered(
+        inputs, (weights @ inputs[..., None])[..., 0]
+    )
+    assert free.gram[0, 7, 7] < -0.3
+    found = best_weights(free.damped(weights, 0.01))
+    assert torch.allclose(found[..., :7], weights[..., :7], rtol=1e-4)
+    assert bool(found.isfinite().all())
+
+
 def test_a_problem_that_is_not_centered_is_certain():
     x = torch.eye(3)[None]
     problem = Quadratic(x, torch.ones(1, 2, 3), torch.ones(1, 2))

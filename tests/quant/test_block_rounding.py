@@ -76,7 +76,7 @@ def state(network):
 def test_new_outputs_come_closer_to_float_than_layer_by_layer(name):
     one_by_one, together = quantized(name), quantized(name)
     Rounding().round(one_by_one, samples(name, seed=0))
-    Blocks(iterations=300).round(together, samples(name, seed=0))
+    QUICK.round(together, samples(name, seed=0))
     assert error(together, name) < error(one_by_one, name)
 
 
@@ -122,8 +122,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     found = []
     for seed in (0, 0, 1):
         network = quantized("resnet")
-        options = replace(QUICK, seed=seed)
-        options.round(network, samples("resnet", seed=0))
+        options = replace(QUICK, iterations=20, seed=seed)
+        options.round(network, samples("resnet", seed=0, batches=4))
         found.append(state(network))
     first, same, other = found
     assert all(torch.equal(first[key], same[key]) for key in first)
@@ -141,8 +141,9 @@ def test_dropping_activations_helps_with_few_samples():
 
 def test_long_weights_stay_as_they_are():
     one_by_one, together = (quantized("resnet", ONNXRUNTIME_CPU) for _ in range(2))
-    Rounding().round(one_by_one, samples("resnet", seed=0))
-    QUICK.round(together, samples("resnet", seed=0))
+    data = samples("resnet", seed=0, batches=2)
+    Rounding().round(one_by_one, data)
+    QUICK.round(together, data)
     before, after = state(one_by_one), state(together)
     assert all(torch.equal(before[key], after[key]) for key in before)
     reasons = {record.reason for record in together.records if record.step == "reconstruct"}
@@ -152,14 +153,14 @@ def test_long_weights_stay_as_they_are():
 
 def test_blocks_that_are_too_large_stay_as_they_are():
     network = quantized("resnet")
-    replace(QUICK, largest=2).round(network, samples("resnet", seed=0))
+    replace(QUICK, iterations=20, largest=2).round(network, samples("resnet", 0, batches=2))
     skipped = [r for r in network.records if r.step == "reconstruct" and isinstance(r, Skipped)]
     assert any("its 3 layers cannot be cut apart" in record.reason for record in skipped)
 
 
 def test_the_file_computes_what_the_simulation_computes(tmp_path):
     network = quantized("resnet")
-    QUICK.round(network, samples("resnet", seed=0))
+    replace(QUICK, iterations=20).round(network, samples("resnet", seed=0, batches=2))
     path = export_onnx(network, tmp_path / "blocks.onnx").path
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -36,10 +36,15 @@ def stopping_at(step):
     return on_batch
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """What a run ends as that was not stopped."""
+    return tersor.train(quantized(), Shuffled(), options=short(**EVERYTHING))
+
+
 @pytest.mark.parametrize("step", [1, 5, 8, 12])
-def test_a_stopped_run_goes_on_to_the_same_result(step, tmp_path):
+def test_a_stopped_run_goes_on_to_the_same_result(step, whole, tmp_path):
     options = short(**EVERYTHING)
-    whole = tersor.train(quantized(), Shuffled(), options=options)
     with pytest.raises(Stop):
         tersor.train(
             quantized(), Shuffled(), options=options, folder=tmp_path, on_batch=stopping_at(step)
@@ -92,7 +97,7 @@ tersor.train(quantized(), Shuffled(), options=short(**EVERYTHING), folder=sys.ar
 """
 
 
-def test_a_killed_process_loses_no_more_than_the_interval(tmp_path):
+def test_a_killed_process_loses_no_more_than_the_interval(whole, tmp_path):
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -111,7 +116,7 @@ def test_a_killed_process_loses_no_more_than_the_interval(tmp_path):
         on_batch=lambda done, total, loss: told.append(done),
     )  # fmt: skip
     assert told[0] in (7, 9)
-    assert difference(tersor.train(quantized(), Shuffled(), options=options), resumed) == 0
+    assert difference(whole, resumed) == 0
     steps = [int(line.split(",")[0]) for line in (tmp_path / LOG).read_text().splitlines()[1:]]
     assert steps == [3, 6, 9, 12]
 

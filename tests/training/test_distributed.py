@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tersor.training.checkpoint import NAME
+from tests.training.setting import state
+from tests.training.worker import train
+
 ROOT = Path(__file__).parents[2]
 # Sums over a batch are taken in another order; Adam divides by their size.
 TOLERANCE = 1e-5
@@ -42,7 +46,15 @@ def difference(ours, theirs):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("alone"), 1)[0]
+    """What one process learns: this one."""
+    return state(train(tmp_path_factory.mktemp("alone")))
+
+
+@pytest.fixture(scope="module")
+def in_shares(tmp_path_factory):
+    """What two processes learn that share the parameters, what they say, and their folder."""
+    folder = tmp_path_factory.mktemp("shares")
+    return *run(folder, 2, "fsdp", **SHARDING), folder
 
 
 def test_two_processes_learn_what_one_does(alone, tmp_path):
@@ -51,14 +63,15 @@ def test_two_processes_learn_what_one_does(alone, tmp_path):
     assert difference(alone, together) < TOLERANCE
 
 
-def test_so_do_two_that_share_the_parameters(alone, tmp_path):
-    together, said = run(tmp_path, 2, "fsdp", **SHARDING)
+def test_so_do_two_that_share_the_parameters(alone, in_shares):
+    together, said, folder = in_shares
     assert re.search(r"steps/s, FSDP, processes: 2", said)
     assert difference(alone, together) < TOLERANCE
     # Its checkpoint is whole: one process goes on from it, here from its end.
-    again, _ = run(tmp_path, 1)
-    assert difference(together, again) == 0
+    assert difference(together, state(train(folder))) == 0
 
 
-def test_kept_batchnorm_runs_in_shares(tmp_path):
-    run(tmp_path, 2, "fsdp", "kept", **SHARDING)
+def test_kept_batchnorm_runs_in_shares(in_shares):
+    _, said, folder = in_shares
+    assert said.splitlines()[-1] == "done"
+    assert (folder / "kept" / NAME).exists()

@@ -59,13 +59,13 @@ class Quadratic:
             inputs: E[x̂].
             outputs: E[y].
         """
-        size = self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
-        rounded = _MARGIN * torch.finfo(size.dtype).eps * self.gram.shape[-1] ** 0.5
+        sizes = self.gram.diagonal(dim1=-2, dim2=-1)
+        norm = (sizes.mean(-1) * sizes.shape[-1] ** 0.5).maximum(sizes.amax(-1))
         return Quadratic(
             self.gram - inputs[..., :, None] * inputs[..., None, :],
             self.target - outputs[..., :, None] * inputs[..., None, :],
             self.energy - outputs.square(),
-            rounded * size,
+            _MARGIN * torch.finfo(norm.dtype).eps * norm,
         )
 
     def damped(self, weights: Weights, share: float) -> "Quadratic":
