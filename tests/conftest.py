@@ -9,6 +9,7 @@ import gc
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import WorkStealingScheduling
 
 from tests.torch_once import compute_once
 from tests.types_once import check_once
@@ -22,6 +23,17 @@ settings.load_profile("tersor")
 
 def pytest_collection():
     gc.disable()
+
+
+def pytest_collection_modifyitems(items):
+    """Pages of examples take longest: what begins last should be short."""
+    items.sort(key=lambda item: "test_examples_run" not in item.nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each process neighbouring tests: they share what they capture, train and export."""
+    return WorkStealingScheduling(config, log)
 
 
 def pytest_collection_finish():

@@ -88,5 +88,5 @@ class _Loader(SourceFileLoader):
         super().__init__(name, path)
         self.code = code
 
-    def get_code(self, _: str) -> CodeType:
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
         return self.code
