@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tersor.core.affine import dequantize, quantize
+from tersor.core.affine import fake_quantize, quantize
 from tersor.core.grid import Grid
 from tersor.core.ranges import scale_zero_point
 from tersor.errors import InvalidInputError
@@ -108,12 +108,12 @@ def mse(seen: Histogram, grid: Grid, candidates: int = 100) -> Ends:
         candidates: Number of factors tried, see `tersor.core.ranges.mse`.
     """
 
-    def loss(low: Tensor, high: Tensor) -> Tensor:
-        scale, zero_point = scale_zero_point(low, high, grid)
-        rounded = dequantize(quantize(seen.values, scale, zero_point, grid), scale, zero_point)
-        return ((rounded - seen.values).double().square() * seen.counts).sum()
+    def losses(low: Tensor, high: Tensor) -> Tensor:
+        values = seen.values.expand(len(low), -1)
+        rounded = fake_quantize(values, *scale_zero_point(low, high, grid), grid, axis=0)
+        return ((rounded - values).double().square() * seen.counts).sum(1)
 
-    return _search(seen, grid, loss, candidates)
+    return _search(seen, grid, losses, candidates)
 
 
 def entropy(seen: Histogram, grid: Grid, candidates: int = 100) -> Ends:
@@ -144,17 +144,20 @@ def entropy(seen: Histogram, grid: Grid, candidates: int = 100) -> Ends:
         floor = _SMOOTHING / len(values)
         return torch.where(p > 0, p * (p / q.clamp(min=floor)).log(), 0.0).sum()
 
-    return _search(seen, grid, loss, candidates)
+    def losses(low: Tensor, high: Tensor) -> Tensor:
+        return torch.stack([loss(*ends) for ends in zip(low, high, strict=True)])
+
+    return _search(seen, grid, losses, candidates)
 
 
 def _search(
-    seen: Histogram, grid: Grid, loss: Callable[[Tensor, Tensor], Tensor], candidates: int
+    seen: Histogram, grid: Grid, losses: Callable[[Tensor, Tensor], Tensor], candidates: int
 ) -> Ends:
     """Clip both ends, then the high one, then the low one; the widest of equal ranges wins."""
     low, high = seen.values[0].clamp(max=0), seen.values[-1].clamp(min=0)
-    factors = [k / candidates for k in range(candidates, 0, -1)]
+    factors = torch.tensor([k / candidates for k in range(candidates, 0, -1)]).to(low)
     for move_low, move_high in ((1, 1),) if grid.symmetric else ((1, 1), (0, 1), (1, 0)):
-        tried = [(low * f**move_low, high * f**move_high) for f in factors]
-        best = torch.stack([loss(*ends) for ends in tried]).argmin()
-        low, high = tried[int(best)]
+        lows, highs = low * factors**move_low, high * factors**move_high
+        best = losses(lows, highs).argmin()
+        low, high = lows[best], highs[best]
     return low, high
