@@ -92,7 +92,7 @@ class AdaRound:
 
         def round_one(task: LayerTask) -> Record:
             if setting.pair_safe and task.quantizer.grid.bits == 8:
-                return round_layer(task, Rounding(seed=self.seed), setting.pair_safe)
+                return round_layer(task, Rounding(), setting.pair_safe)
             return adaround_layer(task, self)
 
         round_layers(network, batches, round_one, setting, self.seed)
