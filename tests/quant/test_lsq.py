@@ -15,7 +15,7 @@ from tersor.core.grid import Grid
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant.configuration import GRIDS, configured, sign
+from tersor.quant.configuration import configured, sign
 from tersor.quant.lsq import LSQ, LearnedQuantize, learn, learned_quantizers, settle
 from tersor.quant.place import quantizers, weight_quantizer
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
@@ -99,8 +99,12 @@ def test_configurations():
     network = capture(Functions(nn.SiLU()), images(2))
     first, last = layers(network)
     chosen = {n: configured(last.input, Grid(4), n) for n in (1, 2, 3, 4)}
-    for number, grid in chosen.items():
-        assert (grid.signed, grid.symmetric) == GRIDS[number]
+    assert chosen == {
+        1: Grid(4, signed=False, symmetric=True),
+        2: Grid(4, signed=True, symmetric=True),
+        3: Grid(4, signed=True, symmetric=False),
+        4: Grid(4, signed=False, symmetric=False),
+    }
     assert configured(last.input, Grid(4), "auto") == chosen[4]
     assert configured(first.input, Grid(4), 1) == chosen[2]  # images: half of them is negative
     without_zero_points = Grid(8, signed=True, symmetric=True)

@@ -25,7 +25,7 @@ Configuration = Literal[1, 2, 3, 4]
 Sign = Literal["positive", "bounded", "signed"]
 
 #: Configuration → signed, symmetric.
-GRIDS: dict[int, tuple[bool, bool]] = {
+_GRIDS: dict[int, tuple[bool, bool]] = {
     1: (False, True),
     2: (True, True),
     3: (True, False),
@@ -70,7 +70,7 @@ def configured(value: fx.Node, grid: Grid, wanted: Configuration | Literal["auto
     number = (1 if kind == "positive" else 4) if wanted == "auto" else wanted
     if number == 1 and kind == "signed":
         number = 2
-    signed, symmetric = GRIDS[number]
+    signed, symmetric = _GRIDS[number]
     return replace(grid, signed=signed, symmetric=symmetric)
 
 
