@@ -31,11 +31,13 @@ class Footprint:
         reads: The nodes that they read from outside, quantizers among them; None for a bias that a
             layer does not have.
         calls: The calls, in execution order.
+        inner: Quantizers between the calls; they are not in the text.
     """
 
     ops: str
     reads: tuple[fx.Node | None, ...]
     calls: tuple[fx.Node, ...]
+    inner: tuple[fx.Node, ...] = ()
 
     @property
     def parts(self) -> dict[int, int]:
@@ -128,7 +130,8 @@ def checksum(value: Tensor) -> int:
 
 def _footprint(calls: list[fx.Node]) -> Footprint:
     reader = _Reader({call: number for number, call in enumerate(calls)})
-    return Footprint("; ".join(map(reader.text, calls)), tuple(reader.reads), tuple(calls))
+    text = "; ".join(map(reader.text, calls))
+    return Footprint(text, tuple(reader.reads), tuple(calls), tuple(reader.inner))
 
 
 class _Reader:
@@ -137,11 +140,13 @@ class _Reader:
     Attributes:
         inside: The calls of the node, with their numbers.
         reads: What was read from outside so far.
+        inner: Quantizers between the calls so far.
     """
 
     def __init__(self, inside: Mapping[fx.Node, int]) -> None:
         self.inside = inside
         self.reads: list[fx.Node | None] = []
+        self.inner: list[fx.Node] = []
 
     def text(self, call: fx.Node) -> str:
         """One call."""
@@ -162,7 +167,8 @@ class _Reader:
             text = repr(value)
             return text if len(text) < _LONG else f"text {zlib.crc32(text.encode())}"
         before = source(value)
-        if before in self.inside and value is before:
+        if before in self.inside:
+            self.inner += [] if value is before else [value]
             return f"call {self.inside[before]}"
         if _is_size(before):  # no change of a network changes a free size
             return f"size {before.target}"

@@ -40,6 +40,19 @@ BODIES = {
         f"{STEM} r = Relu(a) s = Shape(r) q = Reshape(r, s) h = Conv(q, k1)",
         {"k1": random(4, 4, 1, 1)},
     ),
+    "padded": (
+        'a = Conv <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, k, c) h = Relu(a)',
+        {},
+    ),
+    "pooled": (
+        f"{STEM} r = Relu(a) h = MaxPool <kernel_shape = [2, 2], strides = [2, 2], "
+        "pads = [0, 0, 1, 1]> (r)",
+        {},
+    ),
+    "constant operands": (
+        f"{STEM} u = Mul(two, a) t = Add(u, s1) r = Sigmoid(t) h = Mul(u, r)",
+        {"two": np.float32(2), "s1": random(1, 4, 1, 1)},
+    ),
     "computed weight": (
         "kk = Mul(k, two) a = Conv(x, kk) h = Relu(a)",
         {"two": np.float32(2)},

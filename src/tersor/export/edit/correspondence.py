@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from tersor.export.edit.draft import Draft
+from tersor.export.edit.quantizers import is_quantizer
 from tersor.graph.carried import CARRIED
-from tersor.graph.footprint import footprints, reference, stored_reference
+from tersor.graph.footprint import Footprint, footprints, reference, stored_reference
 
 #: Ops whose result may be their first input itself, so that they have no call.
 _ALIASES = {
@@ -43,7 +44,8 @@ def correspond(draft: Draft) -> None:
         draft.homes.setdefault(ref, value)
     records = draft.origin.records
     for name, found in draft.prints.items():
-        if name in records and records[name].ops == found.ops:
+        is_same = name in records and records[name].ops == found.ops
+        if is_same and not _rounds_inside(draft, found):
             draft.kept.append(name)
             for number, call in enumerate(found.calls):
                 home = draft.homes.get(reference(name, number))
@@ -51,6 +53,15 @@ def correspond(draft: Draft) -> None:
                     draft.values[call] = home
     for number, node in enumerate(draft.network.graph.find_nodes(op="placeholder")):
         draft.values[node] = draft.homes[_input(number)]
+
+
+def _rounds_inside(draft: Draft, found: Footprint) -> bool:
+    """Whether a value inside a node is rounded to other numbers than what the node reads.
+
+    A padded value is rounded once more where the node pads it itself: to the same grid.
+    """
+    outside = {read.target for read in found.reads if read is not None and read.op == "call_module"}
+    return any(is_quantizer(draft, q) and q.target not in outside for q in found.inner)
 
 
 def _input(number: int) -> str:

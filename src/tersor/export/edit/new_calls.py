@@ -18,7 +18,7 @@ from tersor.export.edit.new_layers import layer_node, linear_nodes
 from tersor.graph.footprint import file_node, reference
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.nodes import argument
-from tersor.graph.ops import clip_bounds
+from tersor.graph.ops import clip_bounds, padding_per_axis, pads_with_constant
 
 aten = torch.ops.aten
 #: Finds or writes the value of a node: the node, a name if it is stored, and whether it is turned.
@@ -179,6 +179,17 @@ def _item(_: Draft, find: Find, node: fx.Node) -> ir.Node:
     return ir.node("Identity", [producer.outputs[number]])
 
 
+def _pad(draft: Draft, find: Find, node: fx.Node) -> ir.Node:
+    x = node.args[0]
+    seen = x.meta.get("val") if isinstance(x, fx.Node) else None
+    if not isinstance(seen, Tensor) or not pads_with_constant(node) or argument(node, "value"):
+        raise UnmappedError(f"the call {node.name!r} pads with other numbers than zeros")
+    each = padding_per_axis(node)
+    axes = [each.get(axis - seen.ndim, (0, 0)) for axis in range(seen.ndim)]
+    sizes = [int(before) for before, _ in axes] + [int(after) for _, after in axes]
+    return ir.node("Pad", [_operand(draft, find, x), _whole(draft, node, sizes)])
+
+
 def _prelu(draft: Draft, find: Find, node: fx.Node) -> ir.Node:
     x, slope = (arg for arg in node.args[:2] if isinstance(arg, fx.Node))
     seen = x.meta.get("val")
@@ -194,6 +205,8 @@ def _prelu(draft: Draft, find: Find, node: fx.Node) -> ir.Node:
 _OTHERS: dict[Any, Callable[[Draft, Find, fx.Node], ir.Node]] = {
     aten.index_select.default: _gather,
     aten.cat.default: _concat,
+    aten.pad.default: _pad,
+    aten.constant_pad_nd.default: _pad,
     aten.reshape.default: _reshape,
     aten.split_with_sizes.default: _split,
     aten.batch_norm.default: _batch_norm,
