@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
-from torch import fx
+from torch import Tensor, fx
 
 from tersor.core.grid import Grid
 from tersor.graph.footprint import Footprint
@@ -43,6 +43,7 @@ class Draft:
         grids: Stored integers → their grid.
         wishes: Names of new values, in order.
         parameters: Module of a quantizer → its scale and zero point.
+        constants: Call → its value if it depends on stored values only, else None.
         heirs: What a value of the file was → the node that its readers read now.
         rounded: Value → what its first quantizer makes of it.
     """
@@ -59,6 +60,7 @@ class Draft:
     grids: dict[ir.Value, Grid] = field(default_factory=dict)
     wishes: list[Wish] = field(default_factory=list)
     parameters: dict[str, tuple[ir.Value, ir.Value]] = field(default_factory=dict)
+    constants: dict[fx.Node, Tensor | None] = field(default_factory=dict)
     heirs: dict[str, fx.Node] = field(default_factory=dict)
     rounded: dict[ir.Value, ir.Value] = field(default_factory=dict)
 

@@ -19,12 +19,21 @@ def constant(draft: Draft, node: fx.Node) -> Tensor | None:
     """The value of a node that depends on stored values only; None for any other."""
     if node.op == "get_attr":
         return draft.network.tensor(node).detach()
+    if node not in draft.constants:
+        draft.constants[node] = _computed(draft, node)
+    return draft.constants[node]
+
+
+def _computed(draft: Draft, node: fx.Node) -> Tensor | None:
     is_random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
     if node.op != "call_function" or is_random or not node.all_input_nodes:
         return None
-    parts = {part: constant(draft, part) for part in node.all_input_nodes}
-    if any(part is None for part in parts.values()):
-        return None
+    parts: dict[fx.Node, Tensor] = {}
+    for part in node.all_input_nodes:
+        value = constant(draft, part)
+        if value is None:
+            return None
+        parts[part] = value
     args, kwargs = fx.map_arg((node.args, node.kwargs), parts.__getitem__)
     with torch.no_grad():
         return call(node, args, kwargs)
