@@ -11,6 +11,7 @@ from tersor.export.edit.draft import Draft
 from tersor.export.edit.quantizers import is_quantizer
 from tersor.graph.carried import CARRIED
 from tersor.graph.footprint import Footprint, footprints, reference, stored_reference
+from tersor.graph.nodes import computed_from_inputs
 
 #: Ops whose result may be their first input itself, so that they have no call.
 _ALIASES = {
@@ -36,9 +37,10 @@ def correspond(draft: Draft) -> None:
     """Find the kept nodes, and the values of inputs and kept nodes.
 
     Args:
-        draft: Its `prints`, `kept`, `refs`, `homes` and `values` are filled.
+        draft: Its `prints`, `computed`, `kept`, `refs`, `homes` and `values` are filled.
     """
     draft.prints = footprints(draft.network.graph)
+    draft.computed = set(computed_from_inputs(draft.network.graph))
     draft.refs = dict(_references(draft))
     for value, ref in draft.refs.items():
         draft.homes.setdefault(ref, value)

@@ -43,7 +43,8 @@ class Draft:
         grids: Stored integers → their grid.
         wishes: Names of new values, in order.
         parameters: Module of a quantizer → its scale and zero point.
-        constants: Call → its value if it depends on stored values only, else None.
+        computed: What depends on an input of the network.
+        constants: Any other call → its value; None if it has none that is always the same.
         heirs: What a value of the file was → the node that its readers read now.
         rounded: Value → what its first quantizer makes of it.
     """
@@ -60,6 +61,7 @@ class Draft:
     grids: dict[ir.Value, Grid] = field(default_factory=dict)
     wishes: list[Wish] = field(default_factory=list)
     parameters: dict[str, tuple[ir.Value, ir.Value]] = field(default_factory=dict)
+    computed: set[fx.Node] = field(default_factory=set)
     constants: dict[fx.Node, Tensor | None] = field(default_factory=dict)
     heirs: dict[str, fx.Node] = field(default_factory=dict)
     rounded: dict[ir.Value, ir.Value] = field(default_factory=dict)

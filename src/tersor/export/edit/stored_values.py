@@ -19,6 +19,8 @@ def constant(draft: Draft, node: fx.Node) -> Tensor | None:
     """The value of a node that depends on stored values only; None for any other."""
     if node.op == "get_attr":
         return draft.network.tensor(node).detach()
+    if node in draft.computed:
+        return None
     if node not in draft.constants:
         draft.constants[node] = _computed(draft, node)
     return draft.constants[node]
