@@ -20,6 +20,7 @@ from tersor.compression.trial import Trial, try_parts
 from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
 from tersor.data.samples import optional_samples
+from tersor.data.shown import captured_with
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model, captured
 from tersor.graph.costs import costs, total
@@ -104,7 +105,7 @@ def compress(
     _check_together(options, train, macs, metric)
     _check_used(train, loss, training, data, metric)
     say(STEPS[0])
-    start = prepared(model, example, kwargs)
+    start, data = prepared(model, example, kwargs, data)
     training = training or Training()
     if data is None and train is not None:
         data = first_epoch(train, training.seed)
@@ -155,21 +156,26 @@ def prepared(
     model: Model | Compressed,
     example: Example,
     kwargs: Keywords | None,
-) -> Compressed:
+    data: Data,
+) -> tuple[Compressed, Data]:
     """Prepare the model to compress, with BatchNorms folded, and keep the original beside it.
 
     Args:
         model: See `tersor.compress`.
         example: See `tersor.compress`.
         kwargs: See `tersor.compress`.
+        data: See `tersor.compress`.
+
+    Returns:
+        The model, and the data, from which nothing is missing.
     """
     if isinstance(model, Compressed):
         start = replace(model, network=captured(model.network, example, kwargs))
     else:
-        network = captured(model, example, kwargs)
+        network, data = captured_with(model, example, kwargs, data)
         start = Compressed(network, network.copy())
     simplify(start.network)
-    return start
+    return start, data
 
 
 def _check_together(

@@ -28,7 +28,8 @@ from tersor.data.feeds import Data
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, Outputs
 from tersor.data.samples import repeatable, samples, samples_or_random
-from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.data.shown import captured_with
+from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
 from tersor.quant.calibrate import InputRange, input_ranges
@@ -104,8 +105,9 @@ def diagnose(
         TersorError: The model, the data or an option cannot be used, as for `quantize`.
     """
     say = on_step or (lambda _: None)
-    network = captured(model, example, kwargs)
-    data = repeatable(data)
+    data, test = repeatable(data), repeatable(test)
+    shown = test if data is None else data
+    network, _ = captured_with(model, example, kwargs, shown)
     say(OWN_STEPS[0])
     judged = data if test is None else test
     ends = input_ranges(network.copy(), input_range) if judged is None else None

@@ -165,7 +165,7 @@ def pareto(
     if metric is not None and data is None:
         raise InvalidInputError("metric= has no effect without samples; give them with data=")
     say(STEPS[0])
-    start = prepared(model, example, kwargs)
+    start, data = prepared(model, example, kwargs, data)
     batches = optional_samples(start.network, data, options.samples)
     seen = _seen(start, batches, test)
     trial = try_parts(

@@ -17,9 +17,10 @@ from tersor.data.feeds import Data
 from tersor.data.journal import Journal, fingerprint
 from tersor.data.observe import Batch
 from tersor.data.samples import held_back, samples
+from tersor.data.shown import captured_with
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.network import Network, OnLayer
 from tersor.graph.simplify import simplify
 from tersor.names import SchemeName
@@ -111,7 +112,8 @@ def quantize(
     Args:
         model: The float model, a loaded `torch.export` program, or what `capture` made of one. It
             is never changed.
-        example: One input tensor, a tuple of inputs, or a mapping of keyword inputs.
+        example: One input tensor, a tuple of inputs, or a mapping of keyword inputs. Default: the
+            first samples, if there are data.
         kwargs: Keyword inputs, in addition to the positional ones.
         data: Unlabelled samples: a tensor, a tuple, a mapping, or any iterable of batches, such as
             a `DataLoader`. Labels that follow the inputs are dropped.
@@ -155,7 +157,7 @@ def quantize(
     all_activations, activation_bits = split_bits(activations)
     target = find_scheme(scheme).with_bits(all_weights, all_activations)
     say(CAPTURE)
-    network = captured(model, example, kwargs)
+    network, data = captured_with(model, example, kwargs, data)
     original = network.copy()
     frame = Frame(target, weight_bits, activation_bits, patterns(exclude), say, on_layer, folder)
     if isinstance(chosen, DataFree):

@@ -18,8 +18,9 @@ from tersor.core.knapsack import knapsack
 from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
 from tersor.data.samples import held_back, samples
+from tersor.data.shown import captured_with
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.network import OnLayer
 from tersor.names import SchemeName
 from tersor.quant.fast_rounding import Rounding
@@ -176,7 +177,7 @@ def search_bits(
     widths = _widths(choices, target)
     _check_one(average, megabytes)
     say(CAPTURE)
-    network = captured(model, example, kwargs)
+    network, data = captured_with(model, example, kwargs, data)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
     frame, solved = Frame(target, exclude=patterns(exclude), say=say), options.rounding is not None

@@ -5,18 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import nn
-from torch.utils import _pytree as pytree
-
-from tersor.data.feeds import split_labels
 from tersor.data.images import Pixels
 from tersor.data.samples import check_first, fixed_batch
+from tersor.data.shown import captured_with
 from tersor.data.sources import Source, find_source
 from tersor.data.synthetic import example_tensors, random_example
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import capture
 from tersor.frontend.load import input_types, load
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network
@@ -175,27 +169,9 @@ def captured(
     """
     fixed = dict(fix) if fix else None
     network, own = load(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
-    given = example(network, shapes, input_range) or own
-    if given is None and source and isinstance(network, nn.Module):
-        given = first_example(source)
-    return capture(network, given)
-
-
-def first_example(source: Source) -> Any:
-    """Return the first batch, without labels, as the example of a model that has none.
-
-    Args:
-        source: The samples.
-    """
-    batch = next(iter(source))
-    if isinstance(batch, tuple | list):
-        batch = tuple(split_labels(batch)[0])
-    return pytree.tree_map_only(np.ndarray, _tensor, batch)
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    tensor = torch.from_numpy(array)
-    return tensor.float() if tensor.is_floating_point() else tensor
+    if shapes or source is None:
+        own = example(network, shapes, input_range) or own
+    return captured_with(network, own, data=source)[0]
 
 
 def fit(network: Network, source: Source | None) -> Source | None:

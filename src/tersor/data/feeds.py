@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
-from tersor.graph.network import Network
+from tersor.frontend.axes import FIXED, check_shared
+from tersor.graph.network import Network, Skipped
 from tersor.graph.shapes import is_free
 
 Arrays = dict[str, np.ndarray]
@@ -133,7 +134,25 @@ def network_feed(network: Network, batch: Any) -> Arrays:
     shapes = [[_size(axis) for axis in val.shape] for val, _ in tensors]
     dtypes = [torch.empty(0, dtype=x.dtype).numpy().dtype for _, x in tensors]
     names = input_names(network)
-    return feed(batch, dict(zip(names, shapes, strict=True)), dict(zip(names, dtypes, strict=True)))
+    inputs = dict(zip(names, shapes, strict=True))
+    try:
+        found = feed(batch, inputs, dict(zip(names, dtypes, strict=True)))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{error}{_fixed(network, error)}") from error
+    if network.axes:
+        check_shared(names, [array.shape for array in found.values()], network.axes)
+    return found
+
+
+def _fixed(network: Network, error: InvalidInputError) -> str:
+    """Say which axes had to be fixed by the capture, if an input has another shape."""
+    reasons = [
+        record.reason
+        for record in network.records
+        if isinstance(record, Skipped) and record.step == FIXED and repr(record.layer) in str(error)
+    ]
+    advice = "give samples of that size, or capture the model with an example of another size"
+    return f". {'. '.join(reasons)}: {advice}" if reasons and "has shape" in str(error) else ""
 
 
 def to_batch(network: Network, arrays: Arrays) -> Batch:

@@ -17,7 +17,7 @@ from tersor.errors import ExportError, TersorError
 from tersor.export import carried_parts
 from tersor.export.lower import Lowered, lower
 from tersor.export.quantize_ops import TRANSLATIONS
-from tersor.export.signature import free_axes, output_names
+from tersor.export.signature import free_axes, name_output_axes, output_names
 from tersor.export.tidy import tidy
 from tersor.graph.network import Network
 
@@ -42,7 +42,8 @@ def write_anew(network: Network, integer_clip: bool = True) -> tuple[ir.Model, d
     names = input_names(network), output_names(network)
     lowered = lower(network, integer_clip)
     model = _translate(lowered)
-    tidy(model, *names)
+    tidy(model, *names, network.axes)
+    name_output_axes(model, network)
     return model, lowered.grids
 
 

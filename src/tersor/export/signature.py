@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import onnx_ir as ir
 from torch import fx
 from torch.export import Dim
 from torch.utils import _pytree as pytree
@@ -75,6 +76,27 @@ def free_axes(network: Network) -> dict[str, Any]:
     args, kwargs = pytree.tree_unflatten(free, spec)
     names = inspect.signature(network.module.forward).parameters
     return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def name_output_axes(model: ir.Model, network: Network) -> None:
+    """Give the free axes of outputs the names that they have in the file that the network is from.
+
+    Args:
+        model: The exported model; changed in place.
+        network: The network.
+    """
+    if network.origin is None:
+        return
+    for value, own in zip(model.graph.outputs, network.origin.model.graph.outputs, strict=True):
+        if value.shape is None or own.shape is None or len(value.shape) != len(own.shape):
+            continue
+        pairs = zip(value.shape, own.shape, strict=True)
+        value.shape = ir.Shape(
+            name.value
+            if isinstance(axis, ir.SymbolicDim) and isinstance(name, ir.SymbolicDim) and name.value
+            else axis
+            for axis, name in pairs
+        )
 
 
 def layer_output_names(network: Network) -> dict[fx.Node, str]:

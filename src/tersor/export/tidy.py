@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes import Sequential
 from onnx_ir.passes import common as passes
 
+from tersor.export.axis_names import name_axes
 from tersor.export.recurrent_weights import layer_name, store_recurrent_weights
 from tersor.export.rewrite import constant, producer, rewrite
 
@@ -15,13 +16,19 @@ from tersor.export.rewrite import constant, producer, rewrite
 WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 
 
-def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def tidy(
+    model: ir.Model,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    axes: Sequence[Mapping[int, str]] = (),
+) -> None:
     """Rewrite the graph, rename its values, and strip what is not needed.
 
     Args:
         model: The model; changed in place.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
+        axes: For each input, names of its free axes.
     """
     store_recurrent_weights(model.graph)
     rewrite(model.graph)
@@ -33,7 +40,7 @@ def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None
         passes.ClearMetadataAndDocStringPass(),
     )(model)
     _name_nodes(model.graph)
-    _name_axes(model)
+    name_axes(model, axes)
     name_ends(model.graph, inputs, outputs)
     for value in (*model.graph.inputs, *model.graph.initializers.values(), *model.graph.outputs):
         value.metadata_props.clear()
@@ -133,33 +140,3 @@ def name_ends(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) ->
             value.name = f"{value.name}.inside"
     for value, name in names.items():
         value.name = name
-
-
-def _name_axes(model: ir.Model) -> None:
-    """Rename free axes of the inputs to `batch`, `length` or `axis_2` instead of `s77`."""
-    names: dict[str, str] = {}
-    for value in model.graph.inputs:
-        for position, axis in enumerate(value.shape or ()):
-            if isinstance(axis, ir.SymbolicDim) and axis.value and axis.value not in names:
-                names[axis.value] = _axis_name(value, position, names)
-    for node in model.graph:
-        for value in node.outputs:
-            _rename_axes(value, names)
-    for value in model.graph.inputs:
-        _rename_axes(value, names)
-
-
-def _axis_name(value: ir.Value, position: int, names: Mapping[str, str]) -> str:
-    name = "batch" if position == 0 else f"axis_{position}"
-    if position == 1 and value.dtype is not None and value.dtype.is_integer():
-        name = "length"
-    same = sum(taken == name or taken.startswith(f"{name}_") for taken in names.values())
-    return f"{name}_{same}" if same else name
-
-
-def _rename_axes(value: ir.Value, names: Mapping[str, str]) -> None:
-    if value.shape is not None:
-        value.shape = ir.Shape(
-            names.get(str(axis.value), axis) if isinstance(axis, ir.SymbolicDim) else axis
-            for axis in value.shape
-        )

@@ -1,32 +1,36 @@
 """Capture: a PyTorch module becomes a `Network`, through `torch.export` with a dynamic batch."""
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram, ShapesCollection
-from torch.fx import traceback
+from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from tersor.errors import CaptureError, InvalidInputError, TersorError, UnsupportedError
-from tersor.frontend.explain import explain, first_line, line, quiet
+from tersor.frontend.axes import BATCH, Axes, with_batch
+from tersor.frontend.explain import explain, first_line, line
+from tersor.frontend.exporting import make_network
 from tersor.frontend.functional import functionalize
-from tersor.frontend.onnx.batch import free_batch
+from tersor.frontend.inputs import (
+    Example,
+    Inputs,
+    Keywords,
+    batch_size,
+    failure,
+    resized,
+    run,
+    split_example,
+    tensors,
+)
+from tersor.frontend.onnx.capture_file import capture_file
 from tersor.frontend.onnx.model import OnnxModel
-from tersor.frontend.onnx.naming import name_like_file
-from tersor.frontend.onnx.settle import settle_branches
 from tersor.frontend.validate import check_example, check_graph, check_model, check_names
 from tersor.graph.mode import set_training
-from tersor.graph.network import Applied, Network, Record
+from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
 Model = nn.Module | ExportedProgram | Network
-Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
-Keywords = Mapping[str, Example]
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def capture(
@@ -51,7 +55,7 @@ def capture(
         InvalidInputError: The example does not run through the model.
         CaptureError: The model cannot be captured; the message names the line and what to try.
     """
-    inputs = _split_example(example, kwargs)
+    inputs = split_example(example, kwargs)
     if isinstance(model, ExportedProgram):
         return _from_program(model, inputs)
     original: nn.Module = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
@@ -60,9 +64,9 @@ def capture(
         inputs = original.arrange(*inputs), {}
     check_example(*inputs)
     model = _copy(original).eval()
-    if isinstance(model, OnnxModel):
-        return _from_file(model, inputs)
-    return _from_module(model, *_run_at_two(model, inputs))
+    return (
+        capture_file(model, inputs) if isinstance(model, OnnxModel) else _from_module(model, inputs)
+    )
 
 
 def captured(model: Model, example: Example = None, kwargs: Keywords | None = None) -> Network:
@@ -86,47 +90,12 @@ def captured(model: Model, example: Example = None, kwargs: Keywords | None = No
     return model.copy()
 
 
-def _from_module(
-    model: nn.Module, expected: Any, inputs: Inputs, has_free_batch: bool = True
-) -> Network:
-    network = Network(functionalize(_export(model, inputs, has_free_batch)), *inputs)
-    check_graph(network.graph)
-    _check_same(network, expected)
+def _from_module(model: nn.Module, inputs: Inputs) -> Network:
+    expected, inputs = _run_at_two(model, inputs)
+    axes = _module_axes(inputs)
+    network = make_network(model, expected, inputs, axes, needed=(BATCH,))
+    network.axes = tuple({k: "batch" for k, name in x.items() if name == BATCH} for x in axes)
     return network
-
-
-def _from_file(model: OnnxModel, inputs: Inputs) -> Network:
-    """Capture an ONNX file. Its batch stays fixed if the file fixes it and depends on it."""
-    args, batch = inputs[0], model.fixed_batch
-    model = _settled(model, inputs if batch else _at_two(inputs))
-    is_free = batch is None or (_batch_size(inputs) == batch and free_batch(model, args))
-    expected, inputs = _run_at_two(model, inputs) if is_free else (_run(model, inputs), inputs)
-    with torch.no_grad(), traceback.preserve_node_meta():  # each call carries its node's name
-        network = _from_module(model, expected, inputs, is_free)
-    name_like_file(network, model)
-    network.records += _told(model)
-    return network
-
-
-def _settled(model: OnnxModel, inputs: Inputs) -> OnnxModel:
-    """Fold the branches that depend on sizes; what does not run is explained later."""
-    try:
-        return settle_branches(model, inputs[0])
-    except Exception:  # noqa: BLE001
-        return model
-
-
-def _told(model: OnnxModel) -> list[Record]:
-    """Records of what was fixed in a file."""
-    fixed = [
-        Applied(name, "fix", f"it has the value {value} and is no input of the new file")
-        for name, value in model.fixed.items()
-    ]
-    branches = [
-        Applied(name, "fix", "If: its branch is the one for sizes as in the example")
-        for name in model.assumed
-    ]
-    return [*fixed, *branches]
 
 
 def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
@@ -135,7 +104,7 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
         inputs = tuple(args), dict(kwargs)
     check_example(*inputs)
     check_names(program.state_dict)
-    inputs = _with_batch(inputs, max(2, _batch_size(inputs)))
+    inputs = _at_least_two(inputs)
     try:
         network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
     except Exception as error:
@@ -146,7 +115,7 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     check_graph(network.graph)
     _check_free_batch(network)
     set_training(network, False)  # before it runs: training changes BatchNorm statistics
-    if error := _failure(network.module, inputs):
+    if error := failure(network.module, inputs):
         raise InvalidInputError(
             f"the program does not run on the example: {first_line(error)}; give what it takes"
         ) from error
@@ -164,18 +133,6 @@ def _check_free_batch(network: Network) -> None:
         )
 
 
-def _split_example(example: Example, kwargs: Keywords | None) -> Inputs:
-    if isinstance(example, Mapping):
-        args, kwargs = (), {**example, **(kwargs or {})}
-    elif example is None:
-        args: tuple[Any, ...] = ()
-    elif isinstance(example, tuple | list):
-        args = tuple(example)
-    else:
-        args = (example,)
-    return pytree.tree_map_only(np.ndarray, torch.from_numpy, (args, dict(kwargs or {})))
-
-
 def _copy(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
@@ -187,26 +144,20 @@ def _copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _batch_size(inputs: Inputs) -> int:
-    return next(x.shape[0] for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor))
+def _module_axes(inputs: Inputs) -> Axes:
+    """The batch; in text inputs, which are integers, also lengths that the model leaves free."""
+    found = tensors(inputs)
+    lengths = [() if x.is_floating_point() or x.is_complex() else range(1, x.ndim) for x in found]
+    more = [{axis: f"?{i}.{axis}" for axis in axes} for i, axes in enumerate(lengths)]
+    batch = with_batch(tuple({} for _ in found), found)
+    return tuple({**x, **y} if x else x for x, y in zip(batch, more, strict=True))
 
 
-def _with_batch(inputs: Inputs, size: int) -> Inputs:
-    """Copy the inputs with another batch size: the first samples, repeated as needed."""
-    batch = _batch_size(inputs)
-
-    def resize(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return x
-        if x.ndim == 0 or x.shape[0] != batch:
-            return x.detach().clone()
-        return x.detach()[torch.arange(size, device=x.device) % batch]
-
-    return pytree.tree_map(resize, inputs)
-
-
-def _at_two(inputs: Inputs) -> Inputs:
-    return _with_batch(inputs, max(2, _batch_size(inputs)))
+def _at_least_two(inputs: Inputs) -> Inputs:
+    """Repeat the samples of a batch of 1."""
+    found = tensors(inputs)
+    axes = with_batch(tuple({} for _ in found), found)
+    return resized(inputs, axes, {BATCH: max(2, batch_size(inputs))})
 
 
 def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
@@ -214,13 +165,13 @@ def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
 
     `torch.export` would treat a batch of 1 as fixed.
     """
-    repeated = _at_two(inputs)
+    repeated = _at_least_two(inputs)
     try:
-        return _run(model, repeated), repeated
+        return run(model, repeated), repeated
     except Exception as error:
         if isinstance(error, UnsupportedError):
             raise
-        if _failure(model, inputs) is None:
+        if failure(model, inputs) is None:
             raise CaptureError(explain(error, other_batch=error)) from error
         if isinstance(error, TersorError):
             raise
@@ -229,61 +180,3 @@ def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
             f"the model does not run on the example (shapes {shapes}){line(error)}: "
             f"{first_line(error)}; give what the model takes, the batch first"
         ) from error
-
-
-def _run(model: nn.Module, inputs: Inputs) -> Any:
-    args, kwargs = _with_batch(inputs, _batch_size(inputs))  # the model may write to its inputs
-    with torch.no_grad():
-        return model(*args, **kwargs)
-
-
-def _failure(model: nn.Module, inputs: Inputs) -> Exception | None:
-    try:
-        _run(model, inputs)
-    except Exception as error:  # noqa: BLE001
-        return error
-    return None
-
-
-def _export(model: nn.Module, inputs: Inputs, has_free_batch: bool = True) -> ExportedProgram:
-    batch = _batch_size(inputs)
-    args, kwargs = _with_batch(inputs, batch)
-    shapes: Any = ShapesCollection()
-    for x in pytree.tree_leaves((args, kwargs)):
-        if has_free_batch and isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] == batch:
-            shapes[x] = _free_axes(x)
-    try:
-        with quiet():
-            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
-    except TersorError:
-        raise
-    except Exception as error:
-        other_batch = _failure(model, _with_batch(inputs, batch + 1))
-        raise CaptureError(explain(error, other_batch)) from error
-
-
-def _free_axes(x: Tensor) -> dict[int, Any]:
-    """The batch; in text inputs, which are integers, also lengths that the model leaves free."""
-    is_text = not (x.is_floating_point() or x.is_complex())
-    lengths = range(1, x.ndim) if is_text else ()
-    return {0: Dim.DYNAMIC, **dict.fromkeys(lengths, Dim.AUTO)}
-
-
-def _check_same(network: Network, expected: Any) -> None:
-    """Check that the captured graph computes what the model computes."""
-    actual = _run(network.module, (network.args, network.kwargs))
-    pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(actual), strict=True)
-    for want, got in pairs:
-        if not isinstance(want, Tensor) or not want.is_floating_point() or not want.numel():
-            continue
-        if bool(want.isnan().any()):
-            raise InvalidInputError(
-                "the model's output on the example holds NaN; pass a real input"
-            )
-        error = torch.where(want == got, 0, want - got).abs().max()
-        scale = want.where(want.isfinite(), 0).abs().max()
-        if not error <= 1e-3 * scale + 1e-6:
-            raise CaptureError(
-                f"the captured graph differs from the model by {error:.3g} (outputs up to "
-                f"{scale:.3g}); the model may be random or keep state between calls"
-            )

@@ -8,7 +8,7 @@ a pass did or refused. Every algorithm in Tersor takes a `Network` and edits its
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,8 @@ class Network:
         input_names: Names of the inputs in exported files, if the model came from a file.
         output_names: Names of the outputs in exported files, if the model came from a file.
         origin: The file itself, if the model came from an ONNX file.
+        axes: For each tensor among the inputs, the names of its open axes, where they have names.
+            Axes of the same name have the same size.
     """
 
     module: fx.GraphModule
@@ -89,6 +91,7 @@ class Network:
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     origin: Origin | None = None
+    axes: tuple[Mapping[int, str], ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph, with the signature and the output structure of the original model."""

@@ -12,6 +12,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,10 +24,17 @@ from tersor.frontend.onnx.node import Node
 
 @dataclass(frozen=True)
 class Reshape:
-    """The shapes before and after a `Reshape`, at the file's own batch."""
+    """The shapes before and after a `Reshape`, at the file's own batch, and what the file asks for.
+
+    Attributes:
+        before: The shape of its input.
+        after: The shape of its output.
+        asked: The shape in the file, where -1 stands for what is left and 0 for the same size.
+    """
 
     before: tuple[int, ...]
     after: tuple[int, ...]
+    asked: tuple[int, ...] = ()
 
     def at(self, shape: tuple[Any, ...]) -> list[Any] | None:
         """The new shape for an input of another batch; None if it cannot be determined."""
@@ -40,11 +48,19 @@ class Reshape:
         axis = changed[0]
         lead = prod(self.before[:axis])
         places = [j for j in range(len(self.after)) if prod(self.after[:j]) == lead]
-        if len(changed) > 1 or not places or self.before[axis] == 0:
+        if not places or self.before[axis] == 0:
             return None
-        wanted: list[Any] = list(self.after)
-        wanted[places[0]] = wanted[places[0]] * (shape[axis] // self.before[axis])
+        place = places[0]
+        wanted = self._at_other_sizes(shape, place) if len(changed) > 1 else list(self.after)
+        if wanted is not None:
+            wanted[place] = self.after[place] * (shape[axis] // self.before[axis])
         return wanted
+
+    def _at_other_sizes(self, shape: tuple[Any, ...], place: int) -> list[Any] | None:
+        """As the file asks, if it asks for a size of its own at the place of the batch."""
+        if len(self.asked) != len(self.after) or self.asked[place] != self.after[place]:
+            return None
+        return [shape[j] if size == 0 else size for j, size in enumerate(self.asked)]
 
 
 def free_batch(model: OnnxModel, inputs: tuple[Tensor, ...]) -> bool:
@@ -91,7 +107,10 @@ def _note(notes: dict[str, Reshape], node: Node, values: Any, constants: Any) ->
     found = evaluate(node, values, constants)
     x, y = values[node.inputs[0]] if node.inputs else None, found.get(node.outputs[0])
     if node.op == "Reshape" and isinstance(x, Tensor) and isinstance(y, Tensor):
-        notes[node.outputs[0]] = Reshape(tuple(x.shape), tuple(y.shape))
+        asked = values[node.inputs[1]]
+        known = isinstance(asked, np.ndarray) and asked.dtype != object
+        shape = tuple(asked.tolist()) if known and not node.get("allowzero", 0) else ()
+        notes[node.outputs[0]] = Reshape(tuple(x.shape), tuple(y.shape), shape)
     return found
 
 

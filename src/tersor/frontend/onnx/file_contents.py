@@ -9,6 +9,16 @@ import torch
 from tersor.frontend.onnx.node import Node
 
 
+def unnamed(name: str, axis: int) -> str:
+    """The name of an open axis that has none in the file.
+
+    Args:
+        name: The input.
+        axis: The position of the axis.
+    """
+    return f"{name}_axis_{axis}"
+
+
 @dataclass(frozen=True)
 class Input:
     """An input of a file.
@@ -22,6 +32,23 @@ class Input:
     name: str
     dtype: torch.dtype
     shape: tuple[int | str, ...]
+
+    @property
+    def open_axes(self) -> str:
+        """The names of the open axes, but for the batch, in words."""
+        axes = [
+            f"axis {axis}" if size == unnamed(self.name, axis) else repr(size)
+            for axis, size in enumerate(self.shape)
+            if axis and isinstance(size, str)
+        ]
+        listed = " and ".join(filter(None, [", ".join(axes[:-1]), *axes[-1:]]))
+        return f"{listed} of input {self.name!r}"
+
+    @property
+    def as_option(self) -> str:
+        """A shape of this input as one writes it on the command line."""
+        picture = [size if isinstance(size, int) else 224 for size in self.shape[1:]]
+        return ",".join(map(str, [1, *picture]))
 
 
 @dataclass(frozen=True)

@@ -137,10 +137,11 @@ class OnnxModel(nn.Module):
         """
         free = [x for x in self.inputs if any(isinstance(size, str) for size in x.shape[1:])]
         if free:
-            wanted = ", ".join(f"{x.name!r} {list(x.shape)}" for x in free)
+            wanted = ", ".join(x.open_axes for x in free)
             raise InvalidInputError(
-                f"the file leaves sizes open: {wanted}; give an example of the inputs, in Python "
-                "as tensors, on the command line as --example 1,3,224,224, once per input"
+                f"the file leaves {wanted} open; give samples, which show the sizes (data=, on the "
+                "command line --data), or an example of the inputs (in Python as tensors, on the "
+                f"command line as --example {self.inputs[0].as_option}, once per input)"
             )
         for x in self.inputs:
             if prod(size for size in x.shape if isinstance(size, int)) > LARGEST_EXAMPLE:

@@ -116,10 +116,24 @@ def _pad(
             del flat[-2:]
         constant = node.get("value", 0.0) if value is None else value.ravel()[0].item()
         return F.pad(x, flat, value=constant) if flat else x
+    if mode in _TORCH_PADS and _can_pad(x, before, after):
+        flat = [n for axis in reversed(range(2, x.ndim)) for n in (before[axis], after[axis])]
+        return F.pad(x, flat, mode=_TORCH_PADS[mode])
     for axis in range(x.ndim):
         if before[axis] or after[axis]:
             x = _pad_axis(node, x, axis, (before[axis], after[axis]), mode)
     return x
+
+
+_TORCH_PADS = {"reflect": "reflect", "edge": "replicate"}
+
+
+def _can_pad(x: Tensor, before: list[int], after: list[int]) -> bool:
+    """Whether PyTorch has this padding; a large one may repeat a small input several times."""
+    amounts = [*before, *after]
+    room = [size > max(a, b) for size, a, b in zip(x.shape[2:], before[2:], after[2:], strict=True)]
+    is_spatial = 3 <= x.ndim <= 5 and not any((*before[:2], *after[:2]))
+    return is_spatial and x.is_floating_point() and min(amounts) >= 0 and all(room)
 
 
 _NUMPY_PADS = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tersor.frontend.onnx.node import Node
+
+Size = Any  # int, or torch.SymInt where an axis is open
 
 
 @dataclass(frozen=True)
@@ -24,22 +28,24 @@ class Windows:
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+    before: tuple[Size, ...]
+    after: tuple[Size, ...]
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether there is as much padding before as after."""
-        return self.before == self.after
+        """Whether there is as much padding before as after, at any size of the input."""
+        is_open = any(isinstance(size, torch.SymInt) for size in (*self.before, *self.after))
+        return not is_open and self.before == self.after
 
     def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
         """Pad the input explicitly."""
         pairs = zip(reversed(self.before), reversed(self.after), strict=True)
         flat = [size for pair in pairs for size in pair]
-        return F.pad(x, flat, value=value) if any(flat) else x
+        is_padded = any(isinstance(size, torch.SymInt) or size for size in flat)
+        return F.pad(x, flat, value=value) if is_padded else x  # type: ignore[arg-type]
 
 
-def windows(node: Node, sizes: Sequence[int], kernel: Sequence[int]) -> Windows:
+def windows(node: Node, sizes: Sequence[Size], kernel: Sequence[int]) -> Windows:
     """Compute the windows of a node.
 
     Args:
@@ -57,7 +63,7 @@ def windows(node: Node, sizes: Sequence[int], kernel: Sequence[int]) -> Windows:
         before = after = (0,) * dims
     elif mode in ("SAME_UPPER", "SAME_LOWER"):
         total = [
-            max((-(-size // step) - 1) * step + (k - 1) * gap + 1 - size, 0)
+            _at_least_zero((size - 1) // step * step + (k - 1) * gap + 1 - size)
             for size, step, k, gap in zip(sizes, stride, kernel, dilation, strict=True)
         ]
         small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
@@ -66,7 +72,15 @@ def windows(node: Node, sizes: Sequence[int], kernel: Sequence[int]) -> Windows:
     return Windows(tuple(kernel), stride, dilation, before, after)
 
 
-def _check(dims: int, parts: tuple[tuple[int, ...], ...]) -> None:
+def _at_least_zero(size: Size) -> Size:
+    """The size, or 0 if it is negative; a number if it is the same at any size of the input."""
+    if isinstance(size, torch.SymInt):
+        known = size.node.maybe_as_int()
+        return torch.sym_max(size, 0) if known is None else max(known, 0)
+    return max(size, 0)
+
+
+def _check(dims: int, parts: tuple[tuple[Size, ...], ...]) -> None:
     kernel, stride, dilation, *_ = parts
     if any(len(part) != dims for part in parts) or min((*kernel, *stride, *dilation)) < 1:
         raise ValueError(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tersor.frontend.onnx.node import Node, Op
-from tersor.frontend.onnx.padding import Windows, windows
+from tersor.frontend.onnx.padding import Size, Windows, windows
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _MEAN = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -77,7 +77,7 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
     return _window_sums(x, grown) / count
 
 
-def _with_ceil(w: Windows, sizes: Sequence[int]) -> Windows:
+def _with_ceil(w: Windows, sizes: Sequence[Size]) -> Windows:
     """Pad more at the end, so that rounding down finds the windows that rounding up finds."""
     after = []
     for size, k, step, gap, front, back in zip(

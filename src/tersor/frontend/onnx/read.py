@@ -16,7 +16,7 @@ from tersor.frontend.onnx.branches import fold_branches, lift_weights
 from tersor.frontend.onnx.carry import Source
 from tersor.frontend.onnx.dequantize import dequantize as make_float
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
-from tersor.frontend.onnx.file_contents import Contents, Input
+from tersor.frontend.onnx.file_contents import Contents, Input, unnamed
 from tersor.frontend.onnx.fixed_inputs import Fixed, fix_inputs
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.normalize import normalize
@@ -184,7 +184,7 @@ def _sizes(name: str | None, shape: ir.Shape) -> Iterator[int | str]:
     for axis, size in enumerate(shape):
         known = size if isinstance(size, int) else size.value
         is_told = known not in (None, "", "?")
-        yield known if known is not None and is_told else f"{name}_axis_{axis}"
+        yield known if known is not None and is_told else unnamed(str(name), axis)
 
 
 def _check_values(contents: Contents) -> None:

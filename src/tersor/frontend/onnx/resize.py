@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tersor.frontend.onnx.node import Node, Op
+from tersor.frontend.onnx.padding import Size
 
+Change = tuple[int, float, Size]  # an axis, its scale, and its new size
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 
@@ -26,51 +28,75 @@ def _resize(
     else:
         assert factors is not None
         wanted = [
-            x.shape[axis] if factor == 1 else int(x.shape[axis] * factor)
-            for axis, factor in zip(axes, factors, strict=True)
+            _scaled(x.shape[axis], factor) for axis, factor in zip(axes, factors, strict=True)
         ]
     changed = [
         (axis, factor, size)
         for axis, factor, size in zip(axes, factors, wanted, strict=True)
-        if not _is_same(x.shape[axis], size)
+        if not _is_same(axis, x.shape[axis], size)
     ]
     if node.get("mode", "nearest") == "nearest":
-        return _nearest(node, x, changed)
-    return _interpolate(node, x, changed, is_scaled=is_scaled)
+        return _nearest(node, x, changed, is_scaled)
+    return _interpolate(node, x, changed, is_scaled)
 
 
-def _is_same(have: Any, want: Any) -> bool:
-    """Whether an axis keeps its size; a free batch is never resized."""
-    return isinstance(have, torch.SymInt) or have == want
+def _scaled(size: Any, factor: float) -> Any:
+    if factor == 1:
+        return size
+    if not isinstance(size, torch.SymInt):
+        return int(size * factor)
+    return size * int(factor) if factor == int(factor) else torch.sym_int(size * factor)
+
+
+def _is_same(axis: int, have: Any, want: Any) -> bool:
+    """Whether an axis keeps its size, whatever it is; a free batch is never resized."""
+    if not isinstance(have, torch.SymInt):
+        return have == hint(want)
+    return str(have) == str(want) or (axis < 2 and not isinstance(want, torch.SymInt))
+
+
+def hint(size: Any) -> Any:
+    """The number that an open size is on the example."""
+    return size.node.hint if isinstance(size, torch.SymInt | torch.SymFloat) else size
 
 
 def _from_sizes(
-    node: Node, x: Tensor, axes: list[int], sizes: list[int]
-) -> tuple[list[float], list[int]]:
+    node: Node, x: Tensor, axes: list[int], sizes: list[Size]
+) -> tuple[list[float], list[Size]]:
     policy = node.get("keep_aspect_ratio_policy", "stretch")
-    factors = [size / x.shape[axis] for axis, size in zip(axes, sizes, strict=True)]
+    factors = [hint(size) / hint(x.shape[axis]) for axis, size in zip(axes, sizes, strict=True)]
     if policy == "stretch":
         return factors, sizes
     factor = min(factors) if policy == "not_larger" else max(factors)
     return [factor] * len(axes), [int(np.floor(x.shape[axis] * factor + 0.5)) for axis in axes]
 
 
-def _nearest(node: Node, x: Tensor, changed: list[tuple[int, float, int]]) -> Any:
+def _nearest(node: Node, x: Tensor, changed: list[Change], is_scaled: bool) -> Tensor:
     picks = [
-        (axis, _picked(node, int(x.shape[axis]), factor, int(size)))
+        (axis, _picked(node, hint(x.shape[axis]), factor, hint(size)))
         for axis, factor, size in changed
     ]
     spatial = list(range(2, x.ndim))
     is_torch = all(
-        np.array_equal(picked, np.arange(len(picked)) * x.shape[axis] // len(picked))
+        np.array_equal(picked, np.arange(len(picked)) * hint(x.shape[axis]) // len(picked))
         for axis, picked in picks
     )
     if picks and 3 <= x.ndim <= 5 and is_torch and all(axis in spatial for axis, _ in picks):
-        found = {axis: len(picked) for axis, picked in picks}
-        return F.interpolate(x, [found.get(axis, x.shape[axis]) for axis in spatial])
+        return _pick_like_torch(x, changed, is_scaled)
     for axis, picked in picks:
+        int(x.shape[axis])  # the elements are those of this size: an open one is fixed
         x = x.index_select(axis, torch.from_numpy(picked).to(x.device))
     return x
+
+
+def _pick_like_torch(x: Tensor, changed: list[Change], is_scaled: bool) -> Tensor:
+    if is_scaled and any(isinstance(size, torch.SymInt) for *_, size in changed):
+        factors = {axis: factor for axis, factor, _ in changed}
+        return F.interpolate(
+            x, scale_factor=[float(factors.get(axis, 1)) for axis in range(2, x.ndim)]
+        )
+    found = {axis: size for axis, _, size in changed}
+    return F.interpolate(x, [found.get(axis, x.shape[axis]) for axis in range(2, x.ndim)])
 
 
 def _picked(node: Node, have: int, factor: float, want: int) -> np.ndarray:
@@ -105,9 +131,7 @@ def _coordinates(node: Node, have: int, factor: float, want: int) -> np.ndarray:
     raise node.refuse(f"maps coordinates by {mode!r}, which PyTorch cannot do")
 
 
-def _interpolate(
-    node: Node, x: Tensor, changed: list[tuple[int, float, int]], is_scaled: bool
-) -> Tensor:
+def _interpolate(node: Node, x: Tensor, changed: list[Change], is_scaled: bool) -> Tensor:
     if not changed:
         return x
     corners = _check(node, x, changed)
@@ -122,7 +146,7 @@ def _interpolate(
     return F.interpolate(x, sizes, mode=mode, **options)
 
 
-def _check(node: Node, x: Tensor, changed: list[tuple[int, float, int]]) -> bool:
+def _check(node: Node, x: Tensor, changed: list[Change]) -> bool:
     """Refuse what PyTorch computes differently; return whether the corners are aligned."""
     mode, how = (
         node.get("mode", "nearest"),
@@ -139,10 +163,10 @@ def _check(node: Node, x: Tensor, changed: list[tuple[int, float, int]]) -> bool
         raise node.refuse(f"has cubic_coeff_a {node.get('cubic_coeff_a')}; PyTorch has -0.75")
     if node.get("exclude_outside", 0):
         raise node.refuse("has exclude_outside=1, which PyTorch cannot do")
-    is_whole = all(x.shape[axis] * factor == size for axis, factor, size in changed)
+    is_whole = all(hint(x.shape[axis]) * factor == hint(size) for axis, factor, size in changed)
     if how == "align_corners" and not is_whole:
         raise node.refuse("aligns corners at scales that do not give whole sizes")
-    single = any(size == 1 for *_, size in changed)
+    single = any(hint(size) == 1 for *_, size in changed)
     if how not in ("align_corners", "half_pixel", "pytorch_half_pixel") or (
         single and how != "half_pixel"
     ):
