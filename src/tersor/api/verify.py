@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 
 from tersor.checked import checked
 from tersor.data.feeds import Data, Labels
-from tersor.export.inputs import noise_inputs
+from tersor.export.noise import noise_inputs
 from tersor.export.runtime import Config, Runtime
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Data, batches, split_labels
 from tersor.frontend.capture import captured
-from tersor.frontend.inputs import Example, Keywords
+from tersor.frontend.given import Example, Keywords
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network
 

@@ -17,7 +17,7 @@ from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import quantize_ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
-from tersor.export.integers import clip_on_integers, container
+from tersor.export.integer_types import clip_on_integers, container
 from tersor.export.signature import free_generated_names, layer_output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network

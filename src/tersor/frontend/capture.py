@@ -12,7 +12,7 @@ from tersor.frontend.axes import BATCH, Axes, with_batch
 from tersor.frontend.explain import explain, first_line, line
 from tersor.frontend.exporting import make_network
 from tersor.frontend.functional import functionalize
-from tersor.frontend.inputs import (
+from tersor.frontend.given import (
     Example,
     Inputs,
     Keywords,

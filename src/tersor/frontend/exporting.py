@@ -12,7 +12,7 @@ from tersor.errors import CaptureError, InvalidInputError, TersorError
 from tersor.frontend.axes import BATCH, Axes
 from tersor.frontend.explain import explain, quiet
 from tersor.frontend.functional import functionalize
-from tersor.frontend.inputs import Inputs, batch_size, failure, resized, run, tensors
+from tersor.frontend.given import Inputs, batch_size, failure, resized, run, tensors
 from tersor.frontend.validate import check_graph
 from tersor.graph.network import Network
 

@@ -16,7 +16,7 @@ from tersor.errors import CaptureError, TersorError
 from tersor.frontend.axes import Axes, beside, only, other_sizes
 from tersor.frontend.explain import first_line
 from tersor.frontend.exporting import check_same, make_network
-from tersor.frontend.inputs import Inputs, batch_size, resized, run, sizes_of
+from tersor.frontend.given import Inputs, batch_size, resized, run, sizes_of
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 

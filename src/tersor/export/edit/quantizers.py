@@ -7,7 +7,7 @@ from torch import fx
 
 from tersor.errors import UnsupportedError
 from tersor.export.edit.draft import Draft, stored
-from tersor.export.integers import clip_on_integers, container
+from tersor.export.integer_types import clip_on_integers, container
 from tersor.quant.quantizer import FakeQuantize
 
 

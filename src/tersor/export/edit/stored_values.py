@@ -9,7 +9,7 @@ from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import UnsupportedError
 from tersor.export.edit.draft import Draft, stored
-from tersor.export.integers import container
+from tersor.export.integer_types import container
 from tersor.graph.footprint import checksum, stored_reference
 from tersor.graph.nodes import call, source
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness

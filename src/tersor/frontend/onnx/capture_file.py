@@ -9,7 +9,7 @@ from torch.fx import traceback
 from tersor.errors import InvalidInputError, TersorError
 from tersor.frontend.axes import BATCH, FIXED, Axes, check_shared, named, names_of, with_batch
 from tersor.frontend.explain import first_line
-from tersor.frontend.inputs import Inputs, resized, sizes_of
+from tersor.frontend.given import Inputs, resized, sizes_of
 from tersor.frontend.onnx.batch import free_batch
 from tersor.frontend.onnx.evaluate import evaluate
 from tersor.frontend.onnx.file_contents import Input, unnamed

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass, TopologicalSortPass
 
 from tersor.frontend.onnx.half import widen
-from tersor.frontend.onnx.opset import convert
+from tersor.frontend.onnx.older_opsets import convert
 
 
 def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:

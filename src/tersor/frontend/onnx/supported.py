@@ -8,7 +8,7 @@ from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.table import OPS
 
 OPSETS = range(7, 29)
-#: Those of them that are read as they are if `tersor.frontend.onnx.opset` cannot convert them.
+#: Those that are read as they are if `tersor.frontend.onnx.older_opsets` cannot convert them.
 READ_AS_IT_IS = range(11, 29)
 #: Ops that quantize and dequantize one value; `tersor.frontend.onnx.dequantize` removes them.
 PAIRS = frozenset({"QuantizeLinear", "DequantizeLinear"})
