@@ -32,7 +32,7 @@ from tersor.data.shown import captured_with
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
-from tersor.quant.calibrate import InputRange, input_ranges
+from tersor.quant.input_range import InputRange, input_ranges
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme

@@ -27,7 +27,8 @@ from tersor.names import SchemeName
 from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest, correct_bias
-from tersor.quant.calibrate import InputRange, data_free_ranges, input_ranges, weight_ranges
+from tersor.quant.calibrate import data_free_ranges, weight_ranges
+from tersor.quant.input_range import InputRange, input_ranges
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import DataFree, Equalization, WithData, equalization
 from tersor.quant.observed import observed_ranges
@@ -124,7 +125,8 @@ def quantize(
         activations: Bits of the activations, 2 to 16, for all layers or by name. A name stands for
             the layer that reads the activation: `{"*": 4, "stem": 8}`.
         input_range: Lowest and highest value of the inputs, for all inputs or by input name, if
-            there are no data. Default: the range of the example, so a real example helps.
+            there are no data. Default: the range of the example, so a real example helps, and of
+            8-bit integers that of their type.
         exclude: Names of layers and sub-modules that stay in floating point, such as `"head"`;
             `*` and `?` are wildcards. Excluding a sub-module excludes everything computed inside
             it.

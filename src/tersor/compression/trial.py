@@ -27,7 +27,7 @@ from tersor.graph.carried import carried_nodes
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network
 from tersor.names import ScoreKind
-from tersor.quant.calibrate import input_ranges
+from tersor.quant.input_range import input_ranges
 from tersor.quant.patterns import excluded, patterns
 
 STEPS = ("try every part alone", "choose within the budget", "compress")

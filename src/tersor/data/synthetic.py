@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from tersor.core.whole_range import whole_range
 from tersor.data.observe import Batch
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument, source
@@ -56,14 +57,18 @@ def random_example(
         shapes: One shape per input.
         input_range: Floats are drawn uniformly from it, or else from a standard normal.
         seed: Seed of the random numbers.
-        types: One dtype per input, if known; float32 by default. Integers are zeros and ones,
-            which every table has and every mask may hold.
+        types: One dtype per input, if known; float32 by default. 8-bit integers take all values
+            or those of the range; wider ones are zeros and ones, which every table has and every
+            mask may hold.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         if not dtype.is_floating_point:
-            return torch.randint(0, 2, tuple(shape), generator=generator).to(dtype)
+            low, high = (whole_range(dtype) and (input_range or whole_range(dtype))) or (0, 1)
+            return torch.randint(int(low), int(high) + 1, tuple(shape), generator=generator).to(
+                dtype
+            )
         if input_range is None:
             return torch.randn(*shape, generator=generator).to(dtype)
         low, high = input_range
@@ -80,11 +85,12 @@ def synthetic_batches(
 ) -> Iterator[Batch]:
     """Generate random inputs in the shapes, and with the statistics, of the example inputs.
 
-    Floating-point inputs are Gaussian with the example's mean and standard deviation, clipped to
-    their range if it is given. Images have the spectrum of photographs. Token numbers, which are
-    integers that an embedding looks up, are uniform over the rows of its table. Integers of zeros
-    and ones are masks: they stay as in the example, as does anything that is not a number. Other
-    integers are uniform between the example's smallest and largest value.
+    Floating-point inputs and 8-bit integers are Gaussian with the example's mean and standard
+    deviation, clipped to their range if it is given, or to that of the 8 bits. Images have the
+    spectrum of photographs. Token numbers, which are integers that an embedding looks up, are
+    uniform over the rows of its table. Wider integers of zeros and ones are masks: they stay as in
+    the example, as does anything that is not a number. Other integers are uniform between the
+    example's smallest and largest value, or within their range if it is given.
 
     Args:
         network: The network.
@@ -97,9 +103,15 @@ def synthetic_batches(
         (0.0, rows[name] - 1.0) if name in rows else (input_ranges or {}).get(name)
         for name in example_inputs(network)
     ]
+    indices = looked_up(network)
+    tokens = [name in indices for name in example_inputs(network)]
     leaves, structure = pytree.tree_flatten((network.args, dict(network.kwargs)))
     for _ in range(options.batches):
-        drawn = [_draw(x, limit, generator) for x, limit in zip(leaves, limits, strict=True)]
+        parts = zip(leaves, limits, tokens, strict=True)
+        drawn = [
+            _draw_indices(x, limit, generator) if is_token else _draw(x, limit, generator)
+            for x, limit, is_token in parts
+        ]
         yield pytree.tree_unflatten(drawn, structure)
 
 
@@ -116,26 +128,78 @@ def vocabularies(network: Network) -> dict[str, int]:
     return found
 
 
+#: Ops that look values up → the position of the argument that says where.
+_LOOKUPS = {
+    torch.ops.aten.embedding.default: 1,
+    torch.ops.aten.index_select.default: 2,
+    torch.ops.aten.gather.default: 2,
+    torch.ops.aten.index.Tensor: 1,
+}
+
+
+def looked_up(network: Network) -> set[str]:
+    """Names of the integer inputs that say where to look something up, such as token numbers."""
+    found: set[str] = set()
+    for start in network.graph.find_nodes(op="placeholder"):
+        reached, pending = {start}, [start]
+        while pending:
+            node = pending.pop()
+            readers = [user for user in node.users if user not in reached]
+            if any(_looks_up(user, node) for user in node.users):
+                found.add(start.name)
+            wholes = [user for user in readers if _is_whole(user)]
+            reached.update(wholes)
+            pending += wholes
+    return found
+
+
+def _looks_up(user: fx.Node, index: fx.Node) -> bool:
+    place = _LOOKUPS.get(user.target)  # type: ignore[call-overload]
+    if place is None or len(user.args) <= place:
+        return False
+    where = user.args[place]
+    return index in where if isinstance(where, list | tuple) else index is where
+
+
+def _is_whole(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    is_number = isinstance(value, Tensor) and value.dtype is not torch.bool
+    return is_number and not (value.is_floating_point() or value.is_complex())
+
+
 def _draw(example: Any, limits: tuple[float, float] | None, generator: torch.Generator) -> Any:
     if not isinstance(example, Tensor) or example.dtype == torch.bool or example.is_complex():
         return example
-    if not example.is_floating_point():
-        low, high = (int(x) for x in limits or example.aminmax())
-        if limits is None and 0 <= low <= high <= 1:
-            return example
-        drawn = torch.randint(low, high + 1, example.shape, generator=generator)
-        return drawn.to(example)
-    mean, std = _moments(example, limits)
-    value = _noise(example.shape, generator).to(example) * std + mean
-    return value if limits is None else value.clamp(*limits)
+    whole = whole_range(example.dtype)
+    if not example.is_floating_point() and whole is None:
+        return _draw_indices(example, limits, generator)
+    limits = limits or whole
+    like = example if whole is None else example.float()
+    mean, std = _moments(like, limits)
+    value = _noise(like.shape, generator).to(like) * std + mean
+    value = value if limits is None else value.clamp(*limits)
+    return value if whole is None else value.round().to(example)
+
+
+def _draw_indices(
+    example: Tensor, limits: tuple[float, float] | None, generator: torch.Generator
+) -> Tensor:
+    low, high = (int(x) for x in limits or example.aminmax())
+    if limits is None and 0 <= low <= high <= 1:
+        return example
+    return torch.randint(low, high + 1, example.shape, generator=generator).to(example)
 
 
 def _moments(example: Tensor, limits: tuple[float, float] | None) -> tuple[Any, Any]:
-    """The mean and deviation to draw with; an example outside its range only gives the shape."""
-    if limits is not None and not (limits[0] <= example.min() and example.max() <= limits[1]):
+    """The mean and deviation to draw with.
+
+    Of an example outside its range, or of a single value, only the shape counts.
+    """
+    std = example.std(correction=0)
+    is_inside = limits is None or (limits[0] <= example.min() and example.max() <= limits[1])
+    if limits is not None and not (is_inside and std > 0):
         low, high = limits
         return (low + high) / 2, (high - low) / math.sqrt(12)
-    std = example.std(correction=0)
     return example.mean(), torch.where(std > 0, std, 1.0)
 
 

@@ -10,7 +10,7 @@ _NOISE_SAMPLES = 8
 
 
 def noise_inputs(runtime: Runtime, seed: int = 0) -> Arrays:
-    """Generate random inputs for a file: normal floats, integers and booleans of 0 and 1.
+    """Generate random inputs for a file: normal floats, any 8-bit integers, and else 0 or 1.
 
     Args:
         runtime: The loaded file.
@@ -30,7 +30,14 @@ def noise_inputs(runtime: Runtime, seed: int = 0) -> Arrays:
             )
         sizes = [axis if isinstance(axis, int) else _NOISE_SAMPLES for axis in shape]
         dtype = runtime.dtypes[name]
-        is_float = dtype.kind == "f"
-        drawn = generator.standard_normal(sizes) if is_float else generator.integers(0, 2, sizes)
-        found[name] = np.asarray(drawn, dtype)
+        found[name] = np.asarray(_draw(sizes, dtype, generator), dtype)
     return found
+
+
+def _draw(sizes: list[int], dtype: np.dtype, generator: np.random.Generator) -> np.ndarray:
+    if dtype.kind == "f":
+        return generator.standard_normal(sizes)
+    if dtype in (np.uint8, np.int8):
+        limits = np.iinfo(dtype)
+        return generator.integers(limits.min, limits.max + 1, sizes)
+    return generator.integers(0, 2, sizes)

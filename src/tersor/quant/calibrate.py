@@ -10,22 +10,15 @@ Differs from the paper in: the statistics are propagated through the whole graph
 record says so. Weight ranges may also be percentiles, or have the smallest squared error.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
 from tersor.core.ranges import pair_safe_range
-from tersor.data.feeds import input_names
 from tersor.data.observe import Extremes, observe
-from tersor.data.synthetic import (
-    Synthetic,
-    example_inputs,
-    example_tensors,
-    synthetic_batches,
-)
+from tersor.data.synthetic import Synthetic, synthetic_batches
 from tersor.distributions.distribution import Distribution
-from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs, adds_no_pairs, partners
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, Skipped
@@ -37,8 +30,6 @@ from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
 # everything else.
 _MASK = 1e30
-
-InputRange = tuple[float, float] | Mapping[str, tuple[float, float]]  # or by input name
 
 
 def weight_ranges(
@@ -89,64 +80,6 @@ def _pair_safe(layer: Layer, per_channel: bool, pairs: Pairs) -> Range:
     """The finest range whose pairs are safe."""
     partner = partners(layer, pairs)
     return pair_safe_range(layer.weight.detach(), layer.out_axis, per_channel, partner)
-
-
-def input_ranges(
-    network: Network, given: InputRange | None = None
-) -> dict[str, tuple[float, float]]:
-    """Find the range of every floating-point input.
-
-    Args:
-        network: The network; gets a record for each input whose range stays unknown.
-        given: One range for all inputs, or ranges by input name; the example's own by default.
-
-    Returns:
-        Input name → smallest and largest value. Inputs whose example holds a single value, and
-        for which no range is given, are absent.
-
-    Raises:
-        InvalidInputError: `given` names no input of the network, or holds an empty range.
-    """
-    examples = {n: x for n, x in example_inputs(network).items() if _is_float(x)}
-    if isinstance(given, Mapping):
-        given = _by_node(network, given, examples)
-    ranges = {}
-    for name, example in examples.items():
-        ends = given.get(name) if isinstance(given, Mapping) else given
-        if ends is not None and not _is_range(ends):
-            raise InvalidInputError(
-                f"{ends!r} is no range for input {name!r}; give the smallest value it can take, "
-                "then the largest, such as (0.0, 1.0)"
-            )
-        low, high = ends or (float(example.min()), float(example.max()))
-        if low < high:
-            ranges[name] = (low, high)
-        else:
-            reason = f"its example holds nothing but {low:g}; give its range, such as (0.0, 1.0)"
-            network.records.append(Skipped(name, "calibrate", reason))
-    return ranges
-
-
-def _by_node(
-    network: Network, given: Mapping[str, tuple[float, float]], examples: Collection[str]
-) -> dict[str, tuple[float, float]]:
-    """Key ranges by the graph's names of inputs, which may differ from those of a file."""
-    nodes = dict(zip(input_names(network), example_tensors(network), strict=True))
-    nodes = {name: node for name, node in nodes.items() if node in examples}
-    found = {}
-    for name, ends in given.items():
-        node = nodes.get(name, name)
-        if node not in examples:
-            raise InvalidInputError(
-                f"there is no floating-point input {name!r} to give a range to; the inputs are "
-                f"{', '.join(nodes)}"
-            )
-        found[node] = ends
-    return found
-
-
-def _is_range(ends: object) -> bool:
-    return isinstance(ends, tuple | list) and len(ends) == 2 and ends[0] < ends[1]
 
 
 def data_free_ranges(
@@ -259,7 +192,3 @@ def set_activation(
     quantizer.set_range(*ends)
     numbers = {"low": float(ends[0].min()), "high": float(ends[1].max())}
     network.records.append(Applied(value.name, "calibrate", what, numbers))
-
-
-def _is_float(value: object) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()

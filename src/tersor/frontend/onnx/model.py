@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import traceback
 
+from tersor.core.whole_range import whole_range
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.onnx.carry import LARGEST_INSIDE
 from tersor.frontend.onnx.dtypes import as_array
@@ -130,7 +131,8 @@ class OnnxModel(nn.Module):
         """Draw random inputs of the file's own shapes, with a batch of 2 if it is free.
 
         Args:
-            input_range: Floats are drawn uniformly from it, or else from a standard normal.
+            input_range: Floats are drawn uniformly from it, or else from a standard normal, and
+                8-bit integers from it, or else from all that their type has.
 
         Raises:
             InvalidInputError: Axes other than the first have no size; names them.
@@ -184,7 +186,9 @@ def read_model(path: str | Path, dequantize: bool = False, fix: Fixed | None = N
 def _draw(spec: Input, limits: tuple[float, float] | None, generator: torch.Generator) -> Tensor:
     sizes = [size if isinstance(size, int) else 2 for size in spec.shape]
     if not spec.dtype.is_floating_point:
-        return torch.randint(0, 2, sizes, generator=generator).to(spec.dtype)
+        whole = whole_range(spec.dtype)
+        low, high = (0, 1) if whole is None else (limits or whole)
+        return torch.randint(int(low), int(high) + 1, sizes, generator=generator).to(spec.dtype)
     if limits is None:
         return torch.randn(sizes, generator=generator).to(spec.dtype)
     low, high = limits
