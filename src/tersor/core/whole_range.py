@@ -3,7 +3,7 @@
 import torch
 
 
-def whole_range(dtype: torch.dtype) -> tuple[int, int] | None:
+def whole_range(dtype: torch.dtype) -> tuple[float, float] | None:
     """The smallest and largest value of an 8-bit integer; None for any other type.
 
     Pictures and sound take all values of their type. Wider integers are mostly indices, counts or
@@ -15,4 +15,4 @@ def whole_range(dtype: torch.dtype) -> tuple[int, int] | None:
     if dtype not in (torch.uint8, torch.int8):
         return None
     limits = torch.iinfo(dtype)
-    return limits.min, limits.max
+    return float(limits.min), float(limits.max)

@@ -163,8 +163,9 @@ def _looks_up(user: fx.Node, index: fx.Node) -> bool:
 
 def _is_whole(node: fx.Node) -> bool:
     value = node.meta.get("val")
-    is_number = isinstance(value, Tensor) and value.dtype is not torch.bool
-    return is_number and not (value.is_floating_point() or value.is_complex())
+    if not isinstance(value, Tensor) or value.dtype is torch.bool:
+        return False
+    return not (value.is_floating_point() or value.is_complex())
 
 
 def _draw(example: Any, limits: tuple[float, float] | None, generator: torch.Generator) -> Any:
