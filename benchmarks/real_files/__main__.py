@@ -76,10 +76,12 @@ def cell(figures: Figures) -> str:
 
 
 def remarks(row: Row) -> None:
-    """Say why a file was not made, and what of its inputs and outputs differs."""
+    """Say why a file was not made, or made anew, and what of its inputs and outputs differs."""
     for way, figures in row.figures.items():
         if figures.error:
             print(f"- {row.name}, {way}: {figures.error}")
+        if figures.anew:
+            print(f"- {row.name}, {way}: written anew, not edited: {figures.anew}")
         if figures.changed and way in ("no data", "data"):
             print(f"- {row.name}, {way}: {'; '.join(figures.changed)}")
 

@@ -34,6 +34,7 @@ class Figures:
         seconds: CPU seconds of the command.
         error: Why there is no score.
         changed: What of inputs and outputs differs from the float file.
+        anew: Why the float file was not edited, but a new one written, if that is so.
     """
 
     score: float | None
@@ -43,6 +44,7 @@ class Figures:
     seconds: float
     error: str = ""
     changed: tuple[str, ...] = ()
+    anew: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Reference:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             return Figures(None, None, None, size, made.seconds, reason)
         changed = () if self.entry.module else tuple(differences(self.original, made.path))
-        return Figures(score, noise, time, size, made.seconds, changed=changed)
+        return Figures(score, noise, time, size, made.seconds, changed=changed, anew=made.anew)
 
     def score(self, session: Session) -> float:
         """The metric of a file, in the way that the package uses it."""

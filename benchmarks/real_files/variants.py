@@ -1,5 +1,6 @@
 """The ways to quantize a file, each in a process of its own, so that its CPU seconds are known."""
 
+import json
 import os
 import resource
 import subprocess
@@ -43,6 +44,11 @@ class Made:
     path: Path | None
     seconds: float
     said: str
+
+    @property
+    def anew(self) -> str:
+        """Why Tersor wrote a new file instead of editing the one that came in, if it did."""
+        return json.loads(self.said)["anew"] if self.said.startswith("{") else ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def data_options(work: Work) -> list[str]:
 def _tersor(work: Work, name: str, options: Sequence[str]) -> Made:
     path = work.folder / name
     start = [sys.executable, "-c", "from tersor.cli import main; main()"]
-    return _run([*start, *arguments(work, path, options)], path, work.folder)
+    return _run([*start, *arguments(work, path, options), "--json"], path, work.folder)
 
 
 def _peer(kind: str, work: Work) -> Made:
