@@ -253,3 +253,8 @@ def test_samples_of_several_sizes_are_read_by_a_function(tmp_path, monkeypatch):
     import real_samples
 
     assert [feed["x"].shape for feed in real_samples.samples()] == [(1, 2), (1, 3)]
+
+
+def test_a_file_that_was_written_anew_says_why(tmp_path):
+    assert Made(tmp_path, 1.0, '{"anew": "the \\"why\\""}').anew == 'the "why"'
+    assert Made(None, 1.0, "error: refused").anew == ""

@@ -45,6 +45,7 @@ def quantized(work, name, options):
     ("prepared", "least"),
     [
         ("surfaces k_neighbors_regressor", 0.9),
+        ("PP-OCR cls", 0.95),
     ],
     indirect=["prepared"],
 )
