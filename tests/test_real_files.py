@@ -9,7 +9,13 @@ from benchmarks.real_files.entries import ENTRIES
 from benchmarks.real_files.measure import Reference
 from benchmarks.real_files.session import Session
 from benchmarks.real_files.signature import differences
-from benchmarks.real_files.variants import Work, arguments, calibration, data_options
+from benchmarks.real_files.variants import (
+    Work,
+    arguments,
+    calibration,
+    data_options,
+    example_options,
+)
 from benchmarks.real_files.wheels import NotFetchedError, Wheel
 from tersor import cli
 
@@ -53,5 +59,5 @@ def test_a_real_file_does_its_task_in_eight_bits(prepared, least):
     work, reference = prepared
     session = Session(quantized(work, "data.onnx", data_options(work)))
     assert reference.score(session) >= least
-    without = Session(quantized(work, "no_data.onnx", []))
+    without = Session(quantized(work, "no_data.onnx", example_options(work)))
     assert reference.score(without) >= 0  # it runs

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.real_files.entry import Entry
 from benchmarks.real_files.session import Feed, Session
+from tersor.export.runtime import Runtime
 
 #: Seconds that one command may take.
 PATIENCE = 1200
@@ -69,8 +70,8 @@ class Work:
 
 
 def without_data(work: Work) -> Made:
-    """The command line, with the file alone."""
-    return _tersor(work, "no_data.onnx", [])
+    """The command line, with the file alone, and sizes where it leaves them open."""
+    return _tersor(work, "no_data.onnx", example_options(work))
 
 
 def with_data(work: Work) -> Made:
@@ -119,6 +120,16 @@ def arguments(work: Work, path: Path, options: Sequence[str]) -> list[str]:
 def data_options(work: Work) -> list[str]:
     """Write the samples, and name them."""
     return ["--data", _samples(work.feeds, work.folder)]
+
+
+def example_options(work: Work) -> list[str]:
+    """The shape of each input that is not fixed, if the file leaves more open than the batch."""
+    axes = [axis for shape in Runtime(work.original).inputs.values() for axis in shape[1:]]
+    if all(isinstance(axis, int) for axis in axes):
+        return []
+    fixed = {option.partition("=")[0] for option in work.entry.options}
+    shapes = [array.shape for name, array in work.feeds[0].items() if name not in fixed]
+    return [word for shape in shapes for word in ("--example", ",".join(map(str, shape)))]
 
 
 def _tersor(work: Work, name: str, options: Sequence[str]) -> Made:
