@@ -17,7 +17,7 @@ from functools import partial
 
 import torch
 
-from tersor.checked import Count, CountOrZero, Positive, PositiveOrZero, checked
+from tersor.checked import Count, CountOrZero, Positive, PositiveOrZero, ProperShare, checked
 from tersor.core.grid import Grid
 from tersor.core.lattice import Scales, closest, descend, enumerate_choices, nearest_plane
 from tersor.core.pairs import Partners
@@ -31,6 +31,8 @@ from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
 
 Allowed = tuple[Scales, Grid, Partners | None]
+_NO_GAIN = "hardly any of its error comes from rounding its weights, so they keep the nearest"
+_FINE = 8  # bits from which the error of the activations may outweigh that of the weights
 _FEW = 10  # weights of a row up to which every choice is tried
 
 
@@ -51,6 +53,9 @@ class Rounding:
             pairs.
         rescale: Number of times that the scale is fitted to the integers, and these to the scale.
         sweeps: Largest number of sweeps of coordinate descent.
+        least_gain: The share of a layer's error that real numbers in place of its integers could
+            take away, below which nearest rounding is kept without a search. It counts for weights
+            of 8 bits or more, where most of the error may be that of the activations.
         seed: Seed of the sampled positions.
     """
 
@@ -60,6 +65,7 @@ class Rounding:
     starts: tuple[Positive, ...] = (1.0, 1.15, 1.3, 1.5)
     rescale: CountOrZero = 2
     sweeps: CountOrZero = 20
+    least_gain: ProperShare = 0.05
     seed: int = 0
 
     def positions(self, inputs: int) -> int:
@@ -128,20 +134,35 @@ def round_measured(
         pair_safe: See `tersor.quant.layerwise.Setting`.
     """
     free, check = moments.centered(), held.centered()
+    before = float(check.error(task.nearest()).sum())
+    is_fine = task.quantizer.grid.bits >= _FINE
+    if is_fine and before - _least_error(task, free, check, options) < options.least_gain * before:
+        return _keep_nearest(task, moments, _NO_GAIN)
     allowed = _allowed(task, pair_safe)
     scale, grid, partner = allowed
     problem = _damped(task, free, check, options, allowed)
     scale = _start(problem, check, task.shares_scale, options, allowed)
     integers, scale = solve(problem, task.weights, scale, grid, task.shares_scale, options, partner)
     rounded = scale[..., None] * integers
-    before, after = (float(check.error(w).sum()) for w in (task.nearest(), rounded))
+    after = float(check.error(rounded).sum())
     if not after <= before:
-        task.shift_bias(best_bias(task.nearest(), moments.inputs, moments.outputs))
-        return Skipped(task.layer.name, "round", "no other rounding is better than the nearest")
+        return _keep_nearest(task, moments, "no other rounding is better than the nearest")
     task.store(rounded, scale)
     task.shift_bias(best_bias(rounded, moments.inputs, moments.outputs))
     numbers = {"objective before": before, "objective after": after}
     return Applied(task.layer.name, "round", "weights rounded for the least output error", numbers)
+
+
+def _least_error(task: LayerTask, free: Quadratic, check: Quadratic, options: Rounding) -> float:
+    """The error on held-out samples that is left by the best real numbers in place of integers."""
+    real = [best_weights(free.damped(task.weights, damping)) for damping in options.damping]
+    return min(float(check.error(weights).sum()) for weights in (task.weights, *real))
+
+
+def _keep_nearest(task: LayerTask, moments: Moments, reason: str) -> Skipped:
+    """Keep the nearest integers, and correct the bias for them."""
+    task.shift_bias(best_bias(task.nearest(), moments.inputs, moments.outputs))
+    return Skipped(task.layer.name, "round", reason)
 
 
 def _damped(
