@@ -174,9 +174,9 @@ class _Trial:
         if any(size == count for name, size in self.sizes.items() if name != batch):
             return
         pairs = zip(_tensors(self.expected), _tensors(outputs), strict=True)
-        rows = [y.shape[0] for x, y in pairs if x.ndim and y.ndim and x.shape[0] == count]
         samples = sizes.get(batch, count)
-        if wrong := [size for size in rows if size != samples]:
+        rows = [_rows(x, y, count, samples) for x, y in pairs if x.ndim and y.ndim]
+        if wrong := [size for size in rows if size not in (None, samples)]:
             raise CaptureError(f"an output has {wrong[0]} rows for a batch of {samples}")
 
     def _elsewhere(self, found: Opened) -> Iterator[tuple[Inputs, Any]]:
@@ -189,6 +189,15 @@ class _Trial:
 
     def _chosen(self, names: Sequence[str]) -> dict[str, int]:
         return {name: self.sizes[name] for name in names}
+
+
+def _rows(expected: Tensor, found: Tensor, count: int, samples: int) -> int | None:
+    """The size of the first axis if it is that of the batch; the state of an LSTM has it later."""
+    if expected.shape[0] != count:
+        return None
+    sizes = list(zip(expected.shape, found.shape, strict=True))[1:]
+    moved = samples != count and found.shape[0] == count and (count, samples) in sizes
+    return None if moved else found.shape[0]
 
 
 def _check_elsewhere(network: Network, inputs: Inputs, expected: Any) -> None:

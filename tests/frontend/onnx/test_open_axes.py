@@ -212,3 +212,17 @@ def test_without_samples_an_example_is_asked_for(tmp_path):
     loaded, _ = load(write(tmp_path, model(text, **weights)))
     with pytest.raises(InvalidInputError, match=r"'H' and 'W' of input 'x' open.*--example 1,3,"):
         tersor.quantize(loaded)
+
+
+def test_the_batch_of_a_state_is_its_second_axis(tmp_path):
+    """A state of two layers, and a batch of two: both sizes are 2 by chance."""
+    text = """g (float[N, 4] x, float[2, N, 3] s) => (float[N, 3] y, float[2, N, 3] t) {
+        a = MatMul(x, w) t = Add(s, a) y = ReduceSum <keepdims = 0> (t, axis) }"""
+    path = write(tmp_path, model(text, w=random(4, 3), axis=np.array([0])))
+    inputs = {"x": random(2, 4), "s": random(2, 2, 3)}
+    network = capture(load(path)[0], tuple(torch.from_numpy(x) for x in inputs.values()))
+    assert not network.records
+    inputs = {"x": random(5, 4), "s": random(2, 5, 3)}
+    found = network(*(torch.from_numpy(x) for x in inputs.values()))
+    for have, want in zip(found, run(path, inputs), strict=True):
+        np.testing.assert_allclose(have.detach(), want, rtol=1e-5, atol=1e-6)
