@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tersor.data.samples import held_back, samples
+from tersor.data.samples import fixed_batch, held_back, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 
@@ -118,3 +118,13 @@ def test_some_batches_are_held_back_but_never_all():
     for share in (1.0, -0.1):
         with pytest.raises(InvalidInputError, match="held_back="):
             held_back(batches, share)
+
+
+def test_a_symbol_for_a_single_number_is_that_batch(monkeypatch):
+    """Such a symbol has no hash."""
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    size = ShapeEnv().create_unbacked_symint()
+    torch._check(size == 3)
+    monkeypatch.setattr("tersor.data.samples._input_shapes", lambda _: [(size, 2)])
+    assert fixed_batch(capture(nn.Linear(2, 2), torch.zeros(2, 2))) == 3

@@ -115,8 +115,9 @@ def fixed_batch(network: Network) -> int | None:
     Args:
         network: The captured network.
     """
-    sizes = {shape[0] for shape in _input_shapes(network) if shape and not is_free(shape[0])}
-    return int(sizes.pop()) if len(sizes) == 1 else None
+    shapes = _input_shapes(network)
+    sizes = {int(shape[0]) for shape in shapes if shape and not is_free(shape[0])}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def held_back(batches: list[Batch], share: float) -> int:
