@@ -81,6 +81,7 @@ MOVES = {
     "zeros around": lambda x: F.pad(x, (1, 0, 2, 1)),
     "zero channels": lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)),
     "reflection": lambda x: F.pad(x[:, :, :1, :1].expand(-1, -1, 2, 2), (1, 1, 1, 1), "reflect"),
+    "reflected channels": lambda x: F.pad(x.flatten(2).transpose(1, 2), (1, 2), "reflect"),
     "residual": lambda x: x + F.relu(x),
     "per channel": lambda x: x * bounds() + bounds(),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tersor.data.images import Pixels
+from tersor.data.feeds import input_names
 from tersor.data.samples import check_first, fixed_batch
 from tersor.data.shown import captured_with
 from tersor.data.sources import Source, find_source
@@ -140,7 +141,7 @@ def untold(network: Network, data: str | None, input_range: Any) -> list[str]:
     return [
         f"Input {name!r} was taken to lie within {x.min():.3g}…{x.max():.3g}, as its example does. "
         "If real inputs do not, give --input-range or --data."
-        for name, x in example_tensors(network).items()
+        for name, x in zip(input_names(network), example_tensors(network).values(), strict=True)
         if x.is_floating_point()
     ]
 

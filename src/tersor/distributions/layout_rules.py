@@ -109,8 +109,9 @@ def pad(walk: Walk, node: fx.Node) -> Distribution | None:
     x, layout = walk.of(node.args[0]), walk.layout(node.args[0])
     if x is None or layout is None:
         return None
-    if not pads_with_constant(node):
-        return x
+    if not pads_with_constant(node):  # what is added are copies
+        labels = F.pad(layout.labels.double(), argument(node, "pad"), argument(node, "mode"))
+        return Layout(layout.channels, labels.long()).located()
     padded = F.pad(layout.labels, argument(node, "pad"), value=-1)
     rows = padded.movedim(x.axis, 0).flatten(1)
     share = (rows < 0).to(x.mean).mean(1)
