@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersor.data.images import Pixels
 from tersor.data.feeds import input_names
+from tersor.data.images import Pixels
 from tersor.data.samples import check_first, fixed_batch
 from tersor.data.shown import captured_with
 from tersor.data.sources import Source, find_source
