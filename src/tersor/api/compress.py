@@ -23,6 +23,7 @@ from tersor.data.samples import optional_samples
 from tersor.data.shown import captured_with
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model, captured
+from tersor.frontend.dynamic import Dynamic
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network
 from tersor.graph.simplify import simplify
@@ -46,6 +47,7 @@ def compress(
     example: Example = None,
     *,
     kwargs: Keywords | None = None,
+    dynamic: Dynamic | None = None,
     macs: float | None = None,
     parameters: float | None = None,
     megabytes: float | None = None,
@@ -71,6 +73,7 @@ def compress(
         model: As for `quantize`, or a `Compressed` model to compress further. It is never changed.
         example: As for `quantize`.
         kwargs: As for `quantize`.
+        dynamic: As for `quantize`.
         macs: Multiply-accumulates that may remain: a share of those of the model, or a number.
         parameters: Weights and biases that may remain: a share, or a number.
         megabytes: Size of the remaining weights in 10⁶ bytes, 4 bytes per weight.
@@ -105,7 +108,7 @@ def compress(
     _check_together(options, train, macs, metric)
     _check_used(train, loss, training, data, metric)
     say(STEPS[0])
-    start, data = prepared(model, example, kwargs, data)
+    start, data = prepared(model, example, kwargs, data, dynamic)
     training = training or Training()
     if data is None and train is not None:
         data = first_epoch(train, training.seed)
@@ -157,6 +160,7 @@ def prepared(
     example: Example,
     kwargs: Keywords | None,
     data: Data,
+    dynamic: Dynamic | None = None,
 ) -> tuple[Compressed, Data]:
     """Prepare the model to compress, with BatchNorms folded, and keep the original beside it.
 
@@ -165,14 +169,15 @@ def prepared(
         example: See `tersor.compress`.
         kwargs: See `tersor.compress`.
         data: See `tersor.compress`.
+        dynamic: See `tersor.compress`.
 
     Returns:
         The model, and the data, from which nothing is missing.
     """
     if isinstance(model, Compressed):
-        start = replace(model, network=captured(model.network, example, kwargs))
+        start = replace(model, network=captured(model.network, example, kwargs, dynamic))
     else:
-        network, data = captured_with(model, example, kwargs, data)
+        network, data = captured_with(model, example, kwargs, data, dynamic)
         start = Compressed(network, network.copy())
     simplify(start.network)
     return start, data

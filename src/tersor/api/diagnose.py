@@ -30,6 +30,7 @@ from tersor.data.outputs import Metric, Outputs
 from tersor.data.samples import repeatable, samples, samples_or_random
 from tersor.data.shown import captured_with
 from tersor.frontend.capture import Example, Keywords, Model
+from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
 from tersor.quant.input_range import InputRange, input_ranges
@@ -59,6 +60,7 @@ def diagnose(
     test: Data = None,
     original: str | Path | None = None,
     kwargs: Keywords | None = None,
+    dynamic: Dynamic | None = None,
     scheme: SchemeName | Scheme = "onnxruntime-cpu",
     weights: int | Mapping[str, int] | None = None,
     activations: int | Mapping[str, int] | None = None,
@@ -83,6 +85,7 @@ def diagnose(
         original: The ONNX file from which the model was read. The captured graph is compared with
             it.
         kwargs: As for `quantize`.
+        dynamic: As for `quantize`.
         scheme: As for `quantize`.
         weights: Bits of the weights, as for `quantize`.
         activations: Bits of the activations, as for `quantize`.
@@ -107,7 +110,7 @@ def diagnose(
     say = on_step or (lambda _: None)
     data, test = repeatable(data), repeatable(test)
     shown = test if data is None else data
-    network, _ = captured_with(model, example, kwargs, shown)
+    network, _ = captured_with(model, example, kwargs, shown, dynamic)
     say(OWN_STEPS[0])
     judged = data if test is None else test
     ends = input_ranges(network.copy(), input_range) if judged is None else None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tersor.api.quantize import quantize
 from tersor.checked import checked
 from tersor.frontend.capture import Example, Keywords, Model
+from tersor.frontend.dynamic import Dynamic
 from tersor.graph.describe import describe
 from tersor.graph.simplify import simplify
 from tersor.names import SchemeName
@@ -18,6 +19,7 @@ def inspect(
     example: Example = None,
     *,
     kwargs: Keywords | None = None,
+    dynamic: Dynamic | None = None,
     scheme: SchemeName | Scheme = "onnxruntime-cpu",
     on_step: Callable[[str], None] | None = None,
 ) -> Inspection:
@@ -27,13 +29,16 @@ def inspect(
         model: As for `quantize`. It is never changed, and no file is written.
         example: As for `quantize`.
         kwargs: As for `quantize`.
+        dynamic: As for `quantize`.
         scheme: As for `quantize`.
         on_step: As for `quantize`.
 
     Raises:
         TersorError: As for `quantize`.
     """
-    quantized = quantize(model, example, kwargs=kwargs, scheme=scheme, on_step=on_step)
+    quantized = quantize(
+        model, example, kwargs=kwargs, dynamic=dynamic, scheme=scheme, on_step=on_step
+    )
     folded = quantized.original.copy()
     simplify(folded)
     layers, equalized = describe(folded), describe(quantized.network)

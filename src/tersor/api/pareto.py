@@ -25,6 +25,7 @@ from tersor.data.outputs import Metric, noise_to_signal
 from tersor.data.samples import given_or_example, optional_samples, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
+from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import Network
 from tersor.report.charts import Chart
 from tersor.report.contents import Budget
@@ -118,6 +119,7 @@ def pareto(
     example: Example = None,
     *,
     kwargs: Keywords | None = None,
+    dynamic: Dynamic | None = None,
     macs: Sequence[Part] = SHARES,
     data: Data = None,
     test: Data = None,
@@ -137,6 +139,7 @@ def pareto(
         model: As for `compress`.
         example: As for `compress`.
         kwargs: As for `compress`.
+        dynamic: As for `compress`.
         macs: Shares of the MACs that may remain.
         data: As for `compress`.
         test: Samples on which the outputs are compared. Default: `data`, to which the networks were
@@ -165,7 +168,7 @@ def pareto(
     if metric is not None and data is None:
         raise InvalidInputError("metric= has no effect without samples; give them with data=")
     say(STEPS[0])
-    start, data = prepared(model, example, kwargs, data)
+    start, data = prepared(model, example, kwargs, data, dynamic)
     batches = optional_samples(start.network, data, options.samples)
     seen = _seen(start, batches, test)
     trial = try_parts(

@@ -21,6 +21,7 @@ from tersor.data.shown import captured_with
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
+from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import Network, OnLayer
 from tersor.graph.simplify import simplify
 from tersor.names import SchemeName
@@ -93,6 +94,7 @@ def quantize(
     example: Example = None,
     *,
     kwargs: Keywords | None = None,
+    dynamic: Dynamic | None = None,
     data: Data = None,
     scheme: SchemeName | Scheme = "onnxruntime-cpu",
     weights: int | Mapping[str, int] | None = None,
@@ -116,6 +118,9 @@ def quantize(
         example: One input tensor, a tuple of inputs, or a mapping of keyword inputs. Default: the
             first samples, if there are data.
         kwargs: Keyword inputs, in addition to the positional ones.
+        dynamic: Axes of a module's inputs that may have any size in the network and in the file,
+            with their names: name of an input → axis → name, as in
+            `{"x": {0: "batch", 2: "height", 3: "width"}}`. Default: the batch.
         data: Unlabelled samples: a tensor, a tuple, a mapping, or any iterable of batches, such as
             a `DataLoader`. Labels that follow the inputs are dropped.
         scheme: The target runtime, by name or as a `Scheme`.
@@ -159,7 +164,7 @@ def quantize(
     all_activations, activation_bits = split_bits(activations)
     target = find_scheme(scheme).with_bits(all_weights, all_activations)
     say(CAPTURE)
-    network, data = captured_with(model, example, kwargs, data)
+    network, data = captured_with(model, example, kwargs, data, dynamic)
     original = network.copy()
     frame = Frame(target, weight_bits, activation_bits, patterns(exclude), say, on_layer, folder)
     if isinstance(chosen, DataFree):

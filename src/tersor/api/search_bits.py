@@ -21,6 +21,7 @@ from tersor.data.samples import held_back, samples
 from tersor.data.shown import captured_with
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
+from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import OnLayer
 from tersor.names import SchemeName
 from tersor.quant.fast_rounding import Rounding
@@ -127,6 +128,7 @@ def search_bits(
     *,
     data: Data,
     kwargs: Keywords | None = None,
+    dynamic: Dynamic | None = None,
     average: Positive | None = None,
     megabytes: Positive | None = None,
     choices: Iterable[int] = (2, 3, 4, 8),
@@ -152,6 +154,7 @@ def search_bits(
         example: As for `quantize`.
         data: Unlabelled samples, as for `quantize`.
         kwargs: As for `quantize`.
+        dynamic: As for `quantize`.
         average: Budget in bits per weight.
         megabytes: Budget in 10⁶ bytes. Give either this or `average`.
         choices: The widths to choose from, 2 to 16 bits.
@@ -177,7 +180,7 @@ def search_bits(
     widths = _widths(choices, target)
     _check_one(average, megabytes)
     say(CAPTURE)
-    network, data = captured_with(model, example, kwargs, data)
+    network, data = captured_with(model, example, kwargs, data, dynamic)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)
     frame, solved = Frame(target, exclude=patterns(exclude), say=say), options.rounding is not None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import data_options, options
 from tersor.cli.output import one_line, show
 
 
@@ -14,6 +14,7 @@ def inspect(
     scheme: options.SchemeName = "onnxruntime-cpu",
     example: options.Example = None,
     dequantize: options.Dequantize = False,
+    dynamic: options.Dynamic = None,
     fix: options.Fix = None,
     custom_ops: options.CustomOps = None,
     as_json: options.Json = False,
@@ -42,7 +43,13 @@ def inspect(
         fixed = dict(fix) if fix else None
         network, own = load(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
         given = choices.example(network, example) or own
-        inspection = inspect_model(network, given, scheme=find_scheme(scheme), on_step=bar.step)
+        inspection = inspect_model(
+            network,
+            given,
+            dynamic=choices.opened(dynamic),
+            scheme=find_scheme(scheme),
+            on_step=bar.step,
+        )
     show(inspection.as_dict() if as_json else inspection)
 
 
@@ -51,11 +58,11 @@ def verify(
         str, typer.Argument(metavar="FLOAT", help="The float model: .onnx, .pt2, module:function.")
     ],
     quantized: Annotated[Path, typer.Argument(metavar="QUANTIZED", help="The quantized .onnx.")],
-    data: options.VerifyData = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
+    data: data_options.VerifyData = None,
+    resize: data_options.Resize = None,
+    crop: data_options.Crop = None,
+    mean: data_options.Mean = None,
+    std: data_options.Std = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

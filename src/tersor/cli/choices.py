@@ -154,6 +154,7 @@ def captured(
     input_range: tuple[float, float] | None = None,
     fix: list[Any] | None = None,
     custom_ops: Path | None = None,
+    dynamic: list[Any] | None = None,
 ) -> Network:
     """Load and capture the model that the user names.
 
@@ -167,12 +168,33 @@ def captured(
         input_range: See `example`.
         fix: Inputs of a file with their values.
         custom_ops: See `tersor.frontend.load.load`.
+        dynamic: See `opened`.
     """
     fixed = dict(fix) if fix else None
     network, own = load(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
     if shapes or source is None:
         own = example(network, shapes, input_range) or own
-    return captured_with(network, own, data=source)[0]
+    return captured_with(network, own, data=source, dynamic=opened(dynamic))[0]
+
+
+def opened(dynamic: list[Any] | None) -> dict[str, dict[int, str]] | None:
+    """Put the axes that the user wants open together, as `tersor.quantize` takes them.
+
+    Args:
+        dynamic: Inputs with their axes, or None.
+
+    Raises:
+        InvalidInputError: An input is named twice.
+    """
+    if not dynamic:
+        return None
+    found = dict(dynamic)
+    if len(found) < len(dynamic):
+        raise InvalidInputError(
+            "--dynamic names an input twice; give all axes of an input at once, such as "
+            "image:2=height,3=width"
+        )
+    return found
 
 
 def fit(network: Network, source: Source | None) -> Source | None:

@@ -2,7 +2,7 @@
 
 import typer
 
-from tersor.cli import options, training_options
+from tersor.cli import data_options, options, training_options
 from tersor.cli.output import one_line, show
 
 
@@ -13,18 +13,19 @@ def compress(
     parameters: options.Parameters = None,
     megabytes: options.Megabytes = None,
     latency: options.LatencyShare = None,
-    data: options.Data = None,
-    test: options.Test = None,
+    data: data_options.Data = None,
+    test: data_options.Test = None,
     method: options.Methods = None,
     rule: options.Rule = "least loss",
     exclude: options.Exclude = None,
     example: options.Example = None,
+    dynamic: options.Dynamic = None,
     fix: options.Fix = None,
     custom_ops: options.CustomOps = None,
     opset: options.Opset = None,
     input_names: options.InputNames = None,
     output_names: options.OutputNames = None,
-    samples: options.Samples = None,
+    samples: data_options.Samples = None,
     jobs: options.Jobs = 1,
     work: options.Tried = None,
     train: training_options.TrainOn = None,
@@ -33,10 +34,10 @@ def compress(
     steps: training_options.Steps = None,
     batch: training_options.BatchSize = None,
     rate: training_options.Rate = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
+    resize: data_options.Resize = None,
+    crop: data_options.Crop = None,
+    mean: data_options.Mean = None,
+    std: data_options.Std = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
@@ -82,7 +83,12 @@ def compress(
         sources = choices.sources((data, test, train), resize, crop, mean, std)
         bar.step("load the model")
         captured = choices.captured(
-            model, example, sources[0] or sources[2], fix=fix, custom_ops=custom_ops
+            model,
+            example,
+            sources[0] or sources[2],
+            fix=fix,
+            custom_ops=custom_ops,
+            dynamic=dynamic,
         )
         seen, tested, learned = (choices.fit(captured, source) for source in sources)
         idle.check_batch(batch, train, isinstance(learned, GeneratedSamples))

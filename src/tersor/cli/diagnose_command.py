@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import data_options, options
 from tersor.cli.output import one_line, show
 
 EveryEdge = Annotated[
@@ -18,8 +18,8 @@ Most = Annotated[int, typer.Option(min=1, help="Number of samples to judge on.")
 
 def diagnose(
     model: options.Model,
-    data: options.Data = None,
-    test: options.Test = None,
+    data: data_options.Data = None,
+    test: data_options.Test = None,
     scheme: options.SchemeName = "onnxruntime-cpu",
     weights: options.Weights = None,
     bits: options.Bits = None,
@@ -29,17 +29,18 @@ def diagnose(
     exclude: options.Exclude = None,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
+    dynamic: options.Dynamic = None,
     fix: options.Fix = None,
     custom_ops: options.CustomOps = None,
-    rounding: options.SolverName = None,
-    ranges: options.Ranges = None,
+    rounding: data_options.SolverName = None,
+    ranges: data_options.Ranges = None,
     tolerance: Tolerance = 0.03,
     most: Most = 64,
     every_edge: EveryEdge = False,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
+    resize: data_options.Resize = None,
+    crop: data_options.Crop = None,
+    mean: data_options.Mean = None,
+    std: data_options.Std = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -67,7 +68,9 @@ def diagnose(
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         bar.step("load the model")
-        captured = choices.captured(model, example, seen, dequantize, input_range, fix, custom_ops)
+        captured = choices.captured(
+            model, example, seen, dequantize, input_range, fix, custom_ops, dynamic
+        )
         found = diagnose_model(
             captured,
             data=choices.fit(captured, seen.first(level.samples) if seen and level else None),

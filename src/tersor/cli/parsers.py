@@ -68,3 +68,18 @@ def fixed(text: str) -> tuple[str, list[float]]:
             f"{text!r} gives no value to an input; write a name and a number, such as sr=16000"
         )
     return name, numbers
+
+
+def dynamic(text: str) -> tuple[str, dict[int, str]]:
+    """Parse an input and its open axes, such as `image:0=batch,2=height`."""
+    name, _, axes = text.rpartition(":")
+    pairs = [part.partition("=")[::2] for part in axes.split(",")]
+    numbers = [axis for axis, _ in pairs]
+    if not name or not all(axis.isdecimal() and label for axis, label in pairs):
+        raise typer.BadParameter(
+            f"{text!r} opens no axes of an input; write a name, and each axis with its name, such "
+            "as image:0=batch,2=height,3=width"
+        )
+    if len({*map(int, numbers)}) < len(numbers):
+        raise typer.BadParameter(f"{text!r} gives an axis two names; give each axis one")
+    return name, {int(axis): label for axis, label in pairs}

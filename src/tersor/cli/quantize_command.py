@@ -2,7 +2,7 @@
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import data_options, options
 from tersor.cli.output import one_line
 
 
@@ -20,25 +20,26 @@ def quantize(
     every_layer: options.EveryLayer = False,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
+    dynamic: options.Dynamic = None,
     fix: options.Fix = None,
     custom_ops: options.CustomOps = None,
     storage: options.StorageName = "int8",
     opset: options.Opset = None,
     input_names: options.InputNames = None,
     output_names: options.OutputNames = None,
-    data: options.Data = None,
-    test: options.Test = None,
-    rounding: options.SolverName = None,
-    iterations: options.Iterations = None,
-    ranges: options.Ranges = None,
-    samples: options.Samples = None,
-    held_back: options.HeldBack = None,
-    seed: options.Seed = None,
-    work: options.Work = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
+    data: data_options.Data = None,
+    test: data_options.Test = None,
+    rounding: data_options.SolverName = None,
+    iterations: data_options.Iterations = None,
+    ranges: data_options.Ranges = None,
+    samples: data_options.Samples = None,
+    held_back: data_options.HeldBack = None,
+    seed: data_options.Seed = None,
+    work: data_options.Work = None,
+    resize: data_options.Resize = None,
+    crop: data_options.Crop = None,
+    mean: data_options.Mean = None,
+    std: data_options.Std = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
@@ -81,7 +82,9 @@ def quantize(
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
         seen = seen.first(level.samples) if seen and level else None
         bar.step("load the model")
-        captured = choices.captured(model, example, seen, dequantize, input_range, fix, custom_ops)
+        captured = choices.captured(
+            model, example, seen, dequantize, input_range, fix, custom_ops, dynamic
+        )
         seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
         sensitivity = ()

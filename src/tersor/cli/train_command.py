@@ -1,6 +1,6 @@
 """`tersor train`: train a network with weights and activations of few bits."""
 
-from tersor.cli import options, training_options
+from tersor.cli import data_options, options, training_options
 from tersor.cli.output import one_line
 
 
@@ -8,7 +8,7 @@ def train(
     model: options.Model,
     output: options.Output,
     data: training_options.TrainingData,
-    test: options.Test = None,
+    test: data_options.Test = None,
     scheme: options.SchemeName = "onnxruntime-cpu",
     weights: options.Weights = 4,
     bits: options.Bits = None,
@@ -17,6 +17,7 @@ def train(
     exclude: options.Exclude = None,
     example: options.Example = None,
     dequantize: options.Dequantize = False,
+    dynamic: options.Dynamic = None,
     fix: options.Fix = None,
     custom_ops: options.CustomOps = None,
     storage: options.StorageName = "int8",
@@ -30,10 +31,10 @@ def train(
     rate: training_options.Rate = None,
     seed: training_options.TrainingSeed = None,
     work: training_options.Checkpoints = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
+    resize: data_options.Resize = None,
+    crop: data_options.Crop = None,
+    mean: data_options.Mean = None,
+    std: data_options.Std = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
@@ -76,7 +77,7 @@ def train(
         assert seen is not None
         bar.step("load the model")
         captured = choices.captured(
-            model, example, seen, dequantize, fix=fix, custom_ops=custom_ops
+            model, example, seen, dequantize, fix=fix, custom_ops=custom_ops, dynamic=dynamic
         )
         seen = choices.fit(captured, seen)
         assert seen is not None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli.options import SOURCE
+from tersor.cli.data_options import SOURCE
 
 _TRAINING = "Training"
 

@@ -4,7 +4,6 @@ One batch is a tensor or array for a single input, a tuple or list in the order 
 mapping by name. Data are one batch, or any iterable of batches.
 """
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.utils import _pytree as pytree
 from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.frontend.axes import FIXED, check_shared
+from tersor.frontend.given import key, tensor_names
 from tersor.graph.network import Network, Skipped
 from tersor.graph.shapes import is_free
 
@@ -30,14 +30,7 @@ def input_names(network: Network) -> list[str]:
     """
     if network.input_names:
         return list(network.input_names)
-    arguments = list(inspect.signature(network.module.forward).parameters)
-    names = []
-    for path, value in pytree.tree_flatten_with_path((network.args, network.kwargs))[0]:
-        where, first, *rest = map(key, path)
-        name = arguments[int(first)] if where == "0" else first
-        if isinstance(value, torch.Tensor):
-            names.append(".".join([name, *rest]))
-    return names
+    return tensor_names(network.module.forward, (network.args, network.kwargs))
 
 
 def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, np.dtype]) -> Arrays:
@@ -230,8 +223,3 @@ def _is_array(value: Any) -> bool:
 
 def _describe(value: Any) -> str:
     return f"{type(value).__name__} {tuple(value.shape)}" if _is_array(value) else repr(value)
-
-
-def key(step: Any) -> str:
-    """The name of a step into a nested value: a mapping's key, a position, or an attribute."""
-    return str(getattr(step, "key", getattr(step, "idx", getattr(step, "name", step))))

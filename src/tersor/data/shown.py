@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Data, batches, split_labels
 from tersor.frontend.capture import captured
+from tersor.frontend.dynamic import Dynamic
 from tersor.frontend.given import Example, Keywords
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network
@@ -25,6 +26,7 @@ def captured_with(
     example: Example = None,
     kwargs: Keywords | None = None,
     data: Data = None,
+    dynamic: Dynamic | None = None,
 ) -> tuple[Network, Data]:
     """Capture a model as `captured` does; without an example, the first samples are the example.
 
@@ -33,6 +35,7 @@ def captured_with(
         example: As for `captured`.
         kwargs: As for `captured`.
         data: Samples, or None.
+        dynamic: As for `captured`.
 
     Returns:
         The network, and the data, from which nothing is missing.
@@ -44,7 +47,7 @@ def captured_with(
     is_given = example is not None or kwargs is not None or has_own
     if data is not None and not is_given and isinstance(model, nn.Module | ExportedProgram):
         example, data = first_example(model, data)
-    return captured(model, example, kwargs), data
+    return captured(model, example, kwargs, dynamic), data
 
 
 def first_example(model: nn.Module | ExportedProgram, data: Data) -> tuple[Example, Data]:

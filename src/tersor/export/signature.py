@@ -10,8 +10,8 @@ from torch import fx
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import key
 from tersor.errors import UnsupportedError
+from tersor.frontend.given import key
 from tersor.graph.layers import layers
 from tersor.graph.network import Network, free_name, set_tensor
 from tersor.graph.shapes import is_free

@@ -1,28 +1,16 @@
-"""Capture: a PyTorch module becomes a `Network`, through `torch.export` with a dynamic batch."""
+"""Capture: a PyTorch module becomes a `Network`, through `torch.export` with open axes."""
 
 import copy
-from typing import Any
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
-from tersor.errors import CaptureError, InvalidInputError, TersorError, UnsupportedError
-from tersor.frontend.axes import BATCH, Axes, with_batch
-from tersor.frontend.explain import explain, first_line, line
-from tersor.frontend.exporting import make_network
+from tersor.errors import CaptureError, InvalidInputError
+from tersor.frontend.capture_module import at_least_two, capture_module
+from tersor.frontend.dynamic import Dynamic, check_takes_axes
+from tersor.frontend.explain import first_line
 from tersor.frontend.functional import functionalize
-from tersor.frontend.given import (
-    Example,
-    Inputs,
-    Keywords,
-    batch_size,
-    failure,
-    resized,
-    run,
-    split_example,
-    tensors,
-)
+from tersor.frontend.given import Example, Inputs, Keywords, failure, split_example
 from tersor.frontend.onnx.capture_file import capture_file
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.validate import check_example, check_graph, check_model, check_names
@@ -31,12 +19,21 @@ from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
 Model = nn.Module | ExportedProgram | Network
+_EXPORTED = (
+    "a program keeps those that it was exported with",
+    ", or export it again with other dynamic_shapes",
+)
+_CAPTURED = (
+    "a captured network keeps those that it was captured with",
+    ", or give it to tersor.frontend.capture.capture",
+)
 
 
 def capture(
     model: nn.Module | ExportedProgram,
     example: Example = None,
     kwargs: Keywords | None = None,
+    dynamic: Dynamic | None = None,
 ) -> Network:
     """Capture a model as a graph of ATen calls with the weights under the user's own names.
 
@@ -46,42 +43,55 @@ def capture(
             The first axis of the first tensor is the batch; a batch of 1 is repeated. Not needed
             for a program that carries its own.
         kwargs: Keyword inputs, in addition to positional ones.
+        dynamic: Further axes of a module's inputs that stay open, with their names: name of an
+            input → axis → name, as in `{"x": {0: "batch", 2: "height", 3: "width"}}`.
 
     Returns:
-        The network in inference mode, for any batch size.
+        The network in inference mode. It takes any batch size, unless a record of the step
+        `"capture"` says why its batch is fixed.
 
     Raises:
         InvalidModelError: NaN, infinite or half-precision weights, or a quantized model.
         InvalidInputError: The example does not run through the model.
-        CaptureError: The model cannot be captured; the message names the line and what to try.
+        CaptureError: The model cannot be captured, or not with these axes open; the message names
+            the line or the axis, and what to try.
     """
     inputs = split_example(example, kwargs)
     if isinstance(model, ExportedProgram):
+        check_takes_axes(dynamic, *_EXPORTED)
         return _from_program(model, inputs)
     original: nn.Module = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
     check_model(original)
     if isinstance(original, OnnxModel):
+        check_takes_axes(dynamic, "an ONNX file says itself which axes are open", "")
         inputs = original.arrange(*inputs), {}
     check_example(*inputs)
     model = _copy(original).eval()
-    return (
-        capture_file(model, inputs) if isinstance(model, OnnxModel) else _from_module(model, inputs)
-    )
+    if isinstance(model, OnnxModel):
+        return capture_file(model, inputs)
+    return capture_module(model, inputs, dynamic)
 
 
-def captured(model: Model, example: Example = None, kwargs: Keywords | None = None) -> Network:
+def captured(
+    model: Model,
+    example: Example = None,
+    kwargs: Keywords | None = None,
+    dynamic: Dynamic | None = None,
+) -> Network:
     """A network to edit: what `capture` makes of a model, or a copy of what it made already.
 
     Args:
         model: As for `capture`, or a network.
         example: As for `capture`.
         kwargs: As for `capture`.
+        dynamic: As for `capture`.
 
     Raises:
-        TersorError: As `capture`; or a network is given an example, which it has.
+        TersorError: As `capture`; or a network is given an example or open axes, which it has.
     """
     if not isinstance(model, Network):
-        return capture(model, example, kwargs)
+        return capture(model, example, kwargs, dynamic)
+    check_takes_axes(dynamic, *_CAPTURED)
     if example is not None or kwargs is not None:
         raise InvalidInputError(
             "the model is a captured network, which keeps the example it was captured with; leave "
@@ -90,21 +100,13 @@ def captured(model: Model, example: Example = None, kwargs: Keywords | None = No
     return model.copy()
 
 
-def _from_module(model: nn.Module, inputs: Inputs) -> Network:
-    expected, inputs = _run_at_two(model, inputs)
-    axes = _module_axes(inputs)
-    network = make_network(model, expected, inputs, axes, needed=(BATCH,))
-    network.axes = tuple({k: "batch" for k, name in x.items() if name == BATCH} for x in axes)
-    return network
-
-
 def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     if not any(inputs) and program.example_inputs is not None:
         args, kwargs = program.example_inputs
         inputs = tuple(args), dict(kwargs)
     check_example(*inputs)
     check_names(program.state_dict)
-    inputs = _at_least_two(inputs)
+    inputs = at_least_two(inputs)
     try:
         network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
     except Exception as error:
@@ -141,42 +143,4 @@ def _copy(model: nn.Module) -> nn.Module:
             f"the model cannot be copied, and the original must not change: {first_line(error)}. "
             "Weights computed by torch.nn.utils.weight_norm are one cause; call "
             "torch.nn.utils.remove_weight_norm first"
-        ) from error
-
-
-def _module_axes(inputs: Inputs) -> Axes:
-    """The batch; in text inputs, which are integers, also lengths that the model leaves free."""
-    found = tensors(inputs)
-    lengths = [() if x.is_floating_point() or x.is_complex() else range(1, x.ndim) for x in found]
-    more = [{axis: f"?{i}.{axis}" for axis in axes} for i, axes in enumerate(lengths)]
-    batch = with_batch(tuple({} for _ in found), found)
-    return tuple({**x, **y} if x else x for x, y in zip(batch, more, strict=True))
-
-
-def _at_least_two(inputs: Inputs) -> Inputs:
-    """Repeat the samples of a batch of 1."""
-    found = tensors(inputs)
-    axes = with_batch(tuple({} for _ in found), found)
-    return resized(inputs, axes, {BATCH: max(2, batch_size(inputs))})
-
-
-def _run_at_two(model: nn.Module, inputs: Inputs) -> tuple[Any, Inputs]:
-    """Run the model on the example with a batch of at least 2; return the output and that example.
-
-    `torch.export` would treat a batch of 1 as fixed.
-    """
-    repeated = _at_least_two(inputs)
-    try:
-        return run(model, repeated), repeated
-    except Exception as error:
-        if isinstance(error, UnsupportedError):
-            raise
-        if failure(model, inputs) is None:
-            raise CaptureError(explain(error, other_batch=error)) from error
-        if isinstance(error, TersorError):
-            raise
-        shapes = [tuple(x.shape) for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
-        raise InvalidInputError(
-            f"the model does not run on the example (shapes {shapes}){line(error)}: "
-            f"{first_line(error)}; give what the model takes, the batch first"
         ) from error

@@ -54,8 +54,9 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.ERROR)
     try:
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            # A recurrent layer keeps its parameters in a list, too, which torch.export fills anew.
-            warnings.filterwarnings("ignore", r"The tensor attributes? self\..*_flat_weights\[")
+            # Recurrent layers keep their parameters in a list, too, and detectors their anchors;
+            # torch.export restores both.
+            warnings.filterwarnings("ignore", r"The tensor attributes? self\.")
             yield
     finally:
         logging.disable(before)

@@ -1,6 +1,8 @@
 """The inputs that a model is captured with: put in order, resized, and run."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,39 @@ def tensors(inputs: Inputs) -> list[Tensor]:
         inputs: Positional and keyword inputs.
     """
     return [x for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
+
+
+def tensor_names(forward: Callable[..., Any], inputs: Inputs) -> list[str]:
+    """Name the tensors among the inputs after the arguments of `forward`.
+
+    Keys and positions inside an argument follow after dots.
+
+    Args:
+        forward: What is called with the inputs.
+        inputs: Positional and keyword inputs.
+    """
+    arguments = _arguments(inspect.signature(forward))
+    positional = [name for _, name in zip(inputs[0], arguments, strict=False)]
+    names = []
+    for path, value in pytree.tree_flatten_with_path(inputs)[0]:
+        where, first, *rest = map(key, path)
+        name = positional[int(first)] if where == "0" else first
+        if isinstance(value, Tensor):
+            names.append(".".join([name, *rest]))
+    return names
+
+
+def _arguments(signature: inspect.Signature) -> Iterator[str]:
+    """The names of positional arguments; those of `*args` are `args_0`, `args_1` and so on."""
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            yield from (f"{name}_{number}" for number in count())
+        yield name
+
+
+def key(step: Any) -> str:
+    """The name of a step into a nested value: a mapping's key, a position, or an attribute."""
+    return str(getattr(step, "key", getattr(step, "idx", getattr(step, "name", step))))
 
 
 def batch_size(inputs: Inputs) -> int:

@@ -72,7 +72,7 @@ class Network:
 
     Attributes:
         module: The graph. It is an ordinary `nn.Module`: call it, train it, save its state dict.
-        args: Positional example inputs, batch at least 2.
+        args: Positional example inputs; the batch is at least 2 if it is free.
         kwargs: Keyword example inputs.
         statistics: Node name → distribution of that node's output, left behind by BatchNorms.
         records: What every pass did or refused, in order.
