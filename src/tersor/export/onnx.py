@@ -17,6 +17,7 @@ from tersor.core.grid import Grid
 from tersor.errors import ExportError, InvalidInputError, UnmappedError
 from tersor.export.anew import write_anew
 from tersor.export.edit.edit import edit
+from tersor.export.folded_weights import fold_recurrent_weights
 from tersor.export.notes import leave_notes, own_version
 from tersor.export.opset import with_opset
 from tersor.export.storage import StoredWeights, store_int4, stored_weights
@@ -111,6 +112,8 @@ def export_onnx(
     if storage == "int4":
         store_int4(model.graph, grids)
     model = with_opset(model, opset)
+    if scheme is None or scheme.runtime == "onnxruntime":
+        fold_recurrent_weights(model.graph)
     leave_notes(model, network, scheme, storage)
     ends = [
         _names(model.graph.inputs, input_names, "input_names"),

@@ -9,6 +9,7 @@ from onnx_ir.passes import Sequential
 from onnx_ir.passes import common as passes
 
 from tersor.export.axis_names import name_axes
+from tersor.export.folded_weights import scaled_integers
 from tersor.export.recurrent_weights import layer_name, store_recurrent_weights
 from tersor.export.rewrite import constant, producer, rewrite
 
@@ -63,8 +64,10 @@ def _trim(graph: ir.Graph) -> None:
 
 
 def stored_weight(node: ir.Node, position: int) -> ir.Value | None:
-    """Find the initializer that a node reads as its weight, through DequantizeLinear."""
+    """Find the initializer that a node reads as its weight, as it is or as integers of a scale."""
     value = node.inputs[position]
+    if (integers := scaled_integers(value)) is not None:
+        return integers
     shaped = producer(value, "Reshape")  # matrices of a recurrent layer
     value = value if shaped is None else shaped.inputs[0]
     read = producer(value, "DequantizeLinear")

@@ -11,6 +11,7 @@ from onnx import helper
 
 import tersor
 from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.export.kernels import optimized_nodes
 from tersor.frontend.capture import capture
 from tersor.graph.carried import carried_nodes, part_ops, part_weights
 from tersor.graph.carried_model import decode, encode
@@ -211,6 +212,9 @@ def test_weights_of_recurrent_layers_are_stored_in_8_bits(kind, tmp_path):
     written = quantized.export(tmp_path / "int8.onnx").path
     stored = {x.name: x.data_type for x in onnx.load(written).graph.initializer}
     assert stored["W"] == stored["R"] == onnx.TensorProto.INT8
+    nodes = optimized_nodes(written, ())
+    (layer,) = (node for node in nodes if node.op_type == kind)
+    assert not {*layer.input[1:3]} & {value for node in nodes for value in node.output}
     checked = quantized.verify(written, latency=False)
     assert checked.integer_share == pytest.approx(2 / 3)
     assert any(kind in reason for _, reason in checked.in_float)

@@ -137,6 +137,19 @@ def test_a_float_weight_that_is_rounded_keeps_its_values(tmp_path):
     torch.testing.assert_close(found, torch.from_numpy(x @ weight))
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (6, 1)])
+@pytest.mark.parametrize("read", ["y = MatMul(x, w)", "v = Abs(q) y = MatMul(x, w)"])
+def test_stored_integers_that_become_floats_by_cast_and_scale(shape, read, tmp_path):
+    text = f"""g (float[N, 6] x) => (float[N, 4] y) {{
+        c = Cast <to = 1> (q) w = Mul(c, s) {read} }}"""
+    integers = np.random.default_rng(0).integers(-100, 100, (6, 4)).astype(np.int8)
+    path = write(tmp_path, model(text, q=integers, s=np.abs(random(*shape)) + np.float32(0.1)))
+    x = random(3, 6)
+    restored, _ = load(path, dequantize=True)
+    torch.testing.assert_close(restored(torch.from_numpy(x)), run(path, x))
+    assert set(restored.state_dict()) == {"w" if "Abs" in read else "q"}
+
+
 MOVES = [
     ("Identity(a)", {}),
     ("Transpose <perm = [0, 1, 3, 2]> (a)", {}),

@@ -4,10 +4,12 @@ A QDQ file reads stored integers through DequantizeLinear, D, and rounds activat
 QuantizeLinear, Q, and D:
 
     D(q) = (q − z) s      stored integers become float weights
+    q s                   so do those that Cast and Mul make floats
     D(f(Q(x))) → f(x)     if f does nothing, or only moves and selects integers
     D(Q(x)) → clip(x, 0, s (q_max − z))   if the range begins at 0 and x may be negative
 
 The last stands for an activation function that the file's writer left to the range of its
+quantizer.
 """
 
 from dataclasses import replace
@@ -18,6 +20,7 @@ from tersor.frontend.onnx.file_contents import Contents
 from tersor.frontend.onnx.integers import MOVES, find_integers
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.node_grid import Grid, grid_of, unfit
+from tersor.frontend.onnx.scaled import scaled_weights
 from tersor.frontend.onnx.signs import is_never_negative
 
 #: Positions of the integers that an op compares with or fills with.
@@ -52,6 +55,7 @@ class _Restored:
         real: Name of a value written by a Q or D → the name of its float counterpart.
         positive: Names of values that are never negative.
         taken: Names that new values must not have.
+        known: Names of the nodes that computed a weight, which are not needed any more.
     """
 
     def __init__(self, file: Contents) -> None:
@@ -69,6 +73,11 @@ class _Restored:
                 self.constants[name] = grid.values(file.constants[name])
             elif name in self.inputs:
                 self.inputs[name] = replace(self.inputs[name], dtype=grid.number_type)
+        self.known: set[str] = set()
+        for weight in scaled_weights(file):
+            self.constants[weight.integers] = weight.values
+            self.real[weight.floats] = weight.integers
+            self.known.update(weight.nodes)
 
     def add(self, node: Node) -> None:
         """Add the next node of the file."""
@@ -76,7 +85,7 @@ class _Restored:
             self._quantize(node)
         elif node.op == "DequantizeLinear":
             self._dequantize(node)
-        else:
+        elif node.name not in self.known:
             self._compute(node)
 
     def contents(self) -> Contents:
