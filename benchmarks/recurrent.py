@@ -62,8 +62,9 @@ def silero() -> Subject:
     """The detector of speech at 16 kHz, and two samples."""
     found = find_spec("silero_vad")
     assert found is not None
-    (folder,) = found.submodule_search_locations or ()
-    path = Path(folder) / "data" / "silero_vad.onnx"
+    assert found is not None
+    assert found.origin is not None
+    path = Path(found.origin).parent / "data" / "silero_vad.onnx"
     model, _ = tersor.load(path, fix={"sr": 16000})
     sample = 0.1 * torch.randn(2, 576), torch.zeros(2, 2, 128)
     return tersor.quantize(model, sample, data=[sample]), sample
