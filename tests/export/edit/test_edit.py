@@ -120,8 +120,10 @@ def assert_alike(result, path):
     """Equal within one step, but where a tie in the middle was rounded to the other side."""
     x = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     wanted = result(x).detach().numpy()
-    is_close = np.abs(run(path, x) - wanted) <= np.abs(wanted).max() / 255
-    assert is_close.mean() >= 0.8  # a mean of few integers is often a tie
+    steps = np.abs(run(path, x) - wanted) / (np.abs(wanted).max() / 255)
+    assert (steps <= 1e-3).mean() >= 0.5  # most are equal
+    assert (steps <= 1).mean() >= 0.8  # a mean of few integers is often a tie
+    assert steps.max() <= 12  # one step of a hidden value
 
 
 def check(result, path, source):
