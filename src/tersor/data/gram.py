@@ -82,6 +82,8 @@ def sampled(
         Patches `[groups, inputs, samples]` and outputs `[groups, outputs, samples]`.
     """
     for x, y in pairs:
+        if y.ndim < layer.kernel_dims + 2:  # a single sample without a batch
+            x, y = x[None], y[None]
         at = choose_positions(layer, y, positions, generator)
         yield read_patches(layer, x, at), written_outputs(layer, y, at)
 

@@ -1,5 +1,6 @@
 """The example that samples show: no other is needed to capture a model when there are data."""
 
+import contextlib
 import inspect
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -12,11 +13,13 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Data, batches, split_labels
+from tersor.errors import TersorError
+from tersor.frontend.axes import FIXED
 from tersor.frontend.capture import captured
 from tersor.frontend.dynamic import Dynamic
 from tersor.frontend.given import Example, Keywords
 from tersor.frontend.onnx.model import OnnxModel
-from tersor.graph.network import Network
+from tersor.graph.network import Network, Skipped
 
 _MOST = 4  # samples of an example; capturing runs the model a few times
 
@@ -46,23 +49,31 @@ def captured_with(
     has_own = isinstance(model, ExportedProgram) and model.example_inputs is not None
     is_given = example is not None or kwargs is not None or has_own
     if data is not None and not is_given and isinstance(model, nn.Module | ExportedProgram):
-        example, data = first_example(model, data)
+        first, data = _first(model, data)
+        return _captured_as(model, first, dynamic), data
     return captured(model, example, kwargs, dynamic), data
 
 
-def first_example(model: nn.Module | ExportedProgram, data: Data) -> tuple[Example, Data]:
-    """Take the first samples as an example.
+def _captured_as(
+    model: nn.Module | ExportedProgram, batch: Example, dynamic: Dynamic | None
+) -> Network:
+    """Capture with a few samples of a batch, or with all of them where their number counts."""
+    few = _few(model, batch)
+    if few is batch or not isinstance(model, nn.Module) or isinstance(model, OnnxModel):
+        return captured(model, few, None, dynamic)
+    try:
+        network = captured(model, few, None, dynamic)
+        if not any(isinstance(x, Skipped) and x.step == FIXED for x in network.records):
+            return network
+    except TersorError:
+        with contextlib.suppress(TersorError):
+            return captured(model, batch, None, dynamic)
+        raise
+    return captured(model, batch, None, dynamic)
 
-    Args:
-        model: The model that they are for.
-        data: One batch or an iterable of batches; see `tersor.data.feeds`.
 
-    Returns:
-        The example, and the data, from which nothing is missing.
-
-    Raises:
-        InvalidInputError: There is no batch.
-    """
+def _first(model: nn.Module | ExportedProgram, data: Data) -> tuple[Example, Data]:
+    """The inputs of the first batch, and the data, from which nothing is missing."""
     found = batches(data)
     first = next(found)
     if isinstance(data, Iterator):
@@ -74,7 +85,7 @@ def first_example(model: nn.Module | ExportedProgram, data: Data) -> tuple[Examp
         first = first[0]
     if isinstance(first, Mapping):
         first = _known(model, first)
-    return _few(model, pytree.tree_map_only(np.ndarray, _tensor, first)), data
+    return pytree.tree_map_only(np.ndarray, _tensor, first), data
 
 
 def _known(model: nn.Module | ExportedProgram, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +112,7 @@ def _few(model: nn.Module | ExportedProgram, example: Any) -> Any:
     found = [x for x in pytree.tree_leaves(example) if isinstance(x, Tensor)]
     lengths = {len(x) if x.ndim else 0 for x in found}
     count = _count(model, max(lengths, default=0))
-    if len(lengths) != 1 or 0 in lengths or count is None:
+    if len(lengths) != 1 or 0 in lengths or count in (None, *lengths):
         return example
     rows = torch.arange(count) % lengths.pop()
     return pytree.tree_map_only(Tensor, lambda x: x[rows.to(x.device)], example)

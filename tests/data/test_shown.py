@@ -1,0 +1,70 @@
+"""Modules that take a number of samples only: the first batch shows it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import tersor
+from tersor.data.shown import captured_with
+from tersor.errors import InvalidInputError
+
+
+class Flow(nn.Module):
+    """One Linear and a forward that is given."""
+
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = nn.Linear(4, 4)
+        self.function = function
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+FIXED = {
+    "a loop": lambda m, x: torch.stack([m.fc(row) for row in x]),
+    "a number": lambda m, x: m.fc(x.view(8, 4)),
+}
+X = torch.rand(24, 4, generator=torch.manual_seed(0))
+DATA = {
+    "one batch": lambda: X[:8],
+    "a list": lambda: list(X.split(8)),
+    "arrays": lambda: [np.asarray(part) for part in X.split(8)],
+    "a generator": lambda: iter(X.split(8)),
+    "a loader": lambda: DataLoader(TensorDataset(X), batch_size=8),
+}
+
+
+@pytest.mark.parametrize("given", DATA)
+@pytest.mark.parametrize("kind", FIXED)
+def test_the_whole_batch_is_the_example_where_its_number_counts(kind, given):
+    network, data = captured_with(Flow(FIXED[kind]), data=DATA[given]())
+    assert network.args[0].shape == (8, 4)
+    assert "the batch is fixed at 8" in str(network.records)
+    batches = [data] if isinstance(data, torch.Tensor) else list(data)
+    assert len(batches) == (1 if given == "one batch" else 3)
+
+
+@pytest.mark.parametrize("kind", FIXED)
+def test_such_a_module_is_quantized_with_data(kind, tmp_path):
+    """In the loop, each call of the layer sees a single sample without a batch."""
+    model, data = Flow(FIXED[kind]).eval(), list(X.split(8))
+    q = tersor.quantize(model, data=data)
+    q.export(tmp_path / "q.onnx")
+    checked = q.verify(tmp_path / "q.onnx", data, latency=False)
+    assert checked.sqnr > 40
+    assert torch.allclose(q(X[:8]), model(X[:8]), atol=0.05)
+
+
+def test_few_samples_are_enough_where_the_number_does_not_count():
+    network, _ = captured_with(Flow(lambda m, x: m.fc(x)), data=X)
+    assert network.args[0].shape == (4, 4)
+    assert network.records == []
+
+
+def test_what_runs_with_no_number_of_samples_says_why():
+    with pytest.raises(InvalidInputError, match=r"shapes \[\(4, 4\)\].*x.view\(7, 4\)"):
+        captured_with(Flow(lambda m, x: m.fc(x.view(7, 4))), data=X[:8])
