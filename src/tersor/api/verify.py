@@ -1,7 +1,9 @@
 """Compare a quantized file with its float model, in the runtime that will serve it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
@@ -9,12 +11,14 @@ from torch.export import ExportedProgram
 
 from tersor.checked import checked
 from tersor.data.feeds import Data, Labels
+from tersor.errors import InvalidInputError
 from tersor.export.noise import noise_inputs
 from tersor.export.runtime import Config, Runtime
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.frontend.capture import Example, capture
 from tersor.frontend.load import load
+from tersor.frontend.onnx.fixed_inputs import Fixed, write_fixed
 from tersor.graph.network import Network
 from tersor.names import RuntimeName
 from tersor.quant.schemes import SCHEMES
@@ -28,6 +32,7 @@ def verify(
     inputs: Data = None,
     *,
     example: Example = None,
+    fix: Fixed | None = None,
     labels: Labels | None = None,
     config: Config | None = None,
     runtime: RuntimeName | None = None,
@@ -43,6 +48,8 @@ def verify(
             that the file takes.
         example: The inputs with which the float model is captured. Default: the example that
             belongs to the model, or else noise.
+        fix: Name of an input of a float `.onnx` file → its value, as it was given to `load`: the
+            quantized file has no such input.
         labels: The class of each sample, in the order of the inputs.
         config: Session options that users of the file set. Default: those of the scheme for which
             the file was written.
@@ -56,17 +63,34 @@ def verify(
     file = Runtime(path)
     scheme = SCHEMES.get(file.metadata.get("tersor.scheme", ""))
     usual, session = runtime_of(scheme) if scheme else ("onnxruntime", ())
-    return verify_file(
-        _floating(reference, example, file),
-        None,
-        path,
-        noise_inputs(file) if inputs is None else inputs,
-        labels=labels,
-        config=session if config is None else config,
-        runtime=runtime or usual,
-        latency=latency,
-        on_step=on_step,
-    )
+    with _fixed(reference, fix) as given:
+        return verify_file(
+            _floating(given, example, file),
+            None,
+            path,
+            noise_inputs(file) if inputs is None else inputs,
+            labels=labels,
+            config=session if config is None else config,
+            runtime=runtime or usual,
+            latency=latency,
+            on_step=on_step,
+        )
+
+
+@contextmanager
+def _fixed(
+    reference: nn.Module | ExportedProgram | str | Path, fix: Fixed | None
+) -> Iterator[nn.Module | ExportedProgram | str | Path]:
+    """The float model; of a file, a copy with stored values in place of some inputs."""
+    if not fix:
+        yield reference
+        return
+    if not isinstance(reference, str | Path) or Path(reference).suffix != ".onnx":
+        raise InvalidInputError("fix gives values to inputs of an .onnx file; leave it out")
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "float.onnx"
+        write_fixed(reference, fix, copy)
+        yield copy
 
 
 def _floating(

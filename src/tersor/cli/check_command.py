@@ -63,6 +63,7 @@ def verify(
     crop: data_options.Crop = None,
     mean: data_options.Mean = None,
     std: data_options.Std = None,
+    fix: options.Fix = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -83,6 +84,9 @@ def verify(
     with one_line(debug), progress(len(VERIFY_STEPS)) as bar:
         (source,) = choices.sources((data,), resize, crop, mean, std)
         batches, labels = choices.read(source, bar)
-        checked = verify_file(reference, quantized, batches, labels=labels, on_step=bar.step)
+        fixed = dict(fix) if fix else None
+        checked = verify_file(
+            reference, quantized, batches, fix=fixed, labels=labels, on_step=bar.step
+        )
     where = f"on {data}" if data else "on noise; give --data for a real test"
     show(checked.as_dict() if as_json else pairs_table(f"Verified {where}", checked.rows()))

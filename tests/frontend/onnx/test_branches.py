@@ -1,5 +1,7 @@
 """`If` nodes with a known condition disappear, and inputs can be fixed."""
 
+import json
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -11,7 +13,9 @@ import tersor
 from tersor.cli import app
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.frontend.capture import capture
+from tersor.frontend.onnx.fixed_inputs import write_fixed
 from tersor.graph.network import Applied
+from tests import nets
 from tests.frontend.onnx.files import model, random, write
 
 RATE = model(
@@ -125,3 +129,29 @@ def test_the_command_line_fixes_inputs(tmp_path):
     assert [value.name for value in onnx.load(new).graph.input] == ["x"]
     refused = CliRunner().invoke(app, ["quantize", str(file), "-o", str(new), "--fix", "sr"])
     assert "gives no value to an input" in " ".join(refused.output.split())
+
+
+def test_verification_fixes_inputs_of_the_float_file(tmp_path):
+    file, new = write(tmp_path, RATE), tmp_path / "int8.onnx"
+    tersor.quantize(tersor.load(file, fix={"sr": 16000})[0]).export(new)
+    found = {}
+    for rate in (16000, 8000):
+        command = ["verify", str(file), str(new), "--fix", f"sr={rate}", "--json"]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        found[rate] = json.loads(done.stdout)["quantized"]["y"]["sqnr_db"]
+    assert found[16000] > 20
+    assert found[8000] < 0  # the other branch negates
+    with pytest.raises(InvalidInputError, match=r"inputs of an \.onnx file"):
+        tersor.verify(nets.plain(), new, fix={"sr": 16000})
+
+
+def test_a_fixed_copy_has_its_weights_beside_it(tmp_path):
+    folder, x = tmp_path / "copy", random(9, 4, seed=2)
+    folder.mkdir()
+    made = onnx.ModelProto.FromString(RATE.SerializeToString())  # saving changes it
+    beside = {"save_as_external_data": True, "location": "a.bin", "size_threshold": 0}
+    onnx.save(made, tmp_path / "a.onnx", **beside)
+    write_fixed(tmp_path / "a.onnx", {"sr": 8000}, folder / "b.onnx")
+    wanted = run(tmp_path / "a.onnx", x=x, sr=np.array(8000))
+    assert (run(folder / "b.onnx", x=x) == wanted).all()

@@ -1,12 +1,14 @@
 """Inputs whose value the user fixes: they become stored values of the file."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from tersor.errors import InvalidInputError
 from tersor.frontend.onnx.dtypes import TORCH
+from tersor.frontend.onnx.stored import files
 
 Number = int | float
 Fixed = Mapping[str, Number | Sequence[Number] | Sequence[Sequence[Number]]]
@@ -36,6 +38,23 @@ def fix_inputs(model: ir.Model, values: Fixed) -> None:
         graph.register_initializer(value)
     if values and len(values) == len(inputs):
         raise InvalidInputError("fix gives a value to every input; leave at least one of them out")
+
+
+def write_fixed(path: str | Path, values: Fixed, target: Path) -> None:
+    """Write a copy of a file in which values are stored for inputs.
+
+    Args:
+        path: The file.
+        values: Name of an input → its value.
+        target: Where the copy goes. Weights that do not lie in the file go beside it.
+
+    Raises:
+        InvalidInputError: See `fix_inputs`.
+    """
+    model = ir.load(path)
+    fix_inputs(model, values)
+    is_whole = len(files(path)) == 1
+    ir.save(model, target, external_data=None if is_whole else f"{target.name}.data")
 
 
 def _fitting(value: ir.Value, given: object) -> np.ndarray:
