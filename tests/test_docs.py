@@ -16,6 +16,7 @@ from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tests import nets
 from tests.float_files import write_once
+from tests.frontend.onnx.files import RATE, write
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -45,6 +46,7 @@ def files(tmp_path_factory):
     batch = ({0: torch.export.Dim.DYNAMIC},)
     program = torch.export.export(nets.plain(), (images,), dynamic_shapes=batch)
     torch.export.save(program, files / "model.pt2")
+    write(files, RATE).rename(files / "vad.onnx")
     return files
 
 

@@ -25,3 +25,16 @@ def write(folder: Path, made: onnx.ModelProto | bytes) -> Path:
 def random(*shape: int, seed: int = 0) -> np.ndarray:
     """Standard normal float32."""
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+#: A file whose branch depends on an input that a user knows.
+RATE = model(
+    """g (float[N, 4] x, int64 sr) => (float[N, 3] y) {
+        a = MatMul(x, w) h = Relu(a) rate = Constant <value = int64 {16000}> ()
+        c = Equal(sr, rate)
+        y = If (c) <
+            then_branch = t () => (float[N, 3] p) { p = MatMul(h, wide) },
+            else_branch = e () => (float[N, 3] q) { s = MatMul(h, wide) q = Neg(s) } > }""",
+    w=random(4, 6),
+    wide=random(6, 3, seed=1),
+)

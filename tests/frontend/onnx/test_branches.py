@@ -16,18 +16,8 @@ from tersor.frontend.capture import capture
 from tersor.frontend.onnx.fixed_inputs import write_fixed
 from tersor.graph.network import Applied
 from tests import nets
-from tests.frontend.onnx.files import model, random, write
+from tests.frontend.onnx.files import RATE, model, random, write
 
-RATE = model(
-    """g (float[N, 4] x, int64 sr) => (float[N, 3] y) {
-        a = MatMul(x, w) h = Relu(a) rate = Constant <value = int64 {16000}> ()
-        c = Equal(sr, rate)
-        y = If (c) <
-            then_branch = t () => (float[N, 3] p) { p = MatMul(h, wide) },
-            else_branch = e () => (float[N, 3] q) { s = MatMul(h, wide) q = Neg(s) } > }""",
-    w=random(4, 6),
-    wide=random(6, 3, seed=1),
-)
 SIZES = model(
     """g (float[N, L, 4] x) => (float[N, A] y) {
         a = MatMul(x, w) h = Relu(a) s = Shape(h) n = Constant <value = int64 {1}> ()
