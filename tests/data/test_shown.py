@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tersor
+from tersor.data.samples import samples
 from tersor.data.shown import captured_with
 from tersor.errors import InvalidInputError
 
@@ -68,3 +69,27 @@ def test_few_samples_are_enough_where_the_number_does_not_count():
 def test_what_runs_with_no_number_of_samples_says_why():
     with pytest.raises(InvalidInputError, match=r"shapes \[\(4, 4\)\].*x.view\(7, 4\)"):
         captured_with(Flow(lambda m, x: m.fc(x.view(7, 4))), data=X[:8])
+
+
+PICTURES = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def test_samples_of_several_sizes_need_open_axes_and_the_message_shows_them():
+    data = [torch.rand(4, 3, 8, 8), torch.rand(4, 3, 9, 12)]
+    message = (
+        r"shape \(4, 3, 9, 12\).*dynamic=\{'input': \{2: 'size_2', 3: 'size_3'\}\}, "
+        r"or --dynamic input:2=size_2,3=size_3$"
+    )
+    with pytest.raises(InvalidInputError, match=message):
+        tersor.quantize(PICTURES, data=data)
+    axes = {"input": {2: "size_2", 3: "size_3"}}
+    q = tersor.quantize(PICTURES, data=data, dynamic=axes)
+    assert q.network.axes == ({0: "batch", **axes["input"]},)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 8, 8), (4, 8, 8, 3), (4, 3, 0, 8), (3, 8, 9)], ids=str)
+def test_open_axes_are_no_remedy_for_other_mistakes(shape):
+    network, _ = captured_with(PICTURES, data=torch.rand(4, 3, 8, 8))
+    with pytest.raises(InvalidInputError) as caught:
+        samples(network, torch.rand(shape))
+    assert "dynamic" not in str(caught.value)

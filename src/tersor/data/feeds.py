@@ -131,7 +131,8 @@ def network_feed(network: Network, batch: Any) -> Arrays:
     try:
         found = feed(batch, inputs, dict(zip(names, dtypes, strict=True)))
     except InvalidInputError as error:
-        raise InvalidInputError(f"{error}{_fixed(network, error)}") from error
+        more = _fixed(network, error) or _closed(network, in_order(batch, names), inputs)
+        raise InvalidInputError(f"{error}{more}") from error
     if network.axes:
         check_shared(names, [array.shape for array in found.values()], network.axes)
     return found
@@ -146,6 +147,27 @@ def _fixed(network: Network, error: InvalidInputError) -> str:
     ]
     advice = "give samples of that size, or capture the model with an example of another size"
     return f". {'. '.join(reasons)}: {advice}" if reasons and "has shape" in str(error) else ""
+
+
+def _closed(network: Network, values: Sequence[Any], inputs: Mapping[str, Sequence[Any]]) -> str:
+    """Say how a PyTorch model takes other sizes, if that is all that is wrong with a batch."""
+    if network.origin is not None or len(values) != len(inputs):
+        return ""
+    for (name, expected), value in zip(inputs.items(), values, strict=True):
+        shape = getattr(value, "shape", ())
+        axes = [
+            axis
+            for axis, (have, want) in enumerate(zip(shape, expected, strict=False))
+            if have != want and isinstance(want, int)
+        ]
+        if axes and min(axes) > 1 and len(shape) == len(expected) and 0 not in shape:
+            wanted = {name: {axis: f"size_{axis}" for axis in axes}}
+            option = ",".join(f"{axis}=size_{axis}" for axis in axes)
+            return (
+                ". To take several sizes, open these axes where the model is captured: "
+                f"dynamic={wanted}, or --dynamic {name}:{option}"
+            )
+    return ""
 
 
 def to_batch(network: Network, arrays: Arrays) -> Batch:

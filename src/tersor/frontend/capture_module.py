@@ -101,7 +101,7 @@ def _opened(model: nn.Module, inputs: Inputs, axes: Axes) -> Opened:
         others = [name for name in names_of(axes) if name != BATCH]
         found = capture_open(model, inputs, only(axes, others))
         found.reasons = {BATCH: why, **found.reasons}
-    elif BATCH in names_of(axes):
+    elif names_of(found.axes) == [BATCH]:  # several axes have been checked at other sizes
         _check_another_batch(model, inputs, found)
     return found
 
@@ -118,7 +118,7 @@ def _finished(found: Opened, names: list[str], axes: Axes) -> Network:
     given = tensors((network.args, network.kwargs))
     if why := found.reasons.get(BATCH):
         network.records += [
-            Skipped(owner, FIXED, f"the batch is fixed at {x.shape[0]}: {why}")
+            Skipped(owner, FIXED, f"the batch is fixed at {x.shape[0]}: {why.rstrip('.')}")
             for owner, x, own in zip(names, given, axes, strict=True)
             if own.get(0) == BATCH
         ]
@@ -129,10 +129,10 @@ def _check_open(found: Opened, asked: Axes, names: list[str]) -> None:
     for owner, axes in zip(names, asked, strict=True):
         for axis, name in axes.items():
             if name in found.reasons:
+                why = found.reasons[name].rstrip(".")
                 raise CaptureError(
-                    f"axis {axis} of input {owner!r}, {name!r}, cannot be open: "
-                    f"{found.reasons[name]}. Leave it out of dynamic=, and it has the size of the "
-                    "example"
+                    f"axis {axis} of input {owner!r}, {name!r}, cannot be open: {why}. Leave it "
+                    "out of dynamic=, and it has the size of the example"
                 )
 
 
