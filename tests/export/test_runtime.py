@@ -37,7 +37,7 @@ def test_inputs_and_outputs(two):
     assert two.inputs == {
         "left": ("batch", 3),
         "right.value": ("batch", 3),
-        "right.count": ("batch_1",),  # nothing ties its length to the others
+        "right.count": ("batch",),  # as long as the first input, so it is taken for the batch
     }
     assert two.outputs == ("sum", "count")
 
