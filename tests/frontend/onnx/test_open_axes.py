@@ -226,3 +226,23 @@ def test_the_batch_of_a_state_is_its_second_axis(tmp_path):
     found = network(*(torch.from_numpy(x) for x in inputs.values()))
     for have, want in zip(found, run(path, inputs), strict=True):
         np.testing.assert_allclose(have.detach(), want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_axes_without_names_that_vary_together_are_one(batch, tmp_path):
+    """The state of a recurrent layer has its batch in the second axis."""
+    text = """g (float[N, 4] x, float[1, M, 3] h) => (float[L, D, B, 3] y) {
+        one = Constant <value_ints = [0]> () s = Unsqueeze(x, one)
+        y = LSTM <hidden_size = 3> (s, W, R, , , h, h) }"""
+    made = model(text, W=random(1, 12, 4), R=random(1, 12, 3, seed=1))
+    for value in made.graph.input:
+        for size in value.type.tensor_type.shape.dim:
+            size.ClearField("dim_param")
+    path = write(tmp_path, made)
+    inputs = {"x": random(batch, 4), "h": random(1, batch, 3)}
+    network = capture(load(path)[0], tuple(torch.from_numpy(x) for x in inputs.values()))
+    assert not network.records
+    inputs = {"x": random(5, 4), "h": random(1, 5, 3)}
+    found = network(*(torch.from_numpy(x) for x in inputs.values()))
+    (want,) = run(path, inputs)
+    np.testing.assert_allclose(found.detach(), want, rtol=1e-5, atol=1e-6)

@@ -1,6 +1,6 @@
 """Captures an ONNX file: what the file leaves open stays open, under its own names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ def capture_file(model: OnnxModel, inputs: Inputs) -> Network:
     model = _settled(model, resized(inputs, axes, sizes))
     with torch.no_grad(), traceback.preserve_node_meta():  # each call carries its node's name
         found = _capture(model, inputs, axes)
+        axes, found = _joined(model, inputs, axes, found)
     network = found.network
     name_like_file(network, model)
     network.axes = named(found.axes)
@@ -105,6 +106,32 @@ def _capture(model: OnnxModel, inputs: Inputs, axes: Axes) -> Opened:
     model.evaluate = evaluate
     as_it_is = _open(model, inputs, axes)
     return as_it_is if found is None or len(as_it_is.reasons) < len(found.reasons) else found
+
+
+def _joined(model: OnnxModel, inputs: Inputs, axes: Axes, found: Opened) -> tuple[Axes, Opened]:
+    """Take axes without names for the batch if they are as long, and none can vary alone.
+
+    Such is the second axis of the state of a recurrent layer.
+    """
+    fixed, count = found.reasons, inputs[0][0].shape[:1]
+    joined = tuple(
+        {
+            axis: BATCH if x.shape[axis : axis + 1] == count and _is_unnamed(name, fixed) else name
+            for axis, name in open_axes.items()
+        }
+        for x, open_axes in zip(inputs[0], axes, strict=True)
+    )
+    if BATCH not in fixed or joined == axes:
+        return axes, found
+    try:
+        again = _open(model, inputs, joined)
+    except TersorError:
+        return axes, found
+    return (axes, found) if BATCH in again.reasons else (joined, again)
+
+
+def _is_unnamed(name: str, fixed: Mapping[str, str]) -> bool:
+    return name.startswith("?") and name in fixed
 
 
 def _open(model: OnnxModel, inputs: Inputs, axes: Axes) -> Opened:
