@@ -43,7 +43,7 @@ MISTAKES = {
     "weights only": ("weights.pth -o a.onnx", "holds weights", "module:function"),
     "cut off": ("cut.onnx -o a.onnx", "no sound ONNX file", "copy or export it again"),
     "empty": ("empty.onnx -o a.onnx", "is empty", "export it again"),
-    "own op": ("own_op.onnx -o a.onnx", "my.Frobnicate", "give its library", "--custom-ops"),
+    "own op": ("own_op.onnx -o a.onnx", "my.Frobnicate", "--custom-ops"),
     "scheme": ("float.onnx -o a.onnx --scheme onnxruntime", "unknown scheme", "onnxruntime-cpu"),
     "pattern": ("float.onnx -o a.onnx --exclude hed", "'hed'", "there are 0, 3, 8"),
     "bits": ("float.onnx -o a.onnx --weights 32", "32 bits", "2 to 16"),
