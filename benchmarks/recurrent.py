@@ -136,8 +136,8 @@ def written(quantized: Quantized, folder: Path) -> dict[str, Path]:
     files = {FLOAT: folder / "float.onnx", OURS: folder / "ours.onnx", PLAIN: folder / "plain.onnx"}
     export_onnx(quantized.original, files[FLOAT])
     quantized.export(files[OURS])
-    other = replace(ONNXRUNTIME_CPU, runtime="openvino")  # for which no Cast is written
-    export_onnx(quantized.network, files[PLAIN], scheme=other)
+    scheme = replace(ONNXRUNTIME_CPU, cast_weights=False)
+    export_onnx(quantized.network, files[PLAIN], scheme=scheme)
     if any(node.op_type == "LSTM" for node in onnx.load(files[FLOAT]).graph.node):
         files[DYNAMIC] = folder / "dynamic.onnx"
         kinds = {"op_types_to_quantize": ["LSTM"], "weight_type": QuantType.QInt8}

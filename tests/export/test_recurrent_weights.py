@@ -70,7 +70,7 @@ def test_the_file_computes_what_is_simulated(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scheme", ["onnxruntime-cpu", "openvino-cpu"])
+@pytest.mark.parametrize("scheme", ["onnxruntime-cpu", "openvino-cpu", "tensorrt"])
 def test_integers_are_read_directly_in_front_of_the_layer(kind, scheme, tmp_path):
     graph = onnx.load(quantized(kind, scheme)[0].export(tmp_path / "int8.onnx").path).graph
     floats = [x.name for x in graph.initializer if x.data_type == onnx.TensorProto.FLOAT]
@@ -98,8 +98,8 @@ def test_onnxruntime_converts_the_weights_when_it_loads_the_file(kind, tmp_path)
 def test_the_form_of_the_weights_changes_no_number(kind, tmp_path):
     result, x = quantized(kind)
     files = [tmp_path / "cast.onnx", tmp_path / "pair.onnx"]
-    for file, runtime in zip(files, ("onnxruntime", "openvino"), strict=True):
-        scheme = replace(find_scheme("onnxruntime-cpu"), runtime=runtime)
+    for file, is_cast in zip(files, (True, False), strict=True):
+        scheme = replace(find_scheme("onnxruntime-cpu"), cast_weights=is_cast)
         export_onnx(result.network, file, scheme=scheme)
     plain, pair = (Runtime(file, optimize=False)(x)["output"] for file in files)
     assert (plain == pair).all()

@@ -112,7 +112,7 @@ def export_onnx(
     if storage == "int4":
         store_int4(model.graph, grids)
     model = with_opset(model, opset)
-    if scheme is None or scheme.runtime == "onnxruntime":
+    if scheme is None or scheme.cast_weights:
         fold_recurrent_weights(model.graph)
     leave_notes(model, network, scheme, storage)
     ends = [

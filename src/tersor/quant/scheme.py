@@ -81,6 +81,8 @@ class Scheme:
             int32.
         integer_clip: Whether a clip moves behind its QuantizeLinear, onto the integers. Other
             runtimes look for the clip directly after the layer.
+        cast_weights: Whether recurrent layers read their stored integers by Cast and Mul, which the
+            runtime computes when it loads a file. Others know integers by DequantizeLinear only.
         runtime: The runtime that verifies the files: a name in `tersor.export.verify.RUNTIMES`. For
             a target that cannot be run here, onnxruntime at least shows whether the file is right.
         session: onnxruntime session options that the format needs to be exact.
@@ -104,6 +106,7 @@ class Scheme:
     fused_add: bool = False
     integer_bias: bool = True
     integer_clip: bool = True
+    cast_weights: bool = True
     runtime: RuntimeName = "onnxruntime"
     session: tuple[tuple[str, str], ...] = ()
     speed: Speed | None = None

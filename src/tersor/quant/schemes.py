@@ -35,6 +35,7 @@ OPENVINO_CPU = Scheme(
     float_outputs=KERNELS,
     fused_add=True,
     integer_clip=False,
+    cast_weights=False,
     runtime="openvino",
 )
 # "TensorRT employs a symmetric quantization scheme, where both activations and weights are mapped
@@ -53,6 +54,7 @@ TENSORRT = Scheme(
     fused_add=True,
     integer_bias=False,
     integer_clip=False,
+    cast_weights=False,
 )
 DFQ_PAPER = Scheme(
     "dfq-paper",
