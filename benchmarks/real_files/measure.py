@@ -124,7 +124,8 @@ class Reference:
         except Exception as error:  # noqa: BLE001
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             return Figures(None, None, None, size, made.seconds, reason)
-        changed = () if self.entry.module else tuple(differences(self.original, made.path))
+        changed = differences(self.original, made.path, self.entry.fixed)
+        changed = () if self.entry.module else tuple(changed)
         return Figures(score, noise, time, size, made.seconds, changed=changed, anew=made.anew)
 
     def score(self, session: Session) -> float:
@@ -140,8 +141,8 @@ class Reference:
 
     def _time(self, path: Path) -> float:
         """Median over rounds of the ratio to the float file, on one sample and one thread."""
-        files = (self.original, path)
-        runs = [(Runtime(file, config=CALM, threads=1), self._feeds[-1]) for file in files]
+        files = [Runtime(file, config=CALM, threads=1) for file in (self.original, path)]
+        runs = [(file, {name: self._feeds[-1][name] for name in file.inputs}) for file in files]
         times = in_turns(runs, self._rounds)
         return median(after / before for before, after in times)
 

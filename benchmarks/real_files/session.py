@@ -40,7 +40,11 @@ class Session:
         return self.run(dict(zip(self.inputs, arrays, strict=True)))
 
     def run(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Run one feed; the outputs are in their order in the file."""
+        """Run one feed; the outputs are in their order in the file.
+
+        An input that the file has no more, as it was given a value, is left out.
+        """
         if self._keep:
             self.feeds.append({name: array.copy() for name, array in feed.items()})
-        return [np.asarray(value) for value in self._session.run(None, dict(feed))]
+        given = {name: feed[name] for name in self.inputs}
+        return [np.asarray(value) for value in self._session.run(None, given)]

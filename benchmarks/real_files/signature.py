@@ -1,5 +1,6 @@
 """Inputs and outputs of two files: are names, types and axes the same?"""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx
@@ -7,16 +8,17 @@ import onnx
 _OPEN = None
 
 
-def differences(original: Path, written: Path) -> list[str]:
+def differences(original: Path, written: Path, fixed: Collection[str] = ()) -> list[str]:
     """What a written file does not share with the float file, in words.
 
-    An axis that has no name or a negative size in the float file may have any name.
+    An axis that has no name or a negative size in the float file may have any name. Inputs that
+    were given a value are gone.
     """
     before, after = (
         onnx.load(path, load_external_data=False).graph for path in (original, written)
     )
     stored = {tensor.name for tensor in before.initializer}
-    inputs = [value for value in before.input if value.name not in stored]
+    inputs = [value for value in before.input if value.name not in {*stored, *fixed}]
     return [
         *_compared("input", inputs, list(after.input)),
         *_compared("output", list(before.output), list(after.output)),

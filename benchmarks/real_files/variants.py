@@ -127,7 +127,7 @@ def example_options(work: Work) -> list[str]:
     axes = [axis for shape in Runtime(work.original).inputs.values() for axis in shape[1:]]
     if all(isinstance(axis, int) for axis in axes):
         return []
-    fixed = {option.partition("=")[0] for option in work.entry.options}
+    fixed = work.entry.fixed
     shapes = [array.shape for name, array in work.feeds[0].items() if name not in fixed]
     return [word for shape in shapes for word in ("--example", ",".join(map(str, shape)))]
 
