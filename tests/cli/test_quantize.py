@@ -70,7 +70,7 @@ def test_quantize_shows_tables_and_takes_options(tmp_path):
     assert "on the example inputs; give --test for a real test" in printed
     assert "2 of 3 layers" in printed
     assert "in float: 8" in printed
-    assert f"Wrote {path} for dfq-paper.\nInput 'input_1' was taken to lie within -" in printed
+    assert f"Wrote {path} for dfq-paper.\nInput 'input' was taken to lie within -" in printed
     assert printed.endswith("If real inputs do not, give --input-range or --data.\n")
     weights = [w for w in _int8_tensors(path) if w.ndim > 1]
     assert len(weights) == 2

@@ -95,9 +95,11 @@ def _slower(path: str | Path, latency: Latency, config: Config) -> str:
     readers = Counter(node.op_type for node in nodes if made.intersection(node.input))
     names = ", ".join(op for op, _ in readers.most_common(_SHOWN))
     around = f" for ops that are computed in floating point ({names})" if names else ""
+    slower = f"the file is slower than the float file ({1 / latency.ratio:.2f} times as fast)"
+    if not count:
+        return f"{slower}: run the float file"
     return (
-        f"the file is slower than the float file ({1 / latency.ratio:.2f} times as fast): it has "
-        f"{count} conversions between integers and floats{around}, and {kernels} integer kernels "
-        "do not gain as much. Leave more layers in floating point with exclude=, on the command "
-        "line --exclude, or run the float file"
+        f"{slower}: it has {count} conversions between integers and floats{around}, and {kernels} "
+        "integer layers do not gain as much. Leave more layers in floating point with exclude=, on "
+        "the command line --exclude, or run the float file"
     )
