@@ -65,7 +65,7 @@ class Rounding:
     starts: tuple[Positive, ...] = (1.0, 1.15, 1.3, 1.5)
     rescale: CountOrZero = 2
     sweeps: CountOrZero = 20
-    least_gain: ProperShare = 0.05
+    least_gain: ProperShare = 0.02
     seed: int = 0
 
     def positions(self, inputs: int) -> int:
