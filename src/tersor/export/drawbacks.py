@@ -9,7 +9,7 @@ import onnx_ir as ir
 from tersor.export.kernels import INTEGER, optimized_nodes
 from tersor.export.latency import Latency
 from tersor.export.runtime import Config
-from tersor.frontend.onnx.stored import files
+from tersor.frontend.onnx.stored import size
 
 #: A file that is slower by less is as fast: two timings of one file differ by that much.
 _AS_FAST = 1.05
@@ -39,9 +39,8 @@ def drawbacks(
         config: The session options that users of the quantized file set.
     """
     found = []
-    before, after = contents(float_path), contents(path)
-    if _total(after) > _total(before):
-        found.append(_larger(before, after))
+    if size(path) > size(float_path):
+        found.append(_larger(contents(float_path), contents(path)))
     if latency is not None and latency.ratio > _AS_FAST:
         found.append(_slower(path, latency, config))
     return found
@@ -58,7 +57,7 @@ def contents(path: str | Path) -> Bytes:
         stored = value.const_value
         if stored is not None:
             sizes[_kind(stored.dtype)] += stored.nbytes
-    total = sum(file.stat().st_size for file in files(path))
+    total = size(path)
     return Bytes(sizes["floats"], sizes["integers"], sizes["indices"], total - sum(sizes.values()))
 
 

@@ -1,13 +1,13 @@
 """The integers of files: their types, and clips that move onto them."""
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import UnsupportedError
 from tersor.graph.ops import clip_bounds
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.quantizer import FakeQuantize, fineness
 from tersor.quant.scheme import FUSED
 
 _STORAGE = {
@@ -32,6 +32,31 @@ def container(grid: Grid) -> torch.dtype:
             "grid"
         )
     return dtype
+
+
+def to_integers(
+    value: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, axis: int | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What a file stores of a value: its integers, their scale, and the zero point.
+
+    Args:
+        value: The real numbers.
+        scale: The step of the grid.
+        zero_point: The integer that stands for 0.
+        grid: The grid.
+        axis: The axis along which scales differ; None if there is one for all.
+
+    Returns:
+        The zero point is None where a file need not have it. onnxruntime reads a missing one as 0,
+        but not in its Gemm; biases never need one.
+
+    Raises:
+        UnsupportedError: No type holds the grid; see `container`.
+    """
+    dtype, finer = container(grid), fineness(grid)
+    integers = (finer * quantize(value, scale, zero_point, grid, axis)).to(dtype)
+    needs_zero = grid.bits < 32 or bool(zero_point.any())
+    return integers, scale / finer, zero_point.to(dtype) if needs_zero else None
 
 
 def clip_on_integers(source: fx.Node, module: FakeQuantize) -> tuple[int, int] | None:

@@ -13,15 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
 from tersor.export import quantize_ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
-from tersor.export.integer_types import clip_on_integers, container
+from tersor.export.integer_types import clip_on_integers, container, to_integers
 from tersor.export.signature import free_generated_names, layer_output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
+from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 
 aten = torch.ops.aten
 
@@ -125,17 +124,15 @@ def _store(
     axis: int | None,
 ) -> fx.Node:
     """Store a constant as integers and return the node that reads it back as real numbers."""
-    network, source, dtype, finer = lowered.network, node.args[0], container(grid), fineness(grid)
+    network, source = lowered.network, node.args[0]
     assert isinstance(source, fx.Node)
-    integers = quantize(lowered.constants[source], scale, zero_point, grid, axis)
-    integers, scale = (finer * integers).to(dtype), scale / finer
+    integers, scale, offset = to_integers(lowered.constants[source], scale, zero_point, grid, axis)
     q = network.add_tensor(_release(lowered, source), integers, before=node)
     lowered.grids[str(q.target)] = grid
     step = network.add_tensor(f"{q.target}_scale", scale.detach().clone(), before=node)
-    # onnxruntime reads a missing zero point as 0, but not in its Gemm; biases never need one.
     zero = None
-    if grid.bits < 32 or bool(zero_point.any()):
-        zero = network.add_tensor(f"{q.target}_zero_point", zero_point.to(dtype), before=node)
+    if offset is not None:
+        zero = network.add_tensor(f"{q.target}_zero_point", offset, before=node)
     result = _call(node, torch.ops.tersor.dequantize_linear.default, q, step, zero, axis)
     for new in (q, step, zero, result):
         if new is not None:

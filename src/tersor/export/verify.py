@@ -29,7 +29,7 @@ from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
 from tersor.export.tally import Comparison, Tally, has_classes
 from tersor.export.verification import Verification
-from tersor.frontend.onnx.stored import files
+from tersor.frontend.onnx.stored import size
 from tersor.graph.network import Network
 from tersor.names import RuntimeName
 
@@ -95,8 +95,8 @@ def verify(
             runtime=contest.comparisons("simulation" if simulation else "exact", "runtime"),
             quantized=contest.comparisons("float", "runtime"),
             accuracy=contest.accuracy(labels),
-            bytes=_size(path),
-            float_bytes=_size(float_path),
+            bytes=size(path),
+            float_bytes=size(float_path),
             latency=timed,
             kernels=tuple(openvino_kernels(path) if runtime == NAME else kernels(path, config)),
             runtime_name=runtime,
@@ -117,11 +117,6 @@ def _float_file(reference: Network | str | Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield export_onnx(reference, Path(folder) / "float.onnx").path
-
-
-def _size(path: str | Path) -> int:
-    """Bytes of the file and of the weights beside it, if it has some there."""
-    return sum(file.stat().st_size for file in files(path))
 
 
 class _Contest:

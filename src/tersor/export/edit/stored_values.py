@@ -5,14 +5,13 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, fx
 
-from tersor.core.affine import quantize
 from tersor.core.grid import Grid
 from tersor.errors import UnsupportedError
 from tersor.export.edit.draft import Draft, stored
-from tersor.export.integer_types import container
+from tersor.export.integer_types import to_integers
 from tersor.graph.footprint import checksum, stored_reference
 from tersor.graph.nodes import call, source
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
+from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 
 
 def constant(draft: Draft, node: fx.Node) -> Tensor | None:
@@ -84,15 +83,12 @@ def store_integers(
     else:
         assert isinstance(module, FakeQuantize)
         scale, zero_point, grid, axis = module.scale, module.zero_point, module.grid, module.axis
-    finer = fineness(grid)
-    integers = (finer * quantize(number, scale, zero_point, grid, axis)).to(container(grid))
+    integers, scale, offset = to_integers(number, scale, zero_point, grid, axis)
     array = integers.detach().cpu().numpy()
     axis = axis if axis is None or not turned else 1 - axis % 2
     main = stored(np.ascontiguousarray(array.T) if turned else array)
-    step = stored((scale / finer).detach().cpu().numpy())
-    zero = None
-    if grid.bits < 32 or bool(zero_point.any()):
-        zero = stored(zero_point.to(container(grid)).detach().cpu().numpy())
+    step = stored(scale.detach().cpu().numpy())
+    zero = None if offset is None else stored(offset.detach().cpu().numpy())
     draft.grids[main] = grid
     beside = [(step, "_scale")] + ([] if zero is None else [(zero, "_zero_point")])
     draft.wish(name, (main, ""), *beside)

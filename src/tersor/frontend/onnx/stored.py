@@ -50,6 +50,15 @@ def files(path: str | Path) -> set[Path]:
     return {path, *beside}
 
 
+def size(path: str | Path) -> int:
+    """Bytes of an ONNX file and of the weights beside it, if it has some there.
+
+    Args:
+        path: The file.
+    """
+    return sum(file.stat().st_size for file in files(path))
+
+
 def _stored(graph: ir.Graph) -> Iterator[tuple[str, Any]]:
     """Every tensor in the file with its name: weights, and attributes of nodes."""
     for value in graph.initializers.values():
