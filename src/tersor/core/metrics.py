@@ -1,12 +1,13 @@
-"""Distances between results: signal-to-quantization-noise ratio, and top-1 agreement.
+"""Distances between results: signal-to-quantization-noise ratio, top-1 agreement, and cosines.
 
-SQNR = 10 · log10( ‖reference‖² / ‖reference − test‖² )   in dB
+SQNR   = 10 · log10( ‖reference‖² / ‖reference − test‖² )   in dB
+cosine = ⟨reference, test⟩ / ( ‖reference‖ · ‖test‖ )        of each pair of vectors
 """
 
 from math import inf, log10
 
-from jaxtyping import Bool, Num
-from torch import Tensor, float64, isfinite, where
+from jaxtyping import Bool, Float, Num
+from torch import Tensor, float64, isfinite, nan_to_num, where
 
 
 def signal_and_noise(
@@ -67,3 +68,20 @@ def top1_agreement(
         A share from 0 to 1.
     """
     return float((reference.argmax(1) == test.argmax(1)).double().mean())
+
+
+def cosines(
+    reference: Float[Tensor, "*rows width"], test: Float[Tensor, "*rows width"]
+) -> Float[Tensor, "*rows"]:
+    """The cosine of the angle between each vector and the one it is compared with.
+
+    Args:
+        reference: The wanted vectors, along the last axis.
+        test: The vectors to judge.
+
+    Returns:
+        Numbers from −1 to 1; 0 where a vector is zero or not finite.
+    """
+    a, b = reference.detach().to(float64), test.detach().to(float64)
+    product = (a * b).sum(-1)
+    return nan_to_num(product / (a.norm(dim=-1) * b.norm(dim=-1)), 0.0, 0.0, 0.0)
