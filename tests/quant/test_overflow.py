@@ -1,14 +1,19 @@
 """Biases that need more than 32 bits."""
 
+import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
 
+import tersor
+from tersor.core.metrics import sqnr
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.nodes import source
+from tersor.quant.adaround import AdaRound
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_VNNI
@@ -81,3 +86,40 @@ def test_biases_that_fit_are_left_alone(scheme):
     guard_bias_overflow(network)
     assert torch.equal(scales(network), before)
     assert len(network.records) == count
+
+
+SAMPLES = torch.randn(16, 3, 8, 8, generator=torch.manual_seed(0))
+SOLVERS = {"default": Rounding(), "nearest": None, "adaround": AdaRound(iterations=20)}
+
+
+def with_dead_channel():
+    """A channel is dead: the BatchNorm multiplies it by 0, and adds 2."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 3, 3, padding=1),
+    ).eval()
+    with torch.no_grad():
+        model[3].weight[0], model[3].bias[0] = 0.0, 2.0
+    return model
+
+
+@pytest.mark.parametrize(
+    ("scheme", "solver"),
+    [
+        ("onnxruntime-cpu", "default"),
+        ("onnxruntime-cpu", "adaround"),
+        ("tensorrt", "default"),
+    ],
+)
+def test_a_dead_channel_costs_nothing_with_data(scheme, solver, tmp_path):
+    model, path = with_dead_channel(), tmp_path / "dead.onnx"
+    options = tersor.WithData(rounding=SOLVERS[solver])
+    tersor.quantize(model, data=SAMPLES, scheme=scheme, options=options).export(path)
+    (got,) = ort.InferenceSession(str(path)).run(None, {"input": SAMPLES.numpy()})
+    want = model(SAMPLES).detach()
+    assert sqnr(want, torch.from_numpy(got)) > 28

@@ -206,6 +206,7 @@ def with_data(network: Network, frame: Frame, data: Data, options: WithData) -> 
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(ACTIVATION_RANGES)
     observed_ranges(network, batches, options.activation_range)
+    guard_bias_overflow(network)
     frame.say(ROUND)
     journal = frame.journal(network, batches, options)
     setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)

@@ -111,6 +111,7 @@ def adaround_layer(task: LayerTask, options: AdaRound) -> Applied | Skipped:
     nearest = layer.ungrouped(task.nearest().reshape(layer.grouped_weight().shape))
     before, after = (problem.error(weight, task.judges) for weight in (nearest, rounded))
     if not after <= before:
+        task.correct_mean()
         return Skipped(layer.name, "round", "no other rounding is better than the nearest")
     task.store(layer.grouped(rounded).flatten(2))
     undecided = float(((h > 0.01) & (h < 0.99)).to(h.dtype).mean())

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from tersor.core.response import expected_response
 from tersor.data.observe import Batch
@@ -90,16 +89,8 @@ class Nearest:
 
 def _correct_on_data(task: LayerTask) -> Record:
     """Correct the bias of one layer."""
-    layer = task.layer
-    with torch.no_grad():
-        found = [layer.run(x, task.quantizer(layer.weight)) for x in task.given]
-    shift = _mean(layer, task.wanted) - _mean(layer, found)
-    task.shift_bias(shift)
+    shift = task.correct_mean()
     numbers = {"largest shift": float(shift.abs().max())}
-    return Applied(layer.name, "correct bias", "mean error seen on the data subtracted", numbers)
-
-
-def _mean(layer: Layer, outputs: list[Tensor]) -> Tensor:
-    total = sum(y.movedim(layer.channel_axis, 0).flatten(1).sum(1) for y in outputs)
-    assert isinstance(total, Tensor)
-    return total / sum(y.numel() // y.shape[layer.channel_axis] for y in outputs)
+    return Applied(
+        task.layer.name, "correct bias", "mean error seen on the data subtracted", numbers
+    )

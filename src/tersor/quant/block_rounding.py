@@ -37,6 +37,7 @@ from tersor.quant.layer_task import restore, state
 from tersor.quant.layerwise import Setting, round_layers
 from tersor.quant.learnable import Body, LearnableLayer, Values, is_learnable
 from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.shared_calls import gather
 
 
 @checked()
@@ -91,6 +92,7 @@ class Blocks:
                 held-out batches is left unchanged. The journal saves finished blocks, too.
         """
         start = partial(round_layer, options=self.start, pair_safe=setting.pair_safe)
+        gather(network)
         walk = _Walk(network, self, setting)
         round_layers(network, batches, start, setting, self.start.seed, walk)
 

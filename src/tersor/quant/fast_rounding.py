@@ -101,6 +101,7 @@ def round_layer(
         pair_safe: See `tersor.quant.layerwise.Setting`.
     """
     if task.layer.is_transposed:
+        task.correct_mean()
         return Skipped(task.layer.name, "round", "it is a transposed convolution")
     return round_measured(task, *both_moments(task, options), options, pair_safe)
 

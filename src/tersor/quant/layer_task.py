@@ -90,6 +90,19 @@ class LayerTask:
         shift = shift.flatten()
         self.layer.add_to_bias(shift)
 
+    def correct_mean(self) -> Tensor:
+        """Make the mean of every output that of the float network, for the weights as they are.
+
+        Returns:
+            What was added to the bias, one number for each output.
+        """
+        layer = self.layer
+        with torch.no_grad():
+            found = [layer.run(x, self.quantizer(layer.weight)) for x in self.given]
+        shift = _mean(layer, self.wanted) - _mean(layer, found)
+        self.shift_bias(shift)
+        return shift
+
     def moments(self, batches: slice, positions: int) -> Moments:
         """Measure the moments of the data that the fast solver needs, in one pass.
 
@@ -126,3 +139,9 @@ def restore(layer: Layer, found: dict[str, Tensor]) -> None:
         quantizer.set_scale(found["scale"].to(device), quantizer.zero_point)
     if "bias" in found:
         layer.set_bias(found["bias"].to(device))
+
+
+def _mean(layer: Layer, outputs: list[Tensor]) -> Tensor:
+    total = sum(y.movedim(layer.channel_axis, 0).flatten(1).sum(1) for y in outputs)
+    assert isinstance(total, Tensor)
+    return total / sum(y.numel() // y.shape[layer.channel_axis] for y in outputs)

@@ -8,11 +8,13 @@ layers before it ("asymmetric reconstruction"). The walk provides both for all s
 chooses the integers, and the next layer sees the result.
 
 Differs from the paper in: some samples are held out, so that solvers can check their result on
-them. If an output is added to a shortcut, the error of the shortcut is provided as well.
+them. If an output is added to a shortcut, the error of the shortcut is provided as well. A weight
+that several calls read is rounded for all of them; see `tersor.quant.shared_calls`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from torch import fx
@@ -29,6 +31,7 @@ from tersor.graph.nodes import operand
 from tersor.quant.layer_task import LayerTask, restore, state
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.shared_calls import gather, with_all_calls
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def round_layers(
             f"there is no batch to round with: of {len(batches)}, {held_back} are held out; give "
             "more samples"
         )
+    gather(network)
     floating = Stream(network.copy(), batches, simulate=False)
     quantized = Stream(network, batches, simulate=True)
     todo = {layer.node.name: layer for layer in layers(network)}
@@ -107,12 +111,15 @@ def round_layers(
         floating.run(float_node)
         if node.name in todo:
             layer = todo[node.name]
-            quantizer, reason = weight_quantizer(layer), _refusal(layer, rounded)
+            quantizer, reason = weight_quantizer(layer), _refusal(layer)
             if quantizer is None or reason is not None:
                 record: Record = Skipped(layer.name, "round", reason or _NOT_QUANTIZED)
             else:
                 task = _task(layer, quantizer, floating, quantized, held_back, seed + done)
-                record = _solve(round_layer, task, setting.journal, f"{done:05d}")
+                again = layer.weight_node in rounded
+                whole = None if again else with_all_calls(task, floating, quantized)
+                solve = partial(_round, round_layer, whole)
+                record = _solve(solve, task, setting.journal, f"{done:05d}")
             rounded.add(layer.weight_node)
             network.records.append(record)
             done += 1
@@ -125,15 +132,22 @@ def round_layers(
 
 
 _NOT_QUANTIZED = "its weight is not quantized"
+_ROUNDED = "its weight was rounded for another layer that reads it; its bias is corrected by itself"
 
 
-def _refusal(layer: Layer, rounded: set[fx.Node]) -> str | None:
+def _refusal(layer: Layer) -> str | None:
     quantizer = weight_quantizer(layer)
     if quantizer is None or not quantizer.enabled:
         return _NOT_QUANTIZED
-    if layer.weight_node in rounded:
-        return "its weight was rounded for another layer that reads it"
     return layer.computed
+
+
+def _round(round_layer: RoundLayer, whole: LayerTask | None, task: LayerTask) -> Record:
+    """Round a weight for all its calls, or correct only the bias if that has been done."""
+    record = Skipped(task.layer.name, "round", _ROUNDED) if whole is None else round_layer(whole)
+    if whole is not task:
+        task.correct_mean()
+    return record
 
 
 def _solve(round_layer: RoundLayer, task: LayerTask, journal: Journal | None, key: str) -> Record:

@@ -2,7 +2,8 @@
 
 A bias is added to the accumulator in steps of s_in · s_w, or finer ones. A dead channel has tiny
 weights compared with its bias, and equalization makes them even smaller, so its bias may need more
-than 32 bits.
+than 32 bits. Biases that the scheme leaves in float are guarded as well: a runtime that computes in
+integers stores them in 32 bits when it loads the file.
 """
 
 import torch
@@ -12,16 +13,17 @@ from torch import Tensor, fx
 from tersor.core.response import expected_response
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network
-from tersor.graph.nodes import argument, source
+from tersor.graph.nodes import operand, source
 from tersor.graph.ops import clip_bounds
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fineness
+from tersor.quant.place import weight_quantizer
+from tersor.quant.quantizer import FakeQuantize, fineness
 
 aten = torch.ops.aten
 LIMIT = 2**30  # half of what 32 bits hold: the products are added to the bias
 
 
 def guard_bias_overflow(network: Network) -> None:
-    """Make every bias fit into 32 bits, once all ranges and biases are final.
+    """Make every bias fit into 32 bits, once all ranges are set, and when biases have changed.
 
     A bias that does not fit is first clipped to what the quantizer after the layer can represent,
     which changes no output. If it still does not fit, the weight scale is widened: that of its
@@ -31,16 +33,24 @@ def guard_bias_overflow(network: Network) -> None:
         network: Edited in place.
     """
     for layer in layers(network):
-        edge = argument(layer.node, "bias")
-        if isinstance(edge, fx.Node) and edge.op == "call_module":
-            quantizer = network.module.get_submodule(str(edge.target))
-            if isinstance(quantizer, BiasQuantize) and quantizer.enabled:
-                _guard(layer, *quantizer.edges)
+        of_input, of_weight = _input_quantizer(layer), weight_quantizer(layer)
+        if of_input is not None and of_weight is not None and not of_input.scale.ndim:
+            _guard(layer, of_input, of_weight)
+
+
+def _input_quantizer(layer: Layer) -> FakeQuantize | None:
+    """The quantizer of the layer's input, if there is one."""
+    edge = operand(layer.node)
+    if edge.op != "call_module":
+        return None
+    found = layer.network.module.get_submodule(str(edge.target))
+    return found if isinstance(found, FakeQuantize) else None
 
 
 def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> None:
     bias, scale = layer.bias, of_weight.scale
-    assert bias is not None
+    if bias is None or layer.computed or not (of_input.enabled and of_weight.enabled):
+        return
     bias, largest = bias.detach(), LIMIT * of_input.scale / fineness(of_weight.grid)
     too_large = bias.abs() > largest * scale
     if not bool(too_large.any()):
