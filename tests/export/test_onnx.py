@@ -17,6 +17,7 @@ from tersor.api.quantize import quantize
 from tersor.core.grid import Grid
 from tersor.core.metrics import sqnr
 from tersor.errors import ExportError, InvalidInputError, UnsupportedError
+from tersor.export import anew
 from tersor.export import onnx as writer
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
@@ -161,7 +162,9 @@ def test_full_range_weights_load_in_the_precise_session(tmp_path):
         "encoder_layer",
     ],
 )
-def test_zoo(name, tmp_path):
+def test_zoo(name, tmp_path, monkeypatch):
+    """Every network is translated call by call."""
+    monkeypatch.delattr(anew, "_exported")
     case = ZOO[name]
     network = quantize_by_hand(capture(case.make(), case.args(), case.kwargs()), weight=SAFE)
     result = export_onnx(network, tmp_path / "zoo.onnx")

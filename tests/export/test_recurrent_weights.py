@@ -28,6 +28,7 @@ KINDS = {
     "GRU": lambda: nn.GRU(6, 16, batch_first=True),
     "GRU, two directions, two layers": lambda: nn.GRU(6, 16, num_layers=2, bidirectional=True),
     "RNN": lambda: nn.RNN(6, 16, bidirectional=True),
+    "RNN, two layers": lambda: nn.RNN(6, 16, num_layers=2, bias=False, batch_first=True),
     "RNN, ReLU": lambda: nn.RNN(6, 16, nonlinearity="relu"),
 }
 
@@ -62,8 +63,6 @@ def test_the_file_computes_what_is_simulated(kind, tmp_path):
     checked = result.verify(path, x, latency=False)
     assert min(c.sqnr for c in checked.exported.values()) > 100
     assert min(c.sqnr for c in checked.quantized.values()) > 25
-    if kind.startswith("RNN"):  # PyTorch's exporter writes its steps one by one
-        return
     assert len(checked.in_float) == Tagger(kind).rnn.num_layers
     assert {name.partition("_")[0] for name, _ in checked.in_float} == {"rnn"}
     assert all("weights are stored as integers" in reason for _, reason in checked.in_float)
@@ -84,12 +83,12 @@ def test_integers_are_read_directly_in_front_of_the_layer(kind, scheme, tmp_path
             assert before.op_type == wanted
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("RNN")])
+@pytest.mark.parametrize("kind", KINDS)
 def test_onnxruntime_converts_the_weights_when_it_loads_the_file(kind, tmp_path):
     path = quantized(kind)[0].export(tmp_path / "int8.onnx").path
     nodes = optimized_nodes(path, ())
     made = {value for node in nodes for value in node.output}
-    layers = [node for node in nodes if node.op_type in ("LSTM", "GRU")]
+    layers = [node for node in nodes if node.op_type in ("LSTM", "GRU", "RNN")]
     assert len(layers) == Tagger(kind).rnn.num_layers
     assert [name for node in layers for name in node.input[1:3] if name in made] == []
 

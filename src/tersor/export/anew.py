@@ -1,6 +1,6 @@
-"""Writes a network as an ONNX file through PyTorch's exporter, without a file that came in.
+"""Writes a network as an ONNX file with PyTorch's translations, without a file that came in.
 
-lower (quantizers → integers) → torch.export → torch.onnx → tidy
+lower (quantizers → integers) → translate → tidy
 """
 
 import logging
@@ -14,8 +14,8 @@ import torch
 from tersor.core.grid import Grid
 from tersor.data.feeds import input_names
 from tersor.errors import ExportError, TersorError
-from tersor.export import carried_parts
-from tersor.export.lower import Lowered, lower
+from tersor.export import carried_parts, plain_recurrent
+from tersor.export.lower import lower
 from tersor.export.quantize_ops import TRANSLATIONS
 from tersor.export.signature import free_axes, name_output_axes, output_names
 from tersor.export.tidy import tidy
@@ -23,6 +23,8 @@ from tersor.graph.network import Network
 
 #: The opset that is written; others are converted from it.
 OPSET = 21
+#: Ops that PyTorch's exporter does not know, or not as one node → their translations.
+CUSTOM = TRANSLATIONS | carried_parts.TRANSLATIONS | plain_recurrent.TRANSLATIONS
 
 
 def write_anew(network: Network, integer_clip: bool = True) -> tuple[ir.Model, dict[str, Grid]]:
@@ -41,16 +43,26 @@ def write_anew(network: Network, integer_clip: bool = True) -> tuple[ir.Model, d
     """
     names = input_names(network), output_names(network)
     lowered = lower(network, integer_clip)
-    model = _translate(lowered)
+    model = _translate(lowered.network)
     tidy(model, *names, network.axes)
     name_output_axes(model, network)
     return model, lowered.grids
 
 
-def _translate(lowered: Lowered) -> ir.Model:
-    """Run PyTorch's own exporter, without its messages."""
-    network = lowered.network
+def _translate(network: Network) -> ir.Model:
+    """Translate call by call, or else with the whole of PyTorch's exporter, which says why not."""
     network.module.eval()
+    try:
+        from tersor.export.translation.translate import translate  # may be missing in PyTorch
+
+        with torch.no_grad(), _quiet():
+            return translate(network, OPSET, CUSTOM)
+    except Exception:  # noqa: BLE001
+        return _exported(network)
+
+
+def _exported(network: Network) -> ir.Model:
+    """Run PyTorch's own exporter, without its messages."""
     try:
         with torch.no_grad(), _quiet():
             program = torch.export.export(
@@ -61,7 +73,7 @@ def _translate(lowered: Lowered) -> ir.Model:
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                custom_translation_table=TRANSLATIONS | carried_parts.TRANSLATIONS,
+                custom_translation_table=CUSTOM,
             )
     except TersorError:
         raise

@@ -1,0 +1,1 @@
+"""Translates a graph to ONNX without another `torch.export`. START READING at `translate.py`."""
