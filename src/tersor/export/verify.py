@@ -9,7 +9,6 @@ Comparing `exact` with `simulation` shows whether the file is right, `runtime` w
 whether the kernels are right, and `runtime` with `float` what quantization costs.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +21,9 @@ from torch.utils import _pytree as pytree
 from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels, to_batch
 from tersor.errors import InvalidInputError
 from tersor.export.drawbacks import drawbacks
+from tersor.export.float_file import FloatFile
 from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import measure_latency
-from tersor.export.onnx import export_onnx
 from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
 from tersor.export.tally import Comparison, Tally, has_classes
@@ -45,7 +44,7 @@ _PAIRS = (
 
 
 def verify(
-    reference: Network | str | Path,
+    reference: Network | FloatFile | str | Path,
     simulation: Network | None,
     path: str | Path,
     inputs: Data,
@@ -59,7 +58,7 @@ def verify(
     """Run the float model, the simulation and the exported file on the same data, and compare them.
 
     Args:
-        reference: The float network, or its ONNX file.
+        reference: The float network, its ONNX file, or one that is written once for several calls.
         simulation: The quantized network that was exported; None if only the file exists.
         path: The exported file.
         inputs: One batch, or an iterable of batches; see `tersor.data.feeds.batches`. A batch that
@@ -111,12 +110,10 @@ def _loader(runtime: RuntimeName) -> type[Runtime]:
 
 
 @contextmanager
-def _float_file(reference: Network | str | Path) -> Iterator[Path]:
-    if not isinstance(reference, Network):
-        yield Path(reference)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield export_onnx(reference, Path(folder) / "float.onnx").path
+def _float_file(reference: Network | FloatFile | str | Path) -> Iterator[Path]:
+    if isinstance(reference, Network):
+        reference = FloatFile(reference)
+    yield reference.path() if isinstance(reference, FloatFile) else Path(reference)
 
 
 class _Contest:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from tersor.checked import Count, checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Outputs
 from tersor.data.samples import given_or_example
+from tersor.export.float_file import FloatFile
 from tersor.export.html import table
 from tersor.export.onnx import ExportResult
 from tersor.export.runtime import Config
@@ -82,6 +84,11 @@ class Result(ABC):
             output_names: Names of the outputs, in order.
         """
 
+    @cached_property
+    def _float_file(self) -> FloatFile:
+        """The file of the float model, for every verification and report of this result."""
+        return FloatFile(self.original)
+
     @abstractmethod
     def _runtime(self) -> tuple[RuntimeName, Config]:
         """The runtime that verifies its files, and the session options."""
@@ -116,7 +123,7 @@ class Result(ABC):
         """
         usual, session = self._runtime()
         found = verify_file(
-            self.original,
+            self._float_file,
             self.network,
             path,
             given_or_example(self.original, inputs),

@@ -84,9 +84,8 @@ class Compressed(Result):
             rounds: Number of times that each file is measured.
         """
         with tempfile.TemporaryDirectory() as folder:
-            before, after = (Path(folder) / name for name in ("before.onnx", "after.onnx"))
-            export_onnx(self.original, before)
-            export_onnx(self.network, after)
+            after = export_onnx(self.network, Path(folder) / "after.onnx").path
+            before = self._float_file.path()
             return measure_latency(before, after, example_tensors(self.network), rounds=rounds)
 
     def _runtime(self) -> tuple[RuntimeName, Config]:
