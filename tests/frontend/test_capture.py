@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from tersor.errors import CaptureError
+from tersor.data.samples import fixed_batch
+from tersor.frontend.axes import FIXED
 from tersor.frontend.capture import capture
 from tersor.graph.mode import set_training
 from tersor.graph.network import Gaussian
@@ -146,10 +147,40 @@ def test_a_program_that_was_exported_in_training_mode_runs_in_inference():
     assert_same_function(capture(program), model.eval(), [((x,), {})], tolerance=1e-5)
 
 
-def test_a_program_with_a_fixed_batch_is_refused_with_the_remedy():
-    program = torch.export.export(nn.Linear(3, 2), (torch.randn(4, 3),))
-    with pytest.raises(CaptureError, match=r"fixed batch of 4.*dynamic_shapes"):
-        capture(program)
+class Pooled(nn.Module):
+    """A convolution, pooling and a linear layer: PyTorch writes the batch into the sizes."""
+
+    def __init__(self, share: bool = False):
+        super().__init__()
+        self.conv, self.out, self.share = nn.Conv2d(3, 6, 3), nn.Linear(6, 5), share
+
+    def forward(self, image):
+        x = nn.functional.adaptive_avg_pool2d(self.conv(image).relu(), 1)
+        y = self.out(torch.flatten(x, 1))
+        return y - y.mean(0) if self.share else y
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_batch_of_a_program_is_opened_where_that_is_exact(batch):
+    model = Pooled().eval()
+    program = torch.export.export(model, (torch.randn(batch, 3, 8, 8),))
+    network = capture(program)
+    assert fixed_batch(network) is None
+    assert not network.records
+    assert network.module.state_dict().keys() == model.state_dict().keys()
+    seen = [((torch.randn(count, 3, 8, 8),), {}) for count in (1, 3, 8)]
+    assert_same_function(network, model, seen, tolerance=1e-6)
+
+
+def test_a_program_that_mixes_the_samples_of_a_batch_keeps_its_size():
+    model = Pooled(share=True).eval()
+    x = torch.randn(4, 3, 8, 8)
+    network = capture(torch.export.export(model, (x,)))
+    assert fixed_batch(network) == 4
+    (record,) = network.records
+    assert (record.layer, record.step) == ("image", FIXED)
+    assert "fixed at 4: the program was exported for it" in record.reason
+    assert_same_function(network, model, [((x,), {})], tolerance=1e-6)
 
 
 class Tokens(nn.Module):

@@ -13,6 +13,7 @@ from tersor.frontend.functional import functionalize
 from tersor.frontend.given import Example, Inputs, Keywords, failure, split_example
 from tersor.frontend.onnx.capture_file import capture_file
 from tersor.frontend.onnx.model import OnnxModel
+from tersor.frontend.program_batch import with_open_batch
 from tersor.frontend.validate import check_example, check_graph, check_model, check_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
@@ -106,7 +107,6 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
         inputs = tuple(args), dict(kwargs)
     check_example(*inputs)
     check_names(program.state_dict)
-    inputs = at_least_two(inputs)
     try:
         network = Network(functionalize(program), *inputs).copy()  # torch.export shares the tensors
     except Exception as error:
@@ -115,24 +115,21 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
         ) from error
     check_model(network.module)
     check_graph(network.graph)
-    _check_free_batch(network)
     set_training(network, False)  # before it runs: training changes BatchNorm statistics
-    if error := failure(network.module, inputs):
+    is_open = _has_free_batch(network)
+    if is_open:
+        network.args, network.kwargs = at_least_two(inputs)
+    if error := failure(network.module, (network.args, network.kwargs)):
         raise InvalidInputError(
             f"the program does not run on the example: {first_line(error)}; give what it takes"
         ) from error
-    return network
+    return network if is_open else with_open_batch(network)
 
 
-def _check_free_batch(network: Network) -> None:
+def _has_free_batch(network: Network) -> bool:
     values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
     tensors = [value for value in values if isinstance(value, Tensor) and value.ndim > 0]
-    if not any(is_free(value.shape[0]) for value in tensors):
-        raise CaptureError(
-            f"the program was exported for a fixed batch of {tensors[0].shape[0]}; export it "
-            "again with an example batch of at least 2 and "
-            "dynamic_shapes={<input>: {0: torch.export.Dim.DYNAMIC}}"
-        )
+    return any(is_free(value.shape[0]) for value in tensors)
 
 
 def _copy(model: nn.Module) -> nn.Module:
