@@ -72,6 +72,14 @@ class Wheel:
             partial.replace(path)
         return path
 
+    def unpack(self) -> Path:
+        """Unpack the whole archive, and say where it lies."""
+        with ZipFile(self._archive) as archive:
+            for member in archive.namelist():
+                if not member.endswith("/"):
+                    self.file(member)
+        return self._unpacked
+
     def text(self, member: str) -> str:
         """A text file of the archive."""
         return self._content(member).decode("utf-8")
