@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -64,7 +65,7 @@ def verify(
     scheme = SCHEMES.get(file.metadata.get("tersor.scheme", ""))
     usual, session = runtime_of(scheme) if scheme else ("onnxruntime", ())
     with _fixed(reference, fix) as given:
-        return verify_file(
+        found = verify_file(
             _floating(given, example, file),
             None,
             path,
@@ -75,6 +76,7 @@ def verify(
             latency=latency,
             on_step=on_step,
         )
+    return replace(found, on_samples=inputs is not None)
 
 
 @contextmanager

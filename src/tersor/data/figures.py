@@ -13,6 +13,8 @@ from tersor.core.metrics import cosines, decibels, signal_and_noise
 from tersor.data.output_parts import Part, find_parts
 from tersor.errors import InvalidInputError
 
+_MOST_DB = 200.0  # float32 has no more digits, and JSON has no infinity
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -33,16 +35,25 @@ class Figure:
     rows: int = 0
     distinct: int = 0
 
+    def as_dict(self) -> dict[str, object]:
+        """Convert to plain data, ready for JSON; SQNR is limited to ±200 dB."""
+        return {
+            "part": self.part.name,
+            "kind": self.part.kind,
+            "sqnr_db": max(-_MOST_DB, min(_MOST_DB, self.sqnr)),
+            "share": self.share,
+        }
+
     def __str__(self) -> str:
         """The figure in words, without the name of the part."""
         if self.sqnr == inf:
             return "equal to the float model"
+        noise = f"{self.sqnr:.1f} dB against the float model"
         if self.share is None:
-            return f"{self.sqnr:.1f} dB"
+            return noise
         if self.part.kind == "embeddings":
-            return f"cosine {self.share:.4f}"
-        of = {"classes": "classes", "integers": "integers"}[self.part.kind]
-        return f"{self.share:.2%} of {self.rows:,} {of} as the float model"
+            return f"cosine {self.share:.4f}, {noise}"
+        return f"{self.share:.2%} of {self.rows:,} {self.part.kind} agree, {noise}"
 
 
 @dataclass

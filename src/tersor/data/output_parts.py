@@ -19,7 +19,7 @@ _ENOUGH = 64  # values that tell whether all of an index lie within 0…1
 _MOST_PARTS = 8
 _FAR = 32.0  # neighbours whose ranges differ by more than this are different things
 _CLASSES = re.compile(r"logit|prob|class|categor|label|softmax|segm", re.IGNORECASE)
-_VECTORS = re.compile(r"embed|feature|pool|vector", re.IGNORECASE)
+_VECTORS = re.compile(r"embed|feature|pooled|pooler|vector", re.IGNORECASE)
 _NUMBERS = re.compile(r"box|coord|landmark|keypoint|points|offset|depth|pose|angle", re.IGNORECASE)
 
 
@@ -100,7 +100,7 @@ def _is_unit(x: Tensor) -> bool:
 
 def _vectors(name: str, x: Tensor) -> tuple[Part, ...]:
     """Embeddings: vectors of length one, or whose name says so."""
-    if x.ndim < 2 or x.shape[-1] < _NARROW:
+    if x.ndim not in (2, 3) or x.shape[-1] < _NARROW:
         return ()
     length_one = bool(((x.norm(dim=-1) - 1).abs() < _CLOSE).all())
     return (Part(name, "embeddings"),) if length_one or _VECTORS.search(name) else ()

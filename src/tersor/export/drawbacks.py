@@ -12,7 +12,7 @@ from tersor.export.runtime import Config
 from tersor.frontend.onnx.stored import size
 
 #: A file that is slower by less is as fast: two timings of one file differ by that much.
-_AS_FAST = 1.05
+AS_FAST = 1.05
 _CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 _SHOWN = 3  # types of ops that are named
 
@@ -41,7 +41,7 @@ def drawbacks(
     found = []
     if size(path) > size(float_path):
         found.append(_larger(contents(float_path), contents(path)))
-    if latency is not None and latency.ratio > _AS_FAST:
+    if latency is not None and latency.ratio > AS_FAST:
         found.append(_slower(path, latency, config))
     return found
 

@@ -6,7 +6,9 @@ from math import inf
 import numpy as np
 import torch
 
-from tersor.core.metrics import decibels, signal_and_noise, top1_agreement
+from tersor.core.metrics import decibels, signal_and_noise
+from tersor.data.figures import Figure, PartTally
+from tersor.data.output_parts import Part, find_parts
 from tersor.errors import InvalidInputError
 
 #: Largest SQNR in tables and JSON: float32 has no more digits, and JSON has no infinity.
@@ -21,14 +23,15 @@ class Comparison:
         sqnr: Signal-to-noise ratio in dB; infinite if all values are equal.
         max_difference: Largest absolute difference.
         max_value: Largest absolute value of the reference.
-        top1: Share of rows with the same largest entry; None unless the output is
-            `[batch, classes]`.
+        top1: Share of samples, or pixels, with the same class; None unless the output is classes.
+        parts: The figures of each part of the output.
     """
 
     sqnr: float
     max_difference: float
     max_value: float
     top1: float | None
+    parts: tuple[Figure, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Convert to plain numbers, ready for JSON; SQNR is limited to ±200 dB."""
@@ -37,6 +40,7 @@ class Comparison:
             "max_difference": self.max_difference,
             "max_value": self.max_value,
             "top1": self.top1,
+            "parts": [figure.as_dict() for figure in self.parts],
         }
 
     def __str__(self) -> str:
@@ -50,13 +54,18 @@ class Comparison:
 
 @dataclass
 class Tally:
-    """Sums over batches, from which a `Comparison` follows."""
+    """Sums over batches, from which a `Comparison` follows.
 
+    Attributes:
+        parts: The parts of the output. Default: those of the first batch of the reference.
+    """
+
+    parts: tuple[Part, ...] = ()
     signal: float = 0.0
     noise: float = 0.0
     max_difference: float = 0.0
     max_value: float = 0.0
-    agreements: list[tuple[float, int]] = field(default_factory=list)
+    tallies: list[PartTally] = field(default_factory=list)
 
     def add(self, reference: np.ndarray, test: np.ndarray) -> None:
         """Add one batch of one output.
@@ -75,23 +84,27 @@ class Tally:
         difference = np.abs(reference.astype(np.float64) - test.astype(np.float64))
         self.max_difference = max(self.max_difference, _largest(difference))
         self.max_value = max(self.max_value, _largest(np.abs(reference.astype(np.float64))))
-        if has_classes(reference):
-            self.agreements.append((top1_agreement(wanted, given), len(reference)))
+        if not self.tallies:
+            parts = self.parts or find_parts("", wanted)
+            self.tallies = [PartTally(part) for part in parts]
+        for tally in self.tallies:
+            tally.add(wanted, given)
 
     def comparison(self) -> Comparison:
         """The result over all batches so far."""
-        rows = sum(count for _, count in self.agreements)
-        agreed = sum(share * count for share, count in self.agreements)
+        parts = tuple(tally.figure() for tally in self.tallies)
+        classes = [figure.share for figure in parts if figure.part.kind == "classes"]
         return Comparison(
             sqnr=decibels(self.signal, self.noise),
             max_difference=self.max_difference,
             max_value=self.max_value,
-            top1=agreed / rows if rows else None,
+            top1=classes[0] if classes else None,
+            parts=parts,
         )
 
 
-def has_classes(output: np.ndarray) -> bool:
-    """Whether an output has scores `[batch, classes]`."""
+def may_have_classes(output: np.ndarray) -> bool:
+    """Whether an output has the shape `[batch, classes]`, so that labels can be compared."""
     return output.ndim == 2 and output.shape[1] > 1 and output.dtype.kind == "f"
 
 

@@ -1,7 +1,10 @@
 """The measurements of `verify`, as attributes, as plain data and as a table."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tersor.data.verdict import Remedy, Reservation, Verdict, judge
+from tersor.export.drawbacks import AS_FAST
 from tersor.export.html import table
 from tersor.export.kernels import Kernel
 from tersor.export.latency import Latency
@@ -29,6 +32,9 @@ class Verification:
         kernels: How the runtime computes every convolution and linear layer.
         runtime_name: The runtime in which users run the file.
         drawbacks: Where the file is worse than the float file, and why: one sentence each.
+        on_samples: Whether the inputs were given, rather than noise or the example.
+        doubts: What makes the figures doubtful, such as samples that do not fit the network.
+        remedy: What to do next if the outputs are not good.
     """
 
     samples: int
@@ -42,6 +48,34 @@ class Verification:
     kernels: tuple[Kernel, ...]
     runtime_name: str = "onnxruntime"
     drawbacks: tuple[str, ...] = ()
+    on_samples: bool = True
+    doubts: tuple[str, ...] = ()
+    remedy: Remedy = "diagnose"
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the file can be used: good, look or bad, with the figure behind it."""
+        accuracy = self.accuracy
+        return judge(
+            [figure for comparison in self.quantized.values() for figure in comparison.parts],
+            accuracy=(accuracy["float"], accuracy["runtime"]) if accuracy else None,
+            reservations=tuple(self._reservations()),
+            remedy=self.remedy,
+        )
+
+    def _reservations(self) -> Iterator[Reservation]:
+        """What keeps the file from being good even if its outputs are."""
+        if self.kernels and not self.integer_share:
+            yield Reservation("no layer runs on integers", "float")
+        if self.bytes > self.float_bytes:
+            times = f"{self.size_ratio:.2f} times the size"
+            yield Reservation(f"the file is larger than the float file, {times}", "float")
+        if self.latency is not None and self.latency.ratio > AS_FAST:
+            times = f"{1 / self.latency.ratio:.2f} times as fast"
+            yield Reservation(f"the file is slower than the float file, {times}", "float")
+        yield from (Reservation(doubt, "test") for doubt in self.doubts)
+        if not self.on_samples:
+            yield Reservation("not compared on real samples, and noise says little", "test")
 
     @property
     def integer_share(self) -> float:
@@ -76,6 +110,9 @@ class Verification:
         return {
             "samples": self.samples,
             "runtime_name": self.runtime_name,
+            "verdict": self.verdict.as_dict(),
+            "on_samples": self.on_samples,
+            "doubts": list(self.doubts),
             **{
                 key: {name: c.as_dict() for name, c in getattr(self, key).items()}
                 for key in compared
@@ -135,9 +172,10 @@ class Verification:
 
     def _repr_html_(self) -> str:
         """The table as a notebook shows it."""
-        return table(self.rows())
+        return table([*self.rows(), ("verdict", str(self.verdict))])
 
     def __str__(self) -> str:
-        """The table as plain text."""
-        width = max(len(what) for what, _ in self.rows())
-        return "\n".join(f"{what:{width}}  {value}" for what, value in self.rows())
+        """The table as plain text, with the verdict at its end."""
+        rows = [*self.rows(), ("verdict", str(self.verdict))]
+        width = max(len(what) for what, _ in rows)
+        return "\n".join(f"{what:{width}}  {value}" for what, value in rows)

@@ -19,6 +19,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels, to_batch
+from tersor.data.output_parts import Part, find_parts
 from tersor.errors import InvalidInputError
 from tersor.export.drawbacks import drawbacks
 from tersor.export.float_file import FloatFile
@@ -26,7 +27,7 @@ from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import measure_latency
 from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
-from tersor.export.tally import Comparison, Tally, has_classes
+from tersor.export.tally import Comparison, Tally, may_have_classes
 from tersor.export.verification import Verification
 from tersor.frontend.onnx.stored import size
 from tersor.graph.network import Network
@@ -131,6 +132,7 @@ class _Contest:
         self.samples = 0
         self.first: Arrays = {}
         self.tallies: dict[tuple[str, str], list[Tally]] = {}
+        self.parts: list[tuple[Part, ...]] = []
         self.predictions: dict[str, list[np.ndarray]] = {}
         self.labels: list[np.ndarray] = []
         if len(files["float"].outputs) != len(self.outputs):
@@ -161,13 +163,22 @@ class _Contest:
     def _compare(self, results: dict[str, list[np.ndarray]]) -> None:
         for first, second in _PAIRS:
             if first in results:
-                tallies = self.tallies.setdefault((first, second), [Tally() for _ in self.outputs])
+                if (first, second) not in self.tallies:
+                    self.tallies[first, second] = self._new_tallies(results)
+                tallies = self.tallies[first, second]
                 for tally, a, b in zip(tallies, results[first], results[second], strict=True):
                     tally.add(a, b)
         for name, outputs in results.items():
-            scores = next((output for output in outputs if has_classes(output)), None)
+            scores = next((output for output in outputs if may_have_classes(output)), None)
             if scores is not None:
                 self.predictions.setdefault(name, []).append(scores.argmax(1))
+
+    def _new_tallies(self, results: dict[str, list[np.ndarray]]) -> list[Tally]:
+        """One for each output, whose parts are those that the float model shows first."""
+        if not self.parts:
+            outputs = zip(self.outputs, results["float"], strict=True)
+            self.parts = [find_parts(name, torch.from_numpy(x)) for name, x in outputs]
+        return [Tally(parts) for parts in self.parts]
 
     def comparisons(self, first: str, second: str) -> dict[str, Comparison]:
         """Output name → comparison; empty if one of the two was not run."""

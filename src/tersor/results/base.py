@@ -133,7 +133,8 @@ class Result(ABC):
             latency=latency,
             on_step=on_step,
         )
-        return found if self._has_integers else replace(found, kernels=())
+        found = replace(found, on_samples=inputs is not None)
+        return found if self._has_integers else replace(found, kernels=(), remedy="train")
 
     @checked()
     def report(
