@@ -18,6 +18,11 @@ CASES = {
     f"{COMPRESS} --test c.npy --no-verify": ("--test c.npy", "--no-verify"),
     "quantize a.onnx -o b.onnx --test c.npy --no-verify": ("--test c.npy", "--no-verify"),
     "train a.onnx -o b.onnx --data d.npy --test c.npy --no-verify": ("--test c.npy", "--no-verify"),
+    "quantize a.onnx -o b.onnx --min-sqnr 20 --no-verify": ("--min-sqnr", "--no-verify"),
+    f"{COMPRESS} --metric os:stat --no-verify": ("--metric", "--no-verify"),
+    "train a.onnx -o b.onnx --data d.npy --max-metric 1": ("--max-metric", "--metric"),
+    "quantize a.onnx -o b.onnx --keep-anyway": ("--keep-anyway", "--min-sqnr"),
+    "verify a.onnx b.onnx --max-metric 1": ("--max-metric", "--metric"),
 }
 
 

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from tersor.checked import checked
 from tersor.data.feeds import Data, Labels
+from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.export.noise import noise_inputs
 from tersor.export.runtime import Config, Runtime
@@ -38,6 +39,8 @@ def verify(
     config: Config | None = None,
     runtime: RuntimeName | None = None,
     latency: bool = True,
+    metric: Metric | None = None,
+    max_metric: float | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
     """Compare a quantized ONNX file with its float model, both in the runtime of its scheme.
@@ -56,6 +59,9 @@ def verify(
             the file was written.
         runtime: The runtime that users run the file in. Default: that of the scheme.
         latency: Whether to time the two files.
+        metric: Your own metric, `metric(outputs, reference)`; higher is worse. It takes tensors, or
+            tuples of them if there are several outputs, for up to 32 samples at a time.
+        max_metric: The largest value of the metric that is good; it then decides the verdict.
         on_step: Called with the name of each step before it runs.
 
     Raises:
@@ -74,6 +80,8 @@ def verify(
             config=session if config is None else config,
             runtime=runtime or usual,
             latency=latency,
+            metric=metric,
+            max_metric=max_metric,
             on_step=on_step,
         )
     return replace(found, on_samples=inputs is not None)

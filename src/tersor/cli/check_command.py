@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import data_options, options
+from tersor.cli import data_options, limit_options, options
 from tersor.cli.output import one_line, show
 
 
@@ -64,6 +64,13 @@ def verify(
     mean: data_options.Mean = None,
     std: data_options.Std = None,
     fix: options.Fix = None,
+    min_sqnr: limit_options.MinSqnr = None,
+    min_agreement: limit_options.MinAgreement = None,
+    max_drop: limit_options.MaxDrop = None,
+    max_size: limit_options.MaxSize = None,
+    max_latency: limit_options.MaxLatency = None,
+    metric: limit_options.Metric = None,
+    max_metric: limit_options.MaxMetric = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -77,16 +84,35 @@ def verify(
     """
     from tersor.api.verify import verify as verify_file
     from tersor.cli import choices
+    from tersor.cli.limit_options import check_limits
+    from tersor.cli.proving import fail, say_verdict
+    from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.frontend.own_code import find_function
     from tersor.report.progress import progress
     from tersor.report.tables import pairs_table
 
+    limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(len(VERIFY_STEPS)) as bar:
+        check_limits(limits, metric, verify=True, keep=False)
         (source,) = choices.sources((data,), resize, crop, mean, std)
         batches, labels = choices.read(source, bar)
         fixed = dict(fix) if fix else None
         checked = verify_file(
-            reference, quantized, batches, fix=fixed, labels=labels, on_step=bar.step
+            reference,
+            quantized,
+            batches,
+            fix=fixed,
+            labels=labels,
+            metric=None if metric is None else find_function(metric),
+            max_metric=max_metric,
+            on_step=bar.step,
         )
+        failures = tuple(limits.failures(checked))
     where = f"on {data}" if data else "on noise; give --data for a real test"
-    show(checked.as_dict() if as_json else pairs_table(f"Verified {where}", checked.rows()))
+    if as_json:
+        show({**checked.as_dict(), "failures": list(failures)})
+    else:
+        show(pairs_table(f"Verified {where}", checked.rows()))
+        say_verdict(checked, (reference, str(quantized)), data)
+    fail(failures)

@@ -2,7 +2,7 @@
 
 import typer
 
-from tersor.cli import data_options, options, training_options
+from tersor.cli import data_options, limit_options, options, training_options
 from tersor.cli.output import one_line, show
 
 
@@ -40,6 +40,14 @@ def compress(
     std: data_options.Std = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
+    min_sqnr: limit_options.MinSqnr = None,
+    min_agreement: limit_options.MinAgreement = None,
+    max_drop: limit_options.MaxDrop = None,
+    max_size: limit_options.MaxSize = None,
+    max_latency: limit_options.MaxLatency = None,
+    metric: limit_options.Metric = None,
+    max_metric: limit_options.MaxMetric = None,
+    keep_anyway: limit_options.KeepAnyway = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -58,9 +66,12 @@ def compress(
     from tersor.api.compress import STEPS
     from tersor.api.compress import compress as compress_model
     from tersor.cli import choices, idle
+    from tersor.cli.limit_options import check_limits
+    from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.compression.options import Compression
     from tersor.data.sources import BATCH, GeneratedSamples
+    from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
@@ -72,10 +83,13 @@ def compress(
     trained = {"epochs": epochs, "steps": steps, "rate": rate}
     asked = {"loss": loss, "batch": batch, **trained}
     count = len(STEPS) + 2 + len(VERIFY_STEPS) + (report is not None)
+    limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
         check_report(report)
         idle.check_test(test, verify, report)
+        check_limits(limits, metric, verify, keep_anyway)
+        own = None if metric is None else find_function(metric)
         idle.check_samples(samples, data or train)
         idle.check_training(train is not None, asked)
         chosen, trained = choices.given(chosen), choices.given(trained)
@@ -111,25 +125,37 @@ def compress(
             on_batch=bar.batch,
         )
         bar.step("write the file")
-        written = compressed.export(
-            output,
-            opset,
-            input_names=input_names,
-            output_names=output_names,
-        )
-        checked = None
         tested = tested or seen
-        if verify:
-            inputs, labels = choices.read(tested, bar)
-            checked = compressed.verify(output, inputs, labels=labels, on_step=bar.step)
-        save_report(compressed, report, (model, output), tested, checked, bar)
+        inputs, labels = choices.read(tested, bar)
+        proved = prove(
+            lambda path: compressed.export(
+                path,
+                opset,
+                input_names=input_names,
+                output_names=output_names,
+            ),
+            lambda path: compressed.verify(
+                path,
+                inputs,
+                labels=labels,
+                metric=own,
+                max_metric=max_metric,
+                on_step=bar.step,
+            ),
+            output,
+            limits,
+            verify=verify,
+            keep_anyway=keep_anyway,
+        )
+        save_report(compressed, report, (model, output), tested, proved.checked, bar)
     if as_json:
-        verification = checked.as_dict() if checked else None
-        show({**written.as_dict(), **compressed.as_dict(), "verification": verification})
-        return
-    show(compressed.summary())
-    show(pairs_table("What is left", compressed.rows()))
-    if checked:
-        show(pairs_table(f"Verified {choices.where(data, test)}", checked.rows()))
-    typer.echo(f"Wrote {written.path}.")
-    said(report)
+        show({**proved.as_dict(), **compressed.as_dict()})
+    else:
+        show(compressed.summary())
+        show(pairs_table("What is left", compressed.rows()))
+        if proved.checked:
+            title = f"Verified {choices.where(data, test)}"
+            show(pairs_table(title, proved.checked.rows()))
+        typer.echo(f"{proved.said}.")
+        said(report)
+    proved.conclude(model, test or data, as_json)

@@ -26,6 +26,7 @@ def demo(
     """
     from tersor.api.demo import demo as make_demo
     from tersor.api.quantize import STEPS
+    from tersor.cli.proving import Proved
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.report.progress import progress
@@ -33,4 +34,6 @@ def demo(
     with one_line(debug), progress(len(STEPS) + 2 + len(VERIFY_STEPS)) as bar:
         made = make_demo(folder, bar.step, bar.track)
     where = "on crops of photographs"
-    show_quantized(made.quantized, made.written, made.verification, where, as_json)
+    proved = Proved(made.written, made.verification)
+    show_quantized(made.quantized, proved, where, as_json)
+    proved.conclude("MODEL", None, as_json)

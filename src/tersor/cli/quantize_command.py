@@ -2,7 +2,7 @@
 
 import typer
 
-from tersor.cli import data_options, options
+from tersor.cli import data_options, limit_options, options
 from tersor.cli.output import one_line
 
 
@@ -42,6 +42,14 @@ def quantize(
     std: data_options.Std = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
+    min_sqnr: limit_options.MinSqnr = None,
+    min_agreement: limit_options.MinAgreement = None,
+    max_drop: limit_options.MaxDrop = None,
+    max_size: limit_options.MaxSize = None,
+    max_latency: limit_options.MaxLatency = None,
+    metric: limit_options.Metric = None,
+    max_metric: limit_options.MaxMetric = None,
+    keep_anyway: limit_options.KeepAnyway = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -61,10 +69,14 @@ def quantize(
     from tersor.api.search_bits import STEPS as SEARCH_STEPS
     from tersor.api.search_bits import search_bits
     from tersor.cli import choices, idle
+    from tersor.cli.limit_options import check_limits
+    from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
+    from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
+    from tersor.frontend.own_code import find_function
     from tersor.report.progress import progress
 
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
@@ -72,10 +84,13 @@ def quantize(
     steps = STEPS_WITH_DATA if data else STEPS
     steps += SEARCH_STEPS if average_bits else ()
     count = len(steps) + 2 + len(VERIFY_STEPS) + (report is not None)
+    limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
         check_report(report)
         idle.check_test(test, verify, report)
+        check_limits(limits, metric, verify, keep_anyway)
+        own = None if metric is None else find_function(metric)
         target = choices.target(scheme, every_layer)
         widths = choices.widths(weights, bits, average_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
@@ -115,22 +130,34 @@ def quantize(
             on_layer=bar.layer,
         )
         bar.step("write the file")
-        written = quantized.export(
+        batches, labels = choices.read(tested, bar)
+        proved = prove(
+            lambda path: quantized.export(
+                path,
+                opset,
+                storage=storage,
+                input_names=input_names,
+                output_names=output_names,
+            ),
+            lambda path: quantized.verify(
+                path,
+                batches,
+                labels=labels,
+                metric=own,
+                max_metric=max_metric,
+                on_step=bar.step,
+            ),
             output,
-            opset,
-            storage=storage,
-            input_names=input_names,
-            output_names=output_names,
+            limits,
+            verify=verify,
+            keep_anyway=keep_anyway,
         )
-        checked = None
-        if verify:
-            batches, labels = choices.read(tested, bar)
-            checked = quantized.verify(output, batches, labels=labels, on_step=bar.step)
         save_report(
-            quantized, report, (model, output), tested, checked, bar, sensitivity=sensitivity
+            quantized, report, (model, output), tested, proved.checked, bar, sensitivity=sensitivity
         )
-    show_quantized(quantized, written, checked, choices.where(data, test), as_json)
+    show_quantized(quantized, proved, choices.where(data, test), as_json)
     if not as_json:
         for sentence in choices.untold(captured, data, input_range):
             typer.echo(sentence)
         said(report)
+    proved.conclude(model, test or data, as_json)

@@ -3,36 +3,27 @@
 import typer
 
 from tersor.cli.output import show
-from tersor.export.onnx import ExportResult
-from tersor.export.verification import Verification
+from tersor.cli.proving import Proved
 from tersor.report.tables import pairs_table
 from tersor.results.quantized import Quantized
 
 
-def show_quantized(
-    quantized: Quantized,
-    written: ExportResult,
-    checked: Verification | None,
-    where: str,
-    as_json: bool,
-) -> None:
+def show_quantized(quantized: Quantized, proved: Proved, where: str, as_json: bool) -> None:
     """Show what was done to a model.
 
     Args:
         quantized: The model.
-        written: Its file.
-        checked: How it compares with the float model, or None if it was not compared.
+        proved: Its file, and how it compares with the float model if it was compared.
         where: What it was compared on, in words.
         as_json: Print JSON instead of tables.
     """
     summary = quantized.summary()
     if as_json:
-        verification = checked.as_dict() if checked else None
-        show({**written.as_dict(), **summary.as_dict(), "verification": verification})
+        show({**proved.as_dict(), **summary.as_dict()})
         return
     show(summary)
-    if checked:
-        show(pairs_table(f"Verified {where}", checked.rows()))
-    for line in (*written.weights, *written.notes):
+    if proved.checked:
+        show(pairs_table(f"Verified {where}", proved.checked.rows()))
+    for line in (*proved.written.weights, *proved.written.notes):
         typer.echo(f"{line}.")
-    typer.echo(f"Wrote {written.path} for {quantized.scheme.name}.")
+    typer.echo(f"{proved.said} for {quantized.scheme.name}.")

@@ -1,6 +1,6 @@
 """`tersor train`: train a network with weights and activations of few bits."""
 
-from tersor.cli import data_options, options, training_options
+from tersor.cli import data_options, limit_options, options, training_options
 from tersor.cli.output import one_line
 
 
@@ -37,6 +37,14 @@ def train(
     std: data_options.Std = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
+    min_sqnr: limit_options.MinSqnr = None,
+    min_agreement: limit_options.MinAgreement = None,
+    max_drop: limit_options.MaxDrop = None,
+    max_size: limit_options.MaxSize = None,
+    max_latency: limit_options.MaxLatency = None,
+    metric: limit_options.Metric = None,
+    max_metric: limit_options.MaxMetric = None,
+    keep_anyway: limit_options.KeepAnyway = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -54,9 +62,12 @@ def train(
     from tersor.api.quantize import quantize as quantize_model
     from tersor.api.train import train as train_model
     from tersor.cli import choices, idle
+    from tersor.cli.limit_options import check_limits
+    from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
     from tersor.data.sources import BATCH, GeneratedSamples
+    from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
@@ -67,10 +78,13 @@ def train(
 
     chosen = {"epochs": epochs, "steps": steps, "rate": rate, "seed": seed}
     count = len(STEPS_WITH_DATA) + 3 + len(VERIFY_STEPS) + (report is not None)
+    limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
         check_report(report)
         idle.check_test(test, verify, report)
+        check_limits(limits, metric, verify, keep_anyway)
+        own = None if metric is None else find_function(metric)
         criterion = None if loss is None else find_function(loss)
         found = Training(**choices.given(chosen))
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
@@ -99,19 +113,31 @@ def train(
             quantized, batches, criterion, options=found, folder=work, on_batch=bar.batch
         )
         bar.step("write the file")
-        written = trained.export(
-            output,
-            opset,
-            storage=storage,
-            input_names=input_names,
-            output_names=output_names,
-        )
-        checked = None
         tested = choices.fit(captured, tested) or few
-        if verify:
-            inputs, labels = choices.read(tested, bar)
-            checked = trained.verify(output, inputs, labels=labels, on_step=bar.step)
-        save_report(trained, report, (model, output), tested, checked, bar)
-    show_quantized(trained, written, checked, choices.where(data, test), as_json)
+        inputs, labels = choices.read(tested, bar)
+        proved = prove(
+            lambda path: trained.export(
+                path,
+                opset,
+                storage=storage,
+                input_names=input_names,
+                output_names=output_names,
+            ),
+            lambda path: trained.verify(
+                path,
+                inputs,
+                labels=labels,
+                metric=own,
+                max_metric=max_metric,
+                on_step=bar.step,
+            ),
+            output,
+            limits,
+            verify=verify,
+            keep_anyway=keep_anyway,
+        )
+        save_report(trained, report, (model, output), tested, proved.checked, bar)
+    show_quantized(trained, proved, choices.where(data, test), as_json)
     if not as_json:
         said(report)
+    proved.conclude(model, test or data, as_json)

@@ -97,6 +97,7 @@ def judge(
     figures: Sequence[Figure],
     *,
     accuracy: tuple[float, float] | None = None,
+    metric: tuple[float, float] | None = None,
     reservations: Sequence[Reservation] = (),
     remedy: Remedy = "diagnose",
 ) -> Verdict:
@@ -106,12 +107,16 @@ def judge(
         figures: How far each part of each output is from that of the float network.
         accuracy: That of the float network and that of the result, if there are labels. It counts
             instead of the agreement of classes.
+        metric: The value of the user's own metric and the largest one that is good. It counts
+            instead of everything else about the outputs.
         reservations: What keeps the result from being good, the most important first.
         remedy: What to do if the outputs are not good.
     """
     judged = [(grade(figure, accuracy is not None), _said(figure, figures)) for figure in figures]
     if accuracy is not None:
         judged.insert(0, _of_labels(*accuracy))
+    if metric is not None:
+        judged = [_of_metric(*metric)]
     found, reason = max(judged, key=lambda item: GRADES.index(item[0]), default=("good", "equal"))
     if found == "bad" or (found == "look" and not reservations):
         return Verdict(found, reason, remedy)
@@ -157,6 +162,11 @@ def _of_labels(before: float, after: float) -> tuple[Grade, str]:
     lost = round(before - after, 9)
     found = _against(-lost, *(-limit for limit in _DROP))
     return found, f"accuracy {before:.2%} → {after:.2%} ({-100 * lost:+.2f} points)"
+
+
+def _of_metric(value: float, most: float) -> tuple[Grade, str]:
+    found: Grade = "good" if value <= most else "bad"  # NaN is bad
+    return found, f"the metric is {value:.4g}, and {most:.4g} is allowed"
 
 
 def _said(figure: Figure, figures: Sequence[Figure]) -> str:

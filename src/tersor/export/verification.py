@@ -35,6 +35,8 @@ class Verification:
         on_samples: Whether the inputs were given, rather than noise or the example.
         doubts: What makes the figures doubtful, such as samples that do not fit the network.
         remedy: What to do next if the outputs are not good.
+        metric: The value of the user's own metric, the file against the float model; None without.
+        max_metric: The largest value of it that is good, or None if the user named none.
     """
 
     samples: int
@@ -51,14 +53,18 @@ class Verification:
     on_samples: bool = True
     doubts: tuple[str, ...] = ()
     remedy: Remedy = "diagnose"
+    metric: float | None = None
+    max_metric: float | None = None
 
     @property
     def verdict(self) -> Verdict:
         """Whether the file can be used: good, look or bad, with the figure behind it."""
         accuracy = self.accuracy
+        metric, most = self.metric, self.max_metric
         return judge(
             [figure for comparison in self.quantized.values() for figure in comparison.parts],
             accuracy=(accuracy["float"], accuracy["runtime"]) if accuracy else None,
+            metric=None if metric is None or most is None else (metric, most),
             reservations=tuple(self._reservations()),
             remedy=self.remedy,
         )
@@ -113,6 +119,7 @@ class Verification:
             "verdict": self.verdict.as_dict(),
             "on_samples": self.on_samples,
             "doubts": list(self.doubts),
+            "metric": self.metric,
             **{
                 key: {name: c.as_dict() for name, c in getattr(self, key).items()}
                 for key in compared
@@ -139,6 +146,7 @@ class Verification:
                 label = title if len(outputs) == 1 else f"{title}, {name}"
                 rows.append((label, str(comparison)))
         rows += [(f"accuracy, {name}", f"{value:.2%}") for name, value in self.accuracy.items()]
+        rows += [] if self.metric is None else [("metric", f"{self.metric:.4g}")]
         rows.append(("size", f"{self._sizes()} ({self.size_ratio:.2f}×)"))
         if self.latency is not None:
             rows.append(("latency, batch 1", str(self.latency)))

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels, to_batch
 from tersor.data.output_parts import Part, find_parts
+from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.export.drawbacks import drawbacks
 from tersor.export.float_file import FloatFile
@@ -54,6 +55,8 @@ def verify(
     config: Config = (),
     runtime: RuntimeName = "onnxruntime",
     latency: bool = True,
+    metric: Metric | None = None,
+    max_metric: float | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
     """Run the float model, the simulation and the exported file on the same data, and compare them.
@@ -68,6 +71,10 @@ def verify(
         config: Session options that users of the file set.
         runtime: The runtime in which users run the file: `"onnxruntime"` or `"openvino"`.
         latency: Whether to time the two files.
+        metric: The user's own metric, `metric(outputs, reference)`; higher is worse. It takes the
+            tensor that the file and the float model return, or a tuple if there are several, for up
+            to 32 samples at a time; the mean over all samples is taken.
+        max_metric: The largest value of the metric that is good.
         on_step: Called with the name of each of `STEPS` before it runs.
 
     Returns:
@@ -76,12 +83,16 @@ def verify(
     Raises:
         InvalidInputError: Inputs, labels or files do not fit each other; the message names both.
     """
+    if max_metric is not None and metric is None:
+        raise InvalidInputError(
+            f"max_metric={max_metric:g} has no effect without a metric; give metric=, too"
+        )
     say = on_step or (lambda _: None)
     load = _loader(runtime)
     say(STEPS[0])
     with _float_file(reference) as float_path:
         say(STEPS[1])
-        contest = _Contest(load(path, config=config), float_path, simulation)
+        contest = _Contest(load(path, config=config), float_path, simulation, metric)
         for batch in batches(inputs):
             contest.add(batch)
         say(STEPS[2])
@@ -101,6 +112,8 @@ def verify(
             kernels=tuple(openvino_kernels(path) if runtime == NAME else kernels(path, config)),
             runtime_name=runtime,
             drawbacks=() if runtime == NAME else tuple(drawbacks(float_path, path, timed, config)),
+            metric=contest.metric,
+            max_metric=max_metric,
         )
 
 
@@ -120,7 +133,13 @@ def _float_file(reference: Network | FloatFile | str | Path) -> Iterator[Path]:
 class _Contest:
     """All models over the same data, batch by batch."""
 
-    def __init__(self, runtime: Runtime, float_path: Path, simulation: Network | None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        float_path: Path,
+        simulation: Network | None,
+        metric: Metric | None = None,
+    ) -> None:
         files = {
             "runtime": runtime,
             "exact": Runtime(runtime.path, optimize=False),
@@ -130,6 +149,8 @@ class _Contest:
         self.simulation = simulation
         self.outputs = files["runtime"].outputs
         self.samples = 0
+        self._metric = metric
+        self._damage = 0.0  # summed over samples
         self.first: Arrays = {}
         self.tallies: dict[tuple[str, str], list[Tally]] = {}
         self.parts: list[tuple[Part, ...]] = []
@@ -149,8 +170,18 @@ class _Contest:
         if labels is not None:
             self.labels.append(labels)
         for part in runtime.split(feed, _CHUNK):
-            self.samples += len(next(iter(part.values())))
-            self._compare(self._run(part))
+            count = len(next(iter(part.values())))
+            self.samples += count
+            results = self._run(part)
+            self._compare(results)
+            if self._metric is not None:
+                both = _structure(results["runtime"]), _structure(results["float"])
+                self._damage += count * float(self._metric(*both))
+
+    @property
+    def metric(self) -> float | None:
+        """The mean of the user's own metric over all samples; None without one."""
+        return None if self._metric is None else self._damage / max(1, self.samples)
 
     def _run(self, feed: Arrays) -> dict[str, list[np.ndarray]]:
         results = {
@@ -196,6 +227,12 @@ class _Contest:
             if classes.shape != wanted.shape:
                 raise InvalidInputError(f"{len(wanted)} labels for {len(classes)} predictions")
         return {name: float((classes == wanted).mean()) for name, classes in found.items()}
+
+
+def _structure(outputs: list[np.ndarray]) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    """One output as a tensor, several as a tuple, as PyTorch models return them."""
+    found = tuple(map(torch.from_numpy, outputs))
+    return found[0] if len(found) == 1 else found
 
 
 def _simulate(network: Network, feed: Arrays) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from tersor.checked import Count, checked
 from tersor.data.feeds import Data, Labels
-from tersor.data.outputs import Outputs
+from tersor.data.outputs import Metric, Outputs
 from tersor.data.samples import given_or_example
 from tersor.export.float_file import FloatFile
 from tersor.export.html import table
@@ -107,6 +107,8 @@ class Result(ABC):
         config: Config | None = None,
         runtime: RuntimeName | None = None,
         latency: bool = True,
+        metric: Metric | None = None,
+        max_metric: float | None = None,
         on_step: Callable[[str], None] | None = None,
     ) -> Verification:
         """Compare the network, the exported file and the float model in a runtime.
@@ -119,6 +121,9 @@ class Result(ABC):
             runtime: The runtime that users run the file in. Default: that of the scheme. Without
                 OpenVINO, its files are verified in onnxruntime. The result names the runtime.
             latency: Whether to time the two files.
+            metric: Your own metric, `metric(outputs, reference)`; higher is worse. It takes
+                tensors, or tuples of them if there are several outputs, of up to 32 samples.
+            max_metric: The largest value of the metric that is good; it then decides the verdict.
             on_step: Called with the name of each step before it runs.
         """
         usual, session = self._runtime()
@@ -131,6 +136,8 @@ class Result(ABC):
             config=session if config is None else config,
             runtime=runtime or usual,
             latency=latency,
+            metric=metric,
+            max_metric=max_metric,
             on_step=on_step,
         )
         found = replace(found, on_samples=inputs is not None)
