@@ -20,7 +20,7 @@ def proof(part=None, sqnr=25.0, share=0.98, **changes):
         "accuracy": {},
         "bytes": 30,
         "float_bytes": 100,
-        "latency": Latency(2.0, 1.0, 0.5, 9),
+        "latency": Latency(2.0, 0.5, 9),
         "kernels": (Kernel("a", "Conv", "QLinearConv", ""),),
     }
     return Verification(100, {}, compared, compared, **given | changes)
@@ -68,7 +68,7 @@ def test_no_limit_is_always_kept():
     ("changes", "said"),
     [
         ({"bytes": 120}, "larger than the float file, 1.20 times the size"),
-        ({"latency": Latency(1.0, 1.25, 1.25, 9)}, "slower than the float file, 0.80 times"),
+        ({"latency": Latency(1.0, 1.25, 9)}, "slower than the float file, 0.80 times"),
         ({"kernels": (Kernel("a", "Conv", "Conv", "why"),)}, "no layer runs on integers"),
         ({"on_samples": False}, "noise says little"),
         ({"doubts": ("the samples are pixels",)}, "the samples are pixels"),
@@ -86,3 +86,9 @@ def test_the_verdict_is_printed_last_and_is_in_the_json():
     assert str(measured).splitlines()[-1].startswith("verdict")
     assert measured.as_dict()["verdict"]["grade"] == "bad"
     assert measured.as_dict()["quantized"]["y"]["parts"][0]["share"] == 0.5
+
+
+def test_printed_times_have_the_printed_ratio():
+    times = Latency(0.0529, 0.437, 25)
+    assert str(times) == "0.0529 → 0.0231 ms (2.29× as fast)"
+    assert times.as_dict()["ms"] == pytest.approx(0.0529 * 0.437)

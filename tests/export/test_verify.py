@@ -262,3 +262,41 @@ def test_nan_is_never_called_equal():
     tally = Tally()
     tally.add(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))
     assert str(tally.comparison()) == "equal"
+
+
+def test_computed_weights_and_branches_count_as_layers(tmp_path):
+    """Written by hand, so that nothing simplifies what is computed."""
+    info, make = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    floats = np.random.default_rng(0).standard_normal((4, 3, 3, 3), np.float32)
+    stored = [
+        numpy_helper.from_array(floats, "w"),
+        numpy_helper.from_array(floats[0, :, :, 0].copy(), "v"),
+    ]
+    result = info("z", onnx.TensorProto.FLOAT, None)
+    then = onnx.helper.make_graph(
+        [make("MatMul", ["m", "v"], ["z"], "inner")], "then", [], [result]
+    )
+    other = onnx.helper.make_graph([make("Identity", ["m"], ["z"], "same")], "else", [], [result])
+    nodes = [
+        make("ReduceMean", ["w"], ["mean"], "mean"),
+        make("Sub", ["w", "mean"], ["standard"], "sub"),
+        make("Conv", ["x", "standard"], ["y"], "conv"),
+        make("MatMul", ["y", "y"], ["yy"], "product"),
+        make("ReduceMax", ["yy"], ["top"], "top", keepdims=0),
+        make("Cast", ["top"], ["flag"], "cast", to=onnx.TensorProto.BOOL),
+        make("If", ["flag"], ["out"], "if", then_branch=then, else_branch=other),
+    ]
+    inputs = [
+        info("x", onnx.TensorProto.FLOAT, [1, 3, 5, 5]),
+        info("m", onnx.TensorProto.FLOAT, [3, 3]),
+    ]
+    outputs = [info("yy", onnx.TensorProto.FLOAT, None), info("out", onnx.TensorProto.FLOAT, None)]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, outputs, stored)
+    opset = [onnx.helper.make_opsetid("", 21)]
+    path = tmp_path / "computed.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    found = {kernel.layer: kernel.reason for kernel in kernels(path)}
+    assert found == {
+        "conv": "its weight is computed in float",
+        "inner": "its weight is not quantized",
+    }

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tersor
+from tersor.data.verdict import Verdict
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.layers import layers
 from tersor.graph.nodes import operand
@@ -185,6 +186,30 @@ def test_two_reports_side_by_side():
     same = tersor.compare(report(4), report(4))
     assert len(set(same.names)) == 2
     assert all(change.better == 0 for change in same.numbers)
+
+
+def test_times_of_different_days_are_compared_with_float():
+    """The second day's machine takes twice as long for everything; the second file is faster."""
+    first, second = (
+        replace(report(4), verified=replace(report(4).verified, float_ms=before, ms=after))
+        for before, after in ((6.0, 3.0), (12.0, 4.0))
+    )
+    (found,) = [x for x in tersor.compare(first, second).numbers if x.name.startswith("time")]
+    assert (found.name, found.first, found.second) == ("time against float", "0.50×", "0.33×")
+    assert found.better == 2
+    alike = replace(second, verified=replace(second.verified, ms=5.8))
+    (found,) = [x for x in tersor.compare(first, alike).numbers if x.name.startswith("time")]
+    assert found.better == 0
+
+
+def test_the_verdict_is_in_the_page_and_in_the_comparison():
+    judged = [
+        replace(report(4), verified=replace(report(4).verified, verdict=Verdict(grade, "20 dB")))
+        for grade in ("good", "bad")
+    ]
+    assert "Verdict: bad: 20 dB" in page(judged[1])
+    found = {change.name: change for change in tersor.compare(*judged).numbers}["verdict"]
+    assert (found.first, found.second, found.better) == ("good", "bad", 1)
 
 
 def test_what_was_measured_on_other_samples_is_not_judged():

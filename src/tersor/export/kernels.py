@@ -61,7 +61,7 @@ def kernels(path: str | Path, config: Config = ()) -> list[Kernel]:
         config: Session options; see `Runtime`.
 
     Returns:
-        One entry per node with a stored weight, in the order of the file.
+        One entry per node with a weight, in the order of the file.
     """
     optimized = optimized_nodes(path, config)
     found = []
@@ -87,12 +87,30 @@ def openvino_kernels(path: str | Path) -> list[Kernel]:
 
 
 def _weighted(path: str | Path) -> Iterator[tuple[ir.Node, str]]:
-    """Find each node with a stored weight, and the name of that weight."""
-    for node in ir.load(path).graph:
+    """Find each node with a weight, and the name of the weight; those of branches and loops, too.
+
+    A weight is stored, or computed of what is stored; then it has no name.
+    """
+    known: dict[ir.Value, bool] = {}
+    for node in ir.load(path).graph.all_nodes():
         position = (WEIGHTED | INTEGER | _RECURRENT).get(node.op_type)
-        weight = None if position is None else stored_weight(node, position)
-        if weight is not None:
-            yield node, str(weight.name)
+        if position is None:
+            continue
+        weight = stored_weight(node, position)
+        if weight is not None or _is_fixed(node.inputs[position], known):
+            yield node, "" if weight is None else str(weight.name)
+
+
+def _is_fixed(value: ir.Value | None, known: dict[ir.Value, bool]) -> bool:
+    """Whether a value is computed of stored values alone."""
+    if value is None or value.is_initializer():
+        return value is not None
+    if value not in known:
+        maker = value.producer()
+        known[value] = maker is not None and all(
+            _is_fixed(x, known) for x in maker.inputs if x is not None
+        )
+    return known[value]
 
 
 def optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:
@@ -117,7 +135,7 @@ def _kernel(name: str, weight: str, optimized: list[onnx.NodeProto]) -> str | No
             return node.op_type
     if not name:
         for node in optimized:
-            if node.op_type in INTEGER and weight in node.input:
+            if node.op_type in INTEGER and weight and weight in node.input:
                 return node.op_type
     return None
 
@@ -133,7 +151,8 @@ def _reason(node: ir.Node) -> str:
     weight = producer(node.inputs[WEIGHTED[node.op_type]], "DequantizeLinear")
     x = producer(node.inputs[0], "DequantizeLinear")
     if weight is None:
-        return "its weight is not quantized"
+        is_stored = stored_weight(node, WEIGHTED[node.op_type]) is not None
+        return "its weight is not quantized" if is_stored else "its weight is computed in float"
     if x is None:
         return "its input is not quantized"
     for what, read in (("weight", weight), ("input", x)):

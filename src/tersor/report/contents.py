@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from tersor.data.verdict import Verdict
 from tersor.graph.costs import Cost
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.summary import Refusal, Step
@@ -45,6 +46,7 @@ class Verified:
         accuracy: Share of correct labels, by `float` and `runtime`; empty without labels.
         layers: Number of convolutions and linear layers in the file.
         in_float: The layers that the runtime computes in float, and why.
+        verdict: Whether the file can be used; None in reports of older versions.
     """
 
     runtime: str
@@ -59,6 +61,7 @@ class Verified:
     accuracy: dict[str, float]
     layers: int
     in_float: dict[str, str]
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 from rich.console import Group
 
 from tersor.checked import checked
+from tersor.data.verdict import GRADES
 from tersor.errors import InvalidInputError
 from tersor.files import write_atomically
 from tersor.report.contents import LayerReport, Report, Verified
 from tersor.report.headline import sentence
-from tersor.report.numbers import count, decibels, megabytes, milliseconds, percent
+from tersor.report.numbers import count, decibels, megabytes, percent
 from tersor.report.page import as_script, render
 from tersor.report.plots import two_errors
 from tersor.report.saved import read
@@ -19,6 +20,7 @@ from tersor.report.tables import compared_table, html, plain
 
 _SHOWN = 10  # layers in the terminal
 _ALIKE = 0.005  # a difference that is not worth a colour
+_AS_FAST = 0.05  # the same for times: two timings of one file differ by that much
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def _change(
 ) -> NumberChange:
     a, b = value(first), value(second)
     better = 0
-    if sign and a is not None and b is not None and abs(a - b) > _ALIKE * max(abs(a), abs(b)):
+    alike = _AS_FAST if value is _TIME else _ALIKE
+    if sign and a is not None and b is not None and abs(a - b) > alike * max(abs(a), abs(b)):
         better = 2 if (b - a) * sign > 0 else 1
     shown = ["" if x is None else show(x) for x in (a, b)]
     return NumberChange(name, shown[0], shown[1], better)
@@ -197,9 +200,20 @@ def _average_bits(report: Report) -> float | None:
     return sum(b * n for b, n in known) / sum(n for _, n in known) if known else None
 
 
+def _grade(place: float) -> str:
+    return GRADES[int(place)]
+
+
+def _ratio(seen: Verified) -> float | None:
+    """Milliseconds of different days are not compared, but the times of both files of one day."""
+    return None if seen.ms is None or not seen.float_ms else seen.ms / seen.float_ms
+
+
+_TIME = _seen(_ratio)
 _NUMBERS: dict[str, tuple[_Value, Callable[[int | float], str], int]] = {
     "file size": (_seen(lambda x: x.bytes), megabytes, -1),
-    "time per sample": (_seen(lambda x: x.ms), milliseconds, -1),
+    "verdict": (_seen(lambda x: x.verdict and GRADES.index(x.verdict.grade)), _grade, -1),
+    "time against float": (_TIME, "{:.2f}×".format, -1),
     "samples": (_seen(lambda x: x.samples), count, 0),
     "accuracy": (_seen(lambda x: x.accuracy.get("runtime")), percent, 1),
     "same class as float": (_seen(lambda x: x.top1), percent, 1),
@@ -208,7 +222,7 @@ _NUMBERS: dict[str, tuple[_Value, Callable[[int | float], str], int]] = {
     "multiplications": (lambda report: report.after.macs, count, -1),
     "parameters": (lambda report: report.after.parameters, count, -1),
 }
-_ON_SAMPLES = {"accuracy", "same class as float", "SQNR against float"}
+_ON_SAMPLES = {"verdict", "accuracy", "same class as float", "SQNR against float"}
 
 
 def _layers(first: Report, second: Report) -> tuple[LayerChange, ...]:

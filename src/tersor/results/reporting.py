@@ -183,6 +183,7 @@ def verified(checked: Verification) -> Verified:
         accuracy={k: v for k, v in checked.accuracy.items() if k in ("float", "runtime")},
         layers=len(checked.kernels),
         in_float=dict(checked.in_float),
+        verdict=checked.verdict,
     )
 
 
