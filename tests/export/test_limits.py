@@ -1,5 +1,7 @@
 """Limits for scripts, on figures that are made up."""
 
+from dataclasses import replace
+
 import pytest
 
 from tersor.data.figures import Figure
@@ -92,3 +94,30 @@ def test_printed_times_have_the_printed_ratio():
     times = Latency(0.0529, 0.437, 25)
     assert str(times) == "0.0529 → 0.0231 ms (2.29× as fast)"
     assert times.as_dict()["ms"] == pytest.approx(0.0529 * 0.437)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "quantized", "said"),
+    [
+        (43.0, 28.0, None),
+        (
+            36.0,
+            28.0,
+            "the kernels (QLinearConv) round sums in the middle of two integers to the other one",
+        ),
+        (
+            16.0,
+            15.0,
+            "the kernels (QLinearConv) are less exact than the simulation on this machine",
+        ),
+    ],
+)
+def test_kernels_that_differ_are_explained(runtime, quantized, said):
+    """As measured: exact kernels; ties of W4A8 in a ResNet; a CPU on which kernels saturate."""
+    exported, runtimes, simulated, floats = (
+        {"y": Comparison(sqnr, 0.1, 1.0, None)} for sqnr in (43.8, runtime, 28.2, quantized)
+    )
+    changes = {"exported": exported, "runtime": runtimes, "simulated": simulated}
+    rows = dict(replace(proof(), quantized=floats, **changes).rows())
+    assert ("kernels" in rows) == (said is not None)
+    assert said is None or rows["kernels"].startswith(said)

@@ -1,7 +1,7 @@
 """The measurements of `verify`, as attributes, as plain data and as a table."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tersor.data.verdict import Remedy, Reservation, Verdict, judge
 from tersor.export.drawbacks import AS_FAST
@@ -11,6 +11,9 @@ from tersor.export.latency import Latency
 from tersor.export.tally import Comparison
 
 _ALIKE = 4  # layers listed per reason for staying in float; beyond this they are counted
+
+_APART = 3.0  # dB: kernels that differ by less need no explanation
+_AS_CLOSE = 1.0  # dB: two distances to float that are the same
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +40,7 @@ class Verification:
         remedy: What to do next if the outputs are not good.
         metric: The value of the user's own metric, the file against the float model; None without.
         max_metric: The largest value of it that is good, or None if the user named none.
+        simulated: Output name → the simulation, against the float model. Empty without one.
     """
 
     samples: int
@@ -55,6 +59,7 @@ class Verification:
     remedy: Remedy = "diagnose"
     metric: float | None = None
     max_metric: float | None = None
+    simulated: dict[str, Comparison] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -102,7 +107,7 @@ class Verification:
     @property
     def sqnr(self) -> float:
         """SQNR of the runtime against the simulation in dB, for the worst output."""
-        return min(comparison.sqnr for comparison in self.runtime.values())
+        return _worst(self.runtime)
 
     @property
     def agreement(self) -> float | None:
@@ -112,7 +117,7 @@ class Verification:
 
     def as_dict(self) -> dict[str, object]:
         """Convert to plain data, ready for JSON; SQNR is limited to ±200 dB."""
-        compared = ("exported", "runtime", "quantized")
+        compared = ("exported", "runtime", "simulated", "quantized")
         return {
             "samples": self.samples,
             "runtime_name": self.runtime_name,
@@ -140,11 +145,13 @@ class Verification:
         for title, outputs in (
             ("file against simulation", self.exported),
             ("runtime against simulation", self.runtime),
+            ("simulation against float", self.simulated),
             ("runtime against float", self.quantized),
         ):
             for name, comparison in outputs.items():
                 label = title if len(outputs) == 1 else f"{title}, {name}"
                 rows.append((label, str(comparison)))
+        rows += [("kernels", sentence) for sentence in self._kernels()]
         rows += [(f"accuracy, {name}", f"{value:.2%}") for name, value in self.accuracy.items()]
         rows += [] if self.metric is None else [("metric", f"{self.metric:.4g}")]
         rows.append(("size", f"{self._sizes()} ({self.size_ratio:.2f}×)"))
@@ -156,6 +163,23 @@ class Verification:
         integer = len(self.kernels) - len(self.in_float)
         rows.append(("integer kernels", f"{integer} of {len(self.kernels)} layers"))
         return rows + self._float_rows()
+
+    def _kernels(self) -> Iterator[str]:
+        """Why the fast kernels are further from the simulation than the file without them."""
+        if not self.exported or _worst(self.runtime) >= _worst(self.exported) - _APART:
+            return
+        names = {kernel.kernel for kernel in self.kernels if kernel.is_integer}
+        which = f"the kernels ({', '.join(sorted(names))})"
+        if _worst(self.quantized) >= _worst(self.simulated) - _AS_CLOSE:
+            yield (
+                f"{which} round sums in the middle of two integers to the other one, which costs "
+                "nothing: the runtime is as close to float as the simulation"
+            )
+        else:
+            yield (
+                f"{which} are less exact than the simulation on this machine; run `tersor doctor`, "
+                "and choose a scheme that is exact here"
+            )
 
     def _float_rows(self) -> list[tuple[str, str]]:
         """Rows for the layers that stay in float: many with the same reason share a row."""
@@ -187,3 +211,7 @@ class Verification:
         rows = [*self.rows(), ("verdict", str(self.verdict))]
         width = max(len(what) for what, _ in rows)
         return "\n".join(f"{what:{width}}  {value}" for what, value in rows)
+
+
+def _worst(outputs: dict[str, Comparison]) -> float:
+    return min(comparison.sqnr for comparison in outputs.values())

@@ -42,6 +42,7 @@ _PAIRS = (
     ("simulation", "runtime"),
     ("exact", "runtime"),
     ("float", "runtime"),
+    ("float", "simulation"),
 )
 
 
@@ -105,6 +106,7 @@ def verify(
             exported=contest.comparisons("simulation", "exact"),
             runtime=contest.comparisons("simulation" if simulation else "exact", "runtime"),
             quantized=contest.comparisons("float", "runtime"),
+            simulated=contest.comparisons("float", "simulation"),
             accuracy=contest.accuracy(labels),
             bytes=size(path),
             float_bytes=size(float_path),
@@ -193,7 +195,7 @@ class _Contest:
 
     def _compare(self, results: dict[str, list[np.ndarray]]) -> None:
         for first, second in _PAIRS:
-            if first in results:
+            if first in results and second in results:
                 if (first, second) not in self.tallies:
                     self.tallies[first, second] = self._new_tallies(results)
                 tallies = self.tallies[first, second]
