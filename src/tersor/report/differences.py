@@ -200,7 +200,7 @@ def _average_bits(report: Report) -> float | None:
     return sum(b * n for b, n in known) / sum(n for _, n in known) if known else None
 
 
-def _grade(place: float) -> str:
+def _grade(place: int | float) -> str:
     return GRADES[int(place)]
 
 
