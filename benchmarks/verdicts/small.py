@@ -51,9 +51,9 @@ def small(folder: Path) -> Iterator[Case]:
     yield _case("gated filters", Gated().eval(), planes, "look", "slower", folder, **slow)
     sequences = torch.randn(64, 20, 16)
     yield _case("LSTM", Recurrent().eval(), sequences, "look", "nothing on integers", folder)
-    whole = {"exclude": ["*"]}
-    float_only = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3)).eval()
-    yield _case("all excluded", float_only, images, "look", "nothing on integers", folder, **whole)
+    layers = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3)).eval()
+    few = {"weights": 4, "storage": "int4"}
+    yield _case("two convolutions", layers, images, "look", "nothing on integers", folder, **few)
 
 
 def _case(
@@ -63,9 +63,11 @@ def _case(
     truth: Grade,
     why: str,
     folder: Path,
+    storage: str = "int8",
     **options: object,
 ) -> Case:
     path = folder / "small.onnx"
     quantized = tersor.quantize(model, inputs[:2], data=inputs, **options)
-    quantized.export(path)
-    return Case(name, "8 bits", truth, why, quantized.verify(path, inputs))
+    quantized.export(path, storage=storage)
+    way = "8 bits" if storage == "int8" else "4 bits, two weights to a byte"
+    return Case(name, way, truth, why, quantized.verify(path, inputs))
