@@ -18,6 +18,7 @@ from tersor.frontend.axes import FIXED
 from tersor.frontend.capture import captured
 from tersor.frontend.dynamic import Dynamic
 from tersor.frontend.given import Example, Keywords
+from tersor.frontend.network_module import NetworkModule
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network, Skipped
 
@@ -46,6 +47,8 @@ def captured_with(
     Raises:
         TersorError: As `captured`; or there is no first batch.
     """
+    if isinstance(model, NetworkModule):
+        model = model.network
     has_own = isinstance(model, ExportedProgram) and model.example_inputs is not None
     is_given = example is not None or kwargs is not None or has_own
     if data is not None and not is_given and isinstance(model, nn.Module | ExportedProgram):

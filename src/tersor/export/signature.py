@@ -8,6 +8,7 @@ from typing import Any
 import onnx_ir as ir
 from torch import fx
 from torch.export import Dim
+from torch.fx.graph import _PyTreeCodeGen
 from torch.utils import _pytree as pytree
 
 from tersor.errors import UnsupportedError
@@ -44,6 +45,11 @@ def output_names(network: Network) -> list[str]:
 
 def _outputs(network: Network) -> list[tuple[tuple[Any, ...], Any]]:
     """Find the position of each output in what the model returns, and the node that computes it."""
+    if not isinstance(network.graph._codegen, _PyTreeCodeGen):
+        raise UnsupportedError(
+            "the network was read from a pickle, which keeps what computes but not what is needed "
+            "to write a file; quantize or compress the model again, or use copy.deepcopy"
+        )
     values: Any = network.graph.output_node().args[0]
     spec: Any = network.module._out_spec
     return pytree.tree_flatten_with_path(pytree.tree_unflatten(values, spec))[0]

@@ -11,6 +11,7 @@ from tersor.frontend.dynamic import Dynamic, check_takes_axes
 from tersor.frontend.explain import first_line
 from tersor.frontend.functional import functionalize
 from tersor.frontend.given import Example, Inputs, Keywords, failure, split_example
+from tersor.frontend.network_module import NetworkModule
 from tersor.frontend.onnx.capture_file import capture_file
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.program_batch import with_open_batch
@@ -82,7 +83,7 @@ def captured(
     """A network to edit: what `capture` makes of a model, or a copy of what it made already.
 
     Args:
-        model: As for `capture`, or a network.
+        model: As for `capture`; or a network, or what `quantize` or `compress` made.
         example: As for `capture`.
         kwargs: As for `capture`.
         dynamic: As for `capture`.
@@ -90,6 +91,8 @@ def captured(
     Raises:
         TersorError: As `capture`; or a network is given an example or open axes, which it has.
     """
+    if isinstance(model, NetworkModule):
+        model = model.network
     if not isinstance(model, Network):
         return capture(model, example, kwargs, dynamic)
     check_takes_axes(dynamic, *_CAPTURED)

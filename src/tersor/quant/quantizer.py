@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tersor.core.affine import fake_quantize
 from tersor.core.grid import Grid
 from tersor.core.ranges import scale_zero_point
+from tersor.errors import UnsupportedError
 
 
 @torch.library.custom_op("tersor::fake_quantize", mutates_args=())
@@ -27,6 +28,21 @@ def _(
 ) -> Tensor:
     del scale, zero_point, bits, signed, axis
     return torch.empty_like(x)
+
+
+def _nothing_to_save(ctx: object, inputs: object, output: object) -> None:
+    del ctx, inputs, output
+
+
+def _no_gradient(ctx: object, *_: object) -> None:
+    del ctx
+    raise UnsupportedError(
+        "no gradient passes through the rounding of a quantized model; train it with tersor.train, "
+        "or put tersor.trainable(q) in its place in your own training loop"
+    )
+
+
+fake_quantize_op.register_autograd(_no_gradient, setup_context=_nothing_to_save)
 
 
 class FakeQuantize(nn.Module):

@@ -5,8 +5,10 @@ The schemes themselves are the table in `tersor.quant.schemes`.
 """
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import torch
+from torch._ops import OpOverload
 
 from tersor.checked import checked
 from tersor.core.grid import Grid
@@ -122,6 +124,26 @@ class Scheme:
         pair_safe = self.pair_safe if weight.bits == 8 else None
         speed = self.speed if weights is None else None  # whoever asks for bits wants every layer
         return replace(self, weight=weight, activation=activation, pair_safe=pair_safe, speed=speed)
+
+    def __getstate__(self) -> dict[str, object]:
+        """For pickles and copies, in which ops stand as their names."""
+        return {name: _names(value) for name, value in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, _ops(value))
+
+
+def _names(value: object) -> object:
+    if not isinstance(value, frozenset):
+        return value
+    return frozenset(str(op) if isinstance(op, OpOverload) else op for op in value)
+
+
+def _ops(value: object) -> object:
+    if not isinstance(value, frozenset):
+        return value
+    return frozenset(attrgetter(op)(torch.ops) if isinstance(op, str) else op for op in value)
 
 
 def with_bits(grid: Grid, bits: int | None, what: str) -> Grid:

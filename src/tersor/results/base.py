@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from torch import Tensor
+
 from tersor.checked import Count, checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric, Outputs
@@ -18,6 +20,7 @@ from tersor.export.runtime import Config
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.frontend.capture import Example
+from tersor.frontend.network_module import NetworkModule, converted
 from tersor.graph.network import Network, OnLayer, Record
 from tersor.names import RuntimeName
 from tersor.quant.sensitivity import Sensitivity
@@ -28,25 +31,35 @@ from tersor.results.reporting import Subject, Wanted, make_report
 from tersor.training.log import Line
 
 
-@dataclass(repr=False)
-class Result(ABC):
-    """A network derived from a float model, with the means to export and verify it.
+@dataclass(repr=False, eq=False)
+class Result(NetworkModule, ABC):
+    """A network derived from a float model: a module, with the means to export and verify it.
 
     Attributes:
         network: The resulting network. `network.module` is an ordinary PyTorch module.
         original: The captured float model.
-        training: The training curve, if the network was trained.
+        curve: The training curve, if the network was trained.
     """
 
     _has_integers: ClassVar[bool] = True  # layers are meant to run on integers
 
+    _beside: ClassVar[tuple[str, ...]] = ("original",)  # networks to compare with
+
     network: Network
     original: Network
-    training: tuple[Line, ...] = field(default=(), kw_only=True)
+    curve: tuple[Line, ...] = field(default=(), kw_only=True)
 
-    def __call__(self, *args: Example, **kwargs: Example) -> Outputs:
+    def forward(self, *args: Example, **kwargs: Example) -> Outputs:
         """Run the network, with the signature of the original."""
         return self.network(*args, **kwargs)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Result":
+        """Convert or move the tensors of this network, and of copies of the float ones."""
+        for name in self._beside:
+            network = getattr(self, name)
+            setattr(self, name, network and converted(network, fn))
+        super()._apply(fn, recurse)
+        return self
 
     def _repr_html_(self) -> str:
         """The table that a notebook displays."""

@@ -17,7 +17,7 @@ from tersor.results.base import Result
 from tersor.results.reporting import Subject
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Compressed(Result):
     """A compressed model: call it, inspect it, train it, export it, verify it, quantize it.
 
@@ -25,9 +25,9 @@ class Compressed(Result):
     `tersor.train`.
 
     Attributes:
-        network: The compressed network. `network.module` is an ordinary PyTorch module.
+        network: The compressed network. `network.module` is the graph as a PyTorch module.
         original: The captured float model.
-        training: The training curve, if the network was trained.
+        curve: The training curve, if the network was trained.
     """
 
     _has_integers: ClassVar[bool] = False
@@ -92,4 +92,4 @@ class Compressed(Result):
         return "onnxruntime", ()
 
     def _subject(self) -> Subject:
-        return Subject("compressed", self.network, self.original, None, "float", self.training)
+        return Subject("compressed", self.network, self.original, None, "float", self.curve)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from tersor.checked import checked
 from tersor.export import openvino
@@ -16,17 +17,19 @@ from tersor.results.base import Result
 from tersor.results.reporting import Subject
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Quantized(Result):
     """A quantized model: call it, inspect it, train it, export it, verify it.
 
     Attributes:
-        network: The simulation. `network.module` is an ordinary PyTorch module.
+        network: The simulation. `network.module` is the graph as a PyTorch module.
         original: The captured float model.
         scheme: The integer format.
         prepared: The float network that was rounded: BatchNorms folded, channels equalized.
-        training: The training curve, if the network was trained.
+        curve: The training curve, if the network was trained.
     """
+
+    _beside: ClassVar[tuple[str, ...]] = ("original", "prepared")
 
     scheme: Scheme
     prepared: Network | None = None
@@ -64,7 +67,7 @@ class Quantized(Result):
 
     def _subject(self) -> Subject:
         networks = self.network, self.original, self.prepared
-        return Subject("quantized", *networks, self.scheme.name, self.training)
+        return Subject("quantized", *networks, self.scheme.name, self.curve)
 
 
 def runtime_of(scheme: Scheme) -> tuple[RuntimeName, Config]:
