@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -80,6 +81,9 @@ def test_the_users_own_metric(same, data):
     assert "Verdict: bad: the metric is 0, and -1 is allowed" in failed.stdout
 
 
-def test_a_limit_on_labels_needs_labels(same):
-    result = run(1, "verify", same, same, "--max-drop", "0.01")
-    assert "--max-drop needs labels" in result.stderr
+def test_a_limit_on_labels_needs_labels_before_the_work(tmp_path):
+    np.save(tmp_path / "x.npy", nets.images(8).numpy())
+    for more in (["--data", tmp_path / "x.npy"], []):
+        for command in (["verify", "a.onnx", "b.onnx"], ["quantize", "a.onnx", "-o", "b.onnx"]):
+            result = run(1, *command, *more, "--max-drop", "0.01")
+            assert "--max-drop needs labels, and there are none" in result.stderr

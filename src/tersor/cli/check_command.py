@@ -84,7 +84,7 @@ def verify(
     """
     from tersor.api.verify import verify as verify_file
     from tersor.cli import choices
-    from tersor.cli.limit_options import check_limits
+    from tersor.cli.limit_options import check_labels, check_limits
     from tersor.cli.proving import fail, say_verdict
     from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
@@ -96,6 +96,7 @@ def verify(
     with one_line(debug), progress(len(VERIFY_STEPS)) as bar:
         check_limits(limits, metric, verify=True, keep=False)
         (source,) = choices.sources((data,), resize, crop, mean, std)
+        check_labels(limits, source)
         batches, labels = choices.read(source, bar)
         fixed = dict(fix) if fix else None
         checked = verify_file(

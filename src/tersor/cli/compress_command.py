@@ -66,7 +66,7 @@ def compress(
     from tersor.api.compress import STEPS
     from tersor.api.compress import compress as compress_model
     from tersor.cli import choices, idle
-    from tersor.cli.limit_options import check_limits
+    from tersor.cli.limit_options import check_labels, check_limits
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.compression.options import Compression
@@ -95,6 +95,7 @@ def compress(
         chosen, trained = choices.given(chosen), choices.given(trained)
         criterion = None if loss is None else find_function(loss)
         sources = choices.sources((data, test, train), resize, crop, mean, std)
+        check_labels(limits, sources[1] or sources[0])
         bar.step("load the model")
         captured = choices.captured(
             model,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from tersor.data.sources import Source
     from tersor.export.limits import Limits
 
 _LIMITS = "Limits for scripts: exit code 3 if one is not kept"
@@ -109,4 +110,26 @@ def check_limits(limits: "Limits", metric: str | None, verify: bool, keep: bool)
     if keep and not limits.given:
         raise InvalidInputError(
             "--keep-anyway has no effect without a limit; give one, such as --min-sqnr 20"
+        )
+
+
+def check_labels(limits: "Limits", source: "Source | None") -> None:
+    """Refuse a limit on the accuracy before the work, if it is clear that there are no labels.
+
+    Args:
+        limits: The limits that were given.
+        source: The samples to verify with, if any; batches of the user's code may have labels.
+
+    Raises:
+        InvalidInputError: There are no labels.
+    """
+    from tersor.data.sources import GeneratedSamples
+    from tersor.errors import InvalidInputError
+
+    if limits.max_drop is None or isinstance(source, GeneratedSamples):
+        return
+    if source is None or source.labels is None:
+        raise InvalidInputError(
+            "--max-drop needs labels, and there are none; give an .npz file with an array called "
+            "labels"
         )

@@ -69,7 +69,7 @@ def quantize(
     from tersor.api.search_bits import STEPS as SEARCH_STEPS
     from tersor.api.search_bits import search_bits
     from tersor.cli import choices, idle
-    from tersor.cli.limit_options import check_limits
+    from tersor.cli.limit_options import check_labels, check_limits
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
@@ -95,6 +95,7 @@ def quantize(
         widths = choices.widths(weights, bits, average_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        check_labels(limits, tested or seen)
         seen = seen.first(level.samples) if seen and level else None
         bar.step("load the model")
         captured = choices.captured(

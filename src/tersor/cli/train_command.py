@@ -62,7 +62,7 @@ def train(
     from tersor.api.quantize import quantize as quantize_model
     from tersor.api.train import train as train_model
     from tersor.cli import choices, idle
-    from tersor.cli.limit_options import check_limits
+    from tersor.cli.limit_options import check_labels, check_limits
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
@@ -88,6 +88,7 @@ def train(
         criterion = None if loss is None else find_function(loss)
         found = Training(**choices.given(chosen))
         seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        check_labels(limits, tested or seen)
         assert seen is not None
         bar.step("load the model")
         captured = choices.captured(
