@@ -39,6 +39,7 @@ def test_the_worst_part_decides_and_is_named():
     assert found.line("a.onnx", "b.onnx", "x.npy").endswith(
         ". Next: tersor diagnose a.onnx --data x.npy"
     )
+    assert found.next("my model.onnx") == "tersor diagnose 'my model.onnx' --data SOURCE"
 
 
 def test_labels_count_instead_of_agreement():

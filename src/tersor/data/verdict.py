@@ -4,6 +4,7 @@ A pure function of figures. Every threshold is written here, once. They were cho
 quality is known from labels, detections, texts and similarities; `benchmarks.verdicts` measures it.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -58,7 +59,8 @@ class Verdict:
             file: The file that was judged.
             data: Real samples.
         """
-        return _COMMANDS[self.remedy].format(model=model, file=file, data=data)
+        names = {"model": model, "file": file, "data": data}
+        return _COMMANDS[self.remedy].format(**{k: shlex.quote(v) for k, v in names.items()})
 
     def line(self, model: str = "MODEL", file: str = "FILE", data: str = "SOURCE") -> str:
         """The verdict in one line, with the next command.
