@@ -71,7 +71,10 @@ def test_quantize_shows_tables_and_takes_options(tmp_path):
     assert "2 of 3 layers" in printed
     assert "in float: 8" in printed
     assert f"Wrote {path} for dfq-paper.\nInput 'input' was taken to lie within -" in printed
-    assert printed.endswith("If real inputs do not, give --input-range or --data.\n")
+    told, verdict = printed.splitlines()[-2:]
+    assert told.endswith("If real inputs do not, give --input-range or --data.")
+    assert verdict.startswith("Verdict: ")
+    assert "noise says little" in verdict
     weights = [w for w in _int8_tensors(path) if w.ndim > 1]
     assert len(weights) == 2
     for weight in weights:  # as far as 6 bits reach, and not as far as 5
