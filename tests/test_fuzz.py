@@ -15,7 +15,9 @@ from tersor.frontend.load import load
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("kind", "inputs"), [("onnx", 250), ("pt2", 40), ("npz", 300)])
+@pytest.mark.parametrize(
+    ("kind", "inputs"), [("onnx", 250), ("opaque", 120), ("pt2", 40), ("npz", 300)]
+)
 def test_broken_files_are_read_or_refused(kind, inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     work = tmp_path / "work"
@@ -58,13 +60,22 @@ def outside(location, where):
         model.graph.node.insert(0, node)
         next(n for n in model.graph.node if n.op_type == "MatMul").input[1] = "k2"
         tensor = model.graph.node[0].attribute[0].t
+    if where == "branch":
+        same = helper.make_node("Identity", ["k"], ["inner"])
+        result = helper.make_tensor_value_info("inner", TensorProto.FLOAT, [8, 8])
+        branch = helper.make_graph([same], "b", [], [result], [tensor])
+        yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+        model.graph.initializer.append(yes)
+        node = helper.make_node("If", ["yes"], ["k2"], then_branch=branch, else_branch=branch)
+        model.graph.node.insert(0, node)
+        tensor = model.graph.node[0].attribute[0].g.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
     return model.SerializeToString()
 
 
-@pytest.mark.parametrize("where", ["weight", "attribute"])
+@pytest.mark.parametrize("where", ["weight", "attribute", "branch"])
 @pytest.mark.parametrize("location", ["../outside.bin", "link.bin", "{}/outside.bin"])
 def test_weights_outside_of_the_folder_are_not_read(location, where, tmp_path):
     inside = tmp_path / "inside"

@@ -10,6 +10,7 @@ import tersor
 from tersor.data.samples import samples
 from tersor.data.shown import captured_with
 from tersor.errors import InvalidInputError
+from tests.frontend.onnx.files import model, write
 
 
 class Flow(nn.Module):
@@ -67,7 +68,7 @@ def test_few_samples_are_enough_where_the_number_does_not_count():
 
 
 def test_what_runs_with_no_number_of_samples_says_why():
-    with pytest.raises(InvalidInputError, match=r"shapes \[\(4, 4\)\].*x.view\(7, 4\)"):
+    with pytest.raises(InvalidInputError, match=r"shapes \[\(8, 4\)\].*x.view\(7, 4\)"):
         captured_with(Flow(lambda m, x: m.fc(x.view(7, 4))), data=X[:8])
 
 
@@ -93,3 +94,13 @@ def test_open_axes_are_no_remedy_for_other_mistakes(shape):
     with pytest.raises(InvalidInputError) as caught:
         samples(network, torch.rand(shape))
     assert "dynamic" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["file", "module"])
+def test_an_error_shows_the_shape_that_was_given(kind, tmp_path):
+    made = Flow(lambda m, x: m.fc(x)).eval()
+    if kind == "file":
+        text = "g (float[N, 4] x) => (float[N, 4] y) { y = MatMul(x, w) }"
+        made, _ = tersor.load(write(tmp_path, model(text, w=np.ones((4, 4), np.float32))))
+    with pytest.raises(InvalidInputError, match=r"shapes? \[?[(\[]8, 5[)\]]"):
+        tersor.quantize(made, data=torch.ones(8, 5))

@@ -109,6 +109,19 @@ def test_unfit_model(make, message):
         capture(make(), x())
 
 
+def test_a_buffer_may_be_infinite():
+    model = Flow(lambda self, x: self.fc(x) + self.mask)
+    model.register_buffer("mask", torch.tensor([0.0, float("-inf"), 0.0, float("inf")]))
+    assert capture(model, x())(x())[:, 1].isneginf().all()
+    model.mask[0] = float("nan")
+    with pytest.raises(InvalidModelError, match=r"'mask' has 1 NaN or infinite values of 4"):
+        capture(model, x())
+    broken = nn.BatchNorm1d(4)
+    broken.running_mean[0] = float("inf")
+    with pytest.raises(InvalidModelError, match=r"'running_mean' has 1 NaN or infinite"):
+        capture(broken, x())
+
+
 EXAMPLES = {
     "wrong channels": (nn.Conv2d(3, 4, 3), x(1, 1, 8, 8), r"shapes \[\(1, 1, 8, 8\)\].*3 channels"),
     "wrong features": (nn.Linear(4, 4), x(2, 5), r"shapes \[\(2, 5\)\]"),

@@ -124,7 +124,9 @@ def example(
         input_range: Smallest and largest value of the inputs.
     """
     if shapes:
-        return random_example(shapes, input_range, types=input_types(model))
+        known = model.rows if isinstance(model, OnnxModel) else {}
+        rows = [known.get(x.name) for x in model.inputs] if known else []
+        return random_example(shapes, input_range, types=input_types(model), rows=rows)
     return model.example(input_range) if isinstance(model, OnnxModel) else None
 
 

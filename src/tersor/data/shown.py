@@ -17,7 +17,7 @@ from tersor.errors import TersorError
 from tersor.frontend.axes import FIXED
 from tersor.frontend.capture import captured
 from tersor.frontend.dynamic import Dynamic
-from tersor.frontend.given import Example, Keywords
+from tersor.frontend.given import Example, Keywords, split_example
 from tersor.frontend.network_module import NetworkModule
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network, Skipped
@@ -62,16 +62,14 @@ def _captured_as(
 ) -> Network:
     """Capture with a few samples of a batch, or with all of them where their number counts."""
     few = _few(model, batch)
+    if isinstance(model, OnnxModel):
+        model.arrange(*split_example(batch, None))  # an error names the shape that was given
     if few is batch or not isinstance(model, nn.Module) or isinstance(model, OnnxModel):
         return captured(model, few, None, dynamic)
-    try:
+    with contextlib.suppress(TersorError):
         network = captured(model, few, None, dynamic)
         if not any(isinstance(x, Skipped) and x.step == FIXED for x in network.records):
             return network
-    except TersorError:
-        with contextlib.suppress(TersorError):
-            return captured(model, batch, None, dynamic)
-        raise
     return captured(model, batch, None, dynamic)
 
 

@@ -1,7 +1,7 @@
 """Generates random inputs in the shapes of the example inputs."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from torch.utils import _pytree as pytree
 
 from tersor.core.whole_range import whole_range
 from tersor.data.observe import Batch
+from tersor.frontend.drawn import draw
 from tersor.graph.network import Network
-from tersor.graph.nodes import argument, source
+from tersor.graph.nodes import source
 
 _COLOURS = (1, 3, 4)
 _SMALLEST_PICTURE = 16
@@ -50,32 +51,24 @@ def random_example(
     input_range: tuple[float, float] | None = None,
     seed: int = 0,
     types: Sequence[torch.dtype] = (),
+    rows: Sequence[int | None] = (),
 ) -> tuple[Tensor, ...]:
     """Generate example inputs when only the shapes are known.
 
     Args:
         shapes: One shape per input.
-        input_range: Floats are drawn uniformly from it, or else from a standard normal.
+        input_range: Smallest and largest value; see `tersor.frontend.drawn.draw`.
         seed: Seed of the random numbers.
-        types: One dtype per input, if known; float32 by default. 8-bit integers take all values
-            or those of the range; wider ones are zeros and ones, which every table has and every
-            mask may hold.
+        types: One dtype per input, if known; float32 by default.
+        rows: Per input the rows of the table in which it is looked up; None for any other.
     """
     generator = torch.Generator().manual_seed(seed)
-
-    def draw(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        if not dtype.is_floating_point:
-            low, high = (whole_range(dtype) and (input_range or whole_range(dtype))) or (0, 1)
-            return torch.randint(int(low), int(high) + 1, tuple(shape), generator=generator).to(
-                dtype
-            )
-        if input_range is None:
-            return torch.randn(*shape, generator=generator).to(dtype)
-        low, high = input_range
-        return (low + (high - low) * torch.rand(*shape, generator=generator)).to(dtype)
-
     known = [*types, *[torch.float32] * (len(shapes) - len(types))]
-    return tuple(draw(shape, dtype) for shape, dtype in zip(shapes, known, strict=False))
+    limits = [*rows, *[None] * (len(shapes) - len(rows))]
+    return tuple(
+        draw(shape, dtype, input_range, generator, limit)
+        for shape, dtype, limit in zip(shapes, known, limits, strict=False)
+    )
 
 
 def synthetic_batches(
@@ -116,15 +109,12 @@ def synthetic_batches(
 
 
 def vocabularies(network: Network) -> dict[str, int]:
-    """Input name → number of rows of the smallest embedding table that it is looked up in."""
+    """Input name → number of rows of the smallest table that it is looked up in."""
     found: dict[str, int] = {}
-    for node in network.nodes():
-        if node.target is not torch.ops.aten.embedding.default:
-            continue
-        table, index = source(argument(node, "weight")), source(argument(node, "indices"))
-        if index.op == "placeholder" and table.op == "get_attr":
-            rows = len(network.tensor(table))
-            found[index.name] = min(rows, found.get(index.name, rows))
+    for start, lookup, index in _lookups(network, _moves):
+        rows = _rows(network, lookup, index)
+        if rows is not None:
+            found[start.name] = min(rows, found.get(start.name, rows))
     return found
 
 
@@ -137,20 +127,52 @@ _LOOKUPS = {
 }
 
 
+aten = torch.ops.aten
+_MOVES = {
+    *(aten._to_copy.default, aten.to.dtype, aten.clone.default, aten.contiguous.default),
+    *(aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten.expand.default),
+    *(aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims, aten.permute.default),
+    *(aten.transpose.int, aten.slice.Tensor, aten.select.int),
+}
+
+
 def looked_up(network: Network) -> set[str]:
     """Names of the integer inputs that say where to look something up, such as token numbers."""
-    found: set[str] = set()
+    return {start.name for start, *_ in _lookups(network, lambda user, _: _is_whole(user))}
+
+
+def _lookups(
+    network: Network, follow: Callable[[fx.Node, fx.Node], bool]
+) -> Iterator[tuple[fx.Node, fx.Node, fx.Node]]:
+    """Each lookup that is reached from an input: the input, the lookup, and its index."""
     for start in network.graph.find_nodes(op="placeholder"):
         reached, pending = {start}, [start]
         while pending:
             node = pending.pop()
             readers = [user for user in node.users if user not in reached]
-            if any(_looks_up(user, node) for user in node.users):
-                found.add(start.name)
-            wholes = [user for user in readers if _is_whole(user)]
-            reached.update(wholes)
-            pending += wholes
-    return found
+            yield from ((start, user, node) for user in node.users if _looks_up(user, node))
+            followed = [user for user in readers if follow(user, node)]
+            reached.update(followed)
+            pending += followed
+
+
+def _moves(user: fx.Node, node: fx.Node) -> bool:
+    """Whether a call passes integers on; those of ONNX files may count from the end."""
+    if user.target is torch.ops.aten.where.self:
+        return user.args[2] is node
+    return user.target in _MOVES and user.args[0] is node and _is_whole(user)
+
+
+def _rows(network: Network, lookup: fx.Node, index: fx.Node) -> int | None:
+    """The size of a stored table along the axis of the index; None if it is not stored."""
+    table, place = source(lookup.args[0]), lookup.args[1]  # type: ignore[arg-type]
+    if table.op != "get_attr":
+        return None
+    if isinstance(place, list | tuple):
+        axis = place.index(index)
+    else:
+        axis = place if isinstance(place, int) else 0
+    return network.tensor(table).shape[axis]
 
 
 def _looks_up(user: fx.Node, index: fx.Node) -> bool:

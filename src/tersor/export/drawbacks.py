@@ -9,6 +9,7 @@ import onnx_ir as ir
 from tersor.export.kernels import INTEGER, optimized_nodes
 from tersor.export.latency import Latency
 from tersor.export.runtime import Config
+from tersor.frontend.onnx.opening import open_file
 from tersor.frontend.onnx.stored import size
 
 #: A file that is slower by less is as fast: two timings of one file differ by that much.
@@ -53,7 +54,7 @@ def contents(path: str | Path) -> Bytes:
         path: An ONNX file, with or without weights beside it.
     """
     sizes = Counter[str]()
-    for value in ir.load(path).graph.initializers.values():
+    for value in open_file(path)[0].graph.initializers.values():
         stored = value.const_value
         if stored is not None:
             sizes[_kind(stored.dtype)] += stored.nbytes

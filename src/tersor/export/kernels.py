@@ -17,6 +17,7 @@ from tersor.export.recurrent_weights import RECURRENT
 from tersor.export.rewrite import producer
 from tersor.export.runtime import Config, Runtime
 from tersor.export.tidy import WEIGHTED, stored_weight
+from tersor.frontend.onnx.opening import open_file
 
 #: Integer kernels of convolution and linear layers → the position of their weight.
 INTEGER = {
@@ -92,7 +93,7 @@ def _weighted(path: str | Path) -> Iterator[tuple[ir.Node, str]]:
     A weight is stored, or computed of what is stored; then it has no name.
     """
     known: dict[ir.Value, bool] = {}
-    for node in ir.load(path).graph.all_nodes():
+    for node in open_file(path)[0].graph.all_nodes():
         position = (WEIGHTED | INTEGER | _RECURRENT).get(node.op_type)
         if position is None:
             continue

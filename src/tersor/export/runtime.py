@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from tersor.data.feeds import Arrays, feed
 from tersor.errors import InvalidInputError
+from tersor.graph.carried_model import libraries
 
 _ERRORS_ONLY = 3
 
@@ -129,6 +130,8 @@ def _options(
         options.intra_op_num_threads = threads
     if optimized_path is not None:
         options.optimized_model_filepath = str(optimized_path)
+    for library in libraries():
+        options.register_custom_ops_library(library)
     for key, value in config.items():
         options.add_session_config_entry(key, value)
     return options

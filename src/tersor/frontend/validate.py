@@ -16,6 +16,7 @@ from tersor.errors import InvalidInputError, InvalidModelError
 TAKEN = {*dir(fx.GraphModule(nn.Module(), fx.Graph())), "_in_spec", "_out_spec", "self"}
 TAKEN -= {"training"}
 _UNFIT = re.compile(r"[\"\\\x00-\x1f\x7f]")  # in the source code that torch.fx writes
+_STATISTICS = ("running_mean", "running_var")
 _QUANTIZED_MODULES = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
 
@@ -87,12 +88,20 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
         )
     if tensor.is_complex():
         raise InvalidModelError(f"{name!r} is complex ({tensor.dtype}); use real weights")
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        bad = int((~torch.isfinite(tensor)).sum())
+    bad = _unusable(name, tensor)
+    if bad:
         raise InvalidModelError(
             f"{name!r} has {bad} NaN or infinite values of {tensor.numel()}; "
             "check the checkpoint that was loaded"
         )
+
+
+def _unusable(name: str, tensor: Tensor) -> int:
+    """How many values are NaN, or infinite where only a mask or a bound may be: in a buffer."""
+    if not tensor.is_floating_point():
+        return 0
+    is_learned = isinstance(tensor, nn.Parameter) or name.endswith(_STATISTICS)
+    return int((~torch.isfinite(tensor) if is_learned else torch.isnan(tensor)).sum())
 
 
 def _check_storage(name: str, tensor: Tensor) -> None:

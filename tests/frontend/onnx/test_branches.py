@@ -98,6 +98,34 @@ def test_branches_by_size_are_those_of_the_example(length, tmp_path):
     assert [record.layer for record in network.records] == ["z"]  # y: by rank
 
 
+def test_an_axis_that_decides_on_a_branch_is_fixed_in_the_file(tmp_path):
+    made = model(
+        """g (float[N, L, 4] x) => (float[N, L, 3] y) {
+            h = MatMul(x, w) s = Shape(h) n = Constant <value = int64 {1}> () size = Gather(s, n)
+            five = Constant <value = int64 {5}> () c = Equal(size, five)
+            z = If (c) <
+                then_branch = t () => (float[N, L, 6] p) { p = Identity(h) },
+                else_branch = e () => (float[N, L, 6] q) { q = Neg(h) } >
+            y = MatMul(z, v) }""",
+        w=random(4, 6),
+        v=random(6, 3, seed=1),
+    )
+    file, new = write(tmp_path, made), tmp_path / "int8.onnx"
+    for length, wanted in ((5, ["N", 5, 4]), (7, ["N", "L", 4])):
+        quantized = tersor.quantize(
+            tersor.load(file)[0], data=torch.from_numpy(random(9, length, 4))
+        )
+        shape = onnx.load(quantized.export(new).path).graph.input[0].type.tensor_type.shape.dim
+        assert [dim.dim_param or dim.dim_value for dim in shape] == wanted
+        x = random(3, length, 4)
+        assert np.abs(run(new, x=x) - run(file, x=x)).max() < 0.05 * np.abs(run(file, x=x)).max()
+    assert [dim.dim_param for dim in made.graph.input[0].type.tensor_type.shape.dim] == [
+        "N",
+        "L",
+        "",
+    ]
+
+
 @pytest.mark.parametrize(
     ("fix", "message"),
     [

@@ -8,11 +8,13 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import helper
+from onnxruntime_extensions import get_library_path
 
 import tersor
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.export.kernels import optimized_nodes
 from tersor.frontend.capture import capture
+from tersor.graph import carried_model
 from tersor.graph.carried import carried_nodes, part_ops, part_weights
 from tersor.graph.carried_model import decode, encode
 from tersor.graph.network import Network
@@ -93,6 +95,27 @@ FUSED = other_domain(
     m=random(6, 5, seed=7),
     v=random(5, 3, seed=6),
 )
+ENCODED = other_domain(
+    """g (float[N, 4] x) => (float[N, 3] y) {
+        k = Cast <to = 7> (x) l = ai.onnx.ml.LabelEncoder <keys_int64s = [0, 1],
+            values_floats = [3.0, 4.0], default_float = 1.0> (k)
+        e = Add(l, x) a = MatMul(e, w) h = Relu(a) y = MatMul(h, v) }""",
+    "ai.onnx.ml",
+    w=random(4, 3),
+    v=random(3, 3, seed=6),
+)
+TREE = other_domain(
+    """g (float[N, 4] x) => (float[N, 3] y) {
+        l = ai.onnx.ml.TreeEnsembleRegressor <n_targets = 2, nodes_falsenodeids = [2, 0, 0],
+            nodes_featureids = [1, 0, 0], nodes_modes = ["BRANCH_LEQ", "LEAF", "LEAF"],
+            nodes_nodeids = [0, 1, 2], nodes_treeids = [0, 0, 0], nodes_truenodeids = [1, 0, 0],
+            nodes_values = [0.5, 0.0, 0.0], target_ids = [0, 1], target_nodeids = [1, 2],
+            target_treeids = [0, 0], target_weights = [1.0, 5.0]> (x)
+        e = Concat <axis = 1> (l, x) a = MatMul(e, w) h = Relu(a) y = MatMul(h, v) }""",
+    "ai.onnx.ml",
+    w=random(6, 3),
+    v=random(3, 3, seed=6),
+)
 KINDS = {
     "LSTM": recurrent("LSTM", 4),
     "GRU": recurrent("GRU", 3),
@@ -101,6 +124,8 @@ KINDS = {
     "Loop": LOOP,
     "Scan": SCAN,
     "ai.onnx.ml.Scaler": SCALER,
+    "ai.onnx.ml.LabelEncoder": ENCODED,
+    "ai.onnx.ml.TreeEnsembleRegressor": TREE,
     "com.microsoft.FusedMatMul": FUSED,
 }
 
@@ -188,6 +213,22 @@ def test_onnxruntime_gives_its_reason(tmp_path):
         capture(loaded, torch.ones(2, 4))
 
 
+def test_a_library_of_custom_ops_is_used_if_the_user_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(carried_model, "_libraries", {})
+    text = """g (float[N, 4] x) => (float[N, 3] y) {
+        a = MatMul(x, w) n, p = ai.onnx.contrib.NegPos (a) d = Sub(p, n) y = MatMul(d, v) }"""
+    made = other_domain(text, "ai.onnx.contrib", w=random(4, 8), v=random(8, 3, seed=1))
+    file, x = write(tmp_path, made), torch.from_numpy(random(16, 4, seed=2))
+    with pytest.raises(UnsupportedError, match="--custom-ops"):
+        capture(tersor.load(file)[0], x)
+    loaded, _ = tersor.load(file, custom_ops=get_library_path())
+    quantized = tersor.quantize(loaded, data=x)
+    wanted = (x @ random(4, 8)).abs() @ random(8, 3, seed=1)
+    assert sqnr(wanted.numpy(), quantized(x).detach().numpy()) > 25
+    checked = quantized.verify(quantized.export(tmp_path / "int8.onnx").path, x, latency=False)
+    assert checked.sqnr > 40
+
+
 def test_random_numbers_are_refused(tmp_path):
     text = """g (float[N, 4] x) => (float[N, 4] y) {
         r = RandomNormal <shape = [4]> () y = Add(x, r) }"""
@@ -246,6 +287,10 @@ def test_a_file_with_nothing_but_a_recurrent_layer(tmp_path):
     written = quantized.export(tmp_path / "int8.onnx").path
     wanted, found = (run(file, x.numpy()) for file in (tmp_path / "model.onnx", written))
     assert sqnr(wanted, found) > 35
+    with pytest.raises(InvalidModelError, match=r"already quantized \('W' and 1 more .*--dequant"):
+        tersor.load(written)
+    again = capture(tersor.load(written, dequantize=True)[0], x)
+    np.testing.assert_allclose(again(x).detach(), found, rtol=1e-4, atol=1e-5)
 
 
 BEHIND = model(

@@ -5,7 +5,11 @@ import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+import tersor
+from tersor.cli import app
+from tersor.data.synthetic import vocabularies
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
@@ -114,6 +118,21 @@ def test_integer_inputs_take_integers_only(tmp_path):
     assert given.dtype == torch.int64
     with pytest.raises(InvalidInputError, match=r"'ids' is torch\.float32.*takes torch\.int64"):
         loaded.arrange((torch.rand(1, 4),), {})
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "int32"])
+def test_an_input_that_is_an_index_has_a_row_in_its_table(kind, tmp_path):
+    text = f"""g ({kind}[N, 40] ids) => (float[N, 40, 3] y) {{
+        i = Cast <to = 7> (ids) e = Gather(table, i) y = MatMul(e, w) }}"""
+    path = write(tmp_path, model(text, table=random(5, 4), w=random(4, 3)))
+    loaded, _ = load(path)
+    (ids,) = loaded.example()
+    assert 0 <= ids.min() < ids.max() <= 4
+    quantized = tersor.quantize(loaded)  # without data, every row is looked up
+    assert vocabularies(quantized.network) == {"ids": 5}
+    new = tmp_path / "int8.onnx"
+    done = CliRunner().invoke(app, ["quantize", str(path), "-o", str(new), "--example", "3,40"])
+    assert done.exit_code == 0, done.output
 
 
 def test_names_that_the_exporter_also_makes_up(tmp_path):

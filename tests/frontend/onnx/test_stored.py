@@ -149,6 +149,27 @@ def test_what_is_no_weight_is_not_trained(tmp_path):
     assert {name for name, _ in loaded.named_buffers()} == {"m", "v", "one", "mask"}
 
 
+MASKS = {
+    "Add": ("Add(s, mask)", np.triu(np.full((6, 6), -np.inf, np.float32), 1)),
+    "Where": ("Where(mask, s, low)", np.tril(np.ones((6, 6), bool))),
+}
+
+
+@pytest.mark.parametrize("has_data", [False, True], ids=["no data", "data"])
+@pytest.mark.parametrize("kind", MASKS)
+def test_an_attention_mask_may_be_infinite(kind, has_data, tmp_path):
+    how, mask = MASKS[kind]
+    text = f"""g (float[N, 6, 8] x) => (float[N, 6, 8] y) {{ k = MatMul(x, w)
+        t = Transpose <perm = [0, 2, 1]> (k) s = MatMul(x, t) m = {how}
+        p = Softmax <axis = -1> (m) o = MatMul(p, k) y = MatMul(o, v) }}"""
+    made = model(text, w=random(8, 8), v=random(8, 8, seed=1), mask=mask, low=np.float32(-np.inf))
+    path, x = write(tmp_path, made), torch.from_numpy(random(16, 6, 8, seed=2))
+    quantized = tersor.quantize(load(path)[0], x[:2], data=x if has_data else None)
+    quantized.export(tmp_path / "q.onnx")
+    (want,), (found,) = (run(file, x=x.numpy()) for file in (path, tmp_path / "q.onnx"))
+    assert decibels(want, found) > (30 if has_data else 20)  # without, ranges are guesses
+
+
 # One node each of ops whose inputs a file may store: every way to store all inputs but one.
 STORED = {
     "batch_normalization": "batchnorm_example batchnorm_epsilon",

@@ -15,7 +15,7 @@ from tersor.frontend.onnx.evaluate import evaluate
 from tersor.frontend.onnx.file_contents import Input, unnamed
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.onnx.naming import name_like_file
-from tersor.frontend.onnx.settle import settle_branches
+from tersor.frontend.onnx.settle import fix_axis, settle_branches, takes_other_branches
 from tersor.frontend.open_axes import Opened, capture_open
 from tersor.graph.network import Applied, Network, Record, Skipped
 
@@ -37,6 +37,7 @@ def capture_file(model: OnnxModel, inputs: Inputs) -> Network:
         found = _capture(model, inputs, axes)
         axes, found = _joined(model, inputs, axes, found)
     network = found.network
+    _fix_axes(model, inputs, axes, found)
     name_like_file(network, model)
     network.axes = named(found.axes)
     network.records += [*_told(model), *_records(model, inputs, axes, found)]
@@ -49,6 +50,19 @@ def _settled(model: OnnxModel, inputs: Inputs) -> OnnxModel:
         return settle_branches(model, inputs[0])
     except Exception:  # noqa: BLE001
         return model
+
+
+def _fix_axes(model: OnnxModel, inputs: Inputs, axes: Axes, found: Opened) -> None:
+    """Fix the axes of the file that decide which branch of an `If` is taken."""
+    if model.origin is None or not model.assumed:
+        return
+    for name, size in sizes_of(inputs, axes).items():
+        if name not in found.reasons:
+            continue
+        if takes_other_branches(model, resized(inputs, axes, {name: 2 * size})[0]):
+            for spec, open_axes in zip(model.inputs, axes, strict=True):
+                for axis in (axis for axis, other in open_axes.items() if other == name):
+                    fix_axis(model.origin.model, spec.name, axis, size)
 
 
 def _told(model: OnnxModel) -> list[Record]:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from tersor.errors import InvalidInputError
 from tersor.frontend.onnx.dtypes import TORCH
+from tersor.frontend.onnx.opening import open_file
 from tersor.frontend.onnx.stored import files
 
 Number = int | float
@@ -51,7 +52,7 @@ def write_fixed(path: str | Path, values: Fixed, target: Path) -> None:
     Raises:
         InvalidInputError: See `fix_inputs`.
     """
-    model = ir.load(path)
+    model, _ = open_file(path)
     fix_inputs(model, values)
     is_whole = len(files(path)) == 1
     ir.save(model, target, external_data=None if is_whole else f"{target.name}.data")

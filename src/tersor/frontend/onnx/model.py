@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import traceback
 
-from tersor.core.whole_range import whole_range
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
-from tersor.frontend.onnx.carry import LARGEST_INSIDE
+from tersor.frontend.drawn import draw
 from tersor.frontend.onnx.dtypes import as_array
 from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.frontend.onnx.file_contents import Contents, Input
 from tersor.frontend.onnx.fixed_inputs import Fixed
+from tersor.frontend.onnx.index_inputs import rows_of_inputs
 from tersor.frontend.onnx.linear import lift_linear
-from tersor.frontend.onnx.node import Node, Op
+from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.read import read
+from tersor.frontend.onnx.stored_tensors import stored_tensors
 from tersor.frontend.onnx.table import OPS
 from tersor.frontend.validate import TAKEN, fitting
 from tersor.graph.network import set_tensor
@@ -35,7 +36,7 @@ class OnnxModel(nn.Module):
     """A file's graph, with its weights as parameters under the file's own names.
 
     Stored values that no training changes are buffers: integers, statistics of BatchNorms, single
-    numbers in arithmetic, and whatever is infinite.
+    numbers in arithmetic, and whatever is infinite, unless a layer multiplies with it.
 
     Attributes:
         inputs: The file's inputs.
@@ -66,7 +67,7 @@ class OnnxModel(nn.Module):
         read = {name for node in self.nodes for name in node.inputs} | {*self.outputs}
         self.constants = {name: value for name, value in constants.items() if name in read}
         self.attributes: dict[str, str] = {}
-        for name, is_weight in _tensors(self.nodes, self.constants, self.outputs).items():
+        for name, is_weight in stored_tensors(self.nodes, self.constants, self.outputs).items():
             value = as_tensor(self.constants[name])
             self.attributes[name] = free_attribute(self, name)
             set_tensor(self, self.attributes[name], nn.Parameter(value) if is_weight else value)
@@ -88,19 +89,21 @@ class OnnxModel(nn.Module):
             values[name] = _get(self, attribute)
         for name, array in self.constants.items():
             values.setdefault(name, array)
+        self._check_assumed(values)
         for node in self.nodes:
             with traceback.annotate({"onnx": node.name}):
-                values.update(self.evaluate(node, values, self.constants))
-        self._check_assumed(values)
+                found = self.evaluate(node, values, self.constants)
+            self._check_assumed(found)
+            values.update(found)
         if missing := [name for name in self.outputs if name not in values]:
             raise InvalidModelError(f"the node that should compute output {missing[0]!r} does not")
-        found = [_as_output(values[name]) for name in self.outputs]
-        return found[0] if len(found) == 1 else tuple(found)
+        results = [_as_output(values[name]) for name in self.outputs]
+        return results[0] if len(results) == 1 else tuple(results)
 
     def _check_assumed(self, values: Mapping[str, Value]) -> None:
         for name, (condition, taken) in self.assumed.items():
-            value = values[condition]
-            if not isinstance(value, Tensor) and bool(value.item()) != taken:
+            value = values.get(condition)
+            if isinstance(value, np.ndarray) and bool(value.item()) != taken:
                 raise UnsupportedError(
                     f"ONNX node {name!r} (If) takes another branch at this size than in the "
                     "example; give an example of the size that is used"
@@ -131,8 +134,7 @@ class OnnxModel(nn.Module):
         """Draw random inputs of the file's own shapes, with a batch of 2 if it is free.
 
         Args:
-            input_range: Floats are drawn uniformly from it, or else from a standard normal, and
-                8-bit integers from it, or else from all that their type has.
+            input_range: Smallest and largest value; see `tersor.frontend.drawn.draw`.
 
         Raises:
             InvalidInputError: Axes other than the first have no size; names them.
@@ -152,7 +154,21 @@ class OnnxModel(nn.Module):
                     "large for an example; give one"
                 )
         generator = torch.Generator().manual_seed(0)
-        return tuple(_draw(x, input_range, generator) for x in self.inputs)
+        return tuple(
+            draw(
+                [size if isinstance(size, int) else 2 for size in x.shape],
+                x.dtype,
+                input_range,
+                generator,
+                self.rows.get(x.name),
+            )
+            for x in self.inputs
+        )
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Name of an input → rows of the smallest table in which it is looked up."""
+        return rows_of_inputs((x.name for x in self.inputs), self.nodes, self.constants)
 
     @property
     def fixed_batch(self) -> int | None:
@@ -181,18 +197,6 @@ def read_model(path: str | Path, dequantize: bool = False, fix: Fixed | None = N
         return model
     except TersorError as error:
         raise type(error)(f"{str(path)!r}: {error}") from error
-
-
-def _draw(spec: Input, limits: tuple[float, float] | None, generator: torch.Generator) -> Tensor:
-    sizes = [size if isinstance(size, int) else 2 for size in spec.shape]
-    if not spec.dtype.is_floating_point:
-        whole = whole_range(spec.dtype)
-        low, high = (0, 1) if whole is None else (limits or whole)
-        return torch.randint(int(low), int(high) + 1, sizes, generator=generator).to(spec.dtype)
-    if limits is None:
-        return torch.randn(sizes, generator=generator).to(spec.dtype)
-    low, high = limits
-    return (low + (high - low) * torch.rand(sizes, generator=generator)).to(spec.dtype)
 
 
 def _fit(spec: Input, value: Any) -> Tensor:
@@ -229,39 +233,6 @@ def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
         for name, value in evaluate(node, known, known).items():
             constants[name] = value if isinstance(value, np.ndarray) else as_array(value)
     return kept, constants
-
-
-def _tensors(
-    nodes: Sequence[Node], constants: Mapping[str, np.ndarray], outputs: Sequence[str]
-) -> dict[str, bool]:
-    """The stored values that some node reads as a tensor, by first use; and whether it is a weight.
-
-    A value that is a weight for one node and no weight for another is no weight.
-    """
-    found: dict[str, bool] = {}
-    for node in nodes:
-        op = OPS.get(node.op)
-        for position, name in enumerate(node.inputs):
-            value = constants.get(name)
-            if value is None or _is_known(op, position, value):
-                continue
-            found[name] = _is_weight(op, position, value) and found.get(name, True)
-    return {**dict.fromkeys((x for x in outputs if x in constants), False), **found}
-
-
-def _is_known(op: Op | None, position: int, value: np.ndarray) -> bool:
-    """Whether a node takes a stored value as an array or a number, not as a tensor."""
-    if op is None:
-        return value.size <= LARGEST_INSIDE
-    return position in op.known or op.takes_number(position, value)
-
-
-def _is_weight(op: Op | None, position: int, value: np.ndarray) -> bool:
-    if value.dtype.kind != "f" or (op is not None and position in op.statistics):
-        return False
-    takes_numbers = op is not None and bool(op.numbers)
-    is_number = takes_numbers and value.size == 1  # it scales, shifts or bounds
-    return not is_number and bool(np.isfinite(value).all())
 
 
 def free_attribute(module: nn.Module, name: str) -> str:

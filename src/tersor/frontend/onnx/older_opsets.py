@@ -1,4 +1,8 @@
-"""Converts files of older opsets, with onnx's own converter, to the opset that edits need."""
+"""Brings files of other opsets to one that edits need, and that onnxruntime computes.
+
+Older ones are converted by onnx's own converter. The newest one is read as the one before it, if
+none of the file's ops has changed.
+"""
 
 import onnx
 import onnx_ir as ir
@@ -6,7 +10,7 @@ from onnx import version_converter
 
 from tersor.errors import UnsupportedError
 from tersor.frontend.explain import first_line
-from tersor.frontend.onnx.supported import OPSETS, READ_AS_IT_IS, opset_of
+from tersor.frontend.onnx.supported import NEWEST, OPSETS, READ_AS_IT_IS, opset_of
 from tersor.frontend.onnx.weightless import without_weights
 
 #: The first opset in which DequantizeLinear has a scale per channel.
@@ -15,7 +19,7 @@ _IR_VERSION = 8  # from 4 on, stored values need not be inputs as well
 
 
 def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
-    """Convert a model to `LEAST` if its opset is lower.
+    """Convert a model to `LEAST` if its opset is lower, and to `NEWEST` if it is higher.
 
     Args:
         model: The model; its large stored values are shared with the result.
@@ -29,7 +33,7 @@ def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     """
     opset = opset_of(model)
     if opset >= LEAST:
-        return model, ()
+        return model, _lowered(model, opset)
     model.ir_version = max(model.ir_version, _IR_VERSION)
     try:
         with without_weights(model) as kept:
@@ -46,6 +50,17 @@ def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         ) from error
     converted.metadata_props.update(model.metadata_props)
     return converted, (f"converted from opset {opset} to {LEAST}",)
+
+
+def _lowered(model: ir.Model, opset: int) -> tuple[str, ...]:
+    """Read a file of a newer opset than `NEWEST` as one of that, if this means the same."""
+    own = [n for n in model.graph.all_nodes() if n.domain in ("", "ai.onnx")]
+    known = [n for n in own if onnx.defs.has(n.op_type, opset)]
+    is_same = all(onnx.defs.get_schema(n.op_type, opset).since_version <= NEWEST for n in known)
+    if opset <= NEWEST or not is_same or len(known) < len(own):
+        return ()
+    model.opset_imports["" if "" in model.opset_imports else "ai.onnx"] = NEWEST
+    return (f"read as opset {NEWEST} instead of {opset}: none of its ops has changed",)
 
 
 def _check(proto: onnx.ModelProto) -> None:

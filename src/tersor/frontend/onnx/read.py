@@ -20,6 +20,8 @@ from tersor.frontend.onnx.file_contents import Contents, Input, unnamed
 from tersor.frontend.onnx.fixed_inputs import Fixed, fix_inputs
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.normalize import normalize
+from tersor.frontend.onnx.opening import open_file
+from tersor.frontend.onnx.scaled import check_scaled
 from tersor.frontend.onnx.stored import as_array, check_external, constant_array
 from tersor.frontend.onnx.supported import check_quantized, is_known, is_pair, opset_of, type_of
 
@@ -55,7 +57,7 @@ def read(path: str | Path, dequantize: bool = False, fix: Fixed | None = None) -
 
 
 def _load(path: Path, fix: Fixed) -> tuple[ir.Model, tuple[str, ...]]:
-    model = ir.load(path)
+    model, opened = open_file(path)
     check_external(model, path.parent.resolve())
     model, changes = normalize(model)
     fix_inputs(model, fix)
@@ -63,7 +65,7 @@ def _load(path: Path, fix: Fixed) -> tuple[ir.Model, tuple[str, ...]]:
     fold_branches(model)
     lift_weights(model)
     name_nodes(model)
-    return model, changes
+    return model, (*opened, *changes)
 
 
 def name_nodes(model: ir.Model) -> None:
@@ -111,6 +113,8 @@ def contents_of(
     outputs = tuple(str(value.name) for value in graph.outputs)
     contents = Contents(inputs, outputs, constants, tuple(nodes), model, changes)
     _check_values(contents)
+    if not dequantize:
+        check_scaled(contents)
     contents = make_float(contents) if dequantize else contents
     _check_types(contents)
     return contents

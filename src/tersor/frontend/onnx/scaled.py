@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tersor.errors import InvalidModelError
 from tersor.frontend.onnx.file_contents import Contents
 
 
@@ -24,6 +25,25 @@ class Scaled:
     floats: str
     nodes: tuple[str, str]
     values: np.ndarray
+
+
+def check_scaled(contents: Contents) -> None:
+    """Refuse a file that Tersor has quantized, whose integers no DequantizeLinear reads.
+
+    Args:
+        contents: The contents of the file.
+
+    Raises:
+        InvalidModelError: The file has notes of Tersor, and weights that are integers.
+    """
+    notes = {} if contents.model is None else contents.model.metadata_props
+    found = list(scaled_weights(contents)) if "tersor.scheme" in notes else []
+    if found:
+        raise InvalidModelError(
+            f"the file is already quantized ({found[0].integers!r} and {len(found) - 1} more "
+            "weights are integers); use the float file, or convert this one back to float with "
+            "dequantize=True, on the command line --dequantize"
+        )
 
 
 def scaled_weights(contents: Contents) -> Iterator[Scaled]:

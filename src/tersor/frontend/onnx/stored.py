@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
+from tersor.frontend.onnx.opening import open_file
 
 
 def check_external(model: ir.Model, folder: Path) -> None:
@@ -45,7 +46,7 @@ def files(path: str | Path) -> set[Path]:
         path: The file.
     """
     path = Path(path)
-    tensors = (tensor for _, tensor in _stored(ir.load(path).graph))
+    tensors = (tensor for _, tensor in _stored(open_file(path)[0].graph))
     beside = {path.parent / x.location for x in tensors if isinstance(x, ir.ExternalTensor)}
     return {path, *beside}
 
@@ -60,13 +61,19 @@ def size(path: str | Path) -> int:
 
 
 def _stored(graph: ir.Graph) -> Iterator[tuple[str, Any]]:
-    """Every tensor in the file with its name: weights, and attributes of nodes."""
-    for value in graph.initializers.values():
-        yield str(value.name), value.const_value
-    for node in graph:
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.TENSOR:
-                yield f"{node.name}.{attribute.name}", attribute.value
+    """Every tensor in the file with its name: weights, and attributes of nodes, at any depth."""
+    for part in (graph, *graph.subgraphs()):
+        for value in part.initializers.values():
+            yield str(value.name), value.const_value
+        for node in part:
+            for attribute in node.attributes.values():
+                yield from ((f"{node.name}.{attribute.name}", x) for x in _tensors(attribute))
+
+
+def _tensors(attribute: ir.Attr) -> list[Any]:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return [attribute.value]
+    return list(attribute.value) if attribute.type == ir.AttributeType.TENSORS else []
 
 
 def as_array(tensor: ir.TensorProtocol | None, name: str) -> np.ndarray:

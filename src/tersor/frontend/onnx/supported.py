@@ -7,7 +7,9 @@ import onnx_ir as ir
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.table import OPS
 
-OPSETS = range(7, 29)
+OPSETS = range(1, 29)
+#: The last one with a QuantizeLinear that onnxruntime computes.
+NEWEST = 27
 #: Those that are read as they are if `tersor.frontend.onnx.older_opsets` cannot convert them.
 READ_AS_IT_IS = range(11, 29)
 #: Ops that quantize and dequantize one value; `tersor.frontend.onnx.dequantize` removes them.
