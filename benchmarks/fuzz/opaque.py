@@ -1,6 +1,7 @@
 """Files with nodes that have no ATen form, and what they must give: onnxruntime's outputs."""
 
 import random
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,12 +10,15 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, helper, numpy_helper, parser
 
 from benchmarks.fuzz.structure import STRUCTURE, mutate_onnx
+from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tersor.frontend.onnx.model import OnnxModel
+from tersor.graph.network import Network
 
 _HEAD = '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3, "com.microsoft": 1, "own": 1]>'
 _TREE = """n_targets = 2, nodes_falsenodeids = [2, 0, 0], nodes_featureids = [1, 0, 0],
@@ -45,7 +49,7 @@ BODIES = {
         <keys_int64s = [0, 1], values_floats = [3.0, 4.0], default_float = 1.0> (k)
         z = Add(l, h)""",
     "TreeEnsembleRegressor": f"""l = ai.onnx.ml.TreeEnsembleRegressor <{_TREE}> (h)
-        a = ReduceSum <keepdims = 1> (l) z = Mul(a, h)""",
+        e = ReduceSum <keepdims = 1> (l) z = Mul(e, h)""",
     "FusedMatMul": "z = com.microsoft.FusedMatMul <alpha = 0.5, transB = 1> (h, square)",
     "BiasGelu": "z = com.microsoft.BiasGelu (h, s)",
     "function": "z = own.Outer <slope = 0.2> (h)",
@@ -112,9 +116,9 @@ def mutate_opaque(content: bytes, rng: random.Random) -> bytes:
     part.graph.CopyFrom(graph)
     try:
         rng.choice(STRUCTURE)(part, rng)
-    except (IndexError, ValueError, TypeError):
-        return content  # nothing of the kind is in it
-    graph.CopyFrom(part.graph)
+        graph.CopyFrom(part.graph)
+    except (IndexError, ValueError, TypeError, DecodeError):
+        return content  # nothing of the kind is in it, or protobuf itself refuses the value
     return model.SerializeToString()
 
 
@@ -127,36 +131,43 @@ def _inner(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def read_opaque(path: Path, captures: bool) -> None:
-    """Load the file, run it, sometimes capture it, and compare with onnxruntime."""
+    """Load the file, run it, sometimes capture it and write it, and compare with onnxruntime."""
     model, _ = load(path)
     assert isinstance(model, OnnxModel)
     inputs = model.arrange((), {})
+    network = capture(model, inputs) if captures else model
     with torch.no_grad():
-        found = (capture(model, inputs) if captures else model)(*inputs)
-    wanted = _run(
-        path, {x.name: value.numpy() for x, value in zip(model.inputs, inputs, strict=True)}
-    )
+        found = network(*inputs)
+    feed = {x.name: value for x, value in zip(model.inputs, inputs, strict=True)}
     leaves = [found] if isinstance(found, torch.Tensor) else list(found)
-    for ours, theirs in zip(leaves, wanted or leaves, strict=True):
-        _compare(np.asarray(ours.detach()), np.asarray(theirs))
+    ours = [leaf.detach() for leaf in leaves]
+    wanted = _run(path, feed)
+    _compare(ours, wanted)
+    if isinstance(network, Network) and wanted is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            written = export_onnx(network, Path(folder) / "float.onnx").path
+            _compare(list(map(torch.from_numpy, _run(written, feed) or [])), wanted)
 
 
-def _run(path: Path, feed: dict[str, np.ndarray]) -> list[np.ndarray] | None:
+def _run(path: Path, feed: dict[str, torch.Tensor]) -> list[np.ndarray] | None:
     """The outputs of the file in onnxruntime; None if it does not run there."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return session.run(None, feed)
+        return session.run(None, {name: value.numpy() for name, value in feed.items()})
     except Exception:  # noqa: BLE001
         return None
 
 
-def _compare(ours: np.ndarray, theirs: np.ndarray) -> None:
-    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-        raise AssertionError(f"{ours.dtype} {ours.shape} instead of {theirs.dtype} {theirs.shape}")
-    if theirs.dtype.kind == "f" and np.isfinite(theirs).all() and theirs.size:
-        error, scale = np.abs(ours - theirs).max(), np.abs(theirs).max()
-        if not error <= 1e-3 * scale + 1e-5:
-            raise AssertionError(f"differs from onnxruntime by {error:.3g} of {scale:.3g}")
+def _compare(ours: list[torch.Tensor], wanted: list[np.ndarray] | None) -> None:
+    for found, theirs in zip(ours, wanted or (), strict=wanted is not None):
+        array, theirs = found.numpy(), np.asarray(theirs)
+        if (array.shape, array.dtype) != (theirs.shape, theirs.dtype):
+            shapes = f"{theirs.dtype} {theirs.shape}"
+            raise AssertionError(f"{array.dtype} {array.shape} instead of {shapes}")
+        if theirs.dtype.kind == "f" and theirs.size and np.isfinite(theirs).all():
+            error, scale = np.abs(array - theirs).max(), np.abs(theirs).max()
+            if not error <= 1e-3 * scale + 1e-5:
+                raise AssertionError(f"differs from onnxruntime by {error:.3g} of {scale:.3g}")

@@ -17,6 +17,8 @@ import onnxruntime as ort
 
 from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
 
+#: What to do with a node that no network can hold.
+CUT = "cut the file in front of it with onnx.utils.extract_model, and run the rest in float"
 _FATAL_ONLY = 4  # errors are raised, too
 _libraries: dict[str, None] = {}
 
@@ -121,9 +123,11 @@ def run(text: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             f"onnxruntime cannot compute {describe(decode(text))} on inputs of shape "
             f"{', '.join(shapes)}: {_reason(error)}"
         ) from error
-    bad = [type(value).__name__ for value in found if not isinstance(value, np.ndarray)]
-    if bad:
-        raise UnsupportedError(f"{describe(decode(text))} computes a {bad[0]}, not a tensor")
+    if any(not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub" for value in found):
+        raise UnsupportedError(
+            f"{describe(decode(text))} computes something else than tensors of numbers, such as a "
+            f"sequence or text; {CUT}"
+        )
     return found  # type: ignore[return-value]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from tersor.errors import InvalidModelError, UnsupportedError
-from tersor.graph.carried_model import decode, describe, libraries, load, run
+from tersor.graph.carried_model import CUT, decode, describe, libraries, load, run
 
 Size = int | str | None
 Shape = tuple[Size, ...]
@@ -76,7 +76,7 @@ def _dtype(value: object, text: str) -> str:
     if not kind.startswith("tensor(") or kind == "tensor(string)":
         raise UnsupportedError(
             f"{describe(decode(text))} computes a value of type {kind}; only tensors of numbers "
-            "can leave a part that is carried over"
+            f"can leave a part that is carried over; {CUT}"
         )
     name = kind.removeprefix("tensor(").removesuffix(")")
     return _NUMPY.get(name, name)

@@ -7,13 +7,34 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tersor
-from tersor.errors import InvalidModelError
+from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.read import read
 from tests.frontend.onnx.files import model, random, write
 
 
 def run(path, **inputs):
     return ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
+ODD = {
+    "text": (
+        "string[N] y",
+        'y = ai.onnx.ml.LabelEncoder <keys_int64s = [0], values_strings = ["a"]> (i)',
+    ),
+    "a sequence": (
+        "seq(map(int64, float)) y",
+        "y = ai.onnx.ml.ZipMap <classlabels_int64s = [0]> (h)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_output_that_is_no_tensor_is_told_with_what_to_do(what, tmp_path):
+    output, node = ODD[what]
+    text = f"""g (float[N, 4] x) => ({output}) {{
+        h = MatMul(x, w) i = ArgMax <axis = 1> (h) {node} }}"""
+    with pytest.raises(UnsupportedError, match=rf"'y' is no .* {what};.*extract_model.*zipmap"):
+        tersor.load(write(tmp_path, model(text, w=random(4, 1))))
 
 
 def sparse(dense: np.ndarray, name: str, is_linear: bool) -> onnx.SparseTensorProto:

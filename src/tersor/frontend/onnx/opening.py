@@ -13,9 +13,10 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
-from tersor.errors import InvalidModelError
+from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.graph.carried_model import CUT
 
-_LARGEST = 1 << 28  # elements of a sparse value as a dense one; a damaged file may say anything
+_LARGEST = 1 << 27  # elements of a sparse value as a dense one; a damaged file may say anything
 
 
 def open_file(path: str | Path) -> tuple[ir.Model, tuple[str, ...]]:
@@ -29,13 +30,26 @@ def open_file(path: str | Path) -> tuple[ir.Model, tuple[str, ...]]:
 
     Raises:
         InvalidModelError: A sparse value is damaged.
+        UnsupportedError: An output is no tensor of numbers.
     """
     proto = onnx.load(path, load_external_data=False)
+    _check_outputs(proto.graph)
     count = _densify(proto.graph)
     _import_domains(proto)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, Path(path).parent)
     return model, (f"{count} sparse values are stored as dense ones",) if count else ()
+
+
+def _check_outputs(graph: onnx.GraphProto) -> None:
+    for value in graph.output:
+        kind = value.type.WhichOneof("value") or "tensor_type"
+        if kind != "tensor_type" or value.type.tensor_type.elem_type == onnx.TensorProto.STRING:
+            what = "text" if kind == "tensor_type" else f"a {kind.removesuffix('_type')}"
+            raise UnsupportedError(
+                f"output {value.name!r} is no tensor of numbers but {what}; of the node that "
+                f"computes it: {CUT} (files of skl2onnx: export with options={{'zipmap': False}})"
+            )
 
 
 def _densify(graph: onnx.GraphProto) -> int:

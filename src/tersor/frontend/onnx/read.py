@@ -51,9 +51,16 @@ def read(path: str | Path, dequantize: bool = False, fix: Fixed | None = None) -
         raise type(error)(f"{str(path)!r}: {text}") from error
     except Exception as error:
         raise InvalidModelError(
-            f"{str(path)!r} is no sound ONNX file: {first_line(error)}. It may be truncated, or "
-            "not an ONNX file at all; copy or export it again"
+            f"{str(path)!r} is no sound ONNX file: {first_line(_cause(error))}. It may be "
+            "truncated, or not an ONNX file at all; copy or export it again"
         ) from error
+
+
+def _cause(error: Exception) -> Exception:
+    """What went wrong first: onnx-ir wraps an error once for each level of the file."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return error
 
 
 def _load(path: Path, fix: Fixed) -> tuple[ir.Model, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
 from tersor.frontend.onnx.opening import open_file
+from tersor.graph.carried_model import CUT
 
 
 def check_external(model: ir.Model, folder: Path) -> None:
@@ -90,7 +91,9 @@ def as_array(tensor: ir.TensorProtocol | None, name: str) -> np.ndarray:
     if tensor is None:
         raise InvalidModelError(f"stored value {name!r} has no values")
     if tensor.dtype not in TORCH and tensor.dtype not in NARROW:
-        raise UnsupportedError(f"stored value {name!r} has type {tensor.dtype}")
+        raise UnsupportedError(
+            f"stored value {name!r} has type {tensor.dtype}; of the node that reads it: {CUT}"
+        )
     array = tensor.numpy()
     if array.shape != tuple(tensor.shape.numpy()):
         raise InvalidModelError(f"stored value {name!r} does not have its declared shape")
@@ -115,4 +118,7 @@ def constant_array(node: ir.Node) -> np.ndarray:
         return np.array(value, np.float32)
     if attribute.name in ("value_int", "value_ints"):
         return np.array(value, np.int64)
-    raise UnsupportedError(f"constant {name!r} is a {attribute.name}; only numbers can be read")
+    raise UnsupportedError(
+        f"constant {name!r} is a {attribute.name}, and only numbers can be read; of the node that "
+        f"reads it: {CUT}"
+    )
