@@ -95,10 +95,9 @@ def _weighted(path: str | Path) -> Iterator[tuple[ir.Node, str]]:
     known: dict[ir.Value, bool] = {}
     for node in open_file(path)[0].graph.all_nodes():
         position = (WEIGHTED | INTEGER | _RECURRENT).get(node.op_type)
-        if position is None:
-            continue
-        weight = stored_weight(node, position)
-        if weight is not None or _is_fixed(node.inputs[position], known):
+        weight = _foreign_weight(node) if position is None else stored_weight(node, position)
+        is_fixed = position is not None and _is_fixed(node.inputs[position], known)
+        if weight is not None or is_fixed:
             yield node, "" if weight is None else str(weight.name)
 
 
@@ -112,6 +111,15 @@ def _is_fixed(value: ir.Value | None, known: dict[ir.Value, bool]) -> bool:
             _is_fixed(x, known) for x in maker.inputs if x is not None
         )
     return known[value]
+
+
+def _foreign_weight(node: ir.Node) -> ir.Value | None:
+    """The first stored matrix of floats that a node of another domain reads, such as FusedConv."""
+    if node.domain in ("", "ai.onnx"):
+        return None
+    stored = [x for x in node.inputs if x is not None and x.const_value is not None]
+    found = (x for x in stored if x.dtype == ir.DataType.FLOAT and len(x.shape or ()) > 1)
+    return next(found, None)
 
 
 def optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:
@@ -141,14 +149,23 @@ def _kernel(name: str, weight: str, optimized: list[onnx.NodeProto]) -> str | No
     return None
 
 
-def _reason(node: ir.Node) -> str:
+def _missing_kernel(node: ir.Node) -> str:
+    """Why a node has no integer kernel whatever it reads; empty for those that may have one."""
     if node.op_type in _RECURRENT:
         stored = stored_weight(node, _RECURRENT[node.op_type])
         is_float = stored is None or stored.dtype == ir.DataType.FLOAT
         note = "" if is_float else "; its weights are stored as integers"
         return f"onnxruntime has no integer kernel for {node.op_type}{note}"
+    if node.domain not in ("", "ai.onnx"):
+        return f"{node.op_type} of {node.domain} is carried over from the float file as it is"
     if node.op_type == "ConvTranspose":
         return "onnxruntime has no integer kernel for transposed convolutions"
+    return ""
+
+
+def _reason(node: ir.Node) -> str:
+    if missing := _missing_kernel(node):
+        return missing
     weight = producer(node.inputs[WEIGHTED[node.op_type]], "DequantizeLinear")
     x = producer(node.inputs[0], "DequantizeLinear")
     if weight is None:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 
 from tersor.checked import checked
 from tersor.core.grid import Grid
-from tersor.errors import ExportError, InvalidInputError, UnmappedError
+from tersor.errors import InvalidInputError, UnmappedError
 from tersor.export.anew import write_anew
+from tersor.export.checking import check, give_ranks
 from tersor.export.edit.edit import edit
 from tersor.export.folded_weights import fold_recurrent_weights
 from tersor.export.notes import leave_notes, own_version
@@ -115,6 +115,7 @@ def export_onnx(
     if scheme is None or scheme.cast_weights:
         fold_recurrent_weights(model.graph)
     leave_notes(model, network, scheme, storage)
+    give_ranks(model, network)
     ends = [
         _names(model.graph.inputs, input_names, "input_names"),
         _names(model.graph.outputs, output_names, "output_names"),
@@ -165,7 +166,7 @@ def _write(model: ir.Model, path: Path) -> int:
     if weights > LARGEST_FILE:
         return _write_beside(model, path)
     proto = ir.to_proto(model)
-    _check(proto)
+    check(proto)
     content = proto.SerializeToString()
     write_atomically(path, content)
     return len(content)
@@ -176,14 +177,7 @@ def _write_beside(model: ir.Model, path: Path) -> int:
 
     def write(temporary: Path) -> None:
         ir.save(model, temporary, external_data=data.name)
-        _check(temporary)
+        check(temporary)
 
     write_atomically(path, write)
     return path.stat().st_size + data.stat().st_size
-
-
-def _check(model: onnx.ModelProto | Path) -> None:
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported model is not valid ONNX: {error}") from error

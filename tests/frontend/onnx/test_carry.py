@@ -229,6 +229,28 @@ def test_a_library_of_custom_ops_is_used_if_the_user_names_it(tmp_path, monkeypa
     assert checked.sqnr > 40
 
 
+def test_layers_of_other_domains_count_as_float(tmp_path):
+    text = """g (float[N, 4] x) => (float[N, 3] y) {
+        h = com.microsoft.FusedGemm <activation = "Relu"> (x, w, b) y = MatMul(h, v) }"""
+    made = other_domain(text, "com.microsoft", w=random(4, 8), b=random(8), v=random(8, 3))
+    quantized = tersor.quantize(tersor.load(write(tmp_path, made))[0], data=random(16, 4))
+    checked = quantized.verify(quantized.export(tmp_path / "int8.onnx").path, latency=False)
+    assert checked.integer_share == 0.5
+    assert "FusedGemm of com.microsoft is carried over" in checked.in_float[0][1]
+
+
+def test_an_op_that_needs_the_sizes_of_its_weights(tmp_path):
+    text = """g (int32[N, 5] ids, int32[N, 5] kinds, int32[N, 5] mask) => (float[N, 5, 8] y) {
+        y, used = com.microsoft.EmbedLayerNormalization (ids, kinds, t, p, s, g, b, mask) }"""
+    stored = {"t": random(10, 8), "p": random(6, 8), "s": random(2, 8), "g": random(8)}
+    file = write(tmp_path, other_domain(text, "com.microsoft", b=random(8), **stored))
+    ids = torch.arange(40, dtype=torch.int32).reshape(8, 5) % 10
+    given = (ids, ids % 2, torch.ones_like(ids))
+    network = capture(tersor.load(file)[0], tuple(x[:2] for x in given))
+    wanted = run(file, *(x.numpy() for x in given))
+    np.testing.assert_allclose(network(*given).detach(), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_random_numbers_are_refused(tmp_path):
     text = """g (float[N, 4] x) => (float[N, 4] y) {
         r = RandomNormal <shape = [4]> () y = Add(x, r) }"""

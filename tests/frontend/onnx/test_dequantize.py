@@ -10,7 +10,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 
 import tersor
 from tersor.core.metrics import sqnr
-from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
+from tersor.errors import InvalidInputError, InvalidModelError
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tests import nets
@@ -243,10 +243,19 @@ def test_what_cannot_be_made_float_is_named(nodes, message, tmp_path):
     assert message in refusal(path)
 
 
-def test_narrow_integers_that_are_not_dequantized(tmp_path):
-    made = model("g (float[N, 4] x) => (float[N, 4] y) { y = Add(x, q) }", 21)
-    made.graph.initializer.append(helper.make_tensor("q", TensorProto.INT4, (4,), [1, 2, 3, 4]))
-    assert "'q' has type INT4" in refusal(write(tmp_path, made), UnsupportedError)
+@pytest.mark.parametrize("dtype", [TensorProto.INT4, TensorProto.UINT4])
+def test_narrow_integers_that_are_cast(dtype, tmp_path):
+    """Somebody stores the weights of a float network in four bits."""
+    text = """g (float[N, 4] x) => (float[N, 3] y) {
+        v = Cast <to = 1> (q) w = Mul(v, s) y = MatMul(x, w) }"""
+    made, numbers = model(text, 21, s=np.float32(0.1)), np.arange(12) % 7
+    made.graph.initializer.append(helper.make_tensor("q", dtype, (4, 3), numbers))
+    path, x = write(tmp_path, made), random(9, 4)
+    quantized = tersor.quantize(load(path)[0], data=torch.from_numpy(x))
+    written = quantized.export(tmp_path / "int8.onnx").path
+    wanted = x @ (numbers.reshape(4, 3) * np.float32(0.1))
+    for found in (run(written, x).numpy(), quantized(torch.from_numpy(x)).detach().numpy()):
+        np.testing.assert_allclose(found, wanted, atol=0.03 * np.abs(wanted).max())
 
 
 def test_other_files_are_never_quantized():

@@ -119,6 +119,28 @@ def half(kind, opset=17):
     return made
 
 
+def test_a_file_in_double_computes_in_float32(tmp_path):
+    text = (
+        "g (double[N, 4] x) => (double[N, 3] y) { a = MatMul(x, w) h = Relu(a) y = MatMul(h, v) }"
+    )
+    weights = {"w": random(4, 8).astype(np.float64), "v": random(8, 3).astype(np.float64)}
+    contents, path, _ = normalized(tmp_path, model(text, **weights))
+    assert contents.changes == ("computed in float32: the file has values in double",)
+    x = random(16, 4).astype(np.float64)
+    quantized = tersor.quantize(tersor.load(path)[0], data=x)
+    (want,), (found,) = run(path, x=x), run(quantized.export(tmp_path / "q.onnx").path, x=x)
+    assert found.dtype == want.dtype == np.float64
+    assert np.abs(found - want).max() < 0.03 * np.abs(want).max()
+
+
+def test_some_values_in_double_make_no_file_in_double(tmp_path):
+    text = """g (float[N, 4] x) => (float[N, 3] y) {
+        d = Cast <to = 11> (x) e = Mul(d, s) f = Cast <to = 1> (e) y = MatMul(f, w) }"""
+    contents, *_ = normalized(tmp_path, model(text, w=random(4, 3), s=np.float64(0.1)))
+    assert contents.changes == ()
+    assert contents.constants["s"].dtype == np.float64
+
+
 def test_float16_files_compute_in_float32(tmp_path):
     contents, path, plain = normalized(tmp_path, half("float16"))
     assert contents.changes == ("computed in float32: the file has values in float16",)

@@ -28,6 +28,8 @@ def end(draft: Draft, values: Values) -> None:
             continue  # a size: no call computes it
         if ref != was:
             raise UnmappedError(f"output {output.name!r} is {was} in the network")
+        if output.is_graph_input():
+            continue  # it is returned as it came in
         value = values.of(node, str(output.name))
         if value is not draft.homes[was]:
             _replace(draft, position, value)

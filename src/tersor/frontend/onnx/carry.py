@@ -87,12 +87,15 @@ def _read_outside(graph: ir.Graph) -> Iterator[ir.Value]:
     yield from (value for value in graph.outputs if value not in inside)
 
 
-def carry(node: Node, values: Mapping[str, Tensor | np.ndarray]) -> list[Any]:
+def carry(
+    node: Node, values: Mapping[str, Tensor | np.ndarray], constants: Mapping[str, np.ndarray]
+) -> list[Any]:
     """Compute a node in onnxruntime: a call in the graph, or arrays if it reads no tensor.
 
     Args:
         node: The node.
         values: The values that it reads, by name.
+        constants: The stored values among them, as arrays.
 
     Returns:
         Its outputs in order; None for those that are left out.
@@ -107,7 +110,10 @@ def carry(node: Node, values: Mapping[str, Tensor | np.ndarray]) -> list[Any]:
     given = {name: _plain(values[own]) for name, own in zip(part.reads, read, strict=True)}
     tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
     stored = {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
-    text = encode(_model(part, tensors, stored))
+    sizes = {
+        own: constants[n].shape for own, n in zip(part.reads, read, strict=True) if n in constants
+    }
+    text = encode(_model(part, tensors, stored, sizes))
     if tensors:
         found: Sequence[Any] = carried_op(list(tensors.values()), text)
     elif node.op in _RANDOM:
@@ -130,7 +136,7 @@ def compute_stored(part: Source, stored: Mapping[str, np.ndarray]) -> list[np.nd
     Raises:
         TersorError: It cannot be computed.
     """
-    return run(encode(_model(part, {}, stored)), [])
+    return run(encode(_model(part, {}, stored, {})), [])
 
 
 def _plain(value: Tensor | np.ndarray) -> Tensor | np.ndarray:
@@ -142,12 +148,16 @@ def _plain(value: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def _model(
-    part: Source, tensors: Mapping[str, Tensor], stored: Mapping[str, np.ndarray]
+    part: Source,
+    tensors: Mapping[str, Tensor],
+    stored: Mapping[str, np.ndarray],
+    sizes: Mapping[str, tuple[int, ...]],
 ) -> onnx.ModelProto:
     graph = onnx.GraphProto(name="carried", node=part.nodes)
     for name, value in tensors.items():
         kind = _ONNX[value.dtype]
-        graph.input.append(onnx.helper.make_tensor_value_info(name, kind, [None] * value.ndim))
+        shape = sizes.get(name, [None] * value.ndim)  # some ops need the sizes of their weights
+        graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
     graph.initializer.extend(numpy_helper.from_array(x, name) for name, x in stored.items())
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in part.writes)
     opsets = [onnx.helper.make_opsetid(*pair) for pair in part.opsets.items()]

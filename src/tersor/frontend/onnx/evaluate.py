@@ -52,13 +52,13 @@ def _results_or_carried(
 ) -> Sequence[Value]:
     """Compute a node in ATen if it has such a form, else in onnxruntime."""
     if node.op not in OPS:
-        return carry(node, values)
+        return carry(node, values, constants)
     try:
         return _results(node, values, constants)
     except UnsupportedError:
         if node.source is None:
             raise
-        return carry(node, values)
+        return carry(node, values, constants)
 
 
 def _results(

@@ -1,4 +1,4 @@
-"""Widens float16 and bfloat16 files to float32, but for the types of their inputs and outputs."""
+"""Lets files in float16, bfloat16 or double compute in float32; their ends keep their types."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -15,10 +15,11 @@ _TYPES = ("to", "dtype", "stash_type", "softmax_precision")
 
 
 def widen(model: ir.Model) -> tuple[str, ...]:
-    """Let a half-precision file compute in float32, with a Cast at its inputs and outputs.
+    """Let a file compute in float32, with a Cast at inputs and outputs of another type.
 
     Args:
-        model: Edited in place. A file without half-precision values stays as it is.
+        model: Edited in place. A file in float32 stays as it is, also where some of its nodes
+            compute in double: only one with a matrix in double is a file in double.
 
     Returns:
         What was done, in words; nothing for a file that stays as it is.
@@ -28,22 +29,28 @@ def widen(model: ir.Model) -> tuple[str, ...]:
     """
     graph = model.graph
     ends = {value.name: value.dtype for value in (*graph.inputs, *graph.outputs)}
-    found = {*map(_dtype, _values(graph)), *ends.values()} & _HALVES
+    others = _HALVES | ({ir.DataType.DOUBLE} if _is_double(graph) else set())
+    found = {*map(_dtype, _values(graph)), *ends.values()} & others
     if not found:
         return ()
     _check_types(model)
     for value in _values(graph):
-        _widen_value(value)
+        _widen_value(value, others)
     for node in graph.all_nodes():
-        _widen_attributes(node)
+        _widen_attributes(node, others)
     for value in list(graph.inputs):
-        if (dtype := ends[value.name]) in _HALVES and dtype:
+        if (dtype := ends[value.name]) in others and dtype:
             _cast_input(graph, value, dtype)
     for position, value in enumerate(list(graph.outputs)):
-        if (dtype := ends[value.name]) in _HALVES and dtype and value not in graph.inputs:
+        if (dtype := ends[value.name]) in others and dtype and value not in graph.inputs:
             _cast_output(graph, position, dtype)
     kinds = " and ".join(sorted(kind.name.lower() for kind in found if kind))
     return (f"computed in float32: the file has values in {kinds}",)
+
+
+def _is_double(graph: ir.Graph) -> bool:
+    stored = [value.const_value for value in _values(graph) if value.const_value is not None]
+    return any(x.dtype == ir.DataType.DOUBLE and len(x.shape) > 1 for x in stored)
 
 
 def _check_types(model: ir.Model) -> None:
@@ -70,8 +77,8 @@ def _dtype(value: ir.Value) -> ir.DataType | None:
     return value.dtype if value.const_value is None else value.const_value.dtype
 
 
-def _widen_value(value: ir.Value) -> None:
-    if _dtype(value) not in _HALVES:
+def _widen_value(value: ir.Value, others: set[ir.DataType]) -> None:
+    if _dtype(value) not in others:
         return
     if value.const_value is not None:
         value.const_value = _widened(value.const_value)
@@ -82,11 +89,11 @@ def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
 
 
-def _widen_attributes(node: ir.Node) -> None:
+def _widen_attributes(node: ir.Node, others: set[ir.DataType]) -> None:
     for name, attribute in list(node.attributes.items()):
-        if attribute.type == ir.AttributeType.TENSOR and attribute.value.dtype in _HALVES:
+        if attribute.type == ir.AttributeType.TENSOR and attribute.value.dtype in others:
             node.attributes[name] = ir.AttrTensor(name, _widened(attribute.value))
-        elif name in _TYPES and attribute.value in _HALVES:
+        elif name in _TYPES and attribute.value in others:
             node.attributes[name] = ir.AttrInt64(name, ir.DataType.FLOAT)
 
 

@@ -4,9 +4,11 @@ Local functions are inlined, Constant nodes become stored values, and nodes are 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -123,14 +125,13 @@ def contents_of(
     if not dequantize:
         check_scaled(contents)
     contents = make_float(contents) if dequantize else contents
-    _check_types(contents)
-    return contents
+    return replace(contents, constants={k: _widened(x) for k, x in contents.constants.items()})
 
 
-def _check_types(contents: Contents) -> None:
-    for name, value in contents.constants.items():
-        if (dtype := ir.DataType.from_numpy(value.dtype)) in NARROW:
-            raise UnsupportedError(f"stored value {name!r} has type {dtype}")
+def _widened(value: np.ndarray) -> np.ndarray:
+    """Integers of up to 4 bits in a type that PyTorch computes with; what reads them casts them."""
+    dtype = ir.DataType.from_numpy(value.dtype)
+    return value.astype(np.int8 if dtype.is_signed() else np.uint8) if dtype in NARROW else value
 
 
 def _node(node: ir.Node, opset: int, model: ir.Model) -> Node:

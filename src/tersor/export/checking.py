@@ -1,0 +1,60 @@
+"""Checks a file before it is written."""
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from tersor.errors import ExportError, TersorError
+from tersor.export.runtime import Runtime
+from tersor.graph.carried_model import libraries, load
+from tersor.graph.footprint import output_nodes
+from tersor.graph.network import Network
+
+
+def check(model: onnx.ModelProto | Path) -> None:
+    """Check that a file is valid.
+
+    onnx infers the shapes of some ops otherwise than runtimes compute them. There the runtime
+    decides.
+
+    Args:
+        model: The file.
+
+    Raises:
+        ExportError: It is not; says why.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise _invalid(error) from error
+    except onnx.shape_inference.InferenceError as error:
+        _check_in_runtime(model, error)
+
+
+def _check_in_runtime(model: onnx.ModelProto | Path, error: Exception) -> None:
+    try:
+        onnx.checker.check_model(model)
+        if isinstance(model, Path):
+            Runtime(model, optimize=False)
+        else:
+            load(model, libraries(), optimize=False)
+    except (onnx.checker.ValidationError, TersorError):
+        raise _invalid(error) from error
+
+
+def _invalid(error: Exception) -> ExportError:
+    return ExportError(f"the exported model is not valid ONNX: {' '.join(str(error).split())}")
+
+
+def give_ranks(model: ir.Model, network: Network) -> None:
+    """Give outputs whose shape the file does not tell as many open axes as they have.
+
+    Args:
+        model: The file; edited in place.
+        network: The network.
+    """
+    for value, node in zip(model.graph.outputs, output_nodes(network), strict=False):
+        found = node.meta.get("val")
+        if value.shape is None and hasattr(found, "ndim"):
+            value.shape = ir.Shape([None] * found.ndim)
