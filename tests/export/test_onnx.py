@@ -68,26 +68,6 @@ def result(network, tmp_path_factory):
 
 @pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("optimize", [False, True])
-def test_an_output_of_an_unknown_rank(tmp_path):
-    made = model("g (float[N, 4] x) => (float[N, 3] y) { y = MatMul(x, w) }", w=random(4, 3))
-    made.graph.output[0].type.tensor_type.ClearField("shape")
-    written = tersor.quantize(tersor.load(write(tmp_path, made))[0]).export(tmp_path / "q.onnx")
-    dims = onnx.load(written.path).graph.output[0].type.tensor_type.shape.dim
-    assert [dim.WhichOneof("value") for dim in dims] == [None, None]
-
-
-def test_shapes_that_onnx_infers_wrongly(tmp_path):
-    """It says that a one-sided STFT has as many frequencies as its window has samples."""
-    text = """g (float[N, 64, 1] x) => (float[N, 7, 3] y) { s = STFT(x, step, window)
-        a, b = Split <axis = 3> (s, ones) p = Squeeze(a, axis) y = MatMul(p, w) }"""
-    window, stored = np.hanning(16).astype(np.float32), {"step": np.array(8), "w": random(9, 3)}
-    made = model(text, window=window, ones=np.array([1, 1]), axis=np.array([3]), **stored)
-    x = random(9, 64, 1)
-    quantized = tersor.quantize(tersor.load(write(tmp_path, made))[0], data=x)
-    checked = quantized.verify(quantized.export(tmp_path / "q.onnx").path, x, latency=False)
-    assert checked.sqnr > 40
-
-
 def test_file_computes_the_simulation(network, result, batch, optimize):
     image = torch.randn(batch, 3, 8, 8)
     wanted = network(image).detach()
@@ -610,3 +590,23 @@ def test_names_of_modules_survive(name, tmp_path):
     export_onnx(network, tmp_path / "a.onnx")
     stored = {x.name for x in onnx.load(tmp_path / "a.onnx").graph.initializer}
     assert stored == {f"{name}.weight", f"{name}.bias"}
+
+
+def test_an_output_of_an_unknown_rank(tmp_path):
+    made = model("g (float[N, 4] x) => (float[N, 3] y) { y = MatMul(x, w) }", w=random(4, 3))
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    written = tersor.quantize(tersor.load(write(tmp_path, made))[0]).export(tmp_path / "q.onnx")
+    dims = onnx.load(written.path).graph.output[0].type.tensor_type.shape.dim
+    assert [dim.WhichOneof("value") for dim in dims] == [None, None]
+
+
+def test_shapes_that_onnx_infers_wrongly(tmp_path):
+    """It says that a one-sided STFT has as many frequencies as its window has samples."""
+    text = """g (float[N, 64, 1] x) => (float[N, 7, 3] y) { s = STFT(x, step, window)
+        a, b = Split <axis = 3> (s, ones) p = Squeeze(a, axis) y = MatMul(p, w) }"""
+    window, stored = np.hanning(16).astype(np.float32), {"step": np.array(8), "w": random(9, 3)}
+    made = model(text, window=window, ones=np.array([1, 1]), axis=np.array([3]), **stored)
+    x = random(9, 64, 1)
+    quantized = tersor.quantize(tersor.load(write(tmp_path, made))[0], data=x)
+    checked = quantized.verify(quantized.export(tmp_path / "q.onnx").path, x, latency=False)
+    assert checked.sqnr > 40
