@@ -50,10 +50,10 @@ def is_if(node: ir.Node) -> bool:
 
 def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
     inside = {*branch.initializers.values(), *(v for n in branch for v in n.outputs)}
-    taken = {v.name for v in _values(graph) if v not in inside}
+    taken = {v.name for v in values_of(graph) if v not in inside}
     for value in inside:
         if value.name is not None:
-            value.name = _free(value.name, taken)
+            value.name = free_name(value.name, taken)
             taken.add(value.name)
     for value in list(branch.initializers.values()):
         branch.initializers.pop(str(value.name))
@@ -63,12 +63,19 @@ def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
     branch.remove(nodes)
     graph.insert_before(node, nodes)
     for old, new in zip(node.outputs, results, strict=True):
-        _replace(graph, node, old, new)
+        replace_value(graph, node, old, new)
     graph.remove(node, safe=True)
 
 
-def _replace(graph: ir.Graph, node: ir.Node, old: ir.Value, new: ir.Value) -> None:
-    """Let the readers of `old` read `new`; an output of the file keeps its name."""
+def replace_value(graph: ir.Graph, node: ir.Node, old: ir.Value, new: ir.Value) -> None:
+    """Let the readers of a value read another one; an output of the file keeps its name.
+
+    Args:
+        graph: The graph.
+        node: The node that computes the old value.
+        old: The old value.
+        new: The new value.
+    """
     if old.is_graph_output():
         copy = ir.node("Identity", [new], name=f"{node.name}/{old.name}")
         graph.insert_before(node, copy)
@@ -81,20 +88,30 @@ def _replace(graph: ir.Graph, node: ir.Node, old: ir.Value, new: ir.Value) -> No
         new.name = name
 
 
-def _free(name: str, taken: set[str | None]) -> str:
+def free_name(name: str, taken: set[str | None]) -> str:
+    """This name, or a similar one that nothing has.
+
+    Args:
+        name: The name.
+        taken: The names of everything else.
+    """
     free, number = name, 2
     while free in taken:
         free, number = f"{name}_{number}", number + 1
     return free
 
 
-def _values(graph: ir.Graph) -> Iterator[ir.Value]:
-    """All values of a graph and of its sub-graphs."""
+def values_of(graph: ir.Graph) -> Iterator[ir.Value]:
+    """All values of a graph and of its sub-graphs.
+
+    Args:
+        graph: The graph.
+    """
     yield from (*graph.inputs, *graph.initializers.values())
     for node in graph:
         yield from node.outputs
         for inner in sub_graphs(node):
-            yield from _values(inner)
+            yield from values_of(inner)
 
 
 def sub_graphs(node: ir.Node) -> Iterator[ir.Graph]:
@@ -137,6 +154,6 @@ def _lift_constant(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _store(graph: ir.Graph, value: ir.Value) -> None:
-    taken = {other.name for other in _values(graph) if other is not value}
-    value.name = _free(str(value.name), taken)
+    taken = {other.name for other in values_of(graph) if other is not value}
+    value.name = free_name(str(value.name), taken)
     graph.register_initializer(value)

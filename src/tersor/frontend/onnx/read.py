@@ -24,6 +24,7 @@ from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.normalize import normalize
 from tersor.frontend.onnx.opening import open_file
 from tersor.frontend.onnx.scaled import check_scaled
+from tersor.frontend.onnx.sequences import expand_sequences
 from tersor.frontend.onnx.stored import as_array, check_external, constant_array
 from tersor.frontend.onnx.supported import check_quantized, is_known, is_pair, opset_of, type_of
 
@@ -72,6 +73,7 @@ def _load(path: Path, fix: Fixed) -> tuple[ir.Model, tuple[str, ...]]:
     fix_inputs(model, fix)
     name_nodes(model)
     fold_branches(model)
+    changes = (*changes, *expand_sequences(model))
     lift_weights(model)
     name_nodes(model)
     return model, (*opened, *changes)
