@@ -142,6 +142,10 @@ def restore(layer: Layer, found: dict[str, Tensor]) -> None:
 
 
 def _mean(layer: Layer, outputs: list[Tensor]) -> Tensor:
-    total = sum(y.movedim(layer.channel_axis, 0).flatten(1).sum(1) for y in outputs)
+    """The mean of each channel; a layer in a loop may see single samples, without a batch."""
+    flat = [
+        y.movedim(layer.channel_axis, 0).reshape(y.shape[layer.channel_axis], -1) for y in outputs
+    ]
+    total = sum(y.sum(1) for y in flat)
     assert isinstance(total, Tensor)
-    return total / sum(y.numel() // y.shape[layer.channel_axis] for y in outputs)
+    return total / sum(y.shape[1] for y in flat)
