@@ -19,6 +19,8 @@ from tersor.errors import InvalidInputError, InvalidModelError, UnsupportedError
 
 #: What to do with a node that no network can hold.
 CUT = "cut the file in front of it with onnx.utils.extract_model, and run the rest in float"
+#: ONNX's recurrent layers; their weights are `[directions, gates · hidden, inputs]`.
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _FATAL_ONLY = 4  # errors are raised, too
 _libraries: dict[str, None] = {}
 
@@ -99,7 +101,8 @@ def describe(model: onnx.ModelProto) -> str:
 def op_name(node: onnx.NodeProto) -> str:
     """The type of a node, with its domain unless that is ONNX's own."""
     standard = node.domain in ("", "ai.onnx")
-    return node.op_type if standard else f"{node.domain}.{node.op_type}"
+    name = node.op_type if standard else f"{node.domain}.{node.op_type}"
+    return " ".join(name.split())  # a damaged file has line breaks in names
 
 
 def run(text: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -113,6 +116,7 @@ def run(text: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         InvalidModelError: It cannot be computed on these inputs.
         UnsupportedError: onnxruntime cannot load it.
     """
+    _check_steps(text, arrays)
     session = _session(text, libraries())
     names = [value.name for value in session.get_inputs()]
     try:
@@ -129,6 +133,19 @@ def run(text: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             f"sequence or text; {CUT}"
         )
     return found  # type: ignore[return-value]
+
+
+def _check_steps(text: str, arrays: Sequence[np.ndarray]) -> None:
+    """Refuse a sequence without steps: onnxruntime's recurrent layers then end the process."""
+    part = decode(text)
+    if all(array.size for array in arrays):
+        return
+    if any(node.op_type in RECURRENT for node in part.graph.node):
+        shapes = [list(array.shape) for array in arrays]
+        raise InvalidModelError(
+            f"{describe(part)} reads an empty sequence (shapes {shapes}), which onnxruntime cannot "
+            "compute; give an example with at least one step"
+        )
 
 
 @lru_cache(maxsize=256)

@@ -270,11 +270,13 @@ def _quantize_tables(network: Network, scheme: Scheme, left_out: set[fx.Node]) -
             reason = "excluded by the user"
         elif len(table.users) > 1:
             reason = "its table has other readers, so an integer copy would only take more space"
+        elif not bool(network.tensor(table).isfinite().all()):
+            reason = "its table has infinite values, such as those that hide a token"
         if reason is not None:
             network.records.append(Skipped(name, "place", reason))
-            continue
-        quantizer = FakeQuantize(grid, axis=1 if scheme.per_channel else None)
-        set_argument(node, "weight", _insert(table, _add(network, name, quantizer)))
+        else:
+            quantizer = FakeQuantize(grid, axis=1 if scheme.per_channel else None)
+            set_argument(node, "weight", _insert(table, _add(network, name, quantizer)))
 
 
 def _add(network: Network, name: str, module: torch.nn.Module) -> str:

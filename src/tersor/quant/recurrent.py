@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from tersor.graph.carried import CARRIED, part_name, part_ops
-from tersor.graph.carried_model import decode
+from tersor.graph.carried_model import RECURRENT, decode
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.nodes import source
 
@@ -22,8 +22,6 @@ CALLS: dict[object, str] = {
     aten.rnn_tanh.input: "RNN",
     aten.rnn_relu.input: "RNN",
 }
-#: ONNX's ops; their weights are `[directions, gates · hidden, inputs]`.
-OPS = frozenset({"LSTM", "GRU", "RNN"})
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def recurrent_layers(network: Network) -> Iterator[Recurrent]:
             if found:
                 name = str(found[0].target).rpartition(".")[0] or node.name
                 yield Recurrent(node, name, kind, found, axis=0)
-        elif node.target is CARRIED and part_ops(node) in OPS:
+        elif node.target is CARRIED and part_ops(node) in RECURRENT:
             found = _matrices(node)
             if found and all(edge.op == "get_attr" for edge in found):
                 yield Recurrent(node, part_name(node), part_ops(node), found, axis=1)

@@ -251,10 +251,23 @@ def test_an_op_that_needs_the_sizes_of_its_weights(tmp_path):
     np.testing.assert_allclose(network(*given).detach(), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_random_numbers_are_refused(tmp_path):
-    text = """g (float[N, 4] x) => (float[N, 4] y) {
-        r = RandomNormal <shape = [4]> () y = Add(x, r) }"""
-    loaded, _ = tersor.load(write(tmp_path, model(text)))
+RANDOM = ["RandomNormal <shape = [4]> ()", "Bernoulli(x)", "Dropout(x, half, yes)"]
+
+
+def test_a_sequence_without_steps_is_refused(tmp_path):
+    """onnxruntime would end the process."""
+    text = "g (float[L, N, 8] x) => (float[L, 1, N, 6] y) { y = GRU <hidden_size = 6> (x, W, R) }"
+    made = model(text, W=random(1, 18, 8), R=random(1, 18, 6, seed=2))
+    loaded, _ = tersor.load(write(tmp_path, made))
+    with pytest.raises(InvalidModelError, match=r"'y' \(GRU\) reads an empty sequence"):
+        loaded(torch.zeros(0, 2, 8))
+
+
+@pytest.mark.parametrize("op", RANDOM)
+def test_random_numbers_are_refused(op, tmp_path):
+    text = f"g (float[N, 4] x) => (float[N, 4] y) {{ r = {op} y = Add(x, r) }}"
+    made = model(text, half=np.float32(0.5), yes=np.array(True))
+    loaded, _ = tersor.load(write(tmp_path, made))
     with pytest.raises(UnsupportedError, match="draws random numbers"):
         capture(loaded, torch.ones(2, 4))
 

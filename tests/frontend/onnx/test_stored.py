@@ -170,6 +170,27 @@ def test_an_attention_mask_may_be_infinite(kind, has_data, tmp_path):
     assert decibels(want, found) > (30 if has_data else 20)  # without, ranges are guesses
 
 
+@pytest.mark.parametrize("has_data", [False, True], ids=["no data", "data"])
+def test_a_looked_up_mask_may_be_infinite(has_data, tmp_path):
+    """The biases of attention are looked up by distance; one of the rows hides a token."""
+    text = """g (float[N, 6, 8] x, int64[N, 6, 6] far) => (float[N, 6, 8] y) { k = MatMul(x, w)
+        t = Transpose <perm = [0, 2, 1]> (k) s = MatMul(x, t) e = Gather(table, far)
+        b = ReduceSum <keepdims = 0> (e, last) m = Add(s, b)
+        p = Softmax <axis = -1> (m) o = MatMul(p, k) y = MatMul(o, v) }"""
+    table = random(5, 1)
+    table[0] = -np.inf
+    stored = {"table": table, "last": np.array([-1])}
+    path = write(tmp_path, model(text, w=random(8, 8), v=random(8, 8, seed=1), **stored))
+    far = np.abs(np.subtract.outer(np.arange(6), np.arange(6)))[None].repeat(16, 0).clip(0, 4)
+    given = {"x": random(16, 6, 8, seed=2), "far": 4 - far}
+    data = tuple(torch.from_numpy(value) for value in given.values())
+    quantized = tersor.quantize(load(path)[0], data, data=[data] if has_data else None)
+    quantized.export(tmp_path / "q.onnx")
+    (want,), (found,) = (run(file, **given) for file in (path, tmp_path / "q.onnx"))
+    assert decibels(want, found) > (25 if has_data else 20)
+    assert "infinite" in str(quantized.summary())
+
+
 # One node each of ops whose inputs a file may store: every way to store all inputs but one.
 STORED = {
     "batch_normalization": "batchnorm_example batchnorm_epsilon",

@@ -23,7 +23,13 @@ from tersor.graph.carried_model import encode, run
 #: Stored values of more elements are tensors of the graph, under the file's own names.
 LARGEST_INSIDE = 16
 _ONNX = {dtype: int(number) for number, dtype in TORCH.items()}
-_RANDOM = frozenset({"RandomNormal", "RandomUniform"})
+#: `Dropout` is carried only if it is in training mode.
+_RANDOM = frozenset(
+    {
+        *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"),
+        *("Bernoulli", "Multinomial", "Dropout"),
+    }
+)
 
 
 class Source:
@@ -106,6 +112,11 @@ def carry(
     """
     part = node.source
     assert isinstance(part, Source)
+    if node.op in _RANDOM:
+        raise UnsupportedError(
+            f"ONNX node {node.name!r} ({node.op}) draws random numbers; use a network without, "
+            "exported in inference mode"
+        )
     read = dict.fromkeys(filter(None, node.inputs))  # may have other names than in the file
     given = {name: _plain(values[own]) for name, own in zip(part.reads, read, strict=True)}
     tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
@@ -116,10 +127,6 @@ def carry(
     text = encode(_model(part, tensors, stored, sizes))
     if tensors:
         found: Sequence[Any] = carried_op(list(tensors.values()), text)
-    elif node.op in _RANDOM:
-        raise UnsupportedError(
-            f"ONNX node {node.name!r} ({node.op}) draws random numbers; use a network without"
-        )
     else:
         found = run(text, [])
     results = iter(found)
