@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -94,7 +95,7 @@ def _recurrent(kind: str, rng: random.Random) -> ModelProto:
     given = ["t", "W", "R", *(rng.choice((name, "")) for name in ("B", "lengths", "H"))]
     given += [rng.choice(("C", ""))] if kind == "LSTM" else []
     results = rng.choice((["r"], ["r", "last"], ["", "last"]))
-    options: dict[str, object] = {"hidden_size": 5, "direction": direction}
+    options: dict[str, Any] = {"hidden_size": 5, "direction": direction}
     options |= {"clip": 0.5} if rng.random() < 0.3 else {}
     options |= {"linear_before_reset": 1} if kind == "GRU" and rng.random() < 0.5 else {}
     ends = {"r": f"float[3, {count}, 2, 5] r", "last": f"float[{count}, 2, 5] last"}
@@ -156,7 +157,8 @@ def _run(path: Path, feed: dict[str, torch.Tensor]) -> list[np.ndarray] | None:
     options.intra_op_num_threads = 1
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return session.run(None, {name: value.numpy() for name, value in feed.items()})
+        found = session.run(None, {name: value.numpy() for name, value in feed.items()})
+        return list(map(np.asarray, found))
     except Exception:  # noqa: BLE001
         return None
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from torch import Tensor
 
 from tersor.errors import ExportError, TersorError
 from tersor.export.runtime import Runtime
@@ -56,5 +57,5 @@ def give_ranks(model: ir.Model, network: Network) -> None:
     """
     for value, node in zip(model.graph.outputs, output_nodes(network), strict=False):
         found = node.meta.get("val")
-        if value.shape is None and hasattr(found, "ndim"):
+        if value.shape is None and isinstance(found, Tensor):
             value.shape = ir.Shape([None] * found.ndim)
