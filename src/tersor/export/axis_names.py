@@ -42,7 +42,7 @@ def _names(inputs: Sequence[tuple[ir.Value, Mapping[int, str]]]) -> dict[str, st
 
 def _free(value: ir.Value) -> Iterator[tuple[int, str]]:
     for position, axis in enumerate(value.shape or ()):
-        if isinstance(axis, ir.SymbolicDim) and axis.value:
+        if isinstance(axis, ir.SymbolicDim) and axis.value and not axis.value.isdecimal():
             yield position, axis.value
 
 
@@ -62,8 +62,13 @@ def _made_up(value: ir.Value, position: int, names: Mapping[str, str]) -> str:
 def _rename(value: ir.Value, names: Mapping[str, str]) -> None:
     if value.shape is not None:
         value.shape = ir.Shape(
-            _WORD.sub(lambda found: names.get(found[0], found[0]), str(axis.value))
+            _size(_WORD.sub(lambda found: names.get(found[0], found[0]), str(axis.value)))
             if isinstance(axis, ir.SymbolicDim) and axis.value
             else axis
             for axis in value.shape
         )
+
+
+def _size(text: str) -> int | str:
+    """A number if it is one: an axis that turned out to be fixed is no free one."""
+    return int(text) if text.isdecimal() else text
