@@ -319,14 +319,24 @@ def numbers_of(calls):
 
 @pytest.fixture
 def by_size(monkeypatch):
-    """Layers take as long as they have weights, and so do files: what share each had is noted."""
-    shares = []
+    """Layers take as long as they have weights, and so do files: what share each had is noted.
+
+    No ways are written to a file twice.
+    """
+    shares, written = [], set()
+    hollow = timing.hollow
+
+    def once(counts, ways):
+        assert ways not in written
+        written.add(ways)
+        return hollow(counts, ways)
 
     def measured(before, after, _, rounds):
         shares.append(after.path.stat().st_size / before.path.stat().st_size)
         return [(2.0, 2 * shares[-1]), (1.0, shares[-1])] * (rounds // 2)
 
     monkeypatch.setattr(timing, "both_in_turns", measured)
+    monkeypatch.setattr(timing, "hollow", once)
     monkeypatch.setattr(trial, "Clock", lambda _: numbers_of)
     return shares
 

@@ -15,11 +15,15 @@ from tersor.compression.scores import scorer
 from tersor.compression.sweep import Sweep, damages, try_part
 from tersor.compression.ways import Factored, Pruned
 from tersor.data.journal import Journal
+from tersor.data.one_at_a_time import outputs_of
 from tersor.data.outputs import noise_to_signal
 from tersor.data.samples import samples
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
+from tersor.graph.simplify import simplify
 from tests import nets
+from tests.captured import captured
+from tests.zoo import ZOO
 
 RATIOS = (0.8, 0.6, 0.4)
 
@@ -41,8 +45,12 @@ def counts(network):
 
 @pytest.fixture(scope="module")
 def parts(counts):
+    return parts_of(counts, ["spatial", "svd"])
+
+
+def parts_of(counts, methods):
     score = scorer(counts.network, counts.groups.found, [], "magnitude")
-    layers, _ = layer_parts(counts, ["spatial", "svd"], RATIOS)
+    layers, _ = layer_parts(counts, methods, RATIOS)
     units, _ = group_parts(counts, score, RATIOS)
     return [*layers, *units]
 
@@ -96,6 +104,20 @@ def test_more_is_worse(network, parts, batches):
     for values in damages(network, parts, Sweep(batches)):
         assert all(value >= 0 for value in values)
         assert values[-1] >= values[0] * 0.5
+
+
+def test_parts_in_one_walk_are_as_each_alone():
+    """Also where a layer is changed by two parts, and a part changes several layers."""
+    network = captured("resnet")
+    simplify(network)
+    found = parts_of(Counts(network), ["spatial"])
+    changed = [name for part in found for name in part.changes]
+    assert len(set(changed)) < len(changed)
+    assert {len(part.changes) > 1 for part in found} == {True, False}
+    batches = [(ZOO["resnet"].args(torch.float64, batch=4, seed=seed), {}) for seed in (0, 1)]
+    reference = outputs_of(network, batches[1:])
+    alone = [try_part(network.copy(), part, batches, reference) for part in found]
+    assert damages(network, found, Sweep(batches)) == alone
 
 
 def test_processes_find_the_same(network, parts, batches):

@@ -4,33 +4,25 @@ import pytest
 
 from tersor.compression import within_latency as timing
 from tersor.compression.budget import TooSmallError
-from tersor.compression.counts import Counts
 from tersor.compression.ways import Pruned
 from tersor.compression.within_latency import ways_in_time
 from tersor.errors import InvalidInputError
-from tersor.frontend.capture import capture
-from tests import nets
 
 WHOLE = 1_000_000
-COUNTS = Counts(capture(*nets.with_example()))
 
 
-class Race:
+class Race(timing.Race):
     """The time that is left, by what the layers were asked to save."""
 
     def __init__(self, left):
         self.left = left
 
-    def __call__(self, *_):
-        return self
-
     def ratio(self, ways):
         return self.left(1 - ways[0].multiple / WHOLE)
 
 
-def search(monkeypatch, left, share, least=0.0):
+def search(left, share, least=0.0):
     """Ways hold the budget, down to what the layers take at least."""
-    monkeypatch.setattr(timing, "_Race", Race(left))
     asked = []
 
     def choose(budget):
@@ -39,7 +31,7 @@ def search(monkeypatch, left, share, least=0.0):
             raise TooSmallError(int(budget), int(least * WHOLE))
         return [Pruned("conv", (True,), budget)]
 
-    return ways_in_time(COUNTS, choose, WHOLE, share), asked
+    return ways_in_time(Race(left), choose, WHOLE, share), asked
 
 
 LEFT = {
@@ -53,21 +45,21 @@ LEFT = {
 
 @pytest.mark.parametrize("share", [0.9, 0.7, 0.5])
 @pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
-def test_what_was_asked_for_is_found(monkeypatch, left, share):
-    found, asked = search(monkeypatch, left, share)
+def test_what_was_asked_for_is_found(left, share):
+    found, asked = search(left, share)
     assert found.ratio == left(1 - found.budget / WHOLE)
     assert 0.95 * share <= found.ratio <= 1.02 * share
     assert len(asked) <= 8
 
 
-def test_what_cannot_be_had_bounds_the_search(monkeypatch):
-    found, asked = search(monkeypatch, LEFT["half of it"], 0.7, least=0.41)
+def test_what_cannot_be_had_bounds_the_search():
+    found, asked = search(LEFT["half of it"], 0.7, least=0.41)
     assert found.ratio == pytest.approx(0.7, rel=0.02)
     assert min(asked) < 0.41 * WHOLE <= found.budget
 
 
-def test_it_says_what_was_reached(monkeypatch):
+def test_it_says_what_was_reached():
     with pytest.raises(
         InvalidInputError, match=r"could not reach latency=0\.6; the best attempt reached 0\.[78]"
     ):
-        search(monkeypatch, LEFT["half of it"], 0.6, least=0.5)
+        search(LEFT["half of it"], 0.6, least=0.5)

@@ -9,6 +9,7 @@ fits start from the previous factors. The SVD is always computed from scratch, a
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +20,8 @@ from tersor.checked import Count, CountOrZero, PositiveOrZero, checked
 from tersor.core.decompose import Chain, compose
 from tersor.core.fit_before_relu import fit_before_relu
 from tersor.core.quadratic import Quadratic, best_bias
-from tersor.core.ranks import Ranks, decompose
-from tersor.core.refit import decompose_on_data, descend, error, refit_last
+from tersor.core.ranks import Ranks, decompositions
+from tersor.core.refit import decompose_on_data, decompositions_on_data, descend, error, refit_last
 from tersor.data.gram import Moments
 from tersor.graph.layers import Layer
 from tersor.names import Method
@@ -102,16 +103,38 @@ def fit_chain(
         data: The data of the layer, or None.
         options: How the factors are fitted to the data.
     """
+    return chain_fits(layer, method, data, options)(ranks)
+
+
+def chain_fits(
+    layer: Layer, method: Method, data: Moments | Samples | None, options: Refit
+) -> Callable[[Ranks], Fitted]:
+    """Factorize the weight of a layer at any ranks; see `fit_chain`.
+
+    Args:
+        layer: The layer; it is not changed.
+        method: The decomposition.
+        data: The data of the layer, or None.
+        options: How the factors are fitted to the data.
+    """
     weight = layer.weight.detach()
-    if data is None:
-        chain = decompose(method, weight, ranks)
-        lost = _share((compose(chain) - weight).square(), weight.square())
-        return Fitted(chain, None, {"weight lost": lost})
     if isinstance(data, Samples):
-        return _before_relu(layer, method, ranks, data, options)
+        return lambda ranks: _before_relu(layer, method, ranks, data, options)
+    if data is None:
+        chain_at = decompositions(method, weight)
+        return lambda ranks: _without_data(chain_at(ranks), weight)
     free = data.centered()
     problem = free.damped(weight.flatten(1)[None], options.damping)
-    chain = decompose_on_data(method, weight, ranks, problem, options.steps)
+    fitted_at = decompositions_on_data(method, weight, problem, options.steps)
+    return lambda ranks: _with_moments(fitted_at(ranks), data, free)
+
+
+def _without_data(chain: Chain, weight: Tensor) -> Fitted:
+    lost = _share((compose(chain) - weight).square(), weight.square())
+    return Fitted(chain, None, {"weight lost": lost})
+
+
+def _with_moments(chain: Chain, data: Moments, free: Quadratic) -> Fitted:
     shift = best_bias(compose(chain).flatten(1)[None], data.inputs, data.outputs)[0]
     return Fitted(chain, shift, {"output lost": _share(error(chain, free), free.energy)})
 

@@ -4,18 +4,21 @@ The graph is not edited for this. A chain computes the same as its layer with th
 factors as weight, and pruned channels are zeros in the weights that read them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from torch import Tensor
 
-from tersor.compression.chain_fit import Refit, fit_chain
+from tersor.compression.chain_fit import Fitted, Refit, chain_fits
 from tersor.compression.parts import Part
 from tersor.compression.ways import Factored, Way
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
+from tersor.core.ranks import Ranks
 from tersor.data.gram import Moments
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
+from tersor.names import Method
 
 Changed = tuple[Tensor, Tensor | None]  # a weight, and the correction of the bias
 
@@ -27,35 +30,38 @@ def changed_layers(network: Network, part: Part) -> dict[str, Layer]:
         network: The network.
         part: The part.
     """
-    names = part.reads or {part.name}
-    return {layer.name: layer for layer in layers(network) if layer.name in names}
+    return {layer.name: layer for layer in layers(network) if layer.name in part.changes}
 
 
-def weights_of(
-    changed: Mapping[str, Layer],
-    part: Part,
-    way: Way,
-    moments: Mapping[str, Moments],
-    options: Refit,
-) -> dict[str, Changed]:
+def weights_by_way(
+    changed: Mapping[str, Layer], part: Part, moments: Mapping[str, Moments], options: Refit
+) -> Callable[[Way], dict[str, Changed]]:
     """Compute the weights that simulate a way: layer name → weight, and correction of the bias.
 
     Args:
-        changed: The result of `changed_layers`.
+        changed: The result of `changed_layers`, before any weight is changed.
         part: The part.
-        way: One of its ways.
         moments: Data of the changed layers. Layers without data are not fitted.
         options: How the weights are fitted.
     """
-    if isinstance(way, Factored):
-        known = moments.get(way.layer)
-        fitted = fit_chain(changed[way.layer], way.method, way.ranks, known, options)
-        return {way.layer: (compose(fitted.chain), fitted.shift)}
-    found: dict[str, Changed] = {}
-    for name, unit in part.reads.items():
-        stays = ((unit < 0) | way.mask[unit]).to(changed[name].weight.device)
-        found[name] = _without(changed[name], stays, moments.get(name), options.damping)
-    return found
+    layer = changed.get(part.name)
+
+    @cache
+    def fits(method: Method) -> Callable[[Ranks], Fitted]:
+        assert layer is not None
+        return chain_fits(layer, method, moments.get(part.name), options)
+
+    def weights(way: Way) -> dict[str, Changed]:
+        if isinstance(way, Factored):
+            fitted = fits(way.method)(way.ranks)
+            return {way.layer: (compose(fitted.chain), fitted.shift)}
+        found: dict[str, Changed] = {}
+        for name, unit in part.reads.items():
+            stays = ((unit < 0) | way.mask[unit]).to(changed[name].weight.device)
+            found[name] = _without(changed[name], stays, moments.get(name), options.damping)
+        return found
+
+    return weights
 
 
 def _without(layer: Layer, stays: Tensor, moments: Moments | None, damping: float) -> Changed:

@@ -12,7 +12,7 @@ E[MACs], with which gates are trained.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +73,10 @@ class _Call:
     weight: _Tensor
     stored: tuple[_Tensor, ...]
 
+    @property
+    def tensors(self) -> tuple[_Tensor, ...]:
+        return self.weight, *self.stored
+
     def cost(self, stays: Bool[Tensor, " places"]) -> Cost:
         numbers = sum(math.prod(tensor.shape_with(stays)) for tensor in self.stored)
         return Cost(self.sizes.macs(self.weight.shape_with(stays)), numbers)
@@ -100,7 +104,9 @@ class Counts:
         self._calls = _calls(network, self.groups)
         self.sizes = {name: calls[-1].sizes for name, calls in self._calls.items()}
         self._known: dict[tuple[object, ...], Cost] = {}
-        self.each = self.after(())
+        self._touched = _touched(self._calls, self.groups)
+        stays = self._stays({})
+        self.each = {name: self._after(name, stays, None) for name in self._calls}
 
     @property
     def whole(self) -> Cost:
@@ -121,8 +127,11 @@ class Counts:
         Args:
             ways: The ways.
         """
-        stays, chains = self._stays(masks_of(ways)), _chains(ways)
-        return {name: self._after(name, stays, chains.get(name)) for name in self._calls}
+        masks, chains = masks_of(ways), _chains(ways)
+        stays, touched = self._stays(masks), [self._touched.get(name, set()) for name in masks]
+        changed = chains.keys() | set().union(*touched)
+        names = changed & self._calls.keys()
+        return self.each | {name: self._after(name, stays, chains.get(name)) for name in names}
 
     def choices(self, ways: Sequence[Way]) -> dict[str, Factorization]:
         """Choose the ranks of the layers that become chains, by name.
@@ -174,7 +183,7 @@ class Counts:
     def _after(self, name: str, stays: Tensor, way: Factored | None) -> Cost:
         """Count the cost of a layer, once for each way and each choice of its channels."""
         calls = self._calls[name]
-        tensors = [tensor for call in calls for tensor in (call.weight, *call.stored)]
+        tensors = (tensor for call in calls for tensor in call.tensors)
         masks = (mask for tensor in tensors for mask in tensor.masks(stays).values())
         key = (name, way, *(mask.numpy().tobytes() for mask in masks))
         if key not in self._known:
@@ -227,6 +236,18 @@ def _calls(network: Network, groups: Groups) -> dict[str, list[_Call]]:
         counted.update(new)
         sizes, weight = LayerSizes.of(layer, seen), tensor(layer.weight_node)
         found.setdefault(layer.name, []).append(_Call(layer, sizes, weight, (*map(tensor, new),)))
+    return found
+
+
+def _touched(calls: Mapping[str, Sequence[_Call]], groups: Groups) -> dict[str, set[str]]:
+    """Find the layers with channels of a group along an axis of a tensor, by the group's name."""
+    owners = [group.name for group in groups.found for _ in range(len(group))]
+    found: dict[str, set[str]] = {group.name: set() for group in groups.found}
+    for name, of_layer in calls.items():
+        tensors = (tensor for call in of_layer for tensor in call.tensors)
+        for places in (places for tensor in tensors for places in tensor.axes.values()):
+            for owner in {owners[place] for place in places[places >= 0].tolist()}:
+                found[owner].add(name)
     return found
 
 

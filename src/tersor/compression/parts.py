@@ -4,7 +4,7 @@ A part is a layer that can become a chain of factors, or a group of channels tha
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,6 +46,11 @@ class Part:
     ways: tuple[Way, ...]
     shares: tuple[dict[str, Share], ...]
     reads: Mapping[str, Int[Tensor, " inputs"]] = field(default_factory=dict, compare=False)
+
+    @property
+    def changes(self) -> Collection[str]:
+        """The layers whose weights simulate its ways."""
+        return self.reads or (self.name,)
 
 
 def layer_parts(

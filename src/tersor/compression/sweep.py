@@ -7,7 +7,7 @@ Parts are independent: joblib distributes them over processes, or over several m
 backend such as Ray's or Dask's (`joblib.parallel_config`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -15,16 +15,15 @@ from typing import Any, TypeVar
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
-from torch import Tensor
+from torch import Tensor, fx
 
 from tersor.compression.chain_fit import Refit
-from tersor.compression.changed_weights import changed_layers, weights_of
+from tersor.compression.changed_weights import Changed, changed_layers, weights_by_way
 from tersor.compression.parts import Part
-from tersor.compression.ways import Way
 from tersor.data.gram import Moments, moments_of
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
-from tersor.data.one_at_a_time import Rest, outputs_of, stops
+from tersor.data.one_at_a_time import Rest, Stop, outputs_of, stops
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer
@@ -99,8 +98,39 @@ def _tried(
         yield from _results((delayed(_alone)(n, network, parts[n], *given) for n in todo), jobs)
         return
     edited = network.copy()
-    for number in todo:
+    batches, *rest = given
+    apart = [number for number in todo if not batches or len(parts[number].changes) > 1]
+    together = {number: parts[number] for number in todo if number not in apart}
+    if together:
+        yield from _in_one_walk(edited, together, batches, *rest)
+    for number in apart:
         yield number, try_part(edited, parts[number], *given)
+
+
+def _in_one_walk(
+    network: Network,
+    parts: Mapping[int, Part],
+    batches: list[Batch],
+    reference: list[Any],
+    metric: Metric | None,
+    refit: Refit,
+) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """Try parts that change one layer each, in the order of these layers, while the data pass once.
+
+    A layer that reads a group and can become a chain is changed by two parts, on the same data.
+    """
+    changed = {number: changed_layers(network, part) for number, part in parts.items()}
+    at: dict[fx.Node, list[int]] = {}
+    for number, found in changed.items():
+        (layer,) = found.values()
+        layer.ensure_bias()
+        at.setdefault(layer.node, []).append(number)
+    for stop in _stops(network, batches, at):
+        (layer,) = changed[at[stop.node][0]].values()
+        moments = _moments(layer, stop, refit)
+        for number in at[stop.node]:
+            given = changed[number], parts[number], moments, stop.rest
+            yield number, _damages(*given, reference, metric, refit)
 
 
 def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float, ...]]]:
@@ -146,13 +176,31 @@ def try_part(
     """
     changed = changed_layers(network, part)
     if not batches:
-        return tuple(_weights_lost(changed, part, way) for way in part.ways)
+        weights_at = weights_by_way(changed, part, {}, _SWEPT)
+        return tuple(_weights_lost(changed, weights_at(way)) for way in part.ways)
     for layer in changed.values():
         layer.ensure_bias()
-    rest, moments = _measured(network, batches, changed, refit)
-    found = []
+    todo = {layer.node: layer for layer in changed.values()}
+    rests, moments = list[Rest](), dict[str, Moments]()
+    for stop in _stops(network, batches, todo):
+        rests = rests or [stop.rest]
+        moments |= _moments(todo[stop.node], stop, refit)
+    return _damages(changed, part, moments, rests[0], reference, metric, refit)
+
+
+def _damages(
+    changed: Mapping[str, Layer],
+    part: Part,
+    moments: Mapping[str, Moments],
+    rest: Rest,
+    reference: list[Any],
+    metric: Metric | None,
+    refit: Refit,
+) -> tuple[float, ...]:
+    """Measure the damage of every way of a part, with the network from its first layer on."""
+    found, weights_at = [], weights_by_way(changed, part, moments, refit)
     for way in part.ways:
-        weights = weights_of(changed, part, way, moments, refit)
+        weights = weights_at(way)
         before = {name: _swap(changed[name], *weights[name]) for name in weights}
         found.append(rest.damage(reference, metric))
         for name, (weight, bias) in before.items():
@@ -160,21 +208,19 @@ def try_part(
     return tuple(found)
 
 
-def _measured(
-    network: Network, batches: list[Batch], changed: Mapping[str, Layer], refit: Refit
-) -> tuple[Rest, dict[str, Moments]]:
-    """The network from the first changed layer on, and the data of all changed layers."""
-    todo = {layer.node: layer for layer in changed.values()}
-    rests, found = list[Rest](), dict[str, Moments]()
-    for stop in stops(network, batches, todo, judged=slice(len(batches) // 2, None)):
-        layer = todo[stop.node]
-        rests = rests or [stop.rest]
-        if layer.groups == 1 and not layer.is_transposed:
-            pairs, _ = halves(list(zip(stop.given, stop.written, strict=True)))
-            count = refit.positions(layer, sum(len(x) for x, _ in pairs))
-            generator = torch.Generator().manual_seed(refit.seed)
-            found[layer.name] = moments_of(layer, pairs, count, generator)
-    return rests[0], found
+def _stops(network: Network, batches: list[Batch], nodes: Collection[fx.Node]) -> Iterator[Stop]:
+    """Walk to the nodes; the batches that judge go on from there."""
+    return stops(network, batches, nodes, judged=slice(len(batches) // 2, None))
+
+
+def _moments(layer: Layer, stop: Stop, refit: Refit) -> dict[str, Moments]:
+    """The data of a layer that a chain or a weight can be fitted to, by its name."""
+    if layer.groups > 1 or layer.is_transposed:
+        return {}
+    pairs, _ = halves(list(zip(stop.given, stop.written, strict=True)))
+    count = refit.positions(layer, sum(len(x) for x, _ in pairs))
+    generator = torch.Generator().manual_seed(refit.seed)
+    return {layer.name: moments_of(layer, pairs, count, generator)}
 
 
 def halves(batches: list[T]) -> tuple[list[T], list[T]]:
@@ -200,10 +246,10 @@ def _put(layer: Layer, weight: Tensor, bias: Tensor) -> None:
     layer.set_bias(bias)
 
 
-def _weights_lost(changed: Mapping[str, Layer], part: Part, way: Way) -> float:
+def _weights_lost(changed: Mapping[str, Layer], weights: Mapping[str, Changed]) -> float:
     """Compute Σ ‖W − Ŵ‖² / ‖W‖² over the changed layers."""
     total = 0.0
-    for name, (weight, _) in weights_of(changed, part, way, {}, _SWEPT).items():
+    for name, (weight, _) in weights.items():
         was = changed[name].weight.detach()
         energy = was.square().sum().clamp(min=torch.finfo(was.dtype).tiny)
         total += float((weight - was).square().sum() / energy)

@@ -16,7 +16,7 @@ from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import NEED_DATA, scorer
 from tersor.compression.sweep import OnPart, Sweep, damages
 from tersor.compression.ways import Way
-from tersor.compression.within_latency import InTime, ways_in_time
+from tersor.compression.within_latency import InTime, racing, ways_in_time
 from tersor.data.journal import Journal, fingerprint
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric
@@ -84,15 +84,14 @@ class Trial:
         whole = sum(meter.each.values())
         tried = dict[tuple[Way, ...], InTime]()
 
-        def choose(weight: float) -> list[Way]:
-            def within(most: int) -> list[Way]:
-                return self._ways(most, meter, weight)
+        with racing(self.counts) as race:
 
-            found = ways_in_time(self.counts, within, whole, share)
-            tried[tuple(found.ways)] = found
-            return found.ways
+            def choose(weight: float) -> list[Way]:
+                found = ways_in_time(race, lambda m: self._ways(m, meter, weight), whole, share)
+                tried[tuple(found.ways)] = found
+                return found.ways
 
-        ways = self._best(choose)
+            ways = self._best(choose)
         self.counts.network.records.append(tried[tuple(ways)].record)
         return self._carried_out(ways)
 

@@ -10,7 +10,8 @@ attempt takes seconds; only the final ways are fitted to data.
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -59,12 +60,12 @@ class InTime:
 
 
 def ways_in_time(
-    counts: Counts, choose: Callable[[int], list[Way]], whole: int, share: float
+    race: "Race", choose: Callable[[int], list[Way]], whole: int, share: float
 ) -> InTime:
     """Find the mildest ways whose file takes at most a share of the time.
 
     Args:
-        counts: The counts of the network, which is not changed.
+        race: Times the files.
         choose: Returns the ways within a budget of nanoseconds of single layers.
         whole: The nanoseconds of all layers before compression.
         share: Share of the time of the whole file in onnxruntime.
@@ -74,21 +75,19 @@ def ways_in_time(
     """
     tried, saving = list[InTime](), 1 - share
     slow, fast = (0.0, 1.0), None
-    with tempfile.TemporaryDirectory() as folder:
-        race = _Race(counts, Path(folder))
-        for _ in range(_TRIES):
-            budget = int(whole * (1 - saving))
-            try:
-                ways = choose(budget)
-            except TooSmallError:
-                fast = (saving, None)
-            else:
-                ratio = race.ratio(ways)
-                tried.append(InTime(ways, budget, ratio))
-                if abs(ratio - share) <= _CLOSE * share:
-                    break
-                slow, fast = (slow, (saving, ratio)) if ratio < share else ((saving, ratio), fast)
-            saving = _next(slow, fast, share)
+    for _ in range(_TRIES):
+        budget = int(whole * (1 - saving))
+        try:
+            ways = choose(budget)
+        except TooSmallError:
+            fast = (saving, None)
+        else:
+            ratio = race.ratio(ways)
+            tried.append(InTime(ways, budget, ratio))
+            if abs(ratio - share) <= _CLOSE * share:
+                break
+            slow, fast = (slow, (saving, ratio)) if ratio < share else ((saving, ratio), fast)
+        saving = _next(slow, fast, share)
     fits = [found for found in tried if found.ratio <= (1 + _CLOSE) * share]
     if not fits:
         least = min((found.ratio for found in tried), default=1.0)
@@ -118,16 +117,47 @@ def _next(
     return low + min(max(part, _EDGE), 1 - _EDGE) * (high - low)
 
 
-class _Race:
+@contextmanager
+def racing(counts: Counts) -> Iterator["Race"]:
+    """Open a race, whose files are deleted in the end.
+
+    Args:
+        counts: The counts of the network, which is not changed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        yield Race(counts, Path(folder))
+
+
+class Race:
     """Times the file of a network and compressed ones in turns."""
 
     def __init__(self, counts: Counts, folder: Path) -> None:
+        """Write the file of the network.
+
+        Args:
+            counts: See `racing`.
+            folder: Where the files are written.
+        """
         self._counts, self._example = counts, example_tensors(counts.network)
         self._before = export_onnx(counts.network, folder / "before.onnx").path
         self._shortest = math.inf
+        self._known: dict[tuple[Way, ...], float] = {}
 
-    def ratio(self, ways: list[Way]) -> float:
-        """Measure the time of the file of some ways, divided by that of the original file.
+    def ratio(self, ways: Sequence[Way]) -> float:
+        """Find the time of the file of some ways, divided by that of the original file.
+
+        Different budgets and mixtures may give the same ways; they are timed once.
+
+        Args:
+            ways: The ways.
+        """
+        key = tuple(ways)
+        if key not in self._known:
+            self._known[key] = self._measured(key)
+        return self._known[key]
+
+    def _measured(self, ways: Sequence[Way]) -> float:
+        """Measure the two files.
 
         A measurement in which the original file is slower than it can be does not count: other
         processes slow the machine down, and do not affect both files alike. Both files are loaded

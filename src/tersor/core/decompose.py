@@ -15,7 +15,7 @@ Differs from the papers in: all five start from the same function, `low_rank`, w
 error on data if a Gram matrix is given. CP starts from the singular vectors of each tap.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -47,12 +47,29 @@ def low_rank(
         rank: r.
         gram: G; default: the identity.
     """
+    return low_ranks(matrix, gram)(rank)
+
+
+def low_ranks(
+    matrix: Float[Tensor, "rows columns"], gram: Float[Tensor, "columns columns"] | None = None
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Find `low_rank` of any rank: all take the first of the same singular vectors.
+
+    Args:
+        matrix: M.
+        gram: G; default: the identity.
+    """
     seen = matrix if gram is None else matrix @ square_root(gram)
-    left = torch.linalg.svd(seen, full_matrices=False).U[:, :rank]
-    right = left.mT @ matrix
-    tiny = torch.finfo(right.dtype).tiny ** 0.5
-    size = torch.linalg.vector_norm(right, dim=1).clamp(min=tiny).sqrt()
-    return left * size, right / size[:, None]
+    vectors = torch.linalg.svd(seen, full_matrices=False).U
+
+    def of_rank(rank: int) -> tuple[Tensor, Tensor]:
+        left = vectors[:, :rank]
+        right = left.mT @ matrix
+        tiny = torch.finfo(right.dtype).tiny ** 0.5
+        size = torch.linalg.vector_norm(right, dim=1).clamp(min=tiny).sqrt()
+        return left * size, right / size[:, None]
+
+    return of_rank
 
 
 def square_root(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
@@ -73,8 +90,18 @@ def svd(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> 
         rank: r, up to `min(out, in · taps)`.
         gram: G of the patches, flattened as a row of W.
     """
-    left, right = low_rank(weight.flatten(1), rank, gram)
-    return [right.reshape(rank, *weight.shape[1:]), _pointwise(left, weight.ndim - 2)]
+    return svds(weight, gram)(rank)
+
+
+def svds(weight: Weight, gram: Float[Tensor, "n n"] | None = None) -> Callable[[int], Chain]:
+    """Weight SVDs of any rank; see `svd`."""
+    found = low_ranks(weight.flatten(1), gram)
+
+    def of_rank(rank: int) -> Chain:
+        left, right = found(rank)
+        return [right.reshape(rank, *weight.shape[1:]), _pointwise(left, weight.ndim - 2)]
+
+    return of_rank
 
 
 def spatial(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None) -> Chain:
@@ -86,12 +113,21 @@ def spatial(weight: Weight, rank: int, gram: Float[Tensor, "n n"] | None = None)
         gram: G of the patches. The loss is then computed as if the taps of the second factor were
             uncorrelated.
     """
+    return spatials(weight, gram)(rank)
+
+
+def spatials(weight: Weight, gram: Float[Tensor, "n n"] | None = None) -> Callable[[int], Chain]:
+    """Spatial SVDs of any rank; see `spatial`."""
     out, inputs, taps, *others = weight.shape
     side = None if gram is None else _columns_gram(gram, inputs * taps)
-    matrix = weight.reshape(out, inputs * taps, -1).mT.flatten(0, 1)
-    left, right = low_rank(matrix, rank, side)
-    first = right.reshape(rank, inputs, taps, *[1] * len(others))
-    return [first, left.reshape(out, -1, rank).mT.reshape(out, rank, 1, *others)]
+    found = low_ranks(weight.reshape(out, inputs * taps, -1).mT.flatten(0, 1), side)
+
+    def of_rank(rank: int) -> Chain:
+        left, right = found(rank)
+        first = right.reshape(rank, inputs, taps, *[1] * len(others))
+        return [first, left.reshape(out, -1, rank).mT.reshape(out, rank, 1, *others)]
+
+    return of_rank
 
 
 def _columns_gram(gram: Tensor, size: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tersor.core.decompose import Chain, Weight, cp, spatial, svd, tensor_train, tucker
+from tersor.core.decompose import Chain, Weight, cp, spatials, svds, tensor_train, tucker
 from tersor.names import Method
 
 Shape = tuple[int, ...]
@@ -33,17 +33,32 @@ def decompose(
         ranks: The ranks, as many as `full_ranks` returns for the method.
         gram: G of the patches, for the methods that can use it: `"svd"` and `"spatial"`.
     """
+    return decompositions(method, weight, gram)(ranks)
+
+
+def decompositions(
+    method: Method, weight: Weight, gram: Tensor | None = None
+) -> Callable[[Sequence[int]], Chain]:
+    """Decompose a weight at any ranks; what does not depend on them is computed once.
+
+    Args:
+        method: The decomposition.
+        weight: W.
+        gram: See `decompose`.
+    """
     match method:
         case "svd":
-            return svd(weight, ranks[0], gram)
+            by_svd = svds(weight, gram)
+            return lambda ranks: by_svd(ranks[0])
         case "spatial":
-            return spatial(weight, ranks[0], gram)
+            by_axis = spatials(weight, gram)
+            return lambda ranks: by_axis(ranks[0])
         case "cp":
-            return cp(weight, ranks[0])
+            return lambda ranks: cp(weight, ranks[0])
         case "tucker":
-            return tucker(weight, ranks)
+            return lambda ranks: tucker(weight, ranks)
         case "tensor_train":
-            return tensor_train(weight, ranks)
+            return lambda ranks: tensor_train(weight, ranks)
 
 
 def shapes_of(method: Method, weight: Sequence[int], ranks: Sequence[int]) -> list[Shape]:

@@ -11,7 +11,7 @@ Differs from the paper in: all methods are fitted, not only the SVD; the Gram ma
 whole patches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tersor.core.decompose import Chain, Weight, compose
 from tersor.core.quadratic import Quadratic, best_weights
-from tersor.core.ranks import decompose
+from tersor.core.ranks import decompositions
 from tersor.names import Method
 
 _RIDGE = 1e-6  # pulls components that nothing reads towards their previous values
@@ -37,12 +37,31 @@ def decompose_on_data(
         problem: The error as a function of Ŵ, for one group; regular.
         steps: Largest number of L-BFGS steps; "svd" needs none.
     """
+    return decompositions_on_data(method, weight, problem, steps)(ranks)
+
+
+def decompositions_on_data(
+    method: Method, weight: Weight, problem: Quadratic, steps: int
+) -> Callable[[Sequence[int]], Chain]:
+    """Find the factors of least output error at any ranks; see `decompose_on_data`.
+
+    Args:
+        method: The decomposition.
+        weight: W.
+        problem: The error as a function of Ŵ, for one group; regular.
+        steps: Largest number of L-BFGS steps.
+    """
     best = best_weights(problem)[0].reshape(weight.shape)
-    chain = decompose(method, best, ranks, problem.gram[0])
+    of_best = decompositions(method, best, problem.gram[0])
     if method == "svd":
-        return chain
-    starts = [refit_last(start, problem) for start in (chain, decompose(method, weight, ranks))]
-    return descend(min(starts, key=lambda start: float(error(start, problem))), problem, steps)
+        return of_best
+    of_weight = decompositions(method, weight)
+
+    def at(ranks: Sequence[int]) -> Chain:
+        starts = [refit_last(start(ranks), problem) for start in (of_best, of_weight)]
+        return descend(min(starts, key=lambda start: float(error(start, problem))), problem, steps)
+
+    return at
 
 
 def refit_last(chain: Chain, problem: Quadratic) -> Chain:

@@ -1,11 +1,11 @@
 """Runs a network node by node over many batches, so that a layer can change before it runs."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 from torch.utils import _pytree as pytree
 
 from tersor.data.observe import Batch
@@ -50,7 +50,7 @@ class Stream:
         """Compute one node for every batch, if it depends on an input."""
         if any(arg.name in self.values for arg in node.all_input_nodes) and node.op != "output":
             with torch.no_grad():
-                self.values[node.name] = [self._call(node, i) for i in range(self._count)]
+                self.values[node.name] = self._calls(node)
         for name in self._last.get(node.name, ()):
             self.values.pop(name, None)
 
@@ -77,9 +77,14 @@ class Stream:
                 fork.run(node)
         return fork.outputs()
 
-    def of(self, node: fx.Node) -> list[Tensor]:
+    def of(self, node: fx.Node) -> list[Any]:
         """The value of a node, or of a constant, for every batch."""
-        return [self._value(node, i) for i in range(self._count)]
+        found = self.values.get(node.name)
+        if found is not None:
+            return list(found)
+        if node.op == "get_attr":
+            return [self.network.tensor(node)] * self._count
+        return self._calls(node)
 
     def outputs(self) -> list[Any]:
         """What the network returns for every batch, once all nodes have run."""
@@ -92,14 +97,19 @@ class Stream:
             found.append(graph.process_outputs(fx.map_arg(end.args[0], of_batch.__getitem__)))
         return found
 
-    def _value(self, node: fx.Node, batch: int) -> Any:
-        if node.name in self.values:
-            return self.values[node.name][batch]
-        return self.network.tensor(node) if node.op == "get_attr" else self._call(node, batch)
+    def _calls(self, node: fx.Node) -> list[Any]:
+        """Compute a node for every batch; what it reads is looked up once."""
+        reads = {arg: self.of(arg) for arg in node.all_input_nodes}
+        function, given = self._function(node), (node.args, node.kwargs)
+        found = []
+        for batch in range(self._count):
+            args, kwargs = fx.map_arg(given, lambda arg, i=batch: reads[arg][i])
+            found.append(function(*args, **kwargs))
+        return found
 
-    def _call(self, node: fx.Node, batch: int) -> Any:
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda arg: self._value(arg, batch))
-        if node.op == "call_module":
-            module = self.network.module.get_submodule(str(node.target))
-            return module(*args) if self.simulate else args[0]
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+    def _function(self, node: fx.Node) -> Callable[..., Any]:
+        if node.op != "call_module":
+            return node.target  # type: ignore[return-value]
+        if not self.simulate:
+            return lambda value, *_: value
+        return self.network.module.get_submodule(str(node.target))
