@@ -44,3 +44,16 @@ def test_a_problem_that_is_not_centered_is_certain():
     problem = Quadratic(x, torch.ones(1, 2, 3), torch.ones(1, 2))
     assert problem.uncertain is None
     assert torch.equal(best_weights(problem), torch.ones(1, 2, 3))
+
+
+@pytest.mark.parametrize("uncertain", [None, torch.tensor([0.1, 0.2], dtype=torch.float64)])
+def test_damping_adds_the_squared_distance_to_the_given_weights(uncertain):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 9, generator=generator, dtype=torch.float64)
+    y, weights, others = torch.randn(3, 2, 3, 9, generator=generator, dtype=torch.float64).unbind()
+    weights, others = weights[..., :4], others[..., :4]
+    problem = Quadratic(x @ x.mT / 9, y @ x.mT / 9, y.square().mean(-1), uncertain)
+    pull = 0.3 * (x.square().sum((-2, -1)) / (9 * 4)) + (0 if uncertain is None else uncertain)
+    distance = (others - weights).square().sum(-1)
+    expected = (y - others @ x).square().mean(-1) + pull[:, None] * distance
+    torch.testing.assert_close(problem.damped(weights, 0.3).error(others), expected)
