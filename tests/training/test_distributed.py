@@ -18,22 +18,19 @@ ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-5
 
 
-SHARDING = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-
-
-def run(folder, processes, *words, **environment):
-    """The tensors that `worker.py` writes, and what it says."""
-    folder.mkdir(exist_ok=True)
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory):
+    """The folder in which two processes train, with copies and in shares, and what they say."""
+    folder = tmp_path_factory.mktemp("two")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    count = f"--nproc-per-node={processes}"
-    command = [*launcher, count, "-m", "tests.training.worker", str(folder), *words]
-    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **environment}
+    command = [*launcher, "--nproc-per-node=2", "-m", "tests.training.worker", str(folder)]
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     done = subprocess.run(  # noqa: S603
         command, env=env, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return load_file(folder / "state"), done.stdout
+    return folder, done.stdout
 
 
 def difference(ours, theirs):
@@ -50,28 +47,22 @@ def alone(tmp_path_factory):
     return state(train(tmp_path_factory.mktemp("alone")))
 
 
-@pytest.fixture(scope="module")
-def in_shares(tmp_path_factory):
-    """What two processes learn that share the parameters, what they say, and their folder."""
-    folder = tmp_path_factory.mktemp("shares")
-    return *run(folder, 2, "fsdp", **SHARDING), folder
-
-
-def test_two_processes_learn_what_one_does(alone, tmp_path):
-    together, said = run(tmp_path, 2)
+def test_two_processes_learn_what_one_does(alone, by_two):
+    folder, said = by_two
     assert re.search(r"steps/s, MULTI_CPU, processes: 2", said)
-    assert difference(alone, together) < TOLERANCE
+    assert difference(alone, load_file(folder / "copies" / "state")) < TOLERANCE
 
 
-def test_so_do_two_that_share_the_parameters(alone, in_shares):
-    together, said, folder = in_shares
+def test_so_do_two_that_share_the_parameters(alone, by_two):
+    folder, said = by_two
+    together = load_file(folder / "shares" / "state")
     assert re.search(r"steps/s, FSDP, processes: 2", said)
     assert difference(alone, together) < TOLERANCE
     # Its checkpoint is whole: one process goes on from it, here from its end.
-    assert difference(together, state(train(folder))) == 0
+    assert difference(together, state(train(folder / "shares"))) == 0
 
 
-def test_kept_batchnorm_runs_in_shares(in_shares):
-    _, said, folder = in_shares
+def test_kept_batchnorm_runs_in_shares(by_two):
+    folder, said = by_two
     assert said.splitlines()[-1] == "done"
-    assert (folder / "kept" / NAME).exists()
+    assert (folder / "shares" / "kept" / NAME).exists()
