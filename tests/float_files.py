@@ -4,12 +4,12 @@ import hashlib
 import shutil
 from dataclasses import replace
 
-from tersor.export import verify
+from tersor.export import float_file
 from tersor.export.onnx import export_onnx
 
 
 def write_once(patch, folder):
-    """Let `verify` copy the float file of a network that it has seen; `patch` is a MonkeyPatch."""
+    """Copy the float file of a network that was written before; `patch` is a MonkeyPatch."""
     known = {}
 
     def written(network, path):
@@ -21,7 +21,7 @@ def write_once(patch, folder):
         shutil.copy(known[key].path, path)
         return replace(known[key], path=path)
 
-    patch.setattr(verify, "export_onnx", written)
+    patch.setattr(float_file, "export_onnx", written)
 
 
 def _content(network):
