@@ -172,6 +172,22 @@ def test_the_batch_of_a_program_is_opened_where_that_is_exact(batch):
     assert_same_function(network, model, seen, tolerance=1e-6)
 
 
+def test_other_sizes_of_a_program_stay_as_they_are():
+    """The mean over tokens is a sum times a number of the program."""
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(9, 5)
+
+        def forward(self, tokens):
+            return self.words(tokens).sum(1) / tokens.shape[1]
+
+    program = torch.export.export(Mean(), (torch.zeros(1, 6, dtype=torch.int64),))
+    (tokens,) = capture(program).graph.find_nodes(op="placeholder")
+    assert [is_free(size) for size in tokens.meta["val"].shape] == [True, False]
+
+
 def test_a_program_that_mixes_the_samples_of_a_batch_keeps_its_size():
     model = Pooled(share=True).eval()
     x = torch.randn(4, 3, 8, 8)

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from tersor.errors import TersorError
-from tersor.frontend.axes import BATCH, FIXED, with_batch
-from tersor.frontend.capture_module import capture_module
+from tersor.frontend.axes import BATCH, FIXED, Axes, with_batch
 from tersor.frontend.given import Inputs, batch_size, run, tensors
+from tersor.frontend.open_axes import capture_open
 from tersor.graph.network import Network, Skipped
 from tersor.graph.nodes import argument, set_argument
 
@@ -33,7 +32,6 @@ def with_open_batch(network: Network) -> Network:
     if opened is not None and _computes_each_alone(network, opened, inputs):
         return opened
     count = batch_size(inputs)
-    axes = with_batch(tuple({} for _ in tensors(inputs)), tensors(inputs))
     nodes = [n for n in network.graph.find_nodes(op="placeholder") if _is_tensor(n)]
     network.records += [
         Skipped(
@@ -42,7 +40,7 @@ def with_open_batch(network: Network) -> Network:
             f"the batch is fixed at {count}: the program was exported for it. Export it with "
             "dynamic_shapes={<input>: {0: torch.export.Dim.DYNAMIC}} for any other",
         )
-        for node, own in zip(nodes, axes, strict=True)
+        for node, own in zip(nodes, _batch_axes(inputs), strict=True)
         if own.get(0) == BATCH
     ]
     return network
@@ -57,12 +55,18 @@ def _opened(network: Network, inputs: Inputs) -> Network | None:
     freed = network.copy()
     _free_sizes(freed.graph, batch_size(inputs))
     freed.finish()
+    axes = _batch_axes(inputs)  # and no other: numbers in the program may go with their sizes
     try:
-        opened = capture_module(freed.module, inputs)
-    except TersorError:
+        opened = capture_open(freed.module, inputs, axes)
+    except Exception:  # noqa: BLE001 - then it takes no other batch
         return None
-    is_fixed = any(isinstance(x, Skipped) and x.step == FIXED for x in opened.records)
-    return None if is_fixed else opened
+    opened.network.axes = tuple(dict.fromkeys(own, "batch") for own in axes)
+    return None if opened.reasons else opened.network
+
+
+def _batch_axes(inputs: Inputs) -> Axes:
+    found = tensors(inputs)
+    return with_batch(tuple({} for _ in found), found)
 
 
 def _free_sizes(graph: fx.Graph, batch: int) -> None:
