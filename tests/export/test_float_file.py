@@ -37,3 +37,11 @@ def test_verifications_of_a_result_share_it(tmp_path, monkeypatch):
     first, second = (result.verify(path, latency=False) for _ in range(2))
     assert first.as_dict() == second.as_dict()
     assert len(written) == 1
+
+
+def test_a_converted_result_has_another_file():
+    result = replace(quantized())
+    first = result._float_file
+    result.original = result.original.copy()
+    assert result._float_file is not first
+    assert result._float_file is result._float_file

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -97,10 +96,13 @@ class Result(NetworkModule, ABC):
             output_names: Names of the outputs, in order.
         """
 
-    @cached_property
+    @property
     def _float_file(self) -> FloatFile:
         """The file of the float model, for every verification and report of this result."""
-        return FloatFile(self.original)
+        known: FloatFile | None = self.__dict__.get("_written")
+        if known is None or known.network is not self.original:  # it may have been converted
+            known = self.__dict__["_written"] = FloatFile(self.original)
+        return known
 
     @abstractmethod
     def _runtime(self) -> tuple[RuntimeName, Config]:

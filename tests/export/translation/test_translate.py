@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import tersor
 from tersor.export import anew
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
@@ -74,6 +75,15 @@ def test_sizes_are_those_after_the_last_change(tmp_path):
     x = torch.randn(3, 2, 9)
     found = torch.from_numpy(Runtime(path)(x)["output"])
     torch.testing.assert_close(found, network(x))
+
+
+def test_a_network_of_another_type_is_exported_as_a_whole(tmp_path):
+    """Its calls have the sizes that they had at capture, but not the types."""
+    result = tersor.quantize(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), torch.randn(4, 3))
+    original = result.double().original
+    path = export_onnx(original, tmp_path / "a.onnx").path
+    x = torch.randn(2, 3, dtype=torch.float64)
+    torch.testing.assert_close(torch.from_numpy(Runtime(path)(x)["output"]), original(x))
 
 
 def test_another_version_of_pytorch_exports_the_graph_as_a_whole(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import onnxscript.version_converter
 from onnx_ir.tensor_adapters import TorchTensor
 from torch import Tensor, fx
 from torch.onnx._internal.exporter import _core, _ir_passes
+from torch.utils import _pytree as pytree
 
 from tersor.export.translation import further_ops
 from tersor.export.translation.decomposition import decompose
@@ -68,11 +69,12 @@ def _with_stored_inputs(network: Network) -> tuple[fx.Graph, dict[fx.Node, Tenso
     graph, stored = fx.Graph(), dict[fx.Node, Tensor]()
     copies: dict[fx.Node, fx.Node] = {}
     inputs: dict[str, fx.Node] = {}
-    for node in network.graph.find_nodes(op="placeholder"):
-        if isinstance(node.meta.get("val"), Tensor):
+    given = pytree.tree_leaves((network.args, network.kwargs))
+    for node, x in zip(network.graph.find_nodes(op="placeholder"), given, strict=True):
+        if _is_as_captured(node, x):
             copies[node] = graph.node_copy(node)
         elif node.users:
-            raise TypeError(f"input {node.name!r} is no tensor")
+            raise TypeError(f"input {node.name!r} is no tensor of the type that was captured")
     for node in network.graph.find_nodes(op="get_attr"):
         name = str(node.target)
         if name not in inputs:
@@ -84,6 +86,13 @@ def _with_stored_inputs(network: Network) -> tuple[fx.Graph, dict[fx.Node, Tenso
         if node not in copies and node.op != "placeholder":
             copies[node] = graph.node_copy(node, copies.__getitem__)
     return graph, stored
+
+
+def _is_as_captured(node: fx.Node, given: Any) -> bool:
+    known = node.meta.get("val")
+    if not isinstance(known, Tensor) or not isinstance(given, Tensor):
+        return False
+    return (known.dtype, known.device) == (given.dtype, given.device)
 
 
 def _real(tensor: Any, name: str) -> Tensor:
