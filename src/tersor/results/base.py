@@ -99,9 +99,10 @@ class Result(NetworkModule, ABC):
     @property
     def _float_file(self) -> FloatFile:
         """The file of the float model, for every verification and report of this result."""
-        known: FloatFile | None = self.__dict__.get("_written")
+        known: FloatFile | None = vars(self).get("_written")
         if known is None or known.network is not self.original:  # it may have been converted
-            known = self.__dict__["_written"] = FloatFile(self.original)
+            known = FloatFile(self.original)
+            vars(self)["_written"] = known
         return known
 
     @abstractmethod

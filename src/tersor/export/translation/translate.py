@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import onnx_ir as ir
-import onnxscript.optimizer
 import onnxscript.version_converter
 from onnx_ir.tensor_adapters import TorchTensor
 from torch import Tensor, fx
@@ -22,6 +21,7 @@ from tersor.export.translation.decomposition import decompose
 from tersor.export.translation.known_values import give_values
 from tersor.export.translation.promotion import promote
 from tersor.export.translation.registry import registry
+from tersor.export.translation.simplification import simplify
 from tersor.graph.network import Network, get_tensor
 
 _IR_VERSION = 10
@@ -56,7 +56,7 @@ def translate(network: Network, opset: int, custom: Mapping[Any, Any]) -> ir.Mod
     _store(model.graph, {values[node.name]: node for node in stored}, stored)
     _ir_passes.add_opset_imports(model)
     onnxscript.version_converter.convert_version(model, opset)
-    onnxscript.optimizer.optimize(model, onnx_shape_inference=False)
+    simplify(model)
     return model
 
 
