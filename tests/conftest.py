@@ -43,9 +43,17 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def torch_computes_once():
+def what_is_alike_is_computed_once(tmp_path_factory):
+    # These import tersor, whose types are checked only from `check_once` on.
+    from tests.captured_once import capture_once
+    from tests.float_files import write_once
+    from tests.one_thread import use_one_thread
+
     with pytest.MonkeyPatch.context() as patch:
         compute_once(patch)
+        use_one_thread(patch)
+        capture_once(patch)
+        write_once(patch, tmp_path_factory.mktemp("float"))
         yield
 
 

@@ -13,7 +13,8 @@ def write_once(patch, folder):
     known = {}
 
     def written(network, path):
-        if any(node.op == "call_module" for node in network.graph.nodes):
+        quantized = any(node.op == "call_module" for node in network.graph.nodes)
+        if quantized or network.origin is not None:
             return export_onnx(network, path)
         key = _content(network)
         if key not in known:

@@ -15,7 +15,6 @@ from tersor.cli import app
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tests import nets
-from tests.float_files import write_once
 from tests.frontend.onnx.files import RATE, write
 
 ROOT = Path(__file__).parents[1]
@@ -48,13 +47,6 @@ def files(tmp_path_factory):
     torch.export.save(program, files / "model.pt2")
     write(files, RATE).rename(files / "vad.onnx")
     return files
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float_files_are_written_once(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        write_once(patch, tmp_path_factory.mktemp("float"))
-        yield
 
 
 @pytest.fixture
