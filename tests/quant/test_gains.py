@@ -12,9 +12,9 @@ from torch import nn
 import tersor
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
+from tersor.quant.float_layers import SLOWER
 from tersor.quant.gains import _Calls, times
 from tersor.quant.integer_values import Flow
-from tersor.quant.place import SLOWER
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.speed import ONNXRUNTIME
 

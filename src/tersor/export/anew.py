@@ -11,13 +11,13 @@ from contextlib import contextmanager
 import onnx_ir as ir
 import torch
 
-from tersor.core.grid import Grid
 from tersor.data.feeds import input_names
 from tersor.errors import ExportError, TersorError
 from tersor.export import carried_parts, plain_recurrent
 from tersor.export.lower import lower
 from tersor.export.quantize_ops import TRANSLATIONS
 from tersor.export.signature import free_axes, name_output_axes, output_names
+from tersor.export.storage import Written
 from tersor.export.tidy import tidy
 from tersor.graph.network import Network
 
@@ -27,15 +27,12 @@ OPSET = 21
 CUSTOM = TRANSLATIONS | carried_parts.TRANSLATIONS | plain_recurrent.TRANSLATIONS
 
 
-def write_anew(network: Network, integer_clip: bool = True) -> tuple[ir.Model, dict[str, Grid]]:
+def write_anew(network: Network, integer_clip: bool = True) -> Written:
     """Write a network as a new file.
 
     Args:
         network: The network; it is not changed.
         integer_clip: See `tersor.quant.scheme.Scheme`.
-
-    Returns:
-        The file, and the grids of the integers that it stores, by name.
 
     Raises:
         ExportError: The graph has no ONNX form.
@@ -46,7 +43,7 @@ def write_anew(network: Network, integer_clip: bool = True) -> tuple[ir.Model, d
     model = _translate(lowered.network)
     tidy(model, *names, network.axes)
     name_output_axes(model, network)
-    return model, lowered.grids
+    return Written(model, lowered.grids, lowered.folded)
 
 
 def _translate(network: Network) -> ir.Model:

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from tersor.export.folded_weights import scaled_integers
 from tersor.export.openvino import OpenVINORuntime
 from tersor.export.recurrent_weights import RECURRENT
 from tersor.export.rewrite import producer
@@ -149,23 +150,27 @@ def _kernel(name: str, weight: str, optimized: list[onnx.NodeProto]) -> str | No
     return None
 
 
+def _reason(node: ir.Node) -> str:
+    return _missing_kernel(node) or _in_float_here(node)
+
+
 def _missing_kernel(node: ir.Node) -> str:
     """Why a node has no integer kernel whatever it reads; empty for those that may have one."""
+    position = (WEIGHTED | INTEGER | _RECURRENT).get(node.op_type)
+    stored = None if position is None else stored_weight(node, position)
+    is_float = stored is None or stored.dtype == ir.DataType.FLOAT
+    note = "" if is_float else "; its weights are stored as integers"
     if node.op_type in _RECURRENT:
-        stored = stored_weight(node, _RECURRENT[node.op_type])
-        is_float = stored is None or stored.dtype == ir.DataType.FLOAT
-        note = "" if is_float else "; its weights are stored as integers"
         return f"onnxruntime has no integer kernel for {node.op_type}{note}"
     if node.domain not in ("", "ai.onnx"):
         return f"{node.op_type} of {node.domain} is carried over from the float file as it is"
     if node.op_type == "ConvTranspose":
-        return "onnxruntime has no integer kernel for transposed convolutions"
-    return ""
+        return f"onnxruntime has no integer kernel for transposed convolutions{note}"
+    is_folded = position is not None and scaled_integers(node.inputs[position]) is not None
+    return f"it computes in float{note}" if is_folded else ""
 
 
-def _reason(node: ir.Node) -> str:
-    if missing := _missing_kernel(node):
-        return missing
+def _in_float_here(node: ir.Node) -> str:
     weight = producer(node.inputs[WEIGHTED[node.op_type]], "DequantizeLinear")
     x = producer(node.inputs[0], "DequantizeLinear")
     if weight is None:

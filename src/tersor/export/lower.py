@@ -20,6 +20,7 @@ from tersor.export.integer_types import clip_on_integers, container, to_integers
 from tersor.export.signature import free_generated_names, layer_output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
+from tersor.graph.nodes import operand
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 
 aten = torch.ops.aten
@@ -32,6 +33,7 @@ class Lowered:
     Attributes:
         network: A copy whose quantizers are `quantize_linear` and `dequantize_linear` calls.
         grids: Name of a stored integer tensor → its grid.
+        folded: Names of those that no kernel computes with.
         names: Call of a layer → readable name of its output, `conv1.output`.
         constants: Node → value, for all nodes that do not depend on the input.
         readers: Name of a stored tensor → number of nodes that fetch it.
@@ -40,6 +42,7 @@ class Lowered:
 
     network: Network
     grids: dict[str, Grid] = field(default_factory=dict)
+    folded: set[str] = field(default_factory=set)
     names: dict[fx.Node, str] = field(default_factory=dict)
     constants: dict[fx.Node, Any] = field(default_factory=dict)
     readers: Counter[str] = field(default_factory=Counter)
@@ -99,7 +102,10 @@ def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
         )
     if source not in lowered.constants:
         return _lower_activation(lowered, node, module)
-    return _store(lowered, node, module.scale, module.zero_point, module.grid, module.axis)
+    read = _store(lowered, node, module.scale, module.zero_point, module.grid, module.axis)
+    if module.stored_only:
+        lowered.folded.add(str(operand(read).target))
+    return read
 
 
 def _lower_bias(lowered: Lowered, node: fx.Node, module: BiasQuantize) -> fx.Node:

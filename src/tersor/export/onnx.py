@@ -6,21 +6,20 @@ The file computes what the simulation computes; `tersor.export.verify` measures 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
 from tersor.checked import checked
-from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError, UnmappedError
 from tersor.export.anew import write_anew
 from tersor.export.checking import check, give_ranks
 from tersor.export.edit.edit import edit
-from tersor.export.folded_weights import fold_recurrent_weights
+from tersor.export.folded_weights import fold_weights
 from tersor.export.notes import leave_notes, own_version
 from tersor.export.opset import with_opset
-from tersor.export.storage import StoredWeights, store_int4, stored_weights
+from tersor.export.storage import StoredWeights, Written, store_int4, stored_weights
 from tersor.export.tidy import name_ends
 from tersor.files import write_atomically
 from tersor.graph.network import Network
@@ -108,12 +107,12 @@ def export_onnx(
         UnsupportedError: A quantizer has no ONNX form.
     """
     path = Path(path)
-    model, grids, anew = _build(network, scheme is None or scheme.integer_clip)
+    written = _build(network, scheme is None or scheme.integer_clip)
     if storage == "int4":
-        store_int4(model.graph, grids)
-    model = with_opset(model, opset)
+        store_int4(written.model.graph, written.grids)
+    model = with_opset(written.model, opset)
     if scheme is None or scheme.cast_weights:
-        fold_recurrent_weights(model.graph)
+        fold_weights(model.graph, written.folded)
     leave_notes(model, network, scheme, storage)
     give_ranks(model, network)
     ends = [
@@ -128,22 +127,22 @@ def export_onnx(
         inputs=tuple(str(value.name) for value in model.graph.inputs),
         outputs=tuple(str(value.name) for value in model.graph.outputs),
         opset=model.opset_imports[""],
-        weights=stored_weights(model.graph, grids),
-        anew=anew,
+        weights=stored_weights(model.graph, written.grids),
+        anew=written.anew,
     )
 
 
-def _build(network: Network, integer_clip: bool) -> tuple[ir.Model, dict[str, Grid], str]:
-    """Build the model, the grids of the integers that it stores, and why it is new, if it is."""
+def _build(network: Network, integer_clip: bool) -> Written:
+    """Edit the file that came in, or write a new one."""
     reason = ""
     if network.origin is not None:
         try:
-            return *edit(network, integer_clip), ""
+            return edit(network, integer_clip)
         except UnmappedError as error:
             reason = str(error)
-    model, grids = write_anew(network, integer_clip)
-    model.producer_name, model.producer_version = "tersor", own_version()
-    return model, grids, reason
+    found = replace(write_anew(network, integer_clip), anew=reason)
+    found.model.producer_name, found.model.producer_version = "tersor", own_version()
+    return found
 
 
 def _names(values: Sequence[ir.Value], given: Sequence[str] | None, option: str) -> list[str]:
@@ -165,6 +164,9 @@ def _write(model: ir.Model, path: Path) -> int:
     )
     if weights > LARGEST_FILE:
         return _write_beside(model, path)
+    for value in model.graph.initializers.values():
+        if not (value.is_graph_input() or value.is_graph_output()):
+            value.type = value.shape = None  # the stored values say it
     proto = ir.to_proto(model)
     check(proto)
     content = proto.SerializeToString()

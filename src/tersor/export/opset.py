@@ -6,6 +6,7 @@ import onnx
 import onnx_ir as ir
 
 from tersor.errors import ExportError
+from tersor.frontend.onnx.older_opsets import forget_types
 
 #: The least opset → what needs it.
 _PER_CHANNEL = 13, "scales per channel"
@@ -81,6 +82,7 @@ def _converted(model: ir.Model, version: int, changed: list[str]) -> ir.Model:
             f"the file has opset {have} and cannot be converted to opset {version}: "
             f"{', '.join(changed)} are other ops there ({reason[0][:200]})"
         ) from error
+    forget_types(converted, model)
     converted.metadata_props.update(model.metadata_props)
     converted.producer_name, converted.producer_version = (
         model.producer_name,

@@ -1,6 +1,6 @@
 """How weights are stored in a file: the ONNX type, and the number of bits that are used of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -9,6 +9,23 @@ from tersor.core.grid import Grid
 from tersor.export.tidy import WEIGHTED, stored_weight
 
 _INT4 = {True: ir.DataType.INT4, False: ir.DataType.UINT4}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A network as a file that is not finished.
+
+    Attributes:
+        model: The file.
+        grids: Names of the integers that it stores → their grids.
+        folded: Names of those that no kernel computes with: they become floats before.
+        anew: Why it is a new file, though one came in; empty if that was edited.
+    """
+
+    model: ir.Model
+    grids: Mapping[str, Grid]
+    folded: Collection[str]
+    anew: str = ""
 
 
 @dataclass(frozen=True)

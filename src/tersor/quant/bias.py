@@ -34,7 +34,7 @@ from tersor.quant.quantizer import FakeQuantize
 def correct_bias(network: Network, distributions: Mapping[str, Distribution]) -> None:
     """Subtract the expected rounding error of the weights from every bias.
 
-    Layers whose weight quantizer is off are skipped. A layer without a bias gets one.
+    Layers that compute in float are skipped. A layer without a bias gets one.
 
     Args:
         network: Edited in place; ranges of the weights must be set.
@@ -43,7 +43,7 @@ def correct_bias(network: Network, distributions: Mapping[str, Distribution]) ->
     sizes = shapes(network)
     for layer in layers(network):
         quantizer = weight_quantizer(layer)
-        if quantizer is not None and quantizer.enabled:
+        if quantizer is not None and quantizer.enabled and not quantizer.stored_only:
             mean = distributions.get(layer.input.name)
             network.records.append(_correct(layer, quantizer, mean, sizes[layer.input]))
     network.finish()

@@ -19,12 +19,12 @@ from tersor.core.ranges import pair_safe_range
 from tersor.data.observe import Extremes, observe
 from tersor.data.synthetic import Synthetic, synthetic_batches
 from tersor.distributions.distribution import Distribution
-from tersor.graph.lanes import Pairs, adds_no_pairs, partners
+from tersor.graph.lanes import Pairs, partners
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.nodes import source
 from tersor.quant.place import quantizers
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.quantizer import FakeQuantize, adds_pairs
 from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
 
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
@@ -68,8 +68,8 @@ def weight_range(
     """
     weight = network.tensor(source(node)).detach()
     readers = [Layer(user, network) for user in node.users if is_layer(user)]
-    adding = [layer for layer in readers if not adds_no_pairs(layer)]
-    if pair_safe and quantizer.grid.bits == 8 and adding:
+    adding = [layer for layer in readers if adds_pairs(layer, quantizer)]
+    if pair_safe and adding:
         quantizer.set_range(*_pair_safe(adding[0], quantizer.axis is not None, pair_safe))
     else:
         chosen = method or (MinMax() if quantizer.grid.bits >= 8 else MSE())

@@ -25,10 +25,11 @@ from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, bes
 from tersor.core.ranges import minmax, scale_zero_point
 from tersor.data.gram import Moments
 from tersor.data.observe import Batch
-from tersor.graph.lanes import Pairs, adds_no_pairs, partners
+from tersor.graph.lanes import Pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
+from tersor.quant.quantizer import adds_pairs
 
 Allowed = tuple[Scales, Grid, Partners | None]
 _NO_GAIN = "hardly any of its error comes from rounding its weights, so they keep the nearest"
@@ -206,7 +207,7 @@ def _allowed(task: LayerTask, pair_safe: Pairs | None) -> Allowed:
     Without known pairs, 7-bit integers are used, as any two of them are safe.
     """
     grid = task.quantizer.grid
-    if pair_safe is None or grid.bits != 8 or adds_no_pairs(task.layer):
+    if pair_safe is None or not adds_pairs(task.layer, task.quantizer):
         return task.scale, grid, None
     partner = partners(task.layer, pair_safe)
     if partner is not None:

@@ -28,6 +28,7 @@ from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, OnLayer, Record, Skipped
 from tersor.graph.nodes import operand
+from tersor.quant.float_layers import NEAREST
 from tersor.quant.layer_task import LayerTask, restore, state
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
@@ -139,6 +140,8 @@ def _refusal(layer: Layer) -> str | None:
     quantizer = weight_quantizer(layer)
     if quantizer is None or not quantizer.enabled:
         return _NOT_QUANTIZED
+    if quantizer.stored_only:
+        return NEAREST
     return layer.computed
 
 

@@ -34,7 +34,7 @@ from tersor.core.learned_step import fake_quantize_learned, gradient_scale, zero
 from tersor.core.ranges import SMALLEST_SCALE, scale_zero_point
 from tersor.core.starts import mean_range, sigma_range
 from tersor.data.observe import Batch
-from tersor.graph.lanes import Pairs, adds_no_pairs
+from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
 from tersor.graph.nodes import source
@@ -48,7 +48,7 @@ from tersor.quant.offsets import (
     pad_before_rounding,
 )
 from tersor.quant.place import quantizers
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.quantizer import FakeQuantize, adds_pairs
 from tersor.quant.range_methods import MSE, ActivationRange, MeanRange, MinMax, Range, RangeMethod
 
 _FINE = 8  # bits from which on a whole step is small
@@ -256,7 +256,7 @@ def _of_weight(
     weight, grid = network.tensor(source(node)).detach(), quantizer.grid
     readers = [Layer(user, network) for user in node.users if is_layer(user)]
     method = _WEIGHTS.get(options.weights)
-    if pairs and grid.bits == 8 and any(not adds_no_pairs(layer) for layer in readers):
+    if pairs and any(adds_pairs(layer, quantizer) for layer in readers):
         grid = replace(grid, bits=7)
         method = method or MinMax()
     learned = LearnedQuantize(quantizer, grid, False, True)

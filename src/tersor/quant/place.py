@@ -4,8 +4,8 @@ Activations: after every value that `tersor.quant.integer_values` finds. A value
 shares the quantizer module of its origin, and a layer that needs fewer bits than other readers of a
 value rounds it once more. Weights: one quantizer per stored tensor, for all its readers. Biases: on
 the grid of the accumulator, whose scale is the product of the scales of input and weight. Embedding
-tables: 8 bits per column, so that only the rows found become floats again. Recurrent layers: the
-weights are stored in 8 bits, and the layer computes in float.
+tables: 8 bits per column, so that only the rows found become floats again. Recurrent layers, and
+others that stay in float: the weights are stored in 8 bits, and the layer computes in float.
 """
 
 from collections import defaultdict
@@ -21,15 +21,13 @@ from tersor.graph.carried import carried_nodes, part_name, part_ops, part_weight
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped, free_name
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
-from tersor.quant.gains import times
+from tersor.quant.float_layers import leave_slower, refusal, store_in_integers
 from tersor.quant.integer_values import Flow
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.recurrent import Recurrent, choose_recurrent
-from tersor.quant.scheme import Scheme, with_bits
-
-SLOWER = "it is faster in floating point than in integers with the conversions around it"
+from tersor.quant.scheme import INT8, Scheme, with_bits
 
 
 def place(
@@ -61,9 +59,14 @@ def place(
     width = widths(network, bits or {})
     reading = widths(network, activations or {}, "activations")
     recurrent = choose_recurrent(network, left_out)
-    chosen = _choose(network, scheme, left_out, recurrent)
+    chosen, floating = _choose(network, scheme, left_out)
+    _record_carried(network, {layer.node for layer in recurrent})
     if not (width or reading):
-        chosen = _leave_slower(network, scheme, chosen, left_out)
+        slower = leave_slower(network, scheme, chosen, left_out)
+        chosen, floating = [layer for layer in chosen if layer not in slower], floating + slower
+    floating = store_in_integers(network, scheme, floating)
+    if not (chosen or recurrent or floating):
+        raise _nothing(network, scheme)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
     edges = [node for node in flow.values if flow.is_quantized(node)]
@@ -73,13 +76,7 @@ def place(
         _quantize_value(network, flow, node, names, read.get(flow.origin(node)))
     of_input = {layer.node: names[flow.origin(layer.input)] for layer in chosen}
     of_input |= _quantize_again(network, flow, narrow)
-    sharing: dict[fx.Node, list[fx.Node]] = defaultdict(list)
-    for layer in chosen:
-        sharing[layer.weight_node].append(layer.node)
-    for layer in chosen:
-        own = [width[reader] for reader in sharing[layer.weight_node] if reader in width]
-        grid = with_bits(scheme.weight, max(own, default=None), f"weights of {layer.name!r}")
-        _quantize_weight(layer, scheme.per_channel, grid, sharing[layer.weight_node], names)
+    _quantize_weights(scheme, chosen, floating, width, names)
     for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, of_input[layer.node], names[layer.weight_node])
     _quantize_recurrent(network, scheme, recurrent, names)
@@ -109,24 +106,31 @@ def weight_quantizer(layer: Layer) -> FakeQuantize | None:
 
 
 def _choose(
-    network: Network, scheme: Scheme, left_out: set[fx.Node], recurrent: list[Recurrent]
-) -> list[Layer]:
-    """Choose the layers to quantize, and record each of the others."""
-    chosen, computed = [], set(computed_from_inputs(network.graph))
+    network: Network, scheme: Scheme, left_out: set[fx.Node]
+) -> tuple[list[Layer], list[Layer]]:
+    """Choose the layers to quantize, and record each of the others; these are returned as well.
+
+    Those that the user excludes are not.
+    """
+    chosen, others, computed = [], [], set(computed_from_inputs(network.graph))
     for layer in layers(network):
-        is_excluded = layer.node in left_out
-        reason = "excluded by the user" if is_excluded else _refusal(layer, scheme, computed)
+        reason = refusal(layer, scheme, computed)
+        if layer.node in left_out:
+            reason = "excluded by the user"
+        elif reason is not None:
+            others.append(layer)
         if reason is None:
             chosen.append(layer)
         else:
             network.records.append(Skipped(layer.name, "place", reason))
-    _record_carried(network, {layer.node for layer in recurrent})
-    if not chosen and not recurrent:
-        raise UnsupportedError(
-            "there is nothing to quantize: the model has no convolution or linear layer that is "
-            f"not excluded and that {scheme.name} computes in integers{_hidden(network)}"
-        )
-    return chosen
+    return chosen, others
+
+
+def _nothing(network: Network, scheme: Scheme) -> UnsupportedError:
+    return UnsupportedError(
+        "there is nothing to quantize: the model has no convolution or linear layer that is "
+        f"not excluded and that {scheme.name} computes in integers{_hidden(network)}"
+    )
 
 
 def _hidden(network: Network) -> str:
@@ -149,35 +153,6 @@ def _record_carried(network: Network, stored: set[fx.Node]) -> None:
         has = f"; it has {weights:,} weights" if weights else ""
         reason = f"{part_ops(node)} is carried over from the file and stays in float{has}"
         network.records.append(Skipped(part_name(node), "place", reason))
-
-
-def _leave_slower(
-    network: Network, scheme: Scheme, chosen: list[Layer], left_out: set[fx.Node]
-) -> list[Layer]:
-    """Leave calls in floating point that integers would make slower; the others are returned."""
-    if scheme.speed is None:
-        return chosen
-    flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
-    predicted = times(network, flow, chosen, scheme.speed)
-    kept = [layer for layer in chosen if layer.node not in predicted.slower]
-    if not predicted.is_worth_it or not kept:
-        return chosen
-    left_out |= predicted.slower
-    for layer in chosen:
-        if layer.node in predicted.slower:
-            network.records.append(Skipped(layer.name, "place", SLOWER))
-    return kept
-
-
-def _refusal(layer: Layer, scheme: Scheme, computed: set[fx.Node]) -> str | None:
-    if layer.node.target not in scheme.kernels:
-        kind = "transposed convolutions" if layer.is_transposed else str(layer.node.target)
-        return f"{scheme.name} has no integer kernel for {kind}, so rounding would gain nothing"
-    if not layer.has_stored_weight:
-        return "its weight is computed from the input"
-    if layer.input not in computed:
-        return "its input does not depend on the inputs of the network"
-    return None
 
 
 def _quantize_value(
@@ -210,8 +185,32 @@ def _quantize_again(
     return of_input
 
 
+def _quantize_weights(
+    scheme: Scheme,
+    chosen: list[Layer],
+    floating: list[Layer],
+    width: Mapping[fx.Node, int],
+    names: dict[fx.Node, str],
+) -> None:
+    """Quantize the weights of layers in integers, and of those that only store them so."""
+    sharing: dict[fx.Node, list[fx.Node]] = defaultdict(list)
+    for layer in (*chosen, *floating):
+        sharing[layer.weight_node].append(layer.node)
+    for layer in chosen:
+        own = [width[reader] for reader in sharing[layer.weight_node] if reader in width]
+        grid = with_bits(scheme.weight, max(own, default=None), f"weights of {layer.name!r}")
+        _quantize_weight(layer, scheme.per_channel, grid, sharing[layer.weight_node], names)
+    for layer in floating:
+        _quantize_weight(layer, scheme.per_channel, INT8, sharing[layer.weight_node], names, True)
+
+
 def _quantize_weight(
-    layer: Layer, per_channel: bool, grid: Grid, sharing: list[fx.Node], names: dict[fx.Node, str]
+    layer: Layer,
+    per_channel: bool,
+    grid: Grid,
+    sharing: list[fx.Node],
+    names: dict[fx.Node, str],
+    stored_only: bool = False,
 ) -> None:
     """Quantize a stored weight for the layers sharing it; other readers keep the float tensor."""
     stored = layer.weight_node
@@ -219,7 +218,7 @@ def _quantize_weight(
         return
     # The output channels of a grouped transposed convolution lie on two axes of its weight.
     per_channel = per_channel and not (layer.is_transposed and layer.groups > 1)
-    quantizer = FakeQuantize(grid, layer.out_axis if per_channel else None)
+    quantizer = FakeQuantize(grid, layer.out_axis if per_channel else None, stored_only)
     names[stored] = _add(layer.network, str(stored.target), quantizer)
     edge = _insert(stored, names[stored])
     for reader in sharing:
@@ -252,7 +251,8 @@ def _quantize_recurrent(
         for stored in layer.weights:
             if stored in names:
                 continue
-            quantizer = FakeQuantize(grid, layer.axis if scheme.per_channel else None)
+            axis = layer.axis if scheme.per_channel else None
+            quantizer = FakeQuantize(grid, axis, stored_only=True)
             names[stored] = _add(network, str(stored.target), quantizer)
             edge = _insert(stored, names[stored])
             stored.replace_all_uses_with(edge, delete_user_cb=lambda user, e=edge: user is not e)
@@ -275,7 +275,7 @@ def _quantize_tables(network: Network, scheme: Scheme, left_out: set[fx.Node]) -
         if reason is not None:
             network.records.append(Skipped(name, "place", reason))
         else:
-            quantizer = FakeQuantize(grid, axis=1 if scheme.per_channel else None)
+            quantizer = FakeQuantize(grid, 1 if scheme.per_channel else None, stored_only=True)
             set_argument(node, "weight", _insert(table, _add(network, name, quantizer)))
 
 

@@ -12,6 +12,8 @@ from tersor.core.affine import fake_quantize
 from tersor.core.grid import Grid
 from tersor.core.ranges import scale_zero_point
 from tersor.errors import UnsupportedError
+from tersor.graph.lanes import adds_no_pairs
+from tersor.graph.layers import Layer
 
 
 @torch.library.custom_op("tersor::fake_quantize", mutates_args=())
@@ -51,6 +53,7 @@ class FakeQuantize(nn.Module):
     Attributes:
         grid: The integer grid.
         axis: The channel axis of per-channel quantization, or None for per-tensor.
+        stored_only: Whether no kernel computes with the integers: they are only in the file.
         enabled: Whether the values are quantized at all.
         scale: Size of one step, 0-d or `[channels]`.
         zero_point: The integer that stands for 0.0, same shape as `scale`.
@@ -59,10 +62,11 @@ class FakeQuantize(nn.Module):
     scale: Tensor
     zero_point: Tensor
 
-    def __init__(self, grid: Grid, axis: int | None = None) -> None:
+    def __init__(self, grid: Grid, axis: int | None = None, stored_only: bool = False) -> None:
         super().__init__()
         self.grid = grid
         self.axis = axis
+        self.stored_only = stored_only
         self.enabled = False
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("zero_point", torch.zeros(()))
@@ -92,6 +96,17 @@ class FakeQuantize(nn.Module):
     def extra_repr(self) -> str:
         """Shown in `print(module)`."""
         return f"{self.grid}, axis={self.axis}, enabled={self.enabled}"
+
+
+def adds_pairs(layer: Layer, quantizer: FakeQuantize) -> bool:
+    """Whether kernels may add pairs of u8×s8 products of a weight in 16 bits.
+
+    Args:
+        layer: A layer that reads the weight.
+        quantizer: The quantizer of the weight.
+    """
+    is_wide = quantizer.grid.bits == 8 and not quantizer.stored_only
+    return is_wide and not adds_no_pairs(layer)
 
 
 def fineness(weights: Grid) -> int:

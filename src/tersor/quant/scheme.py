@@ -83,8 +83,9 @@ class Scheme:
             int32.
         integer_clip: Whether a clip moves behind its QuantizeLinear, onto the integers. Other
             runtimes look for the clip directly after the layer.
-        cast_weights: Whether recurrent layers read their stored integers by Cast and Mul, which the
-            runtime computes when it loads a file. Others know integers by DequantizeLinear only.
+        cast_weights: Whether layers in float read stored integers by Cast and Mul, which the
+            runtime computes when it loads a file. Others know integers by DequantizeLinear only;
+            there, of the layers in float only recurrent ones store integers.
         runtime: The runtime that verifies the files: a name in `tersor.export.verify.RUNTIMES`. For
             a target that cannot be run here, onnxruntime at least shows whether the file is right.
         session: onnxruntime session options that the format needs to be exact.

@@ -107,13 +107,16 @@ def sensitivities(
 
 
 def _first_readers(network: Network) -> dict[fx.Node, tuple[Layer, FakeQuantize]]:
-    """The layers that a weight is rounded for: of several that share one, the first."""
+    """The layers that a weight is rounded for: of several that share one, the first.
+
+    Weights that are integers in the file alone have 8 bits, in any case.
+    """
     found: dict[FakeQuantize, Layer] = {}
     for node in network.graph.nodes:
         if is_layer(node):
             layer = Layer(node, network)
             quantizer = weight_quantizer(layer)
-            if quantizer is not None:
+            if quantizer is not None and not quantizer.stored_only:
                 found.setdefault(quantizer, layer)
     return {layer.node: (layer, quantizer) for quantizer, layer in found.items()}
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from tersor.core.pairs import are_safe
 from tersor.core.ranges import minmax
 from tersor.data.observe import Batch, observe
-from tersor.graph.lanes import adds_no_pairs, partners
+from tersor.graph.lanes import partners
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.quant.alone import QuantizerUse
 from tersor.quant.place import weight_quantizer
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.quantizer import FakeQuantize, adds_pairs
 
 _OUTLIER = 16.0  # times the median channel, or the typical value
 _CLIPPED = 0.001  # share of the values
@@ -74,10 +74,10 @@ def may_saturate(network: Network) -> list[str]:
     found = []
     for layer in layers(network):
         quantizer = weight_quantizer(layer)
-        partner = partners(layer, "rows")
-        if partner is None or quantizer is None or not quantizer.enabled or adds_no_pairs(layer):
+        if quantizer is None or not quantizer.enabled or not adds_pairs(layer, quantizer):
             continue
-        if quantizer.grid.bits < 8:  # the largest sum is 127
+        partner = partners(layer, "rows")
+        if partner is None:
             continue
         rows = _rows(layer, quantizer(layer.weight.detach()))
         integers = (rows / quantizer.scale.expand(len(rows))[:, None]).round()

@@ -204,6 +204,14 @@ def test_an_early_opset_is_raised(tmp_path):
     assert ends(later.path) == ends(source)
 
 
+@pytest.mark.parametrize("opset", [11, 13])
+def test_a_file_without_types_of_inner_values_gets_none(opset, tmp_path):
+    source = made(tmp_path, opset=opset)
+    path = quantized(source).export(tmp_path / "int8.onnx", opset=17).path
+    assert list(onnx.load(source).graph.value_info) == []
+    assert list(onnx.load(path).graph.value_info) == []
+
+
 DEEP = """agraph (float[N, 3, 8, 8] x) => (float[N, 10] y) {
     a = Conv <pads = [1, 1, 1, 1]> (x, k1, c1) r = Clip(a, low, high)
     d = Conv <pads = [1, 1, 1, 1]> (r, k2) n = BatchNormalization(d, g, b, m, s) e = Relu(n)

@@ -127,7 +127,7 @@ def test_open_axes_stay_open(text, weights, example, other, tmp_path):
     assert [record for record in network.records if record.step == "capture"] == []
     edited = export_onnx(network, tmp_path / "edited.onnx").path
     assert ends(edited) == ends(path)
-    new, _ = write_anew(network)
+    new = write_anew(network).model
     ir.save(new, anew := tmp_path / "anew.onnx")
     assert ends(anew) == [
         (name, kind, ["batch", *shape[1:]] if shape[0] == 1 else shape)  # is freed, too
@@ -150,7 +150,7 @@ def test_an_axis_that_a_reshape_fixes_is_told(tmp_path):
     (record,) = network.records
     assert record.layer == "x"
     assert record.reason.startswith("axis 'T' is fixed at 6: with ")
-    written, _ = write_anew(network)
+    written = write_anew(network).model
     ir.save(written, anew := tmp_path / "anew.onnx")
     assert ends(anew)[0] == ("x", "tensor(float)", ["N", 6, 4])
     x = random(3, 6, 4)

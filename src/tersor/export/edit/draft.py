@@ -41,6 +41,7 @@ class Draft:
         homes: The reverse.
         values: Node of the network → its value, as far as it is known.
         grids: Stored integers → their grid.
+        folded: Those that only the file has: they become floats when it is loaded.
         wishes: Names of new values, in order.
         parameters: Module of a quantizer → its scale and zero point.
         computed: What depends on an input of the network.
@@ -59,6 +60,7 @@ class Draft:
     homes: dict[str, ir.Value] = field(default_factory=dict)
     values: dict[fx.Node, ir.Value] = field(default_factory=dict)
     grids: dict[ir.Value, Grid] = field(default_factory=dict)
+    folded: set[ir.Value] = field(default_factory=set)
     wishes: list[Wish] = field(default_factory=list)
     parameters: dict[str, tuple[ir.Value, ir.Value]] = field(default_factory=dict)
     computed: set[fx.Node] = field(default_factory=set)

@@ -5,9 +5,6 @@ folded nodes are gone. Everything else of the file stays: its nodes, its names, 
 notes. So no exporter is needed, and what has no ATen form need not be written anew.
 """
 
-import onnx_ir as ir
-
-from tersor.core.grid import Grid
 from tersor.errors import UnmappedError
 from tersor.export.edit.correspondence import correspond
 from tersor.export.edit.draft import Draft
@@ -15,18 +12,16 @@ from tersor.export.edit.ends import end
 from tersor.export.edit.finish import finish
 from tersor.export.edit.values import Values
 from tersor.export.edit.wiring import wire
+from tersor.export.storage import Written
 from tersor.graph.network import Network
 
 
-def edit(network: Network, integer_clip: bool = True) -> tuple[ir.Model, dict[str, Grid]]:
+def edit(network: Network, integer_clip: bool = True) -> Written:
     """Write a network into a copy of the file that it was read from.
 
     Args:
         network: The network; it is not changed.
         integer_clip: See `tersor.quant.scheme.Scheme`.
-
-    Returns:
-        The file, and the grids of the integers that it stores, by name.
 
     Raises:
         UnmappedError: Something in the network has no place in the file.
@@ -39,4 +34,5 @@ def edit(network: Network, integer_clip: bool = True) -> tuple[ir.Model, dict[st
     wire(draft, values)
     end(draft, values)
     finish(draft)
-    return draft.model, {str(value.name): grid for value, grid in draft.grids.items()}
+    grids = {str(value.name): grid for value, grid in draft.grids.items()}
+    return Written(draft.model, grids, {str(value.name) for value in draft.folded})

@@ -49,6 +49,7 @@ def _replace(draft: Draft, position: int, value: ir.Value) -> None:
     name = str(old.name)
     old.name = f"{name}_before"
     value.name, value.type, value.shape = name, old.type, old.shape
+    old.type = old.shape = None  # looked-up rows are integers now
     draft.graph.outputs[position] = value
     draft.wish(name, (value, ""))
     draft.wish(f"{name}_float", (old, ""))

@@ -26,6 +26,9 @@ def look_up(draft: Draft, node: ir.Node, name: str) -> None:
     rows = ir.node("DequantizeLinear", [node.outputs[0], *parameters], axis)
     node.replace_input_with(0, main)
     draft.insert_behind(node.outputs[0], [rows])
+    rows.outputs[0].type, rows.outputs[0].shape = node.outputs[0].type, node.outputs[0].shape
+    if not node.outputs[0].is_graph_output():
+        node.outputs[0].type = None
     rows.name = f"{name}_DequantizeLinear"
     draft.wish(f"{node.outputs[0].name}_dequantized", (rows.outputs[0], ""))
     draft.values[call] = rows.outputs[0]

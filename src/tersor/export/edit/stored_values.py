@@ -90,6 +90,8 @@ def store_integers(
     step = stored(scale.detach().cpu().numpy())
     zero = None if offset is None else stored(offset.detach().cpu().numpy())
     draft.grids[main] = grid
+    if isinstance(module, FakeQuantize) and module.stored_only:
+        draft.folded.add(main)
     beside = [(step, "_scale")] + ([] if zero is None else [(zero, "_zero_point")])
     draft.wish(name, (main, ""), *beside)
     return main, step, zero, axis

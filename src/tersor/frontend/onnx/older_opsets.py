@@ -48,6 +48,7 @@ def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
             f"{LEAST}: {first_line(error)}. Export it again with opset {LEAST} or later; "
             f"opsets from {OPSETS[0]} on can be converted if all of their ops can"
         ) from error
+    forget_types(converted, model)
     converted.metadata_props.update(model.metadata_props)
     return converted, (f"converted from opset {opset} to {LEAST}",)
 
@@ -61,6 +62,20 @@ def _lowered(model: ir.Model, opset: int) -> tuple[str, ...]:
         return ()
     model.opset_imports["" if "" in model.opset_imports else "ai.onnx"] = NEWEST
     return (f"read as opset {NEWEST} instead of {opset}: none of its ops has changed",)
+
+
+def forget_types(converted: ir.Model, model: ir.Model) -> None:
+    """Forget the types that the converter inferred: a file has those that its writer gave it.
+
+    Args:
+        converted: The converted model; changed in place.
+        model: The model that it was.
+    """
+    made = [value for node in model.graph for value in node.outputs]
+    known = {value.name for value in made if value.type is not None}
+    for value in (value for node in converted.graph for value in node.outputs):
+        if value.name not in known and not value.is_graph_output():
+            value.type = value.shape = None
 
 
 def _check(proto: onnx.ModelProto) -> None:

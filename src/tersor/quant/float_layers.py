@@ -1,0 +1,91 @@
+"""Layers that are computed in floating point, though their weights may be integers in the file.
+
+    q = round(w / s)      in the file: 8 bits, one scale s per output channel
+    ŵ = q s               computed once, when the runtime loads the file
+
+A layer without an integer kernel, or faster without one, runs as before, and its weights take a
+quarter of their space. What a user excludes stays as it is.
+"""
+
+from collections.abc import Collection, Iterable
+
+from torch import fx
+
+from tersor.graph.layers import Layer
+from tersor.graph.network import Applied, Network, Skipped
+from tersor.quant.gains import times
+from tersor.quant.integer_values import Flow
+from tersor.quant.scheme import Scheme
+
+SLOWER = "it is faster in floating point than in integers with the conversions around it"
+STORED = "weights stored in 8 bits; the layer computes in float"
+NEAREST = "it computes in float; its weights are stored as the nearest integers"
+#: Bytes of the two nodes that make floats of integers, with their names.
+_NODES = 400
+_SAVED, _SCALE = 3, 4  # bytes for each weight, and for each output channel
+
+
+def refusal(layer: Layer, scheme: Scheme, computed: Collection[fx.Node]) -> str | None:
+    """Why the target cannot compute a layer in integers; None if it can.
+
+    Args:
+        layer: The layer.
+        scheme: The target.
+        computed: Everything that depends on an input of the network.
+    """
+    if not layer.has_stored_weight:
+        return "its weight is computed from the input"
+    if layer.input not in computed:
+        return "its input does not depend on the inputs of the network"
+    if layer.node.target not in scheme.kernels:
+        kind = "transposed convolutions" if layer.is_transposed else str(layer.node.target)
+        return f"{scheme.name} has no integer kernel for {kind}"
+    return None
+
+
+def leave_slower(
+    network: Network, scheme: Scheme, chosen: list[Layer], left_out: set[fx.Node]
+) -> list[Layer]:
+    """Find the layers that integers would make slower, and record them.
+
+    Args:
+        network: The network, without quantizers.
+        scheme: The target.
+        chosen: The layers that it could compute in integers; they stay that if none would remain.
+        left_out: Calls that stay in floating point; those that integers make slower are added.
+    """
+    if scheme.speed is None or not chosen:
+        return []
+    flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
+    predicted = times(network, flow, chosen, scheme.speed)
+    found = [layer for layer in chosen if layer.node in predicted.slower]
+    if not predicted.is_worth_it or len(found) == len(chosen):
+        return []
+    left_out |= predicted.slower
+    network.records += [Skipped(layer.name, "place", SLOWER) for layer in found]
+    return found
+
+
+def store_in_integers(network: Network, scheme: Scheme, candidates: Iterable[Layer]) -> list[Layer]:
+    """Choose the float layers whose weights become integers in the file, and record them.
+
+    Args:
+        network: Gets the records.
+        scheme: The target.
+        candidates: Layers that stay in floating point for any reason but the user's wish.
+    """
+    layers = {layer.node: layer for layer in candidates if layer.has_stored_weight}
+    if not scheme.cast_weights:
+        return []
+    found = [layer for layer in layers.values() if _is_smaller(layer, layers)]
+    for layer in found:
+        numbers = {"weights": float(layer.weight.numel())}
+        network.records.append(Applied(layer.name, "place", STORED, numbers))
+    return found
+
+
+def _is_smaller(layer: Layer, among: Collection[fx.Node]) -> bool:
+    """Whether integers take less space: nothing else needs the floats, and there are enough."""
+    channels = layer.weight.shape[layer.out_axis]
+    saved = _SAVED * layer.weight.numel() - _SCALE * channels
+    return saved > _NODES and all(reader in among for reader in layer.weight_node.users)
