@@ -108,6 +108,12 @@ def without_batchnorm() -> tuple[nn.Module, Tensor]:
     return model, images(1)
 
 
+def of_any_size() -> nn.Module:
+    """Two convolutions, which know nothing of their pictures."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+
+
 def one_channel() -> tuple[nn.Module, Tensor]:
     """Every layer has one channel."""
     torch.manual_seed(0)

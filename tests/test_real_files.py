@@ -16,6 +16,7 @@ from benchmarks.real_files.variants import (
     calibration,
     data_options,
     example_options,
+    guess_options,
 )
 from benchmarks.real_files.wheels import NotFetchedError, Wheel
 from tersor import cli
@@ -66,5 +67,6 @@ def test_a_real_file_does_its_task_in_eight_bits(prepared, least):
     work, reference = prepared
     session = Session(quantized(work, "data.onnx", data_options(work)))
     assert reference.score(session) >= least
-    without = Session(quantized(work, "no_data.onnx", example_options(work)))
+    options = [*example_options(work), *guess_options(work)]
+    without = Session(quantized(work, "no_data.onnx", options))
     assert reference.score(without) >= 0  # it runs

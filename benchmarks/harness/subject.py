@@ -16,6 +16,7 @@ from tersor.api.quantize import Frame, data_free
 from tersor.export.runtime import Config, Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network
+from tersor.quant.input_range import input_ranges
 from tersor.quant.levels import DataFree
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
@@ -74,7 +75,9 @@ class Subject:
         """
         original = self.network if network is None else network
         target, simulation = find_scheme(scheme), original.copy()
-        data_free(simulation, Frame(target), self.model.input_range, options)
+        data_free(
+            simulation, Frame(target), input_ranges(simulation, self.model.input_range), options
+        )
         return Quantized(simulation, original, target)
 
     def runtime(self, path: Path, config: Config = ()) -> Runtime:

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.real_files.entry import Entry
 from benchmarks.real_files.session import Feed, Session
+from tersor.data.synthetic import is_picture_shape
 from tersor.export.runtime import Runtime
 
 #: Seconds that one command may take.
@@ -71,7 +72,7 @@ class Work:
 
 def without_data(work: Work) -> Made:
     """The command line, with the file alone, and sizes where it leaves them open."""
-    return _tersor(work, "no_data.onnx", example_options(work))
+    return _tersor(work, "no_data.onnx", [*example_options(work), *guess_options(work)])
 
 
 def with_data(work: Work) -> Made:
@@ -130,6 +131,13 @@ def example_options(work: Work) -> list[str]:
     fixed = work.entry.fixed
     shapes = [array.shape for name, array in work.feeds[0].items() if name not in fixed]
     return [word for shape in shapes for word in ("--example", ",".join(map(str, shape)))]
+
+
+def guess_options(work: Work) -> list[str]:
+    """The range of pictures is guessed: the file alone does not say it."""
+    fed = work.feeds[0].values()
+    has_pictures = any(x.dtype.kind == "f" and is_picture_shape(x.shape) for x in fed)
+    return ["--guess"] if has_pictures else []
 
 
 def _tersor(work: Work, name: str, options: Sequence[str]) -> Made:

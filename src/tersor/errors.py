@@ -30,3 +30,15 @@ class ExportError(TersorError):
 
 class UnmappedError(ExportError):
     """A change has no place in the file that came in; a new file is written instead."""
+
+
+class TersorWarning(UserWarning):
+    """Base of every warning that Tersor gives: the work goes on, and its result is doubtful."""
+
+
+class SamplesWarning(TersorWarning):
+    """The samples are not like those that the network was trained on."""
+
+
+class RangeWarning(TersorWarning):
+    """The range of an input is a guess."""

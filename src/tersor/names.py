@@ -21,6 +21,11 @@ METHODS: tuple[Method, ...] = get_args(Method)
 KINDS: tuple[GateKind, ...] = get_args(GateKind)
 BUDGET_RULES: tuple[BudgetRule, ...] = get_args(BudgetRule)
 SCORES: tuple[ScoreKind, ...] = get_args(ScoreKind)
+# Smallest and largest value of pictures: in 0…255, and normalized with ImageNet's mean and std.
+PICTURE_RANGES: dict[str, tuple[float, float]] = {
+    "pixels": (0.0, 255.0),
+    "imagenet": (-2.118, 2.64),
+}
 WAYS: tuple[WayName, ...] = ("prune", *METHODS, *KINDS)
 
 # The description of each scheme of `tersor.quant.schemes`.

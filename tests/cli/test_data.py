@@ -176,7 +176,10 @@ def test_bits_of_single_layers_need_no_data(asked, tmp_path):
         (["--data", "DATA", "--input-range", "0", "1"], "give --data or --input-range, not both"),
         (["--data", "DATA", "--held-back", "1"], "held_back=1.0 is not possible: give a share"),
         (["--data", "DATA", "--bits", "gone=4"], "no layer or sub-module is called 'gone'"),
-        (["--data", "IMAGES"], "give a crop"),
+        (["--data", "IMAGES"], "resize pictures and crop them to that (--resize and --crop)"),
+        (["--data", "DATA", "--tokenizer", "x.json"], "it is for .txt files"),
+        (["--guess"], "--guess has no effect"),
+        (["--data", "IMAGES", "--mean", "123,116,103"], "divide it by 255: 0.482,0.455,0.404"),
         (
             ["--data", "IMAGES", "--crop", "13"],
             "shape (6, 3, 13, 13); the model takes [any, 3",

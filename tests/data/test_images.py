@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tersor.data.images import Pixels, find_images, read_images
+from tersor.data.images import Pixels, find_classes, find_images, read_images
 from tersor.errors import InvalidInputError, UnsupportedError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,7 +33,7 @@ def folder(tmp_path):
 def test_images_come_by_name_and_go_from_0_to_1(folder):
     files = find_images(folder)
     assert [file.name for file in files] == ["a.bmp", "b.PNG"]
-    batch = read_images(files, Pixels())
+    (batch,) = read_images(files, Pixels())
     assert batch.shape == (2, 3, 6, 8)
     assert batch.dtype == np.float32
     for image, seed in zip(batch, (0, 1), strict=True):
@@ -44,7 +44,8 @@ def test_images_come_by_name_and_go_from_0_to_1(folder):
 @pytest.mark.parametrize(("size", "resized"), [((40, 30), (26, 20)), ((30, 41), (20, 27))])
 def test_the_short_side_is_resized_and_the_middle_cut_out(size, resized, tmp_path):
     picture(*size).save(tmp_path / "a.png")
-    found = read_images([tmp_path / "a.png"], Pixels(resize=20, crop=10, mean=MEAN, std=STD))[0]
+    chosen = Pixels(resize=20, crop=10, mean=MEAN, std=STD)
+    ((found,),) = read_images([tmp_path / "a.png"], chosen)
     whole = np.asarray(picture(*size).resize(resized, Image.Resampling.BILINEAR))
     left, top = ((length - 10) // 2 for length in resized)  # 8.5 is 8, as in torchvision
     middle = whole[top : top + 10, left : left + 10].astype(np.float64) / 255
@@ -57,7 +58,7 @@ def test_other_modes_become_red_green_and_blue(mode, tmp_path):
     suffix = "jpg" if mode == "CMYK" else "png"
     grey = Image.fromarray(np.full((4, 4, 3), 255, np.uint8)).convert(mode)
     grey.save(tmp_path / f"a.{suffix}")
-    found = read_images([tmp_path / f"a.{suffix}"], Pixels())
+    (found,) = read_images([tmp_path / f"a.{suffix}"], Pixels())
     np.testing.assert_allclose(found, np.ones((1, 3, 4, 4)), atol=0.02)
 
 
@@ -67,13 +68,36 @@ def test_sixteen_bits_are_refused(tmp_path):
         read_images([tmp_path / "a.png"], Pixels())
 
 
-def test_sizes_that_differ_name_both(tmp_path):
-    picture(8, 6).save(tmp_path / "a.png")
-    picture(9, 6).save(tmp_path / "b.png")
+def test_each_size_has_a_batch_and_the_order_stays(tmp_path):
+    for name, width in (("a", 8), ("b", 8), ("c", 9), ("d", 8)):
+        picture(width, 6, seed=ord(name)).save(tmp_path / f"{name}.png")
     files = find_images(tmp_path)
-    with pytest.raises(InvalidInputError, match=r"b\.png' has 9×6 pixels, 'a\.png' has 8×6"):
-        read_images(files, Pixels())
-    assert read_images(files, Pixels(crop=4)).shape == (2, 3, 4, 4)
+    found = read_images(files, Pixels())
+    assert [batch.shape for batch in found] == [(2, 3, 6, 8), (1, 3, 6, 9), (1, 3, 6, 8)]
+    last = np.asarray(picture(8, 6, seed=ord("d"))).transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(found[2][0], last, atol=1e-6)
+    assert [batch.shape for batch in read_images(files, Pixels(crop=4))] == [(4, 3, 4, 4)]
+
+
+def test_the_folders_of_a_tree_are_the_classes_and_take_turns(tmp_path):
+    for name in ("dogs/b", "dogs/a", "cats/deep/c", "apes/z"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(4, 4).save(path)
+    (tmp_path / "birds").mkdir()  # a class without images has its number
+    files, classes = find_classes(tmp_path)
+    assert [file.stem for file in files] == ["z", "c", "a", "b"]
+    assert classes.tolist() == [0, 2, 3, 3]
+    assert find_classes(tmp_path / "dogs")[1] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("mean", (123.7, 116.3, 103.5)), ("std", (58, 57, 57))]
+)
+def test_numbers_for_pixels_up_to_255_are_refused(name, value):
+    right = ",".join(f"{x / 255:.3g}" for x in value)
+    with pytest.raises(InvalidInputError, match=f"{name}=.*scaled to 0…1 first.*: {right}"):
+        Pixels(**{name: value})
 
 
 def test_an_image_smaller_than_the_crop(tmp_path):
@@ -98,7 +122,7 @@ def test_a_damaged_image_is_named(suffix, share, tmp_path):
 def test_a_folder_without_images(tmp_path):
     (tmp_path / "cats").mkdir()
     picture(8, 6).save(tmp_path / "cats" / "a.png")
-    with pytest.raises(InvalidInputError, match=r"holds no images \(\.jpg.*sub-folders"):
+    with pytest.raises(InvalidInputError, match=r"holds no images \(\.jpg.*no folders of images"):
         find_images(tmp_path)
 
 
@@ -130,4 +154,4 @@ def test_a_picture_of_another_kind_starts_no_other_program(tmp_path, monkeypatch
 def test_the_content_decides_and_not_the_name(tmp_path):
     picture(8, 6).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    assert read_images([tmp_path / "a.jpg"], Pixels()).shape == (1, 3, 6, 8)
+    assert read_images([tmp_path / "a.jpg"], Pixels())[0].shape == (1, 3, 6, 8)

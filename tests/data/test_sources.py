@@ -94,7 +94,7 @@ def test_images_are_read_when_they_are_wanted(tmp_path, monkeypatch):
         Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"{number:02d}.png")
     read = []
     monkeypatch.setattr(
-        sources, "read_images", lambda files, pixels: read.extend(files) or np.zeros(len(files))
+        sources, "read_images", lambda files, pixels: read.extend(files) or [np.zeros(len(files))]
     )
     source = find_source(str(tmp_path), Pixels())
     assert (source.count, read) == (40, [])

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 import tersor
+from tersor.data.photographs import photographs
 from tersor.data.synthetic import Synthetic, looked_up, random_example, synthetic_batches
-from tersor.errors import InvalidInputError
+from tersor.errors import InvalidInputError, RangeWarning
 from tersor.frontend.capture import capture
-from tersor.quant.input_range import input_ranges
+from tersor.quant.input_range import assumed_inputs, guessed_inputs, input_ranges
 
 
 class Picture(nn.Module):
@@ -114,3 +115,67 @@ def test_a_range_without_any_input_for_it():
     network = capture(Lookup().eval(), torch.zeros(2, 6, dtype=torch.int64))
     with pytest.raises(InvalidInputError, match="no effect"):
         input_ranges(network, (0, 40))
+
+
+PHOTOGRAPH = photographs(2, 3, 64, 64)
+
+
+def convolution(example):
+    return capture(nn.Conv2d(3, 4, 3).eval(), example)
+
+
+def test_the_range_of_pictures_is_a_guess_if_their_example_is_noise():
+    noise = torch.randn(2, 3, 32, 32, generator=torch.manual_seed(0))
+    assert set(guessed_inputs(convolution(noise))) == {"input_1"}
+    assert set(guessed_inputs(convolution(torch.zeros(2, 3, 32, 32)))) == {"input_1"}
+    assert guessed_inputs(convolution(PHOTOGRAPH)) == {}
+    assert guessed_inputs(convolution(noise[..., :12])) == {}  # too small for a picture
+
+
+def test_a_guess_is_recorded_and_for_pictures_of_real_size_a_warning():
+    network = convolution(torch.rand(2, 3, 32, 32, generator=torch.manual_seed(0)))
+    assert assumed_inputs(network).guessed == {"input_1"}
+    assert [r.step for r in network.records] == ["guess"]
+    with pytest.warns(RangeWarning, match=r"The range of the pictures 'input' .* is a guess"):
+        assumed_inputs(convolution(torch.rand(2, 3, 64, 64)))
+
+
+@pytest.mark.parametrize("given", ["imagenet", (0, 1), {"input": "pixels"}, {"input_1": (0, 1)}])
+def test_a_range_that_is_given_is_no_guess(given):
+    network = convolution(torch.rand(2, 3, 64, 64))
+    found = assumed_inputs(network, given)
+    assert found.guessed == frozenset()
+    assert network.records == []
+
+
+def test_words_stand_for_ranges():
+    network = convolution(torch.rand(2, 3, 16, 16))
+    assert input_ranges(network, "pixels") == {"input_1": (0.0, 255.0)}
+    low, high = input_ranges(network, "imagenet")["input_1"]
+    assert low == pytest.approx(-0.485 / 0.229, abs=1e-3)
+    assert high == pytest.approx((1 - 0.406) / 0.225, abs=1e-3)
+    with pytest.raises(InvalidInputError, match=r"'photos' is no known range.*pixels, imagenet"):
+        input_ranges(network, "photos")
+
+
+def trained_on(pictures):
+    """A network whose BatchNorm has seen these pictures."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16, momentum=None), nn.ReLU())
+    model(pictures)
+    return capture(model.eval(), torch.randn(2, 3, 64, 64))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (0, 255)])
+def test_a_batch_norm_knows_the_range_of_pictures(low, high):
+    network = trained_on(low + (high - low) * photographs(16, 3, 64, 64, seed=7))
+    assert guessed_inputs(network) == {}
+    found = assumed_inputs(network)
+    assert found.guessed == frozenset()
+    assert found.ranges["input_1"] == pytest.approx((low, high), abs=1e-5)
+    assert "the BatchNorms have seen in training" in network.records[0].what
+
+
+def test_a_batch_norm_that_has_seen_something_else_knows_nothing():
+    network = trained_on(7 * torch.randn(16, 3, 64, 64, generator=torch.manual_seed(1)))
+    assert set(guessed_inputs(network)) == {"input_1"}

@@ -1,9 +1,9 @@
 """Find out step by step why a quantized network is worse than the float network.
 
-The order follows the white paper, arXiv 2106.08295, §6:
+After the samples, the order follows the white paper, arXiv 2106.08295, §6:
 
-    is the float network right → weights alone, activations alone → each quantizer alone →
-    what is unusual about the worst → what would help
+    do the samples fit → is the float network right → weights alone, activations alone →
+    each quantizer alone → what is unusual about the worst → what would help
 
 Three things differ from the paper. No labels are needed, because outputs are compared with those of
 the float network. The exported file is run as well, because kernels can be wrong. Every remedy is
@@ -19,6 +19,7 @@ import torch
 
 from tersor.api.diagnosis.exam import Exam
 from tersor.api.diagnosis.findings import Diagnosis
+from tersor.api.diagnosis.given_samples import samples_findings
 from tersor.api.diagnosis.remedies import Case
 from tersor.api.diagnosis.sanity import float_checks, not_finite, runtime_checks, wrong_in_float
 from tersor.api.quantize import STEPS as LEVEL_STEPS
@@ -118,13 +119,14 @@ def diagnose(
     reference = _outputs(network, batches)
     if wrong := not_finite(network, batches, reference):
         return Diagnosis((), findings=(wrong,))
+    told = samples_findings(network, batches if judged is not None else [])
     chosen: dict[str, Any] = {"scheme": scheme, "weights": weights, "activations": activations}
     chosen |= {"input_range": input_range, "exclude": patterns(exclude), "options": options}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "float.onnx"
         checks = float_checks(original or model, network, batches, reference, path)
         if findings := wrong_in_float(checks):
-            return Diagnosis(tuple(checks), findings=tuple(findings))
+            return Diagnosis(tuple(checks), findings=(*told, *findings))
         quantized = quantize(network, data=data, **chosen, on_step=on_step, on_layer=on_layer)
         say(OWN_STEPS[1])
         of_file, findings, notes = runtime_checks(quantized, batches, tolerance, path)
@@ -142,7 +144,7 @@ def diagnose(
             "All figures are for random inputs, which may look worse than real ones; give samples "
             "with data= or test= (--data, --test) for a real test."
         )
-    found = (tuple(exam.culprits), tuple(findings), tuple(notes))
+    found = (tuple(exam.culprits), (*told, *findings), tuple(notes))
     return Diagnosis((*checks, *of_file, *exam.checks), *found, is_noise=metric is None)
 
 

@@ -18,6 +18,7 @@ from tersor.data.journal import Journal, fingerprint
 from tersor.data.observe import Batch
 from tersor.data.samples import held_back, samples
 from tersor.data.shown import captured_with
+from tersor.data.suitability import check_samples, check_trained
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
@@ -29,7 +30,7 @@ from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest, correct_bias
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.input_range import InputRange, input_ranges
+from tersor.quant.input_range import InputRange, assumed_inputs
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import DataFree, Equalization, WithData, equalization
 from tersor.quant.observed import observed_ranges
@@ -130,8 +131,10 @@ def quantize(
         activations: Bits of the activations, 2 to 16, for all layers or by name. A name stands for
             the layer that reads the activation: `{"*": 4, "stem": 8}`.
         input_range: Lowest and highest value of the inputs, for all inputs or by input name, if
-            there are no data. Default: the range of the example, so a real example helps, and of
-            8-bit integers that of their type.
+            there are no data; `"pixels"` is 0…255, and `"imagenet"` what its mean and standard
+            deviation make of them. Default: the range of the example, so a real example helps, and
+            of 8-bit integers that of their type. If the example of a picture is noise, its range
+            is a guess, and a warning says so.
         exclude: Names of layers and sub-modules that stay in floating point, such as `"head"`;
             `*` and `?` are wildcards. Excluding a sub-module excludes everything computed inside
             it.
@@ -168,20 +171,28 @@ def quantize(
     original = network.copy()
     frame = Frame(target, weight_bits, activation_bits, patterns(exclude), say, on_layer, folder)
     if isinstance(chosen, DataFree):
-        prepared = data_free(network, frame, input_range, chosen)
-    else:
-        prepared = with_data(network, frame, data, chosen)
+        assumed = assumed_inputs(network, input_range)
+        prepared = data_free(network, frame, assumed.ranges, chosen)
+        return Quantized(network, original, target, prepared, assumed)
+    prepared = with_data(network, frame, data, chosen)
     return Quantized(network, original, target, prepared)
 
 
 def data_free(
     network: Network,
     frame: Frame,
-    input_range: InputRange | None,
+    inputs: Mapping[str, tuple[float, float]],
     options: DataFree,
 ) -> Network:
-    """Run level 1 on a captured network, edited in place; returns the network before rounding."""
-    inputs = input_ranges(network, input_range)
+    """Run level 1 on a captured network, edited in place; returns the network before rounding.
+
+    Args:
+        network: The captured network.
+        frame: The target and the callbacks.
+        inputs: Input name → smallest and largest value; see `tersor.quant.input_range`.
+        options: The options of the level.
+    """
+    check_trained(network)
     prepare(network, frame, options.equalize, options.absorb)
     prepared = network.copy()
     distributions = propagate(network, inputs, options.sigmas)
@@ -199,6 +210,7 @@ def data_free(
 def with_data(network: Network, frame: Frame, data: Data, options: WithData) -> Network:
     """Run level 2 on a captured network, edited in place; returns the network before rounding."""
     batches = samples(network, data, options.samples)
+    check_samples(network, batches)
     kept = held_back(batches, options.held_back)
     prepare(network, frame, options.equalize, solved=options.rounding is not None)
     prepared = network.copy()

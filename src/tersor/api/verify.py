@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.export.noise import noise_inputs
 from tersor.export.runtime import Config, Runtime
+from tersor.export.same_model import check_same_model
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.frontend.capture import Example, capture
@@ -71,6 +73,8 @@ def verify(
     scheme = SCHEMES.get(file.metadata.get("tersor.scheme", ""))
     usual, session = runtime_of(scheme) if scheme else ("onnxruntime", ())
     with _fixed(reference, fix) as given:
+        if _is_file(given):
+            check_same_model(given, file)
         found = verify_file(
             _floating(given, example, file),
             None,
@@ -103,13 +107,18 @@ def _fixed(
         yield copy
 
 
+def _is_file(reference: object) -> TypeGuard[str | Path]:
+    """Whether the float model is an ONNX file, which is compared as it is."""
+    return isinstance(reference, str | Path) and Path(reference).suffix == ".onnx"
+
+
 def _floating(
     reference: nn.Module | ExportedProgram | str | Path, example: Example, runtime: Runtime
 ) -> Network | Path:
     """The float model of the comparison, captured unless it is an ONNX file."""
+    if _is_file(reference):
+        return Path(reference)
     if isinstance(reference, str | Path):
-        if Path(reference).suffix == ".onnx":
-            return Path(reference)
         reference, own = load(reference)
         example = own if example is None else example
     if example is None and isinstance(reference, nn.Module):

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from tersor.cli.check_command import inspect, verify
+from tersor.cli.command import Command
 from tersor.cli.compare_command import compare
 from tersor.cli.compress_command import compress
 from tersor.cli.demo_command import demo
 from tersor.cli.diagnose_command import diagnose
 from tersor.cli.doctor_command import doctor
+from tersor.cli.output import IS_QUIET, IS_VERBOSE
 from tersor.cli.quantize_command import quantize
 from tersor.cli.train_command import train
 from tersor.names import TARGETS
@@ -39,14 +41,29 @@ def _show_version(wanted: bool) -> bool:
 
 @app.callback()
 def _main(
-    show_version: Annotated[
+    show_version: Annotated[  # noqa: ARG001
         bool,
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", help="Print nothing but warnings and errors, and JSON. For every command."
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help="Also print what was done and refused, layer by layer. For every command.",
+        ),
+    ] = False,
 ) -> None:
     """Make PyTorch and ONNX models small and fast, with or without data, and verify the files."""
+    IS_QUIET.set(quiet)
+    IS_VERBOSE.set(verbose)
 
 
 def _read(*pages: str) -> str:
@@ -54,15 +71,15 @@ def _read(*pages: str) -> str:
     return "See also " + " and ".join(f"docs/{page}.md" for page in pages) + "."
 
 
-app.command(epilog=f"{_SCHEMES}\n\n{_read('quickstart', 'data')}")(quantize)
-app.command(epilog=_read("training"))(train)
-app.command(epilog=_read("compression"))(compress)
-app.command(epilog=_read("quickstart"))(inspect)
-app.command(epilog=_read("quickstart"))(verify)
-app.command(epilog=_read("report"))(compare)
-app.command(epilog=_read("debugging"))(diagnose)
-app.command(epilog=_read("quickstart"))(demo)
-app.command(epilog=_read("levels"))(doctor)
+app.command(epilog=f"{_SCHEMES}\n\n{_read('quickstart', 'data')}", cls=Command)(quantize)
+app.command(epilog=_read("training"), cls=Command)(train)
+app.command(epilog=_read("compression"), cls=Command)(compress)
+app.command(epilog=_read("quickstart"), cls=Command)(inspect)
+app.command(epilog=_read("quickstart"), cls=Command)(verify)
+app.command(epilog=_read("report"), cls=Command)(compare)
+app.command(epilog=_read("debugging"), cls=Command)(diagnose)
+app.command(epilog=_read("quickstart"), cls=Command)(demo)
+app.command(epilog=_read("levels"), cls=Command)(doctor)
 
 
 def main() -> None:

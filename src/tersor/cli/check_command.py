@@ -63,6 +63,7 @@ def verify(
     crop: data_options.Crop = None,
     mean: data_options.Mean = None,
     std: data_options.Std = None,
+    tokenizer: data_options.Tokenizer = None,
     fix: options.Fix = None,
     min_sqnr: limit_options.MinSqnr = None,
     min_agreement: limit_options.MinAgreement = None,
@@ -95,7 +96,7 @@ def verify(
     limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(len(VERIFY_STEPS)) as bar:
         check_limits(limits, metric, verify=True, keep=False)
-        (source,) = choices.sources((data,), resize, crop, mean, std)
+        (source,) = choices.sources((data,), resize, crop, mean, std, tokenizer)
         check_labels(limits, source)
         batches, labels = choices.read(source, bar)
         fixed = dict(fix) if fix else None

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersor.data.feeds import input_names
 from tersor.data.images import Pixels
 from tersor.data.samples import check_first, fixed_batch
 from tersor.data.shown import captured_with
 from tersor.data.sources import Source, find_source
-from tersor.data.synthetic import example_tensors, random_example
+from tersor.data.synthetic import random_example
+from tersor.data.texts import TEXTS
 from tersor.errors import InvalidInputError
 from tersor.frontend.load import input_types, load
 from tersor.frontend.onnx.model import OnnxModel
@@ -67,7 +67,12 @@ def target(name: str, every_layer: bool) -> Scheme:
 
 
 def sources(
-    names: Iterable[str | None], resize: int | None, crop: int | None, mean: Any, std: Any
+    names: Iterable[str | None],
+    resize: int | None,
+    crop: int | None,
+    mean: Any,
+    std: Any,
+    tokenizer: Path | None = None,
 ) -> list[Source | None]:
     """Find the samples that the user names.
 
@@ -77,9 +82,11 @@ def sources(
         crop: See `tersor.data.images.Pixels`.
         mean: See `tersor.data.images.Pixels`; None stands for 0.
         std: See `tersor.data.images.Pixels`; None stands for 1.
+        tokenizer: Turns texts into numbers.
 
     Raises:
-        InvalidInputError: There are options for images but no images, or a source cannot be used.
+        InvalidInputError: There are options for images but no images, or a tokenizer but no
+            texts, or a source cannot be used.
     """
     wanted = list(names)
     pixels = Pixels(resize, crop, mean or Pixels.mean, std or Pixels.std)
@@ -88,7 +95,12 @@ def sources(
             "--resize, --crop, --mean and --std need a folder of images, and none is given; give "
             "one with --data or --test, or leave these options out"
         )
-    return [None if name is None else find_source(name, pixels) for name in wanted]
+    if tokenizer is not None and not any(name.endswith(TEXTS) for name in wanted if name):
+        raise InvalidInputError(
+            f"--tokenizer {tokenizer} has no effect: it is for .txt files; give one with --data or "
+            "--test, or leave it out"
+        )
+    return [None if name is None else find_source(name, pixels, tokenizer) for name in wanted]
 
 
 def read(source: Source | None, bar: Bar) -> tuple[Any, Any]:
@@ -101,16 +113,17 @@ def read(source: Source | None, bar: Bar) -> tuple[Any, Any]:
     return (None, None) if source is None else (bar.track(source), source.labels)
 
 
-def where(data: str | None, test: str | None) -> str:
+def where(data: str | None, test: str | None, own: str = "the example inputs") -> str:
     """Say in words what a quantized model was verified on.
 
     Args:
         data: The samples that it was quantized with, if any.
         test: The samples to verify with, if any.
+        own: What it is verified on if there are neither.
     """
     if test is None and data is not None:
         return f"on the samples it was quantized with, {data}; give --test for an independent test"
-    return f"on {test}" if test else "on the example inputs; give --test for a real test"
+    return f"on {test}" if test else f"on {own}; give --test for a real test"
 
 
 def example(
@@ -128,24 +141,6 @@ def example(
         rows = [known.get(x.name) for x in model.inputs] if known else []
         return random_example(shapes, input_range, types=input_types(model), rows=rows)
     return model.example(input_range) if isinstance(model, OnnxModel) else None
-
-
-def untold(network: Network, data: str | None, input_range: Any) -> list[str]:
-    """Say what was assumed about the inputs if the user gave no data and no range.
-
-    Args:
-        network: The captured network.
-        data: The samples, if any.
-        input_range: Smallest and largest value of the inputs, if the user gave them.
-    """
-    if data is not None or input_range is not None:
-        return []
-    return [
-        f"Input {name!r} was taken to lie within {x.min():.3g}…{x.max():.3g}, as its example does. "
-        "If real inputs do not, give --input-range or --data."
-        for name, x in zip(input_names(network), example_tensors(network).values(), strict=True)
-        if x.is_floating_point()
-    ]
 
 
 def captured(

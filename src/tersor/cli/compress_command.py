@@ -3,7 +3,7 @@
 import typer
 
 from tersor.cli import data_options, limit_options, options, training_options
-from tersor.cli.output import one_line, show
+from tersor.cli.output import one_line, show, show_records
 
 
 def compress(
@@ -38,6 +38,7 @@ def compress(
     crop: data_options.Crop = None,
     mean: data_options.Mean = None,
     std: data_options.Std = None,
+    tokenizer: data_options.Tokenizer = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
     min_sqnr: limit_options.MinSqnr = None,
@@ -94,7 +95,7 @@ def compress(
         idle.check_training(train is not None, asked)
         chosen, trained = choices.given(chosen), choices.given(trained)
         criterion = None if loss is None else find_function(loss)
-        sources = choices.sources((data, test, train), resize, crop, mean, std)
+        sources = choices.sources((data, test, train), resize, crop, mean, std, tokenizer)
         check_labels(limits, sources[1] or sources[0])
         bar.step("load the model")
         captured = choices.captured(
@@ -152,6 +153,7 @@ def compress(
     if as_json:
         show({**proved.as_dict(), **compressed.as_dict()})
     else:
+        show_records(compressed.records)
         show(compressed.summary())
         show(pairs_table("What is left", compressed.rows()))
         if proved.checked:

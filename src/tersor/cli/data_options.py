@@ -11,9 +11,10 @@ Solver = Literal["fast", "adaround", "blocks", "nearest"]
 RangeName = Literal["minmax", "percentile", "mse", "entropy"]
 
 SOURCE = (
-    "an .npy file, an .npz file with one array per input and optionally one called labels, a "
-    "folder of images (see --resize), or module:function, a function in your own code that returns "
-    "batches. Files and batches hold inputs as the network takes them."
+    "an .npy file, an .npz or .pt file with one array per input and optionally one called labels, "
+    "a .csv file of numbers, a .txt file with a text per line (see --tokenizer), a folder of "
+    "images, or of folders named after classes (see --resize), or module:function, a function in "
+    "your own code that returns batches. Files and batches hold inputs as the network takes them."
 )
 _IMAGES = "Folders of images"
 _DATA = "With data"
@@ -120,5 +121,13 @@ Std = Annotated[
         metavar="R,G,B",
         help="Divides the pixels after the mean is subtracted. [default: none]",
         rich_help_panel=_IMAGES,
+    ),
+]
+Tokenizer = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="The tokenizer.json of the model, for a .txt file of texts.",
+        rich_help_panel=_DATA,
     ),
 ]

@@ -41,6 +41,7 @@ def diagnose(
     crop: data_options.Crop = None,
     mean: data_options.Mean = None,
     std: data_options.Std = None,
+    tokenizer: data_options.Tokenizer = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -66,7 +67,7 @@ def diagnose(
     asked |= {"held_back": None, "seed": None}
     with one_line(debug), progress(len(STEPS) + 1) as bar:
         level = choices.with_data(data is not None, input_range is not None, asked)
-        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        seen, tested = choices.sources((data, test), resize, crop, mean, std, tokenizer)
         bar.step("load the model")
         captured = choices.captured(
             model, example, seen, dequantize, input_range, fix, custom_ops, dynamic

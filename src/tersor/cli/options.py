@@ -114,7 +114,17 @@ InputRange = Annotated[
     tuple[float, float] | None,
     typer.Option(
         metavar="LOW HIGH",
-        help="Smallest and largest value of the inputs; only without --data, which measures them.",
+        help="Smallest and largest value of the inputs; pixels stands for 0 255, and imagenet for "
+        "what its mean and standard deviation make of pixels. Only without --data, which measures "
+        "them.",
+    ),
+]
+Guess = Annotated[
+    bool,
+    typer.Option(
+        "--guess",
+        help="Guess the range of pictures. Without it, --input-range or --data is needed where the "
+        "range cannot be known.",
     ),
 ]
 Exclude = Annotated[

@@ -2,17 +2,24 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console, RenderableType
 
-from tersor.errors import TersorError
+from tersor.errors import TersorError, TersorWarning
 
+if TYPE_CHECKING:
+    from tersor.graph.network import Record
+
+SCHEMA = 1  # version of the JSON: higher once a key goes or changes its meaning
 _WIDTH = 120  # columns of tables in a file or a pipe; terminals have their own, within reason
 _LEAST_WIDTH = 110
+IS_QUIET: ContextVar[bool] = ContextVar("is_quiet", default=False)
+IS_VERBOSE: ContextVar[bool] = ContextVar("is_verbose", default=False)
 
 
 def show(result: RenderableType | dict[str, Any]) -> None:
@@ -22,11 +29,27 @@ def show(result: RenderableType | dict[str, Any]) -> None:
         result: The table, or what becomes JSON.
     """
     if isinstance(result, dict):
+        result = {"schema": SCHEMA, **result}
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
     console = Console()
     console.width = max(console.width, _LEAST_WIDTH) if console.is_terminal else _WIDTH
     console.print(result)
+
+
+def show_records(records: "Iterable[Record]") -> None:
+    """Print what was done and refused, layer by layer, with `--verbose`.
+
+    Args:
+        records: What the steps did and refused, in order.
+    """
+    if not IS_VERBOSE.get():
+        return
+    from tersor.graph.network import Skipped
+
+    for record in records:
+        said = f"refused: {record.reason}" if isinstance(record, Skipped) else record.what
+        typer.echo(f"{record.step}, {record.layer}: {said}.")
 
 
 @contextmanager
@@ -36,10 +59,9 @@ def one_line(debug: bool) -> Iterator[None]:
     Args:
         debug: Let the error through, with its traceback.
     """
+    told: list[str] = []
     try:
-        with warnings.catch_warnings():
-            if not debug:
-                warnings.simplefilter("ignore")
+        with _own_warnings(told, debug):
             yield
     except (Exception, KeyboardInterrupt) as error:
         if debug:
@@ -47,6 +69,28 @@ def one_line(debug: bool) -> Iterator[None]:
         message, code = _explain(error)
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(code) from error
+    finally:
+        for message in told:
+            typer.echo(f"warning: {message}", err=True)
+
+
+@contextmanager
+def _own_warnings(told: list[str], debug: bool) -> Iterator[None]:
+    """Collect Tersor's own warnings, each once; others are shown with their place or not at all."""
+
+    def show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        text = " ".join(str(message).split())
+        if not issubclass(category, TersorWarning):
+            others(message, category, *place)
+        elif text not in told:
+            told.append(text)
+
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+        warnings.simplefilter("always", TersorWarning)
+        others, warnings.showwarning = warnings.showwarning, show_warning
+        yield
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

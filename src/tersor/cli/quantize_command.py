@@ -16,6 +16,7 @@ def quantize(
     activations: options.Activations = None,
     activation_bits: options.ActivationBits = None,
     input_range: options.InputRange = None,
+    guess: options.Guess = False,
     exclude: options.Exclude = None,
     every_layer: options.EveryLayer = False,
     example: options.Example = None,
@@ -40,6 +41,7 @@ def quantize(
     crop: data_options.Crop = None,
     mean: data_options.Mean = None,
     std: data_options.Std = None,
+    tokenizer: data_options.Tokenizer = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
     min_sqnr: limit_options.MinSqnr = None,
@@ -57,9 +59,9 @@ def quantize(
 
     For example:
 
-        tersor quantize model.onnx -o model.int8.onnx
+        tersor quantize model.onnx -o model.int8.onnx --input-range imagenet
 
-        tersor quantize mycode:make_model -o model.int8.onnx --example 1,3,224,224
+        tersor quantize mycode:make_model -o model.int8.onnx --example 1,3,224,224 --input-range 0 1
 
         tersor quantize model.pt2 -o model.int4.onnx --weights 4 --data photographs/ --resize 256
         --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
@@ -68,7 +70,7 @@ def quantize(
     from tersor.api.quantize import quantize as quantize_model
     from tersor.api.search_bits import STEPS as SEARCH_STEPS
     from tersor.api.search_bits import search_bits
-    from tersor.cli import choices, idle
+    from tersor.cli import assumed_ranges, choices, idle
     from tersor.cli.limit_options import check_labels, check_limits
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
@@ -94,13 +96,14 @@ def quantize(
         target = choices.target(scheme, every_layer)
         widths = choices.widths(weights, bits, average_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
-        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        seen, tested = choices.sources((data, test), resize, crop, mean, std, tokenizer)
         check_labels(limits, tested or seen)
         seen = seen.first(level.samples) if seen and level else None
         bar.step("load the model")
         captured = choices.captured(
             model, example, seen, dequantize, input_range, fix, custom_ops, dynamic
         )
+        assumed_ranges.check_range(captured, data, input_range, guess)
         seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
         sensitivity = ()
@@ -156,9 +159,10 @@ def quantize(
         save_report(
             quantized, report, (model, output), tested, proved.checked, bar, sensitivity=sensitivity
         )
-    show_quantized(quantized, proved, choices.where(data, test), as_json)
+    where = choices.where(data, test, "plausible inputs")
+    show_quantized(quantized, proved, where, as_json)
     if not as_json:
-        for sentence in choices.untold(captured, data, input_range):
+        for sentence in assumed_ranges.untold(quantized, input_range):
             typer.echo(sentence)
         said(report)
     proved.conclude(model, test or data, as_json)

@@ -2,7 +2,7 @@
 
 import typer
 
-from tersor.cli.output import show
+from tersor.cli.output import show, show_records
 from tersor.cli.proving import Proved
 from tersor.report.tables import pairs_table
 from tersor.results.quantized import Quantized
@@ -21,6 +21,7 @@ def show_quantized(quantized: Quantized, proved: Proved, where: str, as_json: bo
     if as_json:
         show({**proved.as_dict(), **summary.as_dict()})
         return
+    show_records(quantized.records)
     show(summary)
     if proved.checked:
         show(pairs_table(f"Verified {where}", proved.checked.rows()))

@@ -35,6 +35,7 @@ def train(
     crop: data_options.Crop = None,
     mean: data_options.Mean = None,
     std: data_options.Std = None,
+    tokenizer: data_options.Tokenizer = None,
     report: options.ReportPath = None,
     verify: options.Verify = True,
     min_sqnr: limit_options.MinSqnr = None,
@@ -87,7 +88,7 @@ def train(
         own = None if metric is None else find_function(metric)
         criterion = None if loss is None else find_function(loss)
         found = Training(**choices.given(chosen))
-        seen, tested = choices.sources((data, test), resize, crop, mean, std)
+        seen, tested = choices.sources((data, test), resize, crop, mean, std, tokenizer)
         check_labels(limits, tested or seen)
         assert seen is not None
         bar.step("load the model")

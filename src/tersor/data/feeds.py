@@ -48,8 +48,9 @@ def feed(batch: Any, inputs: Mapping[str, Sequence[Any]], dtypes: Mapping[str, n
     values = in_order(batch, inputs)
     if len(values) != len(inputs) or not all(map(_is_array, values)):
         given = list(batch) if isinstance(batch, Mapping) else [_describe(v) for v in values]
+        advice = _alike(values, inputs)
         raise InvalidInputError(
-            f"the model takes {len(inputs)} input(s) {list(inputs)}, got {given}"
+            f"the model takes {len(inputs)} input(s) {list(inputs)}, got {given}{advice}"
         )
     return {
         name: _checked(name, value, inputs[name], dtypes[name])
@@ -99,6 +100,15 @@ def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) ->
     return np.ascontiguousarray(array, dtype=dtype)
 
 
+def _alike(values: Sequence[Any], inputs: Mapping[str, Sequence[Any]]) -> str:
+    """Say that a tuple is one batch, if it looks like several batches of a single input."""
+    if len(inputs) != 1 or len(values) < 2 or not all(map(_is_array, values)):
+        return ""
+    ranks, (expected,) = {value.ndim for value in values}, inputs.values()
+    several = ranks == {len(expected)} and len({value.shape[1:] for value in values}) == 1
+    return ": a tuple is one batch; give a list if these are batches" if several else ""
+
+
 def _advice(shape: tuple[int, ...], expected: Sequence[Any]) -> str:
     """Say what is probably wrong with a shape, and what to do."""
     if 0 in shape:
@@ -107,6 +117,8 @@ def _advice(shape: tuple[int, ...], expected: Sequence[Any]) -> str:
         return "; the batch comes first: x[None] is a batch of one, and a list is one of batches"
     if len(shape) == len(expected) == 4 and shape[3] == expected[1] != shape[1]:
         return "; channels come before height and width: x.permute(0, 3, 1, 2)"
+    if len(shape) == len(expected) == 4 and shape[1] == expected[1]:
+        return "; resize pictures and crop them to that (--resize and --crop)"
     return ""
 
 

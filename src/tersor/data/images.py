@@ -6,6 +6,7 @@ deviation: the preprocessing of nearly every classifier.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,24 @@ class Pixels:
         crop: Side of the square that is cut from the middle; None keeps the whole image.
         mean: Subtracted from red, green and blue, which range from 0 to 1.
         std: Divides red, green and blue after that.
+
+    Raises:
+        InvalidInputError: `mean` or `std` is above 1, as if pixels ranged from 0 to 255.
     """
 
     resize: Count | None = None
     crop: Count | None = None
     mean: Colour = (0.0, 0.0, 0.0)
     std: Colour = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for name, colour in (("mean", self.mean), ("std", self.std)):
+            if max(colour) > 1:
+                right = ",".join(f"{x / 255:.3g}" for x in colour)
+                raise InvalidInputError(
+                    f"{name}={colour} is for pixels in 0…255, but pixels are scaled to 0…1 first; "
+                    f"divide it by 255: {right}"
+                )
 
     def of(self, image: "Image") -> np.ndarray:
         """Convert an image to an array `[3, height, width]`.
@@ -86,40 +99,69 @@ def find_images(folder: str | Path) -> list[Path]:
         InvalidInputError: There is none.
         UnsupportedError: Pillow, which reads them, is not installed.
     """
+    images = _images(Path(folder))
+    if not images:
+        raise InvalidInputError(
+            f"{str(folder)!r} holds no images ({', '.join(SUFFIXES)}), and no folders of images"
+        )
+    return images
+
+
+def find_classes(folder: str | Path) -> tuple[list[Path], np.ndarray | None]:
+    """List the images of a folder, or of a tree whose folders are named after the classes.
+
+    The class of an image is the place of its folder among all folders by name, as in torchvision's
+    `ImageFolder`. Images of different classes take turns, so the first ones are of many classes.
+
+    Args:
+        folder: A folder of images, or of folders of images.
+
+    Returns:
+        The images, and the class of each, or None if the images are in the folder itself.
+
+    Raises:
+        InvalidInputError: There is no image.
+        UnsupportedError: Pillow, which reads them, is not installed.
+    """
+    root = Path(folder)
+    classes = sorted(x for x in root.iterdir() if x.is_dir() and not x.name.startswith("."))
+    found = [] if _images(root) else [_images(x, deep=True) for x in classes]
+    if not any(found):
+        return find_images(root), None
+    turns = [
+        (number, label, path)
+        for label, paths in enumerate(found)
+        for number, path in enumerate(paths)
+    ]
+    turns.sort(key=lambda turn: turn[:2])
+    return [path for *_, path in turns], np.array([label for _, label, _ in turns])
+
+
+def _images(folder: Path, deep: bool = False) -> list[Path]:
+    """The images of a folder by name, and those of its sub-folders if wanted."""
     try:
         import PIL  # noqa: F401
     except ImportError as error:
         raise UnsupportedError(
             "Pillow, which reads images, is not installed: pip install 'tersor[images]'"
         ) from error
-    files = [x for x in Path(folder).iterdir() if x.is_file() and not x.name.startswith(".")]
-    images = sorted(x for x in files if x.suffix.lower() in SUFFIXES)
-    if not images:
-        raise InvalidInputError(
-            f"{str(folder)!r} holds no images ({', '.join(SUFFIXES)}); sub-folders are not read"
-        )
-    return images
+    inside = folder.rglob("*") if deep else folder.iterdir()
+    files = [x for x in inside if x.is_file() and not x.name.startswith(".")]
+    return sorted(x for x in files if x.suffix.lower() in SUFFIXES)
 
 
-def read_images(files: Sequence[Path], pixels: Pixels) -> np.ndarray:
-    """Read images as one batch `[images, 3, height, width]`.
+def read_images(files: Sequence[Path], pixels: Pixels) -> list[np.ndarray]:
+    """Read images as batches `[images, 3, height, width]`: a new one wherever the size changes.
 
     Args:
         files: The files, at least one.
         pixels: The preprocessing of each.
 
     Raises:
-        InvalidInputError: A file cannot be read, or sizes differ; the message names the file.
+        InvalidInputError: A file cannot be read; the message names it.
     """
     found = [_read(file, pixels) for file in files]
-    for file, image in zip(files, found, strict=True):
-        if image.shape != found[0].shape:
-            sizes = [f"{x.shape[2]}×{x.shape[1]}" for x in (image, found[0])]
-            raise InvalidInputError(
-                f"{str(file)!r} has {sizes[0]} pixels, {files[0].name!r} has {sizes[1]}; give a "
-                "crop, and resize to at least that"
-            )
-    return np.stack(found)
+    return [np.stack(list(alike)) for _, alike in groupby(found, lambda image: image.shape)]
 
 
 def _read(file: Path, pixels: Pixels) -> np.ndarray:

@@ -23,7 +23,19 @@ def load_inputs(path: str | Path) -> tuple[Arrays, np.ndarray | None]:
         InvalidInputError: The file does not exist, cannot be read, or holds NaN or infinite
             values.
     """
-    arrays = _read(Path(path))
+    return with_labels(path, _read(Path(path)))
+
+
+def with_labels(path: str | Path, arrays: Arrays) -> tuple[Arrays, np.ndarray | None]:
+    """Separate inputs from labels, and check that all have the same number of samples.
+
+    Args:
+        path: The file that they come from, for messages.
+        arrays: The arrays by name; one called `labels` holds the classes.
+
+    Raises:
+        InvalidInputError: See `load_inputs`.
+    """
     labels = arrays.pop("labels", None) if len(arrays) > 1 else None
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -1,4 +1,4 @@
-"""Finds samples by one string: a NumPy file, a folder of images, or the user's own code.
+"""Finds samples by one string: a file, a folder of images, or the user's own code.
 
 A source is an iterable of batches. It reads a batch when one is requested, and can be iterated many
 times, so the same samples can be used to quantize and to verify.
@@ -17,12 +17,20 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset
 
 from tersor.data.feeds import Arrays, batches
-from tersor.data.images import Pixels, find_images, read_images
+from tersor.data.images import Pixels, find_classes, read_images
+from tersor.data.number_tables import load_table
 from tersor.data.numpy_files import load_inputs
+from tersor.data.tensor_files import load_tensors
+from tersor.data.texts import TEXTS, load_texts
 from tersor.errors import InvalidInputError, TersorError
 from tersor.frontend.own_code import find_function, in_short, is_function
 
 _BATCH = 32
+_LOADERS: dict[str, Callable[[Path], tuple[Arrays, np.ndarray | None]]] = {
+    ".csv": load_table,
+    ".pt": load_tensors,
+    ".pth": load_tensors,
+}
 
 BATCH = 64  # samples in a batch of a training
 
@@ -34,7 +42,7 @@ class StoredSamples:
     Attributes:
         name: The user's name for them.
         count: Number of samples.
-        read: Reads some of them.
+        read: Reads some of them: a batch, or a list of batches if they differ in size.
         classes: Label of each sample, or None.
         size: Batch size, if all batches must have the same size.
     """
@@ -104,7 +112,8 @@ class StoredSamples:
     def __iter__(self) -> Iterator[Any]:
         step = self._starts().step
         for start in self._starts():
-            yield self.read(slice(start, min(start + step, self._end)))
+            found = self.read(slice(start, min(start + step, self._end)))
+            yield from found if isinstance(found, list) else [found]
 
 
 class _Rows(Dataset):
@@ -117,7 +126,9 @@ class _Rows(Dataset):
         return self.stored.count
 
     def __getitem__(self, row: int) -> Any:
-        inputs = pytree.tree_map(lambda array: array[0], self.stored.read(slice(row, row + 1)))
+        found = self.stored.read(slice(row, row + 1))
+        only = found[0] if isinstance(found, list) else found
+        inputs = pytree.tree_map(lambda array: array[0], only)
         return inputs if self.labels is None else (inputs, self.labels[row])
 
 
@@ -179,25 +190,34 @@ class GeneratedSamples:
 Source = StoredSamples | GeneratedSamples
 
 
-def find_source(spec: str, pixels: Pixels = Pixels()) -> Source:  # noqa: B008
+def find_source(
+    spec: str,
+    pixels: Pixels = Pixels(),  # noqa: B008
+    tokenizer: str | Path | None = None,
+) -> Source:
     """Find the samples that a string names.
 
     Args:
-        spec: An `.npy` or `.npz` file, see `tersor.data.numpy_files.load_inputs`; a folder of
-            images; or `module:function`, a function in the user's own code that returns batches.
+        spec: A file of arrays (`.npy`, `.npz`, `.pt`), a table of numbers (`.csv`), texts (`.txt`,
+            a text per line); a folder of images, or of folders named after classes; or
+            `module:function`, a function in the user's own code that returns batches.
         pixels: The preprocessing of images; by default pixels are only scaled to 0…1.
+        tokenizer: The `tokenizer.json` that turns texts into numbers.
 
     Raises:
         InvalidInputError: Nothing has that name, or it cannot be read.
-        UnsupportedError: Pillow is needed, and is not installed.
+        UnsupportedError: A package is needed and is not installed; the message names it.
     """
     path = Path(spec)
     if path.is_dir():
-        files = find_images(path)
-        return StoredSamples(spec, len(files), partial(_read_images, files, pixels))
+        files, classes = find_classes(path)
+        return StoredSamples(spec, len(files), partial(_read_images, files, pixels), classes)
     if is_function(spec):
         return GeneratedSamples(spec, _called_once(find_function(spec)))
-    arrays, labels = load_inputs(path)
+    if path.suffix in TEXTS:
+        arrays, labels = load_texts(path, tokenizer), None
+    else:
+        arrays, labels = _LOADERS.get(path.suffix, load_inputs)(path)
     count = len(next(iter(arrays.values())))
     return StoredSamples(spec, count, partial(_cut, arrays), labels)
 
@@ -217,7 +237,7 @@ def _called_once(function: Callable[[], Any]) -> Callable[[], Any]:
     return call
 
 
-def _read_images(files: list[Path], pixels: Pixels, rows: slice) -> np.ndarray:
+def _read_images(files: list[Path], pixels: Pixels, rows: slice) -> list[np.ndarray]:
     return read_images(files[rows], pixels)
 
 

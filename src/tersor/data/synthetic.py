@@ -1,7 +1,7 @@
 """Generates random inputs in the shapes of the example inputs."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,6 +204,35 @@ def _draw(example: Any, limits: tuple[float, float] | None, generator: torch.Gen
     return value if whole is None else value.round().to(example)
 
 
+def is_picture_shape(shape: Sequence[int]) -> bool:
+    """Whether values of a shape are probably pictures: 1, 3 or 4 colours, at least 16 pixels wide.
+
+    Args:
+        shape: The shape, with the batch first and the colours second.
+    """
+    return len(shape) == 4 and shape[1] in _COLOURS and min(shape[2:]) >= _SMALLEST_PICTURE
+
+
+def is_picture(value: object) -> bool:
+    """Whether a value is a tensor of pictures in floating point.
+
+    Args:
+        value: Anything that a network takes.
+    """
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return False
+    return is_picture_shape(value.shape)
+
+
+def pictures(batches: Iterable[Batch]) -> list[Tensor]:
+    """All pictures among inputs.
+
+    Args:
+        batches: Inputs, as `(args, kwargs)`.
+    """
+    return [x for x in pytree.tree_leaves(list(batches)) if is_picture(x)]
+
+
 def _draw_indices(
     example: Tensor, limits: tuple[float, float] | None, generator: torch.Generator
 ) -> Tensor:
@@ -234,9 +263,18 @@ def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
     images and the response properties of cortical cells"). The channels share most of their signal,
     like the colours of a photograph.
     """
-    is_picture = len(shape) == 4 and shape[1] in _COLOURS and min(shape[2:]) >= _SMALLEST_PICTURE
-    if not is_picture:
+    if not is_picture_shape(shape):
         return torch.randn(shape, generator=generator)
+    return picture_noise(shape, generator)
+
+
+def picture_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw noise with the spectrum of photographs, of mean 0 and standard deviation 1.
+
+    Args:
+        shape: The shape, with the batch first and the colours second.
+        generator: Draws the numbers.
+    """
     batch, channels, height, width = shape
     common = _pink(torch.randn(batch, 1, height, width, generator=generator))
     own = _pink(torch.randn(batch, channels, height, width, generator=generator))

@@ -23,6 +23,7 @@ class Runtime:
         path: The file.
         inputs: Input name → shape, with a name instead of a number for each free axis.
         outputs: Output names.
+        output_shapes: Output name → shape, likewise.
         dtypes: Input name → element type.
         metadata: Notes that the writer of the file left in it.
     """
@@ -62,7 +63,8 @@ class Runtime:
                 f"onnxruntime cannot load {str(path)!r} with options {dict(config)}: {lines[-1]}"
             ) from error
         self.inputs = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
-        self.outputs = tuple(value.name for value in self._session.get_outputs())
+        self.output_shapes = {v.name: tuple(v.shape) for v in self._session.get_outputs()}
+        self.outputs = tuple(self.output_shapes)
         self.dtypes = {v.name: _numpy_dtype(v.type) for v in self._session.get_inputs()}
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
 

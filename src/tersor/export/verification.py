@@ -36,6 +36,7 @@ class Verification:
         runtime_name: The runtime in which users run the file.
         drawbacks: Where the file is worse than the float file, and why: one sentence each.
         on_samples: Whether the inputs were given, rather than noise or the example.
+        inputs: What the inputs were, if they were not given.
         doubts: What makes the figures doubtful, such as samples that do not fit the network.
         remedy: What to do next if the outputs are not good.
         metric: The value of the user's own metric, the file against the float model; None without.
@@ -55,6 +56,7 @@ class Verification:
     runtime_name: str = "onnxruntime"
     drawbacks: tuple[str, ...] = ()
     on_samples: bool = True
+    inputs: str = ""
     doubts: tuple[str, ...] = ()
     remedy: Remedy = "diagnose"
     metric: float | None = None
@@ -123,6 +125,7 @@ class Verification:
             "runtime_name": self.runtime_name,
             "verdict": self.verdict.as_dict(),
             "on_samples": self.on_samples,
+            "inputs": self.inputs,
             "doubts": list(self.doubts),
             "metric": self.metric,
             **{
@@ -141,7 +144,9 @@ class Verification:
 
     def rows(self) -> list[tuple[str, str]]:
         """The rows of a table: each a name and a value."""
-        rows = [("runtime", self.runtime_name), ("samples", str(self.samples))]
+        samples = f"{self.samples}, {self.inputs}" if self.inputs else str(self.samples)
+        rows = [("runtime", self.runtime_name), ("samples", samples)]
+        rows += [("doubtful", sentence) for sentence in self.doubts]
         for title, outputs in (
             ("file against simulation", self.exported),
             ("runtime against simulation", self.runtime),

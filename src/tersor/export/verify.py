@@ -22,6 +22,7 @@ from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_lab
 from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
+from tersor.export.beyond import Beyond
 from tersor.export.drawbacks import drawbacks
 from tersor.export.float_file import FloatFile
 from tersor.export.kernels import kernels, openvino_kernels
@@ -114,6 +115,7 @@ def verify(
             kernels=tuple(openvino_kernels(path) if runtime == NAME else kernels(path, config)),
             runtime_name=runtime,
             drawbacks=() if runtime == NAME else tuple(drawbacks(float_path, path, timed, config)),
+            doubts=tuple(contest.beyond.doubts()),
             metric=contest.metric,
             max_metric=max_metric,
         )
@@ -153,6 +155,7 @@ class _Contest:
         self.samples = 0
         self._metric = metric
         self._damage = 0.0  # summed over samples
+        self.beyond = Beyond(runtime.path)
         self.first: Arrays = {}
         self.tallies: dict[tuple[str, str], list[Tally]] = {}
         self.parts: list[tuple[Part, ...]] = []
@@ -169,6 +172,7 @@ class _Contest:
         batch, labels = split_labels(batch, len(runtime.inputs))
         feed = runtime.feed(batch)
         self.first = self.first or feed
+        self.beyond.add(feed)
         if labels is not None:
             self.labels.append(labels)
         for part in runtime.split(feed, _CHUNK):

@@ -32,6 +32,7 @@ from tersor.training.log import OnBatch
 T = TypeVar("T")
 P = ParamSpec("P")
 _IS_SHOWN: ContextVar[bool] = ContextVar("is_shown", default=False)
+_IS_WANTED: ContextVar[bool] = ContextVar("is_wanted", default=True)
 # The callbacks of long calls, and the methods of a bar that handle them.
 _CALLBACKS = {"on_step": "step", "on_layer": "layer", "on_part": "layer", "on_batch": "batch"}
 _EVERY = 60.0  # seconds
@@ -145,6 +146,16 @@ def progress(steps: int) -> Iterator[Bar]:
         _IS_SHOWN.reset(before)
 
 
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Show no progress, neither as a bar nor as lines of text."""
+    before = _IS_WANTED.set(False)
+    try:
+        yield
+    finally:
+        _IS_WANTED.reset(before)
+
+
 def shows_progress(steps: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Show a bar during a long call, unless its caller passes `on_step` or the like.
 
@@ -182,6 +193,7 @@ def _bars(shown: bool = True) -> Progress:
     console = Console(stderr=True)
     has_widgets = console.is_jupyter and find_spec("ipywidgets") is not None
     can_show = console.is_terminal or has_widgets
+    shown = shown and _IS_WANTED.get()
     console.quiet = not shown
     return Progress(*columns, console=console, transient=True, disable=not (shown and can_show))
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from tersor.checked import Count, checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric, Outputs
-from tersor.data.samples import given_or_example
+from tersor.data.plausible import Plausible
+from tersor.data.suitability import SAMPLES
 from tersor.export.float_file import FloatFile
 from tersor.export.html import table
 from tersor.export.onnx import ExportResult
@@ -20,8 +21,9 @@ from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.frontend.capture import Example
 from tersor.frontend.network_module import NetworkModule, converted
-from tersor.graph.network import Network, OnLayer, Record
+from tersor.graph.network import Network, OnLayer, Record, Skipped
 from tersor.names import RuntimeName
+from tersor.quant.input_range import GUESS
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget, Report
 from tersor.report.summary import Summary, summarize
@@ -105,6 +107,21 @@ class Result(NetworkModule, ABC):
             vars(self)["_written"] = known
         return known
 
+    def own_inputs(self) -> Plausible:
+        """Inputs to verify on if none are given: the example."""
+        return Plausible("the example inputs", [(self.original.args, self.original.kwargs)])
+
+    def _verify_on_own(
+        self, path: Path, _: Data, labels: Labels | None, on_step: Callable[[str], None] | None
+    ) -> Verification:
+        """As `verify` without inputs."""
+        return self.verify(path, labels=labels, on_step=on_step)
+
+    def _doubts(self, has_samples: bool) -> list[str]:
+        """Why figures are doubtful: samples that do not fit, or a range that is a guess."""
+        steps = {SAMPLES} if has_samples else {SAMPLES, GUESS}
+        return [r.reason for r in self.records if isinstance(r, Skipped) and r.step in steps]
+
     @abstractmethod
     def _runtime(self) -> tuple[RuntimeName, Config]:
         """The runtime that verifies its files, and the session options."""
@@ -131,7 +148,7 @@ class Result(NetworkModule, ABC):
 
         Args:
             path: The file that `export` wrote.
-            inputs: A tensor, tuple, mapping, or an iterable of batches. Default: the example.
+            inputs: A tensor, tuple, mapping, or an iterable of batches. Default: `own_inputs`.
             labels: The class of each sample, in the order of the inputs.
             config: Session options that users of the file set. Default: those of the scheme.
             runtime: The runtime that users run the file in. Default: that of the scheme. Without
@@ -143,11 +160,12 @@ class Result(NetworkModule, ABC):
             on_step: Called with the name of each step before it runs.
         """
         usual, session = self._runtime()
+        own = self.own_inputs() if inputs is None else None
         found = verify_file(
             self._float_file,
             self.network,
             path,
-            given_or_example(self.original, inputs),
+            inputs if own is None else own.inputs,
             labels=labels,
             config=session if config is None else config,
             runtime=runtime or usual,
@@ -156,7 +174,9 @@ class Result(NetworkModule, ABC):
             max_metric=max_metric,
             on_step=on_step,
         )
-        found = replace(found, on_samples=inputs is not None)
+        doubts = (*self._doubts(own is None), *found.doubts)
+        words = "" if own is None else own.words
+        found = replace(found, on_samples=own is None, inputs=words, doubts=doubts)
         return found if self._has_integers else replace(found, kernels=(), remedy="train")
 
     @checked()
@@ -194,12 +214,15 @@ class Result(NetworkModule, ABC):
             on_step: Called with the name of each step before it runs. Default: a progress bar.
             on_layer: Called after each layer that is measured.
         """
+        check = self.verify if inputs is not None else self._verify_on_own
+        if inputs is None:
+            inputs = self.own_inputs().inputs
         known = verification, verify, samples, title, command, sensitivity, curve
         return make_report(
             self._subject(),
             Wanted(path, inputs, labels, *known),
             self.export,
-            self.verify,
+            check,
             on_step=on_step,
             on_layer=on_layer,
         )

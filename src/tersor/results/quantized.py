@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tersor.checked import checked
+from tersor.data.plausible import Assumed, Plausible, worst_plausible
 from tersor.export import openvino
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.runtime import Config
@@ -26,6 +27,7 @@ class Quantized(Result):
         original: The captured float model.
         scheme: The integer format.
         prepared: The float network that was rounded: BatchNorms folded, channels equalized.
+        assumed: What was assumed about the inputs, if there were no data.
         curve: The training curve, if the network was trained.
     """
 
@@ -33,6 +35,7 @@ class Quantized(Result):
 
     scheme: Scheme
     prepared: Network | None = None
+    assumed: Assumed | None = None
 
     def __repr__(self) -> str:
         return f"Quantized({self.scheme.name}, {self.network!r})"
@@ -61,6 +64,17 @@ class Quantized(Result):
             input_names=input_names,
             output_names=output_names,
         )
+
+    def own_inputs(self) -> Plausible:
+        """Inputs to verify on if none are given.
+
+        With data, they are the example. Without, ranges come from the example, so they are others:
+        photographs, or noise with their spectrum. Where their range is a guess, the worst of the
+        usual ranges is taken.
+        """
+        if self.assumed is None:
+            return super().own_inputs()
+        return worst_plausible(self.network, self.original, self.assumed)
 
     def _runtime(self) -> tuple[RuntimeName, Config]:
         return runtime_of(self.scheme)

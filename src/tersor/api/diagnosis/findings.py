@@ -67,11 +67,13 @@ class Fix:
         option: The option to add to the command. Empty if the command has no such option.
         damage: The damage with this remedy and weights rounded to nearest. None if it was not
             tried.
+        is_enough: Whether the damage is acceptable with it. True if it was not tried.
     """
 
     argument: str
     option: str
     damage: float | None = None
+    is_enough: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ class Diagnosis:
         Args:
             given: The arguments of the command without the remedy.
         """
-        options = [fix.option for finding in self.findings for fix in finding.fixes if fix.option]
+        fixes = [fix for finding in self.findings for fix in finding.fixes if fix.is_enough]
+        options = [fix.option for fix in fixes if fix.option]
         return f"tersor quantize {shlex.join(given)} {options[0]}" if options else None
 
     def _sentences(self) -> Iterable[str]:
@@ -135,9 +138,14 @@ class Diagnosis:
         for finding in self.findings:
             yield f"{finding.what}."
             yield from (f"  - {line}." for line in finding.details)
-            if finding.fixes:
-                yield "  Do one of the following:"
-            yield from (f"  - {self._fix(fix)}" for fix in finding.fixes)
+            yield from self._fixes("Do one of the following:", finding, is_enough=True)
+            yield from self._fixes("Tried, and not enough:", finding, is_enough=False)
+
+    def _fixes(self, title: str, finding: Finding, is_enough: bool) -> Iterable[str]:
+        found = [fix for fix in finding.fixes if fix.is_enough is is_enough]
+        if found:
+            yield f"  {title}"
+        yield from (f"  - {self._fix(fix)}" for fix in found)
 
     def _fix(self, fix: Fix) -> str:
         both = " or ".join(filter(None, (fix.argument, fix.option)))

@@ -17,6 +17,7 @@ from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
 from tersor.quant.alone import QuantizerUse, Side
 from tersor.quant.calibrate import weight_ranges
+from tersor.quant.input_range import input_ranges
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.observed import observed_ranges
 from tersor.quant.range_methods import MSE, MinMax, Percentile
@@ -68,7 +69,7 @@ class Case:
         network, options = reshaped.copy(), self.options
         if isinstance(options, DataFree):
             plain = replace(options, equalize=None, absorb=None, correct_bias=False)
-            data_free(network, self.frame, self.input_range, plain)
+            data_free(network, self.frame, input_ranges(network, self.input_range), plain)
             return network
         assert self.seen is not None
         prepare(network, self.frame, None)
@@ -95,7 +96,8 @@ def remedies(
     """Find remedies that help, in order of preference.
 
     Remedies that suffice and keep every layer in integers come first. Then come layers that stay in
-    float, then remedies that help but do not suffice, and last those that cannot be tried.
+    float, then remedies that help but do not suffice, which are told and not recommended, and last
+    those that cannot be tried.
 
     Args:
         case: The network, and how it was quantized.
@@ -108,7 +110,7 @@ def remedies(
     for change, argument, option in _changes(case, worst, sides):
         left = _try(change)
         if left < _BETTER * before:
-            found.append(Fix(argument, option, left))
+            found.append(Fix(argument, option, left, left <= enough))
     found.sort(key=lambda fix: fix.damage)
     enough_of = [fix for fix in found if fix.damage <= enough]
     floats = list(_floats(case, worst, enough, before))
@@ -175,7 +177,7 @@ def _floats(case: Case, worst: list[QuantizerUse], enough: float, before: float)
         if left <= enough or use is worst[:_MOST][-1]:
             if left < _BETTER * before:
                 option = " ".join(f"--exclude {name}" for name in names)
-                yield Fix(f"exclude={names}", option, left)
+                yield Fix(f"exclude={names}", option, left, left <= enough)
             return
 
 

@@ -1,0 +1,164 @@
+"""Tells whether samples are like those that the network was trained on, and if not, why.
+
+The statistics of the first BatchNorms say what a network expects. Where samples do not give them,
+the usual corrections are tried on them. The one that brings both into agreement names the mistake.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tersor.data.expected import Expected, distance, expected, untrained
+from tersor.data.folded_scale import scale_words
+from tersor.data.observe import Batch
+from tersor.data.preparations import Correction, corrections
+from tersor.data.synthetic import is_picture, pictures
+from tersor.errors import SamplesWarning
+from tersor.graph.network import Network, Skipped
+
+SAMPLES = "samples"  # the step of the records
+STATISTICS = "statistics"
+_ENOUGH, _TRIED = 64, 32  # samples that are looked at, and on which corrections are tried
+_LIMIT = 0.06  # distance of samples that fit: at most 0.02 for six networks with their own data
+_VALUES = 20_000  # of a colour, which say what they may be
+_FEW = 8  # so many samples may be twice as far
+_GROSS = 0.5  # samples that are so far away are unlike those of the training in any case
+_EXPLAINED = 1 / 3  # what a mistake leaves of the distance once it is corrected
+_SWAPPED, _SWAPPED_LEAST = 0.5, 0.012  # the same for channels in the wrong order
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Samples that are not like those of the training.
+
+    Attributes:
+        words: What is wrong and what to do, in sentences.
+        is_sure: Whether a mistake explains it, or the difference is gross.
+    """
+
+    words: str
+    is_sure: bool
+
+
+def check_samples(network: Network, batches: Sequence[Batch]) -> Misfit | None:
+    """Compare samples with what a network expects; leaves a record, and warns if that is sure.
+
+    Args:
+        network: The captured network; gets the records.
+        batches: Samples, as `(args, kwargs)`.
+    """
+    check_trained(network)
+    found = misfit(network, batches)
+    if found is not None:
+        network.records.append(Skipped("samples", SAMPLES, found.words))
+        if found.is_sure:
+            warnings.warn(found.words, SamplesWarning, stacklevel=2)
+    return found
+
+
+def check_trained(network: Network) -> None:
+    """Leave a record for BatchNorms that have never been trained.
+
+    Args:
+        network: The captured network; gets the records.
+    """
+    reason = (
+        "its mean is 0 and its variance 1 in every channel, as before any training; train the "
+        "model, or load its weights"
+    )
+    network.records += [Skipped(name, STATISTICS, reason) for name in untrained(network)]
+
+
+def misfit(network: Network, batches: Sequence[Batch]) -> Misfit | None:
+    """Find what is wrong with samples, or None if nothing is known to be wrong.
+
+    Args:
+        network: The captured network.
+        batches: Samples, as `(args, kwargs)`.
+    """
+    few = _first(batches, _ENOUGH)
+    wanted = expected(network)
+    if not few:
+        return None
+    if not wanted:
+        words = scale_words(network, few)
+        if words is None:
+            return None
+        return Misfit(f"The samples are not what the network expects: {words}", True)
+    apart = distance(network, few, wanted)
+    fix = _explanation(network, _first(batches, _TRIED), wanted, apart, _limit(few))
+    if fix is not None:
+        return Misfit(f"The samples are not what {_told(wanted)} expects: {fix.words}", True)
+    if not apart > _limit(few):
+        return None
+    words = (
+        f"The samples are not what {_told(wanted)} expects, and no usual mistake explains it: give "
+        "samples of the kind that the network was trained on, prepared in the same way"
+    )
+    return Misfit(words, apart > _GROSS)
+
+
+def _told(wanted: Sequence[Expected]) -> str:
+    return f"BatchNorm {wanted[0].name!r}"
+
+
+def _limit(batches: Sequence[Batch]) -> float:
+    return _LIMIT * (1 + _FEW / max(1, sum(map(_length, batches))))
+
+
+def _explanation(
+    network: Network,
+    batches: list[Batch],
+    wanted: Sequence[Expected],
+    apart: float,
+    limit: float,
+) -> Correction | None:
+    """The correction that brings samples into agreement with what is expected."""
+    found = pictures(batches)
+    if not found or apart < _SWAPPED_LEAST:
+        return None
+    channels = {x.shape[1] for x in found}
+    if channels not in ({1}, {3}):
+        return None
+    best: tuple[float, Correction] | None = None
+    for fix in corrections(_some(found)):
+        if apart <= limit and not (fix.swapped and fix.given == fix.wanted):
+            continue
+        left = distance(network, _corrected(batches, fix), wanted)
+        if left <= limit and (best is None or left < best[0] * (_SWAPPED if fix.swapped else 1)):
+            best = left, fix
+    if best is None:
+        return None
+    most = _EXPLAINED if apart > limit else _SWAPPED
+    return best[1] if best[0] <= most * apart else None
+
+
+def _some(found: list[Tensor]) -> Tensor:
+    """Some values of pictures, as one picture."""
+    rows = torch.cat([x.transpose(0, 1).flatten(1) for x in found], 1)
+    step = max(1, rows.shape[1] // _VALUES)
+    return rows[:, ::step].reshape(1, len(rows), -1, 1)
+
+
+def _corrected(batches: list[Batch], fix: Correction) -> list[Batch]:
+    return pytree.tree_map(lambda x: fix(x) if is_picture(x) else x, batches)
+
+
+def _first(batches: Sequence[Batch], most: int) -> list[Batch]:
+    """The first batches with so many samples, but at least one batch."""
+    found, count = [], 0
+    for batch in batches:
+        if found and count + _length(batch) > most:
+            break
+        found.append(batch)
+        count += _length(batch)
+    return found
+
+
+def _length(batch: Batch) -> int:
+    sizes = [len(x) for x in pytree.tree_leaves(batch) if isinstance(x, Tensor) and x.ndim]
+    return max(sizes, default=1)
