@@ -38,6 +38,14 @@ def test_values_outside_are_counted_and_told(file):
     assert said.endswith("they reach from 1.5 to 255")
 
 
+def test_the_ends_of_the_range_lie_inside_although_they_are_rounded(file):
+    ((name, (low, high)),) = quantized_inputs(file).items()
+    beyond = Beyond(file)
+    ends = [0.999 * low - 0.001, high + 0.003]
+    beyond.add({name: np.array(ends, np.float32)})
+    assert beyond.doubts() == []
+
+
 def test_a_few_values_are_no_reason_to_doubt(file):
     (name,) = quantized_inputs(file)
     x = np.ones((100, 3, 8, 8), np.float32)

@@ -101,6 +101,7 @@ def test_a_fixed_batch_is_not_split(tmp_path):
     runtime = Runtime(tmp_path / "fixed.onnx")
     feed = runtime.feed(torch.randn(4, 3))
     assert [len(part["x"]) for part in runtime.split(feed, 1)] == [4]
+    assert [len(part["x"]) for part in runtime.split(runtime.feed(torch.randn(8, 3)), 1)] == [4, 4]
     with pytest.raises(InvalidInputError, match=r"\(3, 3\).*\[4, 3\]"):
         runtime(torch.randn(3, 3))
 

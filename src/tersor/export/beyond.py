@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from tersor.data.feeds import Arrays
 
+_STEP = 1 / 255  # of the range; the ends of the data are rounded to it
 _MOST = 0.01  # share of the values that may lie outside, as rare ones of other samples do
 
 
@@ -36,8 +37,8 @@ def _ends(scale: ir.Value | None, zero_point: ir.Value | None) -> tuple[float, f
     step, zero = float(stored[0].numpy().item()), stored[1].numpy()
     if zero.dtype.kind not in "iu":
         return None
-    limits = np.iinfo(zero.dtype)
-    return step * (limits.min - int(zero.item())), step * (limits.max - int(zero.item()))
+    limits, middle = np.iinfo(zero.dtype), int(zero.item())
+    return step * (limits.min - middle), step * (limits.max - middle)
 
 
 class Beyond:
@@ -61,11 +62,11 @@ class Beyond:
             arrays: Its inputs by name.
         """
         for name, (low, high) in self._ends.items():
-            x = arrays[name]
+            x, step = arrays[name], (high - low) * _STEP
             if x.size:
                 lowest, highest = self._seen.get(name, (np.inf, -np.inf))
                 self._seen[name] = min(lowest, float(x.min())), max(highest, float(x.max()))
-                self._outside[name] += int(((x < low) | (x > high)).sum())
+                self._outside[name] += int(((x < low - step) | (x > high + step)).sum())
                 self._count[name] += x.size
 
     def doubts(self) -> list[str]:

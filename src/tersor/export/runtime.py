@@ -83,19 +83,36 @@ class Runtime:
             values = [np.concatenate(found) for found in zip(*parts, strict=True)]
         return dict(zip(self.outputs, values, strict=True))
 
-    def _in_fixed_batches(self, feed: Arrays) -> list[Arrays]:
+    def _fixed_batch(self) -> int | None:
+        """The only size of a batch that the file takes, if there is one."""
         sizes = {shape[0] if shape else None for shape in self.inputs.values()}
+        size = sizes.pop() if len(sizes) == 1 else None
+        return size if isinstance(size, int) and size >= 1 else None
+
+    def _in_fixed_batches(self, feed: Arrays) -> list[Arrays]:
+        size = self._fixed_batch()
         counts = {len(array) if array.ndim else 0 for array in feed.values()}
-        if len(sizes) != 1 or len(counts) != 1:
+        if size is None or len(counts) != 1:
             return [feed]
-        size, count = sizes.pop(), counts.pop()
-        if not isinstance(size, int) or size < 1 or count <= size or count % size:
+        count = counts.pop()
+        if count <= size or count % size:
             return [feed]
         starts = range(0, count, size)
         return [{name: x[start : start + size] for name, x in feed.items()} for start in starts]
 
     def feed(self, batch: Any) -> Arrays:
-        """Convert a batch to one array per input, checked; see the function `feed`."""
+        """Convert a batch to one array per input, checked; see the function `feed`.
+
+        A file with a fixed batch takes a multiple of it; see `run`.
+        """
+        size = self._fixed_batch()
+        if size is None:
+            return feed(batch, self.inputs, self.dtypes)
+        open_ended = {name: ("any", *shape[1:]) for name, shape in self.inputs.items()}
+        found = feed(batch, open_ended, self.dtypes)
+        counts = {len(array) for array in found.values()}
+        if len(counts) == 1 and not counts.pop() % size:
+            return found
         return feed(batch, self.inputs, self.dtypes)
 
     def renamed(self, feed: Arrays) -> Arrays:
@@ -111,7 +128,13 @@ class Runtime:
         return dict(zip(self.inputs, feed.values(), strict=True))
 
     def split(self, feed: Arrays, size: int) -> Iterator[Arrays]:
-        """Split into at most `size` samples each; not at all if an input has no free batch axis."""
+        """Split into at most `size` samples each, or into batches of the one size that is taken.
+
+        Nothing is split if some inputs have a free batch axis and others have none.
+        """
+        if self._fixed_batch() is not None:
+            yield from self._in_fixed_batches(feed)
+            return
         lengths = {len(array) if array.ndim else 0 for array in feed.values()}
         fixed = any(not shape or isinstance(shape[0], int) for shape in self.inputs.values())
         if fixed or len(lengths) > 1:
