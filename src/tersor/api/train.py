@@ -129,6 +129,7 @@ def trainable(
         raise InvalidInputError("labelled= describes batches; give batches=, or leave it out")
     options = options or LSQ()
     network = quantized.network.copy()
+    network.module.train()
     seen = []
     if batches is None:
         options = replace(options, activations="keep")
