@@ -79,7 +79,9 @@ def test_they_have_the_whole_range_as_no_kernel_adds_their_products():
 
 
 @pytest.mark.parametrize(
-    ("scheme", "excluded"), [(ONNXRUNTIME_CPU, ["up"]), (OPENVINO_CPU, [])], ids=str
+    ("scheme", "excluded"),
+    [(ONNXRUNTIME_CPU, ["up"]), (OPENVINO_CPU, [])],
+    ids=["excluded", "openvino"],
 )
 def test_what_a_user_excludes_or_a_runtime_does_not_convert_at_load_stays_float(scheme, excluded):
     assert stored(placed(Net(), scheme=scheme, exclude=excluded)) == []

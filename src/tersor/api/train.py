@@ -156,7 +156,7 @@ class Trainable(nn.Module):
         super().__init__()
         self.module = network.module
         self.network = network
-        self._start = start
+        self._start = (start,)  # in a tuple, so that it is no sub-module of this one
 
     def forward(self, *args: Example, **kwargs: Example) -> Outputs:
         """Simulate the quantized network, with the signature of the original."""
@@ -173,4 +173,5 @@ class Trainable(nn.Module):
         network = self.network.copy()
         settle_batchnorm(network)
         guard_bias_overflow(network)
-        return replace(self._start, network=network)
+        (start,) = self._start
+        return replace(start, network=network)
