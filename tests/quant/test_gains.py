@@ -13,7 +13,7 @@ import tersor
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.float_layers import SLOWER
-from tersor.quant.gains import _Calls, times
+from tersor.quant.gains import Calls, times
 from tersor.quant.integer_values import Flow
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.speed import ONNXRUNTIME
@@ -54,7 +54,7 @@ def analysed(model, size, scheme=ONNXRUNTIME_CPU):
 def test_no_mixture_of_all_is_faster(width, size, depthwise, conversion):
     network, flow, chosen = analysed(Mixed(width, depthwise), size)
     speed = replace(ONNXRUNTIME, quantize=conversion, dequantize=conversion)
-    calls = _Calls(network, flow, chosen, speed)
+    calls = Calls(network, flow, chosen, speed)
     free = [node for node in flow.values if calls.is_free(node)]
     subsets = chain.from_iterable(combinations(free, n) for n in range(len(free) + 1))
     best = min(calls.total(frozenset(subset)) for subset in subsets)

@@ -7,14 +7,14 @@ output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from eithe
 `tersor.api.train`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from tersor.api.frame import Frame, OnStep, split_bits
 from tersor.checked import checked
 from tersor.data.feeds import Data
-from tersor.data.journal import Journal, fingerprint
 from tersor.data.observe import Batch
 from tersor.data.samples import held_back, samples
 from tersor.data.shown import captured_with
@@ -31,14 +31,16 @@ from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest, correct_bias
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.input_range import InputRange, assumed_inputs
+from tersor.quant.kept import Kept
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import DataFree, Equalization, WithData, equalization
 from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.patterns import patterns
-from tersor.quant.place import place
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
+from tersor.quant.tolerance import Allowed, Rounded, Tolerance
+from tersor.quant.within import check_tolerance, divided, tolerance_of, within
 from tersor.report.progress import shows_progress
 from tersor.results.quantized import Quantized
 
@@ -50,39 +52,10 @@ WEIGHT_RANGES = "choose weight ranges"
 CORRECT = "correct biases"
 ACTIVATION_RANGES = "choose activation ranges"
 ROUND = "round the weights with data"
+TOLERATE = "check the outputs"
 PREPARATION = (CAPTURE, FOLD, EQUALIZE, PLACE)
 STEPS = (*PREPARATION, WEIGHT_RANGES, CORRECT, ACTIVATION_RANGES)
 STEPS_WITH_DATA = (*PREPARATION, WEIGHT_RANGES, ACTIVATION_RANGES, ROUND)
-OnStep = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The target of a pipeline, and the callbacks that report its progress.
-
-    Attributes:
-        scheme: The target.
-        weight_bits: Bits of the weights by layer name, where they are not the scheme's.
-        activation_bits: Bits of a layer's inputs by layer name, where they are not the scheme's.
-        exclude: Names of layers and modules that stay in floating point.
-        say: Called with the name of each step.
-        on_layer: Called after each layer that is rounded with data.
-        folder: Where finished layers are saved while weights are rounded with data.
-    """
-
-    scheme: Scheme
-    weight_bits: Mapping[str, int] = field(default_factory=dict)
-    activation_bits: Mapping[str, int] = field(default_factory=dict)
-    exclude: tuple[str, ...] = ()
-    say: OnStep = lambda _: None
-    on_layer: OnLayer | None = None
-    folder: str | Path | None = None
-
-    def journal(self, network: Network, batches: list[Batch], options: WithData) -> Journal | None:
-        """The finished layers of the same run, or None without a folder."""
-        if self.folder is None:
-            return None
-        return Journal(self.folder, fingerprint(network, batches, (self.scheme, options)))
 
 
 T = TypeVar("T", DataFree, WithData)
@@ -103,6 +76,7 @@ def quantize(
     input_range: InputRange | None = None,
     exclude: Iterable[str] = (),
     options: DataFree | WithData | None = None,
+    tolerance: Allowed | None = None,
     folder: str | Path | None = None,
     on_step: OnStep | None = None,
     on_layer: OnLayer | None = None,
@@ -139,6 +113,11 @@ def quantize(
             `*` and `?` are wildcards. Excluding a sub-module excludes everything computed inside
             it.
         options: Which steps to take: `WithData` if there are data, otherwise `DataFree`.
+        tolerance: Least signal-to-noise ratio in dB of each part of each output, on samples that
+            are held back; as few layers as possible stay in floating point until it holds. Or a
+            `Tolerance` with a metric of your own. `"auto"` holds what the verdict calls good, as
+            far as most of the speed remains, unless bits are given. By default every layer that
+            has an integer kernel and is faster for it is in integers.
         folder: Saves every layer that has been rounded with data, so that an interrupted run
             resumes from there.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
@@ -162,6 +141,7 @@ def quantize(
             f"folder={str(folder)!r} saves layers that are rounded with data, and no layer is "
             "rounded with data here. Leave out folder=, or give data="
         )
+    check_tolerance(tolerance, data is not None)
     say = on_step or (lambda _: None)
     all_weights, weight_bits = split_bits(weights)
     all_activations, activation_bits = split_bits(activations)
@@ -169,12 +149,17 @@ def quantize(
     say(CAPTURE)
     network, data = captured_with(model, example, kwargs, data, dynamic)
     original = network.copy()
-    frame = Frame(target, weight_bits, activation_bits, patterns(exclude), say, on_layer, folder)
+    names = patterns(exclude)
+    frame = Frame(
+        target, weight_bits, activation_bits, names, say=say, on_layer=on_layer, folder=folder
+    )
     if isinstance(chosen, DataFree):
         assumed = assumed_inputs(network, input_range)
         prepared = data_free(network, frame, assumed.ranges, chosen)
         return Quantized(network, original, target, prepared, assumed)
-    prepared = with_data(network, frame, data, chosen)
+    plain = weights is None and activations is None
+    held = tolerance_of(tolerance, plain and target.speed is not None)
+    network, prepared = with_data(network, frame, data, chosen, held)
     return Quantized(network, original, target, prepared)
 
 
@@ -207,12 +192,45 @@ def data_free(
     return prepared
 
 
-def with_data(network: Network, frame: Frame, data: Data, options: WithData) -> Network:
-    """Run level 2 on a captured network, edited in place; returns the network before rounding."""
+def with_data(
+    network: Network,
+    frame: Frame,
+    data: Data,
+    options: WithData,
+    tolerance: Tolerance | None = None,
+) -> tuple[Network, Network]:
+    """Run level 2 on a captured network; returns the result, and the network before rounding."""
     batches = samples(network, data, options.samples)
     check_samples(network, batches)
-    kept = held_back(batches, options.held_back)
-    prepare(network, frame, options.equalize, solved=options.rounding is not None)
+    used, judged = divided(batches, tolerance)
+    reshape(network, frame, options.equalize, solved=options.rounding is not None)
+    found = place_and_round(network.copy(), frame, used, options)
+    if tolerance is None:
+        return found.network, found.prepared
+    frame.say(TOLERATE)
+    quiet = replace(frame, say=lambda _: None, on_layer=None, folder=None)
+
+    def again(kept: Kept, solved: bool) -> Rounded:
+        chosen = replace(quiet, kept=kept)
+        return place_and_round(network.copy(), chosen, used, options, solved)
+
+    found = within(tolerance, (network, frame.scheme), found, again, judged)
+    return found.network, found.prepared
+
+
+def place_and_round(
+    network: Network,
+    frame: Frame,
+    batches: list[Batch],
+    options: WithData,
+    solved: bool = True,
+) -> Rounded:
+    """Run the steps of level 2 that change the function on a network, edited in place.
+
+    Without a solver, every weight keeps the nearest integer, and no bias is corrected.
+    """
+    frame.say(PLACE)
+    left_out = frame.place(network)
     prepared = network.copy()
     frame.say(WEIGHT_RANGES)
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
@@ -220,11 +238,13 @@ def with_data(network: Network, frame: Frame, data: Data, options: WithData) -> 
     observed_ranges(network, batches, options.activation_range)
     guard_bias_overflow(network)
     frame.say(ROUND)
-    journal = frame.journal(network, batches, options)
-    setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)
-    (options.rounding or Nearest()).round(network, batches, setting)
+    if solved:
+        journal = frame.journal(network, batches, options)
+        kept = held_back(batches, options.held_back)
+        setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)
+        (options.rounding or Nearest()).round(network, batches, setting)
     guard_bias_overflow(network)
-    return prepared
+    return Rounded(network, prepared, left_out, solved)
 
 
 def prepare(
@@ -245,7 +265,7 @@ def prepare(
     """
     reshape(network, frame, chosen, absorption, solved)
     frame.say(PLACE)
-    place(network, frame.scheme, frame.exclude, frame.weight_bits, frame.activation_bits)
+    frame.place(network)
 
 
 def reshape(
@@ -272,11 +292,6 @@ def reshape(
         equalize(network, chosen)
     if absorption is not None:
         absorb(network, absorption)
-
-
-def split_bits(bits: int | Mapping[str, int] | None) -> tuple[int | None, Mapping[str, int]]:
-    """Split bits into those of every layer, and those by name."""
-    return (None, bits) if isinstance(bits, Mapping) else (bits, {})
 
 
 def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:

@@ -40,6 +40,19 @@ Test = Annotated[
 VerifyData = Annotated[
     str | None, typer.Option("--data", metavar="SOURCE", help=f"Samples to compare on: {SOURCE}")
 ]
+Tolerance = Annotated[
+    Any,
+    typer.Option(
+        "--tolerance",
+        metavar="DB",
+        parser=parsers.tolerance,
+        help="Least signal-to-noise ratio in dB of each part of each output, on a quarter of the "
+        "samples, which is held back. As few layers as possible stay in float until it holds; the "
+        "summary names them, with their price. auto holds what the verdict calls good, as far "
+        "as most of the speed remains.",
+        rich_help_panel=_DATA,
+    ),
+]
 SolverName = Annotated[
     Solver | None,
     typer.Option(

@@ -70,6 +70,18 @@ def fixed(text: str) -> tuple[str, list[float]]:
     return name, numbers
 
 
+def tolerance(text: str) -> float | str:
+    """Parse decibels such as `20`, or `auto`."""
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no tolerance; write decibels, such as 20, or auto"
+        ) from error
+
+
 def dynamic(text: str) -> tuple[str, dict[int, str]]:
     """Parse an input and its open axes, such as `image:0=batch,2=height`."""
     name, _, axes = text.rpartition(":")

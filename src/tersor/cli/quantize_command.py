@@ -30,6 +30,7 @@ def quantize(
     output_names: options.OutputNames = None,
     data: data_options.Data = None,
     test: data_options.Test = None,
+    tolerance: data_options.Tolerance = None,
     rounding: data_options.SolverName = None,
     iterations: data_options.Iterations = None,
     ranges: data_options.Ranges = None,
@@ -66,7 +67,7 @@ def quantize(
         tersor quantize model.pt2 -o model.int4.onnx --weights 4 --data photographs/ --resize 256
         --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
-    from tersor.api.quantize import STEPS, STEPS_WITH_DATA
+    from tersor.api.quantize import STEPS, STEPS_WITH_DATA, TOLERATE
     from tersor.api.quantize import quantize as quantize_model
     from tersor.api.search_bits import STEPS as SEARCH_STEPS
     from tersor.api.search_bits import search_bits
@@ -85,6 +86,7 @@ def quantize(
     asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
     steps = STEPS_WITH_DATA if data else STEPS
     steps += SEARCH_STEPS if average_bits else ()
+    steps += (TOLERATE,) if tolerance is not None else ()
     count = len(steps) + 2 + len(VERIFY_STEPS) + (report is not None)
     limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
@@ -129,6 +131,7 @@ def quantize(
             input_range=input_range,
             exclude=exclude or (),
             options=level,
+            tolerance=tolerance,
             folder=work,
             on_step=bar.step,
             on_layer=bar.layer,

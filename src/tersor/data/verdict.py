@@ -26,6 +26,7 @@ _DECIBELS = {
     "scores": (16.0, 6.0),
     "values": (20.0, 10.0),
 }
+_MORE = 3.0  # dB that a part lacks at least if it is not good
 _DROP = (0.01, 0.05)  # of the accuracy, where there are labels
 
 _COMMANDS: dict[Remedy, str] = {
@@ -143,6 +144,18 @@ def grade(figure: Figure, labelled: bool = False) -> Grade:
     if has_share and figure.share is not None:
         grades.append(_against(figure.share, *_SHARES[kind]))
     return worst(grades)
+
+
+def needed(figure: Figure) -> float:
+    """The signal-to-noise ratio in dB from which a part is probably good.
+
+    Args:
+        figure: How far it is from that of the float network.
+    """
+    least = _DECIBELS[figure.part.kind][0]
+    if grade(figure) == "good":
+        return min(least, figure.sqnr)
+    return max(least, figure.sqnr + _MORE)
 
 
 def worst(grades: Sequence[Grade]) -> Grade:

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable
 
 from torch import fx
 
+from tersor.errors import UnsupportedError
+from tersor.graph.carried import carried_nodes, part_name, part_ops
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.quant.gains import times
@@ -89,3 +91,27 @@ def _is_smaller(layer: Layer, among: Collection[fx.Node]) -> bool:
     channels = layer.weight.shape[layer.out_axis]
     saved = _SAVED * layer.weight.numel() - _SCALE * channels
     return saved > _NODES and all(reader in among for reader in layer.weight_node.users)
+
+
+def nothing_to_quantize(network: Network, scheme: Scheme) -> UnsupportedError:
+    """The error for a network that has nothing to quantize.
+
+    Args:
+        network: The network.
+        scheme: The target.
+    """
+    return UnsupportedError(
+        "there is nothing to quantize: the model has no convolution or linear layer that is "
+        f"not excluded and that {scheme.name} computes in integers{_hidden(network)}"
+    )
+
+
+def _hidden(network: Network) -> str:
+    """Say how layers inside an `If` come to light."""
+    parts = [part_name(node) for node in carried_nodes(network) if "If" in part_ops(node)]
+    if not parts:
+        return ""
+    return (
+        f". The layers are inside the If node {parts[0]!r}: give the input that it depends on a "
+        "value, as in fix={'sr': 16000}, on the command line --fix sr=16000"
+    )

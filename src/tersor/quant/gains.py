@@ -40,7 +40,8 @@ _MEANS = frozenset(
 )
 _FUNCTIONS = frozenset({aten.sigmoid.default, aten.leaky_relu.default})
 _FEW = 8  # channels
-_NEVER = 1e12
+#: More than any call takes.
+NEVER = 1e12
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def times(network: Network, flow: Flow, layers: Collection[Layer], speed: Speed)
         layers: The layers that it computes in integers.
         speed: The times of its kernels.
     """
-    calls = _Calls(network, flow, layers, speed)
+    calls = Calls(network, flow, layers, speed)
     free = [node for node in flow.values if calls.is_free(node)]
     chosen = calls.best(free)
     slower = frozenset(node for node in free if node not in chosen and calls.computes(node))
@@ -82,12 +83,18 @@ def times(network: Network, flow: Flow, layers: Collection[Layer], speed: Speed)
     return Times(calls.total(frozenset()), everywhere, calls.total(chosen), slower)
 
 
-class _Calls:
-    """The calls of a network, with their times in either form."""
+class Calls:
+    """The calls of a network, with their times in either form.
+
+    Attributes:
+        flow: What the target computes in integers.
+        layers: The layers that it computes in integers, by their nodes.
+    """
 
     def __init__(
         self, network: Network, flow: Flow, layers: Collection[Layer], speed: Speed
     ) -> None:
+        """Analyse a network; for the arguments see `times`."""
         self.flow, self.speed = flow, speed
         self.shapes, self.batch = shapes(network), batch_size(network)
         self.layers = {layer.node: layer for layer in layers}
@@ -116,6 +123,10 @@ class _Calls:
         if node.target in _MEANS:
             return kernel.moved * self.numbers(operand(node))
         return self.numbers(node) * self._rate(node, kernel)
+
+    def prices(self, node: fx.Node) -> tuple[float, float]:
+        """What the cut pays for a call in floating point, and in integers."""
+        return self.time(node, is_integer=False), self.time(node, is_integer=True)
 
     def _layer_time(self, layer: Layer, kernel: Kernel) -> float:
         rate = kernel.depthwise if layer.is_depthwise else kernel.mac
@@ -184,36 +195,41 @@ class _Calls:
     def best(self, free: list[fx.Node]) -> frozenset[fx.Node]:
         """The calls that are computed in integers when all takes least: one side of the cut."""
         vertices = {node: 2 + i for i, node in enumerate(self.flow.values)}
-        edges = list(self._edges(vertices))
-        size = 2 + 3 * len(vertices)
+        edges = list(self.edges(vertices))
+        size = 2 + 4 * len(vertices)
         reached = _side(edges, size)
         return frozenset(node for node in free if vertices[node] in reached)
 
-    def _edges(self, vertices: dict[fx.Node, int]) -> Iterator[tuple[int, int, float]]:
-        """Edges of the graph: 0 is the side of integers, 1 that of floats."""
+    def edges(self, vertices: dict[fx.Node, int]) -> Iterator[tuple[int, int, float]]:
+        """Edges of the graph: 0 is the side of integers, 1 that of floats.
+
+        Args:
+            vertices: Number of each value; its helping vertices lie multiples of their count above.
+        """
         count = len(vertices)
         for node, vertex in vertices.items():
             if self.is_free(node):
-                yield 0, vertex, self.time(node, is_integer=False)
-                yield vertex, 1, self.time(node, is_integer=True)
+                floating, integer = self.prices(node)
+                yield 0, vertex, floating
+                yield vertex, 1, integer
                 if node.target in _POOLINGS:
                     yield vertex, vertices[operand(node)], self.pooled_anew(node)
             else:
-                yield vertex, 1, _NEVER
+                yield vertex, 1, NEVER
             forward, back = self.conversions(node)
             to_integers, to_floats = vertex + count, vertex + 2 * count
             yield to_integers, vertex, forward
             yield vertex, to_floats, back
             for reader in self.readers(node):
                 end = vertices.get(reader, 1)
-                yield end, to_integers, _NEVER
-                yield to_floats, end, _NEVER
+                yield end, to_integers, NEVER
+                yield to_floats, end, NEVER
 
 
 def _side(edges: list[tuple[int, int, float]], size: int) -> set[int]:
     """The vertices on the side of vertex 0 of a minimum cut between 0 and 1."""
     starts, ends, costs = zip(*edges, strict=True)
-    unit = max(1.0, sum(cost for cost in costs if cost < _NEVER) / 2**28)
+    unit = max(1.0, sum(cost for cost in costs if cost < NEVER) / 2**28)
     whole = np.minimum(np.round(np.array(costs) / unit), 2**29).astype(np.int32)
     graph = coo_matrix((whole, (starts, ends)), (size, size)).tocsr()
     left = graph - maximum_flow(graph, 0, 1).flow

@@ -9,20 +9,26 @@ others that stay in float: the weights are stored in 8 bits, and the layer compu
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import fx
 
 from tersor.core.grid import Grid
-from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.errors import InvalidModelError
 from tersor.graph.carried import carried_nodes, part_name, part_ops, part_weights
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped, free_name
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
-from tersor.quant.float_layers import leave_slower, refusal, store_in_integers
+from tersor.quant.float_layers import (
+    leave_slower,
+    nothing_to_quantize,
+    refusal,
+    store_in_integers,
+)
 from tersor.quant.integer_values import Flow
+from tersor.quant.kept import leave_accurate
 from tersor.quant.patterns import excluded, widths
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.read_widths import narrow_readers, read_widths
@@ -36,7 +42,8 @@ def place(
     exclude: Iterable[str] = (),
     bits: Mapping[str, int] | None = None,
     activations: Mapping[str, int] | None = None,
-) -> None:
+    kept: Collection[str] = (),
+) -> frozenset[str]:
     """Insert a switched-off quantizer on every edge that the target computes in integers.
 
     Args:
@@ -47,6 +54,10 @@ def place(
         bits: Name of a layer or sub-module → bits of its weights, if not the scheme's; if several
             patterns match, the last one counts.
         activations: Name → bits of its inputs, likewise; see `tersor.quant.read_widths`.
+        kept: Names of calls that stay in floating point so that the outputs are accurate.
+
+    Returns:
+        The names of all calls that stay in floating point though they could be integers.
 
     Raises:
         InvalidModelError: The network already has quantizers.
@@ -63,10 +74,12 @@ def place(
     _record_carried(network, {layer.node for layer in recurrent})
     if not (width or reading):
         slower = leave_slower(network, scheme, chosen, left_out)
-        chosen, floating = [layer for layer in chosen if layer not in slower], floating + slower
+        chosen, floating = [x for x in chosen if x not in slower], floating + slower
+    accurate = leave_accurate(network, kept, chosen, left_out)
+    chosen, floating = [x for x in chosen if x not in accurate], floating + accurate
     floating = store_in_integers(network, scheme, floating)
     if not (chosen or recurrent or floating):
-        raise _nothing(network, scheme)
+        raise nothing_to_quantize(network, scheme)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
     edges = [node for node in flow.values if flow.is_quantized(node)]
@@ -83,6 +96,7 @@ def place(
     if scheme.lookups:
         _quantize_tables(network, scheme, left_out)
     network.finish()
+    return frozenset(node.name for node in left_out)
 
 
 def quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
@@ -124,24 +138,6 @@ def _choose(
         else:
             network.records.append(Skipped(layer.name, "place", reason))
     return chosen, others
-
-
-def _nothing(network: Network, scheme: Scheme) -> UnsupportedError:
-    return UnsupportedError(
-        "there is nothing to quantize: the model has no convolution or linear layer that is "
-        f"not excluded and that {scheme.name} computes in integers{_hidden(network)}"
-    )
-
-
-def _hidden(network: Network) -> str:
-    """Say how layers inside an `If` come to light."""
-    parts = [part_name(node) for node in carried_nodes(network) if "If" in part_ops(node)]
-    if not parts:
-        return ""
-    return (
-        f". The layers are inside the If node {parts[0]!r}: give the input that it depends on a "
-        "value, as in fix={'sr': 16000}, on the command line --fix sr=16000"
-    )
 
 
 def _record_carried(network: Network, stored: set[fx.Node]) -> None:

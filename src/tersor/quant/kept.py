@@ -1,0 +1,255 @@
+"""Chooses the calls that stay in floating point so that the outputs have little noise.
+
+    Σ t(call in its form) + Σ t(conversion of a value) + λ · Σ noise of what is rounded  →  min
+
+Every call is either computed in integers or not, as in `tersor.quant.gains`, and the minimum cut is
+the best of all mixtures for one λ. A value is rounded if any call reads or writes it in integers,
+so its noise hangs on a helping vertex, and goes only once all these calls are in floating point. A
+call that is faster in floating point gains nothing here: as few layers as possible change.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+
+from tersor.graph.layers import Layer
+from tersor.graph.network import Network, Skipped
+from tersor.quant.gains import NEVER, Calls
+from tersor.quant.integer_values import Flow
+from tersor.quant.scheme import Scheme
+from tersor.quant.speed import ONNXRUNTIME
+
+Kept = frozenset[str]  # names of the calls that stay in floating point
+NOTHING: Kept = frozenset()
+ACCURATE = "the outputs are accurate with it in floating point; see the step tolerance"
+_WORTH = (-30.0, 14.0)  # what all noise may be worth: powers of 2, in times of the float network
+_PRECISION = 0.05  # of such a power
+_FLOAT_WEIGHT = 0.05  # share of a layer's time in integers that it costs to be in float at all
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise that each quantizer alone adds to each part of the outputs.
+
+    Attributes:
+        values: Name of an activation → noise over signal, for each part.
+        weights: Name of a layer's call → the same for its weights.
+    """
+
+    values: Mapping[str, Float[Tensor, " parts"]]
+    weights: Mapping[str, Float[Tensor, " parts"]]
+
+
+def leave_accurate(
+    network: Network, kept: Collection[str], chosen: list[Layer], left_out: set[fx.Node]
+) -> list[Layer]:
+    """Find the layers that stay in floating point for accuracy, and record them.
+
+    Args:
+        network: The network, without quantizers.
+        kept: Names of the calls.
+        chosen: The layers that the target would compute in integers.
+        left_out: Calls that stay in floating point; these calls are added.
+    """
+    found = [layer for layer in chosen if layer.node.name in kept]
+    left_out |= {node for node in network.graph.nodes if node.name in kept}
+    network.records += [Skipped(layer.name, "place", ACCURATE) for layer in found]
+    return found
+
+
+class Mixtures:
+    """The mixtures of integers and floats that a network can be computed in."""
+
+    def __init__(
+        self,
+        network: Network,
+        scheme: Scheme,
+        layers: Collection[Layer],
+        excluded: Collection[fx.Node],
+        noise: Noise,
+    ) -> None:
+        """Prepare the cuts.
+
+        Args:
+            network: The network, without quantizers.
+            scheme: The target.
+            layers: The layers that it computes in integers.
+            excluded: Calls that stay in floating point in any case.
+            noise: The noise of every quantizer.
+        """
+        self._network, self._scheme, self._noise = network, scheme, noise
+        self._layers, self._excluded = list(layers), set(excluded)
+        self._calls = _Priced(network, self._flow(NOTHING), self._layers, scheme, noise)
+        self._free = [node for node in self._calls.flow.values if self._calls.is_free(node)]
+
+    @property
+    def count(self) -> int:
+        """The number of layers that the target computes in integers."""
+        return len(self._layers)
+
+    def noise(self, kept: Kept) -> Float[Tensor, " parts"]:
+        """The noise of everything that is rounded, for each part.
+
+        Args:
+            kept: The calls in floating point.
+        """
+        flow, noise = self._flow(kept), self._noise
+        origins = {flow.origin(node).name for node in flow.values if flow.is_quantized(node)}
+        found = [noise.values[name] for name in origins if name in noise.values]
+        found += [
+            noise.weights[layer.node.name]
+            for layer in self._layers
+            if layer.node.name not in kept and layer.node.name in noise.weights
+        ]
+        empty = torch.zeros_like(next(iter([*noise.values.values(), *noise.weights.values()])))
+        return torch.stack([empty, *found]).sum(0)
+
+    def time(self, kept: Kept) -> float:
+        """The predicted time of a mixture, as a share of that of the float network.
+
+        Args:
+            kept: The calls in floating point.
+        """
+        chosen = {node for node in self._free if node.name not in kept}
+        flow = self._calls.flow
+        moved = {node for node in chosen if not self._calls.computes(node)}
+        idle = {node for node in moved if (flow.fused_with(node) or flow.origin(node)).name in kept}
+        return self._calls.total(chosen - idle) / self._calls.total(frozenset())
+
+    def layers(self, kept: Kept) -> list[Layer]:
+        """The layers in floating point, in order.
+
+        Args:
+            kept: The calls in floating point.
+        """
+        return [layer for layer in self._layers if layer.node.name in kept]
+
+    def extra_time(self, layer: Layer) -> float:
+        """What a layer costs more in floating point, as a share of the float network's time.
+
+        Args:
+            layer: The layer.
+        """
+        floating, integer = (self._calls.time(layer.node, form) for form in (False, True))
+        return (floating - integer) / self._calls.total(frozenset())
+
+    def least(self, wanted: Float[Tensor, " parts"], slowest: float | None = None) -> Kept:
+        """The cheapest mixture whose noise is at most what is wanted, or else the least noisy.
+
+        Args:
+            wanted: The noise that each part may have.
+            slowest: Largest predicted time, as a share of that of the float network.
+        """
+        self._calls.set_rates(wanted)
+        found = _first(self._at, lambda kept: bool((self.noise(kept) <= wanted).all()))
+        if slowest is None or self.time(found) <= slowest:
+            return self.pruned(found)
+        found = _first(self._at, lambda kept: self.time(kept) > slowest, before=True)
+        return self.pruned(found)
+
+    def pruned(self, kept: Kept) -> Kept:
+        """Leave out calls that change nothing, as nothing around them is an integer anyway.
+
+        Args:
+            kept: The calls in floating point.
+        """
+        weighted = {layer.node.name for layer in self._layers}
+        wanted = self._rounded(kept)
+        for name in sorted(kept - weighted):
+            if self._rounded(kept - {name}) == wanted:
+                kept -= {name}
+        return kept
+
+    def _at(self, exponent: float) -> Kept:
+        self._calls.worth = self._calls.total(frozenset()) * 2.0**exponent
+        chosen = self._calls.best(self._free)
+        left = [n for n in self._free if n not in chosen and self._calls.computes(n)]
+        kept = frozenset(node.name for node in left)
+        every = frozenset(layer.node.name for layer in self._layers)
+        if every <= kept:  # one layer has to stay: the one that adds least noise
+            weights = self._noise.weights
+            quiet = min(every, key=lambda n: float(weights[n].sum()) if n in weights else 0.0)
+            kept -= {quiet}
+        return kept
+
+    def _rounded(self, kept: Kept) -> set[fx.Node]:
+        flow = self._flow(kept)
+        return {node for node in flow.values if flow.is_quantized(node)}
+
+    def _flow(self, kept: Kept) -> Flow:
+        left_out = self._excluded | {n for n in self._network.graph.nodes if n.name in kept}
+        layers = {layer.node for layer in self._layers} - left_out
+        return Flow(self._network, self._scheme, layers, left_out)
+
+
+def _first(
+    at: Callable[[float], Kept], holds: Callable[[Kept], bool], before: bool = False
+) -> Kept:
+    """The mixture of the least worth of noise for which something holds, or the last before it."""
+    low, high = _WORTH
+    below, above = NOTHING, at(high)
+    while high - low > _PRECISION:
+        middle = (low + high) / 2
+        kept = at(middle)
+        if holds(kept):
+            high, above = middle, kept
+        else:
+            low, below = middle, kept
+    return below if before else above
+
+
+class _Priced(Calls):
+    """Calls whose price in integers includes the noise of what is rounded.
+
+    Attributes:
+        worth: Nanoseconds that all noise together is worth.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        flow: Flow,
+        layers: Collection[Layer],
+        scheme: Scheme,
+        noise: Noise,
+    ) -> None:
+        super().__init__(network, flow, layers, scheme.speed or ONNXRUNTIME)
+        self._of, self.worth = noise, 0.0
+        self._values: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
+
+    def set_rates(self, wanted: Float[Tensor, " parts"]) -> None:
+        """Weigh the parts: noise counts as a share of what is wanted, in the worst part."""
+        self._values = {k: float((x / wanted).max()) for k, x in self._of.values.items()}
+        self._weights = {k: float((x / wanted).max()) for k, x in self._of.weights.items()}
+        total = sum(self._values.values()) + sum(self._weights.values())
+        self._values = {k: x / total for k, x in self._values.items()}
+        self._weights = {k: x / total for k, x in self._weights.items()}
+
+    def prices(self, node: fx.Node) -> tuple[float, float]:
+        floating, integer = super().prices(node)
+        layer = _FLOAT_WEIGHT * integer if node in self.layers else 0.0
+        weights = self._weights.get(node.name, 0.0) if node in self.layers else 0.0
+        return max(floating - integer, 0.0) + layer, self.worth * weights
+
+    def edges(self, vertices: dict[fx.Node, int]) -> Iterator[tuple[int, int, float]]:
+        yield from super().edges(vertices)
+        count, noisy = len(vertices), set[int]()
+        for node, vertex in vertices.items():
+            origin = self.flow.origin(self.flow.ends_in(node) or node)
+            rounded = vertices[origin] + 3 * count
+            yield vertex + count, rounded, NEVER
+            if self.is_free(node) and self.computes(node) and not self._writes_floats(node):
+                yield vertex, rounded, NEVER
+            if rounded not in noisy:
+                noisy.add(rounded)
+                yield rounded, 1, self.worth * self._values.get(origin.name, 0.0)
+
+    def _writes_floats(self, node: fx.Node) -> bool:
+        target = node.target
+        return target in self.flow.scheme.matmuls or (
+            node in self.layers and target in self.flow.scheme.float_outputs
+        )

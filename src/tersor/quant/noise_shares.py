@@ -1,0 +1,198 @@
+"""‖∂y/∂x · Δx‖² / ‖y‖²: the noise that each quantizer alone adds to each part of the outputs.
+
+    E_r[(∂(r · y)/∂x · Δx)²] = ‖∂y/∂x · Δx‖²        r = ±1 at random, independent
+
+Δx is what the quantizer changes: Q(x) − x. One backward pass for a random r gives an estimate for
+every quantizer at once (Hutchinson's estimator), so the network need not run once for each of them,
+as in `tersor.quant.alone`. Noise of many sources adds up, so the sum over quantizers says how much
+is left when some of them are gone.
+
+A part of a network that onnxruntime computes has no derivative: there each quantizer is tried
+alone, and the outputs count as one part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from tersor.checked import Count, checked
+from tersor.data.observe import Batch
+from tersor.data.output_parts import Part, find_parts
+from tersor.data.outputs import floats
+from tersor.graph.carried import carried_nodes
+from tersor.graph.layers import Layer
+from tersor.graph.network import Network, get_tensor
+from tersor.graph.nodes import source
+from tersor.quant.alone import QuantizerUse, quantizer_uses, sweep
+from tersor.quant.kept import Noise
+from tersor.quant.quantizer import FakeQuantize
+
+_SWEPT = 2  # batches on which each quantizer is tried alone
+_TINY = 1e-30
+
+
+@checked()
+@dataclass(frozen=True)
+class Projections:
+    """Options of the estimator.
+
+    Attributes:
+        least: Least number of random projections of each part, over all batches.
+        batches: Largest number of batches.
+        seed: Seed of the random signs.
+    """
+
+    least: Count = 16
+    batches: Count = 8
+    seed: int = 0
+
+
+def float_parts(reference: Any, names: Sequence[str] = ()) -> list[tuple[int, Part]]:
+    """The parts of the outputs in floating point, each with its number among those outputs.
+
+    Args:
+        reference: What the float network returns for a batch.
+        names: Names of all outputs, in order, if they have any.
+    """
+    tensors = [x for x in pytree.tree_leaves(reference) if isinstance(x, Tensor)]
+    given = [*names, *[""] * len(tensors)]
+    found = enumerate(pair for pair in zip(given, tensors, strict=False) if _is_float(pair[1]))
+    return [(number, part) for number, (name, x) in found for part in find_parts(name, x)]
+
+
+def _is_float(value: Tensor) -> bool:
+    return value.is_floating_point()
+
+
+def noise_shares(
+    network: Network,
+    floating: Network,
+    batches: list[Batch],
+    parts: Sequence[tuple[int, Part]],
+    options: Projections = Projections(),
+) -> Noise:
+    """Estimate the noise of every quantizer that is on.
+
+    Args:
+        network: The quantized network.
+        floating: The same network before its weights were rounded.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        parts: The parts, as `float_parts` gives them.
+        options: See `Projections`.
+    """
+    uses = quantizer_uses(network)
+    batches = batches[: options.batches]
+    if any(True for _ in carried_nodes(network)):
+        alone = sweep(network, batches[:_SWEPT], uses)
+        found = [torch.full((len(parts),), x) for x in alone]
+    else:
+        found = _projected(_Probes(network, floating), uses, batches, parts, options)
+    values = {u.value.name: x for u, x in zip(uses, found, strict=True) if u.side == "activations"}
+    weights = {
+        reader.node.name: x
+        for use, x in zip(uses, found, strict=True)
+        if use.side == "weights"
+        for reader in use.readers[:1]
+    }
+    return Noise(values, weights)
+
+
+def _projected(
+    probes: "_Probes",
+    uses: list[QuantizerUse],
+    batches: list[Batch],
+    parts: Sequence[tuple[int, Part]],
+    options: Projections,
+) -> list[Float[Tensor, " parts"]]:
+    position = {use.quantizer: number for number, use in enumerate(uses)}
+    generator = torch.Generator().manual_seed(options.seed)
+    count = -(-options.least // len(batches))
+    found = torch.zeros(len(uses), len(parts), dtype=torch.float64)
+    sizes = torch.zeros(len(parts), dtype=torch.float64)
+    for args, kwargs in batches:
+        outputs = floats(probes.outputs(args, kwargs))
+        for column, (number, part) in enumerate(parts):
+            values = part.of(outputs[number])
+            sizes[column] += values.detach().double().square().sum()
+            for _ in range(count if values.requires_grad else 0):
+                sign = torch.randint(0, 2, values.shape, generator=generator) * 2 - 1
+                for quantizer, amount in probes.moved((sign.to(values) * values).sum()):
+                    found[position[quantizer], column] += amount**2 / count
+    return list((found / sizes.clamp(min=_TINY)).float().unbind(0))
+
+
+class _Probes(fx.Interpreter):
+    """Runs a network in floating point, and keeps what each quantizer would change."""
+
+    def __init__(self, network: Network, floating: Network) -> None:
+        super().__init__(network.module)
+        self._network, self._floating = network, floating
+        self._probes: list[tuple[FakeQuantize, Tensor, Tensor]] = []
+
+    def outputs(self, args: Any, kwargs: Any) -> Any:
+        """What the network returns for a batch."""
+        self._probes.clear()
+        ordered = {name: kwargs[name] for name in self._network.kwargs}
+        with torch.enable_grad():
+            leaves = pytree.tree_leaves((args, ordered))
+            return self.run(*leaves, enable_io_processing=False)
+
+    def moved(self, scalar: Tensor) -> list[tuple[FakeQuantize, float]]:
+        """How far every quantizer moves a function of the outputs, in first order.
+
+        Args:
+            scalar: The function.
+        """
+        values = [value for _, value, _ in self._probes]
+        slopes = torch.autograd.grad(scalar, values, retain_graph=True, allow_unused=True)
+        found: dict[FakeQuantize, float] = {}
+        for (quantizer, _, change), slope in zip(self._probes, slopes, strict=True):
+            if slope is not None:
+                found[quantizer] = found.get(quantizer, 0.0) + float((slope * change).sum())
+        return list(found.items())
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op != "call_module":
+            return super().run_node(n)
+        value = self.fetch_args_kwargs_from_env(n)[0][0]
+        quantizer = self._network.module.get_submodule(str(n.target))
+        if not isinstance(quantizer, FakeQuantize) or not quantizer.enabled or _again(n):
+            return value
+        with torch.no_grad():
+            change = quantizer(value) - self._float(n, value)
+        value = value if value.requires_grad else value.detach().requires_grad_()
+        probe = value.view_as(value)
+        self._probes.append((quantizer, probe, change))
+        return probe
+
+    def _float(self, node: fx.Node, value: Tensor) -> Tensor:
+        stored = source(node)
+        if stored.op != "get_attr":
+            return value
+        return get_tensor(self._floating.module, str(stored.target)).detach()
+
+
+def _again(node: fx.Node) -> bool:
+    """Whether a value was on the grid of the same quantizer before it was moved."""
+    before = node.args[0]
+    while isinstance(before, fx.Node) and before.args:
+        if before.op == "call_module" and before.target == node.target:
+            return True
+        before = before.args[0]
+        if isinstance(before, list | tuple):
+            return False
+    return False
+
+
+def weight_readers(network: Network) -> dict[str, Layer]:
+    """Name of a layer's call → the layer, for each that the target computes in integers."""
+    found: dict[str, Layer] = {}
+    for use in quantizer_uses(network):
+        if use.side == "weights" and not use.quantizer.stored_only:
+            found |= {reader.node.name: reader for reader in use.readers}
+    return found

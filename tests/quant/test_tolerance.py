@@ -1,0 +1,126 @@
+"""Layers stay in floating point until the outputs are within a tolerance, and no more than that."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import tersor
+from tersor.api.frame import Frame
+from tersor.api.quantize import place_and_round
+from tersor.core.metrics import sqnr
+from tersor.errors import InvalidInputError
+from tersor.export.runtime import Runtime
+from tersor.frontend.capture import capture
+from tersor.quant.kept import ACCURATE, NOTHING, Mixtures
+from tersor.quant.levels import WithData
+from tersor.quant.noise_shares import noise_shares, weight_readers
+from tersor.quant.schemes import ONNXRUNTIME_CPU
+from tersor.quant.tolerance import Judge, Tolerance, search
+from tests.far_ranges import pictures, ranges
+
+NEAREST = WithData(rounding=None)
+
+
+def told(q):
+    return [record for record in q.records if record.step == "tolerance"]
+
+
+def in_float(q):
+    return {record.layer for record in q.records if getattr(record, "reason", "") == ACCURATE}
+
+
+def parts_in_runtime(q, model, folder, x):
+    path = q.export(folder / "q.onnx").path
+    (given_,) = Runtime(path).run(Runtime(path).feed(x)).values()
+    wanted, given_ = model(x).detach(), torch.from_numpy(given_)
+    return [sqnr(wanted[:, part], given_[:, part]) for part in (slice(8), slice(8, None))]
+
+
+def test_a_concatenation_of_far_ranges_is_kept_in_the_runtime(tmp_path):
+    model, unseen = ranges(), pictures(32, seed=1)
+    plain = tersor.quantize(model, data=pictures(32))
+    assert parts_in_runtime(plain, model, tmp_path, unseen)[1] < 10
+    q = tersor.quantize(model, data=pictures(32), tolerance=30.0)
+    assert min(parts_in_runtime(q, model, tmp_path, unseen)) > 28
+    assert "last" in in_float(q) != {"body.0", "large", "small", "last"}
+    assert in_float(q) == {record.layer for record in told(q)[:-1]}
+    assert "reaches" in told(q)[-1].what
+    assert "instead of" in told(q)[-1].what
+
+
+def test_what_cannot_be_held_is_said_and_the_best_is_given(tmp_path):
+    q = tersor.quantize(ranges(), data=pictures(32), tolerance=150.0)
+    assert "the tolerance is not met" in told(q)[-1].reason
+    assert min(parts_in_runtime(q, ranges(), tmp_path, pictures(32, seed=1))) > 28
+
+
+def test_good_outputs_are_left_alone_and_bits_are_the_users():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(800, 4)).eval()
+    left = tersor.quantize(model, data=pictures(16), tolerance="auto")
+    same = tersor.quantize(model, data=pictures(16))
+    assert not told(left)
+    x = pictures(8, seed=2)
+    assert torch.equal(left(x), same(x))
+    assert not told(tersor.quantize(ranges(), data=pictures(16), weights=8, tolerance="auto"))
+    (record,) = told(tersor.quantize(model, data=pictures(16), tolerance=20.0))
+    assert "held back" in record.what
+
+
+def test_a_metric_of_ones_own_is_held():
+    def error(outputs, reference):
+        return float((outputs - reference)[:, 8:].abs().mean())
+
+    allowed = Tolerance(metric=error, damage=0.01)
+    q = tersor.quantize(ranges(), data=pictures(32), tolerance=allowed)
+    assert "last" in in_float(q)
+    x = pictures(32, seed=3)
+    assert error(q(x), ranges()(x)) < 0.02
+    with pytest.raises(InvalidInputError, match="together"):
+        Tolerance(metric=error)
+
+
+def test_a_tolerance_needs_samples():
+    with pytest.raises(InvalidInputError, match="give data="):
+        tersor.quantize(ranges(), pictures(2), tolerance=20.0)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A network, its mixtures, and how it is quantized, with samples that nothing learns from."""
+    network = capture(ranges(), pictures(2))
+    frame, batches = Frame(ONNXRUNTIME_CPU), [((pictures(8, seed),), {}) for seed in range(3)]
+
+    def quantized(kept):
+        return place_and_round(network.copy(), replace(frame, kept=kept), batches[:2], NEAREST)
+
+    first = quantized(NOTHING)
+    judge = Judge(network, batches[2:], Tolerance(20.0))
+    noise = noise_shares(first.network, first.prepared, batches[2:], judge.parts)
+    layers = list(weight_readers(first.network).values())
+    of_float = [
+        layer for layer in layers if layer.node.name in network.graph._graph_namespace._used_names
+    ]
+    return network, Mixtures(network, ONNXRUNTIME_CPU, of_float, (), noise), batches, quantized
+
+
+@settings(max_examples=8)
+@given(decibels=st.floats(10, 70))
+def test_the_set_meets_the_bound_or_is_the_best_and_no_layer_can_go_back(problem, decibels):
+    network, mixtures, batches, quantized = problem
+    tolerance = Tolerance(decibels)
+    judge = Judge(network, batches[2:], tolerance)
+    start = judge.attempt(NOTHING, quantized(NOTHING))
+    best = search(start, mixtures, judge, quantized, tolerance)
+    assert best.worst <= start.worst
+    ((args, _),) = batches[2:]
+    y, z = network(*args), best.result.network(*args)
+    noise = min(sqnr(y[:, part], z[:, part]) for part in (slice(8), slice(8, None)))
+    assert best.meets == (noise >= decibels - 1e-3)
+    if best.meets:
+        for name in best.kept:
+            again = mixtures.pruned(best.kept - {name})
+            assert not judge.attempt(again, quantized(again)).meets
