@@ -64,7 +64,9 @@ def test_no_mixture_of_all_is_faster(width, size, depthwise, conversion):
 
 
 def slower(model, size, scheme="onnxruntime-cpu", **given):
-    q = tersor.quantize(model, torch.rand(2, 3, size, size), scheme=scheme, **given)
+    q = tersor.quantize(
+        model, torch.rand(2, 3, size, size), input_range=(0, 1), scheme=scheme, **given
+    )
     return {record.layer for record in q.records if getattr(record, "reason", "") == SLOWER}
 
 
