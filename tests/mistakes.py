@@ -77,7 +77,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "the model is a tuple; pass its first item",
     ),
     "quantized twice": (lambda: quantize(quantize(**RANGE)), "the float model if it was quantized"),
-    "compressed": (lambda: quantize(compress(macs=1)), "Compressed; pass its `network`"),
+    "compressed": (lambda: quantize(compress(macs=1)), "leave out example= and kwargs="),
     "per cent": (lambda: compress(macs=50), "macs=50 is above 1, .* such as macs=0.5"),
     "a budget as text": (
         lambda: compress(macs="50%"),

@@ -42,12 +42,16 @@ def prepared(request, tmp_path, monkeypatch):
     return Work(entry, original, feeds, tmp_path), reference
 
 
+# The length decides which branch of an If runs, so the file is for the length of the samples.
+_FIXED = {"silero_vad_half": ["input input: ['batch', 'sequence'] became ['batch', 576]"]}
+
+
 def quantized(work, name, options):
     path = work.folder / name
     given = arguments(work, path, [*options, "--no-verify"])
     result = CliRunner().invoke(cli.app, given)
     assert result.exit_code == 0, result.output
-    assert differences(work.original, path) == []
+    assert differences(work.original, path) == _FIXED.get(work.entry.name, [])
     return path
 
 

@@ -178,7 +178,7 @@ def test_bits_of_single_layers_need_no_data(asked, tmp_path):
         (["--data", "DATA", "--bits", "gone=4"], "no layer or sub-module is called 'gone'"),
         (["--data", "IMAGES"], "resize pictures and crop them to that (--resize and --crop)"),
         (["--data", "DATA", "--tokenizer", "x.json"], "it is for .txt files"),
-        (["--guess"], "--guess has no effect"),
+        (["--data", "DATA", "--guess"], "--guess has no effect"),
         (["--data", "IMAGES", "--mean", "123,116,103"], "divide it by 255: 0.482,0.455,0.404"),
         (
             ["--data", "IMAGES", "--crop", "13"],

@@ -21,12 +21,12 @@ def check_range(network: Network, data: str | None, input_range: Any, guess: boo
 
     Raises:
         InvalidInputError: The range has to be guessed and the user did not ask for it, or asked
-            where it is known.
+            where it is given.
     """
     is_known = data is not None or input_range is not None
     names = dict(zip(example_tensors(network), input_names(network), strict=True))
     unknown = [] if is_known else [names[name] for name in guessed_inputs(network)]
-    if guess and not unknown:
+    if guess and is_known:
         raise InvalidInputError(
             "--guess has no effect: the ranges of all inputs are known; leave it out"
         )

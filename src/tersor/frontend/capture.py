@@ -99,7 +99,7 @@ def captured(
     if example is not None or kwargs is not None:
         raise InvalidInputError(
             "the model is a captured network, which keeps the example it was captured with; leave "
-            "out example= and kwargs="
+            "out example= and kwargs=, and give the float model if it was quantized"
         )
     return model.copy()
 

@@ -16,6 +16,8 @@ from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
 
+_NO_MODULE = "_empty_nn_module_stack"  # PyTorch's word for a call outside of every sub-module
+
 
 def excluded(network: Network, patterns: Iterable[str]) -> set[fx.Node]:
     """Find the calls that stay in floating point.
@@ -107,7 +109,7 @@ def _given(network: Network, node: fx.Node) -> list[str]:
 def _modules(node: fx.Node) -> list[str]:
     """The sub-modules that a call is made in, the outermost first."""
     stack = node.meta.get("nn_module_stack") or {}
-    return [path for path, _ in stack.values() if path]
+    return [path for path, _ in stack.values() if path and not path.startswith(_NO_MODULE)]
 
 
 def _choices(network: Network) -> list[str]:

@@ -13,7 +13,7 @@ from tests.zoo import ZOO
 
 
 def ops(network):
-    return Counter(node.op_type for node in write_anew(network)[0].graph)
+    return Counter(node.op_type for node in write_anew(network).model.graph)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "encoder_layer", "static_padding", "functional"])

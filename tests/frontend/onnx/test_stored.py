@@ -114,6 +114,7 @@ STATISTICS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::tersor.errors.SamplesWarning")  # statistics are random
 @pytest.mark.parametrize("has_data", [False, True])
 @pytest.mark.parametrize("case", STATISTICS)
 def test_stored_statistics(tmp_path, case, has_data):
