@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tersor.core.descent import descend
 from tersor.core.grid import Grid
-from tersor.core.lattice import closest, descend, enumerate_choices, nearest_plane
+from tersor.core.lattice import closest, enumerate_choices
 from tersor.core.pairs import lane_partners
+from tersor.core.plane import nearest_plane
 from tersor.core.quadratic import Quadratic, best_bias, best_scale, best_weights
 
 GRID = Grid(3, signed=True, symmetric=True)
@@ -157,7 +159,7 @@ def test_solvers_come_close_to_the_optimum(seed):
     assert bool((error - best <= start.max()).all())
 
 
-@pytest.mark.parametrize("seed", [485, 1388, 2153, 2273, 2806, 5491])
+@pytest.mark.parametrize("seed", [3, 13, 59, 126, 129, 150])
 def test_no_row_ends_worse_than_its_nearest_integers(seed):
     weights, x, y = data(seed, groups=1, outputs=2, inputs=4)
     problem, scale = problem_of(x, y), scales(weights)

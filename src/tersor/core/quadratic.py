@@ -86,6 +86,16 @@ class Quadratic:
         )
 
 
+def stacked(problems: list[Quadratic]) -> Quadratic:
+    """Several problems as one, whose groups are those of all of them.
+
+    Args:
+        problems: Problems of as many inputs and outputs.
+    """
+    parts = ((p.gram, p.target, p.energy) for p in problems)
+    return Quadratic(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
 def best_weights(problem: Quadratic) -> Weights:
     """B G⁻¹: the weights of least error among all real numbers."""
     factor = torch.linalg.cholesky(problem.gram)

@@ -14,6 +14,8 @@ from tersor.core.quadratic import Quadratic
 from tersor.data.patches import choose_positions, read_patches, written_outputs
 from tersor.graph.layers import Layer
 
+_ROWS = 128  # of a block of the Gram matrix
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -52,16 +54,24 @@ def moments_of(
     samples = 0
     for patches, outputs in sampled(layer, pairs, positions, generator):
         samples += patches.shape[-1]
-        parts = (
-            patches @ patches.mT,
-            outputs @ patches.mT,
-            outputs.square().sum(-1),
-            patches.sum(-1),
-            outputs.sum(-1),
-        )
-        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
-    gram, cross, energy, mean_x, mean_y = (total / samples for total in sums)
+        cross, energy = outputs @ patches.mT, outputs.square().sum(-1)
+        parts = cross, energy, patches.sum(-1), outputs.sum(-1)
+        if not sums:
+            size = patches.shape[1]
+            sums = [patches.new_zeros(len(patches), size, size), *map(torch.zeros_like, parts)]
+        _add_products(sums[0], patches)
+        for total, part in zip(sums[1:], parts, strict=True):
+            total += part
+    half, cross, energy, mean_x, mean_y = (total.div_(samples) for total in sums)
+    gram = half.tril_().add_(half.tril(-1).mT)
     return _without_bias(layer, Moments(Quadratic(gram, cross, energy), mean_x, mean_y))
+
+
+def _add_products(total: Tensor, x: Tensor) -> None:
+    """Add the lower triangle of x xᵀ, and what of the upper one lies in the same blocks."""
+    for start in range(0, x.shape[1], _ROWS):
+        stop = start + _ROWS
+        total[:, start:stop, :stop].baddbmm_(x[:, start:stop], x[:, :stop].mT)
 
 
 def sampled(

@@ -15,13 +15,11 @@ also compensates the error of the shortcut. The following activation is not part
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-
 from tersor.checked import Count, CountOrZero, Positive, PositiveOrZero, ProperShare, checked
-from tersor.core.grid import Grid
-from tersor.core.lattice import Scales, closest, descend, enumerate_choices, nearest_plane
-from tersor.core.pairs import Partners
-from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale, best_weights
+from tersor.core.descent import descend
+from tersor.core.lattice import closest, enumerate_choices
+from tersor.core.plane import Scales
+from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale
 from tersor.core.ranges import minmax, scale_zero_point
 from tersor.data.gram import Moments
 from tersor.data.observe import Batch
@@ -30,8 +28,8 @@ from tersor.graph.network import Applied, Network, Skipped
 from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
 from tersor.quant.quantizer import adds_pairs
+from tersor.quant.trials import Allowed, Damped, best_damping, best_start, least_error
 
-Allowed = tuple[Scales, Grid, Partners | None]
 _NO_GAIN = "hardly any of its error comes from rounding its weights, so they keep the nearest"
 _FINE = 8  # bits from which the error of the activations may outweigh that of the weights
 _FEW = 10  # weights of a row up to which every choice is tried
@@ -137,14 +135,13 @@ def round_measured(
     """
     free, check = moments.centered(), held.centered()
     before = float(check.error(task.nearest()).sum())
-    is_fine = task.quantizer.grid.bits >= _FINE
-    if is_fine and before - _least_error(task, free, check, options) < options.least_gain * before:
-        return _keep_nearest(task, moments, _NO_GAIN)
+    if task.quantizer.grid.bits >= _FINE:
+        least = least_error(free, check, task.weights, options.damping)
+        if before - least < options.least_gain * before:
+            return _keep_nearest(task, moments, _NO_GAIN)
     allowed = _allowed(task, pair_safe)
-    scale, grid, partner = allowed
-    problem = _damped(task, free, check, options, allowed)
-    scale = _start(problem, check, task.shares_scale, options, allowed)
-    integers, scale = solve(problem, task.weights, scale, grid, task.shares_scale, options, partner)
+    damped = best_damping(free, check, task.weights, options.damping, allowed)
+    integers, scale = _solve(task, damped, check, allowed, options)
     rounded = scale[..., None] * integers
     after = float(check.error(rounded).sum())
     if not after <= before:
@@ -155,50 +152,10 @@ def round_measured(
     return Applied(task.layer.name, "round", "weights rounded for the least output error", numbers)
 
 
-def _least_error(task: LayerTask, free: Quadratic, check: Quadratic, options: Rounding) -> float:
-    """The error on held-out samples that is left by the best real numbers in place of integers."""
-    real = [best_weights(free.damped(task.weights, damping)) for damping in options.damping]
-    return min(float(check.error(weights).sum()) for weights in (task.weights, *real))
-
-
 def _keep_nearest(task: LayerTask, moments: Moments, reason: str) -> Skipped:
     """Keep the nearest integers, and correct the bias for them."""
     task.shift_bias(best_bias(task.nearest(), moments.inputs, moments.outputs))
     return Skipped(task.layer.name, "round", reason)
-
-
-def _damped(
-    task: LayerTask, free: Quadratic, check: Quadratic, options: Rounding, allowed: Allowed
-) -> Quadratic:
-    """Damp the problem with the candidate whose nearest plane is best on held-out samples."""
-    scale, grid, partner = allowed
-
-    def error(damping: float) -> float:
-        integers = nearest_plane(free.damped(task.weights, damping), scale, grid, partner)
-        return float(check.error(scale[..., None] * integers).sum())
-
-    choose = len(options.damping) > 1
-    damping = min(options.damping, key=error) if choose else options.damping[0]
-    return free.damped(task.weights, damping)
-
-
-def _start(
-    problem: Quadratic, check: Quadratic, shared: bool, options: Rounding, allowed: Allowed
-) -> Scales:
-    """Choose the initial scales; wider ones are tried as long as they improve a row."""
-    scale, grid, partner = allowed
-    best, least = scale, torch.full_like(scale, torch.inf)
-    for factor in options.starts:
-        tried = factor * scale
-        integers = nearest_plane(problem, tried, grid, partner)
-        error = check.error(tried[..., None] * integers)
-        if shared:
-            error = error.sum().expand_as(scale)
-        better = error < least
-        if not bool(better.any()):
-            break
-        best, least = tried.where(better, best), error.where(better, least)
-    return best
 
 
 def _allowed(task: LayerTask, pair_safe: Pairs | None) -> Allowed:
@@ -217,29 +174,16 @@ def _allowed(task: LayerTask, pair_safe: Pairs | None) -> Allowed:
     return scale.expand(len(rows)).reshape(task.scale.shape), narrow, None
 
 
-def solve(
-    problem: Quadratic,
-    weights: Weights,
-    scale: Scales,
-    grid: Grid,
-    shared: bool,
-    options: Rounding,
-    partner: Partners | None = None,
+def _solve(
+    task: LayerTask, damped: Damped, check: Quadratic, allowed: Allowed, options: Rounding
 ) -> tuple[Weights, Scales]:
-    """Find integers and scales of small error.
-
-    Args:
-        problem: A regular problem.
-        weights: The float weights.
-        scale: The initial scales.
-        grid: The allowed integers.
-        shared: Whether all outputs have one scale.
-        options: See `Rounding`.
-        partner: Which columns meet in a kernel that saturates; see `tersor.core.pairs`.
-    """
-    integers = closest(problem, weights, scale, grid, partner, options.sweeps)
+    """Find integers and scales of small error."""
+    _, grid, partner = allowed
+    problem, shared = damped.problem, task.shares_scale
+    plane, scale = best_start(damped.plane, check, allowed, shared, options.starts)
+    integers = closest(problem, task.weights, scale, grid, partner, options.sweeps, plane)
     if integers.shape[-1] <= _FEW:
-        wanted = best_weights(problem)
+        wanted = damped.plane.wanted
         chosen, least = enumerate_choices(problem, wanted, scale, grid, partner)
         better = least < problem.error(scale[..., None] * integers)
         integers = chosen.where(better[..., None], integers)

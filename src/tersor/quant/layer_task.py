@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tersor.core.lattice import Scales
+from tersor.core.plane import Scales
 from tersor.core.quadratic import Weights
 from tersor.data.gram import Moments, moments_of
 from tersor.graph.layers import Layer
