@@ -1,9 +1,9 @@
 """Measures the latency of two files on one machine, in turns so that both see the same load."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, permutations
-from math import ceil
+from math import ceil, sqrt
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -14,6 +14,7 @@ from tersor.export.runtime import Config, Runtime
 
 _WARM_UP = 3
 _SHORTEST = 2e-3  # seconds that one measurement should take at least
+_FEWEST = 7  # rounds before the ratio can be sure
 #: Idle threads of one session must not spin on the cores while another one is timed.
 CALM = {"session.force_spinning_stop": "1"}
 
@@ -58,6 +59,7 @@ def measure_latency(
     *,
     config: Config = (),
     rounds: int = 25,
+    enough: float = 0.0,
     load: Callable[..., Runtime] = Runtime,
 ) -> Latency:
     """Time two files on one sample, in turns.
@@ -68,7 +70,9 @@ def measure_latency(
         batch: Inputs of either file, see `tersor.data.feeds.feed`; the first sample is used if the
             batch is free.
         config: Session options of the quantized file.
-        rounds: Number of times that both are measured.
+        rounds: Largest number of times that both are measured.
+        enough: Stop once the ratio is known within such a share of it, as `is_sure` says; 0 never
+            stops.
         load: The class of the runtime, which loads a file.
 
     Returns:
@@ -76,12 +80,32 @@ def measure_latency(
     """
     floating = load(float_path, config=CALM)
     quantized = load(path, config={**dict(config), **CALM})
-    times = both_in_turns(floating, quantized, batch, rounds)
+    times, ratios = list[tuple[float, ...]](), list[float]()
+    for before, after in islice(_rounds(_both(floating, quantized, batch)), rounds):
+        times.append((before, after))
+        ratios.append(after / before)
+        if is_sure(ratios, enough):
+            break
     return Latency(
         float_ms=1e3 * median(before for before, _ in times),
-        ratio=median(after / before for before, after in times),
-        rounds=rounds,
+        ratio=median(ratios),
+        rounds=len(ratios),
     )
+
+
+def is_sure(ratios: Sequence[float], enough: float) -> bool:
+    """Whether the 95 % interval of the median reaches no further from it than a share of it.
+
+    The interval ends at ranks (n ± 1.96 √n) / 2 of the sorted values, whatever their distribution.
+
+    Args:
+        ratios: One for each round.
+        enough: The share; 0 is never sure.
+    """
+    count, ordered, middle = len(ratios), sorted(ratios), median(ratios)
+    first = max(0, int((count - 1.96 * sqrt(count)) / 2))
+    furthest = max(middle - ordered[first], ordered[count - 1 - first] - middle)
+    return count >= _FEWEST and furthest < enough * middle
 
 
 def both_in_turns(
@@ -95,8 +119,12 @@ def both_in_turns(
         batch: See `measure_latency`.
         rounds: Number of times that both are measured.
     """
+    return in_turns(_both(before, after, batch), rounds)
+
+
+def _both(before: Runtime, after: Runtime, batch: Any) -> list[tuple[Runtime, Arrays]]:
     sample = next(after.split(after.feed(batch), 1))
-    return in_turns([(before, before.renamed(sample)), (after, sample)], rounds)
+    return [(before, before.renamed(sample)), (after, sample)]
 
 
 def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[float, ...]]:
@@ -111,12 +139,17 @@ def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[
     Returns:
         One entry per round: the seconds of each run.
     """
+    return list(islice(_rounds(runs), rounds))
+
+
+def _rounds(runs: Sequence[tuple[Runtime, Arrays]]) -> Iterator[tuple[float, ...]]:
+    """Rounds without an end."""
     for runtime, feed in [*runs] * _WARM_UP:
         runtime.run(feed)
     repeats = [max(1, ceil(_SHORTEST / _seconds(*run, 1))) for run in runs]
-    orders = cycle(permutations(range(len(runs))))
-    times = [{i: _seconds(*runs[i], repeats[i]) for i in order} for order in islice(orders, rounds)]
-    return [tuple(seconds[i] for i in range(len(runs))) for seconds in times]
+    for order in cycle(permutations(range(len(runs)))):
+        seconds = {i: _seconds(*runs[i], repeats[i]) for i in order}
+        yield tuple(seconds[i] for i in range(len(runs)))
 
 
 def _seconds(runtime: Runtime, feed: Arrays, repeats: int) -> float:

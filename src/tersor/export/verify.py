@@ -38,6 +38,7 @@ from tersor.names import RuntimeName
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
 RUNTIMES: dict[RuntimeName, type[Runtime]] = {"onnxruntime": Runtime, NAME: OpenVINORuntime}
 _CHUNK = 32
+_SURE = 0.03  # of the ratio of the times
 _PAIRS = (
     ("simulation", "exact"),
     ("simulation", "runtime"),
@@ -100,7 +101,9 @@ def verify(
         say(STEPS[2])
         timed = None
         if latency:
-            timed = measure_latency(float_path, path, contest.first, config=config, load=load)
+            timed = measure_latency(
+                float_path, path, contest.first, config=config, enough=_SURE, load=load
+            )
         say(STEPS[3])
         return Verification(
             samples=contest.samples,

@@ -1,0 +1,58 @@
+"""Timing stops as soon as the ratio is sure, and not before."""
+
+import numpy as np
+import pytest
+
+from tersor.export import latency
+from tersor.export.latency import is_sure, measure_latency
+from tersor.export.runtime import Runtime
+
+RNG = np.random.default_rng(0)
+
+
+class Steady(Runtime):
+    """A runtime whose runs take as long as a list says."""
+
+    def __init__(self, path, config=()):
+        self.path, self.runs = path, 0
+
+    def feed(self, batch):
+        return batch
+
+    def split(self, feed, size):
+        yield feed
+
+    def renamed(self, feed):
+        return feed
+
+    def run(self, feed):
+        self.runs += 1
+
+
+def measured(monkeypatch, seconds, **options):
+    """Latency where a run of the file `path` takes `seconds(path)`."""
+    monkeypatch.setattr(latency, "_seconds", lambda runtime, feed, n: seconds(runtime.path))
+    return measure_latency("float", "int8", {"x": np.zeros(1)}, load=Steady, **options)
+
+
+def test_an_even_ratio_needs_few_rounds(monkeypatch):
+    found = measured(monkeypatch, {"float": 2.0, "int8": 1.0}.__getitem__, enough=0.03)
+    assert (found.ratio, found.rounds) == (0.5, 7)
+
+
+def test_an_uneven_one_needs_all_of_them(monkeypatch):
+    found = measured(monkeypatch, lambda _: RNG.uniform(1.0, 3.0), enough=0.03)
+    assert found.rounds == 25
+
+
+def test_all_rounds_are_run_where_nothing_else_is_asked(monkeypatch):
+    assert measured(monkeypatch, lambda _: 1.0, rounds=11).rounds == 11
+
+
+@pytest.mark.parametrize("count", [7, 11, 25])
+def test_a_sure_ratio_is_within_its_share_of_the_true_median(count):
+    tries = [RNG.lognormal(0.0, 0.03, count).tolist() for _ in range(2000)]
+    sure = [ratios for ratios in tries if is_sure(ratios, 0.03)]
+    wrong = [ratios for ratios in sure if abs(np.median(ratios) - 1) > 0.03]
+    assert len(sure) > 50
+    assert len(wrong) < 0.05 * len(sure)
