@@ -1,6 +1,7 @@
 """Runs `torch.export` with open axes, and checks that the graph computes what the model does."""
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -51,13 +52,20 @@ def export(
                 for axis, name in open_axes.items()
             }
     try:
-        with quiet():
+        with quiet(), _computed_anew():
             return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
     except TersorError:
         raise
     except Exception as error:
         more = {BATCH: batch_size(inputs) + 1}
         raise CaptureError(explain(error, failure(model, resized(inputs, axes, more)))) from error
+
+
+def _computed_anew() -> AbstractContextManager[None]:
+    """Switch off the cache of shapes: of open axes, it takes longer to look one up."""
+    import torch._dynamo.config as settings  # what a torch without it does not need either
+
+    return settings.patch(fake_tensor_cache_enabled=False)
 
 
 def check_same(network: Network, expected: Any, inputs: Inputs | None = None) -> None:
