@@ -186,4 +186,4 @@ def _rows(
     curvature = own.diagonal(dim1=-2, dim2=-1)[:, None].expand(-1, outputs, -1)
     first = (torch.arange(groups, device=z.device) * width).repeat_interleave(outputs)
     parts = z, residual[..., inside], curvature, low, high
-    return _Rows(*(part.flatten(0, 1) for part in parts), first)
+    return _Rows(*[part.flatten(0, 1) for part in parts], first=first)
