@@ -209,10 +209,10 @@ def test_results_refuse_as_well(quantized, compressed, tmp_path):
 def test_the_curve_of_a_training_is_there(compressed):
     options = Training(epochs=2, log_every=1)
     trained = tersor.train(compressed, [X, X], options=options)
-    assert [line.step for line in trained.curve] == [1, 2, 3, 4]
+    assert [line.step for line in trained.training] == [1, 2, 3, 4]
     again = tersor.train(trained, [X], options=options)
-    assert [line.step for line in again.curve] == [1, 2, 3, 4, 1, 2]
+    assert [line.step for line in again.training] == [1, 2, 3, 4, 1, 2]
     report = again.report(None, X, verify=False)
-    assert report.training == again.curve
+    assert report.training == again.training
     at_once = compress(net(), example=X[:2], train=[X, X], training=options)
-    assert [line.step for line in at_once.curve] == [1, 2, 3, 4]
+    assert [line.step for line in at_once.training] == [1, 2, 3, 4]

@@ -152,7 +152,7 @@ def _within(trial: Trial, asked: Asked, latency: float | None) -> Network:
 
 
 def _with(start: Compressed, network: Network, lines: Sequence[Line] = ()) -> Compressed:
-    return replace(start, network=network, curve=(*start.curve, *lines))
+    return replace(start, network=network, training=(*start.training, *lines))
 
 
 def prepared(

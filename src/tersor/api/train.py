@@ -85,7 +85,7 @@ def train(
         if isinstance(start, Quantized):
             return _train_quantized(start, run)
         network, lines = train_compressed(run)
-        return replace(start, network=network, curve=(*start.curve, *lines))
+        return replace(start, network=network, training=(*start.training, *lines))
 
 
 def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
@@ -100,7 +100,7 @@ def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
     lines = run.of(model.network)
     found = model.quantized()
     found.network.records.append(record(lines, "weights and quantizers trained together"))
-    return replace(found, curve=(*start.curve, *lines))
+    return replace(found, training=(*start.training, *lines))
 
 
 @checked()

@@ -35,7 +35,6 @@ class NetworkModule(nn.Module):
     def train(self, mode: bool = True) -> "NetworkModule":
         """Switch the network to training or evaluation, as every module can be."""
         self.network.module.train(mode)
-        super().train(mode)
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> "NetworkModule":

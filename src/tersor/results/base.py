@@ -32,6 +32,13 @@ from tersor.results.reporting import Subject, Wanted, make_report
 from tersor.training.log import Line
 
 
+class Curve(tuple[Line, ...]):
+    """The lines of a training; it counts as false, as `training` of a module in evaluation does."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
 @dataclass(repr=False, eq=False)
 class Result(NetworkModule, ABC):
     """A network derived from a float model: a module, with the means to export and verify it.
@@ -39,7 +46,7 @@ class Result(NetworkModule, ABC):
     Attributes:
         network: The resulting network. `network.module` is an ordinary PyTorch module.
         original: The captured float model.
-        curve: The training curve, if the network was trained.
+        training: The training curve, if the network was trained.
     """
 
     _has_integers: ClassVar[bool] = True  # layers are meant to run on integers
@@ -48,7 +55,12 @@ class Result(NetworkModule, ABC):
 
     network: Network
     original: Network
-    curve: tuple[Line, ...] = field(default=(), kw_only=True)
+    training: tuple[Line, ...] = field(default=(), kw_only=True)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        lines = Curve(self.training)
+        super().__post_init__()
+        object.__setattr__(self, "training", lines)
 
     def forward(self, *args: Example, **kwargs: Example) -> Outputs:
         """Run the network, with the signature of the original."""

@@ -27,7 +27,7 @@ class Compressed(Result):
     Attributes:
         network: The compressed network. `network.module` is the graph as a PyTorch module.
         original: The captured float model.
-        curve: The training curve, if the network was trained.
+        training: The training curve, if the network was trained.
     """
 
     _has_integers: ClassVar[bool] = False
@@ -92,4 +92,4 @@ class Compressed(Result):
         return "onnxruntime", ()
 
     def _subject(self) -> Subject:
-        return Subject("compressed", self.network, self.original, None, "float", self.curve)
+        return Subject("compressed", self.network, self.original, None, "float", self.training)

@@ -28,7 +28,7 @@ class Quantized(Result):
         scheme: The integer format.
         prepared: The float network that was rounded: BatchNorms folded, channels equalized.
         assumed: What was assumed about the inputs, if there were no data.
-        curve: The training curve, if the network was trained.
+        training: The training curve, if the network was trained.
     """
 
     _beside: ClassVar[tuple[str, ...]] = ("original", "prepared")
@@ -81,7 +81,7 @@ class Quantized(Result):
 
     def _subject(self) -> Subject:
         networks = self.network, self.original, self.prepared
-        return Subject("quantized", *networks, self.scheme.name, self.curve)
+        return Subject("quantized", *networks, self.scheme.name, self.training)
 
 
 def runtime_of(scheme: Scheme) -> tuple[RuntimeName, Config]:
