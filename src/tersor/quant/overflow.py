@@ -16,7 +16,7 @@ from tersor.graph.network import Applied, Network
 from tersor.graph.nodes import operand, source
 from tersor.graph.ops import clip_bounds
 from tersor.quant.place import weight_quantizer
-from tersor.quant.quantizer import FakeQuantize, fineness
+from tersor.quant.quantizer import FakeQuantize, fineness, quantizer_at
 
 aten = torch.ops.aten
 LIMIT = 2**30  # half of what 32 bits hold: the products are added to the bias
@@ -33,18 +33,9 @@ def guard_bias_overflow(network: Network) -> None:
         network: Edited in place.
     """
     for layer in layers(network):
-        of_input, of_weight = _input_quantizer(layer), weight_quantizer(layer)
+        of_input, of_weight = quantizer_at(network, operand(layer.node)), weight_quantizer(layer)
         if of_input is not None and of_weight is not None and not of_input.scale.ndim:
             _guard(layer, of_input, of_weight)
-
-
-def _input_quantizer(layer: Layer) -> FakeQuantize | None:
-    """The quantizer of the layer's input, if there is one."""
-    edge = operand(layer.node)
-    if edge.op != "call_module":
-        return None
-    found = layer.network.module.get_submodule(str(edge.target))
-    return found if isinstance(found, FakeQuantize) else None
 
 
 def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> None:
@@ -85,8 +76,8 @@ def _shown(node: fx.Node, network: Network) -> tuple[Tensor, Tensor] | None:
     while len(node.users) == 1:
         (user,) = node.users
         if user.op == "call_module":
-            quantizer = network.module.get_submodule(str(user.target))
-            return _range(quantizer) if isinstance(quantizer, FakeQuantize) else None
+            quantizer = quantizer_at(network, user)
+            return None if quantizer is None else _range(quantizer)
         if clip_bounds(user) is None and not _clips_at_stored(user):
             return None
         node = user

@@ -30,7 +30,7 @@ from tersor.quant.float_layers import (
 from tersor.quant.integer_values import Flow
 from tersor.quant.kept import leave_accurate
 from tersor.quant.patterns import excluded, widths
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.quantizer import BiasQuantize, FakeQuantize, quantizer_at
 from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.recurrent import Recurrent, choose_recurrent
 from tersor.quant.scheme import INT8, Scheme, with_bits
@@ -101,22 +101,13 @@ def place(
 
 def quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
     """List every node that quantizes an activation or a weight, with its module."""
-    found = []
-    for node in network.nodes():
-        if node.op == "call_module":
-            module = network.module.get_submodule(str(node.target))
-            if isinstance(module, FakeQuantize):
-                found.append((node, module))
-    return found
+    found = ((node, quantizer_at(network, node)) for node in network.nodes())
+    return [(node, quantizer) for node, quantizer in found if quantizer is not None]
 
 
 def weight_quantizer(layer: Layer) -> FakeQuantize | None:
     """The quantizer between a layer and its weight, if there is one."""
-    edge = argument(layer.node, "weight")
-    if not isinstance(edge, fx.Node) or edge.op != "call_module":
-        return None
-    module = layer.network.module.get_submodule(str(edge.target))
-    return module if isinstance(module, FakeQuantize) else None
+    return quantizer_at(layer.network, argument(layer.node, "weight"))
 
 
 def _choose(

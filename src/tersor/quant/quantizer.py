@@ -6,7 +6,7 @@ point and which the ONNX writer translates into QuantizeLinear + DequantizeLinea
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from tersor.core.affine import fake_quantize
 from tersor.core.grid import Grid
@@ -14,6 +14,7 @@ from tersor.core.ranges import scale_zero_point
 from tersor.errors import UnsupportedError
 from tersor.graph.lanes import adds_no_pairs
 from tersor.graph.layers import Layer
+from tersor.graph.network import Network
 
 
 @torch.library.custom_op("tersor::fake_quantize", mutates_args=())
@@ -96,6 +97,19 @@ class FakeQuantize(nn.Module):
     def extra_repr(self) -> str:
         """Shown in `print(module)`."""
         return f"{self.grid}, axis={self.axis}, enabled={self.enabled}"
+
+
+def quantizer_at(network: Network, edge: object) -> FakeQuantize | None:
+    """The quantizer of a value or a weight that a node is, if it is one.
+
+    Args:
+        network: The network.
+        edge: A node, or whatever else stands as an argument of a call.
+    """
+    if not isinstance(edge, fx.Node) or edge.op != "call_module":
+        return None
+    module = network.module.get_submodule(str(edge.target))
+    return module if isinstance(module, FakeQuantize) else None
 
 
 def adds_pairs(layer: Layer, quantizer: FakeQuantize) -> bool:

@@ -6,19 +6,17 @@ moved forward in the graph, unless it depends on the first call. Every call then
 own, which makes up for the mean error that the weight leaves on its own input.
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, fx
 
+from tersor.data.expected import ancestors
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand, readers
 from tersor.quant.layer_task import LayerTask
-
-Neighbours = Callable[[fx.Node], Iterable[fx.Node]]
 
 
 def other_calls(layer: Layer) -> list[Layer]:
@@ -56,25 +54,13 @@ def gather(network: Network) -> None:
 def _gather(network: Network, calls: list[fx.Node]) -> None:
     order = {node: index for index, node in enumerate(network.graph.nodes)}
     first = min(calls, key=order.__getitem__)
-    behind = _reached(calls, lambda node: node.users)
     for call in calls:
-        needed = _reached([operand(call)], lambda node: node.all_input_nodes)
-        if not needed & behind:
+        needed = ancestors([operand(call)])
+        if needed.isdisjoint(calls):
             later = (node for node in needed if order[node] > order[first])
             for node in sorted(later, key=order.__getitem__):
                 first.prepend(node)
         order = {node: index for index, node in enumerate(network.graph.nodes)}
-
-
-def _reached(start: Iterable[fx.Node], neighbours: Neighbours) -> set[fx.Node]:
-    """Everything that can be reached from some nodes, and these themselves."""
-    found, todo = set[fx.Node](), list(start)
-    while todo:
-        node = todo.pop()
-        if node not in found:
-            found.add(node)
-            todo.extend(neighbours(node))
-    return found
 
 
 def with_all_calls(task: LayerTask, floating: Stream, quantized: Stream) -> LayerTask:

@@ -22,7 +22,7 @@ from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import operand, source
 from tersor.quant.place import weight_quantizer
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.quantizer import quantizer_at
 from tersor.report.contents import GridHistogram
 
 _BINS = 64
@@ -156,10 +156,8 @@ def _weights(layer: Layer) -> GridHistogram | None:
 
 def _inputs(layer: Layer, given: list[Tensor]) -> GridHistogram | None:
     """Histogram of a layer's inputs in the float network, with the grid of its quantizer."""
-    edge = operand(layer.node)
-    is_rounded = edge.op == "call_module"
-    module = layer.network.module.get_submodule(str(edge.target)) if is_rounded else None
-    if not isinstance(module, FakeQuantize) or not module.enabled or module.axis is not None:
+    module = quantizer_at(layer.network, operand(layer.node))
+    if module is None or not module.enabled or module.axis is not None:
         return None
     values = torch.cat([x.flatten() for x in given]).float()
     least, most = float(values.min()), float(values.max())

@@ -9,7 +9,7 @@ from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
 from tersor.graph.nodes import readers, source
 from tersor.graph.shapes import shapes
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.quantizer import quantizer_at
 from tersor.report.contents import Cell, Link
 
 
@@ -53,10 +53,8 @@ def edge_bits(network: Network, edge: fx.Node) -> int | None:
         network: The network.
         edge: The value, or its quantizer.
     """
-    if edge.op != "call_module":
-        return None
-    module = network.module.get_submodule(str(edge.target))
-    return module.grid.bits if isinstance(module, FakeQuantize) and module.enabled else None
+    module = quantizer_at(network, edge)
+    return module.grid.bits if module is not None and module.enabled else None
 
 
 def _cell(network: Network, nodes: list[fx.Node], links: tuple[Link, ...], shape: Any) -> Cell:
