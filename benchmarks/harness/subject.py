@@ -12,7 +12,8 @@ from torch import Tensor
 
 from benchmarks.harness.table import progress
 from benchmarks.zoo import MODELS, Model, accuracy
-from tersor.api.quantize import Frame, data_free
+from tersor.api.frame import Frame
+from tersor.api.quantize import data_free
 from tersor.export.runtime import Config, Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network

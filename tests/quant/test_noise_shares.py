@@ -5,7 +5,7 @@ import torch
 from scipy.stats import spearmanr
 
 from tersor.api.frame import Frame
-from tersor.api.quantize import place_and_round
+from tersor.api.steps import place_and_round
 from tersor.core.metrics import signal_and_noise
 from tersor.data.output_parts import Part
 from tersor.frontend.capture import capture

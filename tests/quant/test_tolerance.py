@@ -10,7 +10,7 @@ from torch import nn
 
 import tersor
 from tersor.api.frame import Frame
-from tersor.api.quantize import place_and_round
+from tersor.api.steps import place_and_round
 from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
 from tersor.export.runtime import Runtime

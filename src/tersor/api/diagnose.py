@@ -22,8 +22,9 @@ from tersor.api.diagnosis.findings import Diagnosis
 from tersor.api.diagnosis.given_samples import samples_findings
 from tersor.api.diagnosis.remedies import Case
 from tersor.api.diagnosis.sanity import float_checks, not_finite, runtime_checks, wrong_in_float
-from tersor.api.quantize import STEPS as LEVEL_STEPS
-from tersor.api.quantize import Frame, OnStep, quantize, split_bits
+from tersor.api.frame import Frame, OnStep, split_bits
+from tersor.api.quantize import quantize
+from tersor.api.steps import STEPS as LEVEL_STEPS
 from tersor.checked import Count, Positive, checked
 from tersor.data.feeds import Data
 from tersor.data.observe import Batch

@@ -12,7 +12,8 @@ from math import isfinite
 
 import numpy as np
 
-from tersor.api.quantize import CAPTURE, PREPARATION, Frame, OnStep, prepare
+from tersor.api.frame import Frame, OnStep
+from tersor.api.steps import CAPTURE, PREPARATION, prepare
 from tersor.checked import Positive, checked
 from tersor.core.knapsack import knapsack
 from tersor.data.feeds import Data

@@ -32,7 +32,7 @@ def inspect(
         tersor inspect mycode:make_model --example 1,3,224,224 --json
     """
     from tersor.api.inspect import inspect as inspect_model
-    from tersor.api.quantize import STEPS
+    from tersor.api.steps import STEPS
     from tersor.cli import choices
     from tersor.frontend.load import load
     from tersor.quant.schemes import find_scheme

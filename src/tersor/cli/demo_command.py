@@ -25,7 +25,7 @@ def demo(
         tersor demo -o files/ --json
     """
     from tersor.api.demo import demo as make_demo
-    from tersor.api.quantize import STEPS
+    from tersor.api.steps import STEPS
     from tersor.cli.proving import Proved
     from tersor.cli.results import show_quantized
     from tersor.export.verify import STEPS as VERIFY_STEPS

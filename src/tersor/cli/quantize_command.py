@@ -67,10 +67,10 @@ def quantize(
         tersor quantize model.pt2 -o model.int4.onnx --weights 4 --data photographs/ --resize 256
         --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
-    from tersor.api.quantize import STEPS, STEPS_WITH_DATA, TOLERATE
     from tersor.api.quantize import quantize as quantize_model
     from tersor.api.search_bits import STEPS as SEARCH_STEPS
     from tersor.api.search_bits import search_bits
+    from tersor.api.steps import STEPS, STEPS_WITH_DATA, TOLERATE
     from tersor.cli import assumed_ranges, choices, idle
     from tersor.cli.limit_options import check_labels, check_limits
     from tersor.cli.proving import prove

@@ -59,8 +59,8 @@ def train(
         --activations 2 --bits stem=8 --activation-bits stem=8
         --loss torch.nn.functional:cross_entropy
     """
-    from tersor.api.quantize import STEPS_WITH_DATA
     from tersor.api.quantize import quantize as quantize_model
+    from tersor.api.steps import STEPS_WITH_DATA
     from tersor.api.train import train as train_model
     from tersor.cli import choices, idle
     from tersor.cli.limit_options import check_labels, check_limits

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tersor.api.diagnosis.findings import Fix
-from tersor.api.quantize import Frame, data_free, prepare, reshape
+from tersor.api.frame import Frame
+from tersor.api.quantize import data_free
+from tersor.api.steps import prepare, reshape
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage
 from tersor.errors import TersorError

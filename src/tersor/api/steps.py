@@ -1,0 +1,105 @@
+"""The steps that the pipelines share: from folding BatchNorms to rounding weights."""
+
+from tersor.api.frame import Frame
+from tersor.data.observe import Batch
+from tersor.data.samples import held_back
+from tersor.graph.network import Network
+from tersor.graph.simplify import simplify
+from tersor.passes.absorb import Absorb, absorb
+from tersor.passes.equalize import equalize
+from tersor.quant.bias import Nearest
+from tersor.quant.calibrate import weight_ranges
+from tersor.quant.layerwise import Setting
+from tersor.quant.levels import Equalization, WithData, equalization
+from tersor.quant.observed import observed_ranges
+from tersor.quant.overflow import guard_bias_overflow
+from tersor.quant.tolerance import Rounded
+
+CAPTURE = "capture the model"
+FOLD = "fold BatchNorm"
+EQUALIZE = "equalize channel ranges"
+PLACE = "place quantizers"
+WEIGHT_RANGES = "choose weight ranges"
+CORRECT = "correct biases"
+ACTIVATION_RANGES = "choose activation ranges"
+ROUND = "round the weights with data"
+TOLERATE = "check the outputs"
+PREPARATION = (CAPTURE, FOLD, EQUALIZE, PLACE)
+STEPS = (*PREPARATION, WEIGHT_RANGES, CORRECT, ACTIVATION_RANGES)
+STEPS_WITH_DATA = (*PREPARATION, WEIGHT_RANGES, ACTIVATION_RANGES, ROUND)
+
+
+def place_and_round(
+    network: Network,
+    frame: Frame,
+    batches: list[Batch],
+    options: WithData,
+    solved: bool = True,
+) -> Rounded:
+    """Run the steps of level 2 that change the function on a network, edited in place.
+
+    Without a solver, every weight keeps the nearest integer, and no bias is corrected.
+    """
+    frame.say(PLACE)
+    left_out = frame.place(network)
+    prepared = network.copy()
+    frame.say(WEIGHT_RANGES)
+    weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
+    frame.say(ACTIVATION_RANGES)
+    observed_ranges(network, batches, options.activation_range)
+    guard_bias_overflow(network)
+    frame.say(ROUND)
+    if solved:
+        journal = frame.journal(network, batches, options)
+        kept = held_back(batches, options.held_back)
+        setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)
+        (options.rounding or Nearest()).round(network, batches, setting)
+    guard_bias_overflow(network)
+    return Rounded(network, prepared, left_out, solved)
+
+
+def prepare(
+    network: Network,
+    frame: Frame,
+    chosen: Equalization,
+    absorption: Absorb | None = None,
+    solved: bool = False,
+) -> None:
+    """Run the steps that both levels share: the function stays, and quantizers are placed.
+
+    Args:
+        network: The captured network, edited in place.
+        frame: The target and the callbacks.
+        chosen: The equalization, as in `DataFree`.
+        absorption: The absorption of high biases, as in `DataFree`.
+        solved: Whether a solver will round the weights.
+    """
+    reshape(network, frame, chosen, absorption, solved)
+    frame.say(PLACE)
+    frame.place(network)
+
+
+def reshape(
+    network: Network,
+    frame: Frame,
+    chosen: Equalization,
+    absorption: Absorb | None = None,
+    solved: bool = False,
+) -> None:
+    """Run the first half of `prepare`: nothing is quantized yet, and the function stays.
+
+    Args:
+        network: The captured network, edited in place.
+        frame: The target and the callbacks.
+        chosen: The equalization, as in `DataFree`.
+        absorption: The absorption of high biases, as in `DataFree`.
+        solved: Whether a solver will round the weights.
+    """
+    frame.say(FOLD)
+    simplify(network)
+    frame.say(EQUALIZE)
+    chosen = equalization(frame.scheme, solved) if chosen == "auto" else chosen
+    if chosen is not None:
+        equalize(network, chosen)
+    if absorption is not None:
+        absorb(network, absorption)
