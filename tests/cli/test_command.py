@@ -1,6 +1,7 @@
 """What all commands share: silence, detail, words for ranges, and warnings on standard error."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -60,6 +61,18 @@ def test_the_package_is_a_command():
         [sys.executable, "-m", "tersor", "--version"], capture_output=True, check=True, text=True
     )
     assert found.stdout.startswith("tersor ")
+
+
+@pytest.mark.parametrize(
+    ("given", "used"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")]
+)
+def test_idle_threads_of_a_command_sleep(given, used, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    told = {**os.environ, **given, "OMP_DISPLAY_ENV": "true"}  # printed when OpenMP is loaded
+    found = subprocess.run(
+        [sys.executable, "-m", "tersor", "doctor"], env=told, capture_output=True, check=True
+    )
+    assert f"OMP_WAIT_POLICY = '{used}'" in found.stderr.decode()
 
 
 def test_samples_that_do_not_fit_are_a_warning_on_standard_error(tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 from tersor.data.feeds import batches
 from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.runtime import CALM, Runtime
 from tersor.frontend.capture import capture
 
 
@@ -146,3 +146,14 @@ def test_iterables_are_series_of_batches():
 def test_no_batches(inputs, message):
     with pytest.raises(InvalidInputError, match=message):
         list(batches(inputs))
+
+
+def test_idle_threads_sleep_but_where_times_are_taken(one):
+    def spins(runtime):
+        options = runtime._session.get_session_options()
+        return options.get_session_config_entry("session.intra_op.allow_spinning")
+
+    assert spins(one) == "0"
+    with pytest.raises(RuntimeError, match="allow_spinning"):  # the entry does not exist
+        spins(Runtime(one.path, config=CALM))
+    assert spins(Runtime(one.path, config={"session.intra_op.allow_spinning": "1"})) == "1"

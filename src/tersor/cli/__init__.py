@@ -3,6 +3,7 @@
 Commands import what they need only when they run, so help and completion do not wait for PyTorch.
 """
 
+import os
 from typing import Annotated
 
 import typer
@@ -83,5 +84,10 @@ app.command(epilog=_read("levels"), cls=Command)(doctor)
 
 
 def main() -> None:
-    """The console script `tersor`."""
+    """The console script `tersor`.
+
+    PyTorch's idle threads sleep instead of spinning: a command has many small steps, and spins
+    through more seconds than it computes. They read the setting when PyTorch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()

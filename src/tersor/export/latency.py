@@ -10,13 +10,11 @@ from time import perf_counter
 from typing import Any
 
 from tersor.data.feeds import Arrays
-from tersor.export.runtime import Config, Runtime
+from tersor.export.runtime import CALM, Config, Runtime
 
 _WARM_UP = 3
 _SHORTEST = 2e-3  # seconds that one measurement should take at least
 _FEWEST = 7  # rounds before the ratio can be sure
-#: Idle threads of one session must not spin on the cores while another one is timed.
-CALM = {"session.force_spinning_stop": "1"}
 
 
 @dataclass(frozen=True)

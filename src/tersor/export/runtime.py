@@ -12,12 +12,17 @@ from tersor.errors import InvalidInputError
 from tersor.graph.carried_model import libraries
 
 _ERRORS_ONLY = 3
+_SPINNING = "session.intra_op.allow_spinning"
+#: Idle threads of one session must not spin on the cores while another one is timed.
+CALM = {"session.force_spinning_stop": "1"}
 
 Config = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 class Runtime:
     """One ONNX file, loaded by onnxruntime on the CPU.
+
+    Its idle threads sleep, unless it is loaded with the options `CALM`, as for timing.
 
     Attributes:
         path: The file.
@@ -157,6 +162,8 @@ def _options(
         options.optimized_model_filepath = str(optimized_path)
     for library in libraries():
         options.register_custom_ops_library(library)
+    if not CALM.items() <= config.items():
+        config = {_SPINNING: "0", **config}
     for key, value in config.items():
         options.add_session_config_entry(key, value)
     return options
