@@ -2,12 +2,15 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tersor.errors import ExportError
-from tersor.files import write_atomically
+from tersor.files import temporary_folder, write_atomically
 
 
 def _full_disk(*_):
@@ -114,3 +117,84 @@ def test_other_errors_pass_through_and_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="broken"):
         write_atomically(tmp_path / "a", write)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_replaced_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    owner = path.stat().st_uid + (1 if os.geteuid() == 0 else 0)
+    os.chown(path, owner, -1)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o7777 == 0o640
+    assert path.stat().st_uid == owner
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_and_its_file_is_written(exists, tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "b", tmp_path / "a"
+    if exists:
+        target.write_bytes(b"old")
+    link.symlink_to(Path("there") / "b")
+    write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert [file.name for file in (tmp_path / "there").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("what", ["pipe", "/dev/null"])
+def test_pipes_and_devices_are_refused(what, tmp_path):
+    path = Path(what)
+    if what == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    with pytest.raises(ExportError, match="a pipe or a device"):
+        write_atomically(path, b"new")
+    assert not path.is_file()
+
+
+@pytest.mark.parametrize("length", [200, 255])
+def test_long_names(length, tmp_path):
+    path = tmp_path / ("a" * length)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(ExportError, match="File name too long"):
+        write_atomically(tmp_path / ("a" * 256), b"new")
+
+
+def test_a_read_only_file_is_replaced_and_stays_so(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(0o444)
+    write_atomically(path, b"new")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o444)
+
+
+_HOLD = """
+import sys, time
+from tersor.files import temporary_folder
+with temporary_folder(sys.argv[1]) as folder:
+    (folder / "half").write_bytes(b"x")
+    print("made", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_folders_of_killed_runs_go_and_those_of_live_ones_stay(tmp_path):
+    command = [sys.executable, "-c", _HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as run:  # noqa: S603
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"made\n"
+        (live,) = tmp_path.iterdir()
+        with temporary_folder(tmp_path) as other:
+            assert {*tmp_path.iterdir()} == {live, other}
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert [*tmp_path.iterdir()] == [live]
+    write_atomically(tmp_path / "a", b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]

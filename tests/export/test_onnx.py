@@ -1,8 +1,10 @@
 """The exported file, read with onnx and run with onnxruntime directly."""
 
+import copy
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -504,10 +506,62 @@ def test_export_is_silent_and_keeps_the_network(network, tmp_path, capfd, caplog
 def test_weights_beyond_the_limit_go_beside_the_file(network, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "LARGEST_FILE", 100)
     result = export_onnx(network, tmp_path / "big.onnx")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["big.onnx", "big.onnx.data"]
+    assert [file.suffix for file in sorted(tmp_path.iterdir())] == [".onnx", ".data"]
     assert result.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
     image = torch.randn(2, 3, 8, 8)
     assert sqnr(network(image).detach(), run(result.path, image)[0]) > 40
+
+
+def _changed(network):
+    other = copy.deepcopy(network)
+    for value in other.module.parameters():
+        value.data.mul_(0.5)
+    return other
+
+
+def test_killed_between_model_and_weights_the_old_pair_stays_whole(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "LARGEST_FILE", 100)
+    path, image = tmp_path / "big.onnx", torch.randn(2, 3, 8, 8)
+    export_onnx(network, path)
+    before = run(path, image)[0]
+    replace = Path.replace
+
+    def killed(self, target):
+        if Path(target).suffix == ".onnx":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_onnx(_changed(network), path)
+    assert torch.equal(run(path, image)[0], before)
+    export_onnx(_changed(network), path)
+    assert not torch.equal(run(path, image)[0], before)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_weights_of_an_old_file_go_with_it(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "LARGEST_FILE", 100)
+    (tmp_path / "big.onnx.data").write_bytes(b"of somebody else")
+    for made in (network, _changed(network), network):
+        export_onnx(made, tmp_path / "big.onnx")
+        assert len(list(tmp_path.iterdir())) == 3
+    (tmp_path / "link.onnx").symlink_to("big.onnx")
+    export_onnx(_changed(network), tmp_path / "link.onnx")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_float_file_is_not_overwritten(tmp_path):
+    path = tmp_path / "float.onnx"
+    export_onnx(small(), path)
+    content = path.read_bytes()
+    q = tersor.quantize(tersor.load(path)[0])
+    (tmp_path / "link.onnx").symlink_to(path)
+    for name in ("float.onnx", "link.onnx"):
+        with pytest.raises(ExportError, match="is the float model itself"):
+            q.export(tmp_path / name)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("limit", [100, 2**31])

@@ -12,7 +12,6 @@ tried before it is suggested.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, Outputs
 from tersor.data.samples import repeatable, samples, samples_or_random
 from tersor.data.shown import captured_with
+from tersor.files import temporary_folder
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import Network, OnLayer
@@ -123,8 +123,8 @@ def diagnose(
     told = samples_findings(network, batches if judged is not None else [])
     chosen: dict[str, Any] = {"scheme": scheme, "weights": weights, "activations": activations}
     chosen |= {"input_range": input_range, "exclude": patterns(exclude), "options": options}
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "float.onnx"
+    with temporary_folder() as folder:
+        path = folder / "float.onnx"
         checks = float_checks(original or model, network, batches, reference, path)
         if findings := wrong_in_float(checks):
             return Diagnosis(tuple(checks), findings=(*told, *findings))

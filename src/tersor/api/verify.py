@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeGuard
 
 import torch
@@ -20,6 +19,7 @@ from tersor.export.runtime import Config, Runtime
 from tersor.export.same_model import check_same_model
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
+from tersor.files import temporary_folder
 from tersor.frontend.capture import Example, capture
 from tersor.frontend.load import load
 from tersor.frontend.onnx.fixed_inputs import Fixed, write_fixed
@@ -101,8 +101,8 @@ def _fixed(
         return
     if not isinstance(reference, str | Path) or Path(reference).suffix != ".onnx":
         raise InvalidInputError("fix gives values to inputs of an .onnx file; leave it out")
-    with TemporaryDirectory() as folder:
-        copy = Path(folder) / "float.onnx"
+    with temporary_folder() as folder:
+        copy = folder / "float.onnx"
         write_fixed(reference, fix, copy)
         yield copy
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tersor.cli import data_options, limit_options, options
+from tersor.cli.intact import check_intact
 from tersor.cli.output import one_line, show
 
 
@@ -57,7 +58,14 @@ def verify(
     reference: Annotated[
         str, typer.Argument(metavar="FLOAT", help="The float model: .onnx, .pt2, module:function.")
     ],
-    quantized: Annotated[Path, typer.Argument(metavar="QUANTIZED", help="The quantized .onnx.")],
+    quantized: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="QUANTIZED",
+            help="The quantized .onnx. With one file only, it is checked whether it is still what "
+            "Tersor wrote.",
+        ),
+    ] = None,
     data: data_options.VerifyData = None,
     resize: data_options.Resize = None,
     crop: data_options.Crop = None,
@@ -82,7 +90,16 @@ def verify(
         tersor verify model.onnx model.int8.onnx --data images.npz
 
         tersor verify model.pt2 model.int8.onnx
+
+        tersor verify model.int8.onnx
     """
+    if quantized is None:
+        given = {"data": data, "resize": resize, "crop": crop, "mean": mean, "std": std}
+        given |= {"tokenizer": tokenizer, "fix": fix, "min_sqnr": min_sqnr, "metric": metric}
+        given |= {"min_agreement": min_agreement, "max_drop": max_drop, "max_size": max_size}
+        given |= {"max_latency": max_latency, "max_metric": max_metric}
+        check_intact(reference, given, as_json, debug)
+        return
     from tersor.api.verify import verify as verify_file
     from tersor.cli import choices
     from tersor.cli.limit_options import check_labels, check_limits

@@ -1,6 +1,5 @@
 """Writes a file, verifies it, and says whether it can be used."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 from tersor.export.limits import Limits
 from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
+from tersor.files import temporary_folder
 
 _FAILED = 3  # the exit code if a limit is not kept
 
@@ -86,8 +86,8 @@ def prove(
         written = export(output)
         checked = check(output)
         return Proved(written, checked, tuple(limits.failures(checked)))
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / output.name
+    with temporary_folder() as folder:
+        trial = folder / output.name
         written = replace(export(trial), path=output)
         checked = check(trial)
         failures = tuple(limits.failures(checked))

@@ -9,7 +9,6 @@ attempt takes seconds; only the final ways are fitted to data.
 """
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from tersor.errors import InvalidInputError
 from tersor.export.latency import CALM, both_in_turns
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
+from tersor.files import temporary_folder
 from tersor.graph.network import Applied
 
 _TRIES = 8
@@ -124,8 +124,8 @@ def racing(counts: Counts) -> Iterator["Race"]:
     Args:
         counts: The counts of the network, which is not changed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        yield Race(counts, Path(folder))
+    with temporary_folder() as folder:
+        yield Race(counts, folder)
 
 
 class Race:

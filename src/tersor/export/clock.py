@@ -8,9 +8,7 @@ differences of these times count.
 """
 
 import math
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tersor.data.feeds import Arrays
 from tersor.export.latency import CALM, in_turns
 from tersor.export.runtime import Runtime
+from tersor.files import temporary_folder
 from tersor.graph.calls import Call
 
 OnCall = Callable[[int, int], None]
@@ -79,9 +78,9 @@ def _timed(calls: Iterable[Call]) -> dict[Call, int]:
     """Take the shortest times: any excess is due to other processes."""
     rng, runs = np.random.default_rng(0), list[tuple[Runtime, Arrays]]()
     numbers = {c: 1 if math.prod(c.weight) > _LARGE else _COPIES for c in calls}
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         for call, copies in numbers.items():
-            path = Path(folder) / f"{len(runs)}.onnx"
+            path = folder / f"{len(runs)}.onnx"
             onnx.save(_file(call, copies, rng), path)
             x = rng.standard_normal(call.input, np.float32)
             runs.append((Runtime(path, config=CALM), {"x": x}))

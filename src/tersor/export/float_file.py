@@ -1,11 +1,11 @@
 """The ONNX file of a float network, written once for everything that compares with it."""
 
-import shutil
-import tempfile
 import weakref
+from contextlib import ExitStack
 from pathlib import Path
 
 from tersor.export.onnx import export_onnx
+from tersor.files import temporary_folder
 from tersor.graph.network import Network
 
 
@@ -26,7 +26,8 @@ class FloatFile:
     def path(self) -> Path:
         """The file."""
         if self._path is None or not self._path.is_file():
-            folder = tempfile.mkdtemp(prefix="tersor-")
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            self._path = export_onnx(self.network, Path(folder) / "float.onnx").path
+            stack = ExitStack()
+            folder = stack.enter_context(temporary_folder())
+            weakref.finalize(self, stack.close)
+            self._path = export_onnx(self.network, folder / "float.onnx").path
         return self._path

@@ -4,7 +4,6 @@ onnxruntime decides when it loads the file. So it is asked for the graph that it
 are matched with those of the file by name.
 """
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tersor.export.recurrent_weights import RECURRENT
 from tersor.export.rewrite import producer
 from tersor.export.runtime import Config, Runtime
 from tersor.export.tidy import WEIGHTED, stored_weight
+from tersor.files import temporary_folder
 from tersor.frontend.onnx.opening import open_file
 
 #: Integer kernels of convolution and linear layers → the position of their weight.
@@ -130,8 +130,8 @@ def optimized_nodes(path: str | Path, config: Config) -> list[onnx.NodeProto]:
         path: An ONNX file.
         config: Session options; see `Runtime`.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        optimized = Path(folder) / "optimized.onnx"
+    with temporary_folder() as folder:
+        optimized = folder / "optimized.onnx"
         Runtime(path, config=config, optimized_path=optimized)
         return list(onnx.load(str(optimized), load_external_data=False).graph.node)
 

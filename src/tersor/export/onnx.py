@@ -5,11 +5,15 @@
 The file computes what the simulation computes; `tersor.export.verify` measures it.
 """
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
+from onnx.external_data_helper import set_external_data
 
 from tersor.checked import checked
 from tersor.errors import InvalidInputError, UnmappedError
@@ -19,15 +23,19 @@ from tersor.export.edit.edit import edit
 from tersor.export.folded_weights import fold_weights
 from tersor.export.notes import leave_notes, own_version
 from tersor.export.opset import with_opset
+from tersor.export.seal import seal
 from tersor.export.storage import StoredWeights, Written, store_int4, stored_weights
 from tersor.export.tidy import name_ends
-from tersor.files import write_atomically
+from tersor.files import check_other, write_atomically
+from tersor.frontend.onnx.stored import files
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.scheme import Scheme
 
 #: Protocol buffers hold less than 2 GiB; larger weights go to a file of their own.
 LARGEST_FILE = 2**31 - 2**24
+_DATA = ".data"
+_LONGEST = 200  # characters of a name that leave room for what comes behind
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,8 @@ def export_onnx(
     A network that was read from an ONNX file is written into a copy of that file, which keeps its
     names, its open axes and its metadata. Weights and biases are stored as integers under their own
     names, with `_scale` (and, if not 0, `_zero_point`) beside them. Axes that were free at capture
-    stay free. Weights beyond 2 GiB go to `<name>.data` beside the file.
+    stay free. Weights beyond 2 GiB go to a file beside it, whose name says what it holds: the old
+    pair of files stays whole until the new one is. The file is sealed; see `tersor.export.seal`.
 
     Args:
         network: The network; it is not changed.
@@ -103,10 +112,13 @@ def export_onnx(
 
     Raises:
         InvalidInputError: There is no such storage, or the names do not fit.
-        ExportError: The graph has no ONNX form, or the file cannot be written.
+        ExportError: The graph has no ONNX form, or the file cannot be written, or it is the float
+            file that the network came from.
         UnsupportedError: A quantizer has no ONNX form.
     """
     path = Path(path)
+    if network.origin is not None and network.origin.path:
+        check_other(path, [network.origin.path])
     written = _build(network, scheme is None or scheme.integer_clip)
     if storage == "int4":
         store_int4(written.model.graph, written.grids)
@@ -168,6 +180,7 @@ def _write(model: ir.Model, path: Path) -> int:
         if not (value.is_graph_input() or value.is_graph_output()):
             value.type = value.shape = None  # the stored values say it
     proto = ir.to_proto(model)
+    seal(proto)
     check(proto)
     content = proto.SerializeToString()
     write_atomically(path, content)
@@ -175,11 +188,40 @@ def _write(model: ir.Model, path: Path) -> int:
 
 
 def _write_beside(model: ir.Model, path: Path) -> int:
-    data = path.with_name(f"{path.name}.data")
+    """Write the model and its weights; the weights that the old model of this name had then go."""
+    path = Path(os.path.realpath(path))  # a link stays, and the weights lie beside the file itself
+    old = _own_data(path)
 
     def write(temporary: Path) -> None:
+        data = temporary.with_name("weights")
         ir.save(model, temporary, external_data=data.name)
+        proto = onnx.load(temporary, load_external_data=False)
+        name = f"{path.name[:_LONGEST]}.{seal(proto, temporary.parent)}{_DATA}"
+        for value in proto.graph.initializer:
+            if value.data_location == onnx.TensorProto.EXTERNAL:
+                _move(value, name)
+        data.rename(temporary.with_name(name))
+        temporary.write_bytes(proto.SerializeToString())
         check(temporary)
 
     write_atomically(path, write)
-    return path.stat().st_size + data.stat().st_size
+    new = _own_data(path)
+    for data in old - new:
+        data.unlink(missing_ok=True)
+    return sum(file.stat().st_size for file in {path, *new})
+
+
+def _move(value: onnx.TensorProto, name: str) -> None:
+    found = {entry.key: entry.value for entry in value.external_data}
+    value.raw_data = b""  # which the next line wants to see
+    set_external_data(value, name, int(found["offset"]), int(found["length"]))
+    value.ClearField("raw_data")
+
+
+def _own_data(path: Path) -> set[Path]:
+    """The files of weights that were written for a file; empty if it cannot be read."""
+    own = re.compile(re.escape(f"{path.name[:_LONGEST]}.") + rf"[0-9a-f]{{16}}\{_DATA}")
+    try:
+        return {file for file in files(path) if own.fullmatch(file.name)}
+    except Exception:  # noqa: BLE001 - it is no ONNX file, or none that is read
+        return set()

@@ -42,6 +42,7 @@ class Verification:
         metric: The value of the user's own metric, the file against the float model; None without.
         max_metric: The largest value of it that is good, or None if the user named none.
         simulated: Output name → the simulation, against the float model. Empty without one.
+        changes: What was changed in the file since Tersor wrote it; see `tersor.export.seal`.
     """
 
     samples: int
@@ -62,6 +63,7 @@ class Verification:
     metric: float | None = None
     max_metric: float | None = None
     simulated: dict[str, Comparison] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -78,6 +80,8 @@ class Verification:
 
     def _reservations(self) -> Iterator[Reservation]:
         """What keeps the file from being good even if its outputs are."""
+        if self.changes:
+            yield Reservation("the file was changed after it was written", "none")
         if self.kernels and not self.integer_share:
             yield Reservation("no layer runs on integers", "float")
         if self.bytes > self.float_bytes:
@@ -108,7 +112,10 @@ class Verification:
 
     @property
     def sqnr(self) -> float:
-        """SQNR of the runtime against the simulation in dB, for the worst output."""
+        """SQNR of the runtime against the simulation in dB, for the worst output.
+
+        Without a simulation: against the file without integer kernels.
+        """
         return _worst(self.runtime)
 
     @property
@@ -127,6 +134,8 @@ class Verification:
             "on_samples": self.on_samples,
             "inputs": self.inputs,
             "doubts": list(self.doubts),
+            "changes": list(self.changes),
+            "has_simulation": bool(self.exported),
             "metric": self.metric,
             **{
                 key: {name: c.as_dict() for name, c in getattr(self, key).items()}
@@ -147,9 +156,11 @@ class Verification:
         samples = f"{self.samples}, {self.inputs}" if self.inputs else str(self.samples)
         rows = [("runtime", self.runtime_name), ("samples", samples)]
         rows += [("doubtful", sentence) for sentence in self.doubts]
+        rows += [("changed", sentence) for sentence in self.changes]
+        beside = "simulation" if self.exported else "file without integer kernels"
         for title, outputs in (
             ("file against simulation", self.exported),
-            ("runtime against simulation", self.runtime),
+            (f"runtime against {beside}", self.runtime),
             ("simulation against float", self.simulated),
             ("runtime against float", self.quantized),
         ):

@@ -29,6 +29,7 @@ from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import measure_latency
 from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
+from tersor.export.seal import changes
 from tersor.export.tally import Comparison, Tally, may_have_classes
 from tersor.export.verification import Verification
 from tersor.frontend.onnx.stored import size
@@ -121,6 +122,7 @@ def verify(
             doubts=tuple(contest.beyond.doubts()),
             metric=contest.metric,
             max_metric=max_metric,
+            changes=tuple(changes(path) or ()),
         )
 
 

@@ -60,6 +60,7 @@ class Origin:
         outputs: What the outputs of the network were.
         checksums: Name in the `state_dict` → checksum of a value that the file does not store as
             it is: its nodes compute it from stored values.
+        path: The file's path, which is not to be overwritten; empty if there is none.
     """
 
     model: ir.Model
@@ -68,6 +69,7 @@ class Origin:
     records: Mapping[str, Record] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     checksums: Mapping[str, int] = field(default_factory=dict)
+    path: str = ""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Origin":
         return self

@@ -1,6 +1,5 @@
 """The result of `compress`: a smaller float network that can be exported, trained or quantized."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from tersor.data.synthetic import example_tensors
 from tersor.export.latency import Latency, measure_latency
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.runtime import Config
+from tersor.files import temporary_folder
 from tersor.graph.costs import Cost, costs, total
 from tersor.names import RuntimeName
 from tersor.results.base import Result
@@ -83,8 +83,8 @@ class Compressed(Result):
         Args:
             rounds: Number of times that each file is measured.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            after = export_onnx(self.network, Path(folder) / "after.onnx").path
+        with temporary_folder() as folder:
+            after = export_onnx(self.network, folder / "after.onnx").path
             before = self._float_file.path()
             return measure_latency(before, after, example_tensors(self.network), rounds=rounds)
 

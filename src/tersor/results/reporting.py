@@ -1,6 +1,5 @@
 """The report on a model: its records, its layers on a few samples, and its verification."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from tersor.data.samples import given_or_example, repeatable, samples
 from tersor.export.machine import doctor
 from tersor.export.verification import Verification
 from tersor.export.verify import STEPS as VERIFY_STEPS
+from tersor.files import temporary_folder
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network, OnLayer
 from tersor.graph.simplify import simplify
@@ -109,8 +109,8 @@ def make_report(
     inputs = repeatable(given_or_example(subject.original, wanted.inputs))
     checked = wanted.verification
     if checked is None and wanted.verify:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
+        with temporary_folder() as folder:
+            path = folder / "model.onnx"
             export(path)
             checked = verify(path, inputs, labels=wanted.labels, on_step=on_step)
     if on_step is not None:

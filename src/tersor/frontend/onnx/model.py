@@ -47,6 +47,7 @@ class OnnxModel(nn.Module):
             only where a module cannot hold the file's name.
         changes: What was done to the file before it was read, in words.
         origin: The file, for writing back what is changed; None if it was dequantized.
+        path: The file's path; empty if it was not read from one.
         fixed: Inputs that the user fixed → their value.
         assumed: Name of a folded `If` whose condition depends on sizes → the name of the condition,
             and its value; see `tersor.frontend.onnx.settle`.
@@ -74,6 +75,7 @@ class OnnxModel(nn.Module):
         self.changes = contents.changes
         file = contents.model
         self.origin = None if file is None else Origin(file, self.attributes, lifted)
+        self.path = ""
         self.fixed: Fixed = {}
         self.assumed: dict[str, tuple[str, bool]] = {}
         self.evaluate: Callable[..., dict[str, Value]] = evaluate
@@ -193,6 +195,7 @@ def read_model(path: str | Path, dequantize: bool = False, fix: Fixed | None = N
     contents = read(path, dequantize, fix)
     try:
         model = OnnxModel(contents)
+        model.path = str(Path(path).absolute())
         model.fixed = dict(fix or {})
         return model
     except TersorError as error:

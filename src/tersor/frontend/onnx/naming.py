@@ -41,11 +41,11 @@ def name_like_file(network: Network, model: OnnxModel) -> None:
     for node, x in zip(network.graph.find_nodes(op="placeholder"), model.inputs, strict=True):
         _rename(node, x.name)
     network.finish()
-    network.origin = None if model.origin is None else _recorded(model.origin, network)
+    network.origin = None if model.origin is None else _recorded(model.origin, network, model.path)
 
 
-def _recorded(origin: Origin, network: Network) -> Origin:
-    """Note the calls of each node, as they are before anything is changed."""
+def _recorded(origin: Origin, network: Network, path: str) -> Origin:
+    """Note where the file is, and the calls of each node, as they are before any change."""
     stored = {str(v.name) for v in origin.model.graph.initializers.values()}
     stored |= {
         str(v.name) for n in origin.model.graph if n.op_type == "Constant" for v in n.outputs
@@ -53,7 +53,7 @@ def _recorded(origin: Origin, network: Network) -> Origin:
     lifted = {name for note in origin.lifted.values() for name in (note.weight, note.bias)}
     as_stored = {a for name, a in origin.attributes.items() if name in stored - lifted}
     records, outputs, checksums = record(network, as_stored)
-    return replace(origin, records=records, outputs=outputs, checksums=checksums)
+    return replace(origin, records=records, outputs=outputs, checksums=checksums, path=path)
 
 
 def _rename_outputs(part: fx.Node) -> None:

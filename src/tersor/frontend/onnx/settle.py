@@ -41,7 +41,7 @@ def settle_branches(model: OnnxModel, inputs: tuple[Tensor, ...]) -> OnnxModel:
         name_nodes(file)
         settled = OnnxModel(contents_of(file, model.changes))
         settled.load_state_dict(model.state_dict(), strict=False)
-        settled.fixed = model.fixed
+        settled.path, settled.fixed = model.path, model.fixed
         settled.assumed = {**model.assumed, **{name: (value, b) for name, value, b in taken}}
         model = settled
     return model

@@ -1,0 +1,113 @@
+"""Seals a file: it says in its metadata what it holds, so that a change or damage is seen later.
+
+    seal = [checksum of everything but the stored values, checksum of each stored value in order]
+
+A seal tells damage and edits apart from the file that was written. It is no signature: whoever
+edits a file on purpose can write a new seal.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+from tersor.errors import InvalidInputError
+from tersor.frontend.explain import first_line
+
+_KEY = "tersor.seal"
+_BYTES = 6  # of each checksum: a changed value goes unseen once in 2.8e14
+
+
+def seal(model: onnx.ModelProto, folder: Path | None = None) -> str:
+    """Write the seal into a file.
+
+    Args:
+        model: The file; edited in place.
+        folder: The folder of values that are stored beside the file, if there are some.
+
+    Returns:
+        A text that is another one for every content.
+    """
+    for note in [note for note in model.metadata_props if note.key == _KEY]:
+        model.metadata_props.remove(note)
+    value = _seal(model, folder)
+    model.metadata_props.add(key=_KEY, value=value)
+    return hashlib.sha256(value.encode()).hexdigest()[:16]
+
+
+def changes(path: str | Path) -> list[str] | None:
+    """Compare a file with its seal.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What was changed since the file was written, one sentence each. None if it has no seal.
+
+    Raises:
+        InvalidInputError: It cannot be read at all.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+        written = next((note.value for note in model.metadata_props if note.key == _KEY), None)
+        if written is None:
+            return None
+        before, now = _parts(written), _parts(_seal(model, Path(path).parent))
+    except Exception as error:
+        raise InvalidInputError(
+            f"{str(path)!r} is damaged or missing ({first_line(error)}); copy or export it again"
+        ) from error
+    if len(before) != len(now):
+        return ["stored values were added or removed"]
+    names = [value.name for value in model.graph.initializer]
+    found = [
+        f"the stored value {name!r} is not what was written"
+        for name, old, new in zip(names, before[1:], now[1:], strict=True)
+        if old != new
+    ]
+    if before[0] != now[0]:
+        found.insert(0, "its nodes, inputs, outputs or names are not what was written")
+    return found
+
+
+def _seal(model: onnx.ModelProto, folder: Path | None) -> str:
+    parts = [_digest(_structure(model))]
+    parts += [_digest(_content(value, folder)) for value in model.graph.initializer]
+    return base64.b64encode(b"".join(parts)).decode()
+
+
+def _parts(text: str) -> list[bytes]:
+    content = base64.b64decode(text)
+    return [content[start : start + _BYTES] for start in range(0, len(content), _BYTES)]
+
+
+def _digest(parts: Iterator[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()[:_BYTES]
+
+
+def _structure(model: onnx.ModelProto) -> Iterator[bytes]:
+    """Everything that decides what is computed, but for the stored values."""
+    graph = model.graph
+    notes = {note.key: note.value for note in model.metadata_props if note.key.startswith("tersor")}
+    yield repr(sorted((key, value) for key, value in notes.items() if key != _KEY)).encode()
+    for part in (*model.opset_import, *model.functions, *graph.input, *graph.output, *graph.node):
+        yield part.SerializeToString(deterministic=True)
+    for value in graph.sparse_initializer:
+        yield value.SerializeToString(deterministic=True)
+
+
+def _content(value: onnx.TensorProto, folder: Path | None) -> Iterator[bytes]:
+    yield repr((value.name, value.data_type, list(value.dims))).encode()
+    if value.data_location != onnx.TensorProto.EXTERNAL or folder is None:
+        yield value.raw_data or value.SerializeToString(deterministic=True)
+        return
+    place = {entry.key: entry.value for entry in value.external_data}
+    with (folder / place["location"]).open("rb") as file:
+        file.seek(int(place.get("offset", 0)))
+        yield file.read(int(place["length"]) if "length" in place else -1)
