@@ -63,6 +63,7 @@ def test_the_file_is_what_python_makes_of_the_model(quantized):
 def test_quantize_shows_tables_and_takes_options(tmp_path):
     path = tmp_path / "a.onnx"
     options = ["--example", "1,3,12,12", "--exclude", "8", "--weights", "6", "--activations", "7"]
+    options += ["--bits", "*=6"]  # the first layer as well
     scheme = ["--scheme", "dfq-paper"]
     printed = run("quantize", "tests.nets:plain", "-o", path, *options, *scheme)
     assert "What was done" in printed

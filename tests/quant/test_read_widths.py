@@ -115,8 +115,8 @@ def test_the_others_have_the_bits_of_the_scheme():
     assert set(found.values()) == {8}
 
 
-def test_one_number_for_all():
-    assert set(bits(5).values()) == {5}
+def test_one_pattern_for_all():
+    assert set(bits({"*": 5}).values()) == {5}
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def inputs(count: int, seed: int = 1) -> Tensor:
 @cache
 def _quantized(bits: int) -> Quantized:
     x = inputs(32)
-    options = WithData(rounding=None)
-    return tersor.quantize(model(), x[:2], data=x, weights=bits, activations=bits, options=options)
+    options, few = WithData(rounding=None), {"*": bits}
+    return tersor.quantize(model(), x[:2], data=x, weights=few, activations=few, options=options)
 
 
 def quantized(bits: int = 4) -> Quantized:

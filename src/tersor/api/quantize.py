@@ -94,7 +94,9 @@ def quantize(
             `{"*": 4, "head": 8}`; the last pattern that names a layer counts. Default: the
             8 bits of the scheme.
         activations: Bits of the activations, 2 to 16, for all layers or by name. A name stands for
-            the layer that reads the activation: `{"*": 4, "stem": 8}`.
+            the layer that reads the activation: `{"*": 4, "stem": 8}`. A number below 8 is for
+            the layers between the first and the last, as in papers: these two, additions and
+            pooling keep 8 bits, and so do the weights of the two. `{"*": 4}` leaves nothing out.
         input_range: Lowest and highest value of the inputs, for all inputs or by input name, if
             there are no data; `"pixels"` is 0…255, and `"imagenet"` what its mean and standard
             deviation make of them. Default: the range of the example, so a real example helps, and

@@ -18,6 +18,7 @@ from tersor.frontend.capture import Example
 from tersor.graph.network import Network
 from tersor.names import BatchNormMode
 from tersor.quant.lsq import LSQ, learn
+from tersor.quant.nearest_start import nearest_start
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.report.progress import training_bar
 from tersor.results.compressed import Compressed
@@ -32,6 +33,8 @@ from tersor.training.log import OnBatch
 from tersor.training.objective import Loss
 from tersor.training.options import Training
 from tersor.training.run import TrainingRun, record, train_compressed
+
+_TOGETHER = "weights and quantizers trained together"
 
 T = TypeVar("T", Quantized, Compressed)
 
@@ -49,7 +52,8 @@ def train(
     """Train a quantized or a compressed network: level 3.
 
     In a quantized network, quantizers and weights are trained together; this is meant for 4 bits
-    and fewer. In a compressed network, the weights are trained with a small learning rate to
+    and fewer. Weights of few bits start from the nearest integers, whatever rounded them before:
+    see `LSQ`. In a compressed network, the weights are trained with a small learning rate to
     recover the accuracy that compression lost.
 
     Args:
@@ -98,8 +102,8 @@ def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:
         seed=run.options.seed,
     )
     lines = run.of(model.network)
-    found = model.quantized()
-    found.network.records.append(record(lines, "weights and quantizers trained together"))
+    found = model.settled()
+    found.network.records.append(record(lines, _TOGETHER))
     return replace(found, training=(*start.training, *lines))
 
 
@@ -128,14 +132,17 @@ def trainable(
     if batches is None and labelled:
         raise InvalidInputError("labelled= describes batches; give batches=, or leave it out")
     options = options or LSQ()
-    network = quantized.network.copy()
-    network.module.train()
     seen = []
     if batches is None:
         options = replace(options, activations="keep")
     elif options.activations != "keep":
-        seen = list(Feed(network, batches, labelled, seed).inputs(options.samples))
-    learn(network, seen, options, quantized.scheme.pair_safe)
+        seen = list(Feed(quantized.network, batches, labelled, seed).inputs(options.samples))
+    network = quantized.network.copy()
+    pairs = quantized.scheme.pair_safe
+    if options.start == "nearest":
+        network = nearest_start(network, quantized.prepared, seen, pairs)
+    network.module.train()
+    learn(network, seen, options, pairs)
     for parameter in network.module.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     if batchnorm == "kept":
@@ -170,6 +177,12 @@ class Trainable(nn.Module):
 
     def quantized(self) -> Quantized:
         """Return the network as trained so far, ready for export; training may continue."""
+        found = self.settled()
+        found.network.records.append(record([], _TOGETHER))
+        return found
+
+    def settled(self) -> Quantized:
+        """The same as `quantized`, without a record of the training."""
         network = self.network.copy()
         settle_batchnorm(network)
         guard_bias_overflow(network)

@@ -211,33 +211,6 @@ def fit(network: Network, source: Source | None) -> Source | None:
     return fitting
 
 
-def widths(
-    weights: int | None, layers: list[tuple[str, int]] | None, average: float | None = None
-) -> Any:
-    """Combine options into the bits of weights, as `tersor.quantize` takes them.
-
-    Args:
-        weights: Bits of all layers, or None.
-        layers: Names of layers, with their own bits.
-        average: Average bits per weight, if the bits of the layers are searched for.
-
-    Raises:
-        InvalidInputError: Bits are both given for all layers and searched for.
-    """
-    if average is not None and weights is not None:
-        raise InvalidInputError(
-            "give --weights or --average-bits, not both: one sets the bits of all layers, the "
-            "other searches for them"
-        )
-    if not layers:
-        return weights
-    found = {} if weights is None else {"*": weights}
-    for name, bits in layers:
-        found.pop(name, None)  # the last counts, so it goes to the end
-        found[name] = bits
-    return found
-
-
 def with_data(has_data: bool, has_input_range: bool, given: dict[str, Any]) -> WithData | None:
     """Turn the options of quantization with data into `WithData`, or None without data.
 

@@ -60,6 +60,7 @@ def diagnose(
     from tersor.api.diagnose import STEPS
     from tersor.api.diagnose import diagnose as diagnose_model
     from tersor.cli import choices
+    from tersor.cli.widths import with_widths
     from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
 
@@ -77,9 +78,7 @@ def diagnose(
             data=choices.fit(captured, seen.first(level.samples) if seen and level else None),
             test=choices.fit(captured, tested),
             original=model if model.endswith(".onnx") and not dequantize else None,
-            scheme=find_scheme(scheme),
-            weights=choices.widths(weights, bits),
-            activations=choices.widths(activations, activation_bits),
+            **with_widths(find_scheme(scheme), weights, bits, activations, activation_bits),
             input_range=input_range,
             exclude=exclude or (),
             options=level,

@@ -109,7 +109,14 @@ ActivationBits = Annotated[
         "layer, the last one counts.",
     ),
 ]
-Activations = Annotated[int | None, typer.Option(metavar="BITS", help="Bits of the activations.")]
+Activations = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BITS",
+        help="Bits of the activations. With fewer than 8, the first and last layers, additions and "
+        "pooling keep 8; --activation-bits '*=4' and --bits '*=4' leave nothing out.",
+    ),
+]
 InputRange = Annotated[
     tuple[float, float] | None,
     typer.Option(

@@ -76,6 +76,7 @@ def quantize(
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
+    from tersor.cli.widths import check_average, with_widths
     from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
@@ -96,7 +97,8 @@ def quantize(
         check_limits(limits, metric, verify, keep_anyway)
         own = None if metric is None else find_function(metric)
         target = choices.target(scheme, every_layer)
-        widths = choices.widths(weights, bits, average_bits)
+        check_average(average_bits, weights)
+        asked_bits = with_widths(target, weights, bits, activations, activation_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std, tokenizer)
         check_labels(limits, tested or seen)
@@ -110,7 +112,7 @@ def quantize(
         tested = choices.fit(captured, tested) or seen
         sensitivity = ()
         if average_bits is not None:
-            widths = search_bits(
+            found = search_bits(
                 captured,
                 data=seen,
                 average=average_bits,
@@ -120,14 +122,12 @@ def quantize(
                 on_step=bar.step,
                 on_layer=bar.layer,
             )
-            sensitivity = widths.sensitivities
-            widths |= dict(bits or ())
+            sensitivity = found.sensitivities
+            asked_bits["weights"] = found | dict(bits or ())
         quantized = quantize_model(
             captured,
             data=seen,
-            scheme=target,
-            weights=widths,
-            activations=choices.widths(activations, activation_bits),
+            **asked_bits,
             input_range=input_range,
             exclude=exclude or (),
             options=level,

@@ -67,6 +67,7 @@ def train(
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
+    from tersor.cli.widths import with_widths
     from tersor.data.sources import BATCH, GeneratedSamples
     from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
@@ -103,9 +104,7 @@ def train(
         quantized = quantize_model(
             captured,
             data=few,
-            scheme=find_scheme(scheme),
-            weights=choices.widths(weights, bits),
-            activations=choices.widths(activations, activation_bits),
+            **with_widths(find_scheme(scheme), weights, bits, activations, activation_bits),
             exclude=exclude or (),
             options=WithData(rounding=None),
             on_step=bar.step,

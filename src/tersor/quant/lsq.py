@@ -72,6 +72,8 @@ class LSQ:
         whole: Whether offsets are whole steps everywhere. Otherwise only offsets with 8 bits or
             more are, and those that cannot be moved into biases: see `tersor.quant.offsets`.
         samples: Largest number of samples on which activations are measured.
+        start: Whether weights of few bits start from the nearest integers, or from those of the
+            solver that rounded them (`"keep"`).
     """
 
     configuration: Configuration | Literal["auto"] = "auto"
@@ -79,6 +81,7 @@ class LSQ:
     activations: Literal["keep", "mse", "minmax", "mean"] = "mse"
     whole: bool = False
     samples: Count = 256
+    start: Literal["nearest", "keep"] = "nearest"
 
 
 class LearnedQuantize(nn.Module):

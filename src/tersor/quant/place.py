@@ -21,6 +21,7 @@ from tersor.graph.carried import carried_nodes, part_name, part_ops, part_weight
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped, free_name
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
+from tersor.quant.few_bits import asked_widths
 from tersor.quant.float_layers import (
     leave_slower,
     nothing_to_quantize,
@@ -29,7 +30,7 @@ from tersor.quant.float_layers import (
 )
 from tersor.quant.integer_values import Flow
 from tersor.quant.kept import leave_accurate
-from tersor.quant.patterns import excluded, widths
+from tersor.quant.patterns import excluded
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, quantizer_at
 from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.recurrent import Recurrent, choose_recurrent
@@ -67,8 +68,7 @@ def place(
     if quantizers(network):
         raise InvalidModelError("the network already has quantizers; start from the float model")
     left_out = excluded(network, exclude)
-    width = widths(network, bits or {})
-    reading = widths(network, activations or {}, "activations")
+    width, reading = asked_widths(network, scheme, bits or {}, activations or {})
     recurrent = choose_recurrent(network, left_out)
     chosen, floating = _choose(network, scheme, left_out)
     _record_carried(network, {layer.node for layer in recurrent})

@@ -55,7 +55,22 @@ FLOAT_OUTPUTS = frozenset(LINEAR)
 
 INT8 = Grid(8, signed=True, symmetric=True)
 UINT8 = Grid(8)
+WIDE = 8  # bits of what has few bits nowhere in papers
 _BITS = (2, 16)  # narrowest and widest
+
+
+@checked()
+@dataclass(frozen=True)
+class FewBits:
+    """Bits of the layers between the first and the last; see `tersor.quant.few_bits`.
+
+    Attributes:
+        activations: Bits of what these layers read, below 8.
+        weights: Bits of their weights, below 8; None for those of the scheme.
+    """
+
+    activations: int
+    weights: int | None = None
 
 
 @checked()
@@ -91,6 +106,7 @@ class Scheme:
         session: onnxruntime session options that the format needs to be exact.
         speed: The times of its kernels: calls that integers make slower stay in floating point.
             None computes in integers whatever has an integer kernel.
+        few: Fewer bits for the layers between the first and the last.
     """
 
     name: str
@@ -113,18 +129,34 @@ class Scheme:
     runtime: RuntimeName = "onnxruntime"
     session: tuple[tuple[str, str], ...] = ()
     speed: Speed | None = None
+    few: FewBits | None = None
 
     def with_bits(self, weights: int | None, activations: int | None) -> "Scheme":
         """The same scheme with other bit widths; None keeps a width.
+
+        Activations of fewer than 8 bits are the inputs of the layers between the first and the
+        last, and everything else has 8 bits: see `tersor.quant.few_bits`.
 
         Raises:
             InvalidInputError: A width is not between 2 and 16 bits.
         """
         weight = with_bits(self.weight, weights, "weights")
         activation = with_bits(self.activation, activations, "activations")
+        if activations is not None and activations < WIDE:
+            few = FewBits(activations, weights if weight.bits < WIDE else None)
+            wide = self.with_bits(max(weight.bits, WIDE), WIDE)
+            return replace(wide, few=few, speed=None)
         pair_safe = self.pair_safe if weight.bits == 8 else None
         speed = self.speed if weights is None else None  # whoever asks for bits wants every layer
-        return replace(self, weight=weight, activation=activation, pair_safe=pair_safe, speed=speed)
+        few = self.few if activations is None else None
+        return replace(
+            self,
+            weight=weight,
+            activation=activation,
+            pair_safe=pair_safe,
+            speed=speed,
+            few=few,
+        )
 
     def __getstate__(self) -> dict[str, object]:
         """For pickles and copies, in which ops stand as their names."""

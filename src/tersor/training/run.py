@@ -12,6 +12,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.mode import set_training
 from tersor.graph.network import Applied, Network
 from tersor.graph.simplify import fold
+from tersor.quant.nearest_start import TRAINED
 from tersor.quant.scheme import Scheme
 from tersor.training.checkpoint import Checkpoint
 from tersor.training.feed import Batches, Feed
@@ -144,4 +145,4 @@ def record(lines: list[Line], what: str, **numbers: float) -> Applied:
     if lines:
         numbers |= {"steps": float(lines[-1].step)}
         numbers |= {"loss before": lines[0].loss, "loss after": lines[-1].loss}
-    return Applied("network", "train", what, numbers)
+    return Applied("network", TRAINED, what, numbers)

@@ -127,7 +127,7 @@ def _changes(case: Case, worst: list[QuantizerUse], sides: set[Side]) -> Iterato
     """The possible changes, with their spelling in Python and on the command line."""
     scheme, options = case.frame.scheme, case.options
     if "weights" in sides and not scheme.per_channel:
-        bits = (scheme.weight.bits, scheme.activation.bits)
+        bits = _bits(scheme, "weights"), _bits(scheme, "activations")
         target = ONNXRUNTIME_CPU.with_bits(*bits)
         name = target.name
         bare = replace(case, reshaped=None)
@@ -155,18 +155,28 @@ def _widened(case: Case, names: dict[str, list[str]]) -> Change:
     """Give some layers eight bits, on the sides named."""
     fields = {"weights": "weight_bits", "activations": "activation_bits"}  # as in a frame
     named = {"weights": "--bits", "activations": "--activation-bits"}
-    changes, arguments, options = {}, [], []
+    scheme, changes, arguments, options = case.frame.scheme, {}, [], []
+    if scheme.few:  # both numbers together: see `Scheme.with_bits`
+        both = {side: _bits(scheme, side) for side in fields}
+        arguments.append(f'scheme=find_scheme("{scheme.name}").with_bits{tuple(both.values())}')
+        options += [f"--{side} {bits}" for side, bits in both.items()]
     for side, layers in names.items():
-        field, bits = fields[side], _bits(case.frame.scheme, side)
+        field, bits = fields[side], _bits(scheme, side)
         changes[field] = {**getattr(case.frame, field), **dict.fromkeys(layers, 8)}
         given = ", ".join(f'"{name}": 8' for name in layers)
-        arguments.append(f'{side}={{"*": {bits}, {given}}}')
-        options += [f"--{side} {bits}", *(f"{named[side]} {name}=8" for name in layers)]
+        base = "" if scheme.few else f'"*": {bits}, '
+        arguments.append(f"{side}={{{base}{given}}}")
+        options += [] if scheme.few else [f"--{side} {bits}"]
+        options += [f"{named[side]} {name}=8" for name in layers]
     return lambda: _framed(case, **changes), ", ".join(arguments), " ".join(options)
 
 
 def _bits(scheme: Scheme, side: str) -> int:
-    return (scheme.weight if side == "weights" else scheme.activation).bits
+    grid, few = (
+        (scheme.weight, scheme.few) if side == "weights" else (scheme.activation, scheme.few)
+    )
+    found = few and (few.weights if side == "weights" else few.activations)
+    return found or grid.bits
 
 
 def _floats(case: Case, worst: list[QuantizerUse], enough: float, before: float) -> Iterator[Fix]:
