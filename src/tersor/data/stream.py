@@ -1,6 +1,6 @@
 """Runs a network node by node over many batches, so that a layer can change before it runs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from copy import copy
 from typing import Any
 
@@ -15,8 +15,8 @@ from tersor.graph.network import Network
 class Stream:
     """All batches on their way through a network, node by node.
 
-    Values are dropped once their last reader has run, so memory is needed for the values that are
-    alive at the widest point, for all samples.
+    Values are dropped once their last reader has run, batch by batch, so memory is needed for the
+    values that are alive at the widest point, for all samples.
 
     Attributes:
         network: The network.
@@ -48,10 +48,11 @@ class Stream:
 
     def run(self, node: fx.Node) -> None:
         """Compute one node for every batch, if it depends on an input."""
+        done = self._last.get(node.name, [])
         if any(arg.name in self.values for arg in node.all_input_nodes) and node.op != "output":
             with torch.no_grad():
-                self.values[node.name] = self._calls(node)
-        for name in self._last.get(node.name, ()):
+                self.values[node.name] = self._calls(node, done)
+        for name in done:
             self.values.pop(name, None)
 
     def fork(self, batches: slice = slice(None)) -> "Stream":
@@ -97,14 +98,25 @@ class Stream:
             found.append(graph.process_outputs(fx.map_arg(end.args[0], of_batch.__getitem__)))
         return found
 
-    def _calls(self, node: fx.Node) -> list[Any]:
-        """Compute a node for every batch; what it reads is looked up once."""
+    def _calls(self, node: fx.Node, done: Collection[str] = ()) -> list[Any]:
+        """Compute a node for every batch; what it reads is looked up once.
+
+        Args:
+            node: The node.
+            done: Values that nothing else reads; a batch of them is dropped once it has been read.
+        """
         reads = {arg: self.of(arg) for arg in node.all_input_nodes}
+        dropped = [reads[arg] for arg in reads if arg.name in done]
+        for name in done:
+            self.values.pop(name, None)
         function, given = self._function(node), (node.args, node.kwargs)
         found = []
         for batch in range(self._count):
             args, kwargs = fx.map_arg(given, lambda arg, i=batch: reads[arg][i])
             found.append(function(*args, **kwargs))
+            for values in dropped:
+                values[batch] = None
+            del args, kwargs
         return found
 
     def _function(self, node: fx.Node) -> Callable[..., Any]:

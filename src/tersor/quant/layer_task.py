@@ -93,13 +93,16 @@ class LayerTask:
     def correct_mean(self) -> Tensor:
         """Make the mean of every output that of the float network, for the weights as they are.
 
+        A layer is affine, so it takes the mean of a batch to the mean of its outputs.
+
         Returns:
             What was added to the bias, one number for each output.
         """
-        layer = self.layer
+        layer, sizes = self.layer, [len(y) for y in self.wanted]
         with torch.no_grad():
-            found = [layer.run(x, self.quantizer(layer.weight)) for x in self.given]
-        shift = _mean(layer, self.wanted) - _mean(layer, found)
+            weight = self.quantizer(layer.weight)
+            found = [layer.run(_mean_sample(layer, x), weight) for x in self.given]
+        shift = _mean(layer, self.wanted) - _mean(layer, found, sizes)
         self.shift_bias(shift)
         return shift
 
@@ -141,11 +144,28 @@ def restore(layer: Layer, found: dict[str, Tensor]) -> None:
         layer.set_bias(found["bias"].to(device))
 
 
-def _mean(layer: Layer, outputs: list[Tensor]) -> Tensor:
-    """The mean of each channel; a layer in a loop may see single samples, without a batch."""
-    flat = [
-        y.movedim(layer.channel_axis, 0).reshape(y.shape[layer.channel_axis], -1) for y in outputs
-    ]
-    total = sum(y.sum(1) for y in flat)
+def _mean_sample(layer: Layer, x: Tensor) -> Tensor:
+    """The mean of a batch, as a batch of one."""
+    return x.mean(0, keepdim=True) if _has_batch(layer, x) else x
+
+
+def _has_batch(layer: Layer, x: Tensor) -> bool:
+    """Whether a value has a batch; a layer in a loop may see single samples, without one."""
+    return x.ndim >= layer.kernel_dims + 2
+
+
+def _mean(layer: Layer, outputs: list[Tensor], sizes: list[int] | None = None) -> Tensor:
+    """The mean of each channel.
+
+    Args:
+        layer: The layer.
+        outputs: Its outputs, batch by batch.
+        sizes: Number of samples that each output stands for, if that is the mean of a batch.
+    """
+    total, count = 0.0, 0
+    for i, y in enumerate(outputs):
+        flat = y.movedim(layer.channel_axis, 0).reshape(y.shape[layer.channel_axis], -1)
+        times = sizes[i] if sizes is not None and _has_batch(layer, y) else 1
+        total, count = total + times * flat.sum(1), count + times * flat.shape[1]
     assert isinstance(total, Tensor)
-    return total / sum(y.shape[1] for y in flat)
+    return total / count

@@ -112,15 +112,8 @@ def round_layers(
         floating.run(float_node)
         if node.name in todo:
             layer = todo[node.name]
-            quantizer, reason = weight_quantizer(layer), _refusal(layer)
-            if quantizer is None or reason is not None:
-                record: Record = Skipped(layer.name, "round", reason or _NOT_QUANTIZED)
-            else:
-                task = _task(layer, quantizer, floating, quantized, held_back, seed + done)
-                again = layer.weight_node in rounded
-                whole = None if again else with_all_calls(task, floating, quantized)
-                solve = partial(_round, round_layer, whole)
-                record = _solve(solve, task, setting.journal, f"{done:05d}")
+            again = layer.weight_node in rounded
+            record = _rounded(layer, again, (floating, quantized), round_layer, setting, seed, done)
             rounded.add(layer.weight_node)
             network.records.append(record)
             done += 1
@@ -134,6 +127,24 @@ def round_layers(
 
 _NOT_QUANTIZED = "its weight is not quantized"
 _ROUNDED = "its weight was rounded for another layer that reads it; its bias is corrected by itself"
+
+
+def _rounded(
+    layer: Layer,
+    again: bool,
+    streams: tuple[Stream, Stream],
+    round_layer: RoundLayer,
+    setting: Setting,
+    seed: int,
+    number: int,
+) -> Record:
+    """Round one layer, if it can be, with its values in both streams, which are not held longer."""
+    quantizer, reason = weight_quantizer(layer), _refusal(layer)
+    if quantizer is None or reason is not None:
+        return Skipped(layer.name, "round", reason or _NOT_QUANTIZED)
+    task = _task(layer, quantizer, *streams, setting.held_back, seed + number)
+    whole = None if again else with_all_calls(task, *streams)
+    return _solve(partial(_round, round_layer, whole), task, setting.journal, f"{number:05d}")
 
 
 def _refusal(layer: Layer) -> str | None:
