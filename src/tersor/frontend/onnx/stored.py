@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
-from tersor.frontend.onnx.opening import open_file
 from tersor.graph.carried_model import CUT
 
 
@@ -47,9 +48,9 @@ def files(path: str | Path) -> set[Path]:
         path: The file.
     """
     path = Path(path)
-    tensors = (tensor for _, tensor in _stored(open_file(path)[0].graph))
-    beside = {path.parent / x.location for x in tensors if isinstance(x, ir.ExternalTensor)}
-    return {path, *beside}
+    tensors = _in_graph(onnx.load(path, load_external_data=False).graph)
+    outside = (tensor for tensor in tensors if uses_external_data(tensor))
+    return {path, *(path.parent / ExternalDataInfo(tensor).location for tensor in outside)}
 
 
 def size(path: str | Path) -> int:
@@ -59,6 +60,16 @@ def size(path: str | Path) -> int:
         path: The file.
     """
     return sum(file.stat().st_size for file in files(path))
+
+
+def _in_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor in a graph of a file: weights, and attributes of nodes, at any depth."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for part in (attribute.g, *attribute.graphs):
+                yield from _in_graph(part)
 
 
 def _stored(graph: ir.Graph) -> Iterator[tuple[str, Any]]:
