@@ -3,6 +3,7 @@
     python -m benchmarks.fuzz onnx --inputs 100000
     python -m benchmarks.fuzz pt2 --inputs 5000
     python -m benchmarks.fuzz npz --inputs 20000
+    python -m benchmarks.fuzz tersor --inputs 1000
 
 Input number n is the same at every run. An input may take ten seconds of
 the CPU and 4 GiB; no file may appear, and nothing outside of the folder may be read.

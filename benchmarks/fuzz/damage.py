@@ -81,14 +81,15 @@ def mutate_archive(content: bytes, rng: random.Random) -> bytes:
         for name in names:
             part = old.read(name)
             if name == victim:
-                changed = _mutate_json if name.endswith(".json") else mutate_bytes
+                changed = mutate_json if name.endswith(".json") else mutate_bytes
                 part = changed(part, rng) if part else rng.randbytes(8)
             if name != victim or rng.random() < 0.95:
                 new.writestr(name, part)
     return copy.getvalue()
 
 
-def _mutate_json(content: bytes, rng: random.Random) -> bytes:
+def mutate_json(content: bytes, rng: random.Random) -> bytes:
+    """Put other values into one to four places."""
     tree = json.loads(content)
     for _ in range(rng.choice((1, 1, 2, 4))):
         container, key = rng.choice(_leaves(tree))

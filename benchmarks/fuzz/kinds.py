@@ -10,6 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.fuzz.damage import mutate_archive, mutate_bytes
+from benchmarks.fuzz.kept import mutate_result, read_result, result_files
 from benchmarks.fuzz.opaque import mutate_opaque, opaque_files, read_opaque
 from benchmarks.fuzz.sound import npz_files, onnx_files, pt2_files
 from benchmarks.fuzz.structure import mutate_onnx
@@ -76,5 +77,6 @@ KINDS = {
     "onnx": Kind(".onnx", onnx_files, mutate_onnx, read_onnx),
     "opaque": Kind(".onnx", opaque_files, mutate_opaque, read_opaque),
     "pt2": Kind(".pt2", pt2_files, mutate_archive, read_pt2),
+    "tersor": Kind(".tersor", result_files, mutate_result, read_result),
     "npz": Kind(".npz", npz_files, _mutate_npz, read_npz),
 }

@@ -3,6 +3,7 @@
 from .api.compress import compress as compress
 from .api.diagnose import diagnose as diagnose
 from .api.inspect import inspect as inspect
+from .api.loading import load as load
 from .api.pareto import Pareto as Pareto
 from .api.pareto import pareto as pareto
 from .api.quantize import quantize as quantize
@@ -15,7 +16,6 @@ from .api.verify import verify as verify
 from .compression.options import Compression as Compression
 from .errors import TersorError as TersorError
 from .export.machine import doctor as doctor
-from .frontend.load import load as load
 from .quant.levels import DataFree as DataFree
 from .quant.levels import WithData as WithData
 from .quant.lsq import LSQ as LSQ

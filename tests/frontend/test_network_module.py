@@ -49,13 +49,20 @@ def test_a_copy_computes_the_same_and_can_be_exported(quantized, tmp_path):
     assert (tmp_path / "copy.onnx").read_bytes() == (tmp_path / "own.onnx").read_bytes()
 
 
-def test_a_pickle_computes_the_same_and_says_that_it_cannot_be_written(quantized, tmp_path):
+def test_a_pickle_computes_the_same_and_can_be_exported(quantized, tmp_path):
     again = pickle.loads(pickle.dumps(quantized))  # noqa: S301
     assert torch.equal(again(X), quantized(X))
     assert again.scheme == quantized.scheme
     assert again.records == quantized.records
-    with pytest.raises(tersor.errors.UnsupportedError, match="read from a pickle"):
-        again.export(tmp_path / "q.onnx")
+    again.export(tmp_path / "again.onnx")
+    quantized.export(tmp_path / "own.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "own.onnx").read_bytes()
+
+
+def test_a_shallow_copy_shares_the_network(quantized):
+    again = copy.copy(quantized)
+    assert again.network is quantized.network
+    assert torch.equal(again(X), quantized(X))
 
 
 def test_to_converts_all_that_a_result_holds(quantized):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tersor.api.loading import opened
 from tersor.checked import checked
 from tersor.compression.asked import Asked
 from tersor.compression.options import Compression
@@ -43,7 +44,7 @@ _PERCENT = 100  # more may be meant as a number
 @checked("model", "exclude", "macs", "parameters", "megabytes", "latency")
 @shows_progress(len(STEPS))
 def compress(
-    model: Model | Compressed,
+    model: Model | Compressed | str | Path,
     example: Example = None,
     *,
     kwargs: Keywords | None = None,
@@ -70,7 +71,8 @@ def compress(
     Give one budget. To quantize the result, pass its `network` to `tersor.quantize`.
 
     Args:
-        model: As for `quantize`, or a `Compressed` model to compress further. It is never changed.
+        model: As for `quantize`, or a `Compressed` model, or its file, to compress further. It is
+            never changed.
         example: As for `quantize`.
         kwargs: As for `quantize`.
         dynamic: As for `quantize`.
@@ -156,7 +158,7 @@ def _with(start: Compressed, network: Network, lines: Sequence[Line] = ()) -> Co
 
 
 def prepared(
-    model: Model | Compressed,
+    model: Model | Compressed | str | Path,
     example: Example,
     kwargs: Keywords | None,
     data: Data,
@@ -174,6 +176,7 @@ def prepared(
     Returns:
         The model, and the data, from which nothing is missing.
     """
+    model, example = opened(model, example)
     if isinstance(model, Compressed):
         start = replace(model, network=captured(model.network, example, kwargs, dynamic))
     else:

@@ -22,6 +22,7 @@ from tersor.api.diagnosis.given_samples import samples_findings
 from tersor.api.diagnosis.remedies import Case
 from tersor.api.diagnosis.sanity import float_checks, not_finite, runtime_checks, wrong_in_float
 from tersor.api.frame import Frame, OnStep, split_bits
+from tersor.api.loading import opened
 from tersor.api.quantize import quantize
 from tersor.api.steps import STEPS as LEVEL_STEPS
 from tersor.checked import Count, Positive, checked
@@ -55,7 +56,7 @@ STEPS = (*LEVEL_STEPS, *OWN_STEPS)
 @checked("model", "exclude", "input_range")
 @shows_progress(len(STEPS))
 def diagnose(
-    model: Model,
+    model: Model | str | Path,
     example: Example = None,
     *,
     data: Data = None,
@@ -85,7 +86,7 @@ def diagnose(
         test: Unlabelled samples on which the damage is measured. Default: `data`, or else random
             inputs.
         original: The ONNX file from which the model was read. The captured graph is compared with
-            it.
+            it. Default: `model`, if that is the name of such a file.
         kwargs: As for `quantize`.
         dynamic: As for `quantize`.
         scheme: As for `quantize`.
@@ -112,6 +113,9 @@ def diagnose(
     say = on_step or (lambda _: None)
     data, test = repeatable(data), repeatable(test)
     shown = test if data is None else data
+    if isinstance(model, str | Path) and Path(model).suffix == ".onnx":
+        original = original or model
+    model, example = opened(model, example)
     network, _ = captured_with(model, example, kwargs, shown, dynamic)
     say(OWN_STEPS[0])
     judged = data if test is None else test

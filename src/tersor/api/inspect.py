@@ -1,6 +1,7 @@
 """Inspect a model: its layers, and what each pass can and cannot do with them."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tersor.api.quantize import quantize
 from tersor.checked import checked
@@ -15,7 +16,7 @@ from tersor.report.inspection import Inspection
 
 @checked("model")
 def inspect(
-    model: Model,
+    model: Model | str | Path,
     example: Example = None,
     *,
     kwargs: Keywords | None = None,

@@ -115,7 +115,7 @@ class Pareto:
 @checked("model", "exclude")
 @shows_progress(len(STEPS))
 def pareto(
-    model: Model | Compressed,
+    model: Model | Compressed | str | Path,
     example: Example = None,
     *,
     kwargs: Keywords | None = None,

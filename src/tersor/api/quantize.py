@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tersor.api.frame import Frame, OnStep, split_bits
+from tersor.api.loading import opened
 from tersor.api.steps import (
     ACTIVATION_RANGES,
     CAPTURE,
@@ -55,7 +56,7 @@ T = TypeVar("T", DataFree, WithData)
 @checked("model", "exclude", "input_range")
 @shows_progress(len(STEPS))
 def quantize(
-    model: Model,
+    model: Model | str | Path,
     example: Example = None,
     *,
     kwargs: Keywords | None = None,
@@ -79,8 +80,8 @@ def quantize(
     output (AdaRound's objective, arXiv 2004.10568).
 
     Args:
-        model: The float model, a loaded `torch.export` program, or what `capture` made of one. It
-            is never changed.
+        model: The float model, a loaded `torch.export` program, or the name of a file or function,
+            as for `tersor.load`; or what `capture` or `compress` made of one. It is never changed.
         example: One input tensor, a tuple of inputs, or a mapping of keyword inputs. Default: the
             first samples, if there are data.
         kwargs: Keyword inputs, in addition to the positional ones.
@@ -140,6 +141,7 @@ def quantize(
     all_activations, activation_bits = split_bits(activations)
     target = find_scheme(scheme).with_bits(all_weights, all_activations)
     say(CAPTURE)
+    model, example = opened(model, example)
     network, data = captured_with(model, example, kwargs, data, dynamic)
     original = network.copy()
     names = patterns(exclude)

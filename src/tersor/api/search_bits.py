@@ -9,10 +9,12 @@ measured on a few unlabelled samples (`tersor.quant.sensitivity`). The sum is mi
 
 from collections.abc import Iterable, Sequence
 from math import isfinite
+from pathlib import Path
 
 import numpy as np
 
 from tersor.api.frame import Frame, OnStep
+from tersor.api.loading import opened
 from tersor.api.steps import CAPTURE, PREPARATION, prepare
 from tersor.checked import Positive, checked
 from tersor.core.knapsack import knapsack
@@ -124,7 +126,7 @@ class Bits(dict[str, int]):
 @checked("model", "exclude")
 @shows_progress(len(STEPS))
 def search_bits(
-    model: Model,
+    model: Model | str | Path,
     example: Example = None,
     *,
     data: Data,
@@ -181,6 +183,7 @@ def search_bits(
     widths = _widths(choices, target)
     _check_one(average, megabytes)
     say(CAPTURE)
+    model, example = opened(model, example)
     network, data = captured_with(model, example, kwargs, data, dynamic)
     batches = samples(network, data, options.samples)
     kept = held_back(batches, options.held_back)

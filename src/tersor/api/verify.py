@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from tersor.api.loading import opened
 from tersor.checked import checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric
@@ -21,11 +22,11 @@ from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.files import temporary_folder
 from tersor.frontend.capture import Example, capture
-from tersor.frontend.load import load
 from tersor.frontend.onnx.fixed_inputs import Fixed, write_fixed
 from tersor.graph.network import Network
 from tersor.names import RuntimeName
 from tersor.quant.schemes import SCHEMES
+from tersor.results.base import Result
 from tersor.results.quantized import runtime_of
 
 
@@ -48,7 +49,8 @@ def verify(
     """Compare a quantized ONNX file with its float model, both in the runtime of its scheme.
 
     Args:
-        reference: The float model: an ONNX file, or anything that `quantize` and `load` accept.
+        reference: The float model: an ONNX file, or anything that `quantize` and `load` accept. Of
+            a saved result, its float model.
         path: The quantized ONNX file.
         inputs: A tensor, tuple, mapping, or an iterable of batches. Default: noise in the shapes
             that the file takes.
@@ -118,9 +120,9 @@ def _floating(
     """The float model of the comparison, captured unless it is an ONNX file."""
     if _is_file(reference):
         return Path(reference)
-    if isinstance(reference, str | Path):
-        reference, own = load(reference)
-        example = own if example is None else example
+    reference, example = opened(reference, example)
+    if isinstance(reference, Result):
+        return reference.original
     if example is None and isinstance(reference, nn.Module):
         example = tuple(torch.from_numpy(noise) for noise in noise_inputs(runtime).values())
     return capture(reference, example)

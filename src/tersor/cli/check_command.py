@@ -33,16 +33,16 @@ def inspect(
         tersor inspect mycode:make_model --example 1,3,224,224 --json
     """
     from tersor.api.inspect import inspect as inspect_model
+    from tersor.api.loading import opened
     from tersor.api.steps import STEPS
     from tersor.cli import choices
-    from tersor.frontend.load import load
     from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
 
     with one_line(debug), progress(len(STEPS) + 1) as bar:
         bar.step("load the model")
         fixed = dict(fix) if fix else None
-        network, own = load(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
+        network, own = opened(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
         given = choices.example(network, example) or own
         inspection = inspect_model(
             network,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tersor.api import loading
 from tersor.data.images import Pixels
 from tersor.data.samples import check_first, fixed_batch
 from tersor.data.shown import captured_with
@@ -12,7 +13,7 @@ from tersor.data.sources import Source, find_source
 from tersor.data.synthetic import random_example
 from tersor.data.texts import TEXTS
 from tersor.errors import InvalidInputError
-from tersor.frontend.load import input_types, load
+from tersor.frontend.load import input_types
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network
 from tersor.quant.adaround import AdaRound
@@ -158,17 +159,17 @@ def captured(
     The example is the one that the user gave, or the model's own, or else the first samples.
 
     Args:
-        model: See `tersor.frontend.load.load`.
+        model: See `tersor.load`.
         shapes: See `example`.
         source: The samples, or None.
-        dequantize: See `tersor.frontend.load.load`.
+        dequantize: See `tersor.load`.
         input_range: See `example`.
         fix: Inputs of a file with their values.
-        custom_ops: See `tersor.frontend.load.load`.
+        custom_ops: See `tersor.load`.
         dynamic: See `opened`.
     """
     fixed = dict(fix) if fix else None
-    network, own = load(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
+    network, own = loading.opened(model, dequantize=dequantize, fix=fixed, custom_ops=custom_ops)
     if shapes or source is None:
         own = example(network, shapes, input_range) or own
     return captured_with(network, own, data=source, dynamic=opened(dynamic))[0]

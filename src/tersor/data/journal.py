@@ -7,7 +7,7 @@ Every layer has a seed of its own, so the result is the same as without an inter
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,19 @@ def hash_tensor(digest: Any, tensor: Tensor) -> None:
     """Add the type, shape and values of a tensor to a hash of `hashlib`."""
     digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of all names, types, shapes and values.
+
+    Args:
+        tensors: Tensors by name.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        hash_tensor(digest, tensors[name])
+    return digest.hexdigest()
 
 
 def _record(stored: dict[str, Any]) -> Record:

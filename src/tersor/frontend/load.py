@@ -25,35 +25,22 @@ def load(
     fix: Fixed | None = None,
     custom_ops: str | Path | None = None,
 ) -> tuple[nn.Module | ExportedProgram, Example]:
-    """Load a model, and its example inputs if it has some.
+    """Load a model, and its example inputs if it has some; see `tersor.load`.
 
     Args:
-        spec: A `.pt2` file that `torch.export.save` wrote, an `.onnx` file, or `module:function`,
-            a function in the user's own code that returns a model or a pair `(model, example)`.
-        dequantize: Convert a quantized `.onnx` file back to float: DequantizeLinear of stored
-            integers becomes a float weight, and QuantizeLinear/DequantizeLinear pairs are removed.
-            A range that begins at 0 becomes a clip if nothing else prevents negative values.
-        fix: Values for inputs of an `.onnx` file, by name, such as `{"sr": 16000}`. The model and
-            the files written from it then have no such input, and branches that depend on it are
-            gone.
-        custom_ops: A library of custom ops for onnxruntime that an `.onnx` file needs. It is code
-            that runs in this process.
+        spec: A `.pt2` file, an `.onnx` file, or `module:function`.
+        dequantize: Convert a quantized `.onnx` file back to float.
+        fix: Values for inputs of an `.onnx` file, by name.
+        custom_ops: A library of custom ops for onnxruntime that an `.onnx` file needs.
 
     Returns:
         The model, and the example or None.
 
     Raises:
-        InvalidInputError: The file or function does not exist, an option is given for something
-            other than an `.onnx` file, or `fix` names no input.
-        InvalidModelError: The file is damaged, or the function returns no model.
-        UnsupportedError: Files of this kind cannot be loaded.
+        TersorError: As `tersor.load`.
     """
     text = str(spec)
-    given = {"dequantize": dequantize, "fix": fix, "custom_ops": custom_ops}
-    idle = [name for name, value in given.items() if value]
-    if idle and not text.endswith(".onnx"):
-        kind = "quantized .onnx" if dequantize else ".onnx"
-        raise InvalidInputError(f"{text!r}: {idle[0]} is for {kind} files; leave it out")
+    check_options(text, dequantize, fix, custom_ops)
     if is_function(text):
         return _from_code(text)
     path = Path(text)
@@ -75,6 +62,27 @@ def load(
     if not path.is_file():
         raise InvalidInputError(f"{text!r}: there is no such file")
     return load_program(path), None
+
+
+def check_options(
+    text: str, dequantize: bool, fix: Fixed | None, custom_ops: str | Path | None
+) -> None:
+    """Refuse options of `.onnx` files for anything else.
+
+    Args:
+        text: What is loaded.
+        dequantize: See `load`.
+        fix: See `load`.
+        custom_ops: See `load`.
+
+    Raises:
+        InvalidInputError: Names the option.
+    """
+    given = {"dequantize": dequantize, "fix": fix, "custom_ops": custom_ops}
+    idle = [name for name, value in given.items() if value]
+    if idle and not text.endswith(".onnx"):
+        kind = "quantized .onnx" if dequantize else ".onnx"
+        raise InvalidInputError(f"{text!r}: {idle[0]} is for {kind} files; leave it out")
 
 
 def input_types(model: nn.Module | ExportedProgram) -> list[torch.dtype]:

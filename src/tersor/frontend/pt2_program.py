@@ -22,7 +22,8 @@ _TARGET = re.compile(
 )
 _TOUCHES_FILES = re.compile(r"torch\.ops\.aten\.from_file\b.*")
 _SYMBOL = re.compile(r"[A-Za-z_]+\d{0,6}")
-_FUNCTIONS = {
+#: What sizes are computed with: sympy's own functions, and those that PyTorch adds.
+SIZE_FUNCTIONS = {
     *("Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Max", "Min", "Mod"),
     *("Equality", "Unequality", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not"),
     *("LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan", "floor", "ceiling"),
@@ -50,7 +51,7 @@ def checked_program(program: dict[str, Any]) -> dict[str, Any]:
     program["guards_code"] = []
     program["graph_module"]["metadata"] = {}
     for symbol in program["range_constraints"]:
-        _check_symbol(symbol)
+        check_symbol(symbol)
     checked_names(program)
     return program
 
@@ -89,7 +90,15 @@ def _check_path(text: str) -> None:
     _check(_PATH, text)
 
 
-def _check_symbol(text: str) -> None:
+def check_symbol(text: str) -> None:
+    """Check the name of a free size.
+
+    Args:
+        text: The name.
+
+    Raises:
+        UnsupportedError: It is not one that PyTorch gives.
+    """
     if not _SYMBOL.fullmatch(text):
         raise UnsupportedError(f"names a size {text[:80]!r}; sizes are named s0, s1, ...")
 
@@ -124,8 +133,15 @@ def _check_inputs(text: str) -> None:
             _check(_NAME, str(keyword))
 
 
-def _check_expression(text: str) -> None:
-    """Check a size as sympy writes it: `Mul(Integer(2), Symbol('s0', positive=True))`."""
+def check_expression(text: str) -> None:
+    """Check a size as sympy writes it: `Mul(Integer(2), Symbol('s0', positive=True))`.
+
+    Args:
+        text: The size.
+
+    Raises:
+        UnsupportedError: It could run as code, or take forever to compute.
+    """
     tree = ast.parse(text, mode="eval") if len(text) < _LONGEST_EXPRESSION else None
     if tree is None or not _is_size(tree.body):
         raise UnsupportedError(f"computes a size as {text[:80]!r}, which could run as code")
@@ -145,7 +161,7 @@ def _is_size(node: ast.expr) -> bool:
         return _is_leaf(node)
     if "Pow" in name and not _is_small_power(node):
         return False
-    return name in _FUNCTIONS and not node.keywords and all(map(_is_size, node.args))
+    return name in SIZE_FUNCTIONS and not node.keywords and all(map(_is_size, node.args))
 
 
 def _is_leaf(call: ast.Call) -> bool:
@@ -173,7 +189,7 @@ _CHECKS: dict[str, Callable[[str], None]] = {
     **dict.fromkeys(_PATHS, _check_path),
     **dict.fromkeys(("as_string", "as_strings"), lambda _: None),
     **dict.fromkeys(("target", "as_operator"), _check_target),
-    "expr_str": _check_expression,
+    "expr_str": check_expression,
     "in_spec": _check_inputs,
     "out_spec": _check_containers,
 }

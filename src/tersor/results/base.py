@@ -20,7 +20,7 @@ from tersor.export.runtime import Config
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.frontend.capture import Example
-from tersor.frontend.network_module import NetworkModule, converted
+from tersor.frontend.network_module import converted
 from tersor.graph.network import Network, OnLayer, Record, Skipped
 from tersor.names import RuntimeName
 from tersor.quant.input_range import GUESS
@@ -28,6 +28,7 @@ from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget, Report
 from tersor.report.summary import Summary, summarize
 from tersor.report.tables import html
+from tersor.results.keepable import Keepable
 from tersor.results.reporting import Subject, Wanted, make_report
 from tersor.training.log import Line
 
@@ -40,7 +41,7 @@ class Curve(tuple[Line, ...]):
 
 
 @dataclass(repr=False, eq=False)
-class Result(NetworkModule, ABC):
+class Result(Keepable, ABC):
     """A network derived from a float model: a module, with the means to export and verify it.
 
     Attributes:

@@ -15,6 +15,7 @@ from tersor.graph.costs import Cost, costs, total
 from tersor.names import RuntimeName
 from tersor.results.base import Result
 from tersor.results.reporting import Subject
+from tersor.saved.result_file import Parts
 
 
 @dataclass(repr=False, eq=False)
@@ -93,3 +94,13 @@ class Compressed(Result):
 
     def _subject(self) -> Subject:
         return Subject("compressed", self.network, self.original, None, "float", self.training)
+
+    @property
+    def _parts(self) -> Parts:
+        networks = {"network": self.network, "original": self.original}
+        return Parts("compressed", networks, training=tuple(self.training))
+
+    @classmethod
+    def _of_parts(cls, parts: Parts) -> "Compressed":
+        networks = parts.networks
+        return cls(networks["network"], networks["original"], training=parts.training)

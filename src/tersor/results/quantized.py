@@ -16,6 +16,7 @@ from tersor.quant.scheme import Scheme
 from tersor.report.outline import rows
 from tersor.results.base import Result
 from tersor.results.reporting import Subject
+from tersor.saved.result_file import Parts
 
 
 @dataclass(repr=False, eq=False)
@@ -82,6 +83,21 @@ class Quantized(Result):
     def _subject(self) -> Subject:
         networks = self.network, self.original, self.prepared
         return Subject("quantized", *networks, self.scheme.name, self.training)
+
+    @property
+    def _parts(self) -> Parts:
+        networks = {"network": self.network, "original": self.original}
+        if self.prepared is not None:
+            networks["prepared"] = self.prepared
+        return Parts("quantized", networks, self.scheme, self.assumed, tuple(self.training))
+
+    @classmethod
+    def _of_parts(cls, parts: Parts) -> "Quantized":
+        networks = parts.networks
+        if parts.scheme is None:
+            raise KeyError("scheme")
+        ready = networks["network"], networks["original"], parts.scheme
+        return cls(*ready, networks.get("prepared"), parts.assumed, training=parts.training)
 
 
 def runtime_of(scheme: Scheme) -> tuple[RuntimeName, Config]:

@@ -5,7 +5,6 @@ could run code when loaded. A hash of its tensors detects damage, and a hash of 
 options detects that it belongs to another run.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tersor.data.journal import hash_tensor
+from tersor.data.journal import hash_tensors
 from tersor.errors import InvalidInputError
 from tersor.files import write_tensors
 
@@ -66,7 +65,7 @@ class Checkpoint:
             ExportError: The file cannot be written; the old file is still there.
         """
         about = {"format": _FORMAT, "fingerprint": self.fingerprint, "step": step}
-        metadata = {"run": json.dumps({**about, "digest": _digest(tensors)})}
+        metadata = {"run": json.dumps({**about, "digest": hash_tensors(tensors)})}
         write_tensors(self.path, tensors, metadata)
 
     def read(self) -> tuple[int, dict[str, Tensor]] | None:
@@ -90,7 +89,7 @@ class Checkpoint:
                 f"{str(self.path)!r} belongs to a run with another network or other options; give "
                 "another folder, or delete it to start again"
             )
-        if digest != _digest(found):
+        if digest != hash_tensors(found):
             raise self._damaged("its tensors differ from those that were written")
         return step, found
 
@@ -98,14 +97,6 @@ class Checkpoint:
         return InvalidInputError(
             f"{str(self.path)!r} is damaged ({reason}); delete it to start again"
         )
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        hash_tensor(digest, tensors[name])
-    return digest.hexdigest()
 
 
 def whole(tensor: Tensor) -> Tensor:
