@@ -125,8 +125,8 @@ class SymbolReader:
             "zuf": ([], self._env.create_unbacked_symfloat),
         }
         for name, known in symbols.items():
-            is_unknown = known.hint is None
-            symbol = self._unknown(name) if is_unknown else self._make(name, known, known.hint)
+            hint = known.hint
+            symbol = self._unknown(name) if hint is None else self._make(name, known, hint)
             self._symbols[name] = symbol
 
     def _make(self, name: str, known: SavedSymbol, hint: int) -> sympy.Symbol:
