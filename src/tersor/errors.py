@@ -42,3 +42,7 @@ class SamplesWarning(TersorWarning):
 
 class RangeWarning(TersorWarning):
     """The range of an input is a guess."""
+
+
+class CheckpointWarning(TersorWarning):
+    """The last checkpoint is damaged, and the one before it is used."""

@@ -107,8 +107,10 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
     )
     assert again.cost.macs < first.cost.macs
     assert "sweep" in seen
-    with pytest.raises(tersor.TersorError, match="another network, other options or other data"):
+    with pytest.raises(tersor.TersorError, match="a run with other data"):
         compress(macs=0.6, data=nets.images(16, seed=9), folder=tmp_path)
+    with pytest.raises(tersor.TersorError, match="a run with another metric; give"):
+        compress(macs=0.6, data=data, metric=lambda y, t: (y - t).abs().max(), folder=tmp_path)
 
 
 @pytest.mark.parametrize(

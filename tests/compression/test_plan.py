@@ -147,7 +147,7 @@ def test_a_cluster_finds_the_same(network, parts, batches):
 
 def test_a_run_that_was_stopped_goes_on(network, parts, batches, tmp_path):
     alone = damages(network, parts, Sweep(batches))
-    journal = Journal(tmp_path, "a")
+    journal = Journal(tmp_path, {"network": "a"})
     done = []
     damages(network, parts[:2], Sweep(batches, journal=journal))
     found = damages(

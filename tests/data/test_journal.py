@@ -7,6 +7,8 @@ import time
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import tersor
 from tersor.data.journal import Journal
@@ -91,9 +93,9 @@ def test_finished_layers_are_not_solved_again(tmp_path, monkeypatch):
 
 def test_other_options_other_data_or_another_network_are_refused(tmp_path):
     quantized(tmp_path)
-    with pytest.raises(InvalidInputError, match="holds a run with another network, other options"):
+    with pytest.raises(InvalidInputError, match="holds a run with other options; give another"):
         quantized(tmp_path, held_back=0.5)
-    with pytest.raises(InvalidInputError, match="other data"):
+    with pytest.raises(InvalidInputError, match=r"holds a run with .*other data; give another"):
         tersor.quantize(plain(), images(), data=images(64, seed=5), weights=3, folder=tmp_path)
 
 
@@ -105,9 +107,62 @@ def test_damaged_files_are_named(tmp_path):
         quantized(tmp_path)
     file.unlink()
     assert_equal(quantized(tmp_path), whole)
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(InvalidInputError, match="cannot keep the progress"):
-        quantized(tmp_path)
+    for damaged in (b"{", b"[]", b"\xff", b"[" * 100_000):
+        (tmp_path / "manifest.json").write_bytes(damaged)
+        with pytest.raises(InvalidInputError, match="cannot keep the progress"):
+            quantized(tmp_path)
+
+
+def _swap(files):
+    first, second = files[0].read_bytes(), files[1].read_bytes()
+    files[0].write_bytes(second)
+    files[1].write_bytes(first)
+
+
+def _flip(files):
+    content = bytearray(files[0].read_bytes())
+    content[-9] ^= 4
+    files[0].write_bytes(content)
+
+
+def _edit(change):
+    """Another value of each tensor, in a file that is sound otherwise."""
+
+    def edit(files):
+        with safe_open(files[0], "pt") as file:
+            told = file.metadata()
+            found = {name: change(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        save_file(found, files[0], told)
+
+    return edit
+
+
+DAMAGE = {
+    "swapped": _swap,
+    "a bit": _flip,
+    "negated": _edit(lambda x: -x),
+    "NaN": _edit(lambda x: x * float("nan")),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_layers_that_are_not_what_was_written_are_refused(kind, tmp_path):
+    run = {"network": "x"}
+    for key, value in (("00000", 1.0), ("00001", 2.0)):
+        record = Applied(key, "round", "rounded", {})
+        Journal(tmp_path, run).write(key, {"weight": torch.full((3, 3), value)}, record)
+    DAMAGE[kind](sorted(tmp_path.glob("*.safetensors")))
+    with pytest.raises(InvalidInputError, match=r"00000.*is damaged"):
+        Journal(tmp_path, run).read("00000")
+
+
+def test_a_layer_of_another_run_is_refused(tmp_path):
+    for name in ("a", "b"):
+        record = Applied("layer", "round", "rounded", {})
+        Journal(tmp_path / name, {"network": name}).write("0", {"w": torch.ones(3)}, record)
+    (tmp_path / "a" / "0.safetensors").replace(tmp_path / "b" / "0.safetensors")
+    with pytest.raises(InvalidInputError, match="is damaged"):
+        Journal(tmp_path / "b", {"network": "b"}).read("0")
 
 
 def test_folders_that_will_not_do(tmp_path):
@@ -122,14 +177,15 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    journal = Journal(tmp_path, "x")
+    run = {"network": "x"}
+    journal = Journal(tmp_path, run)
     record = Applied("layer", "round", "rounded", {"objective before": 1.0})
     journal.write("a", {"weight": torch.ones(3)}, record)
     with monkeypatch.context() as patch:
         patch.setattr("tersor.files.save_file", full)
         with pytest.raises(ExportError, match="No space left"):
             journal.write("b", {"weight": torch.ones(3)}, Skipped("layer", "round", "no"))
-    found = Journal(tmp_path, "x")
+    found = Journal(tmp_path, run)
     assert found.read("a")[1] == record
     assert found.read("b") is None
     assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "a.safetensors"}

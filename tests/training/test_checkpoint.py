@@ -5,15 +5,28 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 import tersor
-from tersor.errors import InvalidInputError
-from tersor.training.checkpoint import NAME
+from tersor.errors import CheckpointWarning, InvalidInputError
+from tersor.training.checkpoint import BEFORE, NAME
 from tersor.training.damping import Freezing
 from tersor.training.log import NAME as LOG
-from tests.training.setting import Shuffled, difference, labelled, noisy_loss, quantized, short
+from tersor.training.log import Log
+from tests.training.setting import (
+    Shuffled,
+    batches,
+    difference,
+    labelled,
+    noisy_loss,
+    quantized,
+    short,
+)
 
 EVERYTHING = {
     "ema": 0.9,
@@ -121,24 +134,100 @@ def test_a_killed_process_loses_no_more_than_the_interval(whole, tmp_path):
     assert steps == [3, 6, 9, 12]
 
 
-def test_damaged_and_foreign_checkpoints_are_refused(tmp_path):
+def test_foreign_checkpoints_are_refused(tmp_path):
     options = short(checkpoint_every=3)
     tersor.train(quantized(), Shuffled(), options=options, folder=tmp_path)
-    path = tmp_path / NAME
-    with pytest.raises(InvalidInputError, match="another network or other options"):
-        tersor.train(quantized(), Shuffled(), options=short(rate=0.5), folder=tmp_path)
-    with pytest.raises(InvalidInputError, match="another network or other options"):
-        tersor.train(quantized(bits=2), Shuffled(), options=options, folder=tmp_path)
-    whole = path.read_bytes()
-    flipped = bytearray(whole)
-    flipped[-100] ^= 1
-    for damaged in (bytes(flipped), whole[:-50], whole[:4], b""):
-        path.write_bytes(damaged)
-        with pytest.raises(InvalidInputError, match="is damaged"):
-            tersor.train(quantized(), Shuffled(), options=options, folder=tmp_path)
-    path.write_bytes(whole)
+    for what, start, given, chosen in (
+        ("other options", quantized(), Shuffled(), short(rate=0.5)),
+        ("another network", quantized(bits=2), Shuffled(), options),
+        ("other data", quantized(), Shuffled(5), options),
+        ("other data", quantized(), batches(size=4), options),
+    ):
+        with pytest.raises(InvalidInputError, match=f"belongs to a run with .*{what}.*; give"):
+            tersor.train(start, given, options=chosen, folder=tmp_path)
     # How often something is written changes nothing.
     tersor.train(quantized(), Shuffled(), options=short(checkpoint_every=5), folder=tmp_path)
+
+
+def test_batches_that_are_others_each_time_can_be_resumed(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+
+    def noise():
+        return (torch.randn(8, 3, 8, 8, generator=generator) for _ in range(6))
+
+    for _ in range(2):
+        tersor.train(quantized(), noise, options=short(epochs=1, steps=6), folder=tmp_path)
+
+
+def _scaled(weight):
+    return lambda outputs, targets: weight * F.cross_entropy(outputs, targets)
+
+
+def _smoothed(outputs, targets, label_smoothing=0.0):
+    return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (_scaled(1.0), _scaled(2.0)),
+        (partial(_smoothed, label_smoothing=0.1), partial(_smoothed, label_smoothing=0.2)),
+        (nn.CrossEntropyLoss(label_smoothing=0.1), nn.CrossEntropyLoss(label_smoothing=0.2)),
+        (lambda y, t: F.cross_entropy(y, t), lambda y, t: F.cross_entropy(2 * y, t)),
+    ],
+    ids=["closure", "partial", "module", "lambda"],
+)
+def test_a_checkpoint_of_another_loss_is_refused(first, second, tmp_path):
+    given = {"options": short(epochs=1), "folder": tmp_path}
+    for _ in range(2):
+        tersor.train(quantized(), labelled(2), first, **given)
+    with pytest.raises(InvalidInputError, match="a run with another loss;"):
+        tersor.train(quantized(), labelled(2), second, **given)
+
+
+def _damaged(whole):
+    flipped = bytearray(whole)
+    flipped[-100] ^= 1
+    later = whole.replace(b'step\\": 12', b'step\\": 13')
+    assert later != whole
+    return [bytes(flipped), later, whole[:-50], b""]
+
+
+def test_after_damage_the_run_goes_on_from_the_checkpoint_before(tmp_path):
+    options = short(checkpoint_every=3)
+    first = tersor.train(quantized(), Shuffled(), options=options, folder=tmp_path)
+    path, before = tmp_path / NAME, tmp_path / BEFORE
+    whole, kept = path.read_bytes(), before.read_bytes()
+    for damaged in _damaged(whole):
+        path.write_bytes(damaged)
+        before.write_bytes(kept)
+        with pytest.warns(CheckpointWarning, match=r"is damaged.*goes on from .*, at step 9"):
+            again = tersor.train(quantized(), Shuffled(), options=options, folder=tmp_path)
+        assert difference(first, again) == 0
+    path.write_bytes(b"")
+    before.write_bytes(whole[:-50])
+    with pytest.raises(InvalidInputError, match="is damaged"):
+        tersor.train(quantized(), Shuffled(), options=options, folder=tmp_path)
+
+
+@pytest.mark.parametrize("stop", [5, 8])
+def test_the_losses_are_those_of_a_run_that_was_not_stopped(stop, whole, tmp_path):
+    options = short(**EVERYTHING)
+    with pytest.raises(Stop):
+        tersor.train(
+            quantized(), Shuffled(), options=options, folder=tmp_path, on_batch=stopping_at(stop)
+        )
+    resumed = tersor.train(quantized(), Shuffled(), options=options, folder=tmp_path)
+    lines = [[(x.step, x.loss, x.rate, x.frozen) for x in q.training] for q in (whole, resumed)]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe\x00,\n\n", b"step,loss\n1e999,1\n", b"\x00" * 50])
+def test_garbage_in_the_log_is_dropped(garbage, tmp_path):
+    (tmp_path / LOG).write_bytes(garbage)
+    log = Log(tmp_path, tensorboard=False)
+    assert log.lines == []
+    assert (tmp_path / LOG).read_text().splitlines() == ["step,loss,rate,frozen,seconds"]
 
 
 def test_a_folder_that_cannot_be(tmp_path):

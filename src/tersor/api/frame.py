@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tersor.data.journal import Journal, fingerprint
+from tersor.data.fingerprint import fingerprint
+from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.graph.network import Network, OnLayer
 from tersor.quant.levels import WithData

@@ -17,7 +17,8 @@ from tersor.compression.scores import NEED_DATA, scorer
 from tersor.compression.sweep import OnPart, Sweep, damages
 from tersor.compression.ways import Way
 from tersor.compression.within_latency import InTime, racing, ways_in_time
-from tersor.data.journal import Journal, fingerprint
+from tersor.data.fingerprint import fingerprint
+from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric
 from tersor.distributions.propagation import propagate
@@ -175,7 +176,8 @@ def _kept(
     if folder is None:
         return sweep
     told = options, [part.ways for part in parts]
-    return replace(sweep, journal=Journal(folder, fingerprint(network, sweep.batches, told)))
+    run = fingerprint(network, sweep.batches, told, metric=sweep.metric)
+    return replace(sweep, journal=Journal(folder, run))
 
 
 def _parts(

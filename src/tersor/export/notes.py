@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from importlib.metadata import PackageNotFoundError, version
 
 import onnx_ir as ir
 
+from tersor.data.fingerprint import own_version
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.place import quantizers
@@ -27,14 +27,6 @@ def leave_notes(model: ir.Model, network: Network, scheme: Scheme | None, storag
         return
     notes["tersor.scheme"] = scheme.name
     notes["tersor.options"] = json.dumps({**_widths(network), "storage": storage})
-
-
-def own_version() -> str:
-    """The version of Tersor."""
-    try:
-        return version("tersor")
-    except PackageNotFoundError:  # run from a source tree
-        return "unknown"
 
 
 def _widths(network: Network) -> dict[str, dict[str, int]]:

@@ -16,12 +16,13 @@ import onnx_ir as ir
 from onnx.external_data_helper import set_external_data
 
 from tersor.checked import checked
+from tersor.data.fingerprint import own_version
 from tersor.errors import InvalidInputError, UnmappedError
 from tersor.export.anew import write_anew
 from tersor.export.checking import check, give_ranks
 from tersor.export.edit.edit import edit
 from tersor.export.folded_weights import fold_weights
-from tersor.export.notes import leave_notes, own_version
+from tersor.export.notes import leave_notes
 from tersor.export.opset import with_opset
 from tersor.export.seal import seal
 from tersor.export.storage import StoredWeights, Written, store_int4, stored_weights

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tersor.data.journal import hash_tensors
+from tersor.data.fingerprint import hash_tensors
 from tersor.data.plausible import Assumed
 from tersor.errors import InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.explain import first_line, quiet

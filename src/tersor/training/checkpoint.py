@@ -1,11 +1,12 @@
 """Saves a whole run in one file, so that an interrupted run can resume.
 
-The file is written whole or not at all (`tersor.files`). It holds tensors and JSON, nothing that
-could run code when loaded. A hash of its tensors detects damage, and a hash of the network and the
-options detects that it belongs to another run.
+The file is written whole or not at all (`tersor.files`), and the one before it is kept. It holds
+tensors and JSON, nothing that could run code when loaded. A digest detects damage, and a
+fingerprint that it belongs to another run.
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,28 +14,30 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tersor.data.journal import hash_tensors
-from tersor.errors import InvalidInputError
+from tersor.data.fingerprint import Fingerprint, differences, hash_tensors
+from tersor.errors import CheckpointWarning, InvalidInputError
 from tersor.files import write_tensors
 
 NAME = "checkpoint.safetensors"
-_FORMAT = 1
+BEFORE = "checkpoint.before.safetensors"
+_ERRORS = (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError)
+Found = tuple[int, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The checkpoint file of a run.
+    """The checkpoint files of a run: the last two.
 
     Attributes:
-        folder: The folder of the file.
-        fingerprint: Hash of the network and the options.
+        folder: The folder of the files.
+        fingerprint: What the result of the run depends on, see `tersor.data.fingerprint`.
     """
 
     folder: Path
-    fingerprint: str
+    fingerprint: Fingerprint
 
     @staticmethod
-    def open(folder: str | Path, fingerprint: str) -> "Checkpoint":
+    def open(folder: str | Path, fingerprint: Fingerprint) -> "Checkpoint":
         """Open a folder for a run; it is created if it does not exist.
 
         Raises:
@@ -51,11 +54,16 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The last file."""
         return self.folder / NAME
 
+    @property
+    def before(self) -> Path:
+        """The file before the last one."""
+        return self.folder / BEFORE
+
     def write(self, step: int, tensors: dict[str, Tensor]) -> None:
-        """Replace the file.
+        """Write the last file; the one that was the last is kept as the one before it.
 
         Args:
             step: Number of finished batches.
@@ -64,39 +72,49 @@ class Checkpoint:
         Raises:
             ExportError: The file cannot be written; the old file is still there.
         """
-        about = {"format": _FORMAT, "fingerprint": self.fingerprint, "step": step}
-        metadata = {"run": json.dumps({**about, "digest": hash_tensors(tensors)})}
+        about = {"fingerprint": {**self.fingerprint}, "step": step}
+        metadata = {"run": json.dumps({**about, "digest": hash_tensors(tensors, about)})}
+        if self.path.exists():
+            self.path.replace(self.before)
         write_tensors(self.path, tensors, metadata)
 
-    def read(self) -> tuple[int, dict[str, Tensor]] | None:
-        """Read the step and the state; None if there is no file.
+    def read(self) -> Found | None:
+        """Read the step and the state of the last file that is whole; None if there is no file.
 
         Raises:
-            InvalidInputError: The file is damaged, or belongs to another run.
+            InvalidInputError: All files are damaged, or one belongs to another run.
         """
-        if not self.path.exists():
-            return None
-        try:
-            with safe_open(self.path, "pt") as file:
-                about = json.loads(file.metadata()["run"])
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            step, kind, digest = int(about["step"]), about["format"], about["digest"]
-            fingerprint = about["fingerprint"]
-        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-            raise self._damaged(str(error)) from error
-        if kind != _FORMAT or fingerprint != self.fingerprint:
-            raise InvalidInputError(
-                f"{str(self.path)!r} belongs to a run with another network or other options; give "
-                "another folder, or delete it to start again"
-            )
-        if digest != hash_tensors(found):
-            raise self._damaged("its tensors differ from those that were written")
-        return step, found
+        damaged: list[str] = []
+        for path in (self.path, self.before):
+            if not path.exists():
+                continue
+            try:
+                found = self._found(path)
+            except _ERRORS as error:
+                damaged.append(f"{str(path)!r} is damaged ({error})")
+                continue
+            if damaged:
+                said = f"{damaged[0]}; the run goes on from the checkpoint before it"
+                warnings.warn(f"{said}, at step {found[0]}", CheckpointWarning, stacklevel=2)
+            return found
+        if damaged:
+            raise InvalidInputError(f"{', and '.join(damaged)}; delete it to start again")
+        return None
 
-    def _damaged(self, reason: str) -> InvalidInputError:
-        return InvalidInputError(
-            f"{str(self.path)!r} is damaged ({reason}); delete it to start again"
-        )
+    def _found(self, path: Path) -> Found:
+        """What a file holds."""
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["run"])
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        digest = about.pop("digest")
+        if what := differences(self.fingerprint, about.get("fingerprint")):
+            raise InvalidInputError(
+                f"{str(path)!r} belongs to a run with {what}; give another folder, or delete it "
+                "to start again"
+            )
+        if digest != hash_tensors(found, about):
+            raise ValueError("it is not what was written")
+        return int(about["step"]), found
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -121,6 +121,19 @@ class Feed:
                 if samples is not None and count >= samples:
                     break
 
+    def first(self, batches: int) -> dict[str, Tensor]:
+        """All tensors of the first batches, with their targets, by position.
+
+        Args:
+            batches: The number of batches.
+        """
+        with own_randomness():
+            leaves = pytree.tree_leaves(
+                [(x.inputs, x.targets) for x in islice(self.stream(), batches)]
+            )
+        found = [torch.as_tensor(x) for x in leaves if isinstance(x, Tensor | np.ndarray)]
+        return {f"{number:05}": tensor for number, tensor in enumerate(found)}
+
     def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> FedBatch:
         """Convert one batch of the user to the arguments of the network, and the targets."""
         targets = None

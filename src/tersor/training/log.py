@@ -1,12 +1,14 @@
 """The log of a run: numbers in memory, a CSV file, and TensorBoard."""
 
 import csv
+import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tersor.errors import UnsupportedError
+from tersor.files import write_atomically
 
 NAME = "log.csv"
 OnBatch = Callable[[int, int, float], None]  # finished batches, all batches, last loss
@@ -53,10 +55,11 @@ class Log:
             self._writer = _writer(folder, step)
         if self.path is not None:
             self.lines = [line for line in _read(self.path) if line.step <= step]
-            with self.path.open("w", newline="") as file:
-                rows = csv.writer(file)
-                rows.writerow([field.name for field in fields(Line)])
-                rows.writerows(asdict(line).values() for line in self.lines)
+            text = io.StringIO(newline="")
+            rows = csv.writer(text)
+            rows.writerow([field.name for field in fields(Line)])
+            rows.writerows(asdict(line).values() for line in self.lines)
+            write_atomically(self.path, text.getvalue().encode())
 
     def add(self, line: Line) -> None:
         """Add a line."""
@@ -75,17 +78,17 @@ class Log:
 
 
 def _read(path: Path) -> list[Line]:
-    """Read the lines of a file; a truncated last line is dropped."""
+    """Read the lines of a file, up to the first that is truncated or damaged."""
     if not path.exists():
         return []
-    found = []
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            try:
+    found: list[Line] = []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        try:
+            for row in csv.DictReader(file):
                 numbers = {field.name: float(row[field.name]) for field in fields(Line)}
-            except (TypeError, ValueError, KeyError):
-                break
-            found.append(Line(**{**numbers, "step": int(numbers["step"])}))
+                found.append(Line(**{**numbers, "step": int(numbers["step"])}))
+        except (TypeError, ValueError, KeyError, OverflowError, csv.Error):
+            pass
     return found
 
 

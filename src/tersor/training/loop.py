@@ -30,6 +30,7 @@ from tersor.training.optimizer import parameter_groups, rate_at, set_rates
 from tersor.training.options import Training
 from tersor.training.seeds import own_randomness, step_randomness
 
+_RECENT = "recent losses"
 _REESTIMATED = 50  # batches, as in arXiv 2203.11086
 
 
@@ -121,6 +122,7 @@ class Run:
         self.average = Average(self.module, options.ema) if options.ema else None
         self.watched = self._watched()
         self.freezer = Freezer(self.watched) if options.freezing else None
+        self.recent: list[Tensor] = []  # losses since the last line of the log
         self.step = self._resume()
         folder = checkpoint.folder if checkpoint and self.accelerator.is_main_process else None
         self.log = Log(folder, options.tensorboard, self.step)
@@ -151,15 +153,13 @@ class Run:
 
     def go(self, on_batch: OnBatch) -> None:
         """Take all remaining steps."""
-        recent: list[Tensor] = []
         begun, shown = time.perf_counter(), float("nan")
         part = self.accelerator.process_index, self.accelerator.num_processes
         for example in islice(self.feed.stream(self.step, part), self.total - self.step):
-            recent.append(self._take(example))
+            self.recent.append(self._take(example))
             self.step += 1
             if self.step % self.options.log_every == 0 or self.step == self.total:
-                shown = self._note(recent, time.perf_counter() - begun)
-                recent = []
+                shown = self._note(time.perf_counter() - begun)
             on_batch(self.step, self.total, shown)
             if self._is_due():
                 self._save()
@@ -202,10 +202,10 @@ class Run:
         if self.average is not None:
             self.average.update(self.module, self.step // self.options.accumulate)
 
-    def _note(self, recent: list[Tensor], seconds: float) -> float:
+    def _note(self, seconds: float) -> float:
         """Add a line to the log."""
-        mean: Any = self.accelerator.reduce(torch.stack(recent).mean(), "mean")
-        loss = float(mean)
+        mean: Any = self.accelerator.reduce(torch.stack(self.recent).mean(), "mean")
+        loss, self.recent = float(mean), []
         if not loss < float("inf"):
             raise InvalidInputError(
                 f"the loss is {loss} after {self.step} batches; lower Training(rate=…), or look "
@@ -226,6 +226,9 @@ class Run:
     def _save(self) -> None:
         assert self.checkpoint is not None
         tensors = {name: whole(tensor) for name, tensor in self._state().items()}
+        if self.recent:
+            losses: Any = self.accelerator.reduce(torch.stack(self.recent), "mean")
+            tensors[_RECENT] = losses
         if self.accelerator.is_main_process:
             self.checkpoint.write(self.step, tensors)
         self.accelerator.wait_for_everyone()
@@ -250,6 +253,8 @@ class Run:
         if found is None:
             return 0
         step, tensors = found
+        if _RECENT in tensors:
+            self.recent = list(tensors[_RECENT].to(self.accelerator.device))
         _begin(self.optimizer)
         for name, tensor in self._state().items():
             tensor.copy_(like(tensors[name], tensor))

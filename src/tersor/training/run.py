@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
-from tersor.data.journal import fingerprint
+from tersor.data.fingerprint import fingerprint, hash_tensors
 from tersor.data.outputs import noise_to_signal
 from tersor.errors import InvalidInputError
 from tersor.graph.mode import set_training
@@ -22,6 +23,7 @@ from tersor.training.loop import Penalty, run_training
 from tersor.training.objective import Distillation, Loss
 from tersor.training.options import Training
 
+_TOLD = 2  # batches that tell the data of a run
 _SEEN = 128  # samples on which the effect of compression is measured
 
 
@@ -78,11 +80,20 @@ class TrainingRun:
             network, self.feed, objective, options, checkpoint, self.on_batch, penalty
         )
 
-    def _fingerprint(self, also: tuple[Any, ...]) -> str:
-        """A hash of everything that the result depends on, except the batches."""
-        named = getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
+    def _fingerprint(self, also: tuple[Any, ...]) -> dict[str, str]:
+        """Everything that the result depends on; of the batches, the first ones."""
         ours = replace(self.options, log_every=1, checkpoint_every=1, tensorboard=False)
-        return fingerprint(self.network, [], (self.scheme, named, ours, *also))
+        found = fingerprint(self.network, [], (self.scheme, ours, *also), loss=self.loss)
+        device = torch.device(str(PartialState().device)).type
+        return {**found, "data": self._data(), "device": device}
+
+    def _data(self) -> str:
+        """A hash of the first batches, or of their shapes if they are others each time."""
+        feed, options = self.feed, self.options
+        once, twice = feed.first(_TOLD), feed.first(_TOLD)
+        if hash_tensors(once) != hash_tensors(twice):
+            once = {name: torch.zeros(tensor.shape) for name, tensor in once.items()}
+        return hash_tensors(once, feed.total(options.epochs, options.steps))
 
 
 def train_network(
