@@ -147,6 +147,8 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, part) for part in parts)
     if isinstance(value, type) and is_dataclass(value):  # such as MSE instead of MSE()
         return hint in (Any, object)
+    if isinstance(value, bool) and _is_number(hint):
+        return False
     if not is_bearable(value, hint, conf=_CONF):
         return False
     if isinstance(value, dict) and origin is Mapping:
@@ -158,6 +160,11 @@ def fits(value: Any, hint: Any) -> bool:
         each = parts if is_fixed else parts[:1] * len(value)
         return all(map(fits, value, each))
     return True
+
+
+def _is_number(hint: Any) -> bool:
+    """Whether an annotation stands for numbers; True and False are none."""
+    return (get_args(hint)[0] if get_origin(hint) is Annotated else hint) in (int, float)
 
 
 def _refusal(what: str, value: Any, hint: Any) -> str:

@@ -51,6 +51,9 @@ def test_words_stand_for_two_numbers():
     assert in_numbers(["--input-range", "pixels"]) == ["--input-range", "0", "255"]
     assert in_numbers(["--input-range", "-1", "1", "x"]) == ["--input-range", "-1", "1", "x"]
     assert in_numbers(["pixels"]) == ["pixels"]
+    assert in_numbers(["--input-range=pixels", "x"]) == ["--input-range", "0", "255", "x"]
+    assert in_numbers(["--input-range=0", "1"]) == ["--input-range", "0", "1"]
+    assert in_numbers(["--fix=sr=1"]) == ["--fix=sr=1"]
     result = invoke(*MODEL, "-o", "a.onnx", "--input-range", "photos")
     assert result.exit_code == 2
     assert "one of pixels and imagenet" in " ".join(result.stderr.replace("│", " ").split())

@@ -47,6 +47,7 @@ def test_a_file_that_fails_is_not_written(tmp_path, data):
     assert printed["written"]
     assert printed["bytes"] == path.stat().st_size
     assert len(printed["failures"]) == 1
+    assert MODEL in printed["verification"]["verdict"]["next"]
     assert "keep-anyway" not in kept.stderr
 
 
@@ -87,3 +88,16 @@ def test_a_limit_on_labels_needs_labels_before_the_work(tmp_path):
         for command in (["verify", "a.onnx", "b.onnx"], ["quantize", "a.onnx", "-o", "b.onnx"]):
             result = run(1, *command, *more, "--max-drop", "0.01")
             assert "--max-drop needs labels, and there are none" in result.stderr
+
+
+@pytest.mark.parametrize("labels", [np.full(8, 0.5), np.arange(8) - 1])
+def test_labels_that_are_no_classes_are_refused_before_the_work(tmp_path, labels):
+    np.savez(tmp_path / "x.npz", x=nets.images(8).numpy(), labels=labels)
+    given = ["--data", tmp_path / "x.npz", "--max-drop", "0.01"]
+    result = run(1, "quantize", "no_such_file.onnx", "-o", tmp_path / "b.onnx", *given)
+    assert "not all of them are the number of a class" in result.stderr
+
+
+def test_json_names_what_was_given(same, data):
+    printed = json.loads(run(0, "verify", same, same, "--data", data, "--json").stdout)
+    assert printed["verdict"]["next"] == f"run {same}"

@@ -127,6 +127,27 @@ def test_a_mistake_is_a_warning_and_a_record():
         tersor.quantize(MODEL, data=normalized(GIVEN), options=tersor.WithData(rounding=None))
 
 
+@pytest.mark.parametrize("verb", ["compress", "pareto", "train"])
+def test_every_verb_with_samples_says_it(verb):
+    wrong, right = 255 * GIVEN, normalized(GIVEN)
+
+    def run(data):
+        if verb == "train":
+            start = tersor.quantize(MODEL, GIVEN[:2], input_range=(-3, 3), weights=4)
+            return tersor.train(start, [data], options=tersor.Training(steps=1)).records
+        if verb == "compress":
+            return tersor.compress(MODEL, data=data, macs=0.9).records
+        return tersor.pareto(MODEL, data=data, macs=[0.9], latency=False).points
+
+    with pytest.warns(SamplesWarning, match="pixels in 0…255"):
+        told = run(wrong)
+    if verb != "pareto":
+        assert [r.layer for r in told if isinstance(r, Skipped) and r.step == "samples"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(right)
+
+
 def test_diagnose_says_it_first():
     with pytest.warns(SamplesWarning):
         said = tersor.diagnose(MODEL, data=255 * GIVEN, most=16)

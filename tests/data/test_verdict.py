@@ -4,7 +4,7 @@ import pytest
 
 from tersor.data.figures import Figure
 from tersor.data.output_parts import Part
-from tersor.data.verdict import GRADES, Reservation, grade, judge, worst
+from tersor.data.verdict import GRADES, Reservation, Verdict, grade, judge, worst
 
 CLASSES = Part("logits", "classes")
 BOXES, SCORES = Part("y", "values", 1, 0, 4), Part("y", "scores", 1, 4, 22)
@@ -77,6 +77,8 @@ def test_equal_outputs_are_good():
     found = judge([Figure(BOXES, float("inf"))])
     assert str(found) == "good: equal to the float model"
     assert found.as_dict() == {"grade": "good", "reason": "equal to the float model", "next": ""}
+    named = Verdict("look", "8 dB", "test").as_dict("a.onnx", "b c.onnx", "x.npy")
+    assert named["next"] == "tersor verify a.onnx 'b c.onnx' --data x.npy"
 
 
 def test_the_worst_of_none_is_good():

@@ -114,14 +114,15 @@ def test_the_result_says_what_is_stored_and_how(tmp_path):
     assert json.loads(json.dumps(wide.as_dict()))["weights"][0]["bits"] == 3
 
 
-def test_eight_bit_weights_fit_in_no_narrow_container(tmp_path):
-    result = quantized(8).export(tmp_path / "a.onnx", storage="int4")
-    assert [(stored.container, stored.bits) for stored in result.weights] == [("INT8", 8)]
-    assert result.notes == []
+def test_narrow_storage_without_narrow_weights_is_refused(tmp_path):
+    for network in (quantized(8).network, quantized(8).original):
+        with pytest.raises(InvalidInputError, match="no weights have 4 bits or fewer"):
+            export_onnx(network, tmp_path / "a.onnx", storage="int4")
+    assert not (tmp_path / "a.onnx").exists()
 
 
 def test_float_networks_have_float_weights(tmp_path):
-    result = export_onnx(quantized(8).original, tmp_path / "a.onnx", storage="int4")
+    result = export_onnx(quantized(8).original, tmp_path / "a.onnx")
     assert [(stored.container, stored.layers) for stored in result.weights] == [("FLOAT", 4)]
 
 

@@ -22,6 +22,7 @@ from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
 from tersor.data.samples import optional_samples
 from tersor.data.shown import captured_with
+from tersor.data.suitability import samples_told
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model, captured
 from tersor.frontend.dynamic import Dynamic
@@ -115,6 +116,7 @@ def compress(
     if data is None and train is not None:
         data = first_epoch(train, training.seed)
     batches = optional_samples(start.network, data, options.samples)
+    start.network.records += samples_told(start.original, batches)
     asked = _asked(start.network, macs, parameters, megabytes, latency)
     if train is not None and options.gates is not None:
         say(STEPS[-1])

@@ -23,6 +23,7 @@ from tersor.data.feeds import Data
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, noise_to_signal
 from tersor.data.samples import given_or_example, optional_samples, samples
+from tersor.data.suitability import samples_told
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic
@@ -170,6 +171,7 @@ def pareto(
     say(STEPS[0])
     start, data = prepared(model, example, kwargs, data, dynamic)
     batches = optional_samples(start.network, data, options.samples)
+    start.network.records += samples_told(start.original, batches)
     seen = _seen(start, batches, test)
     trial = try_parts(
         start.network,

@@ -38,6 +38,7 @@ from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
 from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
+from tersor.quant.far_ranges import tell_far_ranges
 from tersor.quant.input_range import InputRange, assumed_inputs
 from tersor.quant.kept import Kept
 from tersor.quant.levels import DataFree, WithData
@@ -201,6 +202,7 @@ def with_data(
     reshape(network, frame, options.equalize, solved=options.rounding is not None)
     found = place_and_round(network.copy(), frame, used, options)
     if tolerance is None:
+        tell_far_ranges(found.network, used)
         return found.network, found.prepared
     frame.say(TOLERATE)
     quiet = replace(frame, say=lambda _: None, on_layer=None, folder=None)
@@ -210,6 +212,7 @@ def with_data(
         return place_and_round(network.copy(), chosen, used, options, solved)
 
     found = within(tolerance, (network, frame.scheme), found, again, judged)
+    tell_far_ranges(found.network, used)
     return found.network, found.prepared
 
 

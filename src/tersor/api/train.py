@@ -13,6 +13,7 @@ from torch import nn
 
 from tersor.checked import checked
 from tersor.data.outputs import Outputs
+from tersor.data.suitability import ENOUGH, samples_told
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example
 from tersor.graph.network import Network
@@ -86,10 +87,17 @@ def train(
     with training_bar(on_batch) as bar:
         given = start.network, start.original, batches, loss, options, folder, bar, scheme
         run = TrainingRun(*given)
-        if isinstance(start, Quantized):
-            return _train_quantized(start, run)
-        network, lines = train_compressed(run)
-        return replace(start, network=network, training=(*start.training, *lines))
+        told = samples_told(start.original, list(run.feed.inputs(ENOUGH)))
+        trained = (
+            _train_quantized(start, run) if isinstance(start, Quantized) else _train(start, run)
+        )
+    trained.network.records += [record for record in told if record not in start.records]
+    return trained
+
+
+def _train(start: Compressed, run: TrainingRun) -> Compressed:
+    network, lines = train_compressed(run)
+    return replace(start, network=network, training=(*start.training, *lines))
 
 
 def _train_quantized(start: Quantized, run: TrainingRun) -> Quantized:

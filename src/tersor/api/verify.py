@@ -15,7 +15,9 @@ from tersor.checked import checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
+from tersor.export.float_file import FloatFile
 from tersor.export.noise import noise_inputs
+from tersor.export.plausible_arrays import worst_arrays
 from tersor.export.runtime import Config, Runtime
 from tersor.export.same_model import check_same_model
 from tersor.export.verify import Verification
@@ -23,7 +25,6 @@ from tersor.export.verify import verify as verify_file
 from tersor.files import temporary_folder
 from tersor.frontend.capture import Example, capture
 from tersor.frontend.onnx.fixed_inputs import Fixed, write_fixed
-from tersor.graph.network import Network
 from tersor.names import RuntimeName
 from tersor.quant.schemes import SCHEMES
 from tersor.results.base import Result
@@ -52,8 +53,9 @@ def verify(
         reference: The float model: an ONNX file, or anything that `quantize` and `load` accept. Of
             a saved result, its float model.
         path: The quantized ONNX file.
-        inputs: A tensor, tuple, mapping, or an iterable of batches. Default: noise in the shapes
-            that the file takes.
+        inputs: A tensor, tuple, mapping, or an iterable of batches. Default: for pictures,
+            photographs or noise with their spectrum, in the usual range in which the file is worst;
+            for other inputs, noise.
         example: The inputs with which the float model is captured. Default: the example that
             belongs to the model, or else noise.
         fix: Name of an input of a float `.onnx` file → its value, as it was given to `load`: the
@@ -77,11 +79,13 @@ def verify(
     with _fixed(reference, fix) as given:
         if _is_file(given):
             check_same_model(given, file)
+        floating = _floating(given, example, file)
+        inputs, words = (inputs, "") if inputs is not None else _own_inputs(file, floating)
         found = verify_file(
-            _floating(given, example, file),
+            floating,
             None,
             path,
-            noise_inputs(file) if inputs is None else inputs,
+            inputs,
             labels=labels,
             config=session if config is None else config,
             runtime=runtime or usual,
@@ -90,7 +94,12 @@ def verify(
             max_metric=max_metric,
             on_step=on_step,
         )
-    return replace(found, on_samples=inputs is not None)
+    return replace(found, on_samples=not words, inputs=words)
+
+
+def _own_inputs(file: Runtime, floating: FloatFile | Path) -> tuple[Data, str]:
+    """Inputs for files that come without any, and what they are."""
+    return worst_arrays(file, floating if isinstance(floating, Path) else floating.path())
 
 
 @contextmanager
@@ -116,13 +125,13 @@ def _is_file(reference: object) -> TypeGuard[str | Path]:
 
 def _floating(
     reference: nn.Module | ExportedProgram | str | Path, example: Example, runtime: Runtime
-) -> Network | Path:
+) -> FloatFile | Path:
     """The float model of the comparison, captured unless it is an ONNX file."""
     if _is_file(reference):
         return Path(reference)
     reference, example = opened(reference, example)
     if isinstance(reference, Result):
-        return reference.original
+        return FloatFile(reference.original)
     if example is None and isinstance(reference, nn.Module):
         example = tuple(torch.from_numpy(noise) for noise in noise_inputs(runtime).values())
-    return capture(reference, example)
+    return FloatFile(capture(reference, example))

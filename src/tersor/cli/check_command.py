@@ -103,7 +103,7 @@ def verify(
     from tersor.api.verify import verify as verify_file
     from tersor.cli import choices
     from tersor.cli.limit_options import check_labels, check_limits
-    from tersor.cli.proving import fail, say_verdict
+    from tersor.cli.proving import SAMPLES, fail, say_verdict
     from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.frontend.own_code import find_function
@@ -128,9 +128,10 @@ def verify(
             on_step=bar.step,
         )
         failures = tuple(limits.failures(checked))
-    where = f"on {data}" if data else "on noise; give --data for a real test"
+    where = f"on {data}" if data else f"on {checked.inputs}; give --data for a real test"
     if as_json:
-        show({**checked.as_dict(), "failures": list(failures)})
+        names = reference, str(quantized), data or SAMPLES
+        show({**checked.as_dict(*names), "failures": list(failures)})
     else:
         show(pairs_table(f"Verified {where}", checked.rows()))
         say_verdict(checked, (reference, str(quantized)), data)

@@ -1,5 +1,6 @@
 """What all commands share: `--quiet` and `--verbose`, and words for ranges in `--input-range`."""
 
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
@@ -58,7 +59,7 @@ def in_numbers(args: list[str]) -> list[str]:
         typer.BadParameter: There is neither a number nor a known word after the option.
     """
     found: list[str] = []
-    for arg in args:
+    for arg in _apart(args):
         is_value = bool(found) and found[-1] == _RANGE
         if is_value and arg in PICTURE_RANGES:
             found += [f"{end:g}" for end in PICTURE_RANGES[arg]]
@@ -71,6 +72,13 @@ def in_numbers(args: list[str]) -> list[str]:
         else:
             found.append(arg)
     return found
+
+
+def _apart(args: list[str]) -> Iterator[str]:
+    """The arguments, with `--input-range=pixels` as two."""
+    for arg in args:
+        option, equals, value = arg.partition("=")
+        yield from (option, value) if equals and option == _RANGE else (arg,)
 
 
 def _is_number(text: str) -> bool:

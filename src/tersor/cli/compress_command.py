@@ -151,7 +151,7 @@ def compress(
         )
         save_report(compressed, report, (model, output), tested, proved.checked, bar)
     if as_json:
-        show({**proved.as_dict(), **compressed.as_dict()})
+        show({**proved.as_dict(model, test or data), **compressed.as_dict()})
     else:
         show_records(compressed.records)
         show(compressed.summary())

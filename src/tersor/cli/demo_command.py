@@ -35,5 +35,5 @@ def demo(
         made = make_demo(folder, bar.step, bar.track)
     where = "on crops of photographs"
     proved = Proved(made.written, made.verification)
-    show_quantized(made.quantized, proved, where, as_json)
+    show_quantized(made.quantized, proved, where, as_json, ("MODEL", None))
     proved.conclude("MODEL", None, as_json)

@@ -114,14 +114,14 @@ def check_limits(limits: "Limits", metric: str | None, verify: bool, keep: bool)
 
 
 def check_labels(limits: "Limits", source: "Source | None") -> None:
-    """Refuse a limit on the accuracy before the work, if it is clear that there are no labels.
+    """Refuse a limit on the accuracy before the work, if it is clear that labels are no use.
 
     Args:
         limits: The limits that were given.
         source: The samples to verify with, if any; batches of the user's code may have labels.
 
     Raises:
-        InvalidInputError: There are no labels.
+        InvalidInputError: There are no labels, or they are no classes of the samples.
     """
     from tersor.data.sources import GeneratedSamples
     from tersor.errors import InvalidInputError
@@ -133,3 +133,4 @@ def check_labels(limits: "Limits", source: "Source | None") -> None:
             "--max-drop needs labels, and there are none; give an .npz file with an array called "
             "labels"
         )
+    source.check_labels()

@@ -11,6 +11,7 @@ from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
 from tersor.files import temporary_folder
 
+SAMPLES = "SOURCE"  # stands for samples that the user has yet to name
 _FAILED = 3  # the exit code if a limit is not kept
 
 
@@ -30,13 +31,19 @@ class Proved:
     failures: tuple[str, ...] = ()
     kept: bool = True
 
-    def as_dict(self) -> dict[str, object]:
-        """Convert to plain data, ready for JSON."""
+    def as_dict(self, model: str, data: str | None) -> dict[str, object]:
+        """Convert to plain data, ready for JSON.
+
+        Args:
+            model: The float model, as the user named it.
+            data: The samples that were given, if any.
+        """
+        names = (model, str(self.written.path), data or SAMPLES)
         return {
             **self.written.as_dict(),
             "written": self.kept,
             "failures": list(self.failures),
-            "verification": self.checked and self.checked.as_dict(),
+            "verification": self.checked and self.checked.as_dict(*names),
         }
 
     def conclude(self, model: str, data: str | None, as_json: bool) -> None:
@@ -105,7 +112,7 @@ def say_verdict(checked: Verification | None, files: tuple[str, str], data: str 
         data: The samples that were given, if any.
     """
     if checked is not None:
-        typer.echo(f"Verdict: {checked.verdict.line(*files, data or 'SOURCE')}")
+        typer.echo(f"Verdict: {checked.verdict.line(*files, data or SAMPLES)}")
 
 
 def fail(failures: tuple[str, ...], lost: str | None = None) -> None:

@@ -163,7 +163,7 @@ def quantize(
             quantized, report, (model, output), tested, proved.checked, bar, sensitivity=sensitivity
         )
     where = choices.where(data, test, "plausible inputs")
-    show_quantized(quantized, proved, where, as_json)
+    show_quantized(quantized, proved, where, as_json, (model, test or data))
     if not as_json:
         for sentence in assumed_ranges.untold(quantized, input_range):
             typer.echo(sentence)

@@ -8,7 +8,13 @@ from tersor.report.tables import pairs_table
 from tersor.results.quantized import Quantized
 
 
-def show_quantized(quantized: Quantized, proved: Proved, where: str, as_json: bool) -> None:
+def show_quantized(
+    quantized: Quantized,
+    proved: Proved,
+    where: str,
+    as_json: bool,
+    named: tuple[str, str | None],
+) -> None:
     """Show what was done to a model.
 
     Args:
@@ -16,10 +22,11 @@ def show_quantized(quantized: Quantized, proved: Proved, where: str, as_json: bo
         proved: Its file, and how it compares with the float model if it was compared.
         where: What it was compared on, in words.
         as_json: Print JSON instead of tables.
+        named: The float model, as the user named it, and the samples that were given, if any.
     """
     summary = quantized.summary()
     if as_json:
-        show({**proved.as_dict(), **summary.as_dict()})
+        show({**proved.as_dict(*named), **summary.as_dict()})
         return
     show_records(quantized.records)
     show(summary)

@@ -138,7 +138,8 @@ def train(
             keep_anyway=keep_anyway,
         )
         save_report(trained, report, (model, output), tested, proved.checked, bar)
-    show_quantized(trained, proved, choices.where(data, test), as_json)
+    where = choices.where(data, test)
+    show_quantized(trained, proved, where, as_json, (model, test or data))
     if not as_json:
         said(report)
     proved.conclude(model, test or data, as_json)

@@ -4,10 +4,11 @@ Pictures are photographs, or noise with their spectrum, in the range that is kno
 is a guess, they come in every usual one, and the worst counts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -27,7 +28,7 @@ from tersor.graph.network import Network
 
 _SEED = 1  # ranges come from seed 0
 _BATCHES = 2
-_USUAL = (UNIT, NORMALIZED, SIGNED, PIXELS)
+USUAL = (UNIT, NORMALIZED, SIGNED, PIXELS)
 Ends = tuple[float, float]
 
 
@@ -104,7 +105,7 @@ def plausible(network: Network, assumed: Assumed) -> Iterator[Plausible]:
         ways = {name: _linear(assumed.ranges.get(name, (0.0, 1.0))) for name in names}
         yield Plausible(words, _replaced(network, drawn, pixels, ways))
         return
-    for way in _USUAL:
+    for way in USUAL:
         if all(x.shape[1] == 3 or way.is_grey for x in pixels.values()):
             made = _replaced(network, drawn, pixels, dict.fromkeys(names, way))
             yield Plausible(f"{words} as {way.words}", made, way)
@@ -118,17 +119,25 @@ def _linear(ends: Ends) -> Preparation:
 
 def _pixels(network: Network, names: list[str]) -> tuple[dict[str, Tensor], str]:
     """Pictures in 0…1 for some inputs, enough for all batches, and what they are."""
-    examples, found, words = example_inputs(network), {}, "photographs"
-    generator = torch.Generator().manual_seed(_SEED)
+    examples, found, words = example_inputs(network), {}, ""
     for name in names:
-        count, colours, height, width = examples[name].shape
-        made = photographs(_BATCHES * count, colours, height, width, _SEED)
-        if made is None:
-            words = "noise with the spectrum of photographs"
-            noise = picture_noise((_BATCHES * count, colours, height, width), generator)
-            made = (0.5 + 0.25 * noise).clamp(0, 1)
-        found[name] = made
+        count, *rest = examples[name].shape
+        found[name], words = picture_pixels((_BATCHES * count, *rest))
     return found, words
+
+
+def picture_pixels(shape: Sequence[int]) -> tuple[Float[Tensor, "n c h w"], str]:
+    """Make pictures in 0…1, and say what they are.
+
+    Args:
+        shape: Their number, colours, height and width.
+    """
+    count, colours, height, width = shape
+    found = photographs(count, colours, height, width, _SEED)
+    if found is not None:
+        return found, "photographs"
+    noise = picture_noise(shape, torch.Generator().manual_seed(_SEED))
+    return (0.5 + 0.25 * noise).clamp(0, 1), "noise with the spectrum of photographs"
 
 
 def _replaced(

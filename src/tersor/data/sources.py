@@ -58,6 +58,27 @@ class StoredSamples:
         """The class of each sample that is read, or None."""
         return None if self.classes is None else self.classes.ravel()[: self._end]
 
+    def check_labels(self) -> None:
+        """Check that there is a class for each sample.
+
+        Raises:
+            InvalidInputError: Labels have another shape, or are no classes.
+        """
+        if self.classes is None:
+            return
+        found = self.classes
+        if found.shape not in ((len(found),), (len(found), 1)) or len(found) < self.count:
+            raise InvalidInputError(
+                f"{self.name!r} has labels of shape {list(found.shape)} for {self.count} samples; "
+                "give the number of a class for each sample"
+            )
+        is_number = found.dtype.kind in "iufb"
+        if not is_number or bool((found < 0).any()) or bool((found != np.floor(found)).any()):
+            raise InvalidInputError(
+                f"labels of {self.name!r} are {found.dtype} such as {found.ravel()[0]!r}, and not "
+                "all of them are the number of a class: 0, 1, 2, …"
+            )
+
     def first(self, most: int | None) -> "StoredSamples":
         """Limit the number of samples."""
         return self if most is None else replace(self, count=min(self.count, most))

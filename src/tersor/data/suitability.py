@@ -18,11 +18,11 @@ from tersor.data.observe import Batch
 from tersor.data.preparations import Correction, corrections
 from tersor.data.synthetic import is_picture, pictures
 from tersor.errors import SamplesWarning
-from tersor.graph.network import Network, Skipped
+from tersor.graph.network import Network, Record, Skipped
 
 SAMPLES = "samples"  # the step of the records
 STATISTICS = "statistics"
-_ENOUGH, _TRIED = 64, 32  # samples that are looked at, and on which corrections are tried
+ENOUGH, _TRIED = 64, 32  # samples that are looked at, and on which corrections are tried
 _LIMIT = 0.06  # distance of samples that fit: at most 0.02 for six networks with their own data
 _VALUES = 20_000  # of a colour, which say what they may be
 _FEW = 8  # so many samples may be twice as far
@@ -44,7 +44,7 @@ class Misfit:
     is_sure: bool
 
 
-def check_samples(network: Network, batches: Sequence[Batch]) -> Misfit | None:
+def check_samples(network: Network, batches: Sequence[Batch]) -> None:
     """Compare samples with what a network expects; leaves a record, and warns if that is sure.
 
     Args:
@@ -52,12 +52,22 @@ def check_samples(network: Network, batches: Sequence[Batch]) -> Misfit | None:
         batches: Samples, as `(args, kwargs)`.
     """
     check_trained(network)
+    network.records += samples_told(network, batches)
+
+
+def samples_told(network: Network, batches: Sequence[Batch]) -> list[Record]:
+    """Compare samples with what a network expects; returns the records, and warns if that is sure.
+
+    Args:
+        network: The captured network, as it was trained.
+        batches: Samples, as `(args, kwargs)`.
+    """
     found = misfit(network, batches)
-    if found is not None:
-        network.records.append(Skipped("samples", SAMPLES, found.words))
-        if found.is_sure:
-            warnings.warn(found.words, SamplesWarning, stacklevel=2)
-    return found
+    if found is None:
+        return []
+    if found.is_sure:
+        warnings.warn(found.words, SamplesWarning, stacklevel=3)
+    return [Skipped("samples", SAMPLES, found.words)]
 
 
 def check_trained(network: Network) -> None:
@@ -80,7 +90,7 @@ def misfit(network: Network, batches: Sequence[Batch]) -> Misfit | None:
         network: The captured network.
         batches: Samples, as `(args, kwargs)`.
     """
-    few = _first(batches, _ENOUGH)
+    few = _first(batches, ENOUGH)
     wanted = expected(network)
     if not few:
         return None

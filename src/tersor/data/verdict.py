@@ -75,9 +75,18 @@ class Verdict:
         said = f"{self.grade}: {self.reason}"
         return f"{said}. Next: {command}" if command else said
 
-    def as_dict(self) -> dict[str, str]:
-        """Convert to plain data, ready for JSON."""
-        return {"grade": self.grade, "reason": self.reason, "next": self.next()}
+    def as_dict(
+        self, model: str = "MODEL", file: str = "FILE", data: str = "SOURCE"
+    ) -> dict[str, str]:
+        """Convert to plain data, ready for JSON.
+
+        Args:
+            model: As for `next`.
+            file: As for `next`.
+            data: As for `next`.
+        """
+        command = self.next(model, file, data)
+        return {"grade": self.grade, "reason": self.reason, "next": command}
 
     def __str__(self) -> str:
         return self.line()

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from tersor.core.grid import Grid
+from tersor.errors import InvalidInputError
 from tersor.export.tidy import WEIGHTED, stored_weight
 
+_NARROW = 4  # bits
 _INT4 = {True: ir.DataType.INT4, False: ir.DataType.UINT4}
 
 
@@ -66,11 +68,23 @@ def store_int4(graph: ir.Graph, grids: Mapping[str, Grid]) -> None:
     Args:
         graph: Changed in place.
         grids: Names of integer initializers → their grids.
+
+    Raises:
+        InvalidInputError: No integers have up to 4 bits.
     """
+    if not any(grid.bits <= _NARROW for grid in grids.values()):
+        raise InvalidInputError(
+            'storage="int4" has no effect: no weights have 4 bits or fewer. Quantize with '
+            "weights=4, on the command line --weights 4, or leave it out"
+        )
     for name, grid in grids.items():
         value = graph.initializers.get(name)
         readers = [] if value is None else list(value.consumers())
-        if value is None or grid.bits > 4 or any(r.op_type != "DequantizeLinear" for r in readers):
+        if (
+            value is None
+            or grid.bits > _NARROW
+            or any(r.op_type != "DequantizeLinear" for r in readers)
+        ):
             continue
         zero_points = [r.inputs[2] for r in readers if len(r.inputs) > 2 and r.inputs[2]]
         for stored in {value, *zero_points}:

@@ -124,13 +124,17 @@ class Verification:
         shares = [c.top1 for c in self.runtime.values() if c.top1 is not None]
         return min(shares) if shares else None
 
-    def as_dict(self) -> dict[str, object]:
-        """Convert to plain data, ready for JSON; SQNR is limited to ±200 dB."""
+    def as_dict(self, *names: str) -> dict[str, object]:
+        """Convert to plain data, ready for JSON; SQNR is limited to ±200 dB.
+
+        Args:
+            names: The float model, the file, and samples, as a command names them.
+        """
         compared = ("exported", "runtime", "simulated", "quantized")
         return {
             "samples": self.samples,
             "runtime_name": self.runtime_name,
-            "verdict": self.verdict.as_dict(),
+            "verdict": self.verdict.as_dict(*names),
             "on_samples": self.on_samples,
             "inputs": self.inputs,
             "doubts": list(self.doubts),

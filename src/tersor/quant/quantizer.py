@@ -4,6 +4,8 @@ Both call the custom op `tersor::fake_quantize`, which simulates the integer gri
 point and which the ONNX writer translates into QuantizeLinear + DequantizeLinear.
 """
 
+from typing import TypeVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
@@ -15,6 +17,8 @@ from tersor.errors import UnsupportedError
 from tersor.graph.lanes import adds_no_pairs
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network
+
+T = TypeVar("T", bound=nn.Module)
 
 
 @torch.library.custom_op("tersor::fake_quantize", mutates_args=())
@@ -106,10 +110,21 @@ def quantizer_at(network: Network, edge: object) -> FakeQuantize | None:
         network: The network.
         edge: A node, or whatever else stands as an argument of a call.
     """
+    return module_at(network, edge, FakeQuantize)
+
+
+def module_at(network: Network, edge: object, kind: type[T]) -> T | None:
+    """The module of a class that a node calls, if it does.
+
+    Args:
+        network: The network.
+        edge: A node, or whatever else stands as an argument of a call.
+        kind: The class.
+    """
     if not isinstance(edge, fx.Node) or edge.op != "call_module":
         return None
     module = network.module.get_submodule(str(edge.target))
-    return module if isinstance(module, FakeQuantize) else None
+    return module if isinstance(module, kind) else None
 
 
 def adds_pairs(layer: Layer, quantizer: FakeQuantize) -> bool:

@@ -21,6 +21,7 @@ from tersor.quant.quantizer import FakeQuantize, adds_pairs
 
 _OUTLIER = 16.0  # times the median channel, or the typical value
 _CLIPPED = 0.001  # share of the values
+_FEW = 0.1  # share of the channels
 _KEPT = 1 << 16  # values of a batch that are examined
 _TYPICAL = 0.999  # share of the values
 
@@ -136,6 +137,11 @@ def _of_activation(seen: _Seen, quantizer: FakeQuantize) -> list[str]:
         found.append(
             f"channel {int(reach.argmax())} reaches ±{most:.3g}, the median channel "
             f"±{median:.3g}, and all share one step of {slack:.3g}"
+        )
+    elif most > _OUTLIER * (least := float(reach.quantile(_FEW))):
+        found.append(
+            f"a tenth of its channels reach at most ±{least:.3g}, the largest ±{most:.3g}, and all "
+            f"share one step of {slack:.3g}"
         )
     typical = float(values.abs().quantile(_TYPICAL))
     if max(-low, high) > _OUTLIER * typical:

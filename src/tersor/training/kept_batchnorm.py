@@ -28,6 +28,7 @@ from tersor.graph.nodes import argument
 from tersor.graph.simplify import fold
 from tersor.quant.lsq import LearnedQuantize, settle
 from tersor.quant.place import weight_quantizer
+from tersor.quant.quantizer import module_at
 
 aten = torch.ops.aten
 _EPSILON = 1e-5
@@ -138,11 +139,7 @@ def _can_have(layer: Layer) -> bool:
 
 def _learned(layer: Layer) -> LearnedQuantize | None:
     """The trainable quantizer of the weight."""
-    edge = argument(layer.node, "weight")
-    if not isinstance(edge, fx.Node) or edge.op != "call_module":
-        return None
-    found = layer.network.module.get_submodule(str(edge.target))
-    return found if isinstance(found, LearnedQuantize) else None
+    return module_at(layer.network, argument(layer.node, "weight"), LearnedQuantize)
 
 
 def _put_behind(layer: Layer) -> None:
