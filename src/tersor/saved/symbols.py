@@ -6,6 +6,8 @@ built anew.
 """
 
 import ast
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,7 @@ from torch.utils._sympy.numbers import int_oo
 from tersor.frontend.pt2_program import SIZE_FUNCTIONS, check_expression, check_symbol
 from tersor.saved.arguments import dtype_name, find_device, find_dtype
 
+_SYMBOL = re.compile(r"Symbol\('(\w+)'[^)]*\)")  # with what is known of it
 _SIZES = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _KINDS: dict[type, str] = dict(zip(_SIZES, ("size", "number", "truth"), strict=True))
 _MOST_UNKNOWN = 10_000  # symbols of sizes that depend on values
@@ -87,7 +90,7 @@ class SymbolWriter:
         for symbol in expression.free_symbols:
             if symbol.name not in self.symbols:
                 self.symbols[symbol.name] = _known(symbol, env)
-        return sympy.srepr(expression)
+        return _SYMBOL.sub(r"Symbol('\1')", sympy.srepr(expression))
 
 
 def _known(symbol: sympy.Symbol, env: ShapeEnv) -> SavedSymbol:
@@ -119,6 +122,7 @@ class SymbolReader:
         self._env = ShapeEnv()
         self.mode = FakeTensorMode(shape_env=self._env, allow_non_fake_inputs=True)
         self._symbols: dict[str, sympy.Symbol] = {}
+        self._tensors: dict[str, Tensor] = {}  # making one takes a millisecond
         self._hints: dict[sympy.Symbol, sympy.Integer] = {}
         self._unknowns: dict[str, tuple[list[sympy.Symbol], Callable[[], Any]]] = {
             "u": ([], self._env.create_unbacked_symint),
@@ -127,19 +131,23 @@ class SymbolReader:
         for name, known in symbols.items():
             hint = known.hint
             symbol = self._unknown(name) if hint is None else self._make(name, known, hint)
+            self._bound(symbol, known)
             self._symbols[name] = symbol
 
     def _make(self, name: str, known: SavedSymbol, hint: int) -> sympy.Symbol:
         check_symbol(name)
         symbol = sympy.Symbol(name, integer=True, **({"positive": True} if known.positive else {}))
         self._env.add_backed_var_to_val(symbol, hint)
-        ends: Any = (
-            -int_oo if known.lower is None else known.lower,
-            int_oo if known.upper is None else known.upper,
-        )
-        self._env.constrain_symbol_range(symbol, *ends)
         self._hints[symbol] = sympy.Integer(hint)
         return symbol
+
+    def _bound(self, symbol: sympy.Symbol, known: SavedSymbol) -> None:
+        if known.lower is not None or known.upper is not None:
+            ends: Any = (
+                -int_oo if known.lower is None else known.lower,
+                int_oo if known.upper is None else known.upper,
+            )
+            self._env.constrain_symbol_range(symbol, *ends)
 
     def _unknown(self, name: str) -> sympy.Symbol:
         """A symbol of a size or number that depends on values; PyTorch numbers them: `u0`, `u1`."""
@@ -164,15 +172,21 @@ class SymbolReader:
         if not isinstance(content, dict):
             return content if isinstance(content, bool | int | float) else None
         if content.keys() == {"dtype", "shape", "stride", "device"}:
-            shape, stride = ([self._size(x) for x in content[k]] for k in ("shape", "stride"))
-            dtype, device = find_dtype(content["dtype"]), find_device(content["device"])
-            with self.mode:
-                return torch.empty_strided(shape, stride, dtype=dtype, device=device)
+            text = json.dumps(content)
+            if text not in self._tensors:
+                self._tensors[text] = self._tensor(content)
+            return self._tensors[text]
         if content.keys() == {"items", "tuple"}:
             found = [self.value(part) for part in content["items"]]
             return tuple(found) if content["tuple"] else found
         ((kind, text),) = content.items()
         return self._number(kind, self._expression(text))
+
+    def _tensor(self, content: dict[str, Any]) -> Tensor:
+        shape, stride = ([self._size(x) for x in content[k]] for k in ("shape", "stride"))
+        dtype, device = find_dtype(content["dtype"]), find_device(content["device"])
+        with self.mode:
+            return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
     def _size(self, content: object) -> int | torch.SymInt:
         if isinstance(content, str):
