@@ -212,6 +212,16 @@ def test_short_rows_need_fewer_positions_and_long_ones_more(inputs, positions):
     assert Rounding().positions(inputs) == positions
 
 
+@pytest.mark.parametrize(("bits", "positions"), [(7, 100_000), (8, 20_000), (16, 20_000)])
+def test_fine_weights_need_fewer_positions_and_trials(bits, positions):
+    options = Rounding(damping=(0.01, 0.1, 1.0), starts=(1.0, 1.3)).at(bits)
+    assert options.positions(1_000) == positions
+    assert (options.damping, options.starts) == (
+        ((0.01, 0.1, 1.0), (1.0, 1.3)) if bits < 8 else ((0.1,), (1.0,))
+    )
+    assert options.at(bits) == options
+
+
 def test_the_damping_is_the_one_that_suits_samples_held_back():
     few, dampings = samples("separable", seed=0, batches=3), (1e-4, 1e-2, 1.0)
 

@@ -3,8 +3,7 @@
 import math
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tersor.graph.layers import Layer
@@ -23,8 +22,8 @@ def choose_positions(
         generator: The source of random numbers.
     """
     size = math.prod(output.shape[1:-1] if layer.is_linear else output.shape[2:])
-    order = torch.rand(len(output), size, generator=generator).argsort(1)
-    return order[:, :count].to(output.device)
+    drawn = torch.rand(len(output), size, generator=generator)
+    return drawn.topk(min(count, size), 1, largest=False).indices.to(output.device)
 
 
 def read_patches(
@@ -39,16 +38,11 @@ def read_patches(
     """
     if layer.is_linear:
         return _rows(x, positions).T[None]
-    kernel = layer.weight.shape[2:]
-    padded = F.pad(x, _padding(layer))
-    strides, dilations = (_per_axis(layer, name) for name in ("stride", "dilation"))
-    output = _output_size(padded.shape[2:], kernel, strides, dilations)
-    corners = _flat(positions, output, strides, padded.shape[2:])
-    every = torch.arange(math.prod(kernel), device=x.device)
-    taps = _flat(every, kernel, dilations, padded.shape[2:])
-    index = (corners[..., None] + taps).flatten(1)
-    found = padded.flatten(2).gather(2, index[:, None].expand(-1, x.shape[1], -1))
-    found = found.unflatten(2, (positions.shape[1], len(taps))).permute(1, 3, 0, 2)
+    index, inside = _places(layer, x.shape[2:], positions)
+    found = x.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1))
+    if layer.pads_with_zeros:
+        found.masked_fill_(~inside.flatten(1)[:, None], 0)
+    found = found.unflatten(2, index.shape[1:]).permute(1, 2, 0, 3)
     return found.reshape(layer.groups, -1, positions.numel())
 
 
@@ -73,14 +67,33 @@ def _rows(x: Tensor, positions: Tensor) -> Tensor:
     return rows.gather(1, positions[..., None].expand(-1, -1, x.shape[-1])).flatten(0, 1)
 
 
-def _flat(index: Tensor, size: torch.Size, steps: list[int], within: torch.Size) -> Tensor:
-    """Convert flat indices into a map of shape `size` to those into a map of shape `within`."""
-    result, below = torch.zeros_like(index), 1
+def _places(
+    layer: Layer, size: torch.Size, positions: Int[Tensor, "batch positions"]
+) -> tuple[Int[Tensor, "batch taps positions"], Bool[Tensor, "batch taps positions"]]:
+    """What each tap of the kernel reads: flat indices into the input, and whether they lie in it.
+
+    Args:
+        layer: A convolution that is not transposed.
+        size: Height and width of its input.
+        positions: Flat output positions.
+    """
+    kernel, padding = layer.weight.shape[2:], _padding(layer)
+    strides, dilations = (_per_axis(layer, name) for name in ("stride", "dilation"))
+    before, after = padding[-2::-2], padding[::-2]  # they name the last axis first
+    padded = torch.Size(sum(n) for n in zip(size, before, after, strict=True))
+    output = _output_size(padded, kernel, strides, dilations)
+    places, below = positions[:, None], 1
+    taps = torch.arange(math.prod(kernel), device=positions.device)[:, None]
+    index = torch.zeros_like(places + taps)
+    inside = torch.ones_like(index, dtype=torch.bool)
     for axis in reversed(range(len(size))):
-        result = result + index % size[axis] * steps[axis] * below
-        index = index.div(size[axis], rounding_mode="floor")
-        below *= within[axis]
-    return result
+        start = places % output[axis] * strides[axis] - before[axis]
+        along = start + taps % kernel[axis] * dilations[axis]
+        inside &= (along >= 0) & (along < size[axis])
+        index += along.clamp_(0, size[axis] - 1) * below
+        below *= size[axis]
+        places, taps = places // output[axis], taps // kernel[axis]
+    return index, inside
 
 
 def _output_size(

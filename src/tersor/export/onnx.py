@@ -18,7 +18,6 @@ from onnx.external_data_helper import set_external_data
 from tersor.checked import checked
 from tersor.data.fingerprint import own_version
 from tersor.errors import InvalidInputError, UnmappedError
-from tersor.export.anew import write_anew
 from tersor.export.checking import check, give_ranks
 from tersor.export.edit.edit import edit
 from tersor.export.folded_weights import fold_weights
@@ -153,6 +152,8 @@ def _build(network: Network, integer_clip: bool) -> Written:
             return edit(network, integer_clip)
         except UnmappedError as error:
             reason = str(error)
+    from tersor.export.anew import write_anew  # loads a library that an edited file does not need
+
     found = replace(write_anew(network, integer_clip), anew=reason)
     found.model.producer_name, found.model.producer_version = "tersor", own_version()
     return found

@@ -42,6 +42,8 @@ class Rounding:
 
     Attributes:
         samples: Output positions that are sampled for the Gram matrix; more reduce its noise.
+        fine_samples: The same for weights of 8 bits or more, where rounding adds less noise than
+            the activations. For these, only the middle damping and the first start are tried.
         samples_per_weight: Least and largest number of positions for each weight of a row.
         damping: Candidates for the pull towards the float weights, as shares of the mean diagonal
             of the Gram matrix. The one that is best on held-out samples is used.
@@ -59,6 +61,7 @@ class Rounding:
     """
 
     samples: CountOrZero = 100_000
+    fine_samples: CountOrZero = 10_000
     samples_per_weight: tuple[Count, Count] = (20, 200)
     damping: tuple[PositiveOrZero, ...] = (0.01, 0.1, 1.0)
     starts: tuple[Positive, ...] = (1.0, 1.15, 1.3, 1.5)
@@ -71,6 +74,22 @@ class Rounding:
         """The number of output positions to sample for rows of so many weights."""
         least, most = (share * inputs for share in self.samples_per_weight)
         return min(max(self.samples, least), most)
+
+    def at(self, bits: int) -> "Rounding":
+        """The options for weights of so many bits: fine ones need fewer positions and trials.
+
+        Args:
+            bits: The width of the weights.
+        """
+        if bits < _FINE:
+            return self
+        middle = len(self.damping) // 2
+        return replace(
+            self,
+            samples=min(self.samples, self.fine_samples),
+            damping=self.damping[middle : middle + 1],
+            starts=self.starts[:1],
+        )
 
     def round(
         self,
@@ -102,7 +121,8 @@ def round_layer(
     if task.layer.is_transposed:
         task.correct_mean()
         return Skipped(task.layer.name, "round", "it is a transposed convolution")
-    return round_measured(task, *both_moments(task, options), options, pair_safe)
+    fitting = options.at(task.quantizer.grid.bits)
+    return round_measured(task, *both_moments(task, fitting), fitting, pair_safe)
 
 
 def both_moments(task: LayerTask, options: Rounding) -> tuple[Moments, Moments]:
@@ -133,6 +153,7 @@ def round_measured(
         options: See `Rounding`.
         pair_safe: See `tersor.quant.layerwise.Setting`.
     """
+    options = options.at(task.quantizer.grid.bits)
     free, check = moments.centered(), held.centered()
     before = float(check.error(task.nearest()).sum())
     if task.quantizer.grid.bits >= _FINE:

@@ -25,12 +25,12 @@ class Damped:
     Attributes:
         problem: The damped problem.
         plane: The same, factorized.
-        error: What is left on held-out samples, of the rows that are judged.
+        error: What is left on held-out samples, of the rows that are judged; 0 if none are.
     """
 
     problem: Quadratic
     plane: Plane
-    error: float
+    error: float = 0.0
 
 
 def best_damping(
@@ -38,7 +38,7 @@ def best_damping(
 ) -> Damped:
     """Damp a problem such that its nearest plane is best on held-out samples.
 
-    Of many rows, some, evenly spaced, are judged.
+    Of many rows, some, evenly spaced, are judged; none if there is only one damping.
 
     Args:
         free: The problem.
@@ -47,6 +47,9 @@ def best_damping(
         shares: The dampings to try, as shares of the mean diagonal of the Gram matrix.
         allowed: Scale, grid and partners.
     """
+    if len(shares) == 1:
+        problem = free.damped(weights, shares[0])
+        return Damped(problem, factorized(problem))
     scale, grid, partner = allowed
     rows = slice(None, None, max(1, scale.shape[1] // _JUDGED))
     judge = Quadratic(check.gram, check.target[:, rows], check.energy[:, rows])
