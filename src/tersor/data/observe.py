@@ -15,6 +15,17 @@ from tersor.graph.network import Network
 Batch = tuple[tuple[Any, ...], dict[str, Any]]  # positional and keyword inputs
 
 
+def samples_of(batch: Batch) -> int:
+    """How many samples a batch holds.
+
+    Args:
+        batch: Inputs, as `(args, kwargs)`.
+    """
+    args, kwargs = batch
+    sizes = [len(x) for x in (*args, *kwargs.values()) if getattr(x, "ndim", 0)]
+    return max(sizes, default=1)
+
+
 @dataclass
 class Extremes:
     """The smallest and largest value seen so far.

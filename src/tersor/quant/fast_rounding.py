@@ -22,9 +22,10 @@ from tersor.core.plane import Scales
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale
 from tersor.core.ranges import minmax, scale_zero_point
 from tersor.data.gram import Moments
-from tersor.data.observe import Batch
+from tersor.data.observe import Batch, samples_of
 from tersor.graph.lanes import Pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
+from tersor.quant.enough_samples import enough, fewest_bits
 from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
 from tersor.quant.quantizer import adds_pairs
@@ -44,6 +45,9 @@ class Rounding:
         samples: Output positions that are sampled for the Gram matrix; more reduce its noise.
         fine_samples: The same for weights of 8 bits or more, where rounding adds less noise than
             the activations. For these, only the middle damping and the first start are tried.
+        fine_numbers: If all weights have 8 bits or more: how many numbers the widest value of the
+            network may have for all samples that they are rounded with; two batches at least. More
+            samples are only used for the ranges of activations.
         samples_per_weight: Least and largest number of positions for each weight of a row.
         damping: Candidates for the pull towards the float weights, as shares of the mean diagonal
             of the Gram matrix. The one that is best on held-out samples is used.
@@ -62,6 +66,7 @@ class Rounding:
 
     samples: CountOrZero = 100_000
     fine_samples: CountOrZero = 10_000
+    fine_numbers: CountOrZero = 1 << 26
     samples_per_weight: tuple[Count, Count] = (20, 200)
     damping: tuple[PositiveOrZero, ...] = (0.01, 0.1, 1.0)
     starts: tuple[Positive, ...] = (1.0, 1.15, 1.3, 1.5)
@@ -105,7 +110,18 @@ class Rounding:
             setting: As for `tersor.quant.layerwise.Solver`.
         """
         round_one = partial(round_layer, options=self, pair_safe=setting.pair_safe)
+        if batches and fewest_bits(network) >= _FINE:
+            few, held_back = enough(network, batches, setting.held_back, self.fine_numbers)
+            if len(few) < len(batches):
+                network.records.append(_told(few, batches))
+            batches, setting = few, replace(setting, held_back=held_back)
         round_layers(network, batches, round_one, setting, self.seed)
+
+
+def _told(used: list[Batch], batches: list[Batch]) -> Applied:
+    few, count = (sum(map(samples_of, found)) for found in (used, batches))
+    what = f"{few} of {count} samples are enough to round weights of {_FINE} bits with"
+    return Applied("the samples", "choose", what)
 
 
 def round_layer(

@@ -13,7 +13,7 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.core.histogram import Counter, Ends
-from tersor.data.observe import Batch, Extremes, observe
+from tersor.data.observe import Batch, Extremes, observe, samples_of
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.quant.calibrate import activation_quantizers, cut_by_readers, set_activation
@@ -37,7 +37,7 @@ def observed_ranges(
     """
     wanted = activation_quantizers(network)
     found = seen_ranges(network, batches, [(v, quantizer.grid) for v, quantizer in wanted], method)
-    samples = sum(_samples(batch) for batch in batches)
+    samples = sum(map(samples_of, batches))
     for (value, quantizer), ends in zip(wanted, found, strict=True):
         set_activation(network, value, quantizer, ends, f"range measured on {samples:,} samples")
 
@@ -79,9 +79,3 @@ def _ends(seen: Extremes) -> Ends:
     assert seen.low is not None
     assert seen.high is not None
     return seen.low, seen.high
-
-
-def _samples(batch: Batch) -> int:
-    args, kwargs = batch
-    sizes = [len(x) for x in (*args, *kwargs.values()) if getattr(x, "ndim", 0)]
-    return max(sizes, default=1)

@@ -1,0 +1,42 @@
+"""Weights of 8 bits are rounded with as many samples as fit, and with two batches at least."""
+
+import pytest
+import torch
+from torch import nn
+
+import tersor
+from tersor.frontend.capture import capture
+from tersor.quant.enough_samples import enough
+from tersor.quant.fast_rounding import Rounding
+
+WIDEST = 4 * 6 * 6  # numbers of the first layer's output
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(WIDEST, 3)).eval()
+    return capture(model, torch.randn(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("samples", "held_back", "chosen"),
+    [
+        (1000, 2, ([0, 1, 2, 3, 4, 5, 6, 7], 2)),
+        (20, 2, ([0, 1, 2, 6, 7], 2)),  # 5 of them are to be held out, so two batches
+        (16, 2, ([0, 1, 2, 6], 1)),
+        (1, 2, ([0, 6], 1)),
+        (10, 0, ([0, 1, 2], 0)),
+    ],
+)
+def test_first_batches_of_either_kind(network, samples, held_back, chosen):
+    batches = [((torch.full((4, 1, 8, 8), float(i)),), {}) for i in range(8)]
+    few, held = enough(network, batches, held_back, samples * WIDEST)
+    assert ([int(args[0].mean()) for args, _ in few], held) == chosen
+
+
+@pytest.mark.parametrize(("bits", "told"), [(8, True), (4, False)])
+def test_only_fine_weights_have_fewer_samples_and_it_is_told(network, bits, told):
+    options = tersor.WithData(rounding=Rounding(fine_numbers=WIDEST))
+    found = tersor.quantize(network, data=torch.randn(96, 1, 8, 8), weights=bits, options=options)
+    records = [r.what for r in found.records if r.layer == "the samples"]
+    assert records == ["24 of 96 samples are enough to round weights of 8 bits with"] * told
