@@ -2,9 +2,15 @@
 
 from typing import Literal, get_args
 
-RuntimeName = Literal["onnxruntime", "openvino"]  # what runs a file
+RuntimeName = Literal["onnxruntime", "openvino", "executorch"]  # what runs a file
 SchemeName = Literal[
-    "onnxruntime-cpu", "onnxruntime-vnni", "openvino-cpu", "arm-dotprod", "tensorrt", "dfq-paper"
+    "onnxruntime-cpu",
+    "onnxruntime-vnni",
+    "openvino-cpu",
+    "executorch-xnnpack",
+    "arm-dotprod",
+    "tensorrt",
+    "dfq-paper",
 ]
 BatchNormMode = Literal["folded", "kept"]  # in a training
 Distance = Literal["auto", "kl", "mse"]  # between outputs, in a training
@@ -34,6 +40,8 @@ TARGETS: dict[SchemeName, str] = {
     "without VNNI",
     "onnxruntime-vnni": "the same with the full weight range; saturates on x86 CPUs without VNNI",
     "openvino-cpu": "uint8 activations, int8 weights per channel for OpenVINO; exact on every CPU",
+    "executorch-xnnpack": "int8 activations, int8 weights per channel for ExecuTorch on phones; a "
+    ".pte file that runs in XNNPACK",
     "arm-dotprod": "the same for onnxruntime on ARM CPUs, whose dot products never saturate; "
     "we have not run it",
     "tensorrt": "int8 activations and weights, all zero points 0, for NVIDIA GPUs; we have not run "

@@ -43,11 +43,11 @@ class ExportResult:
     """The result of an export.
 
     Attributes:
-        path: The ONNX file.
+        path: The file.
         bytes: Its size, including weights in a second file if there are more than 2 GiB.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
-        opset: Version of the ONNX operator set.
+        opset: Version of the ONNX operator set; None for a file that is not ONNX.
         weights: How the weights of layers are stored, the most frequent way first.
         anew: Why the file that came in was not edited, but a new one written; empty if it was
             edited, or if none came in.
@@ -57,7 +57,7 @@ class ExportResult:
     bytes: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    opset: int
+    opset: int | None
     weights: tuple[StoredWeights, ...] = ()
     anew: str = ""
 

@@ -5,8 +5,9 @@ To add a runtime, write one more `Scheme` here, and its description into `tersor
 
 import torch
 
+from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
-from tersor.graph.ops import WEIGHTED
+from tersor.graph.ops import TRANSPOSED, WEIGHTED
 from tersor.names import TARGETS
 from tersor.quant.scheme import INT8, INTEGER_OPS, KERNELS, Scheme
 from tersor.quant.speed import ONNXRUNTIME
@@ -38,6 +39,31 @@ OPENVINO_CPU = Scheme(
     cast_weights=False,
     runtime="openvino",
 )
+# "XNNPACK delegate": int8 activations per tensor, int8 weights per channel, and what the partitioner
+# takes as statically quantized; biases are rounded to the grid of the accumulator when it loads:
+# https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-quantization.html
+# executorch/backends/xnnpack/partition/config/generic_node_configs.py
+EXECUTORCH_XNNPACK = Scheme(
+    "executorch-xnnpack",
+    TARGETS["executorch-xnnpack"],
+    activation=Grid(8, signed=True),
+    kernels=frozenset({aten.linear.default, aten.conv1d.default, aten.conv2d.default, *TRANSPOSED}),
+    integer_ops=frozenset(
+        {
+            aten.add.Tensor,
+            aten.mul.Tensor,
+            aten.cat.default,
+            aten.mean.dim,
+            aten.adaptive_avg_pool2d.default,
+        }
+    ),
+    lookups=False,
+    matmuls=frozenset(),
+    float_outputs=frozenset(),
+    integer_clip=False,
+    cast_weights=False,
+    runtime="executorch",
+)
 # "TensorRT employs a symmetric quantization scheme, where both activations and weights are mapped
 # to quantized values centered around zero"; quantize the inputs of weighted operations, not their
 # outputs, and the residual of an add; biases stay in floating point:
@@ -68,6 +94,7 @@ SCHEMES = {
         ONNXRUNTIME_CPU,
         ONNXRUNTIME_VNNI,
         OPENVINO_CPU,
+        EXECUTORCH_XNNPACK,
         ARM_DOTPROD,
         TENSORRT,
         DFQ_PAPER,

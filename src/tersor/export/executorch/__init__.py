@@ -1,0 +1,1 @@
+"""Writes files for ExecuTorch, and runs them. START READING at `program.py`."""

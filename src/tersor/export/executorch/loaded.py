@@ -1,0 +1,146 @@
+"""Runs `.pte` files in ExecuTorch, with the attributes of other runtimes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tersor.data.feeds import Arrays
+from tersor.errors import InvalidInputError
+from tersor.export.kernels import Kernel
+from tersor.export.runtime import Config, Runtime
+
+NAME = "executorch"
+NOTES = "tersor_notes"  # the method of a program that returns its notes
+_FORWARD = "forward"
+# Numbers that ExecuTorch gives to types: executorch/schema/scalar_type.fbs
+_TYPES = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 6: "float32", 11: "bool"}
+
+
+def is_installed() -> bool:
+    """True if ExecuTorch can be imported."""
+    return find_spec("executorch") is not None
+
+
+def check_installed() -> None:
+    """Check that ExecuTorch can be imported.
+
+    Raises:
+        InvalidInputError: It cannot.
+    """
+    if not is_installed():
+        raise InvalidInputError("ExecuTorch is missing: pip install 'tersor[executorch]'")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What Tersor writes beside a program, as bytes of JSON that a method of it returns.
+
+    Attributes:
+        version: The version of Tersor.
+        inputs: Name → shape, with a name for each open axis.
+        outputs: Names of the outputs.
+        layers: Name of each layer → why it computes in float; empty if on integers.
+        outside: Names of the layers that are in no delegate of XNNPACK.
+    """
+
+    version: str
+    inputs: Mapping[str, list[int | str]]
+    outputs: list[str]
+    layers: Mapping[str, str]
+    outside: list[str]
+
+    def as_tensor(self) -> Tensor:
+        """The JSON as a tensor of bytes."""
+        return torch.tensor([*json.dumps(asdict(self)).encode()], dtype=torch.uint8)
+
+    def kernels(self) -> list[Kernel]:
+        """How each layer is computed."""
+        return [
+            Kernel(name, "layer", "portable" if name in self.outside else "XNNPACK", reason)
+            for name, reason in self.layers.items()
+        ]
+
+
+class ExecuTorchRuntime(Runtime):
+    """One `.pte` file, loaded by ExecuTorch on the CPU, with the attributes of `Runtime`.
+
+    Attributes:
+        notes: What Tersor wrote beside the program; None if something else wrote it.
+    """
+
+    def __init__(
+        self, path: str | Path, *, config: Config = (), threads: int | None = None
+    ) -> None:
+        """Load a file.
+
+        Args:
+            path: The file.
+            config: Ignored, since these are onnxruntime's session options.
+            threads: Number of threads; ExecuTorch chooses by default.
+
+        Raises:
+            InvalidInputError: ExecuTorch is not installed, or cannot load the file.
+        """
+        del config
+        check_installed()
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InvalidInputError(f"there is no file {str(path)!r}")
+        if threads is not None:
+            from executorch.extension.pybindings import portable_lib
+
+            portable_lib._unsafe_reset_threadpool(threads)
+        self._load()
+        self.metadata = {}
+
+    def _load(self) -> None:
+        from executorch.runtime import Runtime as ExecuTorch
+
+        try:
+            self._program = ExecuTorch.get().load_program(self.path.read_bytes())
+            self._method = self._program.load_method(_FORWARD)
+            self.notes = self._read_notes()
+            self._describe()
+        except Exception as error:
+            raise InvalidInputError(
+                f"ExecuTorch cannot load {str(self.path)!r}: {error}; it may be damaged, or from "
+                "another version, so write it again"
+            ) from error
+
+    def _read_notes(self) -> Notes | None:
+        if NOTES not in self._program.method_names:
+            return None
+        stored = self._program.load_method(NOTES).execute([])[0]
+        return Notes(**json.loads(bytes(stored.to(torch.uint8).tolist())))
+
+    def _describe(self) -> None:
+        """Read names, shapes and types of inputs and outputs."""
+        meta = self._method.metadata
+        given = [meta.input_tensor_meta(i) for i in range(meta.num_inputs())]
+        made = [meta.output_tensor_meta(i) for i in range(meta.num_outputs())]
+        shapes = {f"input_{i}": list(x.sizes()) for i, x in enumerate(given)}
+        names = [f"output_{i}" for i in range(len(made))]
+        if self.notes is not None:
+            shapes, names = dict(self.notes.inputs), self.notes.outputs
+        self.inputs = {name: tuple(shape) for name, shape in shapes.items()}
+        self.outputs = tuple(names)
+        self.output_shapes = dict(zip(names, (tuple(x.sizes()) for x in made), strict=True))
+        types = (np.dtype(_TYPES[int(x.dtype())]) for x in given)
+        self.dtypes = dict(zip(self.inputs, types, strict=True))
+
+    def run(self, feed: Arrays) -> Arrays:
+        """Run arrays that `feed` has checked."""
+        parts = [self._run(part) for part in self._in_fixed_batches(feed)]
+        found = parts[0] if len(parts) == 1 else [np.concatenate(x) for x in zip(*parts, strict=True)]
+        return dict(zip(self.outputs, found, strict=True))
+
+    def _run(self, feed: Arrays) -> list[np.ndarray]:
+        values: list[Any] = [torch.from_numpy(np.ascontiguousarray(x)) for x in feed.values()]
+        return [x.clone().numpy() for x in self._method.execute(values)]
