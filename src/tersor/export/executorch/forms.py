@@ -13,6 +13,8 @@ from tersor.graph.nodes import argument
 from tersor.graph.ops import clip_bounds
 
 aten = torch.ops.aten
+# What does nothing in inference mode, but would stand between a quantizer and a layer.
+_NOTHING = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
 _PICTURE = (2, 3)  # the axes of height and width
 _END = 2**31 - 1  # slices that end here or later reach to the end
 
@@ -31,6 +33,8 @@ def fit(network: Network) -> None:
                 _keep_axes(node)
             elif node.target is aten.cat.default:
                 _on_one_grid(node)
+            elif node.target in _NOTHING:
+                node.replace_all_uses_with(node.args[0])
             elif node.target is aten.slice.Tensor:
                 _as_convolution(network, node)
         for node in network.nodes():
