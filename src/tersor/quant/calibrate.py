@@ -23,6 +23,7 @@ from tersor.graph.lanes import Pairs, partners
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.graph.nodes import source
+from tersor.graph.ops import LINEAR
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize, adds_pairs
 from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
@@ -30,6 +31,9 @@ from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
 # everything else.
 _MASK = 1e30
+# Real inputs make a classifier surer than random ones do: its results would be clipped, and a
+# step twice as large costs little where nothing is computed any more.
+_BEYOND = 1.0
 
 
 def weight_ranges(
@@ -129,9 +133,16 @@ def _run_synthetic(
         seen = extremes[value]
         assert seen.low is not None
         assert seen.high is not None
-        ends = (seen.low * (1 + options.margin), seen.high * (1 + options.margin))
+        wider = 1 + (_BEYOND if _is_result(value) else options.margin)
+        ends = (seen.low * wider, seen.high * wider)
         what = "range guessed on random inputs: no BatchNorm statistics reach it; give samples"
         set_activation(network, value, quantizer, ends, what)
+
+
+def _is_result(value: fx.Node) -> bool:
+    """Whether a linear layer computes what the network returns."""
+    readers = [user for reader in value.users for user in reader.users]
+    return value.target in LINEAR and all(user.op == "output" for user in readers)
 
 
 def activation_quantizers(network: Network) -> list[tuple[fx.Node, FakeQuantize]]:
