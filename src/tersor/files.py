@@ -123,20 +123,23 @@ def check_writable(path: str | Path) -> None:
 
 
 def check_output(path: str | Path, model: str) -> None:
-    """Check that an ONNX file can be written, and where, before hours of work.
+    """Check that a model file can be written, and where, before hours of work.
 
     Args:
         path: Path of the file. Nothing is left there.
         model: The user's name of the model, which must not be overwritten.
 
     Raises:
-        ExportError: See `check_writable`; or the name is not that of an ONNX file, or is the
+        ExportError: See `check_writable`; or the name is not that of a model file, or is the
             model's own.
     """
     path = Path(path)
     check_writable(path)
-    if path.suffix != ".onnx":
-        raise ExportError(f"{str(path)!r} would be an ONNX file; call it {path.stem}.onnx")
+    if path.suffix not in (".onnx", ".pte"):
+        raise ExportError(
+            f"{str(path)!r} would be an ONNX file; call it {path.stem}.onnx, or {path.stem}.pte "
+            "for ExecuTorch"
+        )
     check_other(path, [model])
 
 

@@ -20,6 +20,7 @@ from tersor.export.noise import noise_inputs
 from tersor.export.plausible_arrays import worst_arrays
 from tersor.export.runtime import Config, Runtime
 from tersor.export.same_model import check_same_model
+from tersor.export.serving import serving
 from tersor.export.verify import Verification
 from tersor.export.verify import verify as verify_file
 from tersor.files import temporary_folder
@@ -52,7 +53,7 @@ def verify(
     Args:
         reference: The float model: an ONNX file, or anything that `quantize` and `load` accept. Of
             a saved result, its float model.
-        path: The quantized ONNX file.
+        path: The quantized file: `.onnx`, or `.pte` for ExecuTorch.
         inputs: A tensor, tuple, mapping, or an iterable of batches. Default: for pictures,
             photographs or noise with their spectrum, in the usual range in which the file is worst;
             for other inputs, noise.
@@ -73,7 +74,7 @@ def verify(
     Raises:
         InvalidInputError: A file cannot be loaded, or the inputs do not fit the files.
     """
-    file = Runtime(path)
+    file = serving("onnxruntime", Path(path)).load(path)
     scheme = SCHEMES.get(file.metadata.get("tersor.scheme", ""))
     usual, session = runtime_of(scheme) if scheme else ("onnxruntime", ())
     with _fixed(reference, fix) as given:

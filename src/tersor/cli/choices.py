@@ -48,16 +48,28 @@ def given(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def target(name: str, every_layer: bool) -> Scheme:
+_USUAL, _PROGRAMS = "onnxruntime-cpu", "executorch-xnnpack"  # schemes
+
+
+def target(name: str, every_layer: bool, output: Path) -> Scheme:
     """Find the target, and whether layers that integers make slower are quantized, too.
 
     Args:
         name: Name of the scheme.
         every_layer: The option `--every-layer`.
+        output: The file to write: a `.pte` is for ExecuTorch, unless another target is named.
 
     Raises:
-        InvalidInputError: Every layer is quantized for this target in any case.
+        InvalidInputError: Every layer is quantized for this target in any case, or the target is
+            not for such a file.
     """
+    if output.suffix == ".pte":
+        name = _PROGRAMS if name == _USUAL else name
+        if name != _PROGRAMS:
+            raise InvalidInputError(
+                f"--scheme {name} is not for ExecuTorch, which runs {output.name!r}; leave it out, "
+                f"or call the file {output.stem}.onnx"
+            )
     scheme = find_scheme(name)
     if every_layer and scheme.speed is None:
         raise InvalidInputError(

@@ -25,6 +25,7 @@ def compress(
     opset: options.Opset = None,
     input_names: options.InputNames = None,
     output_names: options.OutputNames = None,
+    largest: options.Largest = None,
     samples: data_options.Samples = None,
     jobs: options.Jobs = 1,
     work: options.Tried = None,
@@ -135,6 +136,7 @@ def compress(
                 opset,
                 input_names=input_names,
                 output_names=output_names,
+                largest=dict(largest) if largest else None,
             ),
             lambda path: compressed.verify(
                 path,

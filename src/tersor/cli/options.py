@@ -81,7 +81,24 @@ SchemeName = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.")]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        help="The file to write: .onnx, or .pte for ExecuTorch, which runs models on phones.",
+    ),
+]
+Largest = Annotated[
+    list[Any] | None,
+    typer.Option(
+        "--largest",
+        metavar="AXIS=SIZE",
+        parser=parsers.largest,
+        help="Leave an axis open in a .pte file, up to this size, such as batch=8. Other axes have "
+        "the size of the example there, and the batch is 1. Repeat it for more axes.",
+    ),
+]
 Weights = Annotated[int | None, typer.Option(metavar="BITS", help="Bits of the weights.")]
 AverageBits = Annotated[
     float | None,

@@ -82,6 +82,16 @@ def tolerance(text: str) -> float | str:
         ) from error
 
 
+def largest(text: str) -> tuple[str, int]:
+    """Parse an axis and its largest size, such as `batch=8`."""
+    name, _, size = text.rpartition("=")
+    if not name or not size.isdecimal():
+        raise typer.BadParameter(
+            f"{text!r} gives no axis a size; write a name and a whole number, such as batch=8"
+        )
+    return name, int(size)
+
+
 def dynamic(text: str) -> tuple[str, dict[int, str]]:
     """Parse an input and its open axes, such as `image:0=batch,2=height`."""
     name, _, axes = text.rpartition(":")

@@ -28,6 +28,7 @@ def quantize(
     opset: options.Opset = None,
     input_names: options.InputNames = None,
     output_names: options.OutputNames = None,
+    largest: options.Largest = None,
     data: data_options.Data = None,
     test: data_options.Test = None,
     tolerance: data_options.Tolerance = None,
@@ -96,7 +97,7 @@ def quantize(
         idle.check_test(test, verify, report)
         check_limits(limits, metric, verify, keep_anyway)
         own = None if metric is None else find_function(metric)
-        target = choices.target(scheme, every_layer)
+        target = choices.target(scheme, every_layer, output)
         check_average(average_bits, weights)
         asked_bits = with_widths(target, weights, bits, activations, activation_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)
@@ -145,6 +146,7 @@ def quantize(
                 storage=storage,
                 input_names=input_names,
                 output_names=output_names,
+                largest=dict(largest) if largest else None,
             ),
             lambda path: quantized.verify(
                 path,

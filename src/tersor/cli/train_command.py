@@ -24,6 +24,7 @@ def train(
     opset: options.Opset = None,
     input_names: options.InputNames = None,
     output_names: options.OutputNames = None,
+    largest: options.Largest = None,
     loss: training_options.LossName = None,
     epochs: training_options.Epochs = None,
     steps: training_options.Steps = None,
@@ -74,7 +75,6 @@ def train(
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
     from tersor.quant.levels import WithData
-    from tersor.quant.schemes import find_scheme
     from tersor.report.progress import progress
     from tersor.training.options import Training
 
@@ -83,6 +83,7 @@ def train(
     limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
+        target = choices.target(scheme, False, output)
         check_report(report)
         idle.check_test(test, verify, report)
         check_limits(limits, metric, verify, keep_anyway)
@@ -104,7 +105,7 @@ def train(
         quantized = quantize_model(
             captured,
             data=few,
-            **with_widths(find_scheme(scheme), weights, bits, activations, activation_bits),
+            **with_widths(target, weights, bits, activations, activation_bits),
             exclude=exclude or (),
             options=WithData(rounding=None),
             on_step=bar.step,
@@ -123,6 +124,7 @@ def train(
                 storage=storage,
                 input_names=input_names,
                 output_names=output_names,
+                largest=dict(largest) if largest else None,
             ),
             lambda path: trained.verify(
                 path,

@@ -1,9 +1,11 @@
-"""The ONNX file of a float network, written once for everything that compares with it."""
+"""The files of a float network, written once for everything that compares with it."""
 
 import weakref
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from tersor.export.executorch.program import export_pte
 from tersor.export.onnx import export_onnx
 from tersor.files import temporary_folder
 from tersor.graph.network import Network
@@ -19,15 +21,30 @@ class FloatFile:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._path: Path | None = None
+        self._programs: dict[tuple[tuple[str, int], ...], Path] = {}
 
     def __reduce__(self) -> tuple[type["FloatFile"], tuple[Network]]:
         return FloatFile, (self.network,)
 
     def path(self) -> Path:
-        """The file."""
+        """The ONNX file."""
         if self._path is None or not self._path.is_file():
-            stack = ExitStack()
-            folder = stack.enter_context(temporary_folder())
-            weakref.finalize(self, stack.close)
-            self._path = export_onnx(self.network, folder / "float.onnx").path
+            self._path = export_onnx(self.network, self._folder() / "float.onnx").path
         return self._path
+
+    def program(self, largest: Mapping[str, int]) -> Path:
+        """The file for ExecuTorch.
+
+        Args:
+            largest: Name of an open axis → its largest size.
+        """
+        sizes = tuple(sorted(largest.items()))
+        if sizes not in self._programs:
+            path = self._folder() / "float.pte"
+            self._programs[sizes] = export_pte(self.network, path, largest).path
+        return self._programs[sizes]
+
+    def _folder(self) -> Path:
+        stack = ExitStack()
+        weakref.finalize(self, stack.close)
+        return stack.enter_context(temporary_folder())

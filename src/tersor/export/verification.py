@@ -1,5 +1,6 @@
 """The measurements of `verify`, as attributes, as plain data and as a table."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -139,7 +140,7 @@ class Verification:
             "inputs": self.inputs,
             "doubts": list(self.doubts),
             "changes": list(self.changes),
-            "has_simulation": bool(self.exported),
+            "has_simulation": bool(self.simulated),
             "metric": self.metric,
             **{
                 key: {name: c.as_dict() for name, c in getattr(self, key).items()}
@@ -161,7 +162,7 @@ class Verification:
         rows = [("runtime", self.runtime_name), ("samples", samples)]
         rows += [("doubtful", sentence) for sentence in self.doubts]
         rows += [("changed", sentence) for sentence in self.changes]
-        beside = "simulation" if self.exported else "file without integer kernels"
+        beside = "simulation" if self.simulated else "file without integer kernels"
         for title, outputs in (
             ("file against simulation", self.exported),
             (f"runtime against {beside}", self.runtime),
@@ -234,4 +235,4 @@ class Verification:
 
 
 def _worst(outputs: dict[str, Comparison]) -> float:
-    return min(comparison.sqnr for comparison in outputs.values())
+    return min((comparison.sqnr for comparison in outputs.values()), default=math.nan)

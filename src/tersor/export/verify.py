@@ -23,21 +23,21 @@ from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.export.beyond import Beyond
-from tersor.export.drawbacks import drawbacks
+from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.float_file import FloatFile
-from tersor.export.kernels import kernels, openvino_kernels
 from tersor.export.latency import measure_latency
-from tersor.export.openvino import NAME, OpenVINORuntime
 from tersor.export.runtime import Config, Runtime
 from tersor.export.seal import changes
+from tersor.export.serving import Serving, serving
 from tersor.export.tally import Comparison, Tally, may_have_classes
 from tersor.export.verification import Verification
+from tersor.frontend.capture import capture
+from tersor.frontend.load import load
 from tersor.frontend.onnx.stored import size
 from tersor.graph.network import Network
 from tersor.names import RuntimeName
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
-RUNTIMES: dict[RuntimeName, type[Runtime]] = {"onnxruntime": Runtime, NAME: OpenVINORuntime}
 _CHUNK = 32
 _SURE = 0.03  # of the ratio of the times
 _PAIRS = (
@@ -73,7 +73,8 @@ def verify(
             is a list or tuple may have its labels after the inputs, as a `DataLoader` yields them.
         labels: Class of each sample, in the order of the inputs.
         config: Session options that users of the file set.
-        runtime: The runtime in which users run the file: `"onnxruntime"` or `"openvino"`.
+        runtime: The runtime in which users run an ONNX file: `"onnxruntime"` or `"openvino"`. A
+            `.pte` file runs in ExecuTorch.
         latency: Whether to time the two files.
         metric: The user's own metric, `metric(outputs, reference)`; higher is worse. It takes the
             tensor that the file and the float model return, or a tuple if there are several, for up
@@ -91,45 +92,42 @@ def verify(
         raise InvalidInputError(
             f"max_metric={max_metric:g} has no effect without a metric; give metric=, too"
         )
-    say = on_step or (lambda _: None)
-    load = _loader(runtime)
+    say, path = on_step or (lambda _: None), Path(path)
+    served = serving(runtime, path)
     say(STEPS[0])
     with _float_file(reference) as float_path:
+        loaded = served.load(path, config=config)
+        before = _like(loaded, reference, float_path)
         say(STEPS[1])
-        contest = _Contest(load(path, config=config), float_path, simulation, metric)
+        contest = _Contest(served, loaded, float_path, simulation, metric)
         for batch in batches(inputs):
             contest.add(batch)
         say(STEPS[2])
         timed = None
         if latency:
             timed = measure_latency(
-                float_path, path, contest.first, config=config, enough=_SURE, load=load
+                before, path, contest.first, config=config, enough=_SURE, load=served.load
             )
         say(STEPS[3])
+        compared = "simulation" if simulation else "exact"
         return Verification(
             samples=contest.samples,
             exported=contest.comparisons("simulation", "exact"),
-            runtime=contest.comparisons("simulation" if simulation else "exact", "runtime"),
+            runtime=contest.comparisons(compared, "runtime"),
             quantized=contest.comparisons("float", "runtime"),
             simulated=contest.comparisons("float", "simulation"),
             accuracy=contest.accuracy(labels),
-            bytes=size(path),
-            float_bytes=size(float_path),
+            bytes=size(path) if served.is_onnx else path.stat().st_size,
+            float_bytes=size(before) if served.is_onnx else before.stat().st_size,
             latency=timed,
-            kernels=tuple(openvino_kernels(path) if runtime == NAME else kernels(path, config)),
-            runtime_name=runtime,
-            drawbacks=() if runtime == NAME else tuple(drawbacks(float_path, path, timed, config)),
-            doubts=tuple(contest.beyond.doubts()),
+            kernels=tuple(served.kernels(path, config)),
+            runtime_name=served.name,
+            drawbacks=tuple(served.drawbacks(before, path, timed, config)),
+            doubts=tuple(contest.doubts()),
             metric=contest.metric,
             max_metric=max_metric,
-            changes=tuple(changes(path) or ()),
+            changes=tuple(changes(path) or ()) if served.is_onnx else (),
         )
-
-
-def _loader(runtime: RuntimeName) -> type[Runtime]:
-    if runtime not in RUNTIMES:
-        raise InvalidInputError(f"unknown runtime {runtime!r}; choose from {', '.join(RUNTIMES)}")
-    return RUNTIMES[runtime]
 
 
 @contextmanager
@@ -139,28 +137,38 @@ def _float_file(reference: Network | FloatFile | str | Path) -> Iterator[Path]:
     yield reference.path() if isinstance(reference, FloatFile) else Path(reference)
 
 
+def _like(loaded: Runtime, reference: Network | FloatFile | str | Path, float_path: Path) -> Path:
+    """The float file to time and to weigh: of the same format as the file that is verified."""
+    if not isinstance(loaded, ExecuTorchRuntime):
+        return float_path
+    if isinstance(reference, str | Path):
+        reference = FloatFile(capture(load(reference)[0]))
+    elif isinstance(reference, Network):
+        reference = FloatFile(reference)
+    return reference.program(loaded.largest)
+
+
 class _Contest:
     """All models over the same data, batch by batch."""
 
     def __init__(
         self,
+        served: Serving,
         runtime: Runtime,
         float_path: Path,
         simulation: Network | None,
         metric: Metric | None = None,
     ) -> None:
-        files = {
-            "runtime": runtime,
-            "exact": Runtime(runtime.path, optimize=False),
-            "float": Runtime(float_path),
-        }
+        files = {"runtime": runtime, "float": Runtime(float_path)}
+        if served.is_onnx:
+            files["exact"] = Runtime(runtime.path, optimize=False)
         self.files = files
         self.simulation = simulation
         self.outputs = files["runtime"].outputs
         self.samples = 0
         self._metric = metric
         self._damage = 0.0  # summed over samples
-        self.beyond = Beyond(runtime.path)
+        self.beyond = Beyond(runtime.path) if served.is_onnx else None
         self.first: Arrays = {}
         self.tallies: dict[tuple[str, str], list[Tally]] = {}
         self.parts: list[tuple[Part, ...]] = []
@@ -177,7 +185,8 @@ class _Contest:
         batch, labels = split_labels(batch, len(runtime.inputs))
         feed = runtime.feed(batch)
         self.first = self.first or feed
-        self.beyond.add(feed)
+        if self.beyond is not None:
+            self.beyond.add(feed)
         if labels is not None:
             self.labels.append(labels)
         for part in runtime.split(feed, _CHUNK):
@@ -188,6 +197,10 @@ class _Contest:
             if self._metric is not None:
                 both = _structure(results["runtime"]), _structure(results["float"])
                 self._damage += count * float(self._metric(*both))
+
+    def doubts(self) -> list[str]:
+        """Why the figures are doubtful: inputs outside the range of the file."""
+        return [] if self.beyond is None else self.beyond.doubts()
 
     @property
     def metric(self) -> float | None:

@@ -101,7 +101,7 @@ class Scheme:
         cast_weights: Whether layers in float read stored integers by Cast and Mul, which the
             runtime computes when it loads a file. Others know integers by DequantizeLinear only;
             there, of the layers in float only recurrent ones store integers.
-        runtime: The runtime that verifies the files: a name in `tersor.export.verify.RUNTIMES`. For
+        runtime: The runtime that verifies the files: see `tersor.export.serving`. For
             a target that cannot be run here, onnxruntime at least shows whether the file is right.
         session: onnxruntime session options that the format needs to be exact.
         speed: The times of its kernels: calls that integers make slower stay in floating point.

@@ -39,8 +39,8 @@ OPENVINO_CPU = Scheme(
     cast_weights=False,
     runtime="openvino",
 )
-# "XNNPACK delegate": int8 activations per tensor, int8 weights per channel, and what the partitioner
-# takes as statically quantized; biases are rounded to the grid of the accumulator when it loads:
+# int8 activations per tensor, int8 weights per channel, and the ops that the partitioner takes as
+# statically quantized. XNNPACK rounds biases to the grid of the accumulator when it loads a file:
 # https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-quantization.html
 # executorch/backends/xnnpack/partition/config/generic_node_configs.py
 EXECUTORCH_XNNPACK = Scheme(

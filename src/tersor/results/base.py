@@ -1,7 +1,7 @@
 """The base of quantized and compressed models: call, inspect, export, verify, report."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -100,8 +100,9 @@ class Result(Keepable, ABC):
         *,
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
+        largest: Mapping[str, int] | None = None,
     ) -> ExportResult:
-        """Write the ONNX file; see `tersor.export.onnx.export_onnx`.
+        """Write the file: `.onnx`, or `.pte` for ExecuTorch.
 
         Args:
             path: Where the file is written.
@@ -109,6 +110,8 @@ class Result(Keepable, ABC):
                 later one if it must be; 21 for PyTorch models.
             input_names: Names of the inputs, in order. Default: those of the model.
             output_names: Names of the outputs, in order.
+            largest: Name of an open axis → its largest size in a `.pte` file, as `{"batch": 8}`.
+                Other open axes have the size of the example there, and the batch is 1.
         """
 
     @property

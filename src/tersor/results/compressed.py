@@ -1,12 +1,13 @@
 """The result of `compress`: a smaller float network that can be exported, trained or quantized."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from tersor.checked import Count, checked
 from tersor.data.synthetic import example_tensors
+from tersor.export.by_name import export_file
 from tersor.export.latency import Latency, measure_latency
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.runtime import Config
@@ -71,10 +72,16 @@ class Compressed(Result):
         *,
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
+        largest: Mapping[str, int] | None = None,
     ) -> ExportResult:
-        """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
-        return export_onnx(
-            self.network, path, opset=opset, input_names=input_names, output_names=output_names
+        """Write an `.onnx` or `.pte` file; see `tersor.export.by_name.export_file`."""
+        return export_file(
+            self.network,
+            path,
+            opset=opset,
+            input_names=input_names,
+            output_names=output_names,
+            largest=largest,
         )
 
     @checked()

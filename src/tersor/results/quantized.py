@@ -1,6 +1,6 @@
 """The result of `quantize`: the simulation, with the means to export and verify it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -8,7 +8,9 @@ from typing import ClassVar
 from tersor.checked import checked
 from tersor.data.plausible import Assumed, Plausible, worst_plausible
 from tersor.export import openvino
-from tersor.export.onnx import ExportResult, export_onnx
+from tersor.export.by_name import export_file
+from tersor.export.executorch import loaded
+from tersor.export.onnx import ExportResult
 from tersor.export.runtime import Config
 from tersor.graph.network import Network
 from tersor.names import RuntimeName, Storage
@@ -54,9 +56,10 @@ class Quantized(Result):
         *,
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
+        largest: Mapping[str, int] | None = None,
     ) -> ExportResult:
-        """Write the ONNX file; see `tersor.export.onnx.export_onnx`."""
-        return export_onnx(
+        """Write an `.onnx` or `.pte` file; see `tersor.export.by_name.export_file`."""
+        return export_file(
             self.network,
             path,
             opset=opset,
@@ -64,6 +67,7 @@ class Quantized(Result):
             storage=storage,
             input_names=input_names,
             output_names=output_names,
+            largest=largest,
         )
 
     def own_inputs(self) -> Plausible:
@@ -102,5 +106,6 @@ class Quantized(Result):
 
 def runtime_of(scheme: Scheme) -> tuple[RuntimeName, Config]:
     """The runtime that verifies files of a scheme on this machine, and its session options."""
-    is_here = scheme.runtime != openvino.NAME or openvino.is_installed()
-    return scheme.runtime if is_here else "onnxruntime", scheme.session
+    known = {openvino.NAME: openvino.is_installed, loaded.NAME: loaded.is_installed}
+    is_here = known.get(scheme.runtime, lambda: True)
+    return scheme.runtime if is_here() else "onnxruntime", scheme.session

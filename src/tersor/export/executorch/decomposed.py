@@ -51,7 +51,8 @@ def decomposed(network: Network) -> Network:
 
 def _translated(network: Network, node: fx.Node) -> fx.Node:
     source, scale, zero, axis = node.args
-    assert isinstance(source, fx.Node) and isinstance(scale, fx.Node)
+    assert isinstance(source, fx.Node)
+    assert isinstance(scale, fx.Node)
     steps = network.tensor(scale)
     offsets = network.tensor(zero) if isinstance(zero, fx.Node) else torch.zeros_like(steps)
     if node.target is _OURS[0]:

@@ -4,17 +4,17 @@ Each rewrite turns a match into calls that the partitioner takes. Its rules:
 executorch/backends/xnnpack/partition/config/generic_node_configs.py
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import fx
 
 from tersor.export.executorch.decomposed import DEQUANTIZE, QUANTIZE, call
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument
-from tersor.graph.ops import clip_bounds
+from tersor.graph.ops import DROPOUTS, clip_bounds
 
 aten = torch.ops.aten
-# What does nothing in inference mode, but would stand between a quantizer and a layer.
-_NOTHING = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
 _PICTURE = (2, 3)  # the axes of height and width
 _END = 2**31 - 1  # slices that end here or later reach to the end
 
@@ -27,20 +27,19 @@ def fit(network: Network) -> None:
     """
     with torch.no_grad():
         for node in network.nodes():
-            if node.target is aten.clamp.default:
-                _as_hardtanh(node)
-            elif node.target is aten.mean.dim:
-                _keep_axes(node)
-            elif node.target is aten.cat.default:
-                _on_one_grid(node)
-            elif node.target in _NOTHING:
-                node.replace_all_uses_with(node.args[0])
-            elif node.target is aten.slice.Tensor:
+            if node.target is aten.slice.Tensor:
                 _as_convolution(network, node)
+            elif node.target in _REWRITES:
+                _REWRITES[node.target](node)
         for node in network.nodes():
             if node.target is DEQUANTIZE:
                 _for_each_reader(node)
     network.finish()
+
+
+def _skip(node: fx.Node) -> None:
+    """Dropout does nothing in inference, but would stand between a quantizer and a layer."""
+    node.replace_all_uses_with(argument(node, "input"))
 
 
 def _as_hardtanh(node: fx.Node) -> None:
@@ -71,7 +70,7 @@ def _keep_axes(node: fx.Node) -> None:
 
 
 def _on_one_grid(node: fx.Node) -> None:
-    """All parts of a concatenation are rounded to the grid of the result, as they will be anyway."""
+    """Parts of a concatenation are rounded to the grid of the result, as they will be anyway."""
     readers, parts = list(node.users), argument(node, "tensors")
     if len(readers) != 1 or readers[0].target is not QUANTIZE:
         return
@@ -114,3 +113,11 @@ def _for_each_reader(node: fx.Node) -> None:
     """Each reader dequantizes for itself: readers that share it may not be in two delegates."""
     for reader in list(node.users)[1:]:
         reader.replace_input_with(node, call(reader, DEQUANTIZE, *node.args))
+
+
+_REWRITES: dict[object, Callable[[fx.Node], None]] = {
+    aten.clamp.default: _as_hardtanh,
+    aten.mean.dim: _keep_axes,
+    aten.cat.default: _on_one_grid,
+    **dict.fromkeys(DROPOUTS, _skip),
+}

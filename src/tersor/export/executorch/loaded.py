@@ -135,10 +135,34 @@ class ExecuTorchRuntime(Runtime):
         types = (np.dtype(_TYPES[int(x.dtype())]) for x in given)
         self.dtypes = dict(zip(self.inputs, types, strict=True))
 
+    @property
+    def largest(self) -> dict[str, int]:
+        """Name of each open axis → the largest size for which the program has memory."""
+        meta = self._method.metadata
+        return {
+            axis: meta.input_tensor_meta(i).sizes()[place]
+            for i, shape in enumerate(self.inputs.values())
+            for place, axis in enumerate(shape)
+            if isinstance(axis, str)
+        }
+
+    def _in_fixed_batches(self, feed: Arrays) -> list[Arrays]:
+        """Parts of the one size that the program takes, or of at most its largest."""
+        batch = next(iter(self.inputs.values()), (None,))[0]
+        if not isinstance(batch, str):
+            return super()._in_fixed_batches(feed)
+        return list(self.split(feed, self.largest[batch]))
+
+    def kernels(self) -> list[Kernel]:
+        """How each layer is computed; nothing is known of a file that Tersor did not write."""
+        return [] if self.notes is None else self.notes.kernels()
+
     def run(self, feed: Arrays) -> Arrays:
         """Run arrays that `feed` has checked."""
         parts = [self._run(part) for part in self._in_fixed_batches(feed)]
-        found = parts[0] if len(parts) == 1 else [np.concatenate(x) for x in zip(*parts, strict=True)]
+        found = (
+            parts[0] if len(parts) == 1 else [np.concatenate(x) for x in zip(*parts, strict=True)]
+        )
         return dict(zip(self.outputs, found, strict=True))
 
     def _run(self, feed: Arrays) -> list[np.ndarray]:

@@ -1,0 +1,71 @@
+"""Writes the format that a file's name asks for: `.onnx`, or `.pte` for ExecuTorch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tersor.errors import InvalidInputError
+from tersor.export.executorch.program import export_pte
+from tersor.export.onnx import ExportResult, export_onnx
+from tersor.export.serving import PROGRAM
+from tersor.graph.network import Network
+from tersor.names import Storage
+from tersor.quant.scheme import Scheme
+
+_FOR_PROGRAMS = "executorch"
+
+
+def export_file(
+    network: Network,
+    path: str | Path,
+    *,
+    scheme: Scheme | None = None,
+    opset: int | None = None,
+    storage: Storage = "int8",
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    largest: Mapping[str, int] | None = None,
+) -> ExportResult:
+    """Write a network in the format that the name of the file asks for.
+
+    Args:
+        network: The network.
+        path: Path of the file, `.pte` for ExecuTorch.
+        scheme: The target that the network was quantized for, if it was.
+        opset: Only for `.onnx`; see `tersor.export.onnx.export_onnx`.
+        storage: Only for `.onnx`.
+        input_names: Only for `.onnx`.
+        output_names: Only for `.onnx`.
+        largest: Only for `.pte`; see `tersor.export.executorch.program.export_pte`.
+
+    Raises:
+        InvalidInputError: An option is not for this format, or the scheme is for another runtime.
+        TersorError: As those functions.
+    """
+    if Path(path).suffix != PROGRAM:
+        if largest is not None:
+            raise InvalidInputError(
+                f"largest={dict(largest)} is for .pte files, whose memory is planned ahead; "
+                f"{Path(path).name!r} keeps its axes open without it, so leave it out"
+            )
+        return export_onnx(
+            network,
+            path,
+            opset=opset,
+            scheme=scheme,
+            storage=storage,
+            input_names=input_names,
+            output_names=output_names,
+        )
+    only_onnx = {"opset": opset, "input_names": input_names, "output_names": output_names}
+    only_onnx["storage"] = None if storage == "int8" else storage
+    if given := [name for name, value in only_onnx.items() if value is not None]:
+        raise InvalidInputError(
+            f"{given[0]}= is for .onnx files, and {Path(path).name!r} is a program for "
+            "ExecuTorch; leave it out"
+        )
+    if scheme is not None and scheme.runtime != _FOR_PROGRAMS:
+        raise InvalidInputError(
+            f"{Path(path).name!r} is a program for ExecuTorch, and the model was quantized for "
+            f"{scheme.name!r}; quantize it with scheme='executorch-xnnpack'"
+        )
+    return export_pte(network, path, largest)
