@@ -51,25 +51,21 @@ def given(asked: Mapping[str, Any]) -> dict[str, Any]:
 _USUAL, _PROGRAMS = "onnxruntime-cpu", "executorch-xnnpack"  # schemes
 
 
-def target(name: str, every_layer: bool, output: Path) -> Scheme:
+def target(name: str, every_layer: bool, output: Path, activations: int | None = None) -> Scheme:
     """Find the target, and whether layers that integers make slower are quantized, too.
 
     Args:
         name: Name of the scheme.
         every_layer: The option `--every-layer`.
         output: The file to write: a `.pte` is for ExecuTorch, unless another target is named.
+        activations: Bits of activations, if they are given.
 
     Raises:
-        InvalidInputError: Every layer is quantized for this target in any case, or the target is
-            not for such a file.
+        InvalidInputError: Every layer is quantized for this target in any case, or the target or
+            the width is not for such a file.
     """
     if output.suffix == ".pte":
-        name = _PROGRAMS if name == _USUAL else name
-        if name != _PROGRAMS:
-            raise InvalidInputError(
-                f"--scheme {name} is not for ExecuTorch, which runs {output.name!r}; leave it out, "
-                f"or call the file {output.stem}.onnx"
-            )
+        name = _program_scheme(name, output, activations)
     scheme = find_scheme(name)
     if every_layer and scheme.speed is None:
         raise InvalidInputError(
@@ -77,6 +73,21 @@ def target(name: str, every_layer: bool, output: Path) -> Scheme:
             "kernel is quantized. Leave it out"
         )
     return replace(scheme, speed=None) if every_layer else scheme
+
+
+def _program_scheme(name: str, output: Path, activations: int | None) -> str:
+    """The scheme for a program of ExecuTorch."""
+    if name not in (_USUAL, _PROGRAMS):
+        raise InvalidInputError(
+            f"--scheme {name} is not for ExecuTorch, which runs {output.name!r}; leave it out, "
+            f"or call the file {output.stem}.onnx"
+        )
+    if activations not in (None, 8):
+        raise InvalidInputError(
+            f"{output.name!r} is for ExecuTorch, whose kernels compute with activations of 8 bits, "
+            f"not {activations}; give --activations 8, or call the file {output.stem}.onnx"
+        )
+    return _PROGRAMS
 
 
 def sources(

@@ -97,7 +97,7 @@ def quantize(
         idle.check_test(test, verify, report)
         check_limits(limits, metric, verify, keep_anyway)
         own = None if metric is None else find_function(metric)
-        target = choices.target(scheme, every_layer, output)
+        target = choices.target(scheme, every_layer, output, activations)
         check_average(average_bits, weights)
         asked_bits = with_widths(target, weights, bits, activations, activation_bits)
         level = choices.with_data(data is not None, input_range is not None, asked)

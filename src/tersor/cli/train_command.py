@@ -83,7 +83,7 @@ def train(
     limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
-        target = choices.target(scheme, False, output)
+        target = choices.target(scheme, False, output, activations)
         check_report(report)
         idle.check_test(test, verify, report)
         check_limits(limits, metric, verify, keep_anyway)

@@ -9,8 +9,7 @@ Comparing `exact` with `simulation` shows whether the file is right, `runtime` w
 whether the kernels are right, and `runtime` with `float` what quantization costs.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,57 +94,62 @@ def verify(
     say, path = on_step or (lambda _: None), Path(path)
     served = serving(runtime, path)
     say(STEPS[0])
-    with _float_file(reference) as float_path:
-        loaded = served.load(path, config=config)
-        before = _like(loaded, reference, float_path)
-        say(STEPS[1])
-        contest = _Contest(served, loaded, float_path, simulation, metric)
-        for batch in batches(inputs):
-            contest.add(batch)
-        say(STEPS[2])
-        timed = None
-        if latency:
-            timed = measure_latency(
-                before, path, contest.first, config=config, enough=_SURE, load=served.load
-            )
-        say(STEPS[3])
-        compared = "simulation" if simulation else "exact"
-        return Verification(
-            samples=contest.samples,
-            exported=contest.comparisons("simulation", "exact"),
-            runtime=contest.comparisons(compared, "runtime"),
-            quantized=contest.comparisons("float", "runtime"),
-            simulated=contest.comparisons("float", "simulation"),
-            accuracy=contest.accuracy(labels),
-            bytes=size(path) if served.is_onnx else path.stat().st_size,
-            float_bytes=size(before) if served.is_onnx else before.stat().st_size,
-            latency=timed,
-            kernels=tuple(served.kernels(path, config)),
-            runtime_name=served.name,
-            drawbacks=tuple(served.drawbacks(before, path, timed, config)),
-            doubts=tuple(contest.doubts()),
-            metric=contest.metric,
-            max_metric=max_metric,
-            changes=tuple(changes(path) or ()) if served.is_onnx else (),
+    floating = _Floating(reference, served)
+    loaded = served.load(path, config=config)
+    before = floating.like(loaded)
+    say(STEPS[1])
+    contest = _Contest(served, loaded, floating.path, simulation, metric)
+    for batch in batches(inputs):
+        contest.add(batch)
+    say(STEPS[2])
+    timed = None
+    if latency:
+        timed = measure_latency(
+            before, path, contest.first, config=config, enough=_SURE, load=served.load
         )
+    say(STEPS[3])
+    compared = "simulation" if simulation else "exact"
+    return Verification(
+        samples=contest.samples,
+        exported=contest.comparisons("simulation", "exact"),
+        runtime=contest.comparisons(compared, "runtime"),
+        quantized=contest.comparisons("float", "runtime"),
+        simulated=contest.comparisons("float", "simulation"),
+        accuracy=contest.accuracy(labels),
+        bytes=size(path) if served.is_onnx else path.stat().st_size,
+        float_bytes=size(before) if served.is_onnx else before.stat().st_size,
+        latency=timed,
+        kernels=tuple(served.kernels(path, config)),
+        runtime_name=served.name,
+        drawbacks=tuple(served.drawbacks(before, path, timed, config)),
+        doubts=tuple(contest.doubts()),
+        metric=contest.metric,
+        max_metric=max_metric,
+        changes=tuple(changes(path) or ()) if served.is_onnx else (),
+    )
 
 
-@contextmanager
-def _float_file(reference: Network | FloatFile | str | Path) -> Iterator[Path]:
-    if isinstance(reference, Network):
-        reference = FloatFile(reference)
-    yield reference.path() if isinstance(reference, FloatFile) else Path(reference)
+class _Floating:
+    """The files of the float model, which live as long as this object if they are written for it.
 
+    Attributes:
+        path: The ONNX file.
+    """
 
-def _like(loaded: Runtime, reference: Network | FloatFile | str | Path, float_path: Path) -> Path:
-    """The float file to time and to weigh: of the same format as the file that is verified."""
-    if not isinstance(loaded, ExecuTorchRuntime):
-        return float_path
-    if isinstance(reference, str | Path):
-        reference = FloatFile(capture(load(reference)[0]))
-    elif isinstance(reference, Network):
-        reference = FloatFile(reference)
-    return reference.program(loaded.largest)
+    def __init__(self, reference: Network | FloatFile | str | Path, served: Serving) -> None:
+        if isinstance(reference, Network):
+            reference = FloatFile(reference)
+        is_file = isinstance(reference, FloatFile)
+        self.path = reference.path() if is_file else Path(reference)
+        if not is_file and not served.is_onnx:
+            reference = FloatFile(capture(load(reference)[0]))
+        self._files = reference
+
+    def like(self, loaded: Runtime) -> Path:
+        """The file to time and to weigh: of the same format as the file that is verified."""
+        if isinstance(self._files, FloatFile) and isinstance(loaded, ExecuTorchRuntime):
+            return self._files.program(loaded.largest)
+        return self.path
 
 
 class _Contest:

@@ -88,6 +88,8 @@ def _as_convolution(network: Network, node: fx.Node) -> None:
     )
     value = node.meta["val"]
     is_whole = start in (None, 0) and (end is None or (isinstance(end, int) and end >= _END))
+    if is_whole and step == 1:
+        node.replace_all_uses_with(source)
     if value.ndim != 4 or axis % 4 not in _PICTURE or step == 1 or not is_whole:
         return
     if source.target is not DEQUANTIZE:

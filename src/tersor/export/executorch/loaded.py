@@ -105,7 +105,7 @@ class ExecuTorchRuntime(Runtime):
 
         try:
             self._program = ExecuTorch.get().load_program(self.path.read_bytes())
-            self._method = self._program.load_method(_FORWARD)
+            self._method: Any = self._program.load_method(_FORWARD)
             self.notes = self._read_notes()
             self._describe()
         except Exception as error:
@@ -117,7 +117,8 @@ class ExecuTorchRuntime(Runtime):
     def _read_notes(self) -> Notes | None:
         if NOTES not in self._program.method_names:
             return None
-        stored = self._program.load_method(NOTES).execute([])[0]
+        method: Any = self._program.load_method(NOTES)
+        stored = method.execute([])[0]
         return Notes(**json.loads(bytes(stored.to(torch.uint8).tolist())))
 
     def _describe(self) -> None:

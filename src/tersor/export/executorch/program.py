@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
@@ -115,13 +115,13 @@ def _weights(network: Network) -> Iterator[tuple[fx.Node, bool]]:
 
 def _store_floats(network: Network, names: Collection[str]) -> None:
     """Store the weights of layers as the floats that they stand for."""
-    with torch.no_grad():
-        for node in network.nodes():
-            if node.target is DEQUANTIZE_CHANNELS and str(node.args[0].target) in names:
-                args = fx.map_arg(node.args, network.tensor)
-                name = f"{node.args[0].target}_value"
-                value = network.add_tensor(name, node.target(*args), before=node)
-                node.replace_all_uses_with(value)
+    for node in network.nodes():
+        stored: Any = node.args[0] if node.target is DEQUANTIZE_CHANNELS else None
+        if stored is not None and str(stored.target) in names:
+            args = fx.map_arg(node.args, network.tensor)
+            value = DEQUANTIZE_CHANNELS(*args).detach()
+            name = f"{stored.target}_value"
+            node.replace_all_uses_with(network.add_tensor(name, value, before=node))
     network.finish()
 
 
@@ -131,10 +131,9 @@ def _delegated(network: Network, sizes: Sizes, integer: dict[str, bool]) -> _Pro
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     args, kwargs = sizes.inputs
+    dynamic: Any = sizes.dynamic() if sizes.largest else None
     with quiet(), _refusals() as refusals:
-        exported = torch.export.export(
-            network.module, args, kwargs, dynamic_shapes=sizes.dynamic() if sizes.largest else None
-        )
+        exported = torch.export.export(network.module, args, kwargs, dynamic_shapes=dynamic)
         edge = to_edge_transform_and_lower(
             exported,
             partitioner=[XnnpackPartitioner()],

@@ -1,0 +1,62 @@
+"""The graph of `quantized_decomposed` ops computes what the simulation computes."""
+
+import pytest
+import torch
+
+import tersor
+from tersor.errors import UnsupportedError
+from tersor.export.executorch.decomposed import DEQUANTIZE, QUANTIZE, decomposed
+from tersor.export.executorch.forms import fit
+from tests.export.executorch.models import SCHEME, Forms, forms, samples
+
+aten = torch.ops.aten
+
+
+def test_it_computes_what_the_simulation_computes():
+    q, x = forms(), samples(4)
+    with torch.no_grad():
+        torch.testing.assert_close(decomposed(q.network)(x), q(x), rtol=0, atol=0)
+
+
+def test_the_forms_for_xnnpack_compute_the_same():
+    network, x = decomposed(forms().network), samples(4)
+    with torch.no_grad():
+        before = network(x)
+        fit(network)
+        torch.testing.assert_close(network(x), before, rtol=0, atol=0)
+
+
+def test_what_xnnpack_would_not_take_is_rewritten():
+    network = decomposed(forms().network)
+    fit(network)
+    called = [node.target for node in network.graph.nodes]
+    assert called.count(aten.conv2d.default) == 3 + 2  # one for each axis of the strided slice
+    for refused in (aten.clamp.default, aten.slice.Tensor, aten.dropout.default):
+        assert refused not in called
+    (mean,) = [node for node in network.graph.nodes if node.target is aten.mean.dim]
+    assert mean.meta["val"].ndim == 2
+    assert mean.args[2] is True
+
+
+def test_parts_of_a_concatenation_share_a_grid():
+    network = decomposed(forms().network)
+    fit(network)
+    (joined,) = [node for node in network.graph.nodes if node.target is aten.cat.default]
+    (result,) = joined.users
+    assert result.target is QUANTIZE
+    assert {part.args[1:] for part in joined.args[0]} == {result.args[1:]}
+
+
+def test_every_reader_dequantizes_for_itself():
+    network = decomposed(forms().network)
+    fit(network)
+    found = [node for node in network.graph.nodes if node.target is DEQUANTIZE]
+    assert found
+    assert all(len(node.users) == 1 for node in found)
+
+
+@pytest.mark.parametrize("options", [{"scheme": "onnxruntime-cpu"}, {"activations": 4}], ids=str)
+def test_other_integers_are_refused(options):
+    q = tersor.quantize(Forms().eval(), data=samples(), **{"scheme": SCHEME, **options})
+    with pytest.raises(UnsupportedError, match="executorch-xnnpack"):
+        decomposed(q.network)

@@ -1,0 +1,124 @@
+"""Programs for ExecuTorch; its own runtime is the oracle."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import tersor
+from tersor.cli import app
+from tersor.core.metrics import sqnr
+from tersor.errors import InvalidInputError
+from tersor.export.executorch import loaded
+from tersor.export.executorch.loaded import ExecuTorchRuntime
+from tersor.export.executorch.program import export_pte
+from tersor.frontend.capture import capture
+from tests.export.executorch.models import Forms, forms, samples
+
+needs_executorch = pytest.mark.skipif(not loaded.is_installed(), reason="needs ExecuTorch")
+# ExecuTorch copies exported programs, which copies torch's own deprecated classes, and loads more.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return forms().export(tmp_path_factory.mktemp("programs") / "forms.pte").path
+
+
+@needs_executorch
+def test_the_runtime_computes_what_the_simulation_computes(path):
+    x = samples()
+    found = torch.from_numpy(ExecuTorchRuntime(path)(x)["output"])
+    with torch.no_grad():
+        assert sqnr(forms()(x), found) > 35
+
+
+@needs_executorch
+def test_a_float_network_is_written_too(tmp_path):
+    model, x = Forms().eval(), samples(3)
+    written = export_pte(capture(model, x), tmp_path / "float.pte")
+    assert (written.inputs, written.outputs, written.opset) == (("image",), ("output",), None)
+    found = ExecuTorchRuntime(written.path)(x)["output"]
+    np.testing.assert_allclose(found, model(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+@needs_executorch
+def test_it_is_verified_in_its_runtime(path):
+    found = forms().verify(path, samples())
+    assert found.runtime_name == "executorch"
+    assert found.integer_share == 1
+    assert [kernel.kernel for kernel in found.kernels] == ["XNNPACK"] * 4
+    assert found.sqnr > 35
+    assert found.latency is not None
+    assert "runtime against simulation" in str(found)
+    assert not found.exported
+
+
+@needs_executorch
+def test_a_file_alone_is_verified(path):
+    found = tersor.verify(Forms().eval(), path, samples(), latency=False)
+    assert found.runtime_name == "executorch"
+    assert not found.runtime
+    assert "simulation" not in str(found)
+
+
+@needs_executorch
+def test_an_axis_stays_open_up_to_a_size(tmp_path):
+    written = forms().export(tmp_path / "open.pte", largest={"batch": 4})
+    runtime = ExecuTorchRuntime(written.path)
+    assert runtime.inputs == {"image": ("batch", 3, 8, 8)}
+    assert runtime.largest == {"batch": 4}
+    x = samples(6)  # more than fit at once
+    one_by_one = [runtime(image[None])["output"] for image in x]
+    np.testing.assert_array_equal(runtime(x)["output"], np.concatenate(one_by_one))
+
+
+@needs_executorch
+@pytest.mark.parametrize(
+    ("sizes", "words"), [({"depth": 4}, "'depth', which is not open"), ({"batch": 1}, "at least 2")]
+)
+def test_wrong_sizes_are_refused(sizes, words, tmp_path):
+    with pytest.raises(InvalidInputError, match=words):
+        forms().export(tmp_path / "x.pte", largest=sizes)
+
+
+@needs_executorch
+@pytest.mark.parametrize("damage", [lambda b: b[:1000], lambda b: b"", lambda b: b"x" * 100])
+def test_a_damaged_file_is_refused(damage, path, tmp_path):
+    broken = tmp_path / "broken.pte"
+    broken.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InvalidInputError, match=r"cannot load .* write it again"):
+        ExecuTorchRuntime(broken)
+
+
+@needs_executorch
+def test_the_command_writes_and_verifies(tmp_path):
+    np.save(tmp_path / "images.npy", samples().numpy())
+    command = ["quantize", "tests.export.executorch.models:Forms", "-o", tmp_path / "forms.pte"]
+    options = ["--data", tmp_path / "images.npy", "--largest", "batch=4", "--json"]
+    printed = CliRunner().invoke(app, [str(word) for word in command + options])
+    assert printed.exit_code == 0, printed.output
+    found = json.loads(printed.stdout)
+    assert found["verification"]["runtime_name"] == "executorch"
+    assert (tmp_path / "forms.pte").is_file()
+
+
+def test_options_of_other_formats_are_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"opset= is for \.onnx files"):
+        forms().export(tmp_path / "forms.pte", 21)
+    with pytest.raises(InvalidInputError, match=r"largest=.* is for \.pte files"):
+        forms().export(tmp_path / "forms.onnx", largest={"batch": 2})
+
+
+def test_another_scheme_is_refused(tmp_path):
+    q = tersor.quantize(Forms().eval(), data=samples())
+    with pytest.raises(InvalidInputError, match="scheme='executorch-xnnpack'"):
+        q.export(tmp_path / "forms.pte")
+
+
+def test_without_executorch_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(loaded, "find_spec", lambda _: None)
+    with pytest.raises(InvalidInputError, match=r"pip install 'tersor\[executorch\]'"):
+        forms().export(tmp_path / "forms.pte")
