@@ -18,8 +18,6 @@ from tersor.frontend.capture import capture
 from tests.export.executorch.models import Forms, forms, samples
 
 needs_executorch = pytest.mark.skipif(not loaded.is_installed(), reason="needs ExecuTorch")
-# ExecuTorch copies exported programs, which copies torch's own deprecated classes, and loads more.
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")

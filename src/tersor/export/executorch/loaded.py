@@ -1,6 +1,7 @@
 """Runs `.pte` files in ExecuTorch, with the attributes of other runtimes."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -93,16 +94,17 @@ class ExecuTorchRuntime(Runtime):
         self.path = Path(path)
         if not self.path.is_file():
             raise InvalidInputError(f"there is no file {str(path)!r}")
-        if threads is not None:
-            from executorch.extension.pybindings import portable_lib
-
-            portable_lib._unsafe_reset_threadpool(threads)
-        self._load()
+        self._load(threads)
         self.metadata = {}
 
-    def _load(self) -> None:
-        from executorch.runtime import Runtime as ExecuTorch
+    def _load(self, threads: int | None) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # importing it warns that it may change
+            from executorch.extension.pybindings import portable_lib
+            from executorch.runtime import Runtime as ExecuTorch
 
+        if threads is not None:
+            portable_lib._unsafe_reset_threadpool(threads)
         try:
             self._program = ExecuTorch.get().load_program(self.path.read_bytes())
             self._method: Any = self._program.load_method(_FORWARD)

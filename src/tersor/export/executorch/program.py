@@ -8,6 +8,7 @@ ExecuTorch is optional (`pip install 'tersor[executorch]'`) and imported when it
 """
 
 import logging
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,13 +128,15 @@ def _store_floats(network: Network, names: Collection[str]) -> None:
 
 def _delegated(network: Network, sizes: Sizes, integer: dict[str, bool]) -> _Program:
     """Lower a network, and find the layers that are in no delegate."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+    with quiet(), _without_warnings():  # importing it logs which GPU libraries are missing
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     args, kwargs = sizes.inputs
     dynamic: Any = sizes.dynamic() if sizes.largest else None
-    with quiet(), _refusals() as refusals:
+    with quiet():
         exported = torch.export.export(network.module, args, kwargs, dynamic_shapes=dynamic)
+    with _without_warnings(), _refusals() as refusals:
         edge = to_edge_transform_and_lower(
             exported,
             partitioner=[XnnpackPartitioner()],
@@ -147,6 +150,15 @@ def _delegated(network: Network, sizes: Sizes, integer: dict[str, bool]) -> _Pro
         if name in integer
     }
     return _Program(edge, outside, integer)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Suppress warnings: ExecuTorch and torch warn of what they themselves call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 @contextmanager
@@ -195,5 +207,5 @@ def _with_notes(network: Network, sizes: Sizes, program: _Program) -> tuple[byte
     edge = EdgeProgramManager(
         {"forward": program.edge.exported_program()}, {NOTES: notes.as_tensor()}
     )
-    with quiet():
+    with _without_warnings():
         return bytes(edge.to_executorch().buffer), notes
