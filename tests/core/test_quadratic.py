@@ -57,3 +57,20 @@ def test_damping_adds_the_squared_distance_to_the_given_weights(uncertain):
     distance = (others - weights).square().sum(-1)
     expected = (y - others @ x).square().mean(-1) + pull[:, None] * distance
     torch.testing.assert_close(problem.damped(weights, 0.3).error(others), expected)
+
+
+def test_errors_larger_than_their_estimate_leave_the_matrix_regular():
+    """Sums over many batches have more rounding errors than one matrix tells."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(1, 5, 6, generator=generator)
+    half = torch.full((1, 6), 0.5)
+    noise = torch.randn(1, 6, 6, generator=generator)
+    gram = half[..., :, None] * half[..., None, :] + 3e-5 * (noise + noise.mT)
+    free = Quadratic(gram, weights @ gram, torch.ones(1, 5)).centered(
+        half, (weights @ half[..., None])[..., 0]
+    )
+    assert torch.linalg.eigvalsh(free.gram).min() < -5e-5
+    for share in (1e-6, 0.01):
+        problem = free.damped(weights, share)
+        assert torch.linalg.eigvalsh(problem.gram).min() > 0
+        assert (best_weights(problem) - weights).norm() < weights.norm()

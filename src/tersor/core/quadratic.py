@@ -22,6 +22,8 @@ from torch import Tensor
 
 Weights = Float[Tensor, "groups outputs inputs"]
 _MARGIN = 16  # times the norm of a matrix of rounding errors
+_DOUBLINGS = 20
+_STRONG = 10  # times the uncertainty: a pull that rounding errors cannot outweigh
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,31 @@ class Quadratic:
         diagonal = self.gram.diagonal(dim1=-2, dim2=-1).mean(-1)
         pull = share * diagonal + torch.finfo(diagonal.dtype).tiny ** 0.5
         if self.uncertain is not None:
+            is_weak = bool((pull < _STRONG * self.uncertain).any())
             pull = pull + self.uncertain
+            pull = _regular(self.gram, pull) if is_weak else pull
         return Quadratic(
             self.gram + torch.diag_embed(pull[:, None].expand(self.gram.shape[:2])),
             self.target + pull[:, None, None] * weights,
             self.energy + pull[:, None] * weights.square().sum(-1),
         )
+
+
+def _regular(
+    gram: Float[Tensor, "groups inputs inputs"], pull: Float[Tensor, " groups"]
+) -> Float[Tensor, " groups"]:
+    """The pull, doubled until it makes every matrix regular.
+
+    A difference of two matrices can be further below 0 than their rounding errors tell, since sums
+    over many samples have more of them.
+    """
+    for _ in range(_DOUBLINGS):
+        lifted = gram + torch.diag_embed(pull[:, None].expand(gram.shape[:2]))
+        failed = torch.linalg.cholesky_ex(lifted)[1] > 0
+        if not bool(failed.any()):
+            break
+        pull = torch.where(failed, 2 * pull, pull)
+    return pull
 
 
 def stacked(problems: list[Quadratic]) -> Quadratic:
