@@ -218,3 +218,11 @@ def test_the_length_of_texts_stays_free_where_the_model_allows_it():
     assert [is_free(size) for size in weights.meta["val"].shape] == [True, False]
     longer = torch.randint(9, (3, 11)), torch.ones(3, 4, dtype=torch.int64)
     assert_same_function(network, model, [(longer, {})], tolerance=1e-6)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_calls_hold_no_stacks_and_torchs_own_setting_stays(before, monkeypatch):
+    monkeypatch.setattr("torch.fx.config.do_not_emit_stack_traces", before)
+    network = capture(nn.Linear(3, 2).eval(), torch.randn(2, 3))
+    assert all("stack_trace" not in node.meta for node in network.graph.nodes)
+    assert torch.fx.config.do_not_emit_stack_traces is before

@@ -200,7 +200,8 @@ def with_data(
     check_samples(network, batches)
     used, judged = divided(batches, tolerance)
     reshape(network, frame, options.equalize, solved=options.rounding is not None)
-    found = place_and_round(network.copy(), frame, used, options)
+    first = network if tolerance is None else network.copy()
+    found = place_and_round(first, frame, used, options)
     if tolerance is None:
         tell_far_ranges(found.network, used)
         return found.network, found.prepared
