@@ -50,9 +50,9 @@ def stored(network):
 def test_a_layer_without_an_integer_kernel_stores_its_weights_in_8_bits():
     network = placed(Net())
     assert stored(network) == ["up"]  # the weights of the last are too few
-    assert [(r.layer, r.numbers) for r in network.records if getattr(r, "what", "") == STORED] == [
-        ("up", {"weights": 512.0})
-    ]
+    assert [
+        (r.layer, r.numbers) for r in network.records if getattr(r, "what", "") == STORED.format(8)
+    ] == [("up", {"weights": 512.0})]
 
 
 def test_no_value_becomes_integers_for_it():

@@ -15,11 +15,14 @@ from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
 from tersor.export.runtime import Runtime
 from tersor.frontend.capture import capture
+from tersor.graph.layers import layers
+from tersor.quant.float_search import search
 from tersor.quant.kept import ACCURATE, NOTHING, Mixtures
 from tersor.quant.levels import WithData
 from tersor.quant.noise_shares import noise_shares, weight_readers
+from tersor.quant.proven import proven
 from tersor.quant.schemes import ONNXRUNTIME_CPU
-from tersor.quant.tolerance import Judge, Tolerance, search
+from tersor.quant.tolerance import Judge, Tolerance
 from tests.far_ranges import pictures, ranges
 
 NEAREST = WithData(rounding=None)
@@ -42,7 +45,8 @@ def parts_in_runtime(q, model, folder, x):
 
 def test_a_concatenation_of_far_ranges_is_kept_in_the_runtime(tmp_path):
     model, unseen = ranges(), pictures(32, seed=1)
-    plain = tersor.quantize(model, data=pictures(32))
+    plain = tersor.quantize(model, data=pictures(32), tolerance=None)
+    assert not told(plain)
     assert parts_in_runtime(plain, model, tmp_path, unseen)[1] < 10
     q = tersor.quantize(model, data=pictures(32), tolerance=30.0)
     assert min(parts_in_runtime(q, model, tmp_path, unseen)) > 28
@@ -50,6 +54,24 @@ def test_a_concatenation_of_far_ranges_is_kept_in_the_runtime(tmp_path):
     assert in_float(q) == {record.layer for record in told(q)[:-1]}
     assert "reaches" in told(q)[-1].what
     assert "instead of" in told(q)[-1].what
+
+
+def test_a_verdict_that_would_be_bad_is_mended_by_default_and_that_is_told(tmp_path):
+    q = tersor.quantize(ranges(), data=pictures(32))
+    x = pictures(32, seed=1)
+    assert min(parts_in_runtime(q, ranges(), tmp_path, x)) > 20
+    assert in_float(q) == {record.layer for record in told(q)[:-1]} == {"last"}
+    assert "the verdict would have been bad" in told(q)[-1].what
+    assert "tolerance=None" in told(q)[-1].what
+
+
+def test_where_leaving_layers_in_float_is_too_slow_the_default_says_so(monkeypatch):
+    monkeypatch.setattr("tersor.quant.kept.SHORTEST", 0.0)
+    monkeypatch.setattr(Mixtures, "time", lambda self, kept: 1.1 if kept else 0.5)
+    q = tersor.quantize(ranges(), data=pictures(32))
+    (record,) = told(q)
+    assert "does not mend it" in record.reason
+    assert not in_float(q)
 
 
 def test_what_cannot_be_held_is_said_and_the_best_is_given(tmp_path):
@@ -60,12 +82,12 @@ def test_what_cannot_be_held_is_said_and_the_best_is_given(tmp_path):
 
 def test_good_outputs_are_left_alone_and_bits_are_the_users():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(800, 4)).eval()
-    left = tersor.quantize(model, data=pictures(16), tolerance="auto")
-    same = tersor.quantize(model, data=pictures(16))
+    left = tersor.quantize(model, data=pictures(16))
+    same = tersor.quantize(model, data=pictures(16), tolerance=None)
     assert not told(left)
     x = pictures(8, seed=2)
     assert torch.equal(left(x), same(x))
-    assert not told(tersor.quantize(ranges(), data=pictures(16), weights=8, tolerance="auto"))
+    assert not told(tersor.quantize(ranges(), data=pictures(16), weights=8))
     (record,) = told(tersor.quantize(model, data=pictures(16), tolerance=20.0))
     assert "held back" in record.what
 
@@ -100,11 +122,33 @@ def problem():
     first = quantized(NOTHING)
     judge = Judge(network, batches[2:], Tolerance(20.0))
     noise = noise_shares(first.network, first.prepared, batches[2:], judge.parts)
-    layers = list(weight_readers(first.network).values())
-    of_float = [
-        layer for layer in layers if layer.node.name in network.graph._graph_namespace._used_names
-    ]
+    integer = weight_readers(first.network)
+    of_float = [layer for layer in layers(network) if layer.node.name in integer]
+    assert len(of_float) == 4
     return network, Mixtures(network, ONNXRUNTIME_CPU, of_float, (), noise), batches, quantized
+
+
+def test_what_fails_in_the_runtime_alone_is_mended_there(problem):
+    """A runtime that adds noise of 20 dB while fewer than three layers are in float."""
+    network, mixtures, batches, quantized = problem
+    tolerance = Tolerance(25.0)
+    judge = Judge(network, batches[2:], tolerance)
+    start = judge.attempt(NOTHING, quantized(NOTHING))
+    best = search(start, mixtures, judge, quantized, tolerance)
+    assert best.meets
+    measured = []
+
+    def run(result, given):
+        outputs = [result(*args) for args, _ in given]
+        in_float = sum(getattr(x, "reason", "") == ACCURATE for x in result.records)
+        measured.append(in_float)
+        return [[y if in_float > 2 else 1.1 * y] for y in outputs]
+
+    found = proven(best, mixtures, judge.elsewhere(run), quantized, tolerance)
+    assert measured[0] < 3 <= measured[-1]
+    assert sorted(measured) == measured
+    assert found.meets
+    assert len(mixtures.layers(found.kept)) == measured[-1]
 
 
 @settings(max_examples=8)
@@ -123,4 +167,5 @@ def test_the_set_meets_the_bound_or_is_the_best_and_no_layer_can_go_back(problem
     if best.meets:
         for name in best.kept:
             again = mixtures.pruned(best.kept - {name})
-            assert not judge.attempt(again, quantized(again)).meets
+            slower = mixtures.time(again) > mixtures.time(best.kept)
+            assert slower or not judge.attempt(again, quantized(again)).meets

@@ -8,18 +8,17 @@ output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from eithe
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from tersor.api.frame import Frame, OnStep, split_bits
+from tersor.api.held import held
 from tersor.api.loading import opened
 from tersor.api.steps import (
     ACTIVATION_RANGES,
     CAPTURE,
     CORRECT,
     STEPS,
-    TOLERATE,
     WEIGHT_RANGES,
     place_and_round,
     prepare,
@@ -40,14 +39,13 @@ from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.far_ranges import tell_far_ranges
 from tersor.quant.input_range import InputRange, assumed_inputs
-from tersor.quant.kept import Kept
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
-from tersor.quant.tolerance import Allowed, Rounded, Tolerance
-from tersor.quant.within import check_tolerance, divided, tolerance_of, within
+from tersor.quant.tolerance import Allowed, Tolerance
+from tersor.quant.within import check_tolerance, divided, tolerance_of
 from tersor.report.progress import shows_progress
 from tersor.results.quantized import Quantized
 
@@ -69,7 +67,7 @@ def quantize(
     input_range: InputRange | None = None,
     exclude: Iterable[str] = (),
     options: DataFree | WithData | None = None,
-    tolerance: Allowed | None = None,
+    tolerance: Allowed | None = "auto",
     folder: str | Path | None = None,
     on_step: OnStep | None = None,
     on_layer: OnLayer | None = None,
@@ -109,10 +107,11 @@ def quantize(
             it.
         options: Which steps to take: `WithData` if there are data, otherwise `DataFree`.
         tolerance: Least signal-to-noise ratio in dB of each part of each output, on samples that
-            are held back; as few layers as possible stay in floating point until it holds. Or a
-            `Tolerance` with a metric of your own. `"auto"` holds what the verdict calls good, as
-            far as most of the speed remains, unless bits are given. By default every layer that
-            has an integer kernel and is faster for it is in integers.
+            are held back; as few layers as possible stay in floating point until it holds in the
+            runtime. Or a `Tolerance` with a metric of your own. `"auto"`: where the verdict would
+            be bad, layers stay in floating point, as far as the file is predicted to be no slower
+            than that of the float model, unless bits are given. None: every layer that has an
+            integer kernel and is faster for it is in integers.
         folder: Saves every layer that has been rounded with data, so that an interrupted run
             resumes from there.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
@@ -202,17 +201,8 @@ def with_data(
     reshape(network, frame, options.equalize, solved=options.rounding is not None)
     first = network if tolerance is None else network.copy()
     found = place_and_round(first, frame, used, options)
-    if tolerance is None:
-        tell_far_ranges(found.network, used)
-        return found.network, found.prepared
-    frame.say(TOLERATE)
-    quiet = replace(frame, say=lambda _: None, on_layer=None, folder=None)
-
-    def again(kept: Kept, solved: bool) -> Rounded:
-        chosen = replace(quiet, kept=kept)
-        return place_and_round(network.copy(), chosen, used, options, solved)
-
-    found = within(tolerance, (network, frame.scheme), found, again, judged)
+    if tolerance is not None:
+        found = held(network, frame, options, tolerance, found, (used, judged))
     tell_far_ranges(found.network, used)
     return found.network, found.prepared
 

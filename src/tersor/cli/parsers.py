@@ -71,14 +71,14 @@ def fixed(text: str) -> tuple[str, list[float]]:
 
 
 def tolerance(text: str) -> float | str:
-    """Parse decibels such as `20`, or `auto`."""
-    if text == "auto":
+    """Parse decibels such as `20`, `auto` or `off`."""
+    if text in ("auto", "off"):
         return text
     try:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(
-            f"{text!r} is no tolerance; write decibels, such as 20, or auto"
+            f"{text!r} is no tolerance; write decibels, such as 20, auto or off"
         ) from error
 
 

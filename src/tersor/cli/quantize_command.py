@@ -86,9 +86,10 @@ def quantize(
 
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
     asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
+    asked |= {"tolerance": tolerance}
     steps = STEPS_WITH_DATA if data else STEPS
     steps += SEARCH_STEPS if average_bits else ()
-    steps += (TOLERATE,) if tolerance is not None else ()
+    steps += (TOLERATE,) if data and tolerance != "off" else ()
     count = len(steps) + 2 + len(VERIFY_STEPS) + (report is not None)
     limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
@@ -132,7 +133,7 @@ def quantize(
             input_range=input_range,
             exclude=exclude or (),
             options=level,
-            tolerance=tolerance,
+            tolerance={None: "auto", "off": None}.get(tolerance, tolerance),
             folder=work,
             on_step=bar.step,
             on_layer=bar.layer,

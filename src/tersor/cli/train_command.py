@@ -108,6 +108,7 @@ def train(
             **with_widths(target, weights, bits, activations, activation_bits),
             exclude=exclude or (),
             options=WithData(rounding=None),
+            tolerance=None,
             on_step=bar.step,
         )
         bar.step("train")

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from tersor.export.recurrent_weights import RECURRENT
 from tersor.export.rewrite import constant, producer
 
-_BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
+_INTEGERS = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16)
 
 
 def fold_weights(graph: ir.Graph, names: Collection[str]) -> None:
@@ -58,7 +58,7 @@ def scaled_integers(value: ir.Value | None) -> ir.Value | None:
     cast = producer(None if product is None else product.inputs[0], "Cast")
     whole = None if cast is None else cast.inputs[0]
     stored = None if whole is None else whole.const_value
-    return whole if stored is not None and stored.dtype in _BYTES else None
+    return whole if stored is not None and stored.dtype in _INTEGERS else None
 
 
 def _has_no_offset(read: ir.Node) -> bool:
@@ -100,7 +100,7 @@ def _is_alone(value: ir.Value, read: ir.Node, shaped: ir.Node | None) -> bool:
     alone = [whole, scale] if shaped is None else [whole, scale, read.outputs[0]]
     return (
         whole.const_value is not None
-        and whole.const_value.dtype in _BYTES
+        and whole.const_value.dtype in _INTEGERS
         and all(len(x.uses()) == 1 for x in alone)
         and all(reader.op_type in RECURRENT for reader in value.consumers())
     )

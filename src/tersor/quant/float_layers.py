@@ -1,30 +1,32 @@
 """Layers that are computed in floating point, though their weights may be integers in the file.
 
-    q = round(w / s)      in the file: 8 bits, one scale s per output channel
+    q = round(w / s)      in the file: 8 or 16 bits, one scale s per output channel
     ŵ = q s               computed once, when the runtime loads the file
 
 A layer without an integer kernel, or faster without one, runs as before, and its weights take a
-quarter of their space. What a user excludes stays as it is.
+quarter of their space; or half of it, where it computes in float so that the outputs are accurate.
+What a user excludes stays as it is.
 """
 
 from collections.abc import Collection, Iterable
 
 from torch import fx
 
+from tersor.core.grid import Grid
 from tersor.errors import UnsupportedError
 from tersor.graph.carried import carried_nodes, part_name, part_ops
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.quant.gains import times
 from tersor.quant.integer_values import Flow
-from tersor.quant.scheme import Scheme
+from tersor.quant.scheme import INT8, Scheme
 
 SLOWER = "it is faster in floating point than in integers with the conversions around it"
-STORED = "weights stored in 8 bits; the layer computes in float"
+STORED = "weights stored in {} bits; the layer computes in float"
 NEAREST = "it computes in float; its weights are stored as the nearest integers"
 #: Bytes of the two nodes that make floats of integers, with their names.
 _NODES = 400
-_SAVED, _SCALE = 3, 4  # bytes for each weight, and for each output channel
+_WEIGHT, _SCALE = 4, 4  # bytes of each weight in float, and of the scale of an output channel
 
 
 def refusal(layer: Layer, scheme: Scheme, computed: Collection[fx.Node]) -> str | None:
@@ -68,28 +70,31 @@ def leave_slower(
     return found
 
 
-def store_in_integers(network: Network, scheme: Scheme, candidates: Iterable[Layer]) -> list[Layer]:
-    """Choose the float layers whose weights become integers in the file, and record them.
+def store_in_integers(
+    network: Network, scheme: Scheme, candidates: Iterable[Layer], grid: Grid = INT8
+) -> list[tuple[Layer, Grid]]:
+    """Choose the float layers whose weights become such integers in the file, and record them.
 
     Args:
         network: Gets the records.
         scheme: The target.
         candidates: Layers that stay in floating point for any reason but the user's wish.
+        grid: The integers.
     """
     layers = {layer.node: layer for layer in candidates if layer.has_stored_weight}
     if not scheme.cast_weights:
         return []
-    found = [layer for layer in layers.values() if _is_smaller(layer, layers)]
+    found = [layer for layer in layers.values() if _is_smaller(layer, layers, grid)]
     for layer in found:
         numbers = {"weights": float(layer.weight.numel())}
-        network.records.append(Applied(layer.name, "place", STORED, numbers))
-    return found
+        network.records.append(Applied(layer.name, "place", STORED.format(grid.bits), numbers))
+    return [(layer, grid) for layer in found]
 
 
-def _is_smaller(layer: Layer, among: Collection[fx.Node]) -> bool:
+def _is_smaller(layer: Layer, among: Collection[fx.Node], grid: Grid) -> bool:
     """Whether integers take less space: nothing else needs the floats, and there are enough."""
     channels = layer.weight.shape[layer.out_axis]
-    saved = _SAVED * layer.weight.numel() - _SCALE * channels
+    saved = (_WEIGHT - grid.bits // 8) * layer.weight.numel() - _SCALE * channels
     return saved > _NODES and all(reader in among for reader in layer.weight_node.users)
 
 

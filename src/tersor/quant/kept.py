@@ -17,7 +17,7 @@ from torch import Tensor, fx
 
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network, Skipped
-from tersor.quant.gains import NEVER, Calls
+from tersor.quant.gains import NEVER, SHORTEST, Calls
 from tersor.quant.integer_values import Flow
 from tersor.quant.scheme import Scheme
 from tersor.quant.speed import ONNXRUNTIME
@@ -116,8 +116,13 @@ class Mixtures:
         chosen = {node for node in self._free if node.name not in kept}
         flow = self._calls.flow
         moved = {node for node in chosen if not self._calls.computes(node)}
-        idle = {node for node in moved if (flow.fused_with(node) or flow.origin(node)).name in kept}
+        idle = {node for node in moved if self._written_by(node, flow).name in kept}
         return self._calls.total(chosen - idle) / self._calls.total(frozenset())
+
+    def _written_by(self, node: fx.Node, flow: Flow) -> fx.Node:
+        """The call whose kernel computes the numbers of a value, however they were moved since."""
+        origin = flow.origin(node)
+        return flow.fused_with(origin) or origin
 
     def layers(self, kept: Kept) -> list[Layer]:
         """The layers in floating point, in order.
@@ -141,8 +146,11 @@ class Mixtures:
 
         Args:
             wanted: The noise that each part may have.
-            slowest: Largest predicted time, as a share of that of the float network.
+            slowest: Largest predicted time, as a share of that of the float network. It does not
+                count where the float network takes hardly any time.
         """
+        if self._calls.total(frozenset()) < SHORTEST:
+            slowest = None
         self._calls.set_rates(wanted)
         found = _first(self._at, lambda kept: bool((self.noise(kept) <= wanted).all()))
         if slowest is None or self.time(found) <= slowest:

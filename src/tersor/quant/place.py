@@ -5,7 +5,8 @@ shares the quantizer module of its origin, and a layer that needs fewer bits tha
 value rounds it once more. Weights: one quantizer per stored tensor, for all its readers. Biases: on
 the grid of the accumulator, whose scale is the product of the scales of input and weight. Embedding
 tables: 8 bits per column, so that only the rows found become floats again. Recurrent layers, and
-others that stay in float: the weights are stored in 8 bits, and the layer computes in float.
+others that stay in float: the weights are stored in 8 bits, or in 16 where the outputs need it, and
+the layer computes in float.
 """
 
 from collections import defaultdict
@@ -34,7 +35,7 @@ from tersor.quant.patterns import excluded
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, quantizer_at
 from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.recurrent import Recurrent, choose_recurrent
-from tersor.quant.scheme import INT8, Scheme, with_bits
+from tersor.quant.scheme import INT16, Scheme, with_bits
 
 
 def place(
@@ -76,9 +77,10 @@ def place(
         slower = leave_slower(network, scheme, chosen, left_out)
         chosen, floating = [x for x in chosen if x not in slower], floating + slower
     accurate = leave_accurate(network, kept, chosen, left_out)
-    chosen, floating = [x for x in chosen if x not in accurate], floating + accurate
-    floating = store_in_integers(network, scheme, floating)
-    if not (chosen or recurrent or floating):
+    chosen = [x for x in chosen if x not in accurate]
+    stored = store_in_integers(network, scheme, floating)
+    stored += store_in_integers(network, scheme, accurate, INT16)
+    if not (chosen or recurrent or stored):
         raise nothing_to_quantize(network, scheme)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
@@ -89,7 +91,7 @@ def place(
         _quantize_value(network, flow, node, names, read.get(flow.origin(node)))
     of_input = {layer.node: names[flow.origin(layer.input)] for layer in chosen}
     of_input |= _quantize_again(network, flow, narrow)
-    _quantize_weights(scheme, chosen, floating, width, names)
+    _quantize_weights(scheme, chosen, stored, width, names)
     for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, of_input[layer.node], names[layer.weight_node])
     _quantize_recurrent(network, scheme, recurrent, names)
@@ -175,20 +177,20 @@ def _quantize_again(
 def _quantize_weights(
     scheme: Scheme,
     chosen: list[Layer],
-    floating: list[Layer],
+    floating: list[tuple[Layer, Grid]],
     width: Mapping[fx.Node, int],
     names: dict[fx.Node, str],
 ) -> None:
     """Quantize the weights of layers in integers, and of those that only store them so."""
     sharing: dict[fx.Node, list[fx.Node]] = defaultdict(list)
-    for layer in (*chosen, *floating):
+    for layer in (*chosen, *(layer for layer, _ in floating)):
         sharing[layer.weight_node].append(layer.node)
     for layer in chosen:
         own = [width[reader] for reader in sharing[layer.weight_node] if reader in width]
         grid = with_bits(scheme.weight, max(own, default=None), f"weights of {layer.name!r}")
         _quantize_weight(layer, scheme.per_channel, grid, sharing[layer.weight_node], names)
-    for layer in floating:
-        _quantize_weight(layer, scheme.per_channel, INT8, sharing[layer.weight_node], names, True)
+    for layer, grid in floating:
+        _quantize_weight(layer, scheme.per_channel, grid, sharing[layer.weight_node], names, True)
 
 
 def _quantize_weight(

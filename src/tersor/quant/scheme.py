@@ -54,6 +54,7 @@ FUSED = frozenset(
 FLOAT_OUTPUTS = frozenset(LINEAR)
 
 INT8 = Grid(8, signed=True, symmetric=True)
+INT16 = Grid(16, signed=True, symmetric=True)
 UINT8 = Grid(8)
 WIDE = 8  # bits of what has few bits nowhere in papers
 _BITS = (2, 16)  # narrowest and widest

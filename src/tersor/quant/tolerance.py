@@ -1,36 +1,32 @@
-"""Leaves as few layers as possible in floating point so that the outputs stay within a tolerance.
+"""What the outputs may lose, and how far those of a network are from that.
 
-    min Σ price of what stays in float      such that  ‖y − ŷ‖² / ‖y‖² ≤ 10^(−dB/10) for each part
+    ‖y − ŷ‖² / ‖y‖² ≤ 10^(−dB/10) for each part
 
 y is what the float network returns for samples that are held back, and a part is what an output
-holds of one nature: boxes and scores are two parts. The noise of each quantizer is estimated
-(`tersor.quant.noise_shares`), and a minimum cut chooses the calls (`tersor.quant.kept`). Then the
-network is quantized anew without them and measured, and the estimate is corrected by what was
-measured. At last every layer is put back in turn, and stays in integers if the bound still holds.
+holds of one nature: boxes and scores are two parts. `tersor.quant.float_search` looks for a network
+that is within the tolerance.
 """
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from tersor.checked import Count, Positive, ProperShare, checked
 from tersor.data.figures import Figure, PartTally
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage, floats
-from tersor.data.verdict import needed
+from tersor.data.verdict import grade, needed
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
-from tersor.quant.kept import NOTHING, Kept, Mixtures
+from tersor.quant.kept import Kept
 from tersor.quant.noise_shares import float_parts
 from tersor.quant.place import quantizers
-
-_TIGHTER = 0.8  # by which a bound that was missed is tightened beyond the miss
-_HOPELESS = 4.0  # a layer is not put back if that is predicted to exceed the bound so many times
-_LEAST = 1e-12
 
 
 @checked()
@@ -47,7 +43,8 @@ class Tolerance:
         held_back: Share of the samples on which it is judged, and from which nothing is learned.
             None holds back none.
         slowest: Largest predicted time, as a share of that of the float network.
-        trials: Largest number of mixtures that are quantized and measured.
+        trials: Largest number of mixtures that are quantized and measured in the simulation.
+        proofs: Largest number of further ones, if the bound holds there, but not in the runtime.
     """
 
     decibels: float | None = 20.0
@@ -56,6 +53,7 @@ class Tolerance:
     held_back: ProperShare | None = 1 / 4
     slowest: Positive | None = None
     trials: Count = 16
+    proofs: Count = 3
 
     def __post_init__(self) -> None:
         if (self.metric is None) != (self.damage is None):
@@ -67,8 +65,9 @@ class Tolerance:
 
 #: A tolerance as users give it.
 Allowed = float | Tolerance | Literal["auto"]
-#: `"auto"`: what the verdict calls good is held, as far as most of the speed remains.
-AUTO = Tolerance(None, held_back=None, slowest=0.8, trials=3)
+#: `"auto"`: where the verdict would be bad, what it calls good is held as far as the file is not
+#: slower than float.
+AUTO = Tolerance(None, held_back=None, slowest=1.0, trials=3, proofs=1)
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,8 @@ class Rounded:
 
 
 Quantize = Callable[[Kept], Rounded]
+#: A quantized network and batches → for each batch what it returns, or the tensors in that.
+Run = Callable[[Network, list[Batch]], list[object]]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ class Attempt:
         return self.worst <= 1
 
     @property
+    def is_bad(self) -> bool:
+        """Whether the verdict on any part is bad."""
+        return any(grade(figure) == "bad" for figure in self.figures)
+
+    @property
     def worst_part(self) -> int:
         """The number of the part that exceeds what is allowed by most."""
         return int(self.excess.nan_to_num(nan=torch.inf).argmax())
@@ -146,8 +152,19 @@ class Judge:
             tolerance: What may differ.
         """
         self.batches, self._tolerance = batches, tolerance
-        self._reference = _run(floating, batches)
+        self._run: Run = _simulated
+        self._reference = _simulated(floating, batches)
         self.parts = float_parts(self._reference[0], floating.output_names)
+
+    def elsewhere(self, run: Run) -> "Judge":
+        """The same judge for networks that are run in another way than in the simulation.
+
+        Args:
+            run: Runs a network.
+        """
+        other = copy.copy(self)
+        other._run = run
+        return other
 
     def attempt(self, kept: Kept, result: Rounded) -> Attempt:
         """Measure a network.
@@ -156,14 +173,15 @@ class Judge:
             kept: Its calls in floating point.
             result: The quantized network.
         """
-        outputs = _run(result.network, self.batches)
+        found = self._run(result.network, self.batches)
+        outputs = [_as(wanted, given) for wanted, given in zip(self._reference, found, strict=True)]
         tallies = [PartTally(part) for _, part in self.parts]
         for wanted, given in zip(self._reference, outputs, strict=True):
             of_float, of_given = floats(wanted), floats(given)
             for tally, (number, _) in zip(tallies, self.parts, strict=True):
                 tally.add(of_float[number], of_given[number])
-        found = tuple(tally.figure() for tally in tallies)
-        return Attempt(kept, result, found, self._excess(found, outputs))
+        figures = tuple(tally.figure() for tally in tallies)
+        return Attempt(kept, result, figures, self._excess(figures, outputs))
 
     def _excess(self, found: tuple[Figure, ...], outputs: list[object]) -> Tensor:
         allowed, metric = self._tolerance, self._tolerance.metric
@@ -174,75 +192,20 @@ class Judge:
         return 10 ** (torch.tensor(missing, dtype=torch.float64) / 10)
 
 
-def search(
-    first: Attempt,
-    mixtures: Mixtures,
-    judge: Judge,
-    quantized: Quantize,
-    tolerance: Tolerance,
-) -> Attempt:
-    """Find a network that meets the tolerance with few layers in floating point, or the best.
-
-    Args:
-        first: Everything in integers.
-        mixtures: What can stay in floating point.
-        judge: Measures networks.
-        quantized: Quantizes the network with some calls in floating point.
-        tolerance: What is wanted.
-    """
-    best, left = first, iter(range(tolerance.trials))
-    for attempt in _closer(first, mixtures, judge, quantized, tolerance, left):
-        if attempt.worst < best.worst:
-            best = attempt
-    return _put_back(best, mixtures, judge, quantized, left) if best.meets else best
-
-
-def _closer(
-    first: Attempt,
-    mixtures: Mixtures,
-    judge: Judge,
-    quantized: Quantize,
-    tolerance: Tolerance,
-    left: Iterator[int],
-) -> Iterator[Attempt]:
-    """Mixtures of less and less noise, until one meets the tolerance."""
-    attempt, wanted, tried = first, torch.tensor(torch.inf), {NOTHING}
-    while not attempt.meets:
-        scale = attempt.excess.nan_to_num(nan=torch.inf, posinf=1e12).clamp(min=_LEAST)
-        wanted = torch.minimum(wanted, mixtures.noise(attempt.kept) / scale * _TIGHTER)
-        kept = mixtures.least(wanted.clamp(min=_LEAST), tolerance.slowest)
-        if kept in tried or next(left, None) is None:
-            return
-        tried.add(kept)
-        attempt = judge.attempt(kept, quantized(kept))
-        yield attempt
-
-
-def _put_back(
-    best: Attempt,
-    mixtures: Mixtures,
-    judge: Judge,
-    quantized: Quantize,
-    left: Iterator[int],
-) -> Attempt:
-    """Compute layers in integers again where the outputs stay within the tolerance."""
-    for name in sorted(best.kept, key=lambda name: float(mixtures.noise(best.kept - {name}).max())):
-        kept = mixtures.pruned(best.kept - {name})
-        grown = mixtures.noise(kept) / mixtures.noise(best.kept).clamp(min=_LEAST)
-        if float((grown * best.excess).max()) > _HOPELESS:
-            continue
-        if next(left, None) is None:
-            break
-        attempt = judge.attempt(kept, quantized(kept))
-        best = attempt if attempt.meets else best
-    return best
-
-
 def _missing(figure: Figure, wanted: float | None) -> float:
     """The decibels that a part lacks; negative if it has more than it needs."""
     return (needed(figure) if wanted is None else wanted) - figure.sqnr
 
 
-def _run(network: Network, batches: list[Batch]) -> list[object]:
+def _simulated(network: Network, batches: list[Batch]) -> list[object]:
     with torch.no_grad():
         return [network(*args, **kwargs) for args, kwargs in batches]
+
+
+def _as(reference: object, outputs: object) -> object:
+    """Tensors in the structure in which the float network returns them."""
+    given = (x for x in pytree.tree_leaves(outputs) if isinstance(x, Tensor))
+    leaves, structure = pytree.tree_flatten(reference)
+    return pytree.tree_unflatten(
+        [next(given) if isinstance(leaf, Tensor) else leaf for leaf in leaves], structure
+    )

@@ -2,36 +2,33 @@
 
 from collections.abc import Callable
 
-from torch import Tensor
-
 from tersor.data.observe import Batch
 from tersor.data.samples import held_back
 from tersor.errors import InvalidInputError
-from tersor.graph.layers import Layer, layers
-from tersor.graph.network import Applied, Network, Record, Skipped
+from tersor.graph.layers import layers
+from tersor.graph.network import Applied, Network
+from tersor.quant.float_search import search
 from tersor.quant.kept import NOTHING, Kept, Mixtures
 from tersor.quant.noise_shares import noise_shares, weight_readers
-from tersor.quant.place import weight_quantizer
+from tersor.quant.prices import STEP, in_vain, nothing_left, prices, reached, said
+from tersor.quant.proven import proven
 from tersor.quant.scheme import Scheme
 from tersor.quant.tolerance import (
     AUTO,
     Allowed,
     Attempt,
     Judge,
+    Quantize,
     Rounded,
+    Run,
     Tolerance,
-    search,
 )
 
 #: Quantizes the network with some calls in floating point, with a solver or without.
 Again = Callable[[Kept, bool], Rounded]
-STEP = "tolerance"
-_SAVED = 3  # bytes of a weight that integers save
 _JUDGED = 64  # samples, if none are held back
-_GAIN = 0.5  # share of the noise that must go if the tolerance is not met, and nobody asked
+_LOOKED_AT = 16  # samples that tell whether it is worth judging at all, if nobody asked
 _FINE = 8  # bits from which nearest rounding tells how good a mixture is
-_NONE = "the tolerance is not met, and there is no integer layer that could stay in float"
-_SHOWN = 8  # layers that are named in one sentence
 
 
 def check_tolerance(given: Allowed | None, has_data: bool) -> None:
@@ -84,6 +81,7 @@ def within(
     first: Rounded,
     again: Again,
     batches: list[Batch],
+    run: Run,
 ) -> Rounded:
     """Leave layers in floating point until the outputs stay within the tolerance.
 
@@ -93,34 +91,52 @@ def within(
         first: The same, quantized as usual.
         again: Quantizes it with some calls in floating point, with a solver or without.
         batches: The samples on which it is judged.
+        run: Runs a network as a file in the runtime.
 
     Raises:
         InvalidInputError: The network returns nothing in floating point.
     """
     network, scheme = target
+    if tolerance is AUTO and not _is_bad(network, first, _last(batches, _LOOKED_AT)):
+        return first
     judge = Judge(network, batches, tolerance)
     if not judge.parts:
-        if tolerance is AUTO:
-            return first
         raise InvalidInputError(
             "tolerance: the model returns nothing in floating point, so there is no noise to "
             "measure; leave out tolerance="
         )
-    start = judge.attempt(NOTHING, first)
-    if start.meets:
-        if tolerance is not AUTO:
-            first.network.records.append(Applied("outputs", STEP, _reached(start, start)))
+    simulated, in_runtime = judge.attempt(NOTHING, first), judge.elsewhere(run)
+    if tolerance is AUTO and not simulated.is_bad:
+        return first
+    start = in_runtime.attempt(NOTHING, first)
+    if start.meets and simulated.meets:
+        first.network.records.append(Applied("outputs", STEP, reached(tolerance, start, start)))
         return first
     mixtures = _mixtures(first, network, scheme, judge)
     if mixtures is None:
-        first.network.records.append(Skipped("outputs", STEP, f"{_reached(start, start)}: {_NONE}"))
+        first.network.records.append(nothing_left(tolerance, start))
         return first
-    best = _best(start, mixtures, judge, again, tolerance)
-    if tolerance is AUTO and not best.meets and best.worst > _GAIN * start.worst:
+    best = simulated
+    if not simulated.meets:
+        best = _best(simulated, mixtures, judge, again, tolerance)
+    best = proven(best, mixtures, in_runtime, _as_it_was(best, again), tolerance)
+    if tolerance is AUTO and best.is_bad:
+        first.network.records.append(in_vain(start))
         return first
-    best.result.network.records += _prices(best, mixtures)
-    best.result.network.records.append(_said(start, best, mixtures))
+    paid = prices(best, mixtures)
+    best.result.network.records += [*paid, said(tolerance, start, best, mixtures, paid)]
     return best.result
+
+
+def _is_bad(network: Network, first: Rounded, batches: list[Batch]) -> bool:
+    """Whether a few samples say that the verdict will be bad."""
+    judge = Judge(network, batches, AUTO)
+    return bool(judge.parts) and judge.attempt(NOTHING, first).is_bad
+
+
+def _as_it_was(best: Attempt, again: Again) -> Quantize:
+    """Quantizes with the solver if that gave the best."""
+    return lambda kept: again(kept, best.result.is_solved)
 
 
 def _mixtures(first: Rounded, network: Network, scheme: Scheme, judge: Judge) -> Mixtures | None:
@@ -147,67 +163,20 @@ def _best(
         return search(start, mixtures, judge, quantized, tolerance)
     plain = judge.attempt(NOTHING, quantized(NOTHING))
     best = search(plain, mixtures, judge, quantized, tolerance)
+    if not best.kept:
+        return min(start, best, key=lambda attempt: attempt.worst)
     solved = judge.attempt(best.kept, again(best.kept, True))
     return min(start, best, solved, key=lambda attempt: attempt.worst)
 
 
-def _last(batches: list[Batch]) -> list[Batch]:
+def _last(batches: list[Batch], enough: int = _JUDGED) -> list[Batch]:
     """The last batches, so many that they hold enough samples."""
     found, count = [], 0
     for args, kwargs in reversed(batches):
-        if count >= _JUDGED:
+        if count >= enough:
             break
         found.insert(0, (args, kwargs))
         count += max(
             (len(x) for x in (*args, *kwargs.values()) if getattr(x, "ndim", 0)), default=1
         )
     return found
-
-
-def _sizes(args: tuple[object, ...], kwargs: dict[str, object]) -> list[int]:
-    values = [*args, *kwargs.values()]
-    return [len(x) for x in values if isinstance(x, Tensor) and x.ndim]
-
-
-def _prices(best: Attempt, mixtures: Mixtures) -> list[Record]:
-    """What each layer in floating point costs."""
-    found: list[Record] = []
-    network = best.result.network
-    stored = {layer.node.name: _is_stored(layer) for layer in layers(network)}
-    for layer in mixtures.layers(best.kept):
-        size = 0 if stored[layer.node.name] else _SAVED * layer.weight.numel()
-        numbers = {"share of time": mixtures.extra_time(layer), "bytes": float(size)}
-        found.append(Applied(layer.name, STEP, "in float, for the outputs", numbers))
-    return found
-
-
-def _is_stored(layer: Layer) -> bool:
-    quantizer = weight_quantizer(layer)
-    return quantizer is not None and quantizer.enabled
-
-
-def _said(start: Attempt, best: Attempt, mixtures: Mixtures) -> Record:
-    said = _reached(start, best)
-    names = [layer.name for layer in mixtures.layers(best.kept)]
-    if names:
-        shown = ", ".join(names[:_SHOWN]) + ", …" * (len(names) > _SHOWN)
-        before, after = (mixtures.time(kept) for kept in (NOTHING, best.kept))
-        said += (
-            f", with {len(names)} of {mixtures.count} layers in float ({shown}) and a predicted "
-            f"time of {after:.2f} of the float network's instead of {before:.2f}"
-        )
-    if not best.result.is_solved:
-        said += "; weights keep the nearest integers, as the solver leaves more noise"
-    if best.meets:
-        return Applied("outputs", STEP, said)
-    advice = "Give more samples, or exclude layers with exclude=, on the command line --exclude"
-    return Skipped("outputs", STEP, f"the tolerance is not met: {said}. {advice}")
-
-
-def _reached(start: Attempt, best: Attempt) -> str:
-    """The worst part before and after, in words."""
-    part = start.worst_part
-    before, after = start.figures[part], best.figures[part]
-    where = f"{after.part.name} reaches" if len(start.figures) > 1 else "the outputs reach"
-    instead = f" instead of {before.sqnr:.1f}" if best is not start else ""
-    return f"{where} {after.sqnr:.1f} dB{instead} on samples that were held back"

@@ -1,0 +1,136 @@
+"""Leaves as few layers as possible in floating point so that the outputs stay within a tolerance.
+
+    min Σ price of what stays in float      such that  ‖y − ŷ‖² / ‖y‖² ≤ 10^(−dB/10) for each part
+
+The noise of each quantizer is estimated (`tersor.quant.noise_shares`), and a minimum cut chooses
+the calls that stay in float for a bound on the noise (`tersor.quant.kept`). The network is
+quantized anew without them and measured. The bound of the cut is tightened until the outputs are
+within the tolerance, and then loosened between what was too much and what was enough. At last
+layers are put back in turn, and stay in integers if the outputs allow it and no time is lost. What
+holds in the simulation is then held in the runtime: see `tersor.quant.proven`.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tersor.quant.kept import NOTHING, Kept, Mixtures
+from tersor.quant.tolerance import Attempt, Judge, Quantize, Tolerance
+
+_TIGHTER = 0.8  # by which a bound that was missed is tightened beyond the miss
+_HOPELESS = 2.0  # a layer is not put back if that is predicted to exceed the bound so many times
+_HALVINGS = 5
+_SAME_TIME = 1e-6
+_LEAST = 1e-12
+
+
+def search(
+    first: Attempt,
+    mixtures: Mixtures,
+    judge: Judge,
+    quantized: Quantize,
+    tolerance: Tolerance,
+) -> Attempt:
+    """Find a network that meets the tolerance with few layers in floating point, or the best.
+
+    Args:
+        first: Everything in integers.
+        mixtures: What can stay in floating point.
+        judge: Measures networks.
+        quantized: Quantizes the network with some calls in floating point.
+        tolerance: What is wanted.
+    """
+    best, missed, left = first, first, iter(range(tolerance.trials))
+    for attempt in closer(first, mixtures, judge, quantized, tolerance, left):
+        missed = missed if attempt.meets else attempt
+        best = attempt if attempt.worst < best.worst else best
+    if not best.meets:
+        return best
+    best = _between(missed, best, mixtures, judge, quantized, left)
+    return _put_back(best, mixtures, judge, quantized, left)
+
+
+def closer(
+    first: Attempt,
+    mixtures: Mixtures,
+    judge: Judge,
+    quantized: Quantize,
+    tolerance: Tolerance,
+    left: Iterator[int],
+) -> Iterator[Attempt]:
+    """Mixtures of less and less noise, until one meets the tolerance.
+
+    Args:
+        first: What was measured last, with the calls that it has in floating point.
+        mixtures: As for `search`.
+        judge: As for `search`.
+        quantized: As for `search`.
+        tolerance: As for `search`.
+        left: An item for each mixture that may be measured.
+    """
+    attempt, wanted, tried = first, torch.tensor(torch.inf), {NOTHING, first.kept}
+    while not attempt.meets:
+        scale = attempt.excess.nan_to_num(nan=torch.inf, posinf=1e12).clamp(min=_LEAST)
+        wanted = torch.minimum(wanted, mixtures.noise(attempt.kept) / scale * _TIGHTER)
+        kept = mixtures.least(wanted.clamp(min=_LEAST), tolerance.slowest)
+        if kept in tried or next(left, None) is None:
+            return
+        tried.add(kept)
+        attempt = judge.attempt(kept, quantized(kept))
+        yield attempt
+
+
+def _between(
+    missed: Attempt,
+    best: Attempt,
+    mixtures: Mixtures,
+    judge: Judge,
+    quantized: Quantize,
+    left: Iterator[int],
+) -> Attempt:
+    """Mixtures between one that misses the tolerance and one that meets it."""
+    most, least = (mixtures.noise(attempt.kept).clamp(min=_LEAST) for attempt in (missed, best))
+    tried = {missed.kept, best.kept}
+    for _ in range(_HALVINGS):
+        wanted = (most * least).sqrt()
+        kept = mixtures.least(wanted)
+        meets = kept == best.kept
+        if kept not in tried:
+            if next(left, None) is None:
+                break
+            tried.add(kept)
+            attempt = judge.attempt(kept, quantized(kept))
+            meets = attempt.meets
+            best = attempt if meets else best
+        most, least = (most, wanted) if meets else (wanted, least)
+    return best
+
+
+def _put_back(
+    best: Attempt,
+    mixtures: Mixtures,
+    judge: Judge,
+    quantized: Quantize,
+    left: Iterator[int],
+) -> Attempt:
+    """Compute layers in integers again where the outputs stay within the tolerance."""
+    for name in sorted(best.kept, key=lambda name: mixtures.time(best.kept - {name})):
+        kept = mixtures.pruned(best.kept - {name})
+        slower = mixtures.time(kept) > mixtures.time(best.kept) + _SAME_TIME
+        if slower or _grown(kept, best, mixtures) > _HOPELESS:
+            continue
+        if next(left, None) is None:
+            break
+        attempt = judge.attempt(kept, quantized(kept))
+        best = attempt if attempt.meets else best
+    return best
+
+
+def _grown(kept: Kept, best: Attempt, mixtures: Mixtures) -> float:
+    """The excess that is predicted of a mixture, from that of another one."""
+    grown: Float[Tensor, " parts"] = mixtures.noise(kept) / mixtures.noise(best.kept).clamp(
+        min=_LEAST
+    )
+    return float((grown * best.excess).max())
