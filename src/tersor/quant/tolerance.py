@@ -67,7 +67,7 @@ class Tolerance:
 Allowed = float | Tolerance | Literal["auto"]
 #: `"auto"`: where the verdict would be bad, what it calls good is held as far as the file is not
 #: slower than float.
-AUTO = Tolerance(None, held_back=None, slowest=1.0, trials=3, proofs=1)
+AUTO = Tolerance(None, held_back=None, slowest=1.0, trials=6, proofs=1)
 
 
 @dataclass(frozen=True)
