@@ -15,7 +15,7 @@ from tersor.data.observe import Batch
 from tersor.errors import TersorError
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
-from tersor.export.verify import RUNTIMES
+from tersor.export.serving import serving
 from tersor.graph.network import Network
 from tersor.quant.kept import Kept
 from tersor.quant.levels import WithData
@@ -74,7 +74,7 @@ def in_runtime(scheme: Scheme) -> Run:
     def run(network: Network, batches: list[Batch]) -> list[object]:
         with TemporaryDirectory() as folder:
             path = export_onnx(network, Path(folder) / "judged.onnx", scheme=scheme).path
-            file = RUNTIMES[name](path, config=config)
+            file = serving(name, path).load(path, config=config)
             return [_outputs(file, batch) for batch in batches]
 
     return run
