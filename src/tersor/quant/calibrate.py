@@ -12,7 +12,6 @@ record says so. Weight ranges may also be percentiles, or have the smallest squa
 
 from collections.abc import Mapping
 
-import torch
 from torch import fx
 
 from tersor.core.ranges import pair_safe_range
@@ -27,6 +26,7 @@ from tersor.graph.ops import LINEAR
 from tersor.quant.place import quantizers
 from tersor.quant.quantizer import FakeQuantize, adds_pairs
 from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
+from tersor.quant.read_range import cut_by_readers
 
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
 # everything else.
@@ -107,7 +107,7 @@ def data_free_ranges(
     for value, quantizer in activation_quantizers(network):
         known = distributions.get(value.name)
         ends = _known_range(known, value, quantizer)
-        ends = ends and cut_by_readers(network, value, ends)
+        ends = ends and cut_by_readers(network, value, ends, quantizer.grid)
         if known is None or ends is None:
             uncertain.append((value, quantizer, Extremes(quantizer.axis)))
         elif known.guess:
@@ -163,25 +163,6 @@ def _known_range(
         return known.low.min(), known.high.max()
     same_axis = quantizer.axis % value.meta["val"].ndim == known.axis
     return (known.low, known.high) if same_axis else None
-
-
-def cut_by_readers(network: Network, value: fx.Node, ends: Range) -> Range:
-    """Limit a range to the bounds of the only reader, if that clips.
-
-    Args:
-        network: The network.
-        value: The activation.
-        ends: Its range.
-    """
-    readers = [user for user in value.users if user.op != "call_module"]
-    readers += [user for edge in value.users if edge.op == "call_module" for user in edge.users]
-    if len(readers) != 1 or readers[0].target is not torch.ops.aten.minimum.default:
-        return ends
-    stored = [source(x) for x in readers[0].all_input_nodes if source(x).op == "get_attr"]
-    if not stored:
-        return ends
-    bound = network.tensor(stored[0]).detach().max()
-    return ends[0], torch.minimum(ends[1], bound.to(ends[1]))
 
 
 def set_activation(

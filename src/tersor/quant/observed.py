@@ -16,8 +16,9 @@ from tersor.core.histogram import Counter, Ends
 from tersor.data.observe import Batch, Extremes, observe, samples_of
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
-from tersor.quant.calibrate import activation_quantizers, cut_by_readers, set_activation
+from tersor.quant.calibrate import activation_quantizers, set_activation
 from tersor.quant.range_methods import ActivationRange, MinMax
+from tersor.quant.read_range import cut_by_readers
 
 
 def observed_ranges(
@@ -70,8 +71,8 @@ def seen_ranges(
         observe(network, batches, counters)
         found = [method.of(counters[value].histogram(), grid) for value, grid in wanted]
     return [
-        cut_by_readers(network, value, low_high)
-        for (value, _), low_high in zip(wanted, found, strict=True)
+        cut_by_readers(network, value, low_high, grid)
+        for (value, grid), low_high in zip(wanted, found, strict=True)
     ]
 
 
