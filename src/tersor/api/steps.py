@@ -8,6 +8,7 @@ from tersor.graph.simplify import simplify
 from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest
+from tersor.quant.bias_check import keep_better_biases
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import Equalization, WithData, equalization
@@ -54,6 +55,7 @@ def place_and_round(
         kept = held_back(batches, options.held_back)
         setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)
         (options.rounding or Nearest()).round(network, batches, setting)
+        keep_better_biases(network, prepared, batches)
     guard_bias_overflow(network)
     return Rounded(network, prepared, left_out, solved)
 

@@ -10,7 +10,8 @@ and everything before it are quantized. Both means are taken over the data.
 
 Differs from the paper in: E[x] comes from the propagation through the whole graph, not only from
 the BatchNorm and ReLU just before the layer. Taps that read zero padding are weighted by the share
-of positions at which they do not. With data, the layers before a layer are already corrected.
+of positions at which they do not. With data, the layers before a layer are already corrected, and
+`tersor.quant.bias_check` judges all corrections by the outputs.
 """
 
 from collections.abc import Mapping

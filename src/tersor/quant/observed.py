@@ -1,6 +1,6 @@
 """Measures activation ranges on a few unlabelled samples, in the float network.
 
-    min-max      all values that occur
+    min-max      all values that occur; few samples: see `tersor.quant.margin`
     percentile, squared error, entropy: see `tersor.core.histogram`
 
 Samples pass through the network twice: first to find the ends of each activation, then to count in
@@ -13,10 +13,11 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.core.histogram import Counter, Ends
-from tersor.data.observe import Batch, Extremes, observe, samples_of
+from tersor.data.observe import Batch, observe, samples_of
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.quant.calibrate import activation_quantizers, set_activation
+from tersor.quant.margin import SampleExtremes, has_margin
 from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.read_range import cut_by_readers
 
@@ -62,11 +63,12 @@ def seen_ranges(
     """
     if not batches:
         raise InvalidInputError("there is no batch to calibrate with; give at least one sample")
-    extremes = {value: Extremes() for value, _ in wanted}
+    extremes = {value: SampleExtremes() for value, _ in wanted}
     observe(network, batches, extremes)
-    ends = {value: _ends(seen) for value, seen in extremes.items()}
-    found = [ends[value] for value, _ in wanted]
-    if not isinstance(method, MinMax):
+    if isinstance(method, MinMax):
+        found = [_seen(value, extremes[value]) for value, _ in wanted]
+    else:
+        ends = {value: seen.ends() for value, seen in extremes.items()}
         counters = {value: Counter(*low_high) for value, low_high in ends.items()}
         observe(network, batches, counters)
         found = [method.of(counters[value].histogram(), grid) for value, grid in wanted]
@@ -76,7 +78,5 @@ def seen_ranges(
     ]
 
 
-def _ends(seen: Extremes) -> Ends:
-    assert seen.low is not None
-    assert seen.high is not None
-    return seen.low, seen.high
+def _seen(value: fx.Node, seen: SampleExtremes) -> Ends:
+    return seen.widened() if has_margin(value) else seen.ends()

@@ -18,7 +18,7 @@ Range = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class MinMax:
-    """The whole range of the values."""
+    """The whole range of the values; for activations on few samples, with a margin."""
 
     def __call__(self, x: Tensor, grid: Grid, axis: int | None) -> Range:  # noqa: ARG002
         """The smallest and largest value, per channel of `axis`."""

@@ -80,7 +80,11 @@ def _flat_function(readers: set[fx.Node]) -> Callable[[Tensor], Tensor] | None:
 
 
 def _lower_bound(function: Callable[[Tensor], Tensor], high: float, grid: Grid) -> float:
-    """The highest low end below which the function of a value is a trifle of one step."""
+    """The highest low end below which the function of a value is a trifle of one step.
+
+    Half a step is added, since the grid is moved by as much to hold zero.
+    """
     steps = (max(high, 0.0) - _STARTS) / grid.steps
     enough = function(_STARTS).abs() <= _TRIFLE * steps
-    return float(_STARTS[int(enough.long().argmax())]) if bool(enough.any()) else -torch.inf
+    at = int(enough.long().argmax())
+    return float(_STARTS[at] - steps[at] / 2) if bool(enough.any()) else -torch.inf

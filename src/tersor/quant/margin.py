@@ -1,0 +1,72 @@
+"""Widens a range for what a few samples have not shown.
+
+    high + σ √6/π · ln(N / n)      σ: deviation of the largest value of one sample
+
+The largest of n values that fall off like an exponential grows by this much, on average, until
+there are N (Gumbel's distribution). Eight pictures without a face say little about how large a
+value becomes where there is one: every face would be cut off at the same score. With 64 samples or
+more, the range is that of the samples.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+
+from tersor.core.histogram import Ends
+
+aten = torch.ops.aten
+
+ENOUGH = 64  # samples
+_GUMBEL = math.sqrt(6) / math.pi
+# What has bounds of its own, and inputs, whose range is that of their type or preparation.
+_BOUNDED = frozenset(
+    {
+        aten.clamp.default,
+        aten.hardsigmoid.default,
+        aten.hardtanh.default,
+        aten.relu6.default,
+        aten.sigmoid.default,
+        aten.softmax.int,
+        aten._softmax.default,
+        aten.tanh.default,
+    }
+)
+
+
+class SampleExtremes:
+    """The smallest and largest value of every sample seen so far."""
+
+    def __init__(self) -> None:
+        """Start with no sample."""
+        self._lows: list[Tensor] = []
+        self._highs: list[Tensor] = []
+
+    def __call__(self, value: Float[Tensor, "..."]) -> None:
+        """Add one batch of values, with samples along the first axis."""
+        low, high = value.reshape(len(value) if value.ndim else 1, -1).aminmax(dim=1)
+        self._lows.append(low)
+        self._highs.append(high)
+
+    def ends(self) -> Ends:
+        """The smallest and largest value of all."""
+        return torch.cat(self._lows).min(), torch.cat(self._highs).max()
+
+    def widened(self) -> Ends:
+        """The ends that are expected for `ENOUGH` samples; those seen, if there are as many."""
+        low, high = self.ends()
+        lows, highs = torch.cat(self._lows), torch.cat(self._highs)
+        if not 1 < len(lows) < ENOUGH:
+            return low, high
+        factor = _GUMBEL * math.log(ENOUGH / len(lows))
+        return low - factor * lows.std(), high + factor * highs.std()
+
+
+def has_margin(value: fx.Node) -> bool:
+    """Whether values beyond those of the samples may come.
+
+    Args:
+        value: An activation.
+    """
+    return value.op != "placeholder" and value.target not in _BOUNDED
