@@ -20,6 +20,10 @@ def unit(*shape):
         ("y", drawn(8, 10).softmax(1), "classes", -1),
         ("y", drawn(8, 10).log_softmax(1), "classes", -1),
         ("y", drawn(8, 1000), "classes", -1),
+        ("y", drawn(8, 4), "classes", -1),  # too few to tell
+        ("y", drawn(64, 4) - drawn(64, 4).mean(1, keepdim=True), "classes", -1),
+        ("logits", drawn(64, 4), "classes", -1),
+        ("y", drawn(64, 4), "values", -1),
         ("y", drawn(8, 6, 30).softmax(2), "classes", -1),
         ("y", drawn(2, 21, 5, 5).softmax(1), "classes", 1),
         ("seg_logits", drawn(2, 21, 5, 5), "classes", 1),
@@ -42,6 +46,11 @@ def test_an_output_is_one_thing(name, output, kind, axis):
     (part,) = find_parts(name, output)
     assert (part.kind, part.axis, part.stop) == (kind, axis, None)
     assert part.name == name
+
+
+def test_with_labels_they_are_classes():
+    (part,) = find_parts("y", drawn(64, 4), labelled=True)
+    assert part.kind == "classes"
 
 
 def test_classes_come_to_the_last_axis():

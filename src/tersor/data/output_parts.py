@@ -17,6 +17,8 @@ _NARROW = 8  # numbers: a shorter vector is not an embedding
 _FEATURES = 64  # the width of a vector of features is a multiple of this
 _ENOUGH = 64  # values that tell whether all of an index lie within 0…1
 _MOST_PARTS = 8
+_FEW, _ROWS = 32, 16  # columns that may be numbers of a regression, and rows that tell
+_APART = 0.5
 _FAR = 32.0  # neighbours whose ranges differ by more than this are different things
 _CLASSES = re.compile(r"logit|prob|class|categor|label|softmax|segm", re.IGNORECASE)
 _VECTORS = re.compile(r"embed|feature|pooled|pooler|vector", re.IGNORECASE)
@@ -60,12 +62,13 @@ class Part:
         return output if whole else output.movedim(self.axis, -1)
 
 
-def find_parts(name: str, reference: Tensor) -> tuple[Part, ...]:
+def find_parts(name: str, reference: Tensor, labelled: bool = False) -> tuple[Part, ...]:
     """Find what an output is by its values, its name, and its shape.
 
     Args:
         name: Name of the output; may be empty.
         reference: What the float network returns for one batch.
+        labelled: Whether there are labels, so that what may be logits is.
     """
     if not reference.is_floating_point():
         return (Part(name, "integers"),)
@@ -75,7 +78,7 @@ def find_parts(name: str, reference: Tensor) -> tuple[Part, ...]:
         return found
     if _is_unit(x):
         return (Part(name, "scores"),)
-    return (Part(name, "classes" if _are_logits(name, x) else "values"),)
+    return (Part(name, "classes" if _are_logits(name, x, labelled) else "values"),)
 
 
 def _competing(name: str, x: Tensor) -> tuple[Part, ...]:
@@ -106,11 +109,24 @@ def _vectors(name: str, x: Tensor) -> tuple[Part, ...]:
     return (Part(name, "embeddings"),) if length_one or _VECTORS.search(name) else ()
 
 
-def _are_logits(name: str, x: Tensor) -> bool:
+def _are_logits(name: str, x: Tensor, labelled: bool) -> bool:
     """Whether `[batch, width]` may be logits: signed, and not as wide as features are."""
     if x.ndim != 2 or x.shape[1] < 2 or _NUMBERS.search(name):
         return False
-    return bool((x < 0).any()) and x.shape[1] % _FEATURES > 0
+    may_be = bool((x < 0).any()) and x.shape[1] % _FEATURES > 0
+    return may_be and (labelled or not _vary_apart(x))
+
+
+def _vary_apart(x: Tensor) -> bool:
+    """Whether a few columns are numbers of their own, and no logits: Var[Σ y] ≥ ½ Σ Var[y].
+
+    A softmax does not see what is common to all logits, and its gradients sum to zero. So the sum
+    of trained logits hardly varies: by less than 10⁻⁵ of that, for networks trained on CIFAR-10.
+    Independent numbers give 1.
+    """
+    if x.shape[1] > _FEW or len(x) < _ROWS:
+        return False
+    return bool(x.sum(1).var() >= _APART * x.var(0).sum())
 
 
 def _cut(name: str, x: Tensor) -> tuple[Part, ...]:

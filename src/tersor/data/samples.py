@@ -9,6 +9,7 @@ import torch
 
 from tersor.data.feeds import Arrays, batches, input_names, network_feed, split_labels, to_batch
 from tersor.data.observe import Batch
+from tersor.data.sample_sizes import check_sizes
 from tersor.data.synthetic import Synthetic, example_tensors, synthetic_batches
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
@@ -33,10 +34,11 @@ def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]
 
     Raises:
         InvalidInputError: There is no sample, or one has another shape or type than the network
-            takes, or holds NaN or infinite values; names the input and the batch.
+            takes, or holds NaN or infinite values, or is too small; names the input and the batch.
     """
     can_be_cut = _can_be_cut(network)
     found = list(_limited(_checked(network, data), most, can_be_cut))
+    check_sizes(network, found)
     if not can_be_cut or len({_shape_of_a_sample(arrays) for arrays in found}) != 1:
         return [to_batch(network, arrays) for arrays in found]
     joined = {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}

@@ -98,7 +98,7 @@ def verify(
     loaded = served.load(path, config=config)
     before = floating.like(loaded)
     say(STEPS[1])
-    contest = _Contest(served, loaded, floating.path, simulation, metric)
+    contest = _Contest(served, loaded, floating.path, simulation, metric, labels is not None)
     for batch in batches(inputs):
         contest.add(batch)
     say(STEPS[2])
@@ -162,6 +162,7 @@ class _Contest:
         float_path: Path,
         simulation: Network | None,
         metric: Metric | None = None,
+        labelled: bool = False,
     ) -> None:
         files = {"runtime": runtime, "float": Runtime(float_path)}
         if served.is_onnx:
@@ -170,7 +171,7 @@ class _Contest:
         self.simulation = simulation
         self.outputs = files["runtime"].outputs
         self.samples = 0
-        self._metric = metric
+        self._metric, self._labelled = metric, labelled
         self._damage = 0.0  # summed over samples
         self.beyond = Beyond(runtime.path) if served.is_onnx else None
         self.first: Arrays = {}
@@ -236,7 +237,8 @@ class _Contest:
         """One for each output, whose parts are those that the float model shows first."""
         if not self.parts:
             outputs = zip(self.outputs, results["float"], strict=True)
-            self.parts = [find_parts(name, torch.from_numpy(x)) for name, x in outputs]
+            labelled = self._labelled or bool(self.labels)
+            self.parts = [find_parts(name, torch.from_numpy(x), labelled) for name, x in outputs]
         return [Tally(parts) for parts in self.parts]
 
     def comparisons(self, first: str, second: str) -> dict[str, Comparison]:
