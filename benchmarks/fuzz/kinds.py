@@ -78,5 +78,6 @@ KINDS = {
     "opaque": Kind(".onnx", opaque_files, mutate_opaque, read_opaque),
     "pt2": Kind(".pt2", pt2_files, mutate_archive, read_pt2),
     "tersor": Kind(".tersor", result_files, mutate_result, read_result),
+    "tersor-bytes": Kind(".tersor", result_files, mutate_bytes, read_result),
     "npz": Kind(".npz", npz_files, _mutate_npz, read_npz),
 }

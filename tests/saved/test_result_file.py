@@ -1,13 +1,18 @@
 """What is loaded is what was saved: outputs to the bit, exported files to the byte."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch.utils import _pytree as pytree
 
 import tersor
+from tersor.core.grid import Grid
 from tersor.export.onnx import export_onnx
+from tersor.graph.network import Network
+from tersor.graph.origin import Origin
+from tersor.quant.quantizer import FakeQuantize
+from tersor.saved.origin_file import SavedOrigin
 from tersor.saved.result_file import to_bytes
 from tests.saved.results import X, compressed, net, parts_of, quantized, recurrent
 from tests.zoo import ZOO
@@ -130,3 +135,18 @@ def test_values_that_several_networks_share_are_stored_once():
     same = replace(compressed(), network=compressed().original.copy())
     _, tensors = parts_of(to_bytes(same._parts))
     assert {key.split("/")[0] for key in tensors} == {"network"}
+
+
+def test_everything_that_a_result_holds_is_saved():
+    """Whoever adds an attribute also adds it to `tersor.saved`, and to this list."""
+    network = {"module", "args", "kwargs", "statistics", "records", "axes", "origin"}
+    network |= {"input_names", "output_names"}
+    quantized = {"network", "original", "training", "scheme", "prepared", "assumed"}
+    assert {x.name for x in fields(Network)} == network
+    assert {x.name for x in fields(tersor.Quantized)} == quantized
+    assert {x.name for x in fields(tersor.Compressed)} == {"network", "original", "training"}
+    own = {name for name in vars(FakeQuantize(Grid())) if not name.startswith("_")}
+    assert own == {"grid", "axis", "stored_only", "enabled", "training"}
+    assert {x.name for x in fields(Origin)} - {"model", "path"} == {
+        x.name for x in fields(SavedOrigin)
+    } - {"content"}

@@ -48,7 +48,7 @@ def _outputs(network: Network) -> list[tuple[tuple[Any, ...], Any]]:
     if not isinstance(network.graph._codegen, _PyTreeCodeGen):
         raise UnsupportedError(
             "the network was read from a pickle, which keeps what computes but not what is needed "
-            "to write a file; quantize or compress the model again, or use copy.deepcopy"
+            "to write a file; pickle or save the result that holds it, or use copy.deepcopy"
         )
     values: Any = network.graph.output_node().args[0]
     spec: Any = network.module._out_spec

@@ -24,6 +24,8 @@ def load_result(path: str | Path) -> Quantized | Compressed:
         InvalidModelError: It is damaged or inconsistent.
         UnsupportedError: A newer Tersor wrote it, or it needs what is not here.
     """
+    if not Path(path).is_file():
+        raise InvalidInputError(f"cannot read {str(path)!r}: there is no such file")
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -18,7 +18,7 @@ _KEY = "origin"
 
 @dataclass(frozen=True)
 class SavedOrigin:
-    """A file, and what the network has of it; see `tersor.graph.origin.Origin`.
+    """A file, and what the network has of it, but not where it lay; see `Origin`.
 
     Attributes:
         content: Its bytes.
