@@ -155,3 +155,53 @@ def test_the_content_decides_and_not_the_name(tmp_path):
     picture(8, 6).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     assert read_images([tmp_path / "a.jpg"], Pixels())[0].shape == (1, 3, 6, 8)
+
+
+def test_an_image_is_turned_as_its_camera_says(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    turned = Image.fromarray(np.rot90(pixels, 1).copy())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it to the right to see it upright
+    turned.save(tmp_path / "a.png", exif=exif)
+    (found,) = read_images([tmp_path / "a.png"], Pixels())
+    np.testing.assert_allclose(found[0], pixels.transpose(2, 0, 1) / 255, atol=1e-6)
+
+
+def test_pixels_are_counted_before_they_are_resized(tmp_path):
+    Image.new("RGB", (1, 60_000)).save(tmp_path / "a.png")
+    (found,) = read_images([tmp_path / "a.png"], Pixels(resize=2))
+    assert found.shape == (1, 3, 120_000, 2)
+    with pytest.raises(InvalidInputError, match=r"a.png.*1×60000 pixels.*224×13440000; cut it"):
+        read_images([tmp_path / "a.png"], Pixels(resize=224))
+
+
+def test_the_pixels_of_a_file_are_counted_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("tersor.data.images._MOST", 99)
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    with pytest.raises(InvalidInputError, match="a.png.*10×10 pixels; cut it"):
+        read_images([tmp_path / "a.png"], Pixels())
+
+
+def test_pipes_and_dead_links_are_named(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "link.png").symlink_to("a.png")
+    assert [path.name for path in find_images(tmp_path)] == ["a.png", "link.png"]
+    os.mkfifo(tmp_path / "b.png")
+    with pytest.raises(InvalidInputError, match=r"b.png' is no file but a pipe"):
+        find_images(tmp_path)
+    (tmp_path / "b.png").unlink()
+    (tmp_path / "b.png").symlink_to("nowhere")
+    with pytest.raises(InvalidInputError, match=r"b.png' is a link to nothing"):
+        find_images(tmp_path)
+
+
+def test_a_linked_folder_among_classes_is_named(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "tree" / "class").mkdir(parents=True)
+    (tmp_path / "tree" / "linked").symlink_to(tmp_path / "elsewhere")
+    paths, _ = find_classes(tmp_path / "tree")
+    assert [path.name for path in paths] == ["a.png"]
+    (tmp_path / "tree" / "class" / "inner").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInputError, match="inner' is a link to a folder"):
+        find_classes(tmp_path / "tree")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: formats to expect. The content decides, not the name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_MOST = 89_000_000  # pixels of a file, which Pillow itself doubts beyond
+_MOST_RESIZED = 1 << 25  # pixels that become floats
 _MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr")
 
 Colour = tuple[float, float, float]
@@ -61,7 +63,7 @@ class Pixels:
         """Convert an image to an array `[3, height, width]`.
 
         Raises:
-            InvalidInputError: It is smaller than the crop.
+            InvalidInputError: It is smaller than the crop, or has too many pixels.
         """
         pixels = np.asarray(self._cut(self._sized(image)), np.float32) / 255
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
@@ -70,10 +72,15 @@ class Pixels:
     def _sized(self, image: "Image") -> "Image":
         from PIL.Image import Resampling
 
+        short = min(image.size)
+        width, height = (int((self.resize or short) * side / short) for side in image.size)
+        if width * height > _MOST_RESIZED:
+            raise InvalidInputError(
+                f"it has {image.width}×{image.height} pixels, which would become {width}×{height}; "
+                "cut it, or resize to less"
+            )
         if self.resize is None:
             return image
-        short = min(image.size)
-        width, height = (int(self.resize * side / short) for side in image.size)
         return image.resize((width, height), Resampling.BILINEAR)
 
     def _cut(self, image: "Image") -> "Image":
@@ -146,8 +153,20 @@ def _images(folder: Path, deep: bool = False) -> list[Path]:
             "Pillow, which reads images, is not installed: pip install 'tersor[images]'"
         ) from error
     inside = folder.rglob("*") if deep else folder.iterdir()
-    files = [x for x in inside if x.is_file() and not x.name.startswith(".")]
-    return sorted(x for x in files if x.suffix.lower() in SUFFIXES)
+    shown = [x for x in inside if not x.name.startswith(".")]
+    for x in shown:
+        _check_kind(x, deep)
+    return sorted(x for x in shown if x.suffix.lower() in SUFFIXES and x.is_file())
+
+
+def _check_kind(path: Path, deep: bool) -> None:
+    """Refuse what would be left out silently."""
+    if path.is_dir():
+        if deep and path.is_symlink():
+            raise InvalidInputError(f"{str(path)!r} is a link to a folder; give the folder itself")
+    elif path.suffix.lower() in SUFFIXES and not path.is_file():
+        what = "a link to nothing" if path.is_symlink() else "no file but a pipe or a device"
+        raise InvalidInputError(f"{str(path)!r} is {what}; remove it from the folder")
 
 
 def read_images(files: Sequence[Path], pixels: Pixels) -> list[np.ndarray]:
@@ -165,13 +184,15 @@ def read_images(files: Sequence[Path], pixels: Pixels) -> list[np.ndarray]:
 
 
 def _read(file: Path, pixels: Pixels) -> np.ndarray:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file, formats=FORMATS) as image:
             if image.mode not in _MODES:
                 raise InvalidInputError(f"its mode is {image.mode}; save it with 8 bits per colour")
-            return pixels.of(image.convert("RGB"))
+            if image.width * image.height > _MOST:
+                raise InvalidInputError(f"it has {image.width}×{image.height} pixels; cut it")
+            return pixels.of(ImageOps.exif_transpose(image).convert("RGB"))
     except InvalidInputError as error:
         raise InvalidInputError(f"{str(file)!r}: {error}") from error
     except Exception as error:
