@@ -178,7 +178,7 @@ def test_pixels_are_counted_before_they_are_resized(tmp_path):
 def test_the_pixels_of_a_file_are_counted_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("tersor.data.images._MOST", 99)
     Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
-    with pytest.raises(InvalidInputError, match="a.png.*10×10 pixels; cut it"):
+    with pytest.raises(InvalidInputError, match=r"a.png.*10×10 pixels; cut it"):
         read_images([tmp_path / "a.png"], Pixels())
 
 

@@ -6,6 +6,7 @@ exporters write between `Shape` and the reader of the shape are here.
 
 import operator
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from tersor.frontend.onnx.node import Node
 
 _BOOL = 9
+_LARGEST = 1 << 16  # elements of an array of sizes
 
 
 def known_sizes(shape: Sequence[Any]) -> np.ndarray:
@@ -119,6 +121,8 @@ def _filled(node: Node, shape: np.ndarray) -> np.ndarray | None:
     """ConstantOfShape for the integers that shapes consist of; other results are tensors."""
     value = node.get("value")
     if shape.dtype == object or value is None or value.dtype.kind not in "ib":
+        return None
+    if prod(shape.ravel().tolist()) > _LARGEST:
         return None
     return np.full(shape, value.reshape(-1)[0]) if shape.size <= 1 else None
 

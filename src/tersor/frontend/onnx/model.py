@@ -14,6 +14,7 @@ from torch.fx import traceback
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.drawn import draw
+from tersor.frontend.onnx.budget import Budget, counted
 from tersor.frontend.onnx.dtypes import as_array
 from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.frontend.onnx.file_contents import Contents, Input
@@ -225,14 +226,16 @@ def _fit(spec: Input, value: Any) -> Tensor:
 def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
     """Compute everything that depends on stored values only."""
     constants, kept = dict(contents.constants), []
+    budget = Budget(sum(value.nbytes for value in constants.values()))
     for node in contents.nodes:
         read = [name for name in node.inputs if name]
         if node.op not in OPS or not all(name in constants for name in read):
             kept.append(node)
             continue
         known = {name: constants[name] for name in read}
-        with FakeTensorMode(allow_non_fake_inputs=True):  # its size, before it takes any memory
-            evaluate(node, known, known)
+        with FakeTensorMode(allow_non_fake_inputs=True), counted() as counter:
+            sizes = evaluate(node, known, known)  # before anything takes memory
+        budget.spend(node, known, sizes.values(), counter.get_total_flops())
         for name, value in evaluate(node, known, known).items():
             constants[name] = value if isinstance(value, np.ndarray) else as_array(value)
     return kept, constants

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.frontend.onnx.budget import check_counts
 from tersor.graph.carried_model import CUT
 
 _LARGEST = 1 << 27  # elements of a sparse value as a dense one; a damaged file may say anything
@@ -34,6 +35,7 @@ def open_file(path: str | Path) -> tuple[ir.Model, tuple[str, ...]]:
     """
     proto = onnx.load(path, load_external_data=False)
     _check_outputs(proto.graph)
+    check_counts(proto)
     count = _densify(proto.graph)
     _import_domains(proto)
     model = ir.from_proto(proto)

@@ -11,6 +11,7 @@ from tersor.frontend.onnx.node import Node, Op
 from tersor.frontend.onnx.padding import Size
 
 Change = tuple[int, float, Size]  # an axis, its scale, and its new size
+_LONGEST = 1 << 24  # elements of an axis
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 
@@ -101,6 +102,8 @@ def _pick_like_torch(x: Tensor, changed: list[Change], is_scaled: bool) -> Tenso
 
 def _picked(node: Node, have: int, factor: float, want: int) -> np.ndarray:
     """Compute which input element each output element is."""
+    if want > _LONGEST:
+        raise ValueError(f"an axis of {want:,} elements is too long")
     at = _coordinates(node, have, factor, want)
     rounding = node.get("nearest_mode", "round_prefer_floor")
     functions = {

@@ -1,0 +1,124 @@
+"""Bounds what reading a file may cost: a small file can ask for any amount of memory and of time.
+
+Everything is counted before it is done.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import prod
+from typing import Any
+
+import onnx
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.frontend.onnx.node import Node
+
+_NODES = 10_000  # the largest of 22 files of packages has 1,411
+_FEW_NODES = 2000  # beyond these, functions may not make many of few
+_COPIES = 50
+_INPUTS = 1000
+_BYTES = 1 << 28  # of what is computed from stored values, beyond a multiple of these
+_TIMES = 4
+_WORK = 5e10  # additions and multiplications, and what takes as long
+_MOVED = 32  # of them take as long as a byte that is read or written
+_INTEGERS = 20  # times that products of integers take longer
+_WINDOWS = ("kernel_shape", "size")
+
+
+def check_counts(model: onnx.ModelProto) -> None:
+    """Refuse a file with too many inputs, or too many nodes once its functions are inlined.
+
+    Args:
+        model: The file.
+
+    Raises:
+        InvalidModelError: A function calls itself.
+        UnsupportedError: There are too many.
+    """
+    functions = {(f.domain, f.name): f for f in model.functions}
+    counts: dict[tuple[str, str], int | None] = {}
+
+    def count(nodes: Iterable[onnx.NodeProto]) -> int:
+        return sum(count_node(node) for node in nodes)
+
+    def count_node(node: onnx.NodeProto) -> int:
+        key = node.domain, node.op_type
+        if key in functions and key not in counts:
+            counts[key] = None
+            counts[key] = count(functions[key].node)
+        found = counts.get(key, 1)
+        if found is None:
+            raise InvalidModelError(
+                f"function {node.op_type!r} calls itself; export the file again"
+            )
+        graphs = [a.g for a in node.attribute if a.HasField("g")]
+        graphs += [graph for a in node.attribute for graph in a.graphs]
+        return found + sum(count(graph.node) for graph in graphs)
+
+    written = len(model.graph.node) + sum(len(f.node) for f in model.functions)
+    most_nodes = min(_NODES, max(_FEW_NODES, _COPIES * written))
+    for what, number, most in (
+        ("inputs", len(model.graph.input) - len(model.graph.initializer), _INPUTS),
+        ("nodes", count(model.graph.node), most_nodes),
+    ):
+        if number > most:
+            raise UnsupportedError(
+                f"it has {number:,} {what} once its functions are inlined, and at most {most:,} "
+                "are read; simplify it, or divide it into several files"
+            )
+
+
+class Budget:
+    """What computing the constants of a file may still cost.
+
+    Attributes:
+        bytes: Bytes of memory that results may still take.
+        work: Operations that may still be done.
+    """
+
+    def __init__(self, stored: int) -> None:
+        """Begin.
+
+        Args:
+            stored: Bytes that the file stores.
+        """
+        self.bytes = _BYTES + _TIMES * stored
+        self.work = _WORK + _TIMES * _MOVED * stored
+
+    def spend(
+        self, node: Node, read: Mapping[str, Any], results: Iterable[Any], products: int
+    ) -> None:
+        """Take what a node costs.
+
+        Args:
+            node: The node.
+            read: What it reads.
+            results: Its results, of which only the sizes are known.
+            products: Additions and multiplications of its products of matrices.
+
+        Raises:
+            InvalidModelError: It is too much.
+        """
+        sizes = [(x.nbytes, x) for x in results]
+        taken = sum(size for size, _ in sizes)
+        windows = prod(prod(_numbers(node.get(name, 1))) for name in _WINDOWS)
+        exact = any(isinstance(x, Tensor) and not x.is_floating_point() for _, x in sizes)
+        self.bytes -= taken
+        self.work -= _MOVED * (sum(x.nbytes for x in read.values()) + taken * windows)
+        self.work -= products * (_INTEGERS if exact else 1)
+        if self.bytes < 0 or self.work < 0:
+            what = "memory" if self.bytes < 0 else "time"
+            raise InvalidModelError(
+                f"ONNX node {node.name!r} ({node.op}) computes {taken:,} bytes from stored values, "
+                f"and such nodes take too much {what} together; store the values that they compute"
+            )
+
+
+def counted() -> FlopCounterMode:
+    """Counts additions and multiplications of the products of matrices that are computed inside."""
+    return FlopCounterMode(display=False)
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (int(value),)

@@ -1,0 +1,129 @@
+"""A small file cannot take any amount of memory or time, and a large one is read."""
+
+import time
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tersor.errors import TersorError
+from tersor.frontend.load import load
+
+TAIL = [
+    helper.make_node("Cast", ["c"], ["f"], to=TensorProto.FLOAT),
+    helper.make_node("ReduceMax", ["f"], ["r"], keepdims=0),
+    helper.make_node("Mul", ["x", "r"], ["y"]),
+]
+ONE = helper.make_tensor("v", TensorProto.INT64, [1], [1])
+
+
+def file(nodes, stored=None, inputs=1, functions=()):
+    names = ["x", *(f"x{number}" for number in range(1, inputs))]
+    taken = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in names]
+    given = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    values = [numpy_helper.from_array(np.array(x), name) for name, x in (stored or {}).items()]
+    graph = helper.make_graph(nodes, "g", taken, given, values)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9, functions=list(functions))
+
+
+def function(name, *called):
+    values = ["a", *(f"v{number}" for number in range(1, len(called))), "b"]
+    nodes = [
+        helper.make_node(op, [values[i]], [values[i + 1]], domain="" if op == "Relu" else "f")
+        for i, op in enumerate(called)
+    ]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
+    return helper.make_function("f", name, ["a"], ["b"], nodes, opsets)
+
+
+def doubled(times):
+    made = [function(f"f{n}", f"f{n - 1}", f"f{n - 1}") for n in range(1, times + 1)]
+    call = helper.make_node(f"f{times}", ["x"], ["y"], domain="f")
+    return file([call], functions=[function("f0", "Relu"), *made])
+
+
+def chain(op, count, first, **stored):
+    nodes = [helper.make_node(op, [f"b{i}"] * 2, [f"b{i + 1}"]) for i in range(count)]
+    return file([*first, *nodes, helper.make_node("Identity", [f"b{count}"], ["c"]), *TAIL], stored)
+
+
+FILLED = [helper.make_node("ConstantOfShape", ["s"], ["b0"], value=ONE)]
+BOMBS = {
+    "doubled": lambda: file(
+        [
+            *(helper.make_node("Concat", [f"a{i}"] * 2, [f"a{i + 1}"], axis=0) for i in range(40)),
+            helper.make_node("Identity", ["a40"], ["c"]),
+            *TAIL,
+        ],
+        {"a0": np.ones(8, np.int64)},
+    ),
+    "many shapes": lambda: file(
+        [
+            *(helper.make_node("ConstantOfShape", ["s"], [f"b{i}"]) for i in range(10)),
+            helper.make_node("Sum", [f"b{i}" for i in range(10)], ["c"]),
+            *TAIL,
+        ],
+        {"s": [2**29]},
+    ),
+    "a product": lambda: chain("MatMul", 1, FILLED, s=[16384, 16384]),
+    "products": lambda: chain("MatMul", 50, FILLED, s=[1000, 1000]),
+    "many readers": lambda: file(
+        [
+            helper.make_node("ConstantOfShape", ["s"], ["b"]),
+            *(helper.make_node("ReduceMax", ["b"], [f"m{i}"], keepdims=0) for i in range(5000)),
+            helper.make_node("Max", [f"m{i}" for i in range(5000)], ["c"]),
+            *TAIL,
+        ],
+        {"s": [7000, 8000]},
+    ),
+    "a window": lambda: file(
+        [
+            helper.make_node("ConstantOfShape", ["s"], ["b"]),
+            helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[2000, 2000]),
+            *TAIL,
+        ],
+        {"s": [1, 1, 5000, 5000]},
+    ),
+    "resized": lambda: file(
+        [helper.make_node("Resize", ["a", "", "", "s"], ["c"], mode="nearest"), *TAIL],
+        {"a": np.ones((1, 1, 2, 2), np.float32), "s": [1, 1, 2, 2**31]},
+    ),
+    "repeated": lambda: file(
+        [helper.make_node("Expand", ["a", "s"], ["c"]), *TAIL],
+        {"a": np.ones((1, 1), np.float32), "s": [30_000, 30_000]},
+    ),
+    "nodes": lambda: file(
+        [helper.make_node("Relu", [f"r{i}" if i else "x"], [f"r{i + 1}"]) for i in range(20_000)]
+        + [helper.make_node("Identity", ["r20000"], ["y"])]
+    ),
+    "inputs": lambda: file(
+        [helper.make_node("Sum", ["x", *(f"x{i}" for i in range(1, 2000))], ["y"])], inputs=2000
+    ),
+    "functions, 12 times": lambda: doubled(12),
+    "functions, 40 times": lambda: doubled(40),
+    "a function that calls itself": lambda: file(
+        [helper.make_node("f", ["x"], ["y"], domain="f")], functions=[function("f", "f")]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_small_file_is_refused_before_it_takes_memory_or_time(kind, tmp_path):
+    (tmp_path / "a.onnx").write_bytes(BOMBS[kind]().SerializeToString())
+    began = time.process_time()
+    with pytest.raises(TersorError, match=r"a\.onnx"):
+        load(tmp_path / "a.onnx")
+    assert time.process_time() - began < 10
+
+
+def test_what_is_of_the_size_of_the_weights_is_computed(tmp_path):
+    weight = np.ones((3, 1_000_000), np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"]),
+        helper.make_node("MatMul", ["w", "t"], ["p"]),
+        helper.make_node("MatMul", ["x", "p"], ["y"]),
+    ]
+    (tmp_path / "a.onnx").write_bytes(file(nodes, {"w": weight}).SerializeToString())
+    model, _ = load(tmp_path / "a.onnx")
+    assert len(model.nodes) == 1
