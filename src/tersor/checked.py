@@ -8,8 +8,10 @@ argument defines the values that it takes. The number types below are narrower t
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import is_dataclass
 from functools import cache, wraps
+from threading import RLock
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -69,6 +71,7 @@ _PLURALS = {
 }
 _SEVERAL = (Iterable, Sequence, Mapping, tuple, list)
 _CONF = BeartypeConf(is_pep484_tower=True)  # an int is a number, too
+_TURN = RLock()  # PyTorch captures, draws and warns with state that all threads share
 _LONGEST = 60  # longest value that is shown, in characters
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -76,6 +79,8 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 def checked(*elsewhere: str) -> Callable[[T], T]:
     """Check the arguments of a function, or of the constructor of a class.
+
+    Such functions run one at a time, whatever thread calls them.
 
     NumPy numbers are converted to Python numbers on the way. A missing or unknown argument raises
     Python's own error.
@@ -86,15 +91,20 @@ def checked(*elsewhere: str) -> Callable[[T], T]:
 
     def decorate(what: T) -> T:
         if isinstance(what, type):
-            cast(Any, what).__init__ = _checked(what.__init__, what.__name__, elsewhere)
+            cast(Any, what).__init__ = _checked(
+                what.__init__, what.__name__, elsewhere, nullcontext()
+            )
             return cast(T, what)
-        return cast(T, _checked(what, what.__name__, elsewhere))
+        return cast(T, _checked(what, what.__name__, elsewhere, _TURN))
 
     return decorate
 
 
 def _checked(
-    function: Callable[..., Any], name: str, elsewhere: Sequence[str]
+    function: Callable[..., Any],
+    name: str,
+    elsewhere: Sequence[str],
+    turn: AbstractContextManager[object],
 ) -> Callable[..., Any]:
     signature, unseen = inspect.signature(function), {"return", *elsewhere}
 
@@ -115,7 +125,8 @@ def _checked(
             value = given.arguments[key] = plain(given.arguments[key])
             if not fits(value, hints()[key]):
                 raise InvalidInputError(_refusal(f"{name}: {key}", value, hints()[key]))
-        return function(*given.args, **given.kwargs)
+        with turn:
+            return function(*given.args, **given.kwargs)
 
     return call
 

@@ -4,6 +4,9 @@ Commands import what they need only when they run, so help and completion do not
 """
 
 import os
+import signal
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -90,4 +93,15 @@ def main() -> None:
     through more seconds than it computes. They read the setting when PyTorch is loaded.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up, as Ctrl-C does
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write
+        sys.exit(f"error: the result cannot be printed: {error.strerror or error}")

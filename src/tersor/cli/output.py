@@ -32,7 +32,7 @@ def show(result: RenderableType | dict[str, Any]) -> None:
         result = {"schema": SCHEMA, **result}
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    console = Console()
+    console = Console(markup=False)  # names of users may have brackets
     console.width = max(console.width, _LEAST_WIDTH) if console.is_terminal else _WIDTH
     console.print(result)
 

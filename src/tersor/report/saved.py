@@ -44,7 +44,7 @@ def read(path: str | Path) -> Report:
         return json.json.decode(Path(path).read_bytes(), type=Report)
     except OSError as error:
         raise InvalidInputError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    except (json.DecodeError, UnicodeDecodeError) as error:
+    except (json.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(
             f"{str(path)!r} is no report ({error}); `--report report.json` writes one"
         ) from error

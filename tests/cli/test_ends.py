@@ -1,0 +1,78 @@
+"""How the command ends: with one line, whatever it prints to and whoever stops it."""
+
+import os
+import signal
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from tersor.report.tables import compared_table
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "tersor", *map(str, arguments)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_cannot_be_printed_is_said_in_one_line():
+    with Path("/dev/full").open("w") as full, start("--version", stdout=full) as run:
+        _, said = run.communicate()
+    assert run.returncode == 1
+    assert said.splitlines() == ["error: the result cannot be printed: No space left on device"]
+
+
+def test_a_terminal_without_our_signs():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with start("doctor", stdout=subprocess.PIPE, env=environment) as run:
+        shown, said = run.communicate()
+    assert (run.returncode, "Traceback" in said) == (0, False)
+    assert "onnxruntime" in shown
+
+
+SLOW = """
+import os, signal, time
+from tersor.files import temporary_folder
+def make():
+    with temporary_folder(os.environ["FOLDER"]):
+        print("made", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path):
+    (tmp_path / "slow_model.py").write_text(SLOW)
+    (tmp_path / "kept").mkdir()
+    paths = os.pathsep.join([str(tmp_path), str(ROOT / "src")])
+    environment = {**os.environ, "PYTHONPATH": paths, "FOLDER": str(tmp_path / "kept")}
+    with start("inspect", "slow_model:make", stdout=subprocess.PIPE, env=environment) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "made\n"
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=60)
+    assert (run.returncode, said.strip().splitlines()[-1]) == (130, "error: interrupted")
+    assert not list((tmp_path / "kept").iterdir())
+
+
+def test_names_with_brackets_and_control_characters():
+    from rich.console import Console
+
+    names = ("a [red]b[/]", "c\x1b[31md")
+    console = Console(markup=False, width=100, file=StringIO())
+    with console.capture() as shown:
+        console.print(compared_table("x [/y]\x07", names, [("[z]", "1", "\x1b2")]))
+    text = shown.get()
+    assert "a [red]b[/]" in text
+    assert "x [/y]" in text
+    assert "\x1b[31md" not in text
+    assert "\x07" not in text
