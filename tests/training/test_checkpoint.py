@@ -230,6 +230,12 @@ def test_garbage_in_the_log_is_dropped(garbage, tmp_path):
     assert (tmp_path / LOG).read_text().splitlines() == ["step,loss,rate,frozen,seconds"]
 
 
+@torch.no_grad()
+def test_training_needs_no_gradients_outside(whole):
+    again = tersor.train(quantized(), Shuffled(), options=short(**EVERYTHING))
+    assert difference(whole, again) == 0
+
+
 def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInputError, match="cannot keep checkpoints"):

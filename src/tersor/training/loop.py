@@ -79,7 +79,7 @@ def run_training(
     Raises:
         InvalidInputError: A batch does not fit, or the loss is not finite.
     """
-    with own_randomness():
+    with own_randomness(), torch.enable_grad():
         run = Run(network, feed, loss, options, checkpoint, penalty)
         run.go(on_batch or (lambda *_: None))
         network.module.load_state_dict(run.result())
