@@ -110,6 +110,7 @@ def _options(
         weights=args.weight_init,
         activations=init,
         whole=args.offset == "whole",
+        start="keep",  # as `--starts` says
     )
     given = {"rate": args.rate, "quantizer_rate": args.quantizer_rate, "ema": args.ema}
     given |= {"bias_rate": args.bias_rate, "temperature": args.temperature}
