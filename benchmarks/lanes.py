@@ -22,7 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tersor.core.pairs import lane_partners
 from tersor.export.machine import doctor
-from tersor.export.verify import RUNTIMES
+from tersor.export.serving import serving
+from tersor.names import RuntimeName
 
 LARGEST, ACTIVATION, STEP = 127, 255, 300.0
 SIZE = 9  # of every axis of an image
@@ -68,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runtime", choices=RUNTIMES, default="onnxruntime")
+    parser.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
     args = parser.parse_args()
     print(f"{doctor()!s}\n\n| {args.runtime} | pairs that meet | are those of `rows` |")
     print("| --- | --- | --- |")
@@ -83,7 +84,7 @@ def expected(case: Case) -> set[tuple[int, int]]:
     return {(one, other) for one, other in enumerate(partner) if one < other}
 
 
-def meeting(case: Case, runtime: str) -> set[tuple[int, int]]:
+def meeting(case: Case, runtime: RuntimeName) -> set[tuple[int, int]]:
     """The pairs that are added in saturating 16 bits, in some group."""
     columns = case.inputs * prod(case.kernel)
     pairs = list(itertools.combinations(range(columns), 2))
@@ -94,7 +95,7 @@ def meeting(case: Case, runtime: str) -> set[tuple[int, int]]:
         path = Path(folder) / "pairs.onnx"
         onnx.save(_model(case, np.tile(rows, (case.groups, 1))), path)
         x = np.full((1, case.channels, *[SIZE] * len(case.kernel)), ACTIVATION, np.float32)
-        (y,) = RUNTIMES[runtime](path)(x).values()
+        (y,) = serving(runtime, path).load(path)(x).values()
     sums = y.reshape(case.groups, len(pairs), -1)
     too_small = sums.max(-1) < 2 * LARGEST * ACTIVATION - STEP
     return {pair for pair, small in zip(pairs, too_small.any(0), strict=True) if small}
