@@ -11,8 +11,8 @@ from torch import fx
 
 from tersor.export.executorch.decomposed import DEQUANTIZE, QUANTIZE, call
 from tersor.graph.network import Network
-from tersor.graph.nodes import argument
-from tersor.graph.ops import DROPOUTS, clip_bounds
+from tersor.graph.nodes import argument, operand
+from tersor.graph.ops import DROPOUTS, PADS, clip_bounds
 
 aten = torch.ops.aten
 _PICTURE = (2, 3)  # the axes of height and width
@@ -105,6 +105,17 @@ def _as_convolution(network: Network, node: fx.Node) -> None:
     node.replace_all_uses_with(taken)
 
 
+def _round_padded(node: fx.Node) -> None:
+    """A padded value is rounded again, which changes nothing: 0 is on the grid.
+
+    XNNPACK pads the integers themselves, even where a call in float reads the result.
+    """
+    source, is_read_whole = operand(node), {reader.target for reader in node.users} == {QUANTIZE}
+    if source.target is DEQUANTIZE and not is_read_whole:
+        rounded = _again(node.next, node, source)
+        node.replace_all_uses_with(rounded, lambda reader: reader is not rounded.args[0])
+
+
 def _again(before: fx.Node, value: fx.Node, like: fx.Node) -> fx.Node:
     """Quantize a value on the grid of a node that quantizes or dequantizes."""
     whole = call(before, QUANTIZE, value, *like.args[1:])
@@ -122,4 +133,5 @@ _REWRITES: dict[object, Callable[[fx.Node], None]] = {
     aten.mean.dim: _keep_axes,
     aten.cat.default: _on_one_grid,
     **dict.fromkeys(DROPOUTS, _skip),
+    **dict.fromkeys(PADS, _round_padded),
 }
