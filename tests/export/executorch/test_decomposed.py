@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import tersor
 from tersor.errors import UnsupportedError
@@ -53,6 +54,33 @@ def test_every_reader_dequantizes_for_itself():
     found = [node for node in network.graph.nodes if node.target is DEQUANTIZE]
     assert found
     assert all(len(node.users) == 1 for node in found)
+
+
+class Detector(nn.Module):
+    """A softmax between two permutations, and a pad that a call in float reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.classes = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 1)
+
+    def forward(self, x):
+        x = nn.functional.avg_pool2d(nn.functional.pad(self.stem(x).relu(), (1, 1, 1, 1)), 3, 2)
+        return self.classes(x).permute(0, 3, 2, 1).softmax(-1).permute(0, 3, 2, 1)
+
+
+def detector():
+    torch.manual_seed(0)
+    return tersor.quantize(Detector().eval(), data=samples(), scheme=SCHEME)
+
+
+def test_a_softmax_between_permutations_is_taken_first():
+    q, x = detector(), samples(4)
+    network = decomposed(q.network)
+    fit(network)
+    (softmax,) = [node for node in network.graph.nodes if node.target is aten.softmax.int]
+    assert softmax.args[1] == 1
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), q(x), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"scheme": "onnxruntime-cpu"}, {"activations": 4}], ids=str)

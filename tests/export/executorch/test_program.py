@@ -16,6 +16,7 @@ from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.executorch.program import export_pte
 from tersor.frontend.capture import capture
 from tests.export.executorch.models import Forms, forms, samples
+from tests.export.executorch.test_decomposed import detector
 
 needs_executorch = pytest.mark.skipif(not loaded.is_installed(), reason="needs ExecuTorch")
 
@@ -31,6 +32,14 @@ def test_the_runtime_computes_what_the_simulation_computes(path):
     found = torch.from_numpy(ExecuTorchRuntime(path)(x)["output"])
     with torch.no_grad():
         assert sqnr(forms()(x), found) > 35
+
+
+@needs_executorch
+def test_a_softmax_between_permutations_is_right(tmp_path):
+    q, x = detector(), samples()
+    found = torch.from_numpy(ExecuTorchRuntime(q.export(tmp_path / "d.pte").path)(x)["output"])
+    with torch.no_grad():
+        assert sqnr(q(x), found) > 35
 
 
 @needs_executorch

@@ -116,6 +116,20 @@ def _round_padded(node: fx.Node) -> None:
         node.replace_all_uses_with(rounded, lambda reader: reader is not rounded.args[0])
 
 
+def _softmax_first(node: fx.Node) -> None:
+    """softmax(permute(x)) = permute(softmax(x)), along the same axis.
+
+    XNNPACK, as ExecuTorch 1.5 calls it, takes the softmax of four axes between two permutations
+    along another one.
+    """
+    moved, axis = operand(node), argument(node, "dim")
+    if moved.target is not aten.permute.default or len(moved.users) > 1:
+        return
+    order = [place % len(argument(moved, "dims")) for place in argument(moved, "dims")]
+    first = call(moved, node.target, operand(moved), order[axis], *node.args[2:])
+    node.replace_all_uses_with(call(node, moved.target, first, order))
+
+
 def _again(before: fx.Node, value: fx.Node, like: fx.Node) -> fx.Node:
     """Quantize a value on the grid of a node that quantizes or dequantizes."""
     whole = call(before, QUANTIZE, value, *like.args[1:])
@@ -134,4 +148,6 @@ _REWRITES: dict[object, Callable[[fx.Node], None]] = {
     aten.cat.default: _on_one_grid,
     **dict.fromkeys(DROPOUTS, _skip),
     **dict.fromkeys(PADS, _round_padded),
+    aten.softmax.int: _softmax_first,
+    aten._softmax.default: _softmax_first,
 }
