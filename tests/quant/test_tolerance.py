@@ -12,6 +12,8 @@ import tersor
 from tersor.api.frame import Frame
 from tersor.api.steps import place_and_round
 from tersor.core.metrics import sqnr
+from tersor.data.figures import Figure
+from tersor.data.output_parts import Part
 from tersor.errors import InvalidInputError
 from tersor.export.runtime import Runtime
 from tersor.frontend.capture import capture
@@ -22,7 +24,7 @@ from tersor.quant.levels import WithData
 from tersor.quant.noise_shares import noise_shares, weight_readers
 from tersor.quant.proven import proven
 from tersor.quant.schemes import ONNXRUNTIME_CPU
-from tersor.quant.tolerance import Judge, Tolerance
+from tersor.quant.tolerance import Attempt, Judge, Rounded, Tolerance
 from tests.far_ranges import pictures, ranges
 
 NEAREST = WithData(rounding=None)
@@ -64,6 +66,20 @@ def test_a_verdict_that_would_be_bad_is_mended_by_default_and_that_is_told(tmp_p
     assert in_float(q) == {record.layer for record in told(q)[:-1]}
     assert "the verdict would have been bad" in told(q)[-1].what
     assert "tolerance=None" in told(q)[-1].what
+
+
+def test_scores_that_are_not_good_are_mended_by_default_other_parts_if_they_are_bad():
+    network = capture(ranges(), pictures(2))
+
+    def needs_float(kind, decibels):
+        figures = (Figure(Part("y", kind), decibels),)
+        result = Rounded(network, network, frozenset())
+        return Attempt(NOTHING, result, figures, torch.ones(1)).needs_float
+
+    assert needs_float("scores", 15.0)
+    assert not needs_float("scores", 25.0)
+    assert not needs_float("values", 15.0)
+    assert needs_float("values", 5.0)
 
 
 def test_where_leaving_layers_in_float_is_too_slow_the_default_says_so(monkeypatch):

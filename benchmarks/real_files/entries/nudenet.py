@@ -14,7 +14,7 @@ _SIZE = 320
 
 def samples(_: Wheel) -> list[np.ndarray]:
     """Photographs, padded to a square below and to the right, RGB in 0…1."""
-    return [_prepare(image) for image in photographs(48)]
+    return [_prepare(image) for image in photographs(256)]
 
 
 def _prepare(image: Image.Image) -> np.ndarray:

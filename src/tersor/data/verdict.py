@@ -23,7 +23,7 @@ _DECIBELS = {
     "classes": (8.0, 3.0),
     "embeddings": (8.0, 3.0),
     "integers": (-200.0, -200.0),
-    "scores": (16.0, 6.0),
+    "scores": (20.0, 6.0),
     "values": (20.0, 10.0),
 }
 _MORE = 3.0  # dB that a part lacks at least if it is not good

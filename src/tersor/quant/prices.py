@@ -63,8 +63,11 @@ def said(
         )
     if not best.result.is_solved:
         words += "; weights keep the nearest integers, as the solver leaves more noise"
+    if tolerance is AUTO and not (start.is_bad or best.kept):
+        return Applied("outputs", STEP, words)
     if tolerance is AUTO:
-        words = f"the verdict would have been bad: {words}{_UNDO}"
+        grade = "bad" if start.is_bad else "'look'"
+        words = f"the verdict would have been {grade}: {words}{_UNDO}"
     elif not best.meets:
         return missed(words)
     return Applied("outputs", STEP, words)

@@ -65,8 +65,8 @@ class Tolerance:
 
 #: A tolerance as users give it.
 Allowed = float | Tolerance | Literal["auto"]
-#: `"auto"`: where the verdict would be bad, what it calls good is held as far as the file is not
-#: slower than float.
+#: `"auto"`: where the verdict would be bad, or scores not good, what it calls good is held as far
+#: as the file is not slower than float.
 AUTO = Tolerance(None, held_back=None, slowest=1.0, trials=6, proofs=1)
 
 
@@ -128,6 +128,15 @@ class Attempt:
     def is_bad(self) -> bool:
         """Whether the verdict on any part is bad."""
         return any(grade(figure) == "bad" for figure in self.figures)
+
+    @property
+    def needs_float(self) -> bool:
+        """Whether layers stay in float by default: the verdict is bad, or scores are not good.
+
+        Few scores are large, and noise that is little of all of them is much of those.
+        """
+        scores = (figure for figure in self.figures if figure.part.kind == "scores")
+        return self.is_bad or any(grade(figure) != "good" for figure in scores)
 
     @property
     def worst_part(self) -> int:

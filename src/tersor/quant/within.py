@@ -97,7 +97,7 @@ def within(
         InvalidInputError: The network returns nothing in floating point.
     """
     network, scheme = target
-    if tolerance is AUTO and not _is_bad(network, first, _last(batches, _LOOKED_AT)):
+    if tolerance is AUTO and not _needs_float(network, first, _last(batches, _LOOKED_AT)):
         return first
     judge = Judge(network, batches, tolerance)
     if not judge.parts:
@@ -106,7 +106,7 @@ def within(
             "measure; leave out tolerance="
         )
     simulated, in_runtime = judge.attempt(NOTHING, first), judge.elsewhere(run)
-    if tolerance is AUTO and not simulated.is_bad:
+    if tolerance is AUTO and not simulated.needs_float:
         return first
     start = in_runtime.attempt(NOTHING, first)
     if start.meets and simulated.meets:
@@ -128,10 +128,10 @@ def within(
     return best.result
 
 
-def _is_bad(network: Network, first: Rounded, batches: list[Batch]) -> bool:
-    """Whether a few samples say that the verdict will be bad."""
+def _needs_float(network: Network, first: Rounded, batches: list[Batch]) -> bool:
+    """Whether a few samples say that the verdict will be bad, or scores not good."""
     judge = Judge(network, batches, AUTO)
-    return bool(judge.parts) and judge.attempt(NOTHING, first).is_bad
+    return bool(judge.parts) and judge.attempt(NOTHING, first).needs_float
 
 
 def _as_it_was(best: Attempt, again: Again) -> Quantize:
