@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +28,8 @@ from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.frontend.capture import capture
 
-_BATCH = 16
+_BATCH, _FEW = 16, 4
+_UNSEEN = 64
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,12 @@ def detector(_: Path) -> Subject:
 
 def notes(folder: Path) -> Subject:
     """basic-pitch: plucked strings."""
-    return _of_entry(NOTES, folder, 12)
+    return of_entry(NOTES, folder, 12)
 
 
 def lines(folder: Path) -> Subject:
     """PP-OCR rec: printed lines."""
-    return _of_entry(READER, folder, 32)
+    return of_entry(READER, folder, 32)
 
 
 def _of_module(
@@ -111,15 +113,33 @@ def _of_module(
     return Subject(model, example, floating, learned, unseen)
 
 
-def _of_entry(entry: Entry, folder: Path, learned: int) -> Subject:
-    """What a file is run with while its package uses it; the first ones are to learn from."""
+def of_entry(entry: Entry, folder: Path, learned: int) -> Subject:
+    """What a file is run with while its package uses it; the first ones are to learn from.
+
+    Args:
+        entry: The file.
+        folder: Where PyTorch writes it, if it has to.
+        learned: How many are to learn from.
+    """
     wheel = Wheel(entry.requirement)
     path = entry.original(wheel, folder)
     session = Session(path, keep=True)
     for sample in entry.samples(wheel):
         entry.use(session, sample)
     feeds = [_tensors(feed) for feed in session.feeds]
-    return Subject(path, None, path, feeds[:learned], feeds[learned : learned + 64])
+    return Subject(
+        path, None, path, _joined(feeds[:learned]), _joined(feeds[learned : learned + _UNSEEN])
+    )
+
+
+def _joined(feeds: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """Neighbours of equal shapes in batches of a few."""
+    found = []
+    for _, alike in groupby(feeds, lambda feed: [x.shape for x in feed.values()]):
+        left = list(alike)
+        groups = [left[i : i + _FEW] for i in range(0, len(left), _FEW)]
+        found += [{k: torch.cat([x[k] for x in group]) for k in group[0]} for group in groups]
+    return found
 
 
 def _tensors(feed: Feed) -> dict[str, Tensor]:

@@ -106,10 +106,10 @@ def within(
             "measure; leave out tolerance="
         )
     simulated, in_runtime = judge.attempt(NOTHING, first), judge.elsewhere(run)
-    if tolerance is AUTO and not simulated.needs_float:
-        return first
     start = in_runtime.attempt(NOTHING, first)
-    if start.meets and simulated.meets:
+    if tolerance is AUTO and not (simulated.needs_float and start.needs_float):
+        return first
+    if start.meets:
         first.network.records.append(Applied("outputs", STEP, reached(tolerance, start, start)))
         return first
     mixtures = _mixtures(first, network, scheme, judge)
