@@ -125,7 +125,7 @@ def quantize(
                 on_layer=bar.layer,
             )
             sensitivity = found.sensitivities
-            asked_bits["weights"] = found | dict(bits or ())
+            asked_bits["weights"] = found | dict(bits) if bits else found
         quantized = quantize_model(
             captured,
             data=seen,
