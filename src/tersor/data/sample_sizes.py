@@ -91,13 +91,13 @@ def _runs(network: Network, few: Arrays, places: Places, more: int) -> bool:
     larger = {}
     for name, array in few.items():
         shape = [n + more * (i in places.get(name, [])) for i, n in enumerate(array.shape)]
-        larger[name] = np.zeros([min(shape[0], 1), *shape[1:]], array.dtype)
+        larger[name] = np.zeros(shape, array.dtype)
     return _too_small_for(network, larger) is None
 
 
 def _too_small_for(network: Network, arrays: Arrays) -> fx.Node | None:
     """The call for which a sample is too small, if there is one."""
-    args, kwargs = to_batch(network, {name: array[:1] for name, array in arrays.items()})
+    args, kwargs = to_batch(network, _one_sample(arrays))
     ordered = {name: kwargs[name] for name in network.kwargs}
     runner = _Last(network.module)
     try:
@@ -106,6 +106,13 @@ def _too_small_for(network: Network, arrays: Arrays) -> fx.Node | None:
     except RuntimeError as error:
         return runner.node if _TOO_SMALL.search(str(error).lower()) else None
     return None
+
+
+def _one_sample(arrays: Arrays) -> Arrays:
+    """The first sample alone, if every input has a row for each; else all of them."""
+    if len({len(array) if array.ndim else 0 for array in arrays.values()}) > 1:
+        return arrays
+    return {name: array[:1] for name, array in arrays.items()}
 
 
 class _Last(fx.Interpreter):

@@ -38,7 +38,8 @@ class _Mean:
         self._sum, self._count = torch.zeros(()), 0
 
     def __call__(self, value: Tensor) -> None:
-        rows = value.movedim(self.axis, 0).flatten(1)
+        rows = value.movedim(self.axis, 0)
+        rows = rows.reshape(len(rows), -1)
         self.shape = value.shape
         self._sum = self._sum + rows.sum(1, dtype=torch.float64)
         self._count += rows.shape[1]
@@ -96,7 +97,7 @@ def _own(pairs: list[tuple[Layer, Layer]], prepared: Network, batches: list[Batc
     reads: dict[fx.Node, _Mean] = {}
     for _, floating in pairs:
         value = source(floating.input)
-        reads[value] = _Mean(floating.channel_axis % value.meta["val"].ndim)
+        reads[value] = _Mean(floating.channel_axis)
     observe(prepared, batches, reads)
     return [_corrected(layer, floating, reads[source(floating.input)]) for layer, floating in pairs]
 

@@ -20,6 +20,7 @@ from tersor.quant.calibrate import activation_quantizers, set_activation
 from tersor.quant.margin import SampleExtremes, has_margin
 from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.read_range import cut_by_readers
+from tersor.quant.scheme import WIDE
 
 
 def observed_ranges(
@@ -66,7 +67,7 @@ def seen_ranges(
     extremes = {value: SampleExtremes() for value, _ in wanted}
     observe(network, batches, extremes)
     if isinstance(method, MinMax):
-        found = [_seen(value, extremes[value]) for value, _ in wanted]
+        found = [_seen(value, extremes[value], grid) for value, grid in wanted]
     else:
         ends = {value: seen.ends() for value, seen in extremes.items()}
         counters = {value: Counter(*low_high) for value, low_high in ends.items()}
@@ -78,5 +79,6 @@ def seen_ranges(
     ]
 
 
-def _seen(value: fx.Node, seen: SampleExtremes) -> Ends:
-    return seen.widened() if has_margin(value) else seen.ends()
+def _seen(value: fx.Node, seen: SampleExtremes, grid: Grid) -> Ends:
+    """With few bits, a finer step is worth more than a value that may come."""
+    return seen.widened() if has_margin(value) and grid.bits >= WIDE else seen.ends()

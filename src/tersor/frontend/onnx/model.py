@@ -14,7 +14,7 @@ from torch.fx import traceback
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.drawn import draw
-from tersor.frontend.onnx.budget import Budget, counted
+from tersor.frontend.onnx.constant_budget import Budget, counted
 from tersor.frontend.onnx.dtypes import as_array
 from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.frontend.onnx.file_contents import Contents, Input

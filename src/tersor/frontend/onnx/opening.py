@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from tersor.errors import InvalidModelError, UnsupportedError
-from tersor.frontend.onnx.budget import check_counts
+from tersor.frontend.onnx.constant_budget import check_counts
 from tersor.graph.carried_model import CUT
 
 _LARGEST = 1 << 27  # elements of a sparse value as a dense one; a damaged file may say anything
