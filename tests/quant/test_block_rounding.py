@@ -29,6 +29,9 @@ from tests.zoo import ZOO
 
 TWO_BITS = ONNXRUNTIME_CPU.with_bits(2, 8)
 QUICK = Blocks(iterations=100)
+THREE_BITS = replace(  # everything, the first and last layers, too
+    ONNXRUNTIME_CPU.with_bits(3, None), activation=replace(ONNXRUNTIME_CPU.activation, bits=3)
+)
 
 
 @cache
@@ -139,7 +142,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
 def test_dropping_activations_helps_with_few_samples():
     errors = []
     for drop in (0.0, 0.5):
-        network = quantized("resnet", replace(ONNXRUNTIME_CPU.with_bits(3, 3), few=None))
+        network = quantized("resnet", THREE_BITS)
         replace(QUICK, drop=drop).round(network, samples("resnet", 0, batches=4))
         errors.append(error(network, "resnet"))
     assert errors[1] < errors[0]
