@@ -34,6 +34,7 @@ from tersor.quant.quantizer import FakeQuantize
 
 _SWEPT = 2  # batches on which each quantizer is tried alone
 _TINY = 1e-30
+_FEWEST = 4  # batches on which a part is looked at, if several parts take turns
 
 
 @checked()
@@ -42,7 +43,8 @@ class Projections:
     """Options of the estimator.
 
     Attributes:
-        least: Least number of random projections of each part, over all batches.
+        least: Least number of random projections over all batches. Several parts take turns, so
+            each has a share of them.
         batches: Largest number of batches.
         seed: Seed of the random signs.
     """
@@ -114,9 +116,12 @@ def _projected(
     count = -(-options.least // len(batches))
     found = torch.zeros(len(uses), len(parts), dtype=torch.float64)
     sizes = torch.zeros(len(parts), dtype=torch.float64)
-    for args, kwargs in batches:
+    turns = max(1, min(len(parts), len(batches) // _FEWEST))  # parts take turns
+    for place, (args, kwargs) in enumerate(batches):
         outputs = floats(probes.outputs(args, kwargs))
         for column, (number, part) in enumerate(parts):
+            if (place + column) % turns:
+                continue
             values = part.of(outputs[number])
             sizes[column] += values.detach().double().square().sum()
             for _ in range(count if values.requires_grad else 0):
