@@ -15,6 +15,7 @@ from tersor.graph.layers import layers
 from tersor.quant.float_layers import SLOWER
 from tersor.quant.gains import Calls, times
 from tersor.quant.integer_values import Flow
+from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.speed import ONNXRUNTIME
 
@@ -97,3 +98,13 @@ def test_large_products_are_integers():
 
 def test_a_network_that_takes_no_time_is_left_alone():
     assert not slower(depthwise_net(), 16)
+
+
+@pytest.mark.parametrize(("is_kept", "bits"), [(False, {8}), (True, {16})])
+def test_they_store_finer_weights_where_the_outputs_need_layers_in_float(is_kept, bits):
+    network = capture(depthwise_net(), torch.zeros(2, 3, 112, 112))
+    last = list(layers(network))[-1].node.name
+    place(network, ONNXRUNTIME_CPU, kept={last} if is_kept else ())
+    stored = [module for _, module in quantizers(network) if module.stored_only]
+    assert len(stored) >= 4
+    assert {module.grid.bits for module in stored} == bits
