@@ -287,3 +287,10 @@ def test_pair_safe_takes_any_axis_and_the_tensor_takes_the_widest_row():
 def test_pair_safe_of_zero_weights_is_zero():
     low, high = pair_safe_range(torch.zeros(2, 3))
     assert low.abs().tolist() == high.tolist() == [0.0, 0.0]
+
+
+def test_a_vector_has_a_range_for_each_value():
+    x = torch.tensor([3.0, -1.0, 0.5])
+    low, high = minmax(x, -1)
+    assert torch.equal(low, x)
+    assert torch.equal(high, x)

@@ -1,8 +1,6 @@
 """Holds what was quantized with data within a tolerance, in the simulation and in the runtime."""
 
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from tersor.errors import TersorError
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.export.serving import serving
+from tersor.files import temporary_folder
 from tersor.graph.network import Network
 from tersor.quant.kept import Kept
 from tersor.quant.levels import WithData
@@ -72,8 +71,8 @@ def in_runtime(scheme: Scheme) -> Run:
     name, config = runtime_of(scheme)
 
     def run(network: Network, batches: list[Batch]) -> list[object]:
-        with TemporaryDirectory() as folder:
-            path = export_onnx(network, Path(folder) / "judged.onnx", scheme=scheme).path
+        with temporary_folder() as folder:
+            path = export_onnx(network, folder / "judged.onnx", scheme=scheme).path
             file = serving(name, path).load(path, config=config)
             return [_outputs(file, batch) for batch in batches]
 

@@ -9,14 +9,13 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
 from tersor.channels.partition import Port
 from tersor.compression.covariance import input_covariances
 from tersor.compression.groups import Group
 from tersor.core import channel_scores
 from tersor.core.lasso import contributions, strongest
-from tersor.data.observe import Batch
+from tersor.data.observe import Batch, in_order
 from tersor.data.outputs import floats
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
@@ -136,9 +135,8 @@ def gradient_scores(
     ports = {port.layer.node: port for group in groups for port in group.consumers}
     for number, (args, kwargs) in enumerate(batches):
         runner = _Gated(network, ports)
-        ordered = {name: kwargs[name] for name in network.kwargs}
         with torch.enable_grad():
-            outputs = runner.run(*pytree.tree_leaves((args, ordered)), enable_io_processing=False)
+            outputs = runner.run(*in_order(network, args, kwargs), enable_io_processing=False)
             total = loss(outputs, number) if loss else _projection(outputs, generator)
             gradients = torch.autograd.grad(total, list(runner.gates.values()), allow_unused=True)
         of_node = dict(zip(runner.gates, gradients, strict=True))

@@ -76,7 +76,7 @@ def minmax(
     Raises:
         InvalidInputError: If `x` is empty or has no such axis.
     """
-    return _squeeze(_rows(x, axis).aminmax(dim=1), axis)
+    return _squeeze(channel_rows(x, axis).aminmax(dim=1), axis)
 
 
 def percentile(
@@ -97,7 +97,7 @@ def percentile(
     """
     if not 50 < p <= 100:
         raise InvalidInputError(f"percentile: p={p}; choose p above 50 and at most 100.")
-    rows = _rows(x, axis)
+    rows = channel_rows(x, axis)
     count = rows.shape[1]
     rank = ceil(p * count / 100 - 1e-9)  # 1e-9: p itself is rounded
     low, high = (rows.kthvalue(k, dim=1).values for k in (count + 1 - rank, rank))
@@ -122,7 +122,7 @@ def mse(
     Raises:
         InvalidInputError: If `x` is empty, not finite or has no such axis.
     """
-    rows = _rows(x, axis)
+    rows = channel_rows(x, axis)
     low, high = rows.amin(dim=1).clamp(max=0), rows.amax(dim=1).clamp(min=0)
     factors = torch.arange(candidates, 0, -1, device=x.device, dtype=x.dtype) / candidates
     for move_low, move_high in ((1, 1),) if grid.symmetric else ((1, 1), (0, 1), (1, 0)):
@@ -167,7 +167,7 @@ def pair_safe_range(
     Raises:
         InvalidInputError: If `weight` is empty or has no such axis.
     """
-    rows = _rows(weight, axis).double()
+    rows = channel_rows(weight, axis).double()
     largest = torch.stack((rows.amax(dim=1), -rows.amin(dim=1))).clamp(min=0)
     single = largest / largest.new_tensor([[127.0], [128.0]])
     scale = torch.maximum(single, _sums(rows, partner) / 128).amax(dim=0)
@@ -187,14 +187,24 @@ def _sums(rows: Float[Tensor, "channels values"], partner: Partners | None) -> T
     return ends.sum(dim=-1)
 
 
-def _rows(x: Tensor, axis: int | None) -> Tensor:
-    """View `x` as `[channels, values]`; one row for the whole tensor."""
+def channel_rows(x: Tensor, axis: int | None) -> Float[Tensor, "channels values"]:
+    """View `x` as `[channels, values]`; one row for the whole tensor.
+
+    Args:
+        x: Values.
+        axis: Channel axis, or None for the whole tensor.
+
+    Raises:
+        InvalidInputError: If `x` is empty or has no such axis.
+    """
     if x.numel() == 0 or (axis is not None and not -x.ndim <= axis < x.ndim):
         raise InvalidInputError(
             f"no range along axis {axis} of a tensor of shape {tuple(x.shape)}: it is empty or "
             "has no such axis."
         )
-    return x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
+    if axis is None:
+        return x.reshape(1, -1)
+    return x.movedim(axis, 0).reshape(x.shape[axis], -1)
 
 
 def _squeeze(ends: tuple[Tensor, Tensor], axis: int | None) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.grid import Grid
+from tersor.core.ranges import channel_rows
 
 
 def sigma_range(
@@ -23,7 +24,7 @@ def sigma_range(
         grid: Integers to map to.
         axis: Channel axis, or None for the whole tensor.
     """
-    rows = _rows(x, axis)
+    rows = channel_rows(x, axis)
     mean, spread = rows.mean(1), 3 * rows.std(1, correction=0)
     step = torch.maximum((mean - spread).abs(), (mean + spread).abs()) / 2 ** (grid.bits - 1)
     return _spanned(step, grid, axis)
@@ -39,7 +40,7 @@ def mean_range(
         grid: Integers to map to.
         axis: Channel axis, or None for the whole tensor.
     """
-    return _spanned(mean_step(_rows(x, axis).abs().mean(1), grid), grid, axis)
+    return _spanned(mean_step(channel_rows(x, axis).abs().mean(1), grid), grid, axis)
 
 
 def mean_step(mean: Float[Tensor, "*channels"], grid: Grid) -> Float[Tensor, "*channels"]:
@@ -50,10 +51,6 @@ def mean_step(mean: Float[Tensor, "*channels"], grid: Grid) -> Float[Tensor, "*c
         grid: Its largest integer is p.
     """
     return 2 * mean / grid.qmax**0.5
-
-
-def _rows(x: Tensor, axis: int | None) -> Tensor:
-    return x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
 
 
 def _spanned(step: Tensor, grid: Grid, axis: int | None) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,22 @@ def samples_of(batch: Batch) -> int:
     return max(sizes, default=1)
 
 
+def last_batches(batches: list[Batch], enough: int) -> list[Batch]:
+    """The last batches, so many that they hold enough samples.
+
+    Args:
+        batches: All batches.
+        enough: The number of samples.
+    """
+    found, count = list[Batch](), 0
+    for batch in reversed(batches):
+        if count >= enough:
+            break
+        found.insert(0, batch)
+        count += samples_of(batch)
+    return found
+
+
 @dataclass
 class Extremes:
     """The smallest and largest value seen so far.
@@ -62,8 +78,18 @@ def observe(
     runner = _Observer(network.module, watchers)
     with torch.no_grad():
         for args, kwargs in batches:
-            ordered = {name: kwargs[name] for name in network.kwargs}
-            runner.run(*pytree.tree_leaves((args, ordered)), enable_io_processing=False)
+            runner.run(*in_order(network, args, kwargs), enable_io_processing=False)
+
+
+def in_order(network: Network, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The inputs of one batch in the order of the graph's placeholders.
+
+    Args:
+        network: The network.
+        args: Positional inputs.
+        kwargs: Keyword inputs, in any order.
+    """
+    return pytree.tree_leaves((args, {name: kwargs[name] for name in network.kwargs}))
 
 
 class _Observer(fx.Interpreter):

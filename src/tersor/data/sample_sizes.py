@@ -7,9 +7,9 @@ from math import prod
 import numpy as np
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Arrays, to_batch
+from tersor.data.observe import in_order
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
@@ -98,11 +98,10 @@ def _runs(network: Network, few: Arrays, places: Places, more: int) -> bool:
 def _too_small_for(network: Network, arrays: Arrays) -> fx.Node | None:
     """The call for which a sample is too small, if there is one."""
     args, kwargs = to_batch(network, _one_sample(arrays))
-    ordered = {name: kwargs[name] for name in network.kwargs}
     runner = _Last(network.module)
     try:
         with torch.no_grad():
-            runner.run(*pytree.tree_leaves((args, ordered)), enable_io_processing=False)
+            runner.run(*in_order(network, args, kwargs), enable_io_processing=False)
     except RuntimeError as error:
         return runner.node if _TOO_SMALL.search(str(error).lower()) else None
     return None

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tersor.errors import InvalidInputError
+from tersor.export.executorch.loaded import NAME
 from tersor.export.executorch.program import export_pte
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.serving import PROGRAM
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.scheme import Scheme
-
-_FOR_PROGRAMS = "executorch"
 
 
 def export_file(
@@ -63,7 +62,7 @@ def export_file(
             f"{given[0]}= is for .onnx files, and {Path(path).name!r} is a program for "
             "ExecuTorch; leave it out"
         )
-    if scheme is not None and scheme.runtime != _FOR_PROGRAMS:
+    if scheme is not None and scheme.runtime != NAME:
         raise InvalidInputError(
             f"{Path(path).name!r} is a program for ExecuTorch, and the model was quantized for "
             f"{scheme.name!r}; quantize it with scheme='executorch-xnnpack'"

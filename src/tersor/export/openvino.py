@@ -58,10 +58,9 @@ class OpenVINORuntime(Runtime):
                 f"OpenVINO cannot load {str(path)!r}: {lines[-1] if lines else error!r}"
             ) from error
 
-    def run(self, feed: Arrays) -> Arrays:
-        """Run arrays that `feed` has checked."""
+    def _run(self, feed: Arrays) -> list[Any]:
         results = self._compiled(list(feed.values()))
-        return {name: results[i] for i, name in enumerate(self.outputs)}
+        return [results[i] for i in range(len(self.outputs))]
 
     def primitives(self) -> Iterator[tuple[set[str], str]]:
         """Find the nodes of the file that each running op computes, and its kernel.

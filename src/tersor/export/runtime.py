@@ -82,11 +82,15 @@ class Runtime:
 
         A file with a fixed batch takes a multiple of it in several runs.
         """
-        parts: list[Any] = [self._session.run(None, part) for part in self._in_fixed_batches(feed)]
+        parts = [self._run(part) for part in self._in_fixed_batches(feed)]
         values = parts[0]
         if len(parts) > 1:
             values = [np.concatenate(found) for found in zip(*parts, strict=True)]
         return dict(zip(self.outputs, values, strict=True))
+
+    def _run(self, feed: Arrays) -> list[Any]:
+        """Run one part of a feed; returns the outputs in order."""
+        return list(self._session.run(None, feed))
 
     def _fixed_batch(self) -> int | None:
         """The only size of a batch that the file takes, if there is one."""

@@ -12,8 +12,9 @@ not that of the outputs. So both are tried on some samples.
 import torch
 from torch import Tensor, fx
 
+from tersor.core.ranges import channel_rows
 from tersor.core.response import expected_response
-from tersor.data.observe import Batch, observe, samples_of
+from tersor.data.observe import Batch, last_batches, observe
 from tersor.distributions.coverage import tap_coverage
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network
@@ -38,8 +39,7 @@ class _Mean:
         self._sum, self._count = torch.zeros(()), 0
 
     def __call__(self, value: Tensor) -> None:
-        rows = value.movedim(self.axis, 0)
-        rows = rows.reshape(len(rows), -1)
+        rows = channel_rows(value, self.axis)
         self.shape = value.shape
         self._sum = self._sum + rows.sum(1, dtype=torch.float64)
         self._count += rows.shape[1]
@@ -58,7 +58,7 @@ def keep_better_biases(network: Network, prepared: Network, batches: list[Batch]
         prepared: The same before that.
         batches: Samples, of which the last few are used.
     """
-    batches = _last(batches)
+    batches = last_batches(batches, _SAMPLES)
     judge = Judge(prepared, batches, AUTO)
     pairs = _pairs(network, prepared)
     if not judge.parts or not pairs:
@@ -111,14 +111,3 @@ def _corrected(layer: Layer, floating: Layer, mean: _Mean) -> Tensor:
         shift = expected_response(error, mean.value.to(error), tap_coverage(layer, mean.shape))
         bias = torch.zeros_like(given) if floating.bias is None else floating.bias.detach()
         return bias - shift.to(bias)
-
-
-def _last(batches: list[Batch]) -> list[Batch]:
-    """The last batches that hold enough samples."""
-    found, count = [], 0
-    for batch in reversed(batches):
-        if count >= _SAMPLES:
-            break
-        found.insert(0, batch)
-        count += samples_of(batch)
-    return found

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.core.ranges import minmax
+from tersor.core.ranges import channel_rows, minmax
 from tersor.core.response import response_variance
 from tersor.data.observe import Batch, observe
 from tersor.graph.layers import Layer, layers
@@ -40,11 +40,11 @@ class _Channels:
     reaches: list[Tensor] = field(default_factory=list)
 
     def __call__(self, value: Tensor) -> None:
-        rows = value.detach().double().movedim(self.axis, 0).flatten(1)
+        rows = channel_rows(value.detach().double(), self.axis)
         self.count += rows.shape[1]
         self.sums.append(rows.sum(1))
         self.squares.append(rows.square().sum(1))
-        low, high = minmax(value.detach(), self.axis % value.ndim)
+        low, high = minmax(value.detach(), self.axis)
         self.reaches.append(torch.maximum(-low, high))
 
     @property

@@ -21,7 +21,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from tersor.checked import Count, checked
-from tersor.data.observe import Batch
+from tersor.data.observe import Batch, in_order
 from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import floats
 from tersor.graph.carried import carried_nodes
@@ -142,9 +142,8 @@ class _Probes(fx.Interpreter):
     def outputs(self, args: Any, kwargs: Any) -> Any:
         """What the network returns for a batch."""
         self._probes.clear()
-        ordered = {name: kwargs[name] for name in self._network.kwargs}
         with torch.enable_grad():
-            leaves = pytree.tree_leaves((args, ordered))
+            leaves = in_order(self._network, args, kwargs)
             return self.run(*leaves, enable_io_processing=False)
 
     def moved(self, scalar: Tensor) -> list[tuple[FakeQuantize, float]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tersor.data.observe import Batch
+from tersor.data.observe import Batch, last_batches
 from tersor.data.samples import held_back
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import layers
@@ -70,7 +70,7 @@ def divided(batches: list[Batch], tolerance: Tolerance | None) -> tuple[list[Bat
     if tolerance is None:
         return batches, []
     if tolerance.held_back is None:
-        return batches, _last(batches)
+        return batches, last_batches(batches, _JUDGED)
     kept = held_back(batches, tolerance.held_back)
     return (batches[:-kept], batches[-kept:]) if kept else (batches, batches)
 
@@ -97,7 +97,7 @@ def within(
         InvalidInputError: The network returns nothing in floating point.
     """
     network, scheme = target
-    if tolerance is AUTO and not _needs_float(network, first, _last(batches, _LOOKED_AT)):
+    if tolerance is AUTO and not _needs_float(network, first, last_batches(batches, _LOOKED_AT)):
         return first
     judge = Judge(network, batches, tolerance)
     if not judge.parts:
@@ -167,16 +167,3 @@ def _best(
         return min(start, best, key=lambda attempt: attempt.worst)
     solved = judge.attempt(best.kept, again(best.kept, True))
     return min(start, best, solved, key=lambda attempt: attempt.worst)
-
-
-def _last(batches: list[Batch], enough: int = _JUDGED) -> list[Batch]:
-    """The last batches, so many that they hold enough samples."""
-    found, count = [], 0
-    for args, kwargs in reversed(batches):
-        if count >= enough:
-            break
-        found.insert(0, (args, kwargs))
-        count += max(
-            (len(x) for x in (*args, *kwargs.values()) if getattr(x, "ndim", 0)), default=1
-        )
-    return found

@@ -172,11 +172,9 @@ def _widened(case: Case, names: dict[str, list[str]]) -> Change:
 
 
 def _bits(scheme: Scheme, side: str) -> int:
-    grid, few = (
-        (scheme.weight, scheme.few) if side == "weights" else (scheme.activation, scheme.few)
-    )
-    found = few and (few.weights if side == "weights" else few.activations)
-    return found or grid.bits
+    grid = scheme.weight if side == "weights" else scheme.activation
+    few = scheme.few and (scheme.few.weights if side == "weights" else scheme.few.activations)
+    return few or grid.bits
 
 
 def _floats(case: Case, worst: list[QuantizerUse], enough: float, before: float) -> Iterator[Fix]:

@@ -125,7 +125,8 @@ def _softmax_first(node: fx.Node) -> None:
     moved, axis = operand(node), argument(node, "dim")
     if moved.target is not aten.permute.default or len(moved.users) > 1:
         return
-    order = [place % len(argument(moved, "dims")) for place in argument(moved, "dims")]
+    dims = argument(moved, "dims")
+    order = [place % len(dims) for place in dims]
     first = call(moved, node.target, operand(moved), order[axis], *node.args[2:])
     node.replace_all_uses_with(call(node, moved.target, first, order))
 

@@ -160,14 +160,6 @@ class ExecuTorchRuntime(Runtime):
         """How each layer is computed; nothing is known of a file that Tersor did not write."""
         return [] if self.notes is None else self.notes.kernels()
 
-    def run(self, feed: Arrays) -> Arrays:
-        """Run arrays that `feed` has checked."""
-        parts = [self._run(part) for part in self._in_fixed_batches(feed)]
-        found = (
-            parts[0] if len(parts) == 1 else [np.concatenate(x) for x in zip(*parts, strict=True)]
-        )
-        return dict(zip(self.outputs, found, strict=True))
-
-    def _run(self, feed: Arrays) -> list[np.ndarray]:
+    def _run(self, feed: Arrays) -> list[Any]:
         values: list[Any] = [torch.from_numpy(np.ascontiguousarray(x)) for x in feed.values()]
         return [x.clone().numpy() for x in self._method.execute(values)]

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from tersor.data.fingerprint import own_version
 from tersor.errors import ExportError, TersorError
 from tersor.export.executorch.decomposed import DEQUANTIZE, DEQUANTIZE_CHANNELS, decomposed
 from tersor.export.executorch.forms import fit
 from tersor.export.executorch.loaded import NOTES, Notes, check_installed
 from tersor.export.executorch.sizes import Sizes, sized
-from tersor.export.notes import own_version
 from tersor.export.onnx import ExportResult
 from tersor.export.signature import output_names
 from tersor.files import write_atomically
