@@ -16,6 +16,7 @@ from tersor.errors import InvalidInputError, InvalidModelError, TersorError, Uns
 from tersor.frontend.explain import first_line
 from tersor.frontend.onnx.branches import fold_branches, lift_weights
 from tersor.frontend.onnx.carry import Source
+from tersor.frontend.onnx.copies import read_originals
 from tersor.frontend.onnx.dequantize import dequantize as make_float
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
 from tersor.frontend.onnx.file_contents import Contents, Input, unnamed
@@ -73,6 +74,7 @@ def _load(path: Path, fix: Fixed) -> tuple[ir.Model, tuple[str, ...]]:
     fix_inputs(model, fix)
     name_nodes(model)
     fold_branches(model)
+    read_originals(model)
     changes = (*changes, *expand_sequences(model))
     lift_weights(model)
     name_nodes(model)
