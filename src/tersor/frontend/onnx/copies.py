@@ -1,7 +1,7 @@
 """Lets nodes read a stored value itself where the file gives them copies of it.
 
 `torch.onnx.export` stores a weight that several layers share once, and an `Identity` gives each of
-the other layers its copy. Read as values of their own, these would be stored and rounded one by one.
+the other layers its copy. Read as values of their own, they would be stored and rounded one by one.
 """
 
 import onnx_ir as ir
@@ -14,20 +14,18 @@ def read_originals(model: ir.Model) -> None:
         model: The file; edited in place. Its nodes are in execution order.
     """
     for node in list(model.graph):
-        if not _is_copy(node):
+        original = _original(node)
+        if original is None or node.outputs[0].is_graph_output():
             continue
-        (copy,), (original,) = node.outputs, node.inputs
-        if copy.is_graph_output():
-            continue
-        ir.convenience.replace_all_uses_with(copy, original)
+        ir.convenience.replace_all_uses_with(node.outputs[0], original)
         model.graph.remove(node, safe=True)
 
 
-def _is_copy(node: ir.Node) -> bool:
-    """Whether a node only copies what the file stores."""
+def _original(node: ir.Node) -> ir.Value | None:
+    """The stored value that a node copies; None if it does anything else."""
     if node.op_type != "Identity" or node.domain not in ("", "ai.onnx"):
-        return False
+        return None
     value = node.inputs[0]
     maker = None if value is None else value.producer()
     is_constant = maker is not None and maker.op_type == "Constant"
-    return value is not None and (value.is_initializer() or is_constant)
+    return value if value is not None and (value.is_initializer() or is_constant) else None
