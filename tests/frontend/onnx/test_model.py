@@ -1,6 +1,7 @@
 """A file becomes the same network as a module, with the file's own names."""
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tersor.errors import InvalidInputError
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
+from tersor.frontend.onnx.model import read_model
 from tersor.graph.carried import carried_nodes, part_ops
 from tersor.graph.layers import layers
 from tests.frontend.onnx.files import model, random, write
@@ -158,3 +160,33 @@ def test_an_example_fits_the_range(tmp_path):
     (x,) = loaded.example((2.0, 3.0))
     assert x.shape == (2, 3, 6, 6)
     assert 2 <= x.min() < x.max() <= 3
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (1, 1, 5)])
+@pytest.mark.parametrize("rows", ["N, 4", "4"])
+def test_a_bias_with_more_axes_is_a_bias(tmp_path, shape, rows):
+    text = f"g (float[{rows}] x) => (float y) {{ a = MatMul(x, w) y = Add(b, a) }}"
+    made = model(text, w=random(4, 5), b=random(*shape))
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    path = write(tmp_path, made)
+    file = read_model(path)
+    assert [node.op for node in file.nodes] == ["tersor.Linear"]
+    assert file.state_dict()["b"].shape == (5,)
+    x = random(*([3] * rows.startswith("N")), 4)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    wanted = torch.from_numpy(np.asarray(session.run(None, {"x": x})[0]))
+    torch.testing.assert_close(file(torch.from_numpy(x)), wanted)
+
+
+def test_an_added_row_takes_one_bias(tmp_path):
+    text = "g (float[N, 4] x) => (float[N, 5] y) { a = MatMul(x, w) y = Add(a, b) }"
+    path = write(tmp_path, model(text, w=random(4, 5), b=random(1, 5)))
+    x = torch.from_numpy(random(64, 4))
+    q = tersor.quantize(path, x, data=x)
+    written = q.export(tmp_path / "int8.onnx")
+    nodes = onnx.load(tmp_path / "int8.onnx").graph.node
+    assert [node.op_type for node in nodes].count("Add") == 1
+    assert written.inputs == ("x",)
+    session = ort.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(np.asarray(found)), q(x), rtol=0, atol=0.05)

@@ -90,7 +90,9 @@ def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
 
 def _linear(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply with a stored matrix; `tersor.frontend.onnx.linear` wrote this node."""
-    return F.linear(x.t() if node.get("transA", 0) else x, weight, bias)
+    y = F.linear(x.t() if node.get("transA", 0) else x, weight, bias)
+    missing = node.get("axes", 0) - y.ndim  # those of what is added, beyond those of the product
+    return y if missing <= 0 else y.reshape(*[1] * missing, *y.shape)
 
 
 def _einsum(node: Node, *inputs: Tensor) -> Tensor:

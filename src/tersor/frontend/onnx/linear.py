@@ -117,9 +117,8 @@ def _join_biases(
             if linear is None or uses[value] != 1:
                 continue
             _, weight, *has_bias = linear.inputs
-            if not has_bias and bias in stored and stored[bias].shape == (len(stored[weight]),):
-                inputs = (*linear.inputs, bias)
-                joined[node.outputs[0]] = replace(linear, inputs=inputs, outputs=node.outputs)
+            if not has_bias and bias in stored and _is_row(stored[bias], len(stored[weight])):
+                joined[node.outputs[0]] = _joined(linear, node, bias, stored, uses)
                 joined[value] = node
                 notes[linear.name] = replace(notes[linear.name], bias=bias, add=node.name)
                 break
@@ -128,3 +127,19 @@ def _join_biases(
         for node in nodes
         if not (node.op == "tersor.Linear" and node.outputs[0] in joined)
     ]
+
+
+def _is_row(value: np.ndarray, outputs: int) -> bool:
+    """Whether a stored value has one number per output, and further axes of size 1 at most."""
+    return value.size == outputs and value.shape[-1:] == (outputs,)
+
+
+def _joined(linear: Node, add: Node, bias: str, stored: Constants, uses: Counter[str]) -> Node:
+    """A linear layer with the bias that a node adds; it may have more axes than the result."""
+    row = stored[bias]
+    if row.ndim > 1:
+        bias = bias if uses[bias] == 1 else f"{add.name}.bias"
+        stored[bias] = row.reshape(-1)
+    attributes = {**linear.attributes, "axes": row.ndim}
+    inputs = (*linear.inputs, bias)
+    return replace(linear, inputs=inputs, outputs=add.outputs, attributes=attributes)
