@@ -16,7 +16,11 @@ from tersor.frontend.load import load
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    ("kind", "inputs"), [("onnx", 250), ("opaque", 120), ("pt2", 40), ("npz", 300), ("tersor", 200)]
+    ("kind", "inputs"),
+    [
+        *(("onnx", 250), ("opaque", 120), ("pt2", 40), ("npz", 300), ("tersor", 200)),
+        *(("arithmetic", 150), ("image", 400)),
+    ],
 )
 def test_broken_files_are_read_or_refused(kind, inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from benchmarks.fuzz.arithmetic import arithmetic_files, mutate_arithmetic
 from benchmarks.fuzz.damage import mutate_archive, mutate_bytes
 from benchmarks.fuzz.kept import mutate_result, read_result, result_files
 from benchmarks.fuzz.opaque import mutate_opaque, opaque_files, read_opaque
+from benchmarks.fuzz.pictures import mutate_picture, picture_files, read_picture
 from benchmarks.fuzz.sound import npz_files, onnx_files, pt2_files
 from benchmarks.fuzz.structure import mutate_onnx
 from tersor.data.numpy_files import load_inputs
@@ -75,9 +77,11 @@ def _mutate_npz(content: bytes, rng: random.Random) -> bytes:
 
 KINDS = {
     "onnx": Kind(".onnx", onnx_files, mutate_onnx, read_onnx),
+    "arithmetic": Kind(".onnx", arithmetic_files, mutate_arithmetic, read_onnx),
     "opaque": Kind(".onnx", opaque_files, mutate_opaque, read_opaque),
     "pt2": Kind(".pt2", pt2_files, mutate_archive, read_pt2),
     "tersor": Kind(".tersor", result_files, mutate_result, read_result),
     "tersor-bytes": Kind(".tersor", result_files, mutate_bytes, read_result),
+    "image": Kind(".png", picture_files, mutate_picture, read_picture),
     "npz": Kind(".npz", npz_files, _mutate_npz, read_npz),
 }

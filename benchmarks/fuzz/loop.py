@@ -86,7 +86,7 @@ def fuzz(
         if on_input:
             on_input(number)
         start = time.process_time()
-        outcome = _outcome(kind, path, number % captured == 0)
+        outcome = fuzz_one(kind, path, number % captured == 0)
         tally.slowest = max(tally.slowest, time.process_time() - start)
         if _listing(folder) != expected:
             outcome = "! a stray file"
@@ -100,7 +100,14 @@ def _listing(folder: Path) -> set[str]:
     return {str(file) for file in folder.rglob("*")} | {file.name for file in Path().iterdir()}
 
 
-def _outcome(kind: Kind, path: Path, captures: bool) -> str:
+def fuzz_one(kind: Kind, path: Path, captures: bool) -> str:
+    """Read one file, and say what came of it; a failure starts with an exclamation mark.
+
+    Args:
+        kind: Which.
+        path: The file.
+        captures: Whether it is captured as well.
+    """
     try:
         with _deadline(SECONDS):
             kind.read(path, captures)

@@ -7,8 +7,8 @@ argument defines the values that it takes. The number types below are narrower t
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import is_dataclass
 from functools import cache, wraps
 from threading import RLock
@@ -71,16 +71,71 @@ _PLURALS = {
 }
 _SEVERAL = (Iterable, Sequence, Mapping, tuple, list)
 _CONF = BeartypeConf(is_pep484_tower=True)  # an int is a number, too
-_TURN = RLock()  # PyTorch captures, draws and warns with state that all threads share
 _LONGEST = 60  # longest value that is shown, in characters
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 
+class _Turn:
+    """One thread at a time, with PyTorch's own settings: it keeps state that all threads share."""
+
+    def __init__(self) -> None:
+        self._lock, self._depth = RLock(), 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._depth += 1
+        torch = sys.modules.get("torch")
+        if self._depth > 1 or torch is None:
+            return
+        self._stack.enter_context(_default_dtype(torch, torch.float32))
+        self._stack.enter_context(_exact_products(torch))
+        self._stack.enter_context(torch.inference_mode(False))
+        self._stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type == "meta":
+            self._stack.enter_context(torch.device("cpu"))
+
+    def __exit__(self, *error: object) -> None:
+        self._depth -= 1
+        try:
+            if self._depth == 0:
+                self._stack.close()
+        finally:
+            self._lock.release()
+
+
+_TURN = _Turn()
+
+
+@contextmanager
+def _default_dtype(torch: Any, dtype: Any) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def _exact_products(torch: Any) -> Iterator[None]:
+    """Products of matrices in float32, not in less."""
+    before = torch.get_float32_matmul_precision()
+    if before != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        if before != "highest":
+            torch.set_float32_matmul_precision(before)
+
+
 def checked(*elsewhere: str) -> Callable[[T], T]:
     """Check the arguments of a function, or of the constructor of a class.
 
-    Such functions run one at a time, whatever thread calls them.
+    Such functions run one at a time, whatever thread calls them, and under PyTorch's own settings:
+    gradients on, default type float32, products in full float32.
 
     NumPy numbers are converted to Python numbers on the way. A missing or unknown argument raises
     Python's own error.

@@ -6,6 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tersor import cli
+from tersor.errors import ExportError
+from tersor.report import saved
 from tersor.report.saved import read
 
 
@@ -74,3 +76,23 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     assert result.exit_code == 1
     assert "missing/report.html" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("asked", [(), ("--json",)])
+def test_a_report_that_cannot_be_written_does_not_hide_the_results(
+    asked, folder, data, monkeypatch
+):
+    def full(path, content):
+        raise ExportError(f"cannot write {str(path)!r}: No space left on device")
+
+    monkeypatch.setattr(saved, "write_atomically", full)
+    command = ["quantize", *MODEL, folder / "kept.onnx", "--data", data, "--report"]
+    done = CliRunner().invoke(cli.app, [*map(str, (*command, folder / "full.json")), *asked])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: cannot write") and len(done.stderr.splitlines()) == 1
+    assert "full.json" not in done.stdout
+    assert (folder / "kept.onnx").exists()
+    if asked:
+        assert json.loads(done.stdout)["written"]
+    else:
+        assert "Verdict: " in done.stdout

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import pickle
+import time
 import zipfile
 from pathlib import Path
 
@@ -248,6 +249,10 @@ TEXTS = {
     "an enum": lambda p, code: set_outputs(p, "builtins.dict", '{"__enum__": 1, "fqn": "a:b"}'),
     "a symbol's range": lambda p, code: p["range_constraints"].update({code: {}}),
     "endless symbols": lambda p, code: p["range_constraints"].update({"u9999999999999": {}}),
+    "a huge number": lambda p, code: set_size(p, "Integer(1e999999999)"),
+    "a tiny number": lambda p, code: set_size(p, "Integer(1e-999_999_999)"),
+    "huge digits": lambda p, code: set_size(p, "Float('1e999999999', precision=53)"),
+    "endless digits": lambda p, code: set_size(p, "Float('0.1', precision=99999999)"),
     "a tower": lambda p, code: set_size(p, "Pow(Integer(9), Pow(Integer(9), Integer(99)))"),
 }
 
@@ -349,3 +354,44 @@ def test_flipped_bits_never_change_a_weight(saved, tmp_path):
         else:
             assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert refused > 10
+
+
+def repeated(program, count):
+    graph(program)["nodes"] += [node(program)] * count
+
+
+def repeated_inside(program, count):
+    """A branch, written once, that many nodes hold."""
+    inner = {"as_graph": {"name": "branch", "graph": {"nodes": [node(program)] * 200}}}
+    one = {**node(program), "inputs": [{"name": "branch", "arg": inner}]}
+    graph(program)["nodes"] += [one] * (count // 200)
+
+
+def more_inputs(program, count):
+    specs = program["graph_module"]["signature"]["input_specs"]
+    specs += [next(spec for spec in specs if "user_input" in spec)] * count
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(repeated, "nodes"), (repeated_inside, "nodes"), (more_inputs, "inputs")],
+)
+def test_endless_programs_are_refused_in_no_time(saved, tmp_path, change, what):
+    path = edit_program(saved, tmp_path / "a.pt2", lambda program: change(program, 10_000))
+    start = time.process_time()
+    with pytest.raises(UnsupportedError, match=rf"has 1\d,\d+ {what}, and at most 1"):
+        load_program(path)
+    assert time.process_time() - start < 5
+
+
+def test_a_program_that_fails_prints_nothing(saved, tmp_path, capfd):
+    def other(program):
+        node(program)["inputs"][0], node(program)["inputs"][1] = (
+            node(program)["inputs"][1],
+            node(program)["inputs"][0],
+        )
+
+    path = edit_program(saved, tmp_path / "a.pt2", other)
+    with pytest.raises(TersorError):
+        capture(load_program(path), torch.zeros(2, 7))
+    assert capfd.readouterr().err == ""

@@ -151,7 +151,7 @@ def compress(
             verify=verify,
             keep_anyway=keep_anyway,
         )
-        save_report(compressed, report, (model, output), tested, proved.checked, bar)
+        lost = save_report(compressed, report, (model, output), tested, proved.checked, bar)
     if as_json:
         show({**proved.as_dict(model, test or data), **compressed.as_dict()})
     else:
@@ -162,5 +162,5 @@ def compress(
             title = f"Verified {choices.where(data, test)}"
             show(pairs_table(title, proved.checked.rows()))
         typer.echo(f"{proved.said}.")
-        said(report)
-    proved.conclude(model, test or data, as_json)
+    said(report, lost, as_json)
+    proved.conclude(model, test or data, as_json, lost)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from tersor.errors import TersorError
 from tersor.export.limits import Limits
 from tersor.export.onnx import ExportResult
 from tersor.export.verification import Verification
@@ -46,21 +47,32 @@ class Proved:
             "verification": self.checked and self.checked.as_dict(*names),
         }
 
-    def conclude(self, model: str, data: str | None, as_json: bool) -> None:
+    def conclude(
+        self,
+        model: str,
+        data: str | None,
+        as_json: bool,
+        lost: TersorError | None = None,
+    ) -> None:
         """Print the verdict, and exit with a code of its own after a failure.
 
         Args:
             model: The float model, as the user named it.
             data: The samples that were given, if any.
             as_json: Print nothing, as everything is in the JSON.
+            lost: Why the report was not written, if so.
 
         Raises:
-            Exit: A limit is not kept.
+            Exit: A limit is not kept, or the report was not written.
         """
         path = str(self.written.path)
         if not as_json:
             say_verdict(self.checked, (model, path), data)
+        if lost is not None:
+            typer.echo(f"error: {lost}", err=True)
         fail(self.failures, None if self.kept else path)
+        if lost is not None:
+            raise typer.Exit(1)
 
     @property
     def said(self) -> str:

@@ -1,7 +1,5 @@
 """`tersor quantize`: a smaller file without data, or with a few unlabelled samples."""
 
-import typer
-
 from tersor.cli import data_options, limit_options, options
 from tersor.cli.output import one_line
 
@@ -162,13 +160,11 @@ def quantize(
             verify=verify,
             keep_anyway=keep_anyway,
         )
-        save_report(
+        lost = save_report(
             quantized, report, (model, output), tested, proved.checked, bar, sensitivity=sensitivity
         )
     where = choices.where(data, test, "plausible inputs")
-    show_quantized(quantized, proved, where, as_json, (model, test or data))
-    if not as_json:
-        for sentence in assumed_ranges.untold(quantized, input_range):
-            typer.echo(sentence)
-        said(report)
-    proved.conclude(model, test or data, as_json)
+    assumed = assumed_ranges.untold(quantized, input_range)
+    show_quantized(quantized, proved, where, as_json, (model, test or data), assumed)
+    said(report, lost, as_json)
+    proved.conclude(model, test or data, as_json, lost)

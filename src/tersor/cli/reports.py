@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from tersor.data.sources import Source
+from tersor.errors import TersorError
 from tersor.export.verification import Verification
 from tersor.report.progress import Bar
 from tersor.report.saved import check
@@ -33,7 +34,7 @@ def save_report(
     checked: Verification | None,
     bar: Bar,
     **known: Any,
-) -> None:
+) -> TersorError | None:
     """Write a report of what a command produced, if the user asked for one.
 
     Args:
@@ -44,23 +45,36 @@ def save_report(
         checked: The result of the verification, or None.
         bar: Shows the progress of measuring layers.
         known: Further contents; see `tersor.results.reporting.Wanted`.
+
+    Returns:
+        Why it could not be written, to be told after the results; None if it was.
     """
     if path is None:
-        return
-    made.report(
-        path,
-        inputs,
-        verification=checked,
-        verify=False,
-        title=f"{Path(files[0]).name} → {files[1].name}",
-        command=shlex.join(["tersor", *sys.argv[1:]]),
-        on_step=bar.step,
-        on_layer=bar.layer,
-        **known,
-    )
+        return None
+    try:
+        made.report(
+            path,
+            inputs,
+            verification=checked,
+            verify=False,
+            title=f"{Path(files[0]).name} → {files[1].name}",
+            command=shlex.join(["tersor", *sys.argv[1:]]),
+            on_step=bar.step,
+            on_layer=bar.layer,
+            **known,
+        )
+    except TersorError as error:
+        return error
+    return None
 
 
-def said(path: Path | None) -> None:
-    """Print where the report is, if there is one."""
-    if path is not None:
+def said(path: Path | None, lost: TersorError | None, as_json: bool) -> None:
+    """Print where the report is, if there is one.
+
+    Args:
+        path: Path of the report, or None.
+        lost: What `save_report` returned.
+        as_json: Whether only JSON is printed.
+    """
+    if path is not None and lost is None and not as_json:
         typer.echo(f"Wrote {path}.")

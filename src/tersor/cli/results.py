@@ -1,5 +1,7 @@
 """Shows a model that a command has quantized."""
 
+from collections.abc import Sequence
+
 import typer
 
 from tersor.cli.output import show, show_records
@@ -14,6 +16,7 @@ def show_quantized(
     where: str,
     as_json: bool,
     named: tuple[str, str | None],
+    assumed: Sequence[str] = (),
 ) -> None:
     """Show what was done to a model.
 
@@ -23,10 +26,11 @@ def show_quantized(
         where: What it was compared on, in words.
         as_json: Print JSON instead of tables.
         named: The float model, as the user named it, and the samples that were given, if any.
+        assumed: What was assumed of the inputs, one sentence each.
     """
     summary = quantized.summary()
     if as_json:
-        show({**proved.as_dict(*named), **summary.as_dict()})
+        show({**proved.as_dict(*named), **summary.as_dict(), "assumed": list(assumed)})
         return
     show_records(quantized.records)
     show(summary)
@@ -35,3 +39,5 @@ def show_quantized(
     for line in (*proved.written.weights, *proved.written.notes):
         typer.echo(f"{line}.")
     typer.echo(f"{proved.said} for {quantized.scheme.name}.")
+    for sentence in assumed:
+        typer.echo(sentence)

@@ -140,9 +140,8 @@ def train(
             verify=verify,
             keep_anyway=keep_anyway,
         )
-        save_report(trained, report, (model, output), tested, proved.checked, bar)
+        lost = save_report(trained, report, (model, output), tested, proved.checked, bar)
     where = choices.where(data, test)
     show_quantized(trained, proved, where, as_json, (model, test or data))
-    if not as_json:
-        said(report)
-    proved.conclude(model, test or data, as_json)
+    said(report, lost, as_json)
+    proved.conclude(model, test or data, as_json, lost)

@@ -97,7 +97,16 @@ def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) ->
             f"input {name!r} is {array.dtype}; the model takes {dtype}: give inputs as the model "
             "takes them, preprocessed"
         )
-    return np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(array, dtype=dtype)
+    if found.dtype.itemsize < array.dtype.itemsize and found.dtype.kind == "f":
+        lost = np.isinf(found) & np.isfinite(array)
+        if lost.any():
+            raise InvalidInputError(
+                f"input {name!r} holds {array[lost].flat[0]:.3g}, which is beyond {dtype}; scale "
+                "the samples as the model expects them"
+            )
+    return found
 
 
 def _alike(values: Sequence[Any], inputs: Mapping[str, Sequence[Any]]) -> str:

@@ -152,6 +152,9 @@ class Verification:
             "size_ratio": self.size_ratio,
             "latency": None if self.latency is None else self.latency.as_dict(),
             "integer_share": self.integer_share,
+            "layers": len(self.kernels),
+            "integer_layers": len(self.kernels) - len(self.in_float),
+            "kernels": list(self._kernels()),
             "drawbacks": list(self.drawbacks),
             "in_float": [{"layer": name, "reason": reason} for name, reason in self.in_float],
         }

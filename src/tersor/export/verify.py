@@ -9,6 +9,7 @@ Comparing `exact` with `simulation` shows whether the file is right, `runtime` w
 whether the kernels are right, and `runtime` with `float` what quantization costs.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_lab
 from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
+from tersor.export.accuracy import accuracy
 from tersor.export.beyond import Beyond
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.float_file import FloatFile
@@ -177,8 +179,10 @@ class _Contest:
         self.first: Arrays = {}
         self.tallies: dict[tuple[str, str], list[Tally]] = {}
         self.parts: list[tuple[Part, ...]] = []
+        self.no_numbers: Counter[tuple[str, str]] = Counter()  # file and output → samples
         self.predictions: dict[str, list[np.ndarray]] = {}
         self.labels: list[np.ndarray] = []
+        self.classes = 0
         if len(files["float"].outputs) != len(self.outputs):
             raise InvalidInputError(
                 f"the float model has outputs {list(files['float'].outputs)}, the quantized one "
@@ -189,6 +193,7 @@ class _Contest:
         runtime = self.files["runtime"]
         batch, labels = split_labels(batch, len(runtime.inputs))
         feed = runtime.feed(batch)
+        _check_numbers(feed)
         self.first = self.first or feed
         if self.beyond is not None:
             self.beyond.add(feed)
@@ -205,7 +210,14 @@ class _Contest:
 
     def doubts(self) -> list[str]:
         """Why the figures are doubtful: inputs outside the range of the file."""
-        return [] if self.beyond is None else self.beyond.doubts()
+        found = [] if self.beyond is None else self.beyond.doubts()
+        whose = {"float": "the float model", "runtime": "the file"}
+        return found + [
+            f"output {name!r} of {whose[file]} holds NaN on {count} samples; give samples on which "
+            "it has values, or look for the op that makes them"
+            for (file, name), count in self.no_numbers.items()
+            if count and file in whose
+        ]
 
     @property
     def metric(self) -> float | None:
@@ -221,16 +233,18 @@ class _Contest:
         return results
 
     def _compare(self, results: dict[str, list[np.ndarray]]) -> None:
-        for first, second in _PAIRS:
-            if first in results and second in results:
-                if (first, second) not in self.tallies:
-                    self.tallies[first, second] = self._new_tallies(results)
-                tallies = self.tallies[first, second]
-                for tally, a, b in zip(tallies, results[first], results[second], strict=True):
-                    tally.add(a, b)
+        for first, second in ((a, b) for a, b in _PAIRS if a in results and b in results):
+            if (first, second) not in self.tallies:
+                self.tallies[first, second] = self._new_tallies(results)
+            tallies = self.tallies[first, second]
+            for tally, a, b in zip(tallies, results[first], results[second], strict=True):
+                tally.add(a, b)
         for name, outputs in results.items():
+            for output, values in zip(self.outputs, outputs, strict=False):
+                self.no_numbers[name, output] += _without_numbers(values)
             scores = next((output for output in outputs if may_have_classes(output)), None)
             if scores is not None:
+                self.classes = scores.shape[1]
                 self.predictions.setdefault(name, []).append(scores.argmax(1))
 
     def _new_tallies(self, results: dict[str, list[np.ndarray]]) -> list[Tally]:
@@ -249,14 +263,20 @@ class _Contest:
     def accuracy(self, labels: Labels | None) -> dict[str, float]:
         """Share of correct predictions by model; empty without labels."""
         given = self.labels if labels is None else [as_array(labels)]
-        if not given:
-            return {}
-        wanted = np.concatenate([array.ravel() for array in given])
-        found = {name: np.concatenate(parts) for name, parts in self.predictions.items()}
-        for classes in found.values():
-            if classes.shape != wanted.shape:
-                raise InvalidInputError(f"{len(wanted)} labels for {len(classes)} predictions")
-        return {name: float((classes == wanted).mean()) for name, classes in found.items()}
+        return accuracy(given, self.predictions, self.classes)
+
+
+def _check_numbers(feed: Arrays) -> None:
+    for name, array in feed.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise InvalidInputError(f"input {name!r} holds NaN; clean the samples first")
+
+
+def _without_numbers(values: np.ndarray) -> int:
+    """How many samples of an output hold NaN."""
+    if values.dtype.kind != "f" or not values.size:
+        return 0
+    return int(np.isnan(values).reshape(len(values) if values.ndim else 1, -1).any(1).sum())
 
 
 def _structure(outputs: list[np.ndarray]) -> torch.Tensor | tuple[torch.Tensor, ...]:

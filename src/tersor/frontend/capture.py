@@ -63,6 +63,7 @@ def capture(
         check_takes_axes(dynamic, *_EXPORTED)
         return _from_program(model, inputs)
     original: nn.Module = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+    original = _ordinary(original)
     check_model(original)
     if isinstance(original, OnnxModel):
         check_takes_axes(dynamic, "an ONNX file says itself which axes are open", "")
@@ -133,6 +134,23 @@ def _has_free_batch(network: Network) -> bool:
     values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
     tensors = [value for value in values if isinstance(value, Tensor) and value.ndim > 0]
     return any(is_free(value.shape[0]) for value in tensors)
+
+
+def _ordinary(model: nn.Module) -> nn.Module:
+    """The model, or a copy of one made in `torch.inference_mode`, whose tensors cannot be used."""
+    if not isinstance(model, nn.Module):
+        return model
+    if not any(x.is_inference() for x in (*model.parameters(), *model.buffers())):
+        return model
+    model = _copy(model)
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            for name, value in held.items():
+                if value is not None and value.is_inference():
+                    new = value.detach().clone()
+                    is_parameter = isinstance(value, nn.Parameter)
+                    held[name] = nn.Parameter(new, value.requires_grad) if is_parameter else new
+    return model
 
 
 def _copy(model: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tersor.frontend.axes import Axes
+from tersor.frontend.explain import quiet
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
 Keywords = Mapping[str, Example]
@@ -143,7 +144,8 @@ def failure(model: nn.Module, inputs: Inputs) -> Exception | None:
         inputs: Positional and keyword inputs.
     """
     try:
-        run(model, inputs)
+        with quiet():  # a graph that fails prints its code
+            run(model, inputs)
     except Exception as error:  # noqa: BLE001
         return error
     return None

@@ -31,8 +31,12 @@ SIZE_FUNCTIONS = {
     *("PythonMod", "PowByNatural", "Where", "Identity", "ToFloat", "RoundToInt"),
     *("TruncToInt", "TruncToFloat", "FloorToInt", "CeilToInt"),
 }
+_NUMBER = re.compile(r"[+-]?\d{0,40}\.?\d{0,40}(e[+-]?\d{1,3})?|[+-]?inf|nan")
 _LONGEST_EXPRESSION = 2000
+_HUGE = re.compile(r"[\d.][eE][+-]?[\d_]{4,}")  # sympy would compute all its digits
+_MOST_BITS = 1000  # of a number in an expression
 _LARGEST_POWER = 8
+_NODES, _INPUTS = 10_000, 1000  # as of ONNX files
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
 
 
@@ -46,14 +50,32 @@ def checked_program(program: dict[str, Any]) -> dict[str, Any]:
         The same program without traces of the source code, other notes, and guards.
 
     Raises:
-        UnsupportedError: Names the text, and why it is not loaded.
+        UnsupportedError: Names the text, and why it is not loaded; or there are too many nodes.
     """
+    _check_counts(program["graph_module"])
     program["guards_code"] = []
     program["graph_module"]["metadata"] = {}
     for symbol in program["range_constraints"]:
         check_symbol(symbol)
     checked_names(program)
     return program
+
+
+def _check_counts(module: dict[str, Any]) -> None:
+    """Refuse too many nodes and inputs, before time is spent on each."""
+    nodes, waiting = 0, [module["graph"]]
+    while waiting:
+        graph = waiting.pop()
+        nodes += len(graph["nodes"])
+        for node in graph["nodes"] if nodes <= _NODES else ():
+            found = (given["arg"].get("as_graph") for given in node["inputs"])
+            waiting += [inner["graph"] for inner in found if inner]
+    inputs = sum("user_input" in spec for spec in module["signature"]["input_specs"])
+    for what, number, most in (("nodes", nodes, _NODES), ("inputs", inputs, _INPUTS)):
+        if number > most:
+            raise UnsupportedError(
+                f"has {number:,} {what}, and at most {most:,} are read; divide it into several"
+            )
 
 
 def checked_names(content: Any) -> None:
@@ -142,7 +164,8 @@ def check_expression(text: str) -> None:
     Raises:
         UnsupportedError: It could run as code, or take forever to compute.
     """
-    tree = ast.parse(text, mode="eval") if len(text) < _LONGEST_EXPRESSION else None
+    is_short = len(text) < _LONGEST_EXPRESSION and not _HUGE.search(text)
+    tree = ast.parse(text, mode="eval") if is_short else None
     if tree is None or not _is_size(tree.body):
         raise UnsupportedError(f"computes a size as {text[:80]!r}, which could run as code")
 
@@ -166,13 +189,20 @@ def _is_size(node: ast.expr) -> bool:
 
 def _is_leaf(call: ast.Call) -> bool:
     """Whether a call is a leaf: `Symbol('s0', integer=True)`, `Float('0.5', precision=53)`."""
+    assert isinstance(call.func, ast.Name)
+    form = _SYMBOL if call.func.id == "Symbol" else _NUMBER
     values = [value.value for value in call.args if isinstance(value, ast.Constant)]
     options = [option.value for option in call.keywords]
     return (
         len(values) == len(call.args) == 1
-        and re.fullmatch(r"[\w.+-]{1,40}", str(values[0])) is not None
-        and all(isinstance(option, ast.Constant) for option in options)
+        and form.fullmatch(str(values[0])) is not None
+        and all(isinstance(x, ast.Constant) and _is_small(x.value) for x in options)
     )
+
+
+def _is_small(option: Any) -> bool:
+    """Whether an option is a word such as True, or a number of bits."""
+    return isinstance(option, bool) or (isinstance(option, int) and 0 < option <= _MOST_BITS)
 
 
 def _is_small_power(call: ast.Call) -> bool:

@@ -56,7 +56,8 @@ class Compressed(Result):
             "parameters": (before.parameters, after.parameters),
         }
         return [
-            (name, f"{old:,} → {new:,} ({new / old:.1%})") for name, (old, new) in pairs.items()
+            (name, f"{old:,} → {new:,} ({new / max(old, 1):.1%})")
+            for name, (old, new) in pairs.items()
         ]
 
     def as_dict(self) -> dict[str, object]:

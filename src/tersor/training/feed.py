@@ -143,7 +143,8 @@ class Feed:
                     f"with a loss, batches are pairs (inputs, targets); got {type(batch).__name__}"
                 )
             batch, targets = batch
-        args, kwargs = self._arguments(batch)
+        args, kwargs = _ordinary(self._arguments(batch))
+        targets = _ordinary(targets)
         rank, parts = part
         if parts == 1:
             return FedBatch((args, kwargs), targets)
@@ -207,6 +208,11 @@ def to_device(values: Any, device: torch.device) -> Any:
     return pytree.tree_map(
         lambda x: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x, values
     )
+
+
+def _ordinary(values: Any) -> Any:
+    """Copies of tensors made in `torch.inference_mode`, which gradients cannot use."""
+    return pytree.tree_map_only(Tensor, lambda x: x.clone() if x.is_inference() else x, values)
 
 
 def _size(values: Any) -> int:

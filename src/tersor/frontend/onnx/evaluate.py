@@ -126,6 +126,6 @@ def as_tensor(array: np.ndarray) -> Tensor:
 
 def _check_size(value: Any) -> None:
     if isinstance(value, Tensor):
-        fixed = [size for size in value.shape if isinstance(size, int)]
+        fixed = [size or 1 for size in value.shape if isinstance(size, int)]  # NumPy counts so
         if prod(fixed) > LARGEST:
             raise ValueError(f"its result would have shape {list(value.shape)}, which is too large")
