@@ -89,7 +89,8 @@ def test_a_report_that_cannot_be_written_does_not_hide_the_results(
     command = ["quantize", *MODEL, folder / "kept.onnx", "--data", data, "--report"]
     done = CliRunner().invoke(cli.app, [*map(str, (*command, folder / "full.json")), *asked])
     assert done.exit_code == 1
-    assert done.stderr.startswith("error: cannot write") and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: cannot write")
+    assert len(done.stderr.splitlines()) == 1
     assert "full.json" not in done.stdout
     assert (folder / "kept.onnx").exists()
     if asked:

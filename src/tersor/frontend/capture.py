@@ -144,12 +144,13 @@ def _ordinary(model: nn.Module) -> nn.Module:
         return model
     model = _copy(model)
     for module in model.modules():
-        for held in (module._parameters, module._buffers):
-            for name, value in held.items():
-                if value is not None and value.is_inference():
-                    new = value.detach().clone()
-                    is_parameter = isinstance(value, nn.Parameter)
-                    held[name] = nn.Parameter(new, value.requires_grad) if is_parameter else new
+        for name, value in module._parameters.items():
+            if value is not None and value.is_inference():
+                new = value.detach().clone()
+                module._parameters[name] = nn.Parameter(new, value.requires_grad)
+        for name, value in module._buffers.items():
+            if value is not None and value.is_inference():
+                module._buffers[name] = value.clone()
     return model
 
 

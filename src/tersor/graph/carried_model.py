@@ -7,9 +7,10 @@ checksum and the compressed model in base 64. Sessions are kept by their text.
 import base64
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +24,7 @@ CUT = "cut the file in front of it with onnx.utils.extract_model, and run the re
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _FATAL_ONLY = 4  # errors are raised, too
 _libraries: dict[str, None] = {}
+Compute = Callable[[str, Sequence[np.ndarray]], list[Any]]
 
 
 def encode(model: onnx.ModelProto) -> str:
@@ -105,22 +107,30 @@ def op_name(node: onnx.NodeProto) -> str:
     return " ".join(name.split())  # a damaged file has line breaks in names
 
 
-def run(text: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def compute(text: str, arrays: Sequence[np.ndarray]) -> list[Any]:
+    """Compute a part in a session that is kept; see `run`."""
+    session = _session(text, libraries())
+    names = [value.name for value in session.get_inputs()]
+    return list(session.run(None, dict(zip(names, arrays, strict=True))))
+
+
+def run(text: str, arrays: Sequence[np.ndarray], how: Compute = compute) -> list[np.ndarray]:
     """Compute a part in onnxruntime.
 
     Args:
         text: The part.
         arrays: Its inputs, in order.
+        how: Computes it.
 
     Raises:
         InvalidModelError: It cannot be computed on these inputs.
         UnsupportedError: onnxruntime cannot load it.
     """
     _check_steps(text, arrays)
-    session = _session(text, libraries())
-    names = [value.name for value in session.get_inputs()]
     try:
-        found = session.run(None, dict(zip(names, arrays, strict=True)))
+        found = how(text, arrays)
+    except UnsupportedError:
+        raise
     except Exception as error:
         shapes = [f"{list(array.shape)} ({array.dtype})" for array in arrays]
         raise InvalidModelError(
@@ -132,7 +142,7 @@ def run(text: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             f"{describe(decode(text))} computes something else than tensors of numbers, such as a "
             f"sequence or text; {CUT}"
         )
-    return found  # type: ignore[return-value]
+    return found
 
 
 def _check_steps(text: str, arrays: Sequence[np.ndarray]) -> None:

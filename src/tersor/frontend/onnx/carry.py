@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from tersor.errors import UnsupportedError
+from tersor.frontend.onnx.bounded import compute_bounded
 from tersor.frontend.onnx.dtypes import TORCH
 from tersor.frontend.onnx.node import Node
 from tersor.graph.carried import carried_op
@@ -128,7 +129,7 @@ def carry(
     if tensors:
         found: Sequence[Any] = carried_op(list(tensors.values()), text)
     else:
-        found = run(text, [])
+        found = run(text, [], compute_bounded)
     results = iter(found)
     return [next(results) if name else None for name in node.outputs]
 
@@ -143,7 +144,7 @@ def compute_stored(part: Source, stored: Mapping[str, np.ndarray]) -> list[np.nd
     Raises:
         TersorError: It cannot be computed.
     """
-    return run(encode(_model(part, {}, stored, {})), [])
+    return run(encode(_model(part, {}, stored, {})), [], compute_bounded)
 
 
 def _plain(value: Tensor | np.ndarray) -> Tensor | np.ndarray:
