@@ -14,6 +14,7 @@ from tersor.quant.layerwise import Setting
 from tersor.quant.levels import Equalization, WithData, equalization
 from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
+from tersor.quant.stored_widths import widen_stored
 from tersor.quant.tolerance import Rounded
 
 CAPTURE = "capture the model"
@@ -48,6 +49,8 @@ def place_and_round(
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(ACTIVATION_RANGES)
     observed_ranges(network, batches, options.activation_range)
+    if frame.scheme.cast_weights:
+        widen_stored(network, batches)
     guard_bias_overflow(network)
     frame.say(ROUND)
     if solved:
