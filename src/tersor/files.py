@@ -96,13 +96,38 @@ def temporary_folder(parent: str | Path | None = None) -> Iterator[Path]:
         parent: The folder to make it in. Default: that of the system for temporary files.
     """
     place = Path(tempfile.gettempdir() if parent is None else parent)
-    _remove_left(place)
+    remove_left(place)
     folder, lock = _locked_folder(place)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _release(lock)
+
+
+def remove_left(place: Path) -> None:
+    """Remove the temporary folders that killed runs left in a folder.
+
+    Args:
+        place: The folder.
+    """
+    for folder in place.glob(f"{_PREFIX}*"):
+        lock = None if folder.is_symlink() or not folder.is_dir() else _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            _release(lock)
+
+
+def is_alone(folder: Path) -> bool:
+    """Whether no other process is writing a file in a folder, as far as the system can tell.
+
+    Args:
+        folder: The folder.
+    """
+    if fcntl is None:
+        return False
+    remove_left(folder)
+    return not any(folder.glob(f"{_PREFIX}*"))
 
 
 def check_writable(path: str | Path) -> None:
@@ -214,15 +239,6 @@ def _lock(folder: Path) -> int | None:
 def _release(lock: int | None) -> None:
     if lock is not None:
         os.close(lock)
-
-
-def _remove_left(place: Path) -> None:
-    """Remove the folders that killed runs left."""
-    for folder in place.glob(f"{_PREFIX}*"):
-        lock = None if folder.is_symlink() or not folder.is_dir() else _lock(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            _release(lock)
 
 
 def _cannot_write(path: Path, error: OSError) -> ExportError:

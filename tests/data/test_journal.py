@@ -189,3 +189,21 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     assert found.read("a")[1] == record
     assert found.read("b") is None
     assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "a.safetensors"}
+
+
+def test_a_layer_has_the_same_bits_in_every_folder(tmp_path):
+    record = Applied("layer", "round", "rounded", {"loss": 0.5})
+    for name in "abcdef":
+        folder = Journal(tmp_path / name, {"network": "1"})
+        folder.write("00000", {"weight": torch.ones(3), "scale": torch.ones(1)}, record)
+    files = [path.read_bytes() for path in tmp_path.glob("*/00000.safetensors")]
+    assert len(files) == 6
+    assert len({*files}) == 1
+
+
+def test_what_a_killed_run_left_goes_when_the_folder_is_opened(tmp_path):
+    Journal(tmp_path, {"network": "1"})
+    (tmp_path / ".tersor-killed").mkdir()
+    (tmp_path / ".tersor-killed" / "content").write_bytes(b"half")
+    Journal(tmp_path, {"network": "1"})
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

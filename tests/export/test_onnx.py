@@ -23,6 +23,7 @@ from tersor.errors import ExportError, InvalidInputError, UnsupportedError
 from tersor.export import anew
 from tersor.export import onnx as writer
 from tersor.export.onnx import export_onnx
+from tersor.files import temporary_folder
 from tersor.frontend.capture import capture
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.scheme import Scheme
@@ -550,6 +551,24 @@ def test_the_weights_of_an_old_file_go_with_it(network, tmp_path, monkeypatch):
     (tmp_path / "link.onnx").symlink_to("big.onnx")
     export_onnx(_changed(network), tmp_path / "link.onnx")
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_weights_that_a_killed_run_left_go_unless_another_process_writes(
+    network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(writer, "LARGEST_FILE", 100)
+    path, left = tmp_path / "big.onnx", tmp_path / f"big.onnx.{'0' * 16}.data"
+    left.write_bytes(b"of a killed run")
+    others = tmp_path / f"large.onnx.{'0' * 16}.data"
+    others.write_bytes(b"of another file")
+    with temporary_folder(tmp_path):  # somebody writes, and may have moved its weights already
+        export_onnx(network, path)
+        assert left.exists()
+    export_onnx(network, path)
+    assert not left.exists()
+    monkeypatch.setattr(writer, "LARGEST_FILE", 2**31)
+    export_onnx(network, path)
+    assert {file.name for file in tmp_path.iterdir()} == {"big.onnx", others.name}
 
 
 def test_the_float_file_is_not_overwritten(tmp_path):

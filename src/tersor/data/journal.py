@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tersor.data.fingerprint import Fingerprint, differences, hash_tensors
 from tersor.errors import InvalidInputError
-from tersor.files import write_atomically, write_tensors
+from tersor.files import remove_left, write_atomically, write_tensors
 from tersor.graph.network import Applied, Record, Skipped
 
 _MANIFEST = "manifest.json"
@@ -44,6 +44,7 @@ class Journal:
         manifest = self.folder / _MANIFEST
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_left(self.folder)
             if not manifest.exists():
                 if any(self.folder.glob("*.safetensors")):
                     raise InvalidInputError(f"{str(folder)!r} is no folder of a run; give another")
@@ -75,6 +76,7 @@ class Journal:
             with safe_open(path, "pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 about = file.metadata()
+            about = json.loads(about["layer"])  # one text, as the order of several would vary
             if about["digest"] != self._digest(key, found, about["record"]):
                 raise ValueError("it is not what was written for this layer")
             return found, _record(json.loads(about["record"]))
@@ -95,8 +97,8 @@ class Journal:
             ExportError: The file cannot be written.
         """
         told = json.dumps({"kind": type(record).__name__, **vars(record)})
-        metadata = {"record": told, "digest": self._digest(key, tensors, told)}
-        write_tensors(self._path(key), tensors, metadata)
+        about = {"record": told, "digest": self._digest(key, tensors, told)}
+        write_tensors(self._path(key), tensors, {"layer": json.dumps(about)})
 
     def _digest(self, key: str, tensors: dict[str, Tensor], record: str) -> str:
         return hash_tensors(tensors, {**self.fingerprint}, key, record)

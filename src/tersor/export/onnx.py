@@ -5,19 +5,16 @@
 The file computes what the simulation computes; `tersor.export.verify` measures it.
 """
 
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
-from onnx.external_data_helper import set_external_data
 
 from tersor.checked import checked
 from tersor.data.fingerprint import own_version
 from tersor.errors import InvalidInputError, UnmappedError
+from tersor.export.beside import remove_unread, write_beside
 from tersor.export.checking import check, give_ranks
 from tersor.export.edit.edit import edit
 from tersor.export.folded_weights import fold_weights
@@ -27,15 +24,12 @@ from tersor.export.seal import seal
 from tersor.export.storage import StoredWeights, Written, store_int4, stored_weights
 from tersor.export.tidy import name_ends
 from tersor.files import check_other, write_atomically
-from tersor.frontend.onnx.stored import files
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.scheme import Scheme
 
 #: Protocol buffers hold less than 2 GiB; larger weights go to a file of their own.
 LARGEST_FILE = 2**31 - 2**24
-_DATA = ".data"
-_LONGEST = 200  # characters of a name that leave room for what comes behind
 
 
 @dataclass(frozen=True)
@@ -177,7 +171,7 @@ def _write(model: ir.Model, path: Path) -> int:
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value
     )
     if weights > LARGEST_FILE:
-        return _write_beside(model, path)
+        return write_beside(model, path)
     for value in model.graph.initializers.values():
         if not (value.is_graph_input() or value.is_graph_output()):
             value.type = value.shape = None  # the stored values say it
@@ -186,44 +180,5 @@ def _write(model: ir.Model, path: Path) -> int:
     check(proto)
     content = proto.SerializeToString()
     write_atomically(path, content)
+    remove_unread(path)
     return len(content)
-
-
-def _write_beside(model: ir.Model, path: Path) -> int:
-    """Write the model and its weights; the weights that the old model of this name had then go."""
-    path = Path(os.path.realpath(path))  # a link stays, and the weights lie beside the file itself
-    old = _own_data(path)
-
-    def write(temporary: Path) -> None:
-        data = temporary.with_name("weights")
-        ir.save(model, temporary, external_data=data.name)
-        proto = onnx.load(temporary, load_external_data=False)
-        name = f"{path.name[:_LONGEST]}.{seal(proto, temporary.parent)}{_DATA}"
-        for value in proto.graph.initializer:
-            if value.data_location == onnx.TensorProto.EXTERNAL:
-                _move(value, name)
-        data.rename(temporary.with_name(name))
-        temporary.write_bytes(proto.SerializeToString())
-        check(temporary)
-
-    write_atomically(path, write)
-    new = _own_data(path)
-    for data in old - new:
-        data.unlink(missing_ok=True)
-    return sum(file.stat().st_size for file in {path, *new})
-
-
-def _move(value: onnx.TensorProto, name: str) -> None:
-    found = {entry.key: entry.value for entry in value.external_data}
-    value.raw_data = b""  # which the next line wants to see
-    set_external_data(value, name, int(found["offset"]), int(found["length"]))
-    value.ClearField("raw_data")
-
-
-def _own_data(path: Path) -> set[Path]:
-    """The files of weights that were written for a file; empty if it cannot be read."""
-    own = re.compile(re.escape(f"{path.name[:_LONGEST]}.") + rf"[0-9a-f]{{16}}\{_DATA}")
-    try:
-        return {file for file in files(path) if own.fullmatch(file.name)}
-    except Exception:  # noqa: BLE001 - it is no ONNX file, or none that is read
-        return set()

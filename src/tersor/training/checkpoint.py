@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tersor.data.fingerprint import Fingerprint, differences, hash_tensors
 from tersor.errors import CheckpointWarning, InvalidInputError
-from tersor.files import write_tensors
+from tersor.files import remove_left, write_tensors
 
 NAME = "checkpoint.safetensors"
 BEFORE = "checkpoint.before.safetensors"
@@ -46,6 +46,7 @@ class Checkpoint:
         path = Path(folder)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            remove_left(path)
         except OSError as error:
             raise InvalidInputError(
                 f"{str(folder)!r} cannot keep checkpoints ({error}); give another folder"

@@ -1,0 +1,1 @@
+"""Kills long jobs at random moments: nothing is lost, and nothing is left behind."""
