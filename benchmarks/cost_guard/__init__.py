@@ -1,0 +1,1 @@
+"""A budget of work for six small jobs; see `__main__`."""

@@ -1,0 +1,60 @@
+"""Counts what a job does: calls of Python, calls of tensor operators, and multiplications."""
+
+import cProfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import SymInt
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+Counts = dict[str, int]
+
+
+class _Operators(TorchDispatchMode):
+    """Counts the operators that run inside of it, and their multiplications.
+
+    Attributes:
+        calls: The number of operators.
+        flops: The number of operations in matrix products and convolutions, two for each
+            multiplication. Those of a capture, whose sizes are symbols, are not computed at all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = self.flops = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        found = func(*args, **kwargs or {})
+        self.calls += 1
+        packet = func.overloadpacket
+        if packet in flop_registry:
+            flops = flop_registry[packet](*args, **kwargs or {}, out_val=found)
+            self.flops += 0 if isinstance(flops, SymInt) else flops
+        return found
+
+
+def counts(run: Callable[[], object]) -> Counts:
+    """Count what a job does. It runs twice: imports and first uses are not its own work.
+
+    Args:
+        run: Does the job once.
+
+    Returns:
+        What is counted → how often it happened.
+    """
+    run()
+    profile, operators = cProfile.Profile(), _Operators()
+    with operators:
+        profile.runcall(run)
+    return {
+        "calls": sum(entry.callcount for entry in profile.getstats()),
+        "operators": operators.calls,
+        "multiplications": operators.flops // 2,
+    }
