@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,7 @@ def test_file_and_kernels_agree_with_the_simulation(verification):
     assert verification.agreement >= 0.97
     assert verification.integer_share == 1.0
     assert verification.in_float == []
+    assert not any("simulated" in doubt for doubt in verification.doubts)
     assert [kernel.kernel for kernel in verification.kernels] == ["QLinearConv"] * 2 + ["QGemm"]
 
 
@@ -131,6 +133,9 @@ def test_a_wrong_file_is_noticed(reference, simulation, folder, images, tmp_path
     assert result.exported["output"].sqnr < 10
     assert result.sqnr < 10
     assert result.latency is None
+    (told,) = [doubt for doubt in result.doubts if "not what was simulated" in doubt]
+    assert re.search(r"'output' .*: -?\d+\.\d dB without integer kernels, and \d+\.\d dB", told)
+    assert result.verdict.grade != "good"
 
 
 def test_two_files_without_a_simulation(folder, images):

@@ -27,6 +27,7 @@ from tersor.export.beyond import Beyond
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.float_file import FloatFile
 from tersor.export.latency import measure_latency
+from tersor.export.misfits import other_than_simulated, without_numbers
 from tersor.export.runtime import Config, Runtime
 from tersor.export.seal import changes
 from tersor.export.serving import Serving, serving
@@ -47,6 +48,7 @@ _PAIRS = (
     ("exact", "runtime"),
     ("float", "runtime"),
     ("float", "simulation"),
+    ("float", "exact"),
 )
 
 
@@ -209,15 +211,11 @@ class _Contest:
                 self._damage += count * float(self._metric(*both))
 
     def doubts(self) -> list[str]:
-        """Why the figures are doubtful: inputs outside the range of the file."""
+        """Why the figures are doubtful: unusual inputs, NaN, or a file that is another one."""
         found = [] if self.beyond is None else self.beyond.doubts()
-        whose = {"float": "the float model", "runtime": "the file"}
-        return found + [
-            f"output {name!r} of {whose[file]} holds NaN on {count} samples; give samples on which "
-            "it has values, or look for the op that makes them"
-            for (file, name), count in self.no_numbers.items()
-            if count and file in whose
-        ]
+        found += without_numbers(self.no_numbers)
+        pairs = (("simulation", "exact"), ("float", "simulation"), ("float", "exact"))
+        return found + list(other_than_simulated(*(self.comparisons(*pair) for pair in pairs)))
 
     @property
     def metric(self) -> float | None:

@@ -1,0 +1,45 @@
+"""Says what is wrong with the outputs of a file, beyond what quantization costs."""
+
+from collections.abc import Iterator, Mapping
+
+from tersor.export.tally import Comparison
+
+_SOUND = 100.0  # dB of a file against its simulation; equal but for float32 rounding, it has 140
+_APART = 3.0  # dB: sums in the middle of two integers cost less
+_WHOSE = {"float": "the float model", "runtime": "the file"}
+
+Outputs = Mapping[str, Comparison]
+
+
+def without_numbers(counts: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """Say which outputs hold NaN.
+
+    Args:
+        counts: Model and output → number of samples.
+    """
+    for (model, output), count in counts.items():
+        if count and model in _WHOSE:
+            yield (
+                f"output {output!r} of {_WHOSE[model]} holds NaN on {count} samples; give samples "
+                "on which it has values, or look for the op that makes them"
+            )
+
+
+def other_than_simulated(exported: Outputs, simulated: Outputs, exact: Outputs) -> Iterator[str]:
+    """Say which outputs of the file are not those of the simulation, even without integer kernels.
+
+    A sum in the middle of two integers may become either, which the layers behind amplify. That
+    costs nothing on average, so the distance to float tells it from a file that is wrong.
+
+    Args:
+        exported: The file without integer kernels, against the simulation.
+        simulated: The simulation, against the float model.
+        exact: The file without integer kernels, against the float model.
+    """
+    for name, found in exported.items():
+        lost = simulated[name].sqnr - exact[name].sqnr
+        if found.sqnr < _SOUND and lost > _APART:
+            yield (
+                f"output {name!r} of the file is not what was simulated: {found.sqnr:.1f} dB "
+                f"without integer kernels, and {lost:.1f} dB further from float; export it again"
+            )
