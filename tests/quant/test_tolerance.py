@@ -10,7 +10,7 @@ from torch import nn
 
 import tersor
 from tersor.api.frame import Frame
-from tersor.api.steps import place_and_round
+from tersor.api.steps import place_with_data
 from tersor.core.metrics import sqnr
 from tersor.data.figures import Figure
 from tersor.data.output_parts import Part
@@ -134,7 +134,7 @@ def problem():
     frame, batches = Frame(ONNXRUNTIME_CPU), [((pictures(8, seed),), {}) for seed in range(3)]
 
     def quantized(kept):
-        return place_and_round(network.copy(), replace(frame, kept=kept), batches[:2], NEAREST)
+        return place_with_data(network.copy(), replace(frame, kept=kept), batches[:2], NEAREST)
 
     first = quantized(NOTHING)
     judge = Judge(network, batches[2:], Tolerance(20.0))
@@ -151,7 +151,7 @@ def test_what_fails_in_the_runtime_alone_is_mended_there(problem):
     tolerance = Tolerance(25.0)
     judge = Judge(network, batches[2:], tolerance)
     start = judge.attempt(NOTHING, quantized(NOTHING))
-    best = search(start, mixtures, judge, quantized, tolerance)
+    best = search(start, mixtures, judge.measure(quantized), tolerance)
     assert best.meets
     measured = []
 
@@ -175,7 +175,7 @@ def test_the_set_meets_the_bound_or_is_the_best_and_no_layer_can_go_back(problem
     tolerance = Tolerance(decibels)
     judge = Judge(network, batches[2:], tolerance)
     start = judge.attempt(NOTHING, quantized(NOTHING))
-    best = search(start, mixtures, judge, quantized, tolerance)
+    best = search(start, mixtures, judge.measure(quantized), tolerance)
     assert best.worst <= start.worst
     ((args, _),) = batches[2:]
     y, z = network(*args), best.result.network(*args)

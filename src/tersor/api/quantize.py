@@ -199,10 +199,10 @@ def with_data(
     check_samples(network, batches)
     used, judged = divided(batches, tolerance)
     reshape(network, frame, options.equalize, solved=options.rounding is not None)
-    first = network if tolerance is None else network.copy()
-    found = place_and_round(first, frame, used, options)
-    if tolerance is not None:
-        found = held(network, frame, options, tolerance, found, (used, judged))
+    if tolerance is None:
+        found = place_and_round(network, frame, used, options)
+    else:
+        found = held(network, frame, options, tolerance, (used, judged))
     tell_far_ranges(found.network, used)
     return found.network, found.prepared
 

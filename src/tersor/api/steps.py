@@ -1,5 +1,7 @@
 """The steps that the pipelines share: from folding BatchNorms to rounding weights."""
 
+from dataclasses import replace
+
 from tersor.api.frame import Frame
 from tersor.data.observe import Batch
 from tersor.data.samples import held_back
@@ -10,12 +12,12 @@ from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest
 from tersor.quant.bias_check import keep_better_biases
 from tersor.quant.calibrate import weight_ranges
+from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import Equalization, WithData, equalization
-from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.stored_widths import widen_stored
-from tersor.quant.tolerance import Rounded
+from tersor.quant.tolerance import Judge, Rounded
 
 CAPTURE = "capture the model"
 FOLD = "fold BatchNorm"
@@ -32,15 +34,29 @@ STEPS_WITH_DATA = (*PREPARATION, WEIGHT_RANGES, ACTIVATION_RANGES, ROUND)
 
 
 def place_and_round(
+    network: Network, frame: Frame, batches: list[Batch], options: WithData
+) -> Rounded:
+    """Run the steps of level 2 that change the function on a network, edited in place."""
+    return solve(place_with_data(network, frame, batches, options), frame, batches, options)
+
+
+def place_with_data(
     network: Network,
     frame: Frame,
     batches: list[Batch],
     options: WithData,
-    solved: bool = True,
+    known: KnownRanges | None = None,
 ) -> Rounded:
-    """Run the steps of level 2 that change the function on a network, edited in place.
+    """Place quantizers with their ranges on a network, edited in place.
 
-    Without a solver, every weight keeps the nearest integer, and no bias is corrected.
+    Every weight keeps the nearest integer, and no bias is corrected.
+
+    Args:
+        network: The network.
+        frame: The target and the callbacks.
+        batches: The samples.
+        options: The options of level 2.
+        known: What was measured when the same network was placed before.
     """
     frame.say(PLACE)
     left_out = frame.place(network)
@@ -48,19 +64,38 @@ def place_and_round(
     frame.say(WEIGHT_RANGES)
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(ACTIVATION_RANGES)
-    observed_ranges(network, batches, options.activation_range)
+    (known or KnownRanges()).set(network, batches, options.activation_range)
     if frame.scheme.cast_weights:
         widen_stored(network, batches)
     guard_bias_overflow(network)
+    return Rounded(network, prepared, left_out, is_solved=False)
+
+
+def solve(
+    placed: Rounded,
+    frame: Frame,
+    batches: list[Batch],
+    options: WithData,
+    judge: Judge | None = None,
+) -> Rounded:
+    """Round the weights of a network whose quantizers have ranges, and correct its biases.
+
+    Args:
+        placed: What `place_with_data` made; its network is edited in place.
+        frame: The target and the callbacks.
+        batches: The samples.
+        options: The options of level 2.
+        judge: As for `tersor.quant.bias_check.keep_better_biases`.
+    """
+    network, prepared = placed.network, placed.prepared
     frame.say(ROUND)
-    if solved:
-        journal = frame.journal(network, batches, options)
-        kept = held_back(batches, options.held_back)
-        setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)
-        (options.rounding or Nearest()).round(network, batches, setting)
-        keep_better_biases(network, prepared, batches)
+    journal = frame.journal(network, batches, options)
+    kept = held_back(batches, options.held_back)
+    setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)
+    (options.rounding or Nearest()).round(network, batches, setting)
+    seen = keep_better_biases(network, prepared, batches, judge)
     guard_bias_overflow(network)
-    return Rounded(network, prepared, left_out, solved)
+    return replace(placed, is_solved=True, seen=seen)
 
 
 def prepare(

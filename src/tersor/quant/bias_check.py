@@ -21,7 +21,7 @@ from tersor.graph.network import Applied, Network
 from tersor.graph.nodes import source
 from tersor.quant.kept import NOTHING
 from tersor.quant.place import weight_quantizer
-from tersor.quant.tolerance import AUTO, Judge, Rounded
+from tersor.quant.tolerance import AUTO, Attempt, Judge, Rounded
 
 _SAMPLES = 16
 _CLEARLY = 0.8  # of the noise of the worst part
@@ -49,7 +49,19 @@ class _Mean:
         return self._sum / self._count
 
 
-def keep_better_biases(network: Network, prepared: Network, batches: list[Batch]) -> None:
+def judge_of_biases(network: Network, batches: list[Batch]) -> Judge:
+    """The outputs of the float network for the samples on which biases are tried.
+
+    Args:
+        network: The float network.
+        batches: Samples, of which the last few are used.
+    """
+    return Judge(network, last_batches(batches, _SAMPLES), AUTO)
+
+
+def keep_better_biases(
+    network: Network, prepared: Network, batches: list[Batch], judge: Judge | None = None
+) -> Attempt | None:
     """Take the mean errors of inputs out of the biases if the outputs are clearly closer for it.
 
     Args:
@@ -57,23 +69,27 @@ def keep_better_biases(network: Network, prepared: Network, batches: list[Batch]
             place.
         prepared: The same before that.
         batches: Samples, of which the last few are used.
+        judge: What `judge_of_biases` returns for them, if it is known.
+
+    Returns:
+        How the network is on these samples, if that was measured.
     """
-    batches = last_batches(batches, _SAMPLES)
-    judge = Judge(prepared, batches, AUTO)
+    judge = judge or judge_of_biases(prepared, batches)
     pairs = _pairs(network, prepared)
     if not judge.parts or not pairs:
-        return
+        return None
     before = judge.attempt(NOTHING, Rounded(network, prepared, frozenset()))
     corrected = [layer.bias.detach().clone() for layer, _ in pairs if layer.bias is not None]
-    for (layer, _), bias in zip(pairs, _own(pairs, prepared, batches), strict=True):
+    for (layer, _), bias in zip(pairs, _own(pairs, prepared, judge.batches), strict=True):
         layer.set_bias(bias)
     after = judge.attempt(NOTHING, Rounded(network, prepared, frozenset()))
     if after.worst < _CLEARLY * before.worst:
         numbers = {"noise": after.worst / before.worst}
         network.records.append(Applied("biases", "correct bias", _WHAT, numbers))
-        return
+        return after
     for (layer, _), bias in zip(pairs, corrected, strict=True):
         layer.set_bias(bias)
+    return before
 
 
 def _pairs(network: Network, prepared: Network) -> list[tuple[Layer, Layer]]:

@@ -33,6 +33,7 @@ from tersor.quant.trials import Allowed, Damped, best_damping, best_start, least
 
 _NO_GAIN = "hardly any of its error comes from rounding its weights, so they keep the nearest"
 _FINE = 8  # bits from which the error of the activations may outweigh that of the weights
+_NARROW = 64  # weights of a row up to which a Gram matrix costs next to nothing
 _FEW = 10  # weights of a row up to which every choice is tried
 
 
@@ -48,6 +49,8 @@ class Rounding:
         fine_numbers: If all weights have 8 bits or more: how many numbers the widest value of the
             network may have for all samples that they are rounded with; two batches at least. More
             samples are only used for the ranges of activations.
+        glance: Output positions that tell whether wide layers of 8 bits or more are worth a search:
+            not if their float weights are hardly better than the nearest integers.
         samples_per_weight: Least and largest number of positions for each weight of a row.
         damping: Candidates for the pull towards the float weights, as shares of the mean diagonal
             of the Gram matrix. The one that is best on held-out samples is used.
@@ -66,7 +69,8 @@ class Rounding:
 
     samples: CountOrZero = 100_000
     fine_samples: CountOrZero = 10_000
-    fine_numbers: CountOrZero = 1 << 26
+    fine_numbers: CountOrZero = 1 << 24
+    glance: Count = 1_000
     samples_per_weight: tuple[Count, Count] = (20, 200)
     damping: tuple[PositiveOrZero, ...] = (0.01, 0.1, 1.0)
     starts: tuple[Positive, ...] = (1.0, 1.15, 1.3, 1.5)
@@ -138,6 +142,12 @@ def round_layer(
         task.correct_mean()
         return Skipped(task.layer.name, "round", "it is a transposed convolution")
     fitting = options.at(task.quantizer.grid.bits)
+    if task.quantizer.grid.bits >= _FINE and task.weights.shape[-1] > _NARROW:
+        few = task.moments(slice(None), options.glance)
+        free, near = few.centered(), task.nearest()
+        before, least = (float(free.error(w).sum()) for w in (near, task.weights))
+        if before - least < options.least_gain * before:
+            return _keep_nearest(task, few, _NO_GAIN)
     return round_measured(task, *both_moments(task, fitting), fitting, pair_safe)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.quant.kept import NOTHING, Kept, Mixtures
-from tersor.quant.tolerance import Attempt, Judge, Quantize, Tolerance
+from tersor.quant.tolerance import Attempt, Measure, Tolerance
 
 _TIGHTER = 0.8  # by which a bound that was missed is tightened beyond the miss
 _HOPELESS = 2.0  # a layer is not put back if that is predicted to exceed the bound so many times
@@ -29,8 +29,7 @@ _LEAST = 1e-12
 def search(
     first: Attempt,
     mixtures: Mixtures,
-    judge: Judge,
-    quantized: Quantize,
+    measure: Measure,
     tolerance: Tolerance,
 ) -> Attempt:
     """Find a network that meets the tolerance with few layers in floating point, or the best.
@@ -38,25 +37,23 @@ def search(
     Args:
         first: Everything in integers.
         mixtures: What can stay in floating point.
-        judge: Measures networks.
-        quantized: Quantizes the network with some calls in floating point.
+        measure: Measures the network with some calls in floating point.
         tolerance: What is wanted.
     """
     best, missed, left = first, first, iter(range(tolerance.trials))
-    for attempt in closer(first, mixtures, judge, quantized, tolerance, left):
+    for attempt in closer(first, mixtures, measure, tolerance, left):
         missed = missed if attempt.meets else attempt
         best = attempt if attempt.worst < best.worst else best
     if not best.meets:
         return best
-    best = _between(missed, best, mixtures, judge, quantized, left)
-    return _put_back(best, mixtures, judge, quantized, left)
+    best = _between(missed, best, mixtures, measure, left)
+    return _put_back(best, mixtures, measure, left)
 
 
 def closer(
     first: Attempt,
     mixtures: Mixtures,
-    judge: Judge,
-    quantized: Quantize,
+    measure: Measure,
     tolerance: Tolerance,
     left: Iterator[int],
 ) -> Iterator[Attempt]:
@@ -65,8 +62,7 @@ def closer(
     Args:
         first: What was measured last, with the calls that it has in floating point.
         mixtures: As for `search`.
-        judge: As for `search`.
-        quantized: As for `search`.
+        measure: As for `search`.
         tolerance: As for `search`.
         left: An item for each mixture that may be measured.
     """
@@ -78,7 +74,7 @@ def closer(
         if kept in tried or next(left, None) is None:
             return
         tried.add(kept)
-        attempt = judge.attempt(kept, quantized(kept))
+        attempt = measure(kept)
         yield attempt
 
 
@@ -86,8 +82,7 @@ def _between(
     missed: Attempt,
     best: Attempt,
     mixtures: Mixtures,
-    judge: Judge,
-    quantized: Quantize,
+    measure: Measure,
     left: Iterator[int],
 ) -> Attempt:
     """Mixtures between one that misses the tolerance and one that meets it."""
@@ -101,7 +96,7 @@ def _between(
             if next(left, None) is None:
                 break
             tried.add(kept)
-            attempt = judge.attempt(kept, quantized(kept))
+            attempt = measure(kept)
             meets = attempt.meets
             best = attempt if meets else best
         most, least = (most, wanted) if meets else (wanted, least)
@@ -111,8 +106,7 @@ def _between(
 def _put_back(
     best: Attempt,
     mixtures: Mixtures,
-    judge: Judge,
-    quantized: Quantize,
+    measure: Measure,
     left: Iterator[int],
 ) -> Attempt:
     """Compute layers in integers again where the outputs stay within the tolerance."""
@@ -123,7 +117,7 @@ def _put_back(
             continue
         if next(left, None) is None:
             break
-        attempt = judge.attempt(kept, quantized(kept))
+        attempt = measure(kept)
         best = attempt if attempt.meets else best
     return best
 

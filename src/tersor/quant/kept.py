@@ -96,9 +96,8 @@ class Mixtures:
         Args:
             kept: The calls in floating point.
         """
-        flow, noise = self._flow(kept), self._noise
-        origins = {flow.origin(node).name for node in flow.values if flow.is_quantized(node)}
-        found = [noise.values[name] for name in origins if name in noise.values]
+        noise = self._noise
+        found = [noise.values[name] for name in self.rounded(kept) if name in noise.values]
         found += [
             noise.weights[layer.node.name]
             for layer in self._layers
@@ -106,6 +105,15 @@ class Mixtures:
         ]
         empty = torch.zeros_like(next(iter([*noise.values.values(), *noise.weights.values()])))
         return torch.stack([empty, *found]).sum(0)
+
+    def rounded(self, kept: Kept) -> set[str]:
+        """The names of the activations that are rounded.
+
+        Args:
+            kept: The calls in floating point.
+        """
+        flow = self._flow(kept)
+        return {flow.origin(node).name for node in flow.values if flow.is_quantized(node)}
 
     def time(self, kept: Kept) -> float:
         """The predicted time of a mixture, as a share of that of the float network.

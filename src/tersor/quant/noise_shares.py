@@ -11,7 +11,8 @@ A part of a network that onnxruntime computes has no derivative: there each quan
 alone, and the outputs count as one part.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,11 +125,24 @@ def _projected(
                 continue
             values = part.of(outputs[number])
             sizes[column] += values.detach().double().square().sum()
-            for _ in range(count if values.requires_grad else 0):
+            for turn in range(count if values.requires_grad else 0):
                 sign = torch.randint(0, 2, values.shape, generator=generator) * 2 - 1
-                for quantizer, amount in probes.moved((sign.to(values) * values).sum()):
-                    found[position[quantizer], column] += amount**2 / count
+                scalar = (sign.to(values) * values).sum()
+                for quantizer, square in probes.activations(scalar):
+                    found[position[quantizer], column] += square / count
+                for quantizer, square in probes.weights(scalar) if not turn else ():
+                    found[position[quantizer], column] += square
     return list((found / sizes.clamp(min=_TINY)).float().unbind(0))
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A value that is rounded, and what rounding changes."""
+
+    quantizer: FakeQuantize
+    is_weight: bool
+    value: Tensor
+    change: Tensor
 
 
 class _Probes(fx.Interpreter):
@@ -137,7 +151,7 @@ class _Probes(fx.Interpreter):
     def __init__(self, network: Network, floating: Network) -> None:
         super().__init__(network.module)
         self._network, self._floating = network, floating
-        self._probes: list[tuple[FakeQuantize, Tensor, Tensor]] = []
+        self._probes: list[_Probe] = []
 
     def outputs(self, args: Any, kwargs: Any) -> Any:
         """What the network returns for a batch."""
@@ -146,19 +160,40 @@ class _Probes(fx.Interpreter):
             leaves = in_order(self._network, args, kwargs)
             return self.run(*leaves, enable_io_processing=False)
 
-    def moved(self, scalar: Tensor) -> list[tuple[FakeQuantize, float]]:
-        """How far every quantizer moves a function of the outputs, in first order.
+    def activations(self, scalar: Tensor) -> list[tuple[FakeQuantize, float]]:
+        """The square of how far every activation moves a function of the outputs, in first order.
 
         Args:
             scalar: The function.
         """
-        values = [value for _, value, _ in self._probes]
+        found: dict[FakeQuantize, float] = defaultdict(float)
+        for quantizer, slope, change in self._slopes(scalar, of_weights=False):
+            found[quantizer] += float((slope * change).sum())
+        return [(quantizer, moved**2) for quantizer, moved in found.items()]
+
+    def weights(self, scalar: Tensor) -> list[tuple[FakeQuantize, float]]:
+        """The same for every weight, each of which is rounded independently of the others.
+
+        Args:
+            scalar: The function.
+        """
+        found = self._slopes(scalar, of_weights=True)
+        return [
+            (quantizer, float((slope * change).square().sum()))
+            for quantizer, slope, change in found
+        ]
+
+    def _slopes(
+        self, scalar: Tensor, of_weights: bool
+    ) -> Iterator[tuple[FakeQuantize, Tensor, Tensor]]:
+        probes = [probe for probe in self._probes if probe.is_weight == of_weights]
+        values = [probe.value for probe in probes]
+        if not values:
+            return
         slopes = torch.autograd.grad(scalar, values, retain_graph=True, allow_unused=True)
-        found: dict[FakeQuantize, float] = {}
-        for (quantizer, _, change), slope in zip(self._probes, slopes, strict=True):
+        for probe, slope in zip(probes, slopes, strict=True):
             if slope is not None:
-                found[quantizer] = found.get(quantizer, 0.0) + float((slope * change).sum())
-        return list(found.items())
+                yield probe.quantizer, slope, probe.change
 
     def run_node(self, n: fx.Node) -> Any:
         if n.op != "call_module":
@@ -170,9 +205,9 @@ class _Probes(fx.Interpreter):
         with torch.no_grad():
             change = quantizer(value) - self._float(n, value)
         value = value if value.requires_grad else value.detach().requires_grad_()
-        probe = value.view_as(value)
-        self._probes.append((quantizer, probe, change))
-        return probe
+        seen = value.view_as(value)
+        self._probes.append(_Probe(quantizer, source(n).op == "get_attr", seen, change))
+        return seen
 
     def _float(self, node: fx.Node, value: Tensor) -> Tensor:
         stored = source(node)

@@ -22,5 +22,5 @@ def proven(
     if found.meets or not best.meets:
         return found
     left = iter(range(tolerance.proofs))
-    further = closer(found, mixtures, judge, quantized, tolerance, left)
+    further = closer(found, mixtures, judge.measure(quantized), tolerance, left)
     return min([found, *further], key=lambda attempt: attempt.worst)

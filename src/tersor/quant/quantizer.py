@@ -52,6 +52,12 @@ def _no_gradient(ctx: object, *_: object) -> None:
 fake_quantize_op.register_autograd(_no_gradient, setup_context=_nothing_to_save)
 
 
+def _is_plain(x: Tensor) -> bool:
+    """Whether nothing looks at the call: no gradient and no trace, so that no op is needed."""
+    watched = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return not watched and type(x) in (Tensor, nn.Parameter)
+
+
 class FakeQuantize(nn.Module):
     """Simulates an integer grid on one edge of the graph; off until a range is set.
 
@@ -94,6 +100,8 @@ class FakeQuantize(nn.Module):
         """Round to the nearest value on the grid."""
         if not self.enabled:
             return x
+        if _is_plain(x):
+            return fake_quantize(x, self.scale, self.zero_point, self.grid, self.axis)
         return fake_quantize_op(
             x, self.scale, self.zero_point, self.grid.bits, self.grid.signed, self.axis
         )

@@ -27,6 +27,7 @@ from tersor.graph.network import Network
 from tersor.quant.kept import Kept
 from tersor.quant.noise_shares import float_parts
 from tersor.quant.place import quantizers
+from tersor.quant.simulated import simulated
 
 
 @checked()
@@ -79,12 +80,14 @@ class Rounded:
         prepared: The network before its weights were rounded.
         left_out: Names of calls that stay in floating point though they could be integers.
         is_solved: Whether a solver has rounded it; else weights keep the nearest integers.
+        seen: How it is on the samples on which biases were tried, if that was measured.
     """
 
     network: Network
     prepared: Network
     left_out: frozenset[str]
     is_solved: bool = True
+    seen: "Attempt | None" = None
 
     @property
     def fewest_bits(self) -> int:
@@ -135,13 +138,16 @@ class Attempt:
 
         Few scores are large, and noise that is little of all of them is much of those.
         """
-        scores = (figure for figure in self.figures if figure.part.kind == "scores")
-        return self.is_bad or any(grade(figure) != "good" for figure in scores)
+        return any(_needs_float(figure) for figure in self.figures)
 
     @property
     def worst_part(self) -> int:
         """The number of the part that exceeds what is allowed by most."""
         return int(self.excess.nan_to_num(nan=torch.inf).argmax())
+
+
+#: Calls that stay in floating point → how the outputs are then.
+Measure = Callable[[Kept], Attempt]
 
 
 class Judge:
@@ -161,8 +167,8 @@ class Judge:
             tolerance: What may differ.
         """
         self.batches, self._tolerance = batches, tolerance
-        self._run: Run = _simulated
-        self._reference = _simulated(floating, batches)
+        self._run: Run = simulated
+        self._reference = simulated(floating, batches)
         self.parts = float_parts(self._reference[0], floating.output_names)
 
     def elsewhere(self, run: Run) -> "Judge":
@@ -174,6 +180,14 @@ class Judge:
         other = copy.copy(self)
         other._run = run
         return other
+
+    def measure(self, quantized: Quantize) -> Measure:
+        """Measure the networks that a function makes.
+
+        Args:
+            quantized: Quantizes the network with some calls in floating point.
+        """
+        return lambda kept: self.attempt(kept, quantized(kept))
 
     def attempt(self, kept: Kept, result: Rounded) -> Attempt:
         """Measure a network.
@@ -201,14 +215,14 @@ class Judge:
         return 10 ** (torch.tensor(missing, dtype=torch.float64) / 10)
 
 
+def _needs_float(figure: Figure) -> bool:
+    is_score = figure.part.kind == "scores"
+    return grade(figure) == "bad" or (is_score and grade(figure) != "good")
+
+
 def _missing(figure: Figure, wanted: float | None) -> float:
     """The decibels that a part lacks; negative if it has more than it needs."""
     return (needed(figure) if wanted is None else wanted) - figure.sqnr
-
-
-def _simulated(network: Network, batches: list[Batch]) -> list[object]:
-    with torch.no_grad():
-        return [network(*args, **kwargs) for args, kwargs in batches]
 
 
 def _as(reference: object, outputs: object) -> object:

@@ -1,18 +1,20 @@
 """Holds a network that is quantized with data within a tolerance, and says what that cost."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tersor.data.observe import Batch, last_batches
 from tersor.data.samples import held_back
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network
-from tersor.quant.float_search import search
+from tersor.quant.float_search import closer, search
 from tersor.quant.kept import NOTHING, Kept, Mixtures
 from tersor.quant.noise_shares import noise_shares, weight_readers
 from tersor.quant.prices import STEP, in_vain, nothing_left, prices, reached, said
 from tersor.quant.proven import proven
 from tersor.quant.scheme import Scheme
+from tersor.quant.switched import switched
 from tersor.quant.tolerance import (
     AUTO,
     Allowed,
@@ -27,8 +29,8 @@ from tersor.quant.tolerance import (
 #: Quantizes the network with some calls in floating point, with a solver or without.
 Again = Callable[[Kept, bool], Rounded]
 _JUDGED = 64  # samples, if none are held back
-_LOOKED_AT = 16  # samples that tell whether it is worth judging at all, if nobody asked
 _FINE = 8  # bits from which nearest rounding tells how good a mixture is
+_OUT_OF_REACH = 10**0.4  # times the noise that is allowed: 4 dB are more than the solver gains
 
 
 def check_tolerance(given: Allowed | None, has_data: bool) -> None:
@@ -78,9 +80,9 @@ def divided(batches: list[Batch], tolerance: Tolerance | None) -> tuple[list[Bat
 def within(
     tolerance: Tolerance,
     target: tuple[Network, Scheme],
-    first: Rounded,
     again: Again,
     batches: list[Batch],
+    looked: Judge,
     run: Run,
 ) -> Rounded:
     """Leave layers in floating point until the outputs stay within the tolerance.
@@ -88,31 +90,66 @@ def within(
     Args:
         tolerance: What is asked for.
         target: The network without quantizers, and the scheme.
-        first: The same, quantized as usual.
         again: Quantizes it with some calls in floating point, with a solver or without.
         batches: The samples on which it is judged.
+        looked: A judge of a few samples, which tell whether it is worth judging if nobody asked.
         run: Runs a network as a file in the runtime.
 
     Raises:
         InvalidInputError: The network returns nothing in floating point.
     """
-    network, scheme = target
-    if tolerance is AUTO and not _needs_float(network, first, last_batches(batches, _LOOKED_AT)):
-        return first
+    if not looked.parts and tolerance is AUTO:
+        return again(NOTHING, True)
+    network = target[0]
+    judge = looked if tolerance is AUTO else _judge(network, batches, tolerance)
+    start = _start(judge.attempt(NOTHING, again(NOTHING, False)), judge, again, tolerance)
+    if tolerance is AUTO and not start.needs_float:
+        return start.result
+    if tolerance is AUTO and len(batches) > len(judge.batches):
+        judge = _judge(network, batches, tolerance)
+        start = judge.attempt(NOTHING, start.result)
+    return _held(tolerance, target, start, again, judge, run)
+
+
+def _judge(network: Network, batches: list[Batch], tolerance: Tolerance) -> Judge:
     judge = Judge(network, batches, tolerance)
     if not judge.parts:
         raise InvalidInputError(
             "tolerance: the model returns nothing in floating point, so there is no noise to "
             "measure; leave out tolerance="
         )
-    simulated, in_runtime = judge.attempt(NOTHING, first), judge.elsewhere(run)
+    return judge
+
+
+def _start(plain: Attempt, judge: Judge, again: Again, tolerance: Tolerance) -> Attempt:
+    """Everything in integers; without a solver if that is far from what would be enough."""
+    is_fine = plain.result.fewest_bits >= _FINE
+    is_asked = tolerance is not AUTO or plain.needs_float
+    if is_fine and is_asked and plain.worst > _OUT_OF_REACH:
+        return plain
+    solved = again(NOTHING, True)
+    if tolerance is AUTO and solved.seen is not None:
+        return replace(solved.seen, result=solved)
+    return judge.attempt(NOTHING, solved)
+
+
+def _held(
+    tolerance: Tolerance,
+    target: tuple[Network, Scheme],
+    simulated: Attempt,
+    again: Again,
+    judge: Judge,
+    run: Run,
+) -> Rounded:
+    """Leave layers in floating point; for the arguments see `within`."""
+    first, in_runtime = simulated.result, judge.elsewhere(run)
     start = in_runtime.attempt(NOTHING, first)
     if tolerance is AUTO and not (simulated.needs_float and start.needs_float):
-        return first
+        return again(NOTHING, True)
     if start.meets:
         first.network.records.append(Applied("outputs", STEP, reached(tolerance, start, start)))
         return first
-    mixtures = _mixtures(first, network, scheme, judge)
+    mixtures = _mixtures(first, *target, judge)
     if mixtures is None:
         first.network.records.append(nothing_left(tolerance, start))
         return first
@@ -121,17 +158,12 @@ def within(
         best = _best(simulated, mixtures, judge, again, tolerance)
     best = proven(best, mixtures, in_runtime, _as_it_was(best, again), tolerance)
     if tolerance is AUTO and best.is_bad:
+        first = again(NOTHING, True)
         first.network.records.append(in_vain(start))
         return first
     paid = prices(best, mixtures)
     best.result.network.records += [*paid, said(tolerance, start, best, mixtures, paid)]
     return best.result
-
-
-def _needs_float(network: Network, first: Rounded, batches: list[Batch]) -> bool:
-    """Whether a few samples say that the verdict will be bad, or scores not good."""
-    judge = Judge(network, batches, AUTO)
-    return bool(judge.parts) and judge.attempt(NOTHING, first).needs_float
 
 
 def _as_it_was(best: Attempt, again: Again) -> Quantize:
@@ -154,16 +186,21 @@ def _best(
     start: Attempt, mixtures: Mixtures, judge: Judge, again: Again, tolerance: Tolerance
 ) -> Attempt:
     """Search with nearest integers, which takes a moment, and round the result with the solver."""
-    needs_solver = start.result.fewest_bits < _FINE
-
-    def quantized(kept: Kept) -> Rounded:
-        return again(kept, needs_solver)
-
-    if needs_solver:
-        return search(start, mixtures, judge, quantized, tolerance)
-    plain = judge.attempt(NOTHING, quantized(NOTHING))
-    best = search(plain, mixtures, judge, quantized, tolerance)
-    if not best.kept:
-        return min(start, best, key=lambda attempt: attempt.worst)
-    solved = judge.attempt(best.kept, again(best.kept, True))
-    return min(start, best, solved, key=lambda attempt: attempt.worst)
+    if start.result.fewest_bits < _FINE:
+        measure = judge.measure(lambda kept: again(kept, True))
+        return search(start, mixtures, measure, tolerance)
+    nearest = again(NOTHING, False)
+    measure = switched(nearest, mixtures, judge)
+    plain = start if start.result is nearest else measure(NOTHING)
+    found = search(plain, mixtures, measure, tolerance)
+    solved = judge.attempt(found.kept, again(found.kept, True))
+    best = min(start, solved, key=lambda attempt: attempt.worst)
+    if found.worst >= best.worst:
+        return best
+    plain = judge.attempt(found.kept, again(found.kept, False))
+    best = min(best, plain, key=lambda attempt: attempt.worst)
+    if best.meets or not found.meets:
+        return best
+    measure = judge.measure(lambda kept: again(kept, best.result.is_solved))
+    further = closer(best, mixtures, measure, tolerance, iter(range(tolerance.proofs)))
+    return min([best, *further], key=lambda attempt: attempt.worst)

@@ -1,0 +1,45 @@
+"""The ranges of activations, measured once for a network that is placed several times.
+
+They are those of the float network, so they do not depend on what is rounded.
+"""
+
+from torch import Tensor
+
+from tersor.core.grid import Grid
+from tersor.data.observe import Batch
+from tersor.graph.network import Network, Record
+from tersor.quant.calibrate import activation_quantizers
+from tersor.quant.observed import observed_ranges
+from tersor.quant.range_methods import ActivationRange
+
+_Key = tuple[str, Grid]
+
+
+class KnownRanges:
+    """What was measured so far, by the name of a value."""
+
+    def __init__(self) -> None:
+        self._found: dict[_Key, tuple[bool, Tensor, Tensor]] = {}
+        self._records: dict[str, Record] = {}
+
+    def set(self, network: Network, batches: list[Batch], method: ActivationRange) -> None:
+        """Set the range of every activation quantizer; what is unknown is measured.
+
+        Args:
+            network: Edited in place; always the same network, but for its quantizers.
+            batches: The samples, always the same.
+            method: How to choose a range, always the same.
+        """
+        wanted = activation_quantizers(network)
+        keyed = [((value.name, quantizer.grid), quantizer) for value, quantizer in wanted]
+        if not all(key in self._found for key, _ in keyed):
+            before = len(network.records)
+            observed_ranges(network, batches, method)
+            self._records |= {record.layer: record for record in network.records[before:]}
+            self._found |= {key: (q.enabled, q.scale, q.zero_point) for key, q in keyed}
+            return
+        for (name, grid), quantizer in keyed:
+            is_used, scale, zero_point = self._found[name, grid]
+            if is_used:
+                quantizer.set_scale(scale, zero_point)
+            network.records.append(self._records[name])
