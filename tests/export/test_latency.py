@@ -45,6 +45,13 @@ def test_an_uneven_one_needs_all_of_them(monkeypatch):
     assert found.rounds == 25
 
 
+@pytest.mark.parametrize(("int8", "is_told"), [(1.0, True), (2.0, False), (3.0, True)])
+def test_a_long_measurement_ends_when_it_has_told_who_is_faster(monkeypatch, int8, is_told):
+    rng, middle = np.random.default_rng(1), {"float": 2.0, "int8": int8}
+    found = measured(monkeypatch, lambda x: rng.normal(middle[x], 0.06 * middle[x]), enough=0.01)
+    assert (found.rounds < 25) is is_told
+
+
 def test_all_rounds_are_run_where_nothing_else_is_asked(monkeypatch):
     assert measured(monkeypatch, lambda _: 1.0, rounds=11).rounds == 11
 

@@ -29,7 +29,7 @@ from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Record
-from tersor.graph.shapes import note_shapes
+from tersor.graph.shapes import shapes
 
 T = TypeVar("T")
 OnPart = Callable[[int, int, Record], None]
@@ -154,8 +154,15 @@ def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float
 def _alone(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:
     """Try one part in another process or thread; tasks may end in any order."""
     network = network.copy()
-    note_shapes(network)
+    _note_shapes(network)
     return number, try_part(network, *rest)
+
+
+def _note_shapes(network: Network) -> None:
+    """Restore the `meta["val"]` that pickling loses; only for computing: free sizes are numbers."""
+    for node, shape in shapes(network).items():
+        if isinstance(shape, torch.Size):
+            node.meta.setdefault("val", torch.empty(shape, device="meta"))
 
 
 def try_part(

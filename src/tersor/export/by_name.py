@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tersor.errors import InvalidInputError
 from tersor.export.executorch.loaded import NAME
-from tersor.export.executorch.program import export_pte
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.serving import PROGRAM
 from tersor.graph.network import Network
@@ -67,4 +66,6 @@ def export_file(
             f"{Path(path).name!r} is a program for ExecuTorch, and the model was quantized for "
             f"{scheme.name!r}; quantize it with scheme='executorch-xnnpack'"
         )
+    from tersor.export.executorch.program import export_pte  # loads what ONNX files do not need
+
     return export_pte(network, path, largest)

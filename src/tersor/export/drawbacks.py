@@ -7,13 +7,11 @@ from pathlib import Path
 import onnx_ir as ir
 
 from tersor.export.kernels import INTEGER, optimized_nodes
-from tersor.export.latency import Latency
+from tersor.export.latency import AS_FAST, Latency
 from tersor.export.runtime import Config
 from tersor.frontend.onnx.opening import open_file
 from tersor.frontend.onnx.stored import size
 
-#: A file that is slower by less is as fast: two timings of one file differ by that much.
-AS_FAST = 1.05
 _CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 _SHOWN = 3  # types of ops that are named
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from tersor.export.executorch.program import export_pte
 from tersor.export.onnx import export_onnx
 from tersor.files import temporary_folder
 from tersor.graph.network import Network
@@ -40,6 +39,8 @@ class FloatFile:
         """
         sizes = tuple(sorted(largest.items()))
         if sizes not in self._programs:
+            from tersor.export.executorch.program import export_pte  # loads what no ONNX file needs
+
             path = self._folder() / "float.pte"
             self._programs[sizes] = export_pte(self.network, path, largest).path
         return self._programs[sizes]

@@ -12,9 +12,13 @@ from typing import Any
 from tersor.data.feeds import Arrays
 from tersor.export.runtime import CALM, Config, Runtime
 
-_WARM_UP = 3
+_WARM_UP = 2
 _SHORTEST = 2e-3  # seconds that one measurement should take at least
 _FEWEST = 7  # rounds before the ratio can be sure
+_LONG = 0.3  # seconds after which it is enough to know who is faster, and roughly by how much
+_ROUGH = 0.1  # of the ratio
+#: A file that is slower by less is as fast: two timings of one file differ by that much.
+AS_FAST = 1.05
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def measure_latency(
     for before, after in islice(_rounds(_both(floating, quantized, batch)), rounds):
         times.append((before, after))
         ratios.append(after / before)
-        if is_sure(ratios, enough):
+        if is_sure(ratios, enough) or (enough and _is_told(times, ratios)):
             break
     return Latency(
         float_ms=1e3 * median(before for before, _ in times),
@@ -94,16 +98,26 @@ def measure_latency(
 def is_sure(ratios: Sequence[float], enough: float) -> bool:
     """Whether the 95 % interval of the median reaches no further from it than a share of it.
 
-    The interval ends at ranks (n ± 1.96 √n) / 2 of the sorted values, whatever their distribution.
-
     Args:
         ratios: One for each round.
         enough: The share; 0 is never sure.
     """
-    count, ordered, middle = len(ratios), sorted(ratios), median(ratios)
+    (low, high), middle = _interval(ratios), median(ratios)
+    return len(ratios) >= _FEWEST and max(middle - low, high - middle) < enough * middle
+
+
+def _interval(ratios: Sequence[float]) -> tuple[float, float]:
+    """It ends at ranks (n ± 1.96 √n) / 2 of the sorted values, whatever their distribution."""
+    count, ordered = len(ratios), sorted(ratios)
     first = max(0, int((count - 1.96 * sqrt(count)) / 2))
-    furthest = max(middle - ordered[first], ordered[count - 1 - first] - middle)
-    return count >= _FEWEST and furthest < enough * middle
+    return ordered[first], ordered[count - 1 - first]
+
+
+def _is_told(times: Sequence[tuple[float, ...]], ratios: Sequence[float]) -> bool:
+    """Whether a long measurement has told who is faster: the verdict will not change any more."""
+    low, high = _interval(ratios)
+    is_clear = high < 1 or low > AS_FAST
+    return sum(map(sum, times)) > _LONG and is_clear and is_sure(ratios, _ROUGH)
 
 
 def both_in_turns(

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tersor.data.verdict import Remedy, Reservation, Verdict, judge
-from tersor.export.drawbacks import AS_FAST
 from tersor.export.html import table
 from tersor.export.kernels import Kernel
-from tersor.export.latency import Latency
+from tersor.export.latency import AS_FAST, Latency
 from tersor.export.tally import Comparison
 
 _ALIKE = 4  # layers listed per reason for staying in float; beyond this they are counted

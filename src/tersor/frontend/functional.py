@@ -38,6 +38,15 @@ def functionalize(program: ExportedProgram) -> fx.GraphModule:
             module = _plain(program.run_decompositions({}))
         _restore_batch_norm(module.graph)
     _replace_in_place(module.graph)
+    return tidied(module)
+
+
+def tidied(module: fx.GraphModule) -> fx.GraphModule:
+    """Bring the calls of a functional graph into the forms that every pass knows.
+
+    Args:
+        module: Edited in place; no call writes to a value.
+    """
     _drop_copies(module.graph)
     for node in module.graph.nodes:
         if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):

@@ -13,7 +13,6 @@ from tersor.frontend.explain import quiet
 from tersor.frontend.onnx.fixed_inputs import Fixed
 from tersor.frontend.onnx.model import OnnxModel, read_model
 from tersor.frontend.own_code import find_function, in_short, is_function
-from tersor.frontend.pt2 import load_program
 from tersor.graph.carried_model import use_library
 
 
@@ -61,6 +60,8 @@ def load(
         )
     if not path.is_file():
         raise InvalidInputError(f"{text!r}: there is no such file")
+    from tersor.frontend.pt2 import load_program  # loads what no other file needs
+
     return load_program(path), None
 
 

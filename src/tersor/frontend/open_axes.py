@@ -168,20 +168,9 @@ class _Trial:
         if key not in self._seen:
             inputs = resized(self.inputs, self.axes, sizes)
             outputs = run(self.model, inputs)
-            self._check_rows(outputs, sizes)
+            check_rows((self.expected, outputs), self.inputs, self.axes, sizes)
             self._seen[key] = inputs, outputs
         return self._seen[key]
-
-    def _check_rows(self, outputs: Any, sizes: Mapping[str, int]) -> None:
-        """Check that outputs have a row per sample, where they have that on the example."""
-        count, batch = batch_size(self.inputs), self.axes[0].get(0, "")
-        if any(size == count for name, size in self.sizes.items() if name != batch):
-            return
-        pairs = zip(_tensors(self.expected), _tensors(outputs), strict=True)
-        samples = sizes.get(batch, count)
-        rows = [_rows(x, y, count, samples) for x, y in pairs if x.ndim and y.ndim]
-        if wrong := [size for size in rows if size not in (None, samples)]:
-            raise CaptureError(f"an output has {wrong[0]} rows for a batch of {samples}")
 
     def _elsewhere(self, found: Opened) -> Iterator[tuple[Inputs, Any]]:
         names = [name for name in self.sizes if any(name in x.values() for x in found.axes)]
@@ -193,6 +182,31 @@ class _Trial:
 
     def _chosen(self, names: Sequence[str]) -> dict[str, int]:
         return {name: self.sizes[name] for name in names}
+
+
+def check_rows(
+    outputs: tuple[Any, Any], inputs: Inputs, axes: Axes, sizes: Mapping[str, int]
+) -> None:
+    """Check that outputs have a row per sample, where they have that on the example.
+
+    Args:
+        outputs: What the model returns for the inputs, and for other sizes of them.
+        inputs: The inputs.
+        axes: Their open axes.
+        sizes: Name of an axis → the other size; further axes keep theirs.
+
+    Raises:
+        CaptureError: They have not.
+    """
+    count, batch = batch_size(inputs), axes[0].get(0, "")
+    own = sizes_of(inputs, axes)
+    if any(size == count for name, size in own.items() if name != batch):
+        return
+    pairs = zip(_tensors(outputs[0]), _tensors(outputs[1]), strict=True)
+    samples = sizes.get(batch, count)
+    rows = [_rows(x, y, count, samples) for x, y in pairs if x.ndim and y.ndim]
+    if wrong := [size for size in rows if size not in (None, samples)]:
+        raise CaptureError(f"an output has {wrong[0]} rows for a batch of {samples}")
 
 
 def _rows(expected: Tensor, found: Tensor, count: int, samples: int) -> int | None:

