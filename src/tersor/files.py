@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tersor.errors import ExportError
+from tersor.errors import ExportError, InvalidInputError
 
 try:
     import fcntl
@@ -128,6 +128,28 @@ def is_alone(folder: Path) -> bool:
         return False
     remove_left(folder)
     return not any(folder.glob(f"{_PREFIX}*"))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in a folder, where the system can do that.
+
+    Args:
+        folder: The folder; it must exist.
+
+    Raises:
+        InvalidInputError: Another process is working there.
+    """
+    lock = _lock(folder)
+    if lock is None and fcntl is not None:
+        raise InvalidInputError(
+            f"another process is working in {str(folder)!r}; wait for its end, or give another "
+            "folder"
+        )
+    try:
+        yield
+    finally:
+        _release(lock)
 
 
 def check_writable(path: str | Path) -> None:

@@ -156,7 +156,8 @@ def test_batches_that_are_others_each_time_can_be_resumed(tmp_path):
         return (torch.randn(8, 3, 8, 8, generator=generator) for _ in range(6))
 
     for _ in range(2):
-        tersor.train(quantized(), noise, options=short(epochs=1, steps=6), folder=tmp_path)
+        options = short(epochs=1, steps=6, name="noise")
+        tersor.train(quantized(), noise, options=options, folder=tmp_path)
 
 
 def _scaled(weight):

@@ -73,7 +73,7 @@ def train(
     from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
-    from tersor.frontend.own_code import find_function
+    from tersor.frontend.own_code import find_function, is_function
     from tersor.quant.levels import WithData
     from tersor.report.progress import progress
     from tersor.training.options import Training
@@ -89,7 +89,7 @@ def train(
         check_limits(limits, metric, verify, keep_anyway)
         own = None if metric is None else find_function(metric)
         criterion = None if loss is None else find_function(loss)
-        found = Training(**choices.given(chosen))
+        found = Training(**choices.given(chosen), name=data if work and is_function(data) else "")
         seen, tested = choices.sources((data, test), resize, crop, mean, std, tokenizer)
         check_labels(limits, tested or seen)
         assert seen is not None

@@ -35,6 +35,8 @@ class Compression:
         refit: How factors are fitted to the data.
         reconstruct: How the layers that read pruned channels are fitted to the data.
         gating: How gates are trained, for `"vib"`, `"bayes"` and `"l0"`.
+        name: A name of the run, which its folder keeps, and which must change with a metric whose
+            code Python cannot see.
     """
 
     methods: Sequence[WayName] = ("spatial", "prune")
@@ -47,6 +49,7 @@ class Compression:
     refit: Refit = Refit()  # noqa: RUF009
     reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009
     gating: Gating = Gating()  # noqa: RUF009
+    name: str = ""
 
     def __post_init__(self) -> None:
         if not self.methods or not self.ratios:

@@ -174,9 +174,13 @@ def _kept(
 ) -> Sweep:
     """Add a journal to a sweep, if there is a folder for it."""
     if folder is None:
+        if options.name:
+            raise InvalidInputError(
+                f"Compression: name={options.name!r} has no effect without folder=; leave it out"
+            )
         return sweep
     told = options, [part.ways for part in parts]
-    run = fingerprint(network, sweep.batches, told, metric=sweep.metric)
+    run = fingerprint(network, sweep.batches, told, options.name, metric=sweep.metric)
     return replace(sweep, journal=Journal(folder, run))
 
 

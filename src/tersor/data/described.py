@@ -1,7 +1,8 @@
 """Describes values and functions by what they do, the same in every process.
 
 A function is its code, its defaults, and the values that it takes from around it. Functions and
-classes of installed packages are told by their names.
+classes of installed packages are told by their names. What has neither code nor values that Python
+can see, such as a function of a compiled module of the user's, cannot be told.
 """
 
 import re
@@ -22,8 +23,20 @@ from torch import Tensor, nn
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
 _SHOWN = (PurePath, Enum, torch.dtype, torch.device, np.dtype, np.generic, range, slice, re.Pattern)
+_COMPILED = (torch.jit.ScriptFunction, torch.jit.ScriptModule)
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-Seen = dict[int, tuple[Any, Any]]  # the id of a value → the value, which it keeps, and its text
+
+
+class Seen(dict[int, tuple[Any, Any]]):
+    """The id of a value → the value, which it keeps, and its text.
+
+    Attributes:
+        untold: What cannot be told from something else of its kind.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.untold: list[str] = []
 
 
 def described(value: Any) -> str:
@@ -32,7 +45,18 @@ def described(value: Any) -> str:
     Args:
         value: Plain data, tensors, functions, modules and objects, in any structure.
     """
-    return repr(_described(value, {}))
+    return repr(_described(value, Seen()))
+
+
+def untold(value: Any) -> list[str]:
+    """Names of what a value holds that cannot be told from something else of its kind.
+
+    Args:
+        value: See `described`.
+    """
+    seen = Seen()
+    _described(value, seen)
+    return seen.untold
 
 
 def hash_tensor(digest: Any, tensor: Tensor) -> None:
@@ -86,6 +110,14 @@ def _method(value: MethodType, seen: Seen) -> Any:
 
 def _name(value: Any, _: Seen) -> Any:
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}"
+
+
+def _builtin(value: BuiltinFunctionType, seen: Seen) -> Any:
+    name = _name(value, seen)
+    owner = getattr(value, "__self__", None)
+    if isinstance(owner, ModuleType) and not _is_library(owner.__name__):
+        seen.untold.append(name)
+    return name if owner is None or isinstance(owner, ModuleType) else [name, *_each([owner], seen)]
 
 
 def _module(value: ModuleType, _: Seen) -> Any:
@@ -143,9 +175,20 @@ def _object(value: Any, seen: Seen) -> Any:
     if is_dataclass(value):
         return kind.__qualname__, _mapping(held, seen)
     is_open = isinstance(value, nn.Module) or _is_ours(kind.__module__)
-    if is_open or not _is_library(kind.__module__):
+    if (is_open or not _is_library(kind.__module__)) and not isinstance(value, _COMPILED):
+        if not held and not _is_python(kind):
+            seen.untold.append(_name(kind, seen))
         return _described(kind, seen), _mapping(held, seen)
-    return _name(kind, seen), re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    if shown != repr(value) or isinstance(value, _COMPILED):
+        seen.untold.append(_name(kind, seen))
+    return _name(kind, seen), shown
+
+
+def _is_python(kind: type) -> bool:
+    """Whether a class is written in Python, so that its functions have code."""
+    own = [vars(parent) for parent in kind.__mro__[:-1]]
+    return any({"__weakref__", "__slots__"} & parent.keys() for parent in own)
 
 
 def _is_ours(module: str | None) -> bool:
@@ -173,7 +216,7 @@ _KINDS: tuple[tuple[Any, Any], ...] = (
     (partial, _partial),
     (MethodType, _method),
     (FunctionType, _function),
-    (BuiltinFunctionType, _name),
+    (BuiltinFunctionType, _builtin),
     (ModuleType, _module),
     (CodeType, _code),
 )

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tersor.data.described import described, hash_tensor
+from tersor.data.described import described, hash_tensor, untold
 from tersor.data.observe import Batch
+from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 
 Fingerprint = Mapping[str, str]  # a part of a run → its hash
@@ -25,13 +26,18 @@ _OTHER = {
     "data": "other data",
     "loss": "another loss",
     "metric": "another metric",
+    "name": "another name",
     "version": "another version of Tersor or PyTorch",
     "device": "another device",
 }
 
 
 def fingerprint(
-    network: Network, batches: Iterable[Batch], options: Iterable[Any], **further: Any
+    network: Network,
+    batches: Iterable[Batch],
+    options: Iterable[Any],
+    name: str = "",
+    **further: Any,
 ) -> dict[str, str]:
     """Compute hashes of everything that the result of a run depends on.
 
@@ -39,8 +45,19 @@ def fingerprint(
         network: The network at the start of the run.
         batches: The data.
         options: Dataclasses, numbers, words, in any structure.
+        name: The user's own name of the run, which tells what nothing else can.
         further: Further parts, such as the `loss`, a function of the user's.
+
+    Raises:
+        InvalidInputError: A part cannot be told from another one, and the run has no name.
     """
+    for part, value in further.items():
+        if not name and (what := untold(value)):
+            raise InvalidInputError(
+                f"folder= goes on with the same run only, and the {part} holds {what[0]!r}, which "
+                "cannot be told from others; give the run a name that changes with it: name= of "
+                "the options"
+            )
     state = network.module.state_dict()
     devices = sorted({tensor.device.type for tensor in state.values()})
     return {
@@ -49,7 +66,8 @@ def fingerprint(
         "options": _hash(described(list(options))),
         "version": f"{own_version()}, {torch.__version__}",
         "device": ", ".join(devices),
-        **{name: _hash(described(value)) for name, value in further.items()},
+        "name": name,
+        **{part: _hash(described(value)) for part, value in further.items()},
     }
 
 

@@ -56,6 +56,8 @@ class Training:
         checkpoint_every: Number of steps between two checkpoints, if there is a folder.
         log_every: Number of steps between two lines of the log.
         tensorboard: Whether to write a TensorBoard log as well.
+        name: A name of the run, which its folder keeps, and which must change with what nothing
+            else tells: batches that no seed repeats, a loss whose code Python cannot see.
     """
 
     epochs: Count = 12
@@ -79,6 +81,7 @@ class Training:
     checkpoint_every: Count = 500
     log_every: Count = 20
     tensorboard: bool = False
+    name: str = ""
 
     @property
     def highest_rate(self) -> float:

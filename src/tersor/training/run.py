@@ -1,5 +1,6 @@
 """A training run: the network, the data it learns from, and the folder of the run."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from accelerate import PartialState
 from tersor.data.fingerprint import fingerprint, hash_tensors
 from tersor.data.outputs import noise_to_signal
 from tersor.errors import InvalidInputError
+from tersor.files import held
 from tersor.graph.mode import set_training
 from tersor.graph.network import Applied, Network
 from tersor.graph.simplify import fold
@@ -66,32 +68,53 @@ class TrainingRun:
 
         Returns:
             The log.
+
+        Raises:
+            InvalidInputError: An option has no effect, or another process trains in the folder.
         """
         options = self.options
         if options.tensorboard and self.folder is None:
             raise InvalidInputError(
                 "Training(tensorboard=True) needs a folder for its log; give one"
             )
+        if options.name and self.folder is None:
+            raise InvalidInputError(
+                f"Training: name={options.name!r} has no effect without folder=; leave it out"
+            )
         checkpoint = None
         if self.folder is not None:
             checkpoint = Checkpoint.open(self.folder, self._fingerprint(also))
         objective = self.loss or _distillation(self.original, options)
-        return run_training(
-            network, self.feed, objective, options, checkpoint, self.on_batch, penalty
-        )
+        is_first = checkpoint is not None and PartialState().is_main_process
+        with held(checkpoint.folder) if checkpoint and is_first else nullcontext():
+            return run_training(
+                network, self.feed, objective, options, checkpoint, self.on_batch, penalty
+            )
 
     def _fingerprint(self, also: tuple[Any, ...]) -> dict[str, str]:
         """Everything that the result depends on; of the batches, the first ones."""
-        ours = replace(self.options, log_every=1, checkpoint_every=1, tensorboard=False)
-        found = fingerprint(self.network, [], (self.scheme, ours, *also), loss=self.loss)
+        name = self.options.name
+        ours = replace(self.options, log_every=1, checkpoint_every=1, tensorboard=False, name="")
+        found = fingerprint(self.network, [], (self.scheme, ours, *also), name, loss=self.loss)
         device = torch.device(str(PartialState().device)).type
         return {**found, "data": self._data(), "device": device}
 
     def _data(self) -> str:
-        """A hash of the first batches, or of their shapes if they are others each time."""
+        """A hash of the first batches; if they are others each time, of their shapes.
+
+        Raises:
+            InvalidInputError: They are others each time, and the run has no name.
+        """
         feed, options = self.feed, self.options
         once, twice = feed.first(_TOLD), feed.first(_TOLD)
         if hash_tensors(once) != hash_tensors(twice):
+            if not options.name:
+                raise InvalidInputError(
+                    "folder= goes on with the same run only, and the batches are others each time, "
+                    "whatever the seed; draw them with PyTorch's, NumPy's or Python's global "
+                    "generator, or give the run a name that changes with them: "
+                    "Training(name='…')"
+                )
             once = {name: torch.zeros(tensor.shape) for name, tensor in once.items()}
         return hash_tensors(once, feed.total(options.epochs, options.steps))
 
