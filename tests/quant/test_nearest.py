@@ -42,7 +42,7 @@ def last_means(network, name):
             stream.run(node)
             if node.name in found:
                 layer = found[node.name]
-                values = torch.cat(stream.values[node.name]).movedim(layer.channel_axis, 0)
+                values = torch.cat(list(stream.values[node.name])).movedim(layer.channel_axis, 0)
                 means.setdefault(layer.name, {})[key] = values.flatten(1).mean(1)
     return means
 

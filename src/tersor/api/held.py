@@ -21,6 +21,7 @@ from tersor.quant.kept import NOTHING, Kept
 from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.levels import WithData
 from tersor.quant.scheme import Scheme
+from tersor.quant.shared_copy import shared_copy
 from tersor.quant.tolerance import AUTO, Rounded, Run, Tolerance
 from tersor.quant.within import within
 from tersor.results.quantized import runtime_of
@@ -86,11 +87,11 @@ class _Attempts:
         batches, options = self._batches, self._options
         placed = self._everything.get(False) if not frame.kept else None
         if placed is None:
-            network = self._network.copy()
+            network = shared_copy(self._network)
             placed = place_with_data(network, frame, batches, options, self._known)
         if not solved:
             return placed
-        found = replace(placed, network=placed.network.copy())
+        found = replace(placed, network=shared_copy(placed.network))
         found = solve(found, frame, batches, options, self.judge)
         if not frame.kept:
             frame.say(TOLERATE)

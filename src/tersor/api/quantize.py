@@ -26,6 +26,7 @@ from tersor.api.steps import (
 )
 from tersor.checked import checked
 from tersor.data.feeds import Data
+from tersor.data.memory import trim
 from tersor.data.samples import samples
 from tersor.data.shown import captured_with
 from tersor.data.suitability import check_samples, check_trained
@@ -44,6 +45,7 @@ from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
+from tersor.quant.shared_copy import shared_copy
 from tersor.quant.tolerance import Allowed, Tolerance
 from tersor.quant.within import check_tolerance, divided, tolerance_of
 from tersor.report.progress import shows_progress
@@ -136,14 +138,14 @@ def quantize(
             "rounded with data here. Leave out folder=, or give data="
         )
     check_tolerance(tolerance, data is not None)
-    say = on_step or (lambda _: None)
+    say = _after_trim(on_step)
     all_weights, weight_bits = split_bits(weights)
     all_activations, activation_bits = split_bits(activations)
     target = find_scheme(scheme).with_bits(all_weights, all_activations)
     say(CAPTURE)
     model, example = opened(model, example)
     network, data = captured_with(model, example, kwargs, data, dynamic)
-    original = network.copy()
+    original = shared_copy(network)
     names = patterns(exclude)
     frame = Frame(
         target, weight_bits, activation_bits, names, say=say, on_layer=on_layer, folder=folder
@@ -174,7 +176,7 @@ def data_free(
     """
     check_trained(network)
     prepare(network, frame, options.equalize, options.absorb)
-    prepared = network.copy()
+    prepared = shared_copy(network)
     distributions = propagate(network, inputs, options.sigmas)
     frame.say(WEIGHT_RANGES)
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
@@ -205,6 +207,17 @@ def with_data(
         found = held(network, frame, options, tolerance, (used, judged))
     tell_far_ranges(found.network, used)
     return found.network, found.prepared
+
+
+def _after_trim(on_step: OnStep | None) -> OnStep:
+    """Give memory that is free back before each step."""
+
+    def say(step: str) -> None:
+        trim()
+        if on_step is not None:
+            on_step(step)
+
+    return say
 
 
 def _chosen(options: DataFree | WithData | None, kind: type[T]) -> T:

@@ -16,6 +16,7 @@ from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import Equalization, WithData, equalization
 from tersor.quant.overflow import guard_bias_overflow
+from tersor.quant.shared_copy import shared_copy
 from tersor.quant.stored_widths import widen_stored
 from tersor.quant.tolerance import Judge, Rounded
 
@@ -60,7 +61,7 @@ def place_with_data(
     """
     frame.say(PLACE)
     left_out = frame.place(network)
-    prepared = network.copy()
+    prepared = shared_copy(network)
     frame.say(WEIGHT_RANGES)
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(ACTIVATION_RANGES)

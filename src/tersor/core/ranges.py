@@ -167,14 +167,22 @@ def pair_safe_range(
     Raises:
         InvalidInputError: If `weight` is empty or has no such axis.
     """
-    rows = channel_rows(weight, axis).double()
+    rows = channel_rows(weight, axis)
+    blocks = rows.split(max(1, _BLOCK // rows.shape[1]))
+    ends = [_pair_safe_ends(block.double(), weight.dtype, partner) for block in blocks]
+    low, high = map(torch.cat, zip(*ends, strict=True))
+    return (low, high) if per_channel else (low.amin(), high.amax())
+
+
+def _pair_safe_ends(
+    rows: Float[Tensor, "channels values"], dtype: torch.dtype, partner: Partners | None
+) -> tuple[Tensor, Tensor]:
     largest = torch.stack((rows.amax(dim=1), -rows.amin(dim=1))).clamp(min=0)
     single = largest / largest.new_tensor([[127.0], [128.0]])
     scale = torch.maximum(single, _sums(rows, partner) / 128).amax(dim=0)
-    scale = scale * (1 + 4 * torch.finfo(weight.dtype).eps)
+    scale = scale * (1 + 4 * torch.finfo(dtype).eps)
     scale = torch.minimum(scale, largest.amax(dim=0) / 64)
-    low, high = (-128 * scale).to(weight.dtype), largest[0].to(weight.dtype)
-    return (low, high) if per_channel else (low.amin(), high.amax())
+    return (-128 * scale).to(dtype), largest[0].to(dtype)
 
 
 def _sums(rows: Float[Tensor, "channels values"], partner: Partners | None) -> Tensor:

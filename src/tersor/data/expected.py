@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from tersor.core.gaussian_distance import gaussian_distance
 from tersor.data.observe import Batch
+from tersor.data.pieces import pieces
 from tersor.data.stream import Stream
 from tersor.graph.batchnorm import BatchNorm, batch_norms
 from tersor.graph.network import Network
@@ -134,20 +135,27 @@ def channel_moments(
     Returns:
         Mean and variance for each node.
     """
-    stream, needed = Stream(network, batches, simulate=False), ancestors(nodes)
-    found = {}
-    for node in network.graph.nodes:
-        if node not in needed:
-            continue
-        stream.run(node)
-        if node in nodes:
-            found[node] = _moments([value.transpose(0, 1).flatten(1) for value in stream.of(node)])
-    return [found[node] for node in nodes]
+    needed, parts = ancestors(nodes), {node: list[_Part]() for node in nodes}
+    for batch in pieces(network, batches):
+        stream = Stream(network, [batch], simulate=False)
+        for node in network.graph.nodes:
+            if node in needed:
+                stream.run(node)
+            if node in parts:
+                rows = stream.of(node)[0].transpose(0, 1).flatten(1)
+                parts[node].append((*torch.var_mean(rows, 1, correction=0), rows.shape[1]))
+    return [_moments(parts[node]) for node in nodes]
 
 
-def _moments(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-    rows = torch.cat(parts, 1)
-    return rows.mean(1), rows.var(1, correction=0)
+_Part = tuple[Tensor, Tensor, int]  # variance and mean of a batch, and the number of values
+
+
+def _moments(parts: list[_Part]) -> tuple[Tensor, Tensor]:
+    """The mean and the variance of all batches together."""
+    count = sum(part[2] for part in parts)
+    mean = torch.stack([mean * (n / count) for _, mean, n in parts]).sum(0)
+    spread = [(var + (own - mean).square()) * (n / count) for var, own, n in parts]
+    return mean, torch.stack(spread).sum(0)
 
 
 def distance(network: Network, batches: list[Batch], wanted: Sequence[Expected]) -> float:

@@ -4,7 +4,7 @@ A walk through the network stops in front of each node that is to change. For ea
 nodes from there on run again; the nodes before have run once.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,8 @@ class Stop:
     """
 
     node: fx.Node
-    given: list[Tensor]
-    written: list[Tensor]
+    given: Sequence[Tensor]
+    written: Sequence[Tensor]
     rest: Rest
 
 

@@ -9,14 +9,17 @@ import torch
 
 from tersor.data.feeds import Arrays, batches, input_names, network_feed, split_labels, to_batch
 from tersor.data.observe import Batch
+from tersor.data.pieces import can_be_cut
 from tersor.data.sample_sizes import check_sizes
 from tersor.data.synthetic import Synthetic, example_tensors, synthetic_batches
+from tersor.data.widest import widest
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
 _LARGEST = 32  # samples in one batch
 _PARTS = 8  # the number of batches of a small set of samples
+_NUMBERS = 1 << 25  # of the widest value of a network, for one batch
 
 
 def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]:
@@ -36,14 +39,14 @@ def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]
         InvalidInputError: There is no sample, or one has another shape or type than the network
             takes, or holds NaN or infinite values, or is too small; names the input and the batch.
     """
-    can_be_cut = _can_be_cut(network)
-    found = list(_limited(_checked(network, data), most, can_be_cut))
+    can_cut = can_be_cut(network)
+    found = list(_limited(_checked(network, data), most, can_cut))
     check_sizes(network, found)
-    if not can_be_cut or len({_shape_of_a_sample(arrays) for arrays in found}) != 1:
+    if not can_cut or len({_shape_of_a_sample(arrays) for arrays in found}) != 1:
         return [to_batch(network, arrays) for arrays in found]
-    joined = {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+    joined = {name: _joined([arrays[name] for arrays in found]) for name in found[0]}
     count = _length(joined)
-    size = min(_LARGEST, math.ceil(count / _PARTS))
+    size = min(_LARGEST, math.ceil(count / _PARTS), max(1, _NUMBERS // widest(network)))
     parts = (_part(joined, slice(start, start + size)) for start in range(0, count, size))
     return [to_batch(network, part) for part in parts]
 
@@ -150,23 +153,18 @@ def _checked(network: Network, data: Any) -> Iterator[Arrays]:
         yield arrays
 
 
-def _limited(found: Iterator[Arrays], most: int | None, can_be_cut: bool) -> Iterator[Arrays]:
+def _limited(found: Iterator[Arrays], most: int | None, can_cut: bool) -> Iterator[Arrays]:
     left = math.inf if most is None else most
     if left < 1:
         raise InvalidInputError(f"samples={most}; give at least 1")
     for number, arrays in enumerate(found):
-        if _length(arrays) <= left or (number == 0 and not can_be_cut):
+        if _length(arrays) <= left or (number == 0 and not can_cut):
             yield arrays
-        elif can_be_cut:
+        elif can_cut:
             yield _part(arrays, slice(0, int(left)))
         left -= _length(arrays)
         if left <= 0:
             return
-
-
-def _can_be_cut(network: Network) -> bool:
-    """Whether the first axis of every input may have any size."""
-    return all(shape and is_free(shape[0]) for shape in _input_shapes(network))
 
 
 def _input_shapes(network: Network) -> list[torch.Size]:
@@ -180,6 +178,10 @@ def _shape_of_a_sample(arrays: Arrays) -> tuple[tuple[int, ...], ...]:
 
 def _length(arrays: Arrays) -> int:
     return max((len(array) for array in arrays.values() if array.ndim), default=1)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _part(arrays: Arrays, rows: slice) -> Arrays:

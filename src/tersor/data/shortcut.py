@@ -5,8 +5,9 @@ arXiv 1707.06168 for networks with several branches.
 """
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
+from tersor.data.sequences import Computed, Values
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer
 from tersor.graph.nodes import source
@@ -14,7 +15,7 @@ from tersor.graph.nodes import source
 aten = torch.ops.aten
 
 
-def lacking(layer: Layer, floating: Stream, edited: Stream) -> list[Tensor] | None:
+def lacking(layer: Layer, floating: Stream, edited: Stream) -> Values | None:
     """Compute s − ŝ for every batch, if a layer's output is added to a value that is there already.
 
     Args:
@@ -35,7 +36,7 @@ def lacking(layer: Layer, floating: Stream, edited: Stream) -> list[Tensor] | No
 
 def _difference(
     layer: Layer, others: list[fx.Node], floating: Stream, edited: Stream
-) -> list[Tensor] | None:
+) -> Values | None:
     if len(others) != 1 or others[0].name not in edited.values:
         return None
     before = source(others[0]).name
@@ -44,4 +45,4 @@ def _difference(
     have = edited.values[others[0].name]
     if want is None or want[0].shape != shape:
         return None
-    return [a - b for a, b in zip(want, have, strict=True)]
+    return Computed(torch.sub, want[:], have[:])

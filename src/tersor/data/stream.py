@@ -1,6 +1,6 @@
 """Runs a network node by node over many batches, so that a layer can change before it runs."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -9,6 +9,8 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from tersor.data.observe import Batch
+from tersor.data.sequences import Computed, Equal, Kept, Values
+from tersor.data.shelf import Shelf
 from tersor.graph.network import Network
 
 
@@ -16,29 +18,36 @@ class Stream:
     """All batches on their way through a network, node by node.
 
     Values are dropped once their last reader has run, batch by batch, so memory is needed for the
-    values that are alive at the widest point, for all samples.
+    values that are alive at the widest point, for all samples. A subclass may keep fewer of them,
+    and compute the others when they are read.
 
     Attributes:
         network: The network.
         values: Name of a node that depends on an input → its value for every batch.
     """
 
-    def __init__(self, network: Network, batches: list[Batch], simulate: bool) -> None:
+    def __init__(
+        self,
+        network: Network,
+        batches: Sequence[Batch],
+        simulate: bool,
+        shelf: Shelf | None = None,
+    ) -> None:
         """Start from the inputs.
 
         Args:
             network: The network; nodes that have not yet run may change.
             batches: Inputs, as `(args, kwargs)` in the structure of the network's own example.
             simulate: Whether quantizers round, or pass values on unchanged.
+            shelf: Keeps the values; by default one that has room for all.
         """
         self.network = network
         self.simulate = simulate
-        self.values: dict[str, list[Any]] = {}
+        self.values: dict[str, Values] = {}
+        self._shelf = shelf or Shelf()
         self._last: dict[str, list[str]] = {}
-        placeholders = network.graph.find_nodes(op="placeholder")
-        ordered = [pytree.tree_leaves(batch) for batch in batches]
-        for index, node in enumerate(placeholders):
-            self.values[node.name] = [leaves[index] for leaves in ordered]
+        for index, node in enumerate(network.graph.find_nodes(op="placeholder")):
+            self.values[node.name] = Computed(_leaf(index), batches)
         self._count = len(batches)
         order = {node: index for index, node in enumerate(network.graph.nodes)}
         for node in network.graph.nodes:
@@ -50,8 +59,10 @@ class Stream:
         """Compute one node for every batch, if it depends on an input."""
         done = self._last.get(node.name, [])
         if any(arg.name in self.values for arg in node.all_input_nodes) and node.op != "output":
-            with torch.no_grad():
-                self.values[node.name] = self._calls(node, done)
+            found = self._computed(node)
+            for name in done:
+                self.values.pop(name, None)
+            self.values[node.name] = self._kept(found) if self._keeps(node) else found
         for name in done:
             self.values.pop(name, None)
 
@@ -78,14 +89,10 @@ class Stream:
                 fork.run(node)
         return fork.outputs()
 
-    def of(self, node: fx.Node) -> list[Any]:
+    def of(self, node: fx.Node) -> Values:
         """The value of a node, or of a constant, for every batch."""
         found = self.values.get(node.name)
-        if found is not None:
-            return list(found)
-        if node.op == "get_attr":
-            return [self.network.tensor(node)] * self._count
-        return self._calls(node)
+        return Equal(self._constant(node), self._count) if found is None else found[:]
 
     def outputs(self) -> list[Any]:
         """What the network returns for every batch, once all nodes have run."""
@@ -98,30 +105,46 @@ class Stream:
             found.append(graph.process_outputs(fx.map_arg(end.args[0], of_batch.__getitem__)))
         return found
 
-    def _calls(self, node: fx.Node, done: Collection[str] = ()) -> list[Any]:
-        """Compute a node for every batch; what it reads is looked up once.
-
-        Args:
-            node: The node.
-            done: Values that nothing else reads; a batch of them is dropped once it has been read.
-        """
-        reads = {arg: self.of(arg) for arg in node.all_input_nodes}
-        dropped = [reads[arg] for arg in reads if arg.name in done]
-        for name in done:
-            self.values.pop(name, None)
-        function, given = self._function(node), (node.args, node.kwargs)
-        found = []
-        for batch in range(self._count):
-            args, kwargs = fx.map_arg(given, lambda arg, i=batch: reads[arg][i])
-            found.append(function(*args, **kwargs))
-            for values in dropped:
-                values[batch] = None
-            del args, kwargs
-        return found
+    def _keeps(self, node: fx.Node) -> bool:
+        """Whether the value of a node is kept; else it is computed whenever it is read."""
+        del node
+        return True
 
     def _function(self, node: fx.Node) -> Callable[..., Any]:
+        """What computes a node; it may return `Codes` for a value that is kept."""
         if node.op != "call_module":
             return node.target  # type: ignore[return-value]
         if not self.simulate:
             return lambda value, *_: value
         return self.network.module.get_submodule(str(node.target))
+
+    def _computed(self, node: fx.Node) -> Computed:
+        """A node for every batch; what it reads is looked up once."""
+        reads, given = node.all_input_nodes, (node.args, node.kwargs)
+        function = self._function(node)
+
+        def call(*values: Any) -> Any:
+            args, kwargs = fx.map_arg(given, dict(zip(reads, values, strict=True)).__getitem__)
+            return function(*args, **kwargs)
+
+        return Computed(call, *map(self.of, reads))
+
+    def _kept(self, found: Computed) -> Kept:
+        """Compute values once; a batch of what only they read is dropped once it has been read."""
+        items = []
+        for batch in range(self._count):
+            items.append(self._shelf.put(found[batch]))
+            found.drop(batch)
+        return Kept(items)
+
+    def _constant(self, node: fx.Node) -> Any:
+        """The value of a node that depends on no input."""
+        if node.op == "get_attr":
+            return self.network.tensor(node)
+        args, kwargs = fx.map_arg((node.args, node.kwargs), self._constant)
+        with torch.no_grad():
+            return self._function(node)(*args, **kwargs)
+
+
+def _leaf(index: int) -> Callable[[Batch], Any]:
+    return lambda batch: pytree.tree_leaves(batch)[index]

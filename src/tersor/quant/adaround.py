@@ -213,11 +213,11 @@ def _draw(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Draw random samples x̂ and f_a(W x) for each step; those of one step have the same shape."""
     given, wanted = problem.task.given[batches], problem.task.wanted[batches]
-    pools = []
-    for shape in dict.fromkeys(x.shape[1:] for x in given):
-        chosen = [(x, y) for x, y in zip(given, wanted, strict=True) if x.shape[1:] == shape]
-        targets = torch.cat([problem.follow(y) for _, y in chosen])
-        pools.append((torch.cat([x for x, _ in chosen]), targets))
+    groups: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+    for x, y in zip(given, wanted, strict=True):
+        groups.setdefault(x.shape[1:], []).append((x, problem.follow(y)))
+    pools = [tuple(map(torch.cat, zip(*pairs, strict=True))) for pairs in groups.values()]
+    groups.clear()
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.tensor([float(len(x)) for x, _ in pools])
     turns = sizes.multinomial(options.iterations, replacement=True, generator=generator)

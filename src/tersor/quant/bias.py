@@ -21,6 +21,7 @@ import torch
 
 from tersor.core.response import expected_response
 from tersor.data.observe import Batch
+from tersor.data.pieces import pieces
 from tersor.distributions.coverage import tap_coverage
 from tersor.distributions.distribution import Distribution
 from tersor.graph.layers import Layer, layers
@@ -85,7 +86,7 @@ class Nearest:
                 written, since a single pass over the data suffices.
         """
         alone = replace(setting, held_back=0, journal=None)
-        round_layers(network, batches, _correct_on_data, alone)
+        round_layers(network, list(pieces(network, batches)), _correct_on_data, alone)
 
 
 def _correct_on_data(task: LayerTask) -> Record:

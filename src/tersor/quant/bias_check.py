@@ -15,6 +15,7 @@ from torch import Tensor, fx
 from tersor.core.ranges import channel_rows
 from tersor.core.response import expected_response
 from tersor.data.observe import Batch, last_batches, observe
+from tersor.data.pieces import pieces
 from tersor.distributions.coverage import tap_coverage
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network
@@ -114,7 +115,7 @@ def _own(pairs: list[tuple[Layer, Layer]], prepared: Network, batches: list[Batc
     for _, floating in pairs:
         value = source(floating.input)
         reads[value] = _Mean(floating.channel_axis)
-    observe(prepared, batches, reads)
+    observe(prepared, pieces(prepared, batches), reads)
     return [_corrected(layer, floating, reads[source(floating.input)]) for layer, floating in pairs]
 
 

@@ -17,6 +17,7 @@ unchanged.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -27,6 +28,7 @@ from tersor.core.soft_rounding import beta_at
 from tersor.core.straight_through import fake_quantize_through
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
+from tersor.data.sequences import Computed
 from tersor.data.stream import Stream
 from tersor.graph.blocks import Block, blocks, is_float
 from tersor.graph.layers import Layer, layers
@@ -112,12 +114,13 @@ class _Walk:
 
     def __call__(self, node: fx.Node, floating: Stream, quantized: Stream) -> None:
         if node in self.last:
-            self.given[node] = quantized.values[node.name]
-            self.ideal[node] = floating.values[node.name]
+            self.given[node] = list(quantized.values[node.name])
+            self.ideal[node] = list(floating.values[node.name])
         if node in self.ends:
             task = self._task(self.ends[node], floating)
             self.network.records.append(self._improve(task))
-            quantized.values |= {entry.name: value for entry, value in task.given.items()}
+            given = task.given.items()
+            quantized.values |= {x.name: Computed(_unchanged, found) for x, found in given}
             for inner in task.block.nodes:
                 quantized.run(inner)
             self.done += 1
@@ -140,8 +143,12 @@ class _Walk:
         given, ideal = (
             {e: values[e] for e in block.entries} for values in (self.given, self.ideal)
         )
-        wanted = {last: floating.values[last.name] for last in block.exits if is_float(last)}
+        wanted = {last: list(floating.values[last.name]) for last in block.exits if is_float(last)}
         return BlockTask(block, weights, given, ideal, wanted, self.held_back)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _state(block: Block) -> dict[str, Tensor]:

@@ -7,13 +7,11 @@ networks, whose layers see few positions in a sample, have all of them.
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-import torch
-
 from tersor.data.observe import Batch, samples_of
-from tersor.graph.costs import batch_size
+from tersor.data.pieces import pieces
+from tersor.data.widest import widest
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
-from tersor.graph.shapes import shapes
 from tersor.quant.place import weight_quantizer
 
 
@@ -42,17 +40,28 @@ def enough(
     Returns:
         The batches, and how many of them, the last ones, are held out.
     """
-    most, border = numbers // _widest(network), len(batches) - held_back
+    most, border = numbers // widest(network), len(batches) - held_back
     judges = _first(batches[border:], ceil(most * held_back / len(batches)))
     used = _first(batches[:border], most - sum(map(samples_of, judges)))
     return [*used, *judges], len(judges)
 
 
-def _widest(network: Network) -> int:
-    """Numbers of the widest value for one sample."""
-    computed = ((n, shape) for n, shape in shapes(network).items() if n.op != "get_attr")
-    sizes = [shape.numel() for _, shape in computed if isinstance(shape, torch.Size)]
-    return max(1, max(sizes, default=1) // batch_size(network))
+def in_pieces(
+    network: Network, batches: Sequence[Batch], held_back: int
+) -> tuple[list[Batch], int]:
+    """Cut batches into pieces that take little memory, for a solver that looks at single samples.
+
+    Args:
+        network: The network.
+        batches: Inputs, as `(args, kwargs)`.
+        held_back: Number of batches, the last ones, that are held out.
+
+    Returns:
+        The pieces, and how many of them, the last ones, are held out.
+    """
+    border = len(batches) - held_back
+    used, judges = (list(pieces(network, x)) for x in (batches[:border], batches[border:]))
+    return [*used, *judges], len(judges)
 
 
 def _first(batches: Sequence[Batch], samples: int) -> list[Batch]:

@@ -25,7 +25,7 @@ from tersor.data.gram import Moments
 from tersor.data.observe import Batch, samples_of
 from tersor.graph.lanes import Pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
-from tersor.quant.enough_samples import enough, fewest_bits
+from tersor.quant.enough_samples import enough, fewest_bits, in_pieces
 from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
 from tersor.quant.quantizer import adds_pairs
@@ -119,6 +119,8 @@ class Rounding:
             if len(few) < len(batches):
                 network.records.append(_told(few, batches))
             batches, setting = few, replace(setting, held_back=held_back)
+        batches, held_back = in_pieces(network, batches, setting.held_back)
+        setting = replace(setting, held_back=held_back)
         round_layers(network, batches, round_one, setting, self.seed)
 
 

@@ -1,6 +1,7 @@
 """One layer of a network to be rounded, with its inputs and wanted outputs."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from tersor.core.plane import Scales
 from tersor.core.quadratic import Weights
 from tersor.data.gram import Moments, moments_of
+from tersor.data.sequences import Computed, lengths
 from tersor.graph.layers import Layer
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
@@ -17,6 +19,8 @@ from tersor.quant.quantizer import FakeQuantize
 @dataclass(frozen=True)
 class LayerTask:
     """One layer whose weight is to be rounded, and its data for every batch.
+
+    Reading a value of the data may compute it, so it is read once.
 
     Attributes:
         layer: The layer; its weight and bias are still those of the float network.
@@ -31,9 +35,9 @@ class LayerTask:
 
     layer: Layer
     quantizer: FakeQuantize
-    given: list[Tensor] = field(repr=False)
-    wanted: list[Tensor] = field(repr=False)
-    missing: list[Tensor] | None = field(repr=False)
+    given: Sequence[Tensor] = field(repr=False)
+    wanted: Sequence[Tensor] = field(repr=False)
+    missing: Sequence[Tensor] | None = field(repr=False)
     held_back: int
     seed: int
 
@@ -98,11 +102,11 @@ class LayerTask:
         Returns:
             What was added to the bias, one number for each output.
         """
-        layer, sizes = self.layer, [len(y) for y in self.wanted]
+        layer = self.layer
         with torch.no_grad():
             weight = self.quantizer(layer.weight)
-            found = [layer.run(_mean_sample(layer, x), weight) for x in self.given]
-        shift = _mean(layer, self.wanted) - _mean(layer, found, sizes)
+            found = [(layer.run(_mean_sample(layer, x), weight), len(x)) for x in self.given]
+        shift = _mean(layer, ((y, 1) for y in self.wanted)) - _mean(layer, found)
         self.shift_bias(shift)
         return shift
 
@@ -114,9 +118,10 @@ class LayerTask:
             positions: Number of output positions to sample in all batches of the task.
         """
         given, wanted = self.given[batches], self.wanted[batches]
-        missing = self.missing[batches] if self.missing is not None else [0.0] * len(given)
-        pairs = ((x, y + lack) for x, y, lack in zip(given, wanted, missing, strict=True))
-        count = math.ceil(positions / sum(map(len, self.given)))
+        if self.missing is not None:
+            wanted = Computed(torch.add, wanted, self.missing[batches])
+        pairs = zip(given, wanted, strict=True)
+        count = math.ceil(positions / sum(lengths(self.given)))
         return moments_of(self.layer, pairs, count, torch.Generator().manual_seed(self.seed))
 
 
@@ -154,18 +159,18 @@ def _has_batch(layer: Layer, x: Tensor) -> bool:
     return x.ndim >= layer.kernel_dims + 2
 
 
-def _mean(layer: Layer, outputs: list[Tensor], sizes: list[int] | None = None) -> Tensor:
+def _mean(layer: Layer, outputs: Iterable[tuple[Tensor, int]]) -> Tensor:
     """The mean of each channel.
 
     Args:
         layer: The layer.
-        outputs: Its outputs, batch by batch.
-        sizes: Number of samples that each output stands for, if that is the mean of a batch.
+        outputs: Its outputs, batch by batch, each with the number of samples that one in it stands
+            for, if it is the mean of a batch.
     """
     total, count = 0.0, 0
-    for i, y in enumerate(outputs):
+    for y, samples in outputs:
         flat = y.movedim(layer.channel_axis, 0).reshape(y.shape[layer.channel_axis], -1)
-        times = sizes[i] if sizes is not None and _has_batch(layer, y) else 1
+        times = samples if _has_batch(layer, y) else 1
         total, count = total + times * flat.sum(1), count + times * flat.shape[1]
     assert isinstance(total, Tensor)
     return total / count

@@ -20,7 +20,9 @@ from typing import Protocol
 from torch import fx
 
 from tersor.data.journal import Journal
+from tersor.data.memory import trim
 from tersor.data.observe import Batch
+from tersor.data.shelf import Shelf
 from tersor.data.shortcut import lacking
 from tersor.data.stream import Stream
 from tersor.errors import InvalidInputError
@@ -30,9 +32,11 @@ from tersor.graph.network import Network, OnLayer, Record, Skipped
 from tersor.graph.nodes import operand
 from tersor.quant.float_layers import NEAREST
 from tersor.quant.layer_task import LayerTask, restore, state
+from tersor.quant.live_streams import CodedStream, FloatStream
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.shared_calls import gather, with_all_calls
+from tersor.quant.shared_copy import shared_copy
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,14 @@ class Setting:
             The ranges must be such that nearest rounding does not overflow; see `weight_ranges`.
         on_layer: Called after each layer with its number, the total number, and its record.
         journal: Saves finished layers, which are then not solved again.
+        shelf: Keeps the values of both networks; by default one that has room for all.
     """
 
     held_back: int = 0
     pair_safe: Pairs | None = None
     on_layer: OnLayer | None = None
     journal: Journal | None = None
+    shelf: Shelf | None = None
 
 
 class Solver(Protocol):
@@ -103,14 +109,16 @@ def round_layers(
             "more samples"
         )
     gather(network)
-    floating = Stream(network.copy(), batches, simulate=False)
-    quantized = Stream(network, batches, simulate=True)
+    shelf = setting.shelf or Shelf()
+    floating = FloatStream(shared_copy(network), batches, shelf)
+    quantized = CodedStream(network, batches, shelf)
     todo = {layer.node.name: layer for layer in layers(network)}
     twins = zip(floating.network.graph.nodes, list(network.graph.nodes), strict=True)
     done, rounded = 0, set[fx.Node]()
     for float_node, node in twins:
         floating.run(float_node)
         if node.name in todo:
+            trim()
             layer = todo[node.name]
             again = layer.weight_node in rounded
             record = _rounded(layer, again, (floating, quantized), round_layer, setting, seed, done)

@@ -36,27 +36,32 @@ _BOUNDED = frozenset(
 
 
 class SampleExtremes:
-    """The smallest and largest value of every sample seen so far."""
+    """The smallest and largest value of every sample seen so far.
+
+    They are kept as numbers: small tensors between large ones would tear the memory to pieces.
+    """
 
     def __init__(self) -> None:
         """Start with no sample."""
-        self._lows: list[Tensor] = []
-        self._highs: list[Tensor] = []
+        self._ends: list[list[float]] = [[], []]
+        self._like = torch.empty(0)
 
     def __call__(self, value: Float[Tensor, "..."]) -> None:
         """Add one batch of values, with samples along the first axis."""
-        low, high = value.reshape(len(value) if value.ndim else 1, -1).aminmax(dim=1)
-        self._lows.append(low)
-        self._highs.append(high)
+        ends = value.reshape(len(value) if value.ndim else 1, -1).aminmax(dim=1)
+        for known, found in zip(self._ends, ends, strict=True):
+            known += found.tolist()
+        self._like = value.new_empty(0)
 
     def ends(self) -> Ends:
         """The smallest and largest value of all."""
-        return torch.cat(self._lows).min(), torch.cat(self._highs).max()
+        lows, highs = map(self._like.new_tensor, self._ends)
+        return lows.min(), highs.max()
 
     def widened(self) -> Ends:
         """The ends that are expected for `ENOUGH` samples; those seen, if there are as many."""
         low, high = self.ends()
-        lows, highs = torch.cat(self._lows), torch.cat(self._highs)
+        lows, highs = map(self._like.new_tensor, self._ends)
         if not 1 < len(lows) < ENOUGH:
             return low, high
         factor = _GUMBEL * math.log(ENOUGH / len(lows))

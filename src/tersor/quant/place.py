@@ -259,7 +259,7 @@ def _quantize_tables(network: Network, scheme: Scheme, left_out: set[fx.Node]) -
             reason = "excluded by the user"
         elif len(table.users) > 1:
             reason = "its table has other readers, so an integer copy would only take more space"
-        elif not bool(network.tensor(table).isfinite().all()):
+        elif not bool(torch.stack(network.tensor(table).aminmax()).isfinite().all()):
             reason = "its table has infinite values, such as those that hide a token"
         if reason is not None:
             network.records.append(Skipped(name, "place", reason))

@@ -6,12 +6,14 @@ moved forward in the graph, unless it depends on the first call. Every call then
 own, which makes up for the mean error that the weight leaves on its own input.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, fx
 
 from tersor.data.expected import ancestors
+from tersor.data.sequences import Computed, Equal, Picked, Values
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Network
@@ -82,10 +84,9 @@ def with_all_calls(task: LayerTask, floating: Stream, quantized: Stream) -> Laye
     (same,) = (a for a in layers(floating.network) if a.node.name == task.layer.node.name)
     weight = same.weight.detach()
     given = [task.given, *(quantized.values[name] for name in known)]
-    with torch.no_grad():
-        ideal = [[same.run(x, weight) for x in floating.values[name]] for name in known]
+    ideal = (Computed(lambda x: same.run(x, weight), floating.values[name]) for name in known)
     wanted = [task.wanted, *ideal]
-    none = [[torch.zeros_like(y) for y in ys] for ys in ideal]
+    none = [Equal(torch.zeros(()), len(values)) for values in given[1:]]
     missing = task.missing and _by_batch([task.missing, *none])
     return replace(
         task,
@@ -96,6 +97,6 @@ def with_all_calls(task: LayerTask, floating: Stream, quantized: Stream) -> Laye
     )
 
 
-def _by_batch(calls: list[list[Tensor]]) -> list[Tensor]:
+def _by_batch(calls: list[Sequence[Tensor]]) -> Values:
     """The values of all calls for the first batch, then for the second, and so on."""
-    return [value for batch in zip(*calls, strict=True) for value in batch]
+    return Picked([(values, batch) for batch in range(len(calls[0])) for values in calls])

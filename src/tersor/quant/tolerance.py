@@ -21,6 +21,7 @@ from tersor.checked import Count, Positive, ProperShare, checked
 from tersor.data.figures import Figure, PartTally
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage, floats
+from tersor.data.pieces import pieces
 from tersor.data.verdict import grade, needed
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
@@ -166,9 +167,11 @@ class Judge:
             batches: Samples, as `(args, kwargs)`.
             tolerance: What may differ.
         """
-        self.batches, self._tolerance = batches, tolerance
+        whole = tolerance.metric is not None  # of what a batch returns
+        self.batches = batches if whole else list(pieces(floating, batches))
+        self._tolerance = tolerance
         self._run: Run = simulated
-        self._reference = simulated(floating, batches)
+        self._reference = simulated(floating, self.batches)
         self.parts = float_parts(self._reference[0], floating.output_names)
 
     def elsewhere(self, run: Run) -> "Judge":

@@ -1,0 +1,55 @@
+"""Cuts batches so small that the values of one pass through a network take little memory.
+
+Memory and caches like small batches, and the time of a pass hardly depends on their size. Where
+every sample counts by itself, a batch is cut; what is made of whole batches does without.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tersor.data.observe import Batch, samples_of
+from tersor.data.widest import widest
+from tersor.graph.network import Network
+from tersor.graph.shapes import is_free
+
+NUMBERS = 2_500_000  # of the widest value, for one piece; one sample may have more
+
+
+def pieces(network: Network, batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Cut batches into pieces, if the network takes batches of any size.
+
+    Args:
+        network: The network.
+        batches: Inputs, as `(args, kwargs)`.
+
+    Yields:
+        The pieces, as views of the batches, in order.
+    """
+    size = max(1, NUMBERS // widest(network)) if can_be_cut(network) else None
+    for batch in batches:
+        yield from [batch] if size is None else _cut(batch, size)
+
+
+def can_be_cut(network: Network) -> bool:
+    """Whether the first axis of every input may have any size.
+
+    Args:
+        network: The network.
+    """
+    values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
+    shapes = [value.shape for value in values if isinstance(value, torch.Tensor)]
+    return all(shape and is_free(shape[0]) for shape in shapes)
+
+
+def _cut(batch: Batch, size: int) -> list[Batch]:
+    leaves = [x for x in pytree.tree_leaves(batch) if isinstance(x, Tensor)]
+    count = samples_of(batch)
+    if count <= size or any(not x.ndim or len(x) != count for x in leaves):
+        return [batch]
+    return [
+        pytree.tree_map_only(Tensor, lambda x, at=start: x[at : at + size], batch)
+        for start in range(0, count, size)
+    ]

@@ -1,0 +1,158 @@
+"""Keeps values in memory as long as there is room, and in files from then on.
+
+What comes back from a file is what was put there, to the bit and with the same strides, so a result
+does not depend on the room. A value is gone as soon as nothing refers to it any more.
+"""
+
+import mmap
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tersor.core.codes import Codes
+from tersor.errors import ExportError
+from tersor.files import temporary_folder
+
+_SMALL = 1 << 16  # bytes; a smaller value stays where it is
+
+
+class Item:
+    """One value on a shelf.
+
+    Attributes:
+        shape: Its shape, if it is a tensor.
+    """
+
+    def __init__(self, read: Callable[[], Any], shape: torch.Size | None) -> None:
+        self._read, self.shape = read, shape
+
+    def value(self) -> Any:
+        """The value."""
+        found = self._read()
+        return found.value() if isinstance(found, Codes) else found
+
+
+class Shelf:
+    """The values of a run.
+
+    Attributes:
+        room: Bytes that may be held in memory; None for any number.
+        held: Bytes in memory now.
+        most: The most that were ever held in memory.
+        spilled: Bytes that were written to files so far.
+    """
+
+    def __init__(self, room: int | None = None, folder: str | Path | None = None) -> None:
+        """Set up an empty shelf.
+
+        Args:
+            room: See `Shelf`.
+            folder: Where to make a folder for files. Default: that of the system for such files.
+        """
+        self.room, self.held, self.most, self.spilled = room, 0, 0, 0
+        self._parent, self._folder, self._names = folder, None, count()
+
+    def put(self, value: Any) -> Item:
+        """Keep a value: a tensor, `Codes`, or anything else, which stays as it is.
+
+        Args:
+            value: The value.
+
+        Raises:
+            ExportError: There is no room, and no file can be written.
+        """
+        tensor = value.integers if isinstance(value, Codes) else value
+        shape = tensor.shape if isinstance(tensor, Tensor) else None
+        size = sum(x.nbytes for x in pytree.tree_leaves(tensor) if isinstance(x, Tensor))
+        if not _is_dense(tensor) or size < _SMALL:
+            item = Item(lambda: value, shape)
+        elif self.room is None or self.held + size <= self.room:
+            pages = _in_pages(tensor)
+            kept = replace(value, integers=pages) if isinstance(value, Codes) else pages
+            item = Item(lambda: kept, shape)
+        else:
+            return self._in_file(value, tensor)
+        self.held += size
+        self.most = max(self.most, self.held)
+        weakref.finalize(item, self._give_back, size)
+        return item
+
+    def _give_back(self, size: int) -> None:
+        self.held -= size
+
+    def _in_file(self, value: Any, tensor: Tensor) -> Item:
+        path, shape = self._path(), tensor.shape
+        file = _File(path, tensor.dtype, tensor.shape, tensor.stride())
+        try:
+            file.write(tensor)
+        except OSError as error:
+            raise ExportError(
+                f"there is no room for {tensor.nbytes:,} bytes in {str(path.parent)!r} ({error}): "
+                "give a folder= on a larger disk, more memory=, or fewer samples="
+            ) from error
+        self.spilled += tensor.nbytes
+        if isinstance(value, Codes):
+            bare = replace(value, integers=tensor.new_empty(0))
+            item = Item(lambda: replace(bare, integers=file.read()), shape)
+        else:
+            item = Item(file.read, shape)
+        weakref.finalize(item, self._remove, path)
+        return item
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def _path(self) -> Path:
+        if self._folder is None:
+            stack = ExitStack()
+            self._folder = stack.enter_context(temporary_folder(self._parent))
+            weakref.finalize(self, stack.close)
+        return self._folder / f"{next(self._names)}"
+
+
+def _in_pages(tensor: Tensor) -> Tensor:
+    """Copy a tensor to pages of its own, which go back to the system with it.
+
+    Between values that come and go, those that stay would tear the memory to pieces.
+    """
+    flat = torch.frombuffer(mmap.mmap(-1, tensor.nbytes), dtype=tensor.dtype)
+    return flat.as_strided(tensor.shape, tensor.stride()).copy_(tensor.detach())
+
+
+@dataclass(frozen=True)
+class _File:
+    """A tensor in a file: its numbers as they lie in memory, and their order."""
+
+    path: Path
+    dtype: torch.dtype
+    shape: torch.Size
+    strides: tuple[int, ...]
+
+    def write(self, tensor: Tensor) -> None:
+        flat = tensor.detach().as_strided((tensor.numel(),), (1,))
+        flat.view(torch.uint8).numpy().tofile(self.path)
+
+    def read(self) -> Tensor:
+        flat = torch.from_numpy(np.fromfile(self.path, dtype=np.uint8)).view(self.dtype)
+        return flat.as_strided(self.shape, self.strides)
+
+
+def _is_dense(value: Any) -> bool:
+    """Whether a tensor lies in memory without gaps and overlaps, in whatever order."""
+    if not isinstance(value, Tensor) or value.device.type != "cpu" or not value.numel():
+        return False
+    expected = 1
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True

@@ -1,0 +1,125 @@
+"""The two streams of a walk over the layers, which keep little of what passes through them.
+
+What a quantizer has rounded is kept as integers, which take a quarter of the memory. A value that
+only one node reads is not kept on the way there, but computed batch by batch when it is read. In
+the float network, the outputs of layers are kept, and activations are computed from them. What a
+layer makes of a much narrower value is computed anew, not kept: in inverted bottlenecks these are
+the widest values.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from tersor.core.codes import Codes, codes
+from tersor.data.observe import Batch
+from tersor.data.shelf import Shelf
+from tersor.data.stream import Stream
+from tersor.graph.layers import is_layer
+from tersor.graph.network import Network
+from tersor.graph.nodes import readers, source
+from tersor.graph.shapes import shapes
+from tersor.quant.quantizer import FakeQuantize, quantizer_at
+
+_WIDER = 2.0  # times what it is computed from: such an output of a layer is not kept
+_LONGEST = 2  # layers in the float network that are computed anew to read a value; 1 in the other
+
+
+class FloatStream(Stream):
+    """All batches in the float network."""
+
+    def __init__(self, network: Network, batches: Sequence[Batch], shelf: Shelf) -> None:
+        """Start from the inputs.
+
+        Args:
+            network: The network; its quantizers have no effect.
+            batches: Inputs, as `(args, kwargs)`.
+            shelf: Keeps the values.
+        """
+        super().__init__(network, batches, simulate=False, shelf=shelf)
+        self._passing = _passing(network, coded=False)
+
+    def _keeps(self, node: fx.Node) -> bool:
+        return node not in self._passing
+
+
+class CodedStream(Stream):
+    """All batches in the quantized network; rounded values are kept as integers."""
+
+    def __init__(self, network: Network, batches: Sequence[Batch], shelf: Shelf) -> None:
+        """Start from the inputs.
+
+        Args:
+            network: The network; nodes that have not yet run may change.
+            batches: Inputs, as `(args, kwargs)`.
+            shelf: Keeps the values.
+        """
+        super().__init__(network, batches, simulate=True, shelf=shelf)
+
+        self._passing = _passing(network, coded=True)
+
+    def _keeps(self, node: fx.Node) -> bool:
+        return node not in self._passing
+
+    def _function(self, node: fx.Node) -> Callable[..., Any]:
+        quantizer = quantizer_at(self.network, node)
+        if (
+            quantizer is None
+            or not quantizer.enabled
+            or node in self._passing
+            or source(node).op == "get_attr"
+        ):
+            return super()._function(node)
+        return partial(_coded, quantizer)
+
+
+def _coded(quantizer: FakeQuantize, value: Tensor) -> Codes | Tensor:
+    parts = quantizer.scale, quantizer.zero_point, quantizer.grid, quantizer.axis
+    found = codes(value, *parts)
+    return quantizer(value) if found is None else found
+
+
+def _passing(network: Network, coded: bool) -> set[fx.Node]:
+    """The nodes whose values are computed whenever they are read.
+
+    Args:
+        network: The network.
+        coded: Whether rounded values are kept, else the outputs of layers.
+    """
+    sizes = _sizes(network)
+    most = 1 if coded else _LONGEST
+    found, depth, below = set[fx.Node](), dict[fx.Node, int](), dict[fx.Node, int]()
+    for node in network.graph.nodes:
+        reads = [arg for arg in node.all_input_nodes if arg in found]
+        below[node] = sum(below[x] if x in reads else sizes[x] for x in node.all_input_nodes)
+        depth[node] = max((depth[arg] for arg in reads), default=0) + is_layer(node)
+        is_wide = depth[node] <= most and sizes[node] > _WIDER * below[node]
+        is_short = not _is_kept_at(node, coded) and (coded or sizes[node] >= below[node])
+        is_alias = node.op == "call_module" and not coded
+        is_read_once = len(node.users if coded else readers(node)) == 1
+        if is_alias or (is_read_once and (is_short or is_wide)):
+            found.add(node)
+    return found
+
+
+def _is_kept_at(node: fx.Node, coded: bool) -> bool:
+    """Whether a value that one node reads is kept unless it is wide."""
+    if not coded:
+        return is_layer(node)
+    return node.op == "call_module" or any(map(is_layer, node.users))
+
+
+def _sizes(network: Network) -> dict[fx.Node, int]:
+    """The numbers of each value that is computed from an input; inputs are there anyway."""
+    found = {
+        node: math.prod(shape) if isinstance(shape, torch.Size) else 0
+        for node, shape in shapes(network).items()
+    }
+    return {
+        node: 0 if source(node).op in ("get_attr", "placeholder") else found.get(node, 0)
+        for node in network.graph.nodes
+    }

@@ -1,0 +1,92 @@
+"""The streams of the walk give what plain ones give, to the bit, and hold far less."""
+
+import pytest
+import torch
+from torch import nn
+
+from tersor.data.shelf import Shelf
+from tersor.data.stream import Stream
+from tersor.frontend.capture import capture
+from tersor.graph.layers import layers
+from tersor.graph.nodes import operand
+from tersor.quant.calibrate import weight_ranges
+from tersor.quant.live_streams import CodedStream, FloatStream
+from tersor.quant.observed import observed_ranges
+from tersor.quant.place import place
+from tersor.quant.schemes import ONNXRUNTIME_CPU
+from tests.captured import captured
+from tests.zoo import ZOO
+
+
+def batches_of(name):
+    return [(ZOO[name].args(torch.float64, batch=4, seed=seed), {}) for seed in range(3)]
+
+
+def quantized(network, batches):
+    place(network, ONNXRUNTIME_CPU)
+    weight_ranges(network)
+    observed_ranges(network, batches)
+    return network
+
+
+def steps(stream):
+    """What every layer reads and writes, as the walk reads it."""
+    nodes = {layer.node for layer in layers(stream.network)}
+    for node in stream.network.graph.nodes:
+        given = list(stream.of(operand(node))) if node in nodes else []
+        stream.run(node)
+        if node in nodes:
+            yield given, list(stream.of(node))
+
+
+@pytest.mark.parametrize("name", ["resnet", "separable", "densenet", "shufflenet"])
+@pytest.mark.parametrize("room", [None, 0])
+def test_layers_read_and_write_the_same(name, room):
+    batches = batches_of(name)
+    network = quantized(captured(name), batches)
+    for kind, simulate in ((FloatStream, False), (CodedStream, True)):
+        shelf = Shelf(room)
+        plain = Stream(network, batches, simulate)
+        for found, wanted in zip(steps(kind(network, batches, shelf)), steps(plain), strict=True):
+            for ours, theirs in zip(found, wanted, strict=True):
+                assert len(ours) == len(theirs) == len(batches)
+                assert all(map(torch.equal, ours, theirs))
+
+
+class Bottleneck(nn.Module):
+    """Narrow, six times as wide, narrow."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.wide = nn.Conv2d(8, 48, 1)
+        self.depthwise = nn.Conv2d(48, 48, 3, padding=1, groups=48)
+        self.narrow = nn.Conv2d(48, 8, 1)
+        self.last = nn.Conv2d(8, 8, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        y = torch.relu(self.depthwise(torch.relu(self.wide(x))))
+        return self.last(x + self.narrow(y))
+
+
+def test_wide_values_are_not_held():
+    """One wide value in float for all batches would be six times the narrow one."""
+    torch.manual_seed(0)
+    batches = [((torch.randn(2, 3, 32, 32),), {}) for _ in range(4)]
+    network = quantized(capture(Bottleneck().eval(), batches[0][0][0]), batches)
+    narrow = 4 * 2 * 8 * 32 * 32 * 4  # bytes, all batches
+    floating, coded, plain = Shelf(), Shelf(), Shelf()
+    streams = [
+        FloatStream(network, batches, floating),
+        CodedStream(network, batches, coded),
+        Stream(network, batches, simulate=False, shelf=plain),
+    ]
+    for node in network.graph.nodes:
+        for stream in streams:
+            stream.run(node)
+    assert plain.most > 6 * narrow
+    assert floating.most <= 2.5 * narrow
+    assert coded.most <= 2.5 * narrow  # codes of the wide value are one and a half
+    del stream, streams
+    assert floating.held == coded.held == plain.held == 0
