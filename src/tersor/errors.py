@@ -28,6 +28,10 @@ class ExportError(TersorError):
     """The ONNX file could not be built or written."""
 
 
+class OutOfMemoryError(TersorError):
+    """An allocation failed: there is not enough memory for what was asked."""
+
+
 class UnmappedError(ExportError):
     """A change has no place in the file that came in; a new file is written instead."""
 

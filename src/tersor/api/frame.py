@@ -7,6 +7,7 @@ from pathlib import Path
 from tersor.data.fingerprint import fingerprint
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
+from tersor.data.shelf import Shelf
 from tersor.graph.network import Network, OnLayer
 from tersor.quant.levels import WithData
 from tersor.quant.place import place
@@ -28,6 +29,7 @@ class Frame:
         say: Called with the name of each step.
         on_layer: Called after each layer that is rounded with data.
         folder: Where finished layers are saved while weights are rounded with data.
+        shelf: Keeps the values of all samples while weights are rounded.
     """
 
     scheme: Scheme
@@ -38,6 +40,7 @@ class Frame:
     say: OnStep = lambda _: None
     on_layer: OnLayer | None = None
     folder: str | Path | None = None
+    shelf: Shelf | None = None
 
     def place(self, network: Network) -> frozenset[str]:
         """Place the quantizers; returns the names of the calls that stay in floating point."""

@@ -8,6 +8,7 @@ output, as AdaRound does, arXiv 2004.10568. Level 3, training, starts from eithe
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,9 @@ from tersor.api.steps import (
 from tersor.checked import checked
 from tersor.data.feeds import Data
 from tersor.data.memory import trim
+from tersor.data.room import Memory, room_for, told_if_full
 from tersor.data.samples import samples
+from tersor.data.shelf import Shelf
 from tersor.data.shown import captured_with
 from tersor.data.suitability import check_samples, check_trained
 from tersor.distributions.propagation import propagate
@@ -56,6 +59,7 @@ T = TypeVar("T", DataFree, WithData)
 
 @checked("model", "exclude", "input_range")
 @shows_progress(len(STEPS))
+@told_if_full()
 def quantize(
     model: Model | str | Path,
     example: Example = None,
@@ -71,6 +75,7 @@ def quantize(
     options: DataFree | WithData | None = None,
     tolerance: Allowed | None = "auto",
     folder: str | Path | None = None,
+    memory: Memory | None = None,
     on_step: OnStep | None = None,
     on_layer: OnLayer | None = None,
 ) -> Quantized:
@@ -116,6 +121,9 @@ def quantize(
             every layer that has an integer kernel and is faster for it is in integers.
         folder: Saves every layer that has been rounded with data, so that an interrupted run
             resumes from there.
+        memory: What the process may hold while it rounds with data, such as `"2GB"`, or bytes.
+            Values that find no room go to files, in `folder` or else the system's folder for
+            temporary files; the result is the same to the bit. Default: half of what is free.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_layer: Called after each layer that is rounded with data, with its number, the number of
             layers, and its record.
@@ -137,6 +145,11 @@ def quantize(
             f"folder={str(folder)!r} saves layers that are rounded with data, and no layer is "
             "rounded with data here. Leave out folder=, or give data="
         )
+    if memory is not None and data is None:
+        raise InvalidInputError(
+            f"memory={memory!r} is for the values of samples, and there are none here. Leave out "
+            "memory=, or give data="
+        )
     check_tolerance(tolerance, data is not None)
     say = _after_trim(on_step)
     all_weights, weight_bits = split_bits(weights)
@@ -156,6 +169,7 @@ def quantize(
         return Quantized(network, original, target, prepared, assumed)
     plain = weights is None and activations is None
     held = tolerance_of(tolerance, plain and target.speed is not None)
+    frame = replace(frame, shelf=Shelf(room_for(network, memory), folder))
     network, prepared = with_data(network, frame, data, chosen, held)
     return Quantized(network, original, target, prepared)
 

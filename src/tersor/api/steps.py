@@ -92,7 +92,7 @@ def solve(
     frame.say(ROUND)
     journal = frame.journal(network, batches, options)
     kept = held_back(batches, options.held_back)
-    setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal)
+    setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal, frame.shelf)
     (options.rounding or Nearest()).round(network, batches, setting)
     seen = keep_better_biases(network, prepared, batches, judge)
     guard_bias_overflow(network)

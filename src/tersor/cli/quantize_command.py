@@ -37,6 +37,7 @@ def quantize(
     held_back: data_options.HeldBack = None,
     seed: data_options.Seed = None,
     work: data_options.Work = None,
+    memory: data_options.Memory = None,
     resize: data_options.Resize = None,
     crop: data_options.Crop = None,
     mean: data_options.Mean = None,
@@ -84,7 +85,7 @@ def quantize(
 
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
     asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
-    asked |= {"tolerance": tolerance}
+    asked |= {"tolerance": tolerance, "memory": memory}
     steps = STEPS_WITH_DATA if data else STEPS
     steps += SEARCH_STEPS if average_bits else ()
     steps += (TOLERATE,) if data and tolerance != "off" else ()
@@ -133,6 +134,7 @@ def quantize(
             options=level,
             tolerance={None: "auto", "off": None}.get(tolerance, tolerance),
             folder=work,
+            memory=memory,
             on_step=bar.step,
             on_layer=bar.layer,
         )

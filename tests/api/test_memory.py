@@ -1,0 +1,87 @@
+"""The memory that a run may have changes where values lie, and nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+import tersor
+from tersor.data import room
+from tersor.data.memory import resident
+from tersor.data.room import bytes_of
+from tersor.data.shelf import Shelf
+from tersor.errors import InvalidInputError, OutOfMemoryError
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3)
+    return nn.Sequential(*layers).eval()
+
+
+def weights(network):
+    return dict(network.module.state_dict())
+
+
+@pytest.fixture
+def shelves(monkeypatch):
+    made = []
+    plain = Shelf.__init__
+
+    def noted(self, *args):
+        plain(self, *args)
+        made.append(self)
+
+    monkeypatch.setattr(Shelf, "__init__", noted)
+    return made
+
+
+@pytest.mark.skipif(not resident(), reason="the system does not tell what a process holds")
+def test_results_do_not_depend_on_the_memory(model, shelves, tmp_path, monkeypatch):
+    data = torch.randn(64, 3, 40, 40)
+    plain = tersor.quantize(model, data=data)
+    assert not any(shelf.spilled for shelf in shelves)
+    monkeypatch.setattr(room, "_needed", lambda _: 0)
+    monkeypatch.setattr(room, "resident", lambda: 0)
+    most = max(shelf.most for shelf in shelves)
+    few = tersor.quantize(model, data=data, memory=most // 4, folder=tmp_path)
+    assert max(shelf.spilled for shelf in shelves) > 0
+    assert shelves[-1].most <= most
+    ours, theirs = weights(plain.network), weights(few.network)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GB", 2 * 10**9), ("800MB", 8 * 10**8), ("1.5 gb", 15 * 10**8), (4096, 4096)],
+)
+def test_sizes_in_words(text, size):
+    assert bytes_of(text) == size
+
+
+@pytest.mark.parametrize("memory", ["much", "2 apples", "-1GB", "10k", 0, "0MB"])
+def test_what_is_no_size(model, memory):
+    with pytest.raises(InvalidInputError, match=r"memory=.* is no size; give .*'800MB'"):
+        tersor.quantize(model, data=torch.randn(2, 3, 16, 16), memory=memory)
+
+
+def test_too_little_memory_names_what_is_enough(model):
+    with pytest.raises(
+        InvalidInputError, match=r"holds \d+MB already.*give memory='\d+MB' or more"
+    ):
+        tersor.quantize(model, data=torch.randn(2, 3, 16, 16), memory="1MB")
+
+
+def test_no_effect_without_samples(model):
+    with pytest.raises(InvalidInputError, match=r"memory='2GB' is for the values of samples"):
+        tersor.quantize(model, torch.randn(2, 3, 16, 16), memory="2GB")
+
+
+def test_an_allocation_that_fails_says_what_to_do(model, monkeypatch):
+    def full(*_):
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+    monkeypatch.setattr("tersor.api.quantize.check_samples", full)
+    with pytest.raises(OutOfMemoryError, match=r"samples=.*--samples.*memory=.*--memory"):
+        tersor.quantize(model, data=torch.randn(2, 3, 16, 16))
