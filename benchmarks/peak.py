@@ -1,0 +1,126 @@
+"""The most memory that a process has had which quantizes a network and writes its file.
+
+    python -m benchmarks.peak
+
+EfficientNet-Lite0 with 128 photographs, and a transformer of the size of BERT-base (random weights)
+without data. The peak is that of the whole process, with libraries, the model and the photographs;
+SQNR is that of the simulation on 128 other photographs. Each row has a process of its own, and one
+thread.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import tersor
+from benchmarks.harness import Table
+from tersor.core.metrics import decibels, signal_and_noise
+
+_PHOTOGRAPHS = 128
+Subject = tuple[nn.Module, dict[str, Any], Tensor | None]  # arguments of quantize, a test
+
+
+def lite0(photographs: Path) -> Subject:
+    """EfficientNet-Lite0, as it is in the zoo, with photographs from a file."""
+    from benchmarks.zoo import MODELS
+
+    images = torch.load(photographs, mmap=True)
+    chosen = images[:_PHOTOGRAPHS].clone()
+    return MODELS["efficientnet_lite0"].load(), {"data": chosen}, images[_PHOTOGRAPHS:]
+
+
+def save_photographs(path: Path) -> None:
+    """Prepare photographs, of which only a few are needed, before anything is measured."""
+    from benchmarks.zoo import MODELS
+
+    model = MODELS["efficientnet_lite0"]
+    pixels, _ = model.pixels()
+    order = torch.randperm(len(pixels), generator=torch.manual_seed(0))
+    torch.save(model.normalize(pixels[order[: 2 * _PHOTOGRAPHS].numpy()]).clone(), path)
+
+
+def bert(photographs: Path) -> Subject:
+    """A transformer of the size of BERT-base."""
+    del photographs
+    from transformers import BertConfig, BertModel
+
+    words = torch.randint(0, 30_000, (2, 32), generator=torch.manual_seed(0))
+    example = {"input_ids": words, "attention_mask": torch.ones_like(words)}
+    return BertModel(BertConfig()).eval(), {"example": example}, None
+
+
+SUBJECTS: dict[str, Callable[[Path], Subject]] = {"efficientnet_lite0": lite0, "bert_base": bert}
+
+
+def run(name: str, photographs: Path, memory: str | None, results: Any) -> None:
+    """Quantize one network and write its file, and put the figures into a queue.
+
+    Args:
+        name: One of `SUBJECTS`.
+        photographs: A file of them.
+        memory: As for `tersor.quantize`.
+        results: The queue.
+    """
+    torch.set_num_threads(1)
+    model, given, test = SUBJECTS[name](photographs)
+    before, start = _megabytes(), time.process_time()
+    if "data" in given:
+        given["memory"] = memory
+    quantized = tersor.quantize(model, **given)
+    seconds = time.process_time() - start
+    with tempfile.TemporaryDirectory() as folder:
+        quantized.export(Path(folder) / "model.onnx")
+    peak, found = _megabytes(), None
+    if test is not None:
+        with torch.no_grad():
+            pairs = [(model(x), quantized.network(x)) for x in test.split(8)]
+        energies = (signal_and_noise(y, z) for y, z in pairs)
+        found = decibels(*map(sum, zip(*energies, strict=True)))
+    results.put((before, peak, seconds, found))
+
+
+def _megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--memory", help="as for tersor quantize")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    table = Table(args, "network", "MB before", "peak MB", "quantize, CPU s", "SQNR dB")
+    with tempfile.TemporaryDirectory() as folder:
+        photographs = Path(folder) / "photographs.pt"
+        if "efficientnet_lite0" in args.networks:
+            save_photographs(photographs)
+        measure(args, table, photographs)
+
+
+def measure(args: argparse.Namespace, table: Table, photographs: Path) -> None:
+    """Add the rows."""
+    context = multiprocessing.get_context("spawn")
+    for name in args.networks:
+        results = context.Queue()
+        process = context.Process(target=run, args=(name, photographs, args.memory, results))
+        process.start()
+        before, peak, seconds, found = results.get()
+        process.join()
+        cells = (f"{before:.0f}", f"{peak:.0f}", f"{seconds:.1f}")
+        shown = "–" if found is None else f"{found:.1f}"
+        table.add(name, *cells, shown, figures=(before, peak, seconds, found))
+
+
+if __name__ == "__main__":
+    main()
