@@ -48,6 +48,16 @@ def test_an_output_is_one_thing(name, output, kind, axis):
     assert part.name == name
 
 
+@pytest.mark.parametrize(
+    ("output", "is_single"),
+    [(unit(8, 1), True), (unit(8), True), (unit(8, 4), True), (unit(8, 5), False)],
+)
+def test_a_few_scores_decide_alone(output, is_single):
+    (part,) = find_parts("y", output)
+    assert (part.kind, part.single) == ("scores", is_single)
+    assert not find_parts("y", 2 * output - 1)[0].single
+
+
 def test_with_labels_they_are_classes():
     (part,) = find_parts("y", drawn(64, 4), labelled=True)
     assert part.kind == "classes"

@@ -4,7 +4,7 @@ import pytest
 
 from tersor.data.figures import Figure
 from tersor.data.output_parts import Part
-from tersor.data.verdict import GRADES, Reservation, Verdict, grade, judge, worst
+from tersor.data.verdict import GRADES, Reservation, Verdict, grade, judge, needed, worst
 
 CLASSES = Part("logits", "classes")
 BOXES, SCORES = Part("y", "values", 1, 0, 4), Part("y", "scores", 1, 4, 22)
@@ -90,3 +90,13 @@ def test_the_worst_of_none_is_good():
         "look",
         "bad",
     ]
+
+
+@pytest.mark.parametrize(
+    ("decibels", "single", "least"),
+    [(15.0, False, 20.0), (25.0, False, 20.0), (15.0, True, 30.0), (25.0, True, 30.0)],
+)
+def test_single_scores_should_have_more_than_a_good_verdict(decibels, single, least):
+    figure = Figure(Part("y", "scores", single=single), decibels)
+    assert needed(figure) == least
+    assert grade(figure) == ("good" if decibels > 20 else "look")

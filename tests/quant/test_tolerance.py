@@ -71,13 +71,15 @@ def test_a_verdict_that_would_be_bad_is_mended_by_default_and_that_is_told(tmp_p
 def test_scores_that_are_not_good_are_mended_by_default_other_parts_if_they_are_bad():
     network = capture(ranges(), pictures(2))
 
-    def needs_float(kind, decibels):
-        figures = (Figure(Part("y", kind), decibels),)
+    def needs_float(kind, decibels, single=False):
+        figures = (Figure(Part("y", kind, single=single), decibels),)
         result = Rounded(network, network, frozenset())
         return Attempt(NOTHING, result, figures, torch.ones(1)).needs_float
 
     assert needs_float("scores", 15.0)
     assert not needs_float("scores", 25.0)
+    assert needs_float("scores", 25.0, single=True)
+    assert not needs_float("scores", 31.0, single=True)
     assert not needs_float("values", 15.0)
     assert needs_float("values", 5.0)
 
@@ -168,6 +170,15 @@ def test_what_fails_in_the_runtime_alone_is_mended_there(problem):
     assert len(mixtures.layers(found.kept)) == measured[-1]
 
 
+def test_the_last_layer_in_integers_is_the_one_that_leaves_least_noise(problem):
+    network, mixtures, *_ = problem
+    kept = mixtures.least(torch.full_like(mixtures.noise(NOTHING), 1e-12))
+    names = {layer.node.name for layer in layers(network)}
+    (left,) = names - kept
+    noise = {name: float(mixtures.noise((kept | {left}) - {name}).sum()) for name in names}
+    assert noise[left] == min(noise.values()) < max(noise.values())
+
+
 @settings(max_examples=8)
 @given(decibels=st.floats(10, 70))
 def test_the_set_meets_the_bound_or_is_the_best_and_no_layer_can_go_back(problem, decibels):
@@ -186,3 +197,19 @@ def test_the_set_meets_the_bound_or_is_the_best_and_no_layer_can_go_back(problem
             again = mixtures.pruned(best.kept - {name})
             slower = mixtures.time(again) > mixtures.time(best.kept)
             assert slower or not judge.attempt(again, quantized(again)).meets
+
+
+def test_a_score_that_decides_alone_gets_more(tmp_path):
+    net = nn.Sequential(ranges(), nn.Conv2d(16, 1, 12), nn.Flatten(), nn.Sigmoid())
+    with torch.no_grad():
+        net[1].get_parameter("weight").mul_(8)[:, :8] = 0  # it hears the small range alone
+    unseen = pictures(64, seed=1)
+
+    def in_runtime(q):
+        (found,) = Runtime(q.export(tmp_path / "q.onnx").path)((unseen,)).values()
+        return sqnr(net(unseen).detach(), torch.from_numpy(found))
+
+    assert 20 < in_runtime(tersor.quantize(net, data=pictures(64), tolerance=None)) < 29
+    q = tersor.quantize(net, data=pictures(64))
+    assert "keeps them in integers" in told(q)[-1].what
+    assert in_runtime(q) > 29

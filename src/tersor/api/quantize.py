@@ -116,9 +116,10 @@ def quantize(
         tolerance: Least signal-to-noise ratio in dB of each part of each output, on samples that
             are held back; as few layers as possible stay in floating point until it holds in the
             runtime. Or a `Tolerance` with a metric of your own. `"auto"`: where the verdict would
-            be bad, or scores not good, layers stay in floating point, as far as the file is
-            predicted to be no slower than that of the float model, unless bits are given. None:
-            every layer that has an integer kernel and is faster for it is in integers.
+            be bad, scores not good, or single scores have less than 30 dB, layers stay in floating
+            point, as far as the file is predicted to be no slower than that of the float model,
+            unless bits are given. None: every layer that has an integer kernel and is faster for it
+            is in integers.
         folder: Saves every layer that has been rounded with data, so that an interrupted run
             resumes from there.
         memory: What the process may hold while it rounds with data, such as `"2GB"`, or bytes.

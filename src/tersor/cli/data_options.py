@@ -49,7 +49,8 @@ Tolerance = Annotated[
         help="Least signal-to-noise ratio in dB of each part of each output, on a quarter of the "
         "samples, which is held back. As few layers as possible stay in float until it holds in "
         "the runtime; the summary names them, with their price. auto, the default: only where the "
-        "verdict would be bad or scores not good, and not slower than float; off: never.",
+        "verdict would be bad, scores not good, or single scores have less than 30 dB, and not "
+        "slower than float; off: never.",
         rich_help_panel=_DATA,
     ),
 ]

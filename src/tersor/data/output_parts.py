@@ -19,6 +19,7 @@ _ENOUGH = 64  # values that tell whether all of an index lie within 0…1
 _MOST_PARTS = 8
 _FEW, _ROWS = 32, 16  # columns that may be numbers of a regression, and rows that tell
 _APART = 0.5
+_SINGLE = 4  # scores of a sample; where there are more, none decides alone
 _FAR = 32.0  # neighbours whose ranges differ by more than this are different things
 _CLASSES = re.compile(r"logit|prob|class|categor|label|softmax|segm", re.IGNORECASE)
 _VECTORS = re.compile(r"embed|feature|pooled|pooler|vector", re.IGNORECASE)
@@ -36,6 +37,7 @@ class Part:
         axis: The axis of classes and vectors, or the one along which the output is divided.
         start: First index along that axis.
         stop: One more than the last index; None if the part is the whole output.
+        single: Whether a sample has but a few such scores, each of which decides something.
     """
 
     output: str
@@ -43,6 +45,7 @@ class Part:
     axis: int = -1
     start: int = 0
     stop: int | None = None
+    single: bool = False
 
     @property
     def name(self) -> str:
@@ -77,7 +80,8 @@ def find_parts(name: str, reference: Tensor, labelled: bool = False) -> tuple[Pa
     if found:
         return found
     if _is_unit(x):
-        return (Part(name, "scores"),)
+        rows = len(x) if x.ndim else 1
+        return (Part(name, "scores", single=x.numel() <= _SINGLE * rows),)
     return (Part(name, "classes" if _are_logits(name, x, labelled) else "values"),)
 
 

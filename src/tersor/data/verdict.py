@@ -26,6 +26,7 @@ _DECIBELS = {
     "scores": (20.0, 6.0),
     "values": (20.0, 10.0),
 }
+_SINGLE = 30.0  # dB that scores which decide alone should have; with 24, 1.6 % of decisions changed
 _MORE = 3.0  # dB that a part lacks at least if it is not good
 _DROP = (0.01, 0.05)  # of the accuracy, where there are labels
 
@@ -156,11 +157,16 @@ def grade(figure: Figure, labelled: bool = False) -> Grade:
 
 
 def needed(figure: Figure) -> float:
-    """The signal-to-noise ratio in dB from which a part is probably good.
+    """The signal-to-noise ratio in dB that a part should have: from which it is probably good.
+
+    Single scores should have more: what they decide is near a limit more often than classes are
+    near each other.
 
     Args:
         figure: How far it is from that of the float network.
     """
+    if figure.part.single:
+        return _SINGLE
     least = _DECIBELS[figure.part.kind][0]
     if grade(figure) == "good":
         return min(least, figure.sqnr)

@@ -186,9 +186,7 @@ class Mixtures:
         kept = frozenset(node.name for node in left)
         every = frozenset(layer.node.name for layer in self._layers)
         if every <= kept:  # one layer has to stay: the one that adds least noise
-            weights = self._noise.weights
-            quiet = min(every, key=lambda n: float(weights[n].sum()) if n in weights else 0.0)
-            kept -= {quiet}
+            kept -= {min(sorted(every), key=lambda name: float(self.noise(kept - {name}).sum()))}
         return kept
 
     def _rounded(self, kept: Kept) -> set[fx.Node]:

@@ -1,5 +1,6 @@
 """Says what a tolerance cost: layer by layer in size and time, and in one sentence."""
 
+from tersor.data.verdict import grade, needed
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Record, Skipped
 from tersor.quant.kept import NOTHING, Mixtures
@@ -66,11 +67,20 @@ def said(
     if tolerance is AUTO and not (start.is_bad or best.kept):
         return Applied("outputs", STEP, words)
     if tolerance is AUTO:
-        grade = "bad" if start.is_bad else "'look'"
-        words = f"the verdict would have been {grade}: {words}{_UNDO}"
+        words = f"{_why(start)}: {words}{_UNDO}"
     elif not best.meets:
         return missed(words)
     return Applied("outputs", STEP, words)
+
+
+def _why(start: Attempt) -> str:
+    """Why layers stay in float though nobody asked."""
+    part = start.figures[start.worst_part]
+    if start.is_bad:
+        return "the verdict would have been bad"
+    if grade(part) == "good":
+        return f"single scores should have {needed(part):g} dB, as each decides something"
+    return "the verdict would have been 'look'"
 
 
 def missed(words: str) -> Skipped:

@@ -135,9 +135,10 @@ class Attempt:
 
     @property
     def needs_float(self) -> bool:
-        """Whether layers stay in float by default: the verdict is bad, or scores are not good.
+        """Whether layers stay in float by default: the verdict is bad, or scores need more.
 
-        Few scores are large, and noise that is little of all of them is much of those.
+        Few scores are large, and noise that is little of all of them is much of those. A score that
+        decides alone needs more than a good verdict.
         """
         return any(_needs_float(figure) for figure in self.figures)
 
@@ -220,7 +221,7 @@ class Judge:
 
 def _needs_float(figure: Figure) -> bool:
     is_score = figure.part.kind == "scores"
-    return grade(figure) == "bad" or (is_score and grade(figure) != "good")
+    return grade(figure) == "bad" or (is_score and figure.sqnr < needed(figure))
 
 
 def _missing(figure: Figure, wanted: float | None) -> float:
