@@ -41,13 +41,18 @@ def test_an_even_ratio_needs_few_rounds(monkeypatch):
 
 
 def test_an_uneven_one_needs_all_of_them(monkeypatch):
-    found = measured(monkeypatch, lambda _: RNG.uniform(1.0, 3.0), enough=0.03)
+    found = measured(monkeypatch, lambda _: RNG.uniform(1e-3, 3e-3), enough=0.03)
     assert found.rounds == 25
+
+
+def test_slow_networks_need_few_rounds(monkeypatch):
+    found = measured(monkeypatch, lambda _: RNG.uniform(1.0, 3.0), enough=0.03)
+    assert found.rounds == 7
 
 
 @pytest.mark.parametrize(("int8", "is_told"), [(1.0, True), (2.0, False), (3.0, True)])
 def test_a_long_measurement_ends_when_it_has_told_who_is_faster(monkeypatch, int8, is_told):
-    rng, middle = np.random.default_rng(1), {"float": 2.0, "int8": int8}
+    rng, middle = np.random.default_rng(1), {"float": 0.02, "int8": 0.01 * int8}
     found = measured(monkeypatch, lambda x: rng.normal(middle[x], 0.06 * middle[x]), enough=0.01)
     assert (found.rounds < 25) is is_told
 

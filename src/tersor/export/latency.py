@@ -17,6 +17,7 @@ _SHORTEST = 2e-3  # seconds that one measurement should take at least
 _FEWEST = 7  # rounds before the ratio can be sure
 _LONG = 0.3  # seconds after which it is enough to know who is faster, and roughly by how much
 _ROUGH = 0.1  # of the ratio
+_LONGEST = 3.0  # seconds that suffice for a network whose runs take long
 #: A file that is slower by less is as fast: two timings of one file differ by that much.
 AS_FAST = 1.05
 
@@ -114,10 +115,12 @@ def _interval(ratios: Sequence[float]) -> tuple[float, float]:
 
 
 def _is_told(times: Sequence[tuple[float, ...]], ratios: Sequence[float]) -> bool:
-    """Whether a long measurement has told who is faster: the verdict will not change any more."""
-    low, high = _interval(ratios)
-    is_clear = high < 1 or low > AS_FAST
-    return sum(map(sum, times)) > _LONG and is_clear and is_sure(ratios, _ROUGH)
+    """Whether a long measurement has told who is faster, or has lasted long enough."""
+    (low, high), spent = _interval(ratios), sum(map(sum, times))
+    if spent > _LONGEST:
+        return len(ratios) >= _FEWEST
+    is_clear = high < 1 or low > AS_FAST  # the verdict will not change any more
+    return spent > _LONG and is_clear and is_sure(ratios, _ROUGH)
 
 
 def both_in_turns(
