@@ -104,7 +104,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photographs = Path(folder) / "photographs.pt"
         if "efficientnet_lite0" in args.networks:
-            save_photographs(photographs)
+            # Not here: a process starts with the peak of the one that started it.
+            process = multiprocessing.get_context("spawn").Process(
+                target=save_photographs, args=(photographs,)
+            )
+            process.start()
+            process.join()
         measure(args, table, photographs)
 
 
