@@ -19,6 +19,7 @@ from tersor.core.quadratic import Quadratic, Weights
 
 _BLOCK = 256
 _TURNS = 2  # steps for each column of a block, at most
+_SPARSE = 4  # moves per row of a block, up to which each alone is faster than a matrix product
 _LEFT = 0.75  # share of rows that still improve, below which the others are left out
 
 
@@ -73,6 +74,11 @@ def _move(
     flat = integers.flatten(0, 1)
     flat[active, inside] += delta
     if len(gram) == 1:
+        rows, columns = delta.nonzero(as_tuple=True)
+        if len(rows) <= _SPARSE * len(delta):
+            pulls = gram[0, inside][columns].mul_(delta[rows, columns, None])
+            residual[0].index_add_(0, active[rows], pulls, alpha=-1)
+            return
         residual[0].index_add_(0, active, delta @ gram[0, inside], alpha=-1)
         return
     full = delta.new_zeros(len(flat), delta.shape[1])
