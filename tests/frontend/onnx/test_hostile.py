@@ -4,10 +4,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 import tersor
 from tersor.errors import TersorError
+from tersor.frontend.load import load
 from tests.frontend.onnx.files import model, random, write
 
 GEMM = {"w": random(4, 3), "b": random(3)}
@@ -155,3 +156,16 @@ def test_an_attribute_of_another_type(tmp_path):
     made.graph.node[0].attribute.append(onnx.helper.make_attribute("transB", flag))
     with pytest.raises(TersorError, match=r"'transB' .*\(Gemm\) is of type TENSOR; .* takes INT"):
         tersor.load(write(tmp_path, made))
+
+
+def test_an_attribute_of_another_type_does_not_end_the_process(tmp_path):
+    """onnx's converter of old files reads it as what it should be."""
+    node = helper.make_node("ReduceSum", ["x"], ["y"])
+    node.attribute.append(helper.make_attribute("axes", 2147483647))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "g", [x], [y])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
+    (tmp_path / "a.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(TersorError, match="'axes'"):
+        load(tmp_path / "a.onnx")

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 from onnx import version_converter
 
-from tersor.errors import UnsupportedError
+from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.explain import first_line
 from tersor.frontend.onnx.supported import NEWEST, OPSETS, READ_AS_IT_IS, opset_of
 from tersor.frontend.onnx.weightless import without_weights
@@ -36,6 +36,7 @@ def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         return model, _lowered(model, opset)
     model.ir_version = max(model.ir_version, _IR_VERSION)
     try:
+        _check_types(model, opset)
         with without_weights(model) as kept:
             proto = version_converter.convert_version(ir.to_proto(model), LEAST)
             _check(proto)
@@ -51,6 +52,21 @@ def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     forget_types(converted, model)
     converted.metadata_props.update(model.metadata_props)
     return converted, (f"converted from opset {opset} to {LEAST}",)
+
+
+def _check_types(model: ir.Model, opset: int) -> None:
+    """Refuse attributes of another type than their op has: the converter would end the process."""
+    for node in model.graph.all_nodes():
+        if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type, opset):
+            known = onnx.defs.get_schema(node.op_type, opset).attributes
+            for name in known.keys() & node.attributes.keys():
+                found, wanted = int(node.attributes[name].type), int(known[name].type.value)
+                if found != wanted:
+                    raise InvalidModelError(
+                        f"ONNX node {node.name!r} ({node.op_type}) has {name!r} as "
+                        f"{ir.AttributeType(found).name} instead of "
+                        f"{ir.AttributeType(wanted).name}"
+                    )
 
 
 def _lowered(model: ir.Model, opset: int) -> tuple[str, ...]:
