@@ -60,12 +60,12 @@ def _check_types(model: ir.Model, opset: int) -> None:
         if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type, opset):
             known = onnx.defs.get_schema(node.op_type, opset).attributes
             for name in known.keys() & node.attributes.keys():
-                found, wanted = int(node.attributes[name].type), int(known[name].type.value)
+                found = node.attributes[name].type.name
+                wanted = str(known[name].type).rpartition(".")[2]
                 if found != wanted:
                     raise InvalidModelError(
-                        f"ONNX node {node.name!r} ({node.op_type}) has {name!r} as "
-                        f"{ir.AttributeType(found).name} instead of "
-                        f"{ir.AttributeType(wanted).name}"
+                        f"ONNX node {node.name!r} ({node.op_type}) has {name!r} as {found} instead "
+                        f"of {wanted}"
                     )
 
 
