@@ -90,9 +90,20 @@ class Stream:
         return fork.outputs()
 
     def of(self, node: fx.Node) -> Values:
-        """The value of a node, or of a constant, for every batch."""
+        """The value of a node, or of a constant, for every batch.
+
+        A node that has not run yet is computed of what has.
+        """
         found = self.values.get(node.name)
-        return Equal(self._constant(node), self._count) if found is None else found[:]
+        if found is not None:
+            return found[:]
+        is_ahead = self._reads_values(node)
+        return self._computed(node) if is_ahead else Equal(self._constant(node), self._count)
+
+    def _reads_values(self, node: fx.Node) -> bool:
+        """Whether a node that has not run yet depends on values that are there."""
+        reads = node.all_input_nodes
+        return any(arg.name in self.values or self._reads_values(arg) for arg in reads)
 
     def outputs(self) -> list[Any]:
         """What the network returns for every batch, once all nodes have run."""

@@ -8,7 +8,7 @@ are taken after the activation, since values that ReLU cuts off are no error.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,7 +111,7 @@ def _measured(wanted: Layer, layer: Layer, floating: Stream, quantized: Stream) 
     )
 
 
-def _seen(layer: Layer, stream: Stream) -> list[Tensor]:
+def _seen(layer: Layer, stream: Stream) -> Sequence[Tensor]:
     """A layer's output as others see it: after its activation, which may hide errors."""
     visible = activation(layer.network, layer.node)
     return [visible(x) for x in stream.of(layer.node)]
@@ -122,7 +122,7 @@ def _shape(layer: Layer) -> tuple[int, ...] | None:
     return tuple(layer.weight.shape) if layer.has_stored_weight else None
 
 
-def _sqnr(wanted: list[Tensor], found: list[Tensor]) -> float | None:
+def _sqnr(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float | None:
     if any(x.shape != y.shape for x, y in zip(wanted, found, strict=True)):
         return None
     energies = [signal_and_noise(x, y) for x, y in zip(wanted, found, strict=True)]
@@ -154,7 +154,7 @@ def _weights(layer: Layer) -> GridHistogram | None:
     )
 
 
-def _inputs(layer: Layer, given: list[Tensor]) -> GridHistogram | None:
+def _inputs(layer: Layer, given: Sequence[Tensor]) -> GridHistogram | None:
     """Histogram of a layer's inputs in the float network, with the grid of its quantizer."""
     module = quantizer_at(layer.network, operand(layer.node))
     if module is None or not module.enabled or module.axis is not None:
