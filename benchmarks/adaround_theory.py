@@ -69,7 +69,7 @@ class Tail:
         for node in self.rest:
             stream.run(node)
         (last,) = stream.network.graph.output_node().all_input_nodes
-        hits = torch.cat(stream.of(last)).argmax(1) == self.labels
+        hits = torch.cat(list(stream.of(last))).argmax(1) == self.labels
         return 100 * float(hits.float().mean())
 
 

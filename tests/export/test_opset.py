@@ -52,3 +52,9 @@ def test_an_op_that_an_opset_does_not_have():
     text = "g (float[N, 3] x) => (float[N, 3] y) { y = Gelu(x) }"
     with pytest.raises(ExportError, match="cannot be converted to opset 13: Gelu"):
         with_opset(made(text, 20), 13)
+
+
+def test_outputs_keep_the_names_of_their_axes():
+    text = "g (float[N, 3] x) => (float[rows, columns] y) { y = ReduceMean <axes = [1]> (x) }"
+    model = with_opset(made(text, 13), 18)
+    assert [str(axis) for axis in model.graph.outputs[0].shape] == ["rows", "columns"]

@@ -67,7 +67,7 @@ def place_with_data(
     frame.say(ACTIVATION_RANGES)
     (known or KnownRanges()).set(network, batches, options.activation_range)
     if frame.scheme.cast_weights:
-        widen_stored(network, batches)
+        widen_stored(network, batches, kept=bool(frame.kept))
     guard_bias_overflow(network)
     return Rounded(network, prepared, left_out, is_solved=False)
 

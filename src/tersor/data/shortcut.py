@@ -7,7 +7,7 @@ arXiv 1707.06168 for networks with several branches.
 import torch
 from torch import fx
 
-from tersor.data.sequences import Computed, Values
+from tersor.data.per_batch import Computed, Values
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer
 from tersor.graph.nodes import source

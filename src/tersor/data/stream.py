@@ -9,7 +9,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from tersor.data.observe import Batch
-from tersor.data.sequences import Computed, Equal, Kept, Values
+from tersor.data.per_batch import Computed, Equal, Kept, Values
 from tersor.data.shelf import Shelf
 from tersor.graph.network import Network
 

@@ -83,6 +83,8 @@ def _converted(model: ir.Model, version: int, changed: list[str]) -> ir.Model:
             f"{', '.join(changed)} are other ops there ({reason[0][:200]})"
         ) from error
     forget_types(converted, model)
+    for new, old in zip(converted.graph.outputs, model.graph.outputs, strict=True):
+        new.shape = old.shape  # the converter puts numbers in the place of names
     converted.metadata_props.update(model.metadata_props)
     converted.producer_name, converted.producer_version = (
         model.producer_name,

@@ -4,6 +4,7 @@ import copy
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
 
 from tersor.errors import CaptureError, InvalidInputError
 from tersor.frontend.capture_module import at_least_two, capture_module
@@ -140,7 +141,8 @@ def _ordinary(model: nn.Module) -> nn.Module:
     """The model, or a copy of one made in `torch.inference_mode`, whose tensors cannot be used."""
     if not isinstance(model, nn.Module):
         return model
-    if not any(x.is_inference() for x in (*model.parameters(), *model.buffers())):
+    tensors = [*model.parameters(), *model.buffers()]
+    if not any(x.is_inference() for x in tensors if not is_lazy(x)):
         return model
     model = _copy(model)
     for module in model.modules():

@@ -28,7 +28,7 @@ from tersor.core.soft_rounding import beta_at
 from tersor.core.straight_through import fake_quantize_through
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
-from tersor.data.sequences import Computed
+from tersor.data.per_batch import Computed
 from tersor.data.stream import Stream
 from tersor.graph.blocks import Block, blocks, is_float
 from tersor.graph.layers import Layer, layers

@@ -10,7 +10,7 @@ from torch import Tensor
 from tersor.core.plane import Scales
 from tersor.core.quadratic import Weights
 from tersor.data.gram import Moments, moments_of
-from tersor.data.sequences import Computed, lengths
+from tersor.data.per_batch import Computed, lengths
 from tersor.graph.layers import Layer
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize

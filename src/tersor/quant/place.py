@@ -35,7 +35,7 @@ from tersor.quant.patterns import excluded
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, quantizer_at
 from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.recurrent import Recurrent, choose_recurrent
-from tersor.quant.scheme import INT8, INT16, Scheme, with_bits
+from tersor.quant.scheme import Scheme, with_bits
 
 
 def place(
@@ -78,8 +78,7 @@ def place(
         chosen, floating = [x for x in chosen if x not in slower], floating + slower
     accurate = leave_accurate(network, kept, chosen, left_out)
     chosen = [x for x in chosen if x not in accurate]
-    stored = store_in_integers(network, scheme, floating, INT16 if kept else INT8)
-    stored += store_in_integers(network, scheme, accurate, INT16)
+    stored = store_in_integers(network, scheme, [*floating, *accurate])
     if not (chosen or recurrent or stored):
         raise nothing_to_quantize(network, scheme)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)

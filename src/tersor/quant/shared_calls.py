@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from tersor.data.expected import ancestors
-from tersor.data.sequences import Computed, Equal, Picked, Values
+from tersor.data.per_batch import Computed, Equal, Picked, Values
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Network

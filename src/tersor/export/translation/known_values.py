@@ -10,15 +10,17 @@ import torch
 from torch import Tensor, fx
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils import _pytree as pytree
 
 
-def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor], from_file: bool = False) -> None:
+def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor]) -> None:
     """Bring `meta["val"]` of every node up to date.
+
+    Calls that were recorded from a file have the sizes of the example, where they should be open.
 
     Args:
         graph: Its inputs have the values that they had at capture.
         stored: Inputs that stand for stored tensors.
-        from_file: Whether it was recorded from a file: its calls have the sizes of the example.
 
     Raises:
         TypeError: The inputs have no such values.
@@ -26,9 +28,9 @@ def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor], from_file: bo
     mode = mode_of(graph)
     changed: set[fx.Node] = set()
     rounded: dict[str, Any] = {}
-    for node in graph.nodes if from_file else ():
-        if node.op == "call_function":
-            node.meta.pop("val", None)
+    calls = [node for node in graph.nodes if node.op == "call_function"]
+    for node in [] if any(map(_is_open, calls)) else calls:
+        node.meta.pop("val", None)
     for node, tensor in stored.items():
         known = node.meta["val"]
         node.meta["val"] = mode.from_tensor(tensor, static_shapes=True)
@@ -64,6 +66,13 @@ def _computed(node: fx.Node, mode: FakeTensorMode, rounded: dict[str, Any]) -> A
         with torch.no_grad(), mode, enable_python_dispatcher():
             rounded[name] = node.target(*args, **kwargs)  # type: ignore[operator]
     return rounded[name]
+
+
+def _is_open(node: fx.Node) -> bool:
+    """Whether a size of a value is free."""
+    leaves = pytree.tree_leaves(node.meta.get("val"))
+    sizes = (size for x in leaves if isinstance(x, Tensor) for size in x.shape)
+    return any(isinstance(size, torch.SymInt) for size in sizes)
 
 
 def _is_out_of_date(node: fx.Node, changed: set[fx.Node]) -> bool:

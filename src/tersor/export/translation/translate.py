@@ -41,7 +41,7 @@ def translate(network: Network, opset: int, custom: Mapping[Any, Any]) -> ir.Mod
     """
     table = registry(opset, (*custom.items(), *further_ops.TRANSLATIONS.items()))
     graph, stored = _with_stored_inputs(network)
-    give_values(graph, stored, network.origin is not None)
+    give_values(graph, stored)
     decompose(graph, table)
     promote(graph)
     model = ir.Model(ir.Graph([], [], nodes=[], name="network"), ir_version=_IR_VERSION)
