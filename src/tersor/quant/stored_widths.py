@@ -4,22 +4,31 @@
 
 Recurrent layers, tables that are looked up and layers in float have integers in the file to save
 space. That must not show in the outputs. All of them are rounded at once, and nothing else; if the
-outputs have less than 25 dB, each is rounded alone, and those that add most noise for their size
-get 16 bits until the rest is within the bound. Where layers are left in float so that the outputs
-are accurate, the bound is 35 dB: their weights must not undo what they are left for.
+worst part of the outputs has less than 25 dB, each is rounded alone, and those that add most noise
+for their size get 16 bits until the rest is within the bound.
+
+Where layers are left in float so that the outputs are accurate, their weights must not undo what
+they are left for: the bound is a tenth of the noise of everything that is rounded. If many are left
+in float, trying each would take long, and all get 16 bits.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from tersor.core.metrics import decibels
+from tersor.core.metrics import decibels, signal_and_noise
 from tersor.data.observe import Batch, last_batches
 from tersor.data.one_at_a_time import outputs_of
+from tersor.data.output_parts import Part
 from tersor.data.outputs import damage, floats
 from tersor.graph.network import Applied, Network
 from tersor.quant.alone import QuantizerUse, only, quantizer_uses, sweep
 from tersor.quant.calibrate import weight_range
+from tersor.quant.noise_shares import float_parts
 
-_MOST, _MOST_IF_KEPT = 10**-2.5, 10**-3.5  # noise over signal
+_MOST = 10**-2.5  # noise over signal
+_SHARE = 0.1  # of all noise, if layers are left in float
+_MANY = 8  # layers
 _JUDGED = 4  # samples
 _NARROW, _WIDE = 8, 16  # bits
 
@@ -32,20 +41,25 @@ def widen_stored(network: Network, batches: list[Batch], kept: bool = False) -> 
         batches: Unlabelled inputs, as `(args, kwargs)`.
         kept: Whether layers are left in floating point so that the outputs are accurate.
     """
-    most = _MOST_IF_KEPT if kept else _MOST
     uses = [use for use in quantizer_uses(network) if _is_narrow(use)]
     judged = last_batches(batches, _JUDGED)
     if not uses or not judged:
         return
     with only(network, ()):
         reference = outputs_of(network, judged, simulate=True)
-    if not floats(reference[0]):
+    parts = float_parts(reference[0], network.output_names)
+    if not parts:
         return
+    worst = partial(_worst, parts)
+    most = _MOST
+    if kept:
+        most = min(most, _SHARE * damage(outputs_of(network, judged, True), reference, worst))
     with only(network, {use.quantizer for use in uses}):
-        together = damage(outputs_of(network, judged, simulate=True), reference)
+        together = damage(outputs_of(network, judged, simulate=True), reference, worst)
     if together <= most:
         return
-    alone = sweep(network, judged, uses)
+    each = not kept or len(uses) <= _MANY
+    alone = sweep(network, judged, uses, worst) if each else [together] * len(uses)
     for use, noise in _too_noisy(network, list(zip(uses, alone, strict=True)), most):
         use.quantizer.grid = replace(use.quantizer.grid, bits=_WIDE)
         weight_range(network, use.first, use.quantizer)
@@ -54,6 +68,13 @@ def widen_stored(network: Network, batches: list[Batch], kept: bool = False) -> 
             f"have {decibels(1.0, noise):.1f} dB"
         )
         network.records.append(Applied(use.name, "place", what))
+
+
+def _worst(parts: Sequence[tuple[int, Part]], outputs: object, reference: object) -> float:
+    """The noise over signal of the worst part of the outputs for one batch."""
+    pairs = list(zip(floats(reference), floats(outputs), strict=True))
+    found = [signal_and_noise(*map(part.of, pairs[number])) for number, part in parts]
+    return max((noise / signal for signal, noise in found if signal > 0), default=0.0)
 
 
 def _is_narrow(use: QuantizerUse) -> bool:
