@@ -9,6 +9,14 @@ from torch import nn
 import tersor
 from tersor.core.metrics import sqnr
 from tersor.export.runtime import Runtime
+from tersor.frontend.capture import capture
+from tersor.graph.layers import layers
+from tersor.quant.calibrate import weight_ranges
+from tersor.quant.observed import observed_ranges
+from tersor.quant.place import place, quantizers
+from tersor.quant.range_methods import MinMax
+from tersor.quant.schemes import ONNXRUNTIME_CPU
+from tersor.quant.stored_widths import widen_stored
 from tests.frontend.onnx.files import model, random, write
 
 
@@ -87,3 +95,22 @@ def test_a_recurrent_layer_of_a_file_gets_16_bits(tmp_path):
     ]
     wanted, found = (next(iter(Runtime(file)((x,)).values())) for file in (path, written))
     assert sqnr(torch.from_numpy(wanted), torch.from_numpy(found)) > 25
+
+
+@pytest.mark.parametrize(("wide", "bits"), [(1.0, 8), (50.0, 16)])
+def test_a_layer_in_float_gets_16_bits_where_8_undo_what_it_is_for(wide, bits):
+    """Columns of very different size have one step per row: 8 bits lose the small ones."""
+    torch.manual_seed(0)
+    first, net = nn.Linear(8, 32), nn.Sequential()
+    net.extend([first, nn.Linear(32, 8)])
+    with torch.no_grad():
+        first.weight[:, 0] *= wide
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+    x[:, 0] /= wide
+    network, batches = capture(net, x), [((x,), {})]
+    place(network, ONNXRUNTIME_CPU, kept={next(layers(network)).node.name})
+    weight_ranges(network)
+    observed_ranges(network, batches, MinMax())
+    widen_stored(network, batches, kept=True)
+    (stored,) = [module for _, module in quantizers(network) if module.stored_only]
+    assert stored.grid.bits == bits

@@ -1,5 +1,6 @@
 """A mixture with quantizers switched off is the network that is quantized anew, ranges known."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,8 @@ from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.switched import switched
 from tersor.quant.tolerance import Judge, Tolerance
 from tests.far_ranges import pictures, ranges
+
+STORED = 10 * math.log10(1.1)  # dB: weights of layers in float are not rounded, and may add a tenth
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def test_mixtures_are_measured_as_if_they_were_quantized(problem):
     for kept in (NOTHING, frozenset(names[:1]), frozenset(names[-1:])):
         found, wanted = measure(kept), judge.attempt(kept, quantized(kept))
         for figure, other in zip(found.figures, wanted.figures, strict=True):
-            assert figure.sqnr == pytest.approx(other.sqnr, abs=0.1)
+            assert figure.sqnr == pytest.approx(other.sqnr, abs=0.1 + STORED)
         assert bool((found.excess >= wanted.excess).all())
     assert all(quantizer.enabled for _, quantizer in quantizers(everything.network))
 

@@ -5,7 +5,7 @@ writes the value after the ReLU. Ops that only move values pass this requirement
 Everything else stays in floating point.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import fx
@@ -32,6 +32,7 @@ class Flow:
         scheme: Scheme,
         layers: Collection[fx.Node],
         excluded: Collection[fx.Node] = (),
+        values: Sequence[fx.Node] | None = None,
     ) -> None:
         """Analyse a network without quantizers.
 
@@ -40,11 +41,13 @@ class Flow:
             scheme: The target.
             layers: The calls of weighted ops that are to be quantized.
             excluded: Calls that stay in floating point.
+            values: The floating-point tensors that depend on an input, in execution order, if they
+                are known.
         """
         self.scheme = scheme
         self.excluded = excluded
         self.layers = layers
-        self.values = _values(network)
+        self.values = _values(network) if values is None else list(values)
         self._known = set(self.values)
         self.needed: set[fx.Node] = set()
         for node in reversed(self.values):

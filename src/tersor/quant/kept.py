@@ -10,6 +10,7 @@ call that is faster in floating point gains nothing here: as few layers as possi
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -82,6 +83,7 @@ class Mixtures:
         """
         self._network, self._scheme, self._noise = network, scheme, noise
         self._layers, self._excluded = list(layers), set(excluded)
+        self._known: dict[Kept, _Seen] = {}
         self._calls = _Priced(network, self._flow(NOTHING), self._layers, scheme, noise)
         self._free = [node for node in self._calls.flow.values if self._calls.is_free(node)]
 
@@ -106,14 +108,13 @@ class Mixtures:
         empty = torch.zeros_like(next(iter([*noise.values.values(), *noise.weights.values()])))
         return torch.stack([empty, *found]).sum(0)
 
-    def rounded(self, kept: Kept) -> set[str]:
+    def rounded(self, kept: Kept) -> tuple[str, ...]:
         """The names of the activations that are rounded.
 
         Args:
             kept: The calls in floating point.
         """
-        flow = self._flow(kept)
-        return {flow.origin(node).name for node in flow.values if flow.is_quantized(node)}
+        return self._seen(kept).origins
 
     def time(self, kept: Kept) -> float:
         """The predicted time of a mixture, as a share of that of the float network.
@@ -173,9 +174,9 @@ class Mixtures:
             kept: The calls in floating point.
         """
         weighted = {layer.node.name for layer in self._layers}
-        wanted = self._rounded(kept)
+        wanted = self._seen(kept).values
         for name in sorted(kept - weighted):
-            if self._rounded(kept - {name}) == wanted:
+            if self._seen(kept - {name}).values == wanted:
                 kept -= {name}
         return kept
 
@@ -189,14 +190,27 @@ class Mixtures:
             kept -= {min(sorted(every), key=lambda name: float(self.noise(kept - {name}).sum()))}
         return kept
 
-    def _rounded(self, kept: Kept) -> set[fx.Node]:
-        flow = self._flow(kept)
-        return {node for node in flow.values if flow.is_quantized(node)}
+    def _seen(self, kept: Kept) -> "_Seen":
+        """What is rounded; searches ask for the same mixtures again and again."""
+        if kept not in self._known:
+            flow = self._flow(kept)
+            values = frozenset(node for node in flow.values if flow.is_quantized(node))
+            origins = sorted({flow.origin(node).name for node in values})
+            self._known[kept] = _Seen(values, tuple(origins))
+        return self._known[kept]
 
     def _flow(self, kept: Kept) -> Flow:
         left_out = self._excluded | {n for n in self._network.graph.nodes if n.name in kept}
         layers = {layer.node for layer in self._layers} - left_out
-        return Flow(self._network, self._scheme, layers, left_out)
+        values = self._calls.flow.values if kept else None
+        return Flow(self._network, self._scheme, layers, left_out, values)
+
+
+class _Seen(NamedTuple):
+    """The values that a mixture rounds, and the names of those whose numbers they hold."""
+
+    values: frozenset[fx.Node]
+    origins: tuple[str, ...]
 
 
 def _first(

@@ -6,6 +6,7 @@ integers and floats, the network that is written may round values that were not 
 mixtures are asked for a little less noise than is allowed.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from tersor.quant.alone import QuantizerUse, only, quantizer_uses
@@ -36,7 +37,7 @@ def switched(everything: Rounded, mixtures: Mixtures, judge: Judge) -> Measure:
     return measure
 
 
-def _is_on(use: QuantizerUse, kept: Kept, rounded: set[str]) -> bool:
+def _is_on(use: QuantizerUse, kept: Kept, rounded: Collection[str]) -> bool:
     """Whether a mixture rounds a value; with layers in float, stored weights have 16 bits."""
     if use.side == "activations":
         return use.value.name in rounded
