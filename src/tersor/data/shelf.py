@@ -45,7 +45,7 @@ class Shelf:
     """The values of a run.
 
     Attributes:
-        room: Bytes that may be held in memory; None for any number.
+        room: Bytes that may be held in memory; None for any number, which are not copied then.
         held: Bytes in memory now.
         most: The most that were ever held in memory.
         spilled: Bytes that were written to files so far.
@@ -73,9 +73,9 @@ class Shelf:
         tensor = value.integers if isinstance(value, Codes) else value
         shape = tensor.shape if isinstance(tensor, Tensor) else None
         size = sum(x.nbytes for x in pytree.tree_leaves(tensor) if isinstance(x, Tensor))
-        if not _is_dense(tensor) or size < _SMALL:
+        if self.room is None or not _is_dense(tensor) or size < _SMALL:
             item = Item(lambda: value, shape)
-        elif self.room is None or self.held + size <= self.room:
+        elif self.held + size <= self.room:
             pages = _in_pages(tensor)
             kept = replace(value, integers=pages) if isinstance(value, Codes) else pages
             item = Item(lambda: kept, shape)
