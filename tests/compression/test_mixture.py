@@ -12,7 +12,7 @@ from tersor.compression.parts import group_parts, layer_parts
 from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.reconstruct import Reconstruct
 from tersor.compression.scores import scorer
-from tersor.compression.sweep import Sweep, damages, divided
+from tersor.compression.sweep import Sweep, damages, halves
 from tersor.compression.ways import Pruned
 from tersor.data.one_at_a_time import outputs_of
 from tersor.data.outputs import damage
@@ -24,7 +24,6 @@ from tests import nets
 RATIOS = (0.8, 0.6, 0.4)
 NETWORK = capture(*nets.with_example())
 BATCHES = samples(NETWORK, list(nets.images(32).split(8)))
-FEW = BATCHES[:4]  # mixtures are tried on half of the samples
 COUNTS = Counts(NETWORK)
 HALF = COUNTS.whole.macs // 2
 
@@ -49,11 +48,12 @@ def lost(tried, weight):
     """The damage of a mixture to samples that did not fit it, measured here again."""
     sweep = tried[2]
     ways = choosing(tried)(weight)
-    execution = Execution(divided(FEW)[0], None, sweep.refit, Reconstruct(positions=10_000))
+    execution = Execution(halves(BATCHES)[0], None, sweep.refit, Reconstruct())
     mixture = carry_out(COUNTS, ways, execution)
     with torch.no_grad():
         got, wanted = (
-            [net(*args, **kwargs) for args, kwargs in divided(FEW)[1]] for net in (mixture, NETWORK)
+            [net(*args, **kwargs) for args, kwargs in halves(BATCHES)[1]]
+            for net in (mixture, NETWORK)
         )
     return damage(got, wanted)
 
@@ -99,11 +99,11 @@ def test_a_budget_that_no_mixture_meets(tried):
         best_mixture(COUNTS, parts, choosing(tried, 1), sweep, Reconstruct())
 
 
-def test_outputs_and_those_that_judge():
-    fitting, judging = divided(BATCHES)
-    assert [len(x) for x in (fitting, judging)] == [6, 2]
-    assert [[len(x) for x in divided(BATCHES[:n])] for n in (1, 2, 5)] == [[1, 1], [1, 1], [3, 2]]
-    assert divided([]) == ([], [])
+def test_outputs_and_halves():
+    fitting, judging = halves(BATCHES)
+    assert [len(x) for x in (fitting, judging)] == [4, 4]
+    assert [len(x) for x in halves(BATCHES[:1])] == [1, 1]
+    assert halves([]) == ([], [])
     with torch.no_grad():
         expected = [NETWORK(*args) for args, _ in judging]
     for got, wanted in zip(outputs_of(NETWORK, judging), expected, strict=True):

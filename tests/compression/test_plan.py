@@ -12,7 +12,7 @@ from tersor.compression.meter import Counted
 from tersor.compression.parts import group_parts, layer_parts
 from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import scorer
-from tersor.compression.sweep import Sweep, damages, divided, try_part
+from tersor.compression.sweep import Sweep, damages, try_part
 from tersor.compression.ways import Factored, Pruned
 from tersor.data.journal import Journal
 from tersor.data.one_at_a_time import outputs_of
@@ -89,7 +89,7 @@ def test_damage_without_refit_is_that_of_the_edited_network(network, counts, par
     nothing is fitted, so damping that keeps the weights shows the plain cut."""
     still = Refit(steps=0, damping=1e9)
     (group,) = [part for part in parts if isinstance(part.ways[0], Pruned)]
-    judging = divided(batches)[1]
+    judging = batches[len(batches) // 2 :]
     reference = [network(*args) for args, _ in judging]
     found = try_part(network, group, batches, reference, refit=still)
     for way, value in zip(group.ways, found, strict=True):

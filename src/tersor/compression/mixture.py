@@ -4,22 +4,21 @@
 
 Parts are tried alone (`tersor.compression.sweep`), and their damages are additive unless the parts
 overlap. Pruning and chains do overlap, as a pruned layer can also be factorized. So a few mixtures
-are carried out: three quarters of the samples fit them, and the others determine which mixture
-preserves the outputs best. With w = 0 channels are only pruned, and with w = ∞ layers are
+are carried out: the first half of the samples fits them, and the other half determines which
+mixture preserves the outputs best. With w = 0 channels are only pruned, and with w = ∞ layers are
 only factorized. So on the samples that judge, the mixture is at least as good as either.
 
 This is an addition of Tersor. That the combination is best is a finding of arXiv 1912.09802.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import inf
 
 from tersor.compression.counts import Counts
 from tersor.compression.parts import Part
 from tersor.compression.plan import Execution, carry_out
 from tersor.compression.reconstruct import Reconstruct
-from tersor.compression.sweep import Sweep, divided
+from tersor.compression.sweep import Sweep, halves
 from tersor.compression.ways import Pruned, Way
 from tersor.data.one_at_a_time import outputs_of
 from tersor.data.outputs import damage
@@ -27,7 +26,6 @@ from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied
 
 WEIGHTS = (1.0, 4.0, 16.0, inf, 0.0)
-_POSITIONS = 10_000  # on which the readers of pruned channels are fitted, at most
 Damages = Sequence[tuple[float, ...]]
 
 
@@ -71,10 +69,9 @@ def best_mixture(
     kinds = {isinstance(part.ways[0], Pruned) for part in parts}
     if len(kinds) < 2 or not sweep.batches:
         return choose(1.0)
-    fitting, judging = divided(sweep.batches[: -(-len(sweep.batches) // 2)])
+    fitting, judging = halves(sweep.batches)
     reference, chosen = outputs_of(counts.network, judging), dict[float, tuple[Way, ...]]()
-    quick = replace(reconstruct, positions=min(reconstruct.positions, _POSITIONS))
-    execution = Execution(fitting, None, sweep.refit, quick)
+    execution = Execution(fitting, None, sweep.refit, reconstruct)
     lost: dict[tuple[Way, ...], float] = {}  # several weights may give the same ways
     for number, weight in enumerate(WEIGHTS):
         try:

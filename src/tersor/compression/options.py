@@ -31,7 +31,7 @@ class Compression:
             select; see `tersor.compression.scores`. Default: Fisher with data (LASSO if no gradient
             passes through a part of the network), otherwise magnitude.
         samples: Largest number of samples to read.
-        tried: Number of samples on which parts are tried: three quarters fit, the others judge.
+        tried: Number of samples on which parts are tried: half of them fit, the others judge.
         refit: How factors are fitted to the data.
         reconstruct: How the layers that read pruned channels are fitted to the data.
         gating: How gates are trained, for `"vib"`, `"bayes"` and `"l0"`.

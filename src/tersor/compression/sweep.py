@@ -17,7 +17,6 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 from torch import Tensor, fx
 
-from tersor.compression.between import all_damages, tried_ways
 from tersor.compression.chain_fit import Refit
 from tersor.compression.changed_weights import Changed, changed_layers, weights_by_way
 from tersor.compression.parts import Part
@@ -34,9 +33,7 @@ from tersor.graph.shapes import shapes
 T = TypeVar("T")
 OnPart = Callable[[int, int, Record], None]
 _ROUND = 4  # tasks for each process
-# A quick fit suffices to show which parts matter.
-_SWEPT = Refit(steps=0, relu=False, samples=5_000, samples_per_weight=10)
-_JUDGING = 4  # one batch of so many
+_SWEPT = Refit(steps=0)  # a quick fit suffices to show which parts matter
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class Sweep:
 
     Attributes:
         batches: Unlabelled inputs, as `(args, kwargs)`; without any, damage is measured on the
-            weights. The first three quarters fit and the last one judges, since the error on the
-            images that a part was fitted to is too optimistic.
+            weights. The first half fits and the other half judges, since the error on the images
+            that a part was fitted to is too optimistic.
         metric: Damage in one batch, `metric(outputs, reference)`, averaged over batches.
         refit: How a compressed part is fitted to the data.
         jobs: Number of processes; −1 uses all cores.
@@ -81,7 +78,7 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
         if known is not None:
             found[number] = tuple(known[0]["damage"].tolist())
             _tell(sweep, len(found), len(parts), part, found[number])
-    given = sweep.batches, outputs_of(network, divided(sweep.batches)[1]), sweep.metric, sweep.refit
+    given = sweep.batches, outputs_of(network, halves(sweep.batches)[1]), sweep.metric, sweep.refit
     todo = [number for number in range(len(parts)) if number not in found]
     for number, values in _tried(network, parts, todo, given, sweep.jobs):
         found[number] = values
@@ -207,45 +204,40 @@ def _damages(
     metric: Metric | None,
     refit: Refit,
 ) -> tuple[float, ...]:
-    """Measure the damage of the ways of a part, with the network from its first layer on."""
-    found, weights_at = dict[int, float](), weights_by_way(changed, part, moments, refit)
-    for number in tried_ways(part.ways):
-        weights = weights_at(part.ways[number])
+    """Measure the damage of every way of a part, with the network from its first layer on."""
+    found, weights_at = [], weights_by_way(changed, part, moments, refit)
+    for way in part.ways:
+        weights = weights_at(way)
         before = {name: _swap(changed[name], *weights[name]) for name in weights}
-        found[number] = rest.damage(reference, metric)
+        found.append(rest.damage(reference, metric))
         for name, (weight, bias) in before.items():
             _put(changed[name], weight, bias)
-    return all_damages(found, len(part.ways))
+    return tuple(found)
 
 
 def _stops(network: Network, batches: list[Batch], nodes: Collection[fx.Node]) -> Iterator[Stop]:
     """Walk to the nodes; the batches that judge go on from there."""
-    return stops(network, batches, nodes, judged=slice(_fitting(batches), None))
+    return stops(network, batches, nodes, judged=slice(len(batches) // 2, None))
 
 
 def _moments(layer: Layer, stop: Stop, refit: Refit) -> dict[str, Moments]:
     """The data of a layer that a chain or a weight can be fitted to, by its name."""
     if layer.groups > 1 or layer.is_transposed:
         return {}
-    pairs, _ = divided(list(zip(stop.given, stop.written, strict=True)))
+    pairs, _ = halves(list(zip(stop.given, stop.written, strict=True)))
     count = refit.positions(layer, sum(len(x) for x, _ in pairs))
     generator = torch.Generator().manual_seed(refit.seed)
     return {layer.name: moments_of(layer, pairs, count, generator)}
 
 
-def divided(batches: list[T]) -> tuple[list[T], list[T]]:
+def halves(batches: list[T]) -> tuple[list[T], list[T]]:
     """Split batches into those that fit and those that judge; a single batch does both.
 
     Args:
         batches: The batches of a `Sweep`, or one value for each of them.
     """
-    fitting = _fitting(batches)
-    return batches[: fitting or None], batches[fitting:]
-
-
-def _fitting(batches: Sequence[Any]) -> int:
-    """The number of batches that only fit."""
-    return len(batches) - -(-len(batches) // _JUDGING)
+    half = len(batches) // 2
+    return batches[: half or None], batches[half:]
 
 
 def _swap(layer: Layer, weight: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:
