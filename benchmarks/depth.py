@@ -10,8 +10,6 @@ its peak, libraries included. Layers come in blocks of 100, as the layers of rea
 """
 
 import argparse
-import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 import tersor
-from benchmarks.harness import Table
+from benchmarks.harness import Table, alone, peak_megabytes
 from tersor.frontend.capture import capture
 
 BLOCK = 100
@@ -120,8 +118,7 @@ def measure(kind: str, layers: int, exports: bool, results: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
             quantized.export(Path(folder) / "deep.onnx")
         laps["export"] = clock.lap()
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    results.put({"laps": laps, "megabytes": megabytes})
+    results.put({"laps": laps, "megabytes": peak_megabytes()})
 
 
 def main() -> None:
@@ -137,7 +134,7 @@ def main() -> None:
     table = Table(args, "layers", "kind", "capture, s", "quantize, s", "export, s", "peak, MB")
     for kind in args.kinds:
         for layers in args.layers:
-            figures = _in_own_process(kind, layers, args.export)
+            figures = alone(measure, kind, layers, args.export)
             laps = figures["laps"]
             cells = [_cell(*laps[step]) if step in laps else "" for step in STEPS]
             row = {"kind": kind, "layers": layers}
@@ -145,16 +142,6 @@ def main() -> None:
 
 
 STEPS = ("capture", "quantize", "export")
-
-
-def _in_own_process(*args: Any) -> dict[str, Any]:
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    process = context.Process(target=measure, args=(*args, results))
-    process.start()
-    figures = results.get()
-    process.join()
-    return figures
 
 
 def _cell(total: float, inside: float) -> str:

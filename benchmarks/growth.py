@@ -11,8 +11,6 @@ growth of time from the row above: 1 is linear.
 import argparse
 import itertools
 import math
-import multiprocessing
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import torch
 from torch import nn
 
 import tersor
-from benchmarks.harness import Table
+from benchmarks.harness import Table, alone, peak_megabytes
 
 #: What grows → (images, layers, width) of each row.
 ROWS: dict[str, list[tuple[int, int, int]]] = {
@@ -49,13 +47,9 @@ def run(images: int, depth: int, width: int, memory: str | None, results: Any) -
     model = nn.Sequential(*parts).eval()
     x = torch.rand(images, 3, 64, 64)
     tersor.quantize(model, data=x[:8], weights=4)  # what is loaded once
-    before, start = _megabytes(), time.process_time()
+    before, start = peak_megabytes(), time.process_time()
     tersor.quantize(model, data=x, weights=4, memory=memory)
-    results.put((_megabytes() - before, time.process_time() - start))
-
-
-def _megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    results.put((peak_megabytes() - before, time.process_time() - start))
 
 
 def main() -> None:
@@ -68,15 +62,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     table = Table(args, "what grows", "images", "layers", "width", "MB", "CPU s", "exponent")
-    context = multiprocessing.get_context("spawn")
     for name in args.grow:
         last = None
         for sizes in ROWS[name]:
-            results = context.Queue()
-            process = context.Process(target=run, args=(*sizes, args.memory, results))
-            process.start()
-            memory, seconds = results.get()
-            process.join()
+            memory, seconds = alone(run, *sizes, args.memory)
             exponent = "–" if last is None else f"{math.log2(seconds / last):.1f}"
             cells = (f"{memory:.0f}", f"{seconds:.1f}", exponent)
             table.add(name, *map(str, sizes), *cells, figures=(memory, seconds))

@@ -10,7 +10,6 @@ thread.
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import tersor
-from benchmarks.harness import Table
+from benchmarks.harness import Table, alone, peak_megabytes
 from tersor.core.metrics import decibels, signal_and_noise
 
 _PHOTOGRAPHS = 128
@@ -71,24 +70,20 @@ def run(name: str, photographs: Path, memory: str | None, results: Any) -> None:
     """
     torch.set_num_threads(1)
     model, given, test = SUBJECTS[name](photographs)
-    before, start = _megabytes(), time.process_time()
+    before, start = peak_megabytes(), time.process_time()
     if "data" in given:
         given["memory"] = memory
     quantized = tersor.quantize(model, **given)
     seconds = time.process_time() - start
     with tempfile.TemporaryDirectory() as folder:
         quantized.export(Path(folder) / "model.onnx")
-    peak, found = _megabytes(), None
+    peak, found = peak_megabytes(), None
     if test is not None:
         with torch.no_grad():
             pairs = [(model(x), quantized.network(x)) for x in test.split(8)]
         energies = (signal_and_noise(y, z) for y, z in pairs)
         found = decibels(*map(sum, zip(*energies, strict=True)))
     results.put((before, peak, seconds, found))
-
-
-def _megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
@@ -115,13 +110,8 @@ def main() -> None:
 
 def measure(args: argparse.Namespace, table: Table, photographs: Path) -> None:
     """Add the rows."""
-    context = multiprocessing.get_context("spawn")
     for name in args.networks:
-        results = context.Queue()
-        process = context.Process(target=run, args=(name, photographs, args.memory, results))
-        process.start()
-        before, peak, seconds, found = results.get()
-        process.join()
+        before, peak, seconds, found = alone(run, name, photographs, args.memory)
         cells = (f"{before:.0f}", f"{peak:.0f}", f"{seconds:.1f}")
         shown = "–" if found is None else f"{found:.1f}"
         table.add(name, *cells, shown, figures=(before, peak, seconds, found))

@@ -8,8 +8,6 @@ of the process before the layer. Gram: one pass over the data. Solve: everything
 """
 
 import argparse
-import multiprocessing
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import Table
+from benchmarks.harness import Table, alone, peak_megabytes
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.calibrate import weight_ranges
@@ -55,14 +53,14 @@ def run(name: str, images: int, results: Any) -> None:
     given = list(x.split(32))
     with torch.no_grad():
         wanted = [layer.run(part, layer.weight) for part in given]
-        before, start = _megabytes(), time.process_time()
+        before, start = peak_megabytes(), time.process_time()
         options = Rounding()
         task = LayerTask(layer, quantizer, given, wanted, None, 0, 0)
         moments = task.moments(task.used, options.positions(task.weights.shape[-1]))
         gram = time.process_time() - start
         round_measured(task, moments, moments, options)
     seconds = time.process_time() - start
-    results.put((gram, seconds - gram, _megabytes() - before))
+    results.put((gram, seconds - gram, peak_megabytes() - before))
 
 
 def _correlated(images: int, shape: tuple[int, ...]) -> Tensor:
@@ -70,10 +68,6 @@ def _correlated(images: int, shape: tuple[int, ...]) -> Tensor:
     mixing = torch.randn(channels, channels) / channels**0.5 + torch.eye(channels)
     x = torch.randn(images, channels, *shape[1:])
     return torch.einsum("oc,nc...->no...", mixing, x).relu_()
-
-
-def _megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
@@ -86,14 +80,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     table = Table(args, "layer", "images", "Gram, CPU s", "solve, CPU s", "memory, MB")
-    context = multiprocessing.get_context("spawn")
     for name in args.layers:
         for images in args.images:
-            results = context.Queue()
-            process = context.Process(target=run, args=(name, images, results))
-            process.start()
-            gram, solving, memory = results.get()
-            process.join()
+            gram, solving, memory = alone(run, name, images)
             cells = (f"{gram:.2f}", f"{solving:.2f}", f"{memory:.0f}")
             table.add(name, f"{images:,}", *cells, figures=(gram, solving, memory))
 

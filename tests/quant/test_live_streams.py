@@ -10,7 +10,7 @@ from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.nodes import operand
 from tersor.quant.calibrate import weight_ranges
-from tersor.quant.live_streams import CodedStream, FloatStream
+from tersor.quant.live_streams import LiveStream
 from tersor.quant.observed import observed_ranges
 from tersor.quant.place import place
 from tersor.quant.schemes import ONNXRUNTIME_CPU
@@ -44,10 +44,11 @@ def steps(stream):
 def test_layers_read_and_write_the_same(name, room):
     batches = batches_of(name)
     network = quantized(captured(name), batches)
-    for kind, simulate in ((FloatStream, False), (CodedStream, True)):
+    for simulate in (False, True):
         shelf = Shelf(room)
         plain = Stream(network, batches, simulate)
-        for found, wanted in zip(steps(kind(network, batches, shelf)), steps(plain), strict=True):
+        live = LiveStream(network, batches, shelf, simulate)
+        for found, wanted in zip(steps(live), steps(plain), strict=True):
             for ours, theirs in zip(found, wanted, strict=True):
                 assert len(ours) == len(theirs) == len(batches)
                 assert all(map(torch.equal, ours, theirs))
@@ -78,8 +79,8 @@ def test_wide_values_are_not_held():
     narrow = 4 * 2 * 8 * 32 * 32 * 4  # bytes, all batches
     floating, coded, plain = Shelf(), Shelf(), Shelf()
     streams = [
-        FloatStream(network, batches, floating),
-        CodedStream(network, batches, coded),
+        LiveStream(network, batches, floating, simulate=False),
+        LiveStream(network, batches, coded, simulate=True),
         Stream(network, batches, simulate=False, shelf=plain),
     ]
     for node in network.graph.nodes:

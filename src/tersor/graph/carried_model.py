@@ -164,7 +164,7 @@ def _session(text: str, used: tuple[str, ...]) -> ort.InferenceSession:
 
 
 def load(
-    model: onnx.ModelProto, used: Sequence[str], optimize: bool = True
+    model: onnx.ModelProto, used: Sequence[str], optimize: bool = True, pooled: bool = False
 ) -> ort.InferenceSession:
     """Load a part in onnxruntime, on the CPU.
 
@@ -172,6 +172,7 @@ def load(
         model: The part.
         used: Libraries of custom ops.
         optimize: Whether onnxruntime may change the graph.
+        pooled: Whether its values lie in the pool of memory that the process has registered.
 
     Raises:
         UnsupportedError: onnxruntime cannot load it; gives its reason.
@@ -180,6 +181,7 @@ def load(
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = min(os.cpu_count() or 1, 4)
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1" if pooled else "0")
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -32,7 +32,7 @@ from tersor.graph.network import Network, OnLayer, Record, Skipped
 from tersor.graph.nodes import operand
 from tersor.quant.float_layers import NEAREST
 from tersor.quant.layer_task import LayerTask, restore, state
-from tersor.quant.live_streams import CodedStream, FloatStream
+from tersor.quant.live_streams import LiveStream
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.shared_calls import gather, with_all_calls
@@ -110,8 +110,8 @@ def round_layers(
         )
     gather(network)
     shelf = setting.shelf or Shelf()
-    floating = FloatStream(shared_copy(network), batches, shelf)
-    quantized = CodedStream(network, batches, shelf)
+    floating = LiveStream(shared_copy(network), batches, shelf, simulate=False)
+    quantized = LiveStream(network, batches, shelf, simulate=True)
     todo = {layer.node.name: layer for layer in layers(network)}
     twins = zip(floating.network.graph.nodes, list(network.graph.nodes), strict=True)
     done, rounded = 0, set[fx.Node]()

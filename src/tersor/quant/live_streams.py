@@ -29,44 +29,28 @@ _WIDER = 2.0  # times what it is computed from: such an output of a layer is not
 _LONGEST = 2  # layers in the float network that are computed anew to read a value; 1 in the other
 
 
-class FloatStream(Stream):
-    """All batches in the float network."""
+class LiveStream(Stream):
+    """All batches in the float network, or in the quantized one, where integers are kept."""
 
-    def __init__(self, network: Network, batches: Sequence[Batch], shelf: Shelf) -> None:
-        """Start from the inputs.
-
-        Args:
-            network: The network; its quantizers have no effect.
-            batches: Inputs, as `(args, kwargs)`.
-            shelf: Keeps the values.
-        """
-        super().__init__(network, batches, simulate=False, shelf=shelf)
-        self._passing = _passing(network, coded=False)
-
-    def _keeps(self, node: fx.Node) -> bool:
-        return node not in self._passing
-
-
-class CodedStream(Stream):
-    """All batches in the quantized network; rounded values are kept as integers."""
-
-    def __init__(self, network: Network, batches: Sequence[Batch], shelf: Shelf) -> None:
+    def __init__(
+        self, network: Network, batches: Sequence[Batch], shelf: Shelf, simulate: bool
+    ) -> None:
         """Start from the inputs.
 
         Args:
             network: The network; nodes that have not yet run may change.
             batches: Inputs, as `(args, kwargs)`.
             shelf: Keeps the values.
+            simulate: Whether quantizers round; else they have no effect.
         """
-        super().__init__(network, batches, simulate=True, shelf=shelf)
-
-        self._passing = _passing(network, coded=True)
+        super().__init__(network, batches, simulate, shelf)
+        self._passing = _passing(network, coded=simulate)
 
     def _keeps(self, node: fx.Node) -> bool:
         return node not in self._passing
 
     def _function(self, node: fx.Node) -> Callable[..., Any]:
-        quantizer = quantizer_at(self.network, node)
+        quantizer = quantizer_at(self.network, node) if self.simulate else None
         if (
             quantizer is None
             or not quantizer.enabled

@@ -3,7 +3,8 @@
 A call in floating point reads and writes what is not rounded, so the mixture is the network with
 all integers but for the quantizers of these values and of its weight. Where calls lie between
 integers and floats, the network that is written may round values that were not rounded before, so
-mixtures are asked for a little less noise than is allowed.
+mixtures are asked for a little less noise than is allowed. So may weights of layers in float, which
+are not rounded here: see `tersor.quant.stored_widths`.
 """
 
 from collections.abc import Collection
@@ -38,7 +39,7 @@ def switched(everything: Rounded, mixtures: Mixtures, judge: Judge) -> Measure:
 
 
 def _is_on(use: QuantizerUse, kept: Kept, rounded: Collection[str]) -> bool:
-    """Whether a mixture rounds a value; with layers in float, stored weights have 16 bits."""
+    """Whether a mixture rounds a value; beside layers in float, stored weights add little."""
     if use.side == "activations":
         return use.value.name in rounded
     if use.quantizer.stored_only:

@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from tersor.errors import UnsupportedError
-from tersor.graph.carried_model import decode, describe, libraries
+from tersor.graph.carried_model import decode, libraries, load
 
 _BYTES = 1 << 31
 _SECONDS = 10.0
-_FATAL_ONLY = 4
 
 
 def compute_bounded(text: str, _: Sequence[np.ndarray]) -> list[Any]:
@@ -30,23 +28,7 @@ def compute_bounded(text: str, _: Sequence[np.ndarray]) -> list[Any]:
         Exception: Whatever onnxruntime raises, also where memory or time are not enough.
     """
     _share_memory()
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL_ONLY
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    model = decode(text)
-    for library in libraries():
-        options.register_custom_ops_library(library)
-    try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise UnsupportedError(
-            f"{describe(model)} is in the file, and onnxruntime cannot run it: "
-            f"{str(error).strip().splitlines()[-1]}"
-        ) from error
+    session = load(decode(text), libraries(), optimize=False, pooled=True)
     how = ort.RunOptions()
     timer = Timer(_SECONDS, setattr, (how, "terminate", True))
     timer.start()
