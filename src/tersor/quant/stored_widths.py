@@ -64,8 +64,9 @@ def widen_stored(network: Network, batches: list[Batch], kept: bool = False) -> 
         use.quantizer.grid = replace(use.quantizer.grid, bits=_WIDE)
         weight_range(network, use.first, use.quantizer)
         what = (
-            f"weights stored in {_WIDE} bits; with {_NARROW} bits for these alone, the outputs "
-            f"have {decibels(1.0, noise):.1f} dB"
+            f"weights stored in {_WIDE} bits; with {_NARROW} bits for "
+            f"{'these alone' if each else 'all such weights'}, the outputs have "
+            f"{decibels(1.0, noise):.1f} dB"
         )
         network.records.append(Applied(use.name, "place", what))
 
