@@ -10,7 +10,7 @@ the float network. The exported file is run as well, because kernels can be wron
 tried before it is suggested.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def diagnose(
     return Diagnosis((*checks, *of_file, *exam.checks), *found, is_noise=metric is None)
 
 
-def _outputs(network: Network, batches: list[Batch]) -> list[Outputs]:
+def _outputs(network: Network, batches: Sequence[Batch]) -> list[Outputs]:
     with torch.no_grad():
         return [network(*args, **kwargs) for args, kwargs in batches]
 
@@ -164,7 +164,7 @@ def _case(
     quantized: Quantized,
     data: Data,
     chosen: Mapping[str, Any],
-    judge: tuple[list[Batch], list[Outputs], Metric | None],
+    judge: tuple[Sequence[Batch], list[Outputs], Metric | None],
 ) -> Case:
     """The same quantization as a `Case`, which can be varied part by part."""
     bits, read = (split_bits(chosen[side])[1] for side in ("weights", "activations"))

@@ -1,6 +1,6 @@
 """What the steps of a pipeline share: the target, the bits by layer, and the callbacks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +47,9 @@ class Frame:
         bits = self.weight_bits, self.activation_bits
         return place(network, self.scheme, self.exclude, *bits, self.kept)
 
-    def journal(self, network: Network, batches: list[Batch], options: WithData) -> Journal | None:
+    def journal(
+        self, network: Network, batches: Sequence[Batch], options: WithData
+    ) -> Journal | None:
         """The finished layers of the same run, or None without a folder."""
         if self.folder is None:
             return None

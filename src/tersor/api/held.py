@@ -1,5 +1,6 @@
 """Holds what was quantized with data within a tolerance, in the simulation and in the runtime."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +33,7 @@ def held(
     frame: Frame,
     options: WithData,
     tolerance: Tolerance,
-    batches: tuple[list[Batch], list[Batch]],
+    batches: tuple[Sequence[Batch], Sequence[Batch]],
 ) -> Rounded:
     """Quantize a network, with calls in floating point until it is within a tolerance.
 
@@ -68,7 +69,7 @@ class _Attempts:
     """
 
     def __init__(
-        self, network: Network, frame: Frame, options: WithData, batches: list[Batch]
+        self, network: Network, frame: Frame, options: WithData, batches: Sequence[Batch]
     ) -> None:
         self._network, self._frame = network, frame
         self._options, self._batches = options, batches
@@ -106,7 +107,7 @@ def in_runtime(scheme: Scheme) -> Run:
     """
     name, config = runtime_of(scheme)
 
-    def run(network: Network, batches: list[Batch]) -> list[object]:
+    def run(network: Network, batches: Sequence[Batch]) -> list[object]:
         with temporary_folder() as folder:
             path = export_onnx(network, folder / "judged.onnx", scheme=scheme).path
             file = serving(name, path).load(path, config=config)

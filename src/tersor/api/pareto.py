@@ -197,7 +197,7 @@ def _row(point: Point) -> tuple[str, ...]:
     return (*shares, f"{point.sqnr:.1f} dB", score, latency)
 
 
-def _seen(start: Compressed, batches: list[Batch], test: Data) -> list[Batch]:
+def _seen(start: Compressed, batches: Sequence[Batch], test: Data) -> Sequence[Batch]:
     """The samples on which outputs are compared."""
     if test is None and batches:
         return batches
@@ -208,7 +208,7 @@ def _point(
     start: Compressed,
     trial: Trial,
     share: float,
-    seen: list[Batch],
+    seen: Sequence[Batch],
     score: Score | None,
     latency: bool,
 ) -> Point:
@@ -230,7 +230,7 @@ def _point(
 
 
 @torch.no_grad()
-def _sqnr(found: Compressed, seen: list[Batch]) -> float:
+def _sqnr(found: Compressed, seen: Sequence[Batch]) -> float:
     got, wanted = (
         [network(*args, **kwargs) for args, kwargs in seen]
         for network in (found.network, found.original)

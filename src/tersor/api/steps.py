@@ -1,5 +1,6 @@
 """The steps that the pipelines share: from folding BatchNorms to rounding weights."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tersor.api.frame import Frame
@@ -35,7 +36,7 @@ STEPS_WITH_DATA = (*PREPARATION, WEIGHT_RANGES, ACTIVATION_RANGES, ROUND)
 
 
 def place_and_round(
-    network: Network, frame: Frame, batches: list[Batch], options: WithData
+    network: Network, frame: Frame, batches: Sequence[Batch], options: WithData
 ) -> Rounded:
     """Run the steps of level 2 that change the function on a network, edited in place."""
     return solve(place_with_data(network, frame, batches, options), frame, batches, options)
@@ -44,7 +45,7 @@ def place_and_round(
 def place_with_data(
     network: Network,
     frame: Frame,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     options: WithData,
     known: KnownRanges | None = None,
 ) -> Rounded:
@@ -75,7 +76,7 @@ def place_with_data(
 def solve(
     placed: Rounded,
     frame: Frame,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     options: WithData,
     judge: Judge | None = None,
 ) -> Rounded:

@@ -1,7 +1,7 @@
 """Measures Cov(x), where x is the input of a layer, at a sample of positions."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from tersor.graph.nodes import operand
 def input_covariances(
     network: Network,
     nodes: Collection[fx.Node],
-    batches: list[Batch],
+    batches: Sequence[Batch],
     positions: int,
     seed: int = 0,
 ) -> dict[fx.Node, Float[Tensor, "groups inputs inputs"]]:

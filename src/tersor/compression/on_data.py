@@ -11,7 +11,7 @@ shortcut compensates the error of the shortcut, before any ReLU that follows the
 minimizing the error after this ReLU did not help.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -34,7 +34,7 @@ aten = torch.ops.aten
 def factorize_with_data(
     network: Network,
     choices: Mapping[str, Factorization],
-    batches: list[Batch],
+    batches: Sequence[Batch],
     options: Refit | None = None,
     on_layer: OnLayer | None = None,
     sizes: Mapping[str, LayerSizes] | None = None,

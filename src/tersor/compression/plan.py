@@ -42,7 +42,7 @@ class Execution:
         on_layer: Called after each layer that is fitted.
     """
 
-    batches: list[Batch] = field(default_factory=list)
+    batches: Sequence[Batch] = field(default_factory=list)
     distributions: Mapping[str, Distribution] | None = None
     refit: Refit = Refit()  # noqa: RUF009
     reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009

@@ -11,6 +11,7 @@ samples.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,7 @@ def reconstruct(
     network: Network,
     original: Network,
     keep: UnitMasks,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     options: Reconstruct = Reconstruct(),
     on_layer: OnLayer | None = None,
     groups: Groups | None = None,
@@ -104,7 +105,7 @@ class _Pair:
         original: Network,
         groups: Groups,
         keep: UnitMasks,
-        batches: list[Batch],
+        batches: Sequence[Batch],
     ) -> None:
         stays = classes_kept(groups, keep)
         values = groups.partition.values

@@ -3,7 +3,7 @@
 The formulas are in `tersor.core.channel_scores`. This file collects their inputs from a network.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -30,7 +30,7 @@ _POSITIONS = 4096  # output positions of each layer that are sampled for the LAS
 
 
 def scorer(
-    network: Network, groups: list[Group], batches: list[Batch], kind: ScoreKind
+    network: Network, groups: list[Group], batches: Sequence[Batch], kind: ScoreKind
 ) -> Callable[[Group, int], Score]:
     """Make a function that scores the units of a group for a given number of units to keep.
 
@@ -109,7 +109,7 @@ def _gammas(network: Network, group: Group) -> Iterator[tuple[Tensor, Tensor]]:
 def gradient_scores(
     network: Network,
     groups: list[Group],
-    batches: list[Batch],
+    batches: Sequence[Batch],
     kind: Literal["taylor", "fisher"] = "fisher",
     loss: Loss | None = None,
     seed: int = 0,

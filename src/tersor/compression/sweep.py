@@ -52,7 +52,7 @@ class Sweep:
             and its record.
     """
 
-    batches: list[Batch]
+    batches: Sequence[Batch]
     metric: Metric | None = None
     refit: Refit = _SWEPT
     jobs: int = 1
@@ -110,7 +110,7 @@ def _tried(
 def _in_one_walk(
     network: Network,
     parts: Mapping[int, Part],
-    batches: list[Batch],
+    batches: Sequence[Batch],
     reference: list[Any],
     metric: Metric | None,
     refit: Refit,
@@ -165,7 +165,7 @@ def _note_shapes(network: Network) -> None:
 def try_part(
     network: Network,
     part: Part,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     reference: list[Any],
     metric: Metric | None = None,
     refit: Refit = _SWEPT,
@@ -215,7 +215,9 @@ def _damages(
     return tuple(found)
 
 
-def _stops(network: Network, batches: list[Batch], nodes: Collection[fx.Node]) -> Iterator[Stop]:
+def _stops(
+    network: Network, batches: Sequence[Batch], nodes: Collection[fx.Node]
+) -> Iterator[Stop]:
     """Walk to the nodes; the batches that judge go on from there."""
     return stops(network, batches, nodes, judged=slice(len(batches) // 2, None))
 
@@ -230,7 +232,7 @@ def _moments(layer: Layer, stop: Stop, refit: Refit) -> dict[str, Moments]:
     return {layer.name: moments_of(layer, pairs, count, generator)}
 
 
-def halves(batches: list[T]) -> tuple[list[T], list[T]]:
+def halves(batches: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
     """Split batches into those that fit and those that judge; a single batch does both.
 
     Args:

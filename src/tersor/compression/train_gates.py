@@ -6,7 +6,7 @@ importance of units measured on samples. Then the pruned network is fitted to th
 these samples, and the second part trains it without gates.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def train_gates(
     run: TrainingRun,
     kind: GateKind,
     options: Compression,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     exclude: Iterable[str] = (),
 ) -> tuple[Network, list[Line]]:
     """Train with gates, prune the channels that they closed, and train the pruned network.
@@ -86,7 +86,7 @@ def _insert(
     run: TrainingRun,
     kind: GateKind,
     options: Compression,
-    batches: list[Batch],
+    batches: Sequence[Batch],
 ) -> Counts:
     """Insert gates, with the speed that lets them move by up to `Gating.largest_move`.
 

@@ -3,7 +3,7 @@
 arXiv 1912.09802, §2: the damage of each part at each size is measured before a budget is given.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class Trial:
 
 def try_parts(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     options: Compression,
     *,
     exclude: Iterable[str] = (),
@@ -185,7 +185,7 @@ def _kept(
 
 
 def _parts(
-    counts: Counts, batches: list[Batch], options: Compression, stay: set[str]
+    counts: Counts, batches: Sequence[Batch], options: Compression, stay: set[str]
 ) -> list[Part]:
     """List the parts that can be compressed, and record those that cannot."""
     found, multiple, records = list[Part](), options.multiple or 1, counts.network.records
@@ -201,7 +201,7 @@ def _parts(
     return [part for part in found if stay.isdisjoint(part.shares[0])]
 
 
-def _scorer(counts: Counts, batches: list[Batch], options: Compression) -> Scorer:
+def _scorer(counts: Counts, batches: Sequence[Batch], options: Compression) -> Scorer:
     has_gradients = not any(carried_nodes(counts.network))
     default: ScoreKind = "fisher" if has_gradients else "lasso"
     kind = options.scores or (default if batches else "magnitude")
@@ -212,7 +212,7 @@ def _scorer(counts: Counts, batches: list[Batch], options: Compression) -> Score
     return scorer(counts.network, counts.groups.found, _first(batches, options.tried), kind)
 
 
-def _first(batches: list[Batch], count: int) -> list[Batch]:
+def _first(batches: Sequence[Batch], count: int) -> Sequence[Batch]:
     """Take the first batches that contain the given number of samples."""
     found: list[Batch] = []
     for batch in batches:

@@ -123,7 +123,7 @@ def ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
 
 
 def channel_moments(
-    network: Network, batches: list[Batch], nodes: Sequence[fx.Node]
+    network: Network, batches: Sequence[Batch], nodes: Sequence[fx.Node]
 ) -> list[tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]]:
     """Measure the mean and variance of each channel of some values, and compute nothing else.
 
@@ -158,7 +158,7 @@ def _moments(parts: list[_Part]) -> tuple[Tensor, Tensor]:
     return mean, torch.stack(spread).sum(0)
 
 
-def distance(network: Network, batches: list[Batch], wanted: Sequence[Expected]) -> float:
+def distance(network: Network, batches: Sequence[Batch], wanted: Sequence[Expected]) -> float:
     """Measure how far samples are from what a network expects: 0 is the same, above 0.1 is not.
 
     Args:

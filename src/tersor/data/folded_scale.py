@@ -5,6 +5,8 @@ is the bias, which is about as large as what the convolution adds to it. With pi
 instead of 0…1 the bias hardly counts any more, and the other way round nothing else does.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, fx
 
@@ -20,7 +22,7 @@ _RIGHT = (0.05, 5.0)  # the same once the samples are corrected
 _NORMS = ("batch_norm", "instance_norm", "group_norm", "layer_norm")
 
 
-def scale_words(network: Network, batches: list[Batch]) -> str | None:
+def scale_words(network: Network, batches: Sequence[Batch]) -> str | None:
     """Say what is wrong with the scale of pictures, or None if nothing is known to be wrong.
 
     Args:
@@ -61,7 +63,7 @@ def _is_norm(node: fx.Node) -> bool:
     return any(name in str(node.target) for name in _NORMS)
 
 
-def _deviation_over_bias(layer: Layer, batches: list[Batch]) -> float:
+def _deviation_over_bias(layer: Layer, batches: Sequence[Batch]) -> float:
     """Standard deviation of the output over the size of the bias, in the median channel."""
     ((_, var),) = channel_moments(layer.network, batches, [layer.node])
     assert isinstance(layer.bias, Tensor)

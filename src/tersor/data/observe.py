@@ -1,6 +1,6 @@
 """Runs the network on batches, and passes chosen values to watchers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ def samples_of(batch: Batch) -> int:
     return max(sizes, default=1)
 
 
-def last_batches(batches: list[Batch], enough: int) -> list[Batch]:
+def last_batches(batches: Sequence[Batch], enough: int) -> Sequence[Batch]:
     """The last batches, so many that they hold enough samples.
 
     Args:

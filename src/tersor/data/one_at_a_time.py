@@ -58,7 +58,7 @@ class Stop:
 
 def stops(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     nodes: Collection[fx.Node],
     simulate: bool = False,
     judged: slice = slice(None),
@@ -86,7 +86,7 @@ def stops(
         yield Stop(node, given, stream.values.get(node.name, []), rest)
 
 
-def outputs_of(network: Network, batches: list[Batch], simulate: bool = False) -> list[Any]:
+def outputs_of(network: Network, batches: Sequence[Batch], simulate: bool = False) -> list[Any]:
     """Compute the outputs of a network for every batch.
 
     Args:

@@ -56,7 +56,7 @@ class Plausible:
     """
 
     words: str
-    batches: list[Batch]
+    batches: Sequence[Batch]
     way: Preparation | None = None
 
     @property
@@ -80,7 +80,7 @@ def worst_plausible(network: Network, original: Network, assumed: Assumed) -> Pl
     return max(kinds, key=lambda kind: _damage(network, original, kind.batches[:1]))
 
 
-def _damage(network: Network, original: Network, batches: list[Batch]) -> float:
+def _damage(network: Network, original: Network, batches: Sequence[Batch]) -> float:
     with torch.no_grad():
         found = noise_to_signal(
             outputs_of(network, batches, simulate=True), outputs_of(original, batches)
@@ -142,7 +142,7 @@ def picture_pixels(shape: Sequence[int]) -> tuple[Float[Tensor, "n c h w"], str]
 
 def _replaced(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     pixels: Mapping[str, Tensor],
     ways: Mapping[str, Preparation],
 ) -> list[Batch]:

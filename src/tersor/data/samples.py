@@ -1,7 +1,7 @@
 """Unlabelled samples: converts what the user gives to a list of checked batches."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ _PARTS = 8  # the number of batches of a small set of samples
 _NUMBERS = 1 << 25  # of the widest value of a network, for one batch
 
 
-def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]:
+def samples(network: Network, data: Any, most: int | None = None) -> Sequence[Batch]:
     """Put samples into batches that the network takes.
 
     Batches of equal shape are joined and divided again, so that the held-out samples do not depend
@@ -51,7 +51,7 @@ def samples(network: Network, data: Any, most: int | None = None) -> list[Batch]
     return [to_batch(network, part) for part in parts]
 
 
-def optional_samples(network: Network, data: Any, most: int | None = None) -> list[Batch]:
+def optional_samples(network: Network, data: Any, most: int | None = None) -> Sequence[Batch]:
     """As `samples`, but return an empty list without data.
 
     Args:
@@ -67,7 +67,7 @@ def samples_or_random(
     data: Any,
     most: int | None = None,
     input_ranges: Mapping[str, tuple[float, float]] | None = None,
-) -> list[Batch]:
+) -> Sequence[Batch]:
     """As `samples`, but without data, return random inputs in the shapes of the example.
 
     Args:
@@ -125,7 +125,7 @@ def fixed_batch(network: Network) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def held_back(batches: list[Batch], share: float) -> int:
+def held_back(batches: Sequence[Batch], share: float) -> int:
     """Count the batches to hold out: a share of them, never all, and none of a single one.
 
     Args:

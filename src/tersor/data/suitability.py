@@ -122,7 +122,7 @@ def _limit(batches: Sequence[Batch]) -> float:
 
 def _explanation(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     wanted: Sequence[Expected],
     apart: float,
     limit: float,
@@ -154,7 +154,7 @@ def _some(found: list[Tensor]) -> Tensor:
     return rows[:, ::step].reshape(1, len(rows), -1, 1)
 
 
-def _corrected(batches: list[Batch], fix: Correction) -> list[Batch]:
+def _corrected(batches: Sequence[Batch], fix: Correction) -> list[Batch]:
     return pytree.tree_map(lambda x: fix(x) if is_picture(x) else x, batches)
 
 

@@ -20,7 +20,7 @@ better, on held-out samples if there are any, keeps nearest rounding.
 `tersor.quant.fast_rounding` solves nearly the same problem many times faster.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -77,7 +77,7 @@ class AdaRound:
     def round(
         self,
         network: Network,
-        batches: list[Batch],
+        batches: Sequence[Batch],
         setting: Setting = Setting(),  # noqa: B008
     ) -> None:
         """Round every quantized weight up or down.

@@ -5,7 +5,7 @@ network runs once; for each quantizer, only the nodes after it run again.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -89,7 +89,7 @@ def only(network: Network, wanted: Collection[FakeQuantize]) -> Iterator[None]:
 
 def sweep(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     found: list[QuantizerUse],
     metric: Metric | None = None,
     on_layer: OnLayer | None = None,

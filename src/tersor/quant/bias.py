@@ -14,7 +14,7 @@ of positions at which they do not. With data, the layers before a layer are alre
 `tersor.quant.bias_check` judges all corrections by the outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -74,7 +74,7 @@ class Nearest:
     def round(
         self,
         network: Network,
-        batches: list[Batch],
+        batches: Sequence[Batch],
         setting: Setting = Setting(),  # noqa: B008
     ) -> None:
         """Correct every bias by the mean error on the data.

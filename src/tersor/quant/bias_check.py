@@ -9,6 +9,8 @@ positions that are different, on which scores depend. The error of a layer is sm
 not that of the outputs. So both are tried on some samples.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, fx
 
@@ -50,7 +52,7 @@ class _Mean:
         return self._sum / self._count
 
 
-def judge_of_biases(network: Network, batches: list[Batch]) -> Judge:
+def judge_of_biases(network: Network, batches: Sequence[Batch]) -> Judge:
     """The outputs of the float network for the samples on which biases are tried.
 
     Args:
@@ -61,7 +63,7 @@ def judge_of_biases(network: Network, batches: list[Batch]) -> Judge:
 
 
 def keep_better_biases(
-    network: Network, prepared: Network, batches: list[Batch], judge: Judge | None = None
+    network: Network, prepared: Network, batches: Sequence[Batch], judge: Judge | None = None
 ) -> Attempt | None:
     """Take the mean errors of inputs out of the biases if the outputs are clearly closer for it.
 
@@ -109,7 +111,9 @@ def _is_rounded(layer: Layer) -> bool:
     return integers and layer.computed is None
 
 
-def _own(pairs: list[tuple[Layer, Layer]], prepared: Network, batches: list[Batch]) -> list[Tensor]:
+def _own(
+    pairs: list[tuple[Layer, Layer]], prepared: Network, batches: Sequence[Batch]
+) -> list[Tensor]:
     """The biases that make up for the rounding of each layer's own weight."""
     reads: dict[fx.Node, _Mean] = {}
     for _, floating in pairs:

@@ -14,7 +14,7 @@ are found in the graph. A block that does not improve, on held-out samples if th
 unchanged.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -82,7 +82,7 @@ class Blocks:
     def round(
         self,
         network: Network,
-        batches: list[Batch],
+        batches: Sequence[Batch],
         setting: Setting = Setting(),  # noqa: B008
     ) -> None:
         """Round layer by layer, and improve each block once its layers are rounded.

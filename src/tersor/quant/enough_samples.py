@@ -27,7 +27,7 @@ def fewest_bits(network: Network) -> int:
 
 def enough(
     network: Network, batches: Sequence[Batch], held_back: int, numbers: int
-) -> tuple[list[Batch], int]:
+) -> tuple[Sequence[Batch], int]:
     """Choose the first batches to round with, and the first of those that are held out.
 
     Args:
@@ -48,7 +48,7 @@ def enough(
 
 def in_pieces(
     network: Network, batches: Sequence[Batch], held_back: int
-) -> tuple[list[Batch], int]:
+) -> tuple[Sequence[Batch], int]:
     """Cut batches into pieces that take little memory, for a solver that looks at single samples.
 
     Args:

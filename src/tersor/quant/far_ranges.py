@@ -7,7 +7,7 @@ large weights, which make their noise as large as that of the others. r is close
 `tersor.core.response`. Unequal channels of other values are the business of equalization.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -58,7 +58,7 @@ class _Channels:
         return torch.stack(self.reaches).amax(0)
 
 
-def tell_far_ranges(network: Network, batches: list[Batch]) -> None:
+def tell_far_ranges(network: Network, batches: Sequence[Batch]) -> None:
     """Leave a record for each value that is too coarse for a layer that reads it.
 
     Args:

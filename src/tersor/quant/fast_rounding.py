@@ -12,6 +12,7 @@ along with them, and the bias absorbs the mean error. A layer whose output is ad
 also compensates the error of the shortcut. The following activation is not part of the loss.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -103,7 +104,7 @@ class Rounding:
     def round(
         self,
         network: Network,
-        batches: list[Batch],
+        batches: Sequence[Batch],
         setting: Setting = Setting(),  # noqa: B008
     ) -> None:
         """Choose the integers of every quantized weight, its scale and the bias.
@@ -124,7 +125,7 @@ class Rounding:
         round_layers(network, batches, round_one, setting, self.seed)
 
 
-def _told(used: list[Batch], batches: list[Batch]) -> Applied:
+def _told(used: Sequence[Batch], batches: Sequence[Batch]) -> Applied:
     few, count = (sum(map(samples_of, found)) for found in (used, batches))
     what = f"{few} of {count} samples are enough to round weights of {_FINE} bits with"
     return Applied("the samples", "choose", what)

@@ -3,6 +3,8 @@
 They are those of the float network, so they do not depend on what is rounded.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from tersor.core.grid import Grid
@@ -22,7 +24,7 @@ class KnownRanges:
         self._found: dict[_Key, tuple[bool, Tensor, Tensor]] = {}
         self._records: dict[str, Record] = {}
 
-    def set(self, network: Network, batches: list[Batch], method: ActivationRange) -> None:
+    def set(self, network: Network, batches: Sequence[Batch], method: ActivationRange) -> None:
         """Set the range of every activation quantizer; what is unknown is measured.
 
         Args:

@@ -12,7 +12,7 @@ them. If an output is added to a shortcut, the error of the shortcut is provided
 that several calls read is rounded for all of them; see `tersor.quant.shared_calls`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -63,7 +63,7 @@ class Setting:
 class Solver(Protocol):
     """Rounds the weights of a network: `Rounding`, `AdaRound`, `Blocks` or `Nearest`."""
 
-    def round(self, network: Network, batches: list[Batch], setting: Setting = ...) -> None:
+    def round(self, network: Network, batches: Sequence[Batch], setting: Setting = ...) -> None:
         """Put every quantized weight on its grid, such that the outputs change least.
 
         Args:
@@ -83,7 +83,7 @@ OnNode = Callable[[fx.Node, Stream, Stream], None]
 
 def round_layers(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     round_layer: RoundLayer,
     setting: Setting = Setting(),
     seed: int = 0,

@@ -20,6 +20,7 @@ not by gradient descent. Biases stay in floating point.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal
@@ -181,7 +182,7 @@ class LearnedQuantize(nn.Module):
 
 def learn(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     options: LSQ = LSQ(),
     pair_safe: Pairs | None = None,
 ) -> None:

@@ -5,6 +5,8 @@ training. Training moves all weights together, and reaches more from the float w
 docs/results.md.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from tersor.data.observe import Batch
@@ -22,7 +24,10 @@ TRAINED = "train"  # the step of the record that a training leaves
 
 
 def nearest_start(
-    network: Network, prepared: Network | None, batches: list[Batch], pair_safe: Pairs | None = None
+    network: Network,
+    prepared: Network | None,
+    batches: Sequence[Batch],
+    pair_safe: Pairs | None = None,
 ) -> Network:
     """Take back what a solver did to weights of few bits; other networks are returned unchanged.
 

@@ -75,7 +75,7 @@ def _is_float(value: Tensor) -> bool:
 def noise_shares(
     network: Network,
     floating: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     parts: Sequence[tuple[int, Part]],
     options: Projections = Projections(),
 ) -> Noise:
@@ -108,7 +108,7 @@ def noise_shares(
 def _projected(
     probes: "_Probes",
     uses: list[QuantizerUse],
-    batches: list[Batch],
+    batches: Sequence[Batch],
     parts: Sequence[tuple[int, Part]],
     options: Projections,
 ) -> list[Float[Tensor, " parts"]]:

@@ -26,7 +26,7 @@ from tersor.quant.scheme import WIDE
 
 def observed_ranges(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     method: ActivationRange = MinMax(),  # noqa: B008
 ) -> None:
     """Set the range of every activation quantizer from data.
@@ -48,7 +48,7 @@ def observed_ranges(
 
 def seen_ranges(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     wanted: Sequence[tuple[fx.Node, Grid]],
     method: ActivationRange,
 ) -> list[Ends]:

@@ -8,6 +8,7 @@ The float network runs once. Each layer is rounded by the fast solver, with one 
 widths. From there on, the rest of the network runs on samples that the solver has not seen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 from typing import Any
@@ -70,7 +71,7 @@ class WidthTrial:
 
 def sensitivities(
     network: Network,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     trial: WidthTrial,
     held_back: int = 0,
     on_layer: OnLayer | None = None,

@@ -1,5 +1,6 @@
 """Runs a quantized network on batches in the simulation; weights are rounded once for all."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from tersor.data.observe import Batch, in_order
 from tersor.graph.network import Network
 
 
-def simulated(network: Network, batches: list[Batch]) -> list[object]:
+def simulated(network: Network, batches: Sequence[Batch]) -> list[object]:
     """What a network returns for each batch.
 
     Args:

@@ -33,7 +33,7 @@ _JUDGED = 4  # samples
 _NARROW, _WIDE = 8, 16  # bits
 
 
-def widen_stored(network: Network, batches: list[Batch], kept: bool = False) -> None:
+def widen_stored(network: Network, batches: Sequence[Batch], kept: bool = False) -> None:
     """Give stored weights 16 bits where 8 bits add noise to the outputs, and record them.
 
     Args:

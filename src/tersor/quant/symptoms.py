@@ -3,6 +3,7 @@
 The symptoms follow the white paper, arXiv 2106.08295, §6, "visualize layers".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -47,7 +48,9 @@ class _Seen:
         return torch.stack(ends).amax(0)
 
 
-def symptoms(network: Network, wanted: list[QuantizerUse], batches: list[Batch]) -> list[list[str]]:
+def symptoms(
+    network: Network, wanted: list[QuantizerUse], batches: Sequence[Batch]
+) -> list[list[str]]:
     """Describe what is unusual about the values that quantizers round; nothing for most.
 
     Args:

@@ -8,7 +8,7 @@ that is within the tolerance.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,7 +98,7 @@ class Rounded:
 
 Quantize = Callable[[Kept], Rounded]
 #: A quantized network and batches → for each batch what it returns, or the tensors in that.
-Run = Callable[[Network, list[Batch]], list[object]]
+Run = Callable[[Network, Sequence[Batch]], list[object]]
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Judge:
         parts: The parts of the outputs in floating point, each with the number of its output.
     """
 
-    def __init__(self, floating: Network, batches: list[Batch], tolerance: Tolerance) -> None:
+    def __init__(self, floating: Network, batches: Sequence[Batch], tolerance: Tolerance) -> None:
         """Run the float network.
 
         Args:

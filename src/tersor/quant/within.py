@@ -1,6 +1,6 @@
 """Holds a network that is quantized with data within a tolerance, and says what that cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tersor.data.observe import Batch, last_batches
@@ -62,7 +62,9 @@ def tolerance_of(given: Allowed | None, auto: bool) -> Tolerance | None:
     return given if isinstance(given, Tolerance) or given is None else Tolerance(float(given))
 
 
-def divided(batches: list[Batch], tolerance: Tolerance | None) -> tuple[list[Batch], list[Batch]]:
+def divided(
+    batches: Sequence[Batch], tolerance: Tolerance | None
+) -> tuple[Sequence[Batch], Sequence[Batch]]:
     """Divide samples into those that are learned from, and those on which the result is judged.
 
     Args:
@@ -81,7 +83,7 @@ def within(
     tolerance: Tolerance,
     target: tuple[Network, Scheme],
     again: Again,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     looked: Judge,
     run: Run,
 ) -> Rounded:
@@ -111,7 +113,7 @@ def within(
     return _held(tolerance, target, start, again, judge, run)
 
 
-def _judge(network: Network, batches: list[Batch], tolerance: Tolerance) -> Judge:
+def _judge(network: Network, batches: Sequence[Batch], tolerance: Tolerance) -> Judge:
     judge = Judge(network, batches, tolerance)
     if not judge.parts:
         raise InvalidInputError(

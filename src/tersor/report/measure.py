@@ -41,7 +41,7 @@ class Measured:
 
 
 def measure(
-    floating: Network, network: Network, batches: list[Batch], on_layer: OnLayer | None = None
+    floating: Network, network: Network, batches: Sequence[Batch], on_layer: OnLayer | None = None
 ) -> dict[str, Measured]:
     """Measure every layer that both networks have, with outputs of the same shape.
 

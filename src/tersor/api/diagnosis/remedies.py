@@ -4,7 +4,7 @@ A trial rounds weights to nearest and leaves biases as they are, so it takes one
 samples.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,9 +50,9 @@ class Case:
     network: Network
     frame: Frame
     options: DataFree | WithData
-    seen: list[Batch] | None
+    seen: Sequence[Batch] | None
     input_range: Any
-    batches: list[Batch]
+    batches: Sequence[Batch]
     reference: list[Any]
     metric: Metric | None = None
     reshaped: Network | None = None

@@ -1,7 +1,7 @@
 """Check everything that has nothing to do with rounding: the float network, files and kernels."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ _WORSE = 4.0  # factor on the noise of the file without integer kernels that is 
 _SHOWN = 4
 
 
-def not_finite(network: Network, batches: list[Batch], reference: list[Any]) -> Finding | None:
+def not_finite(network: Network, batches: Sequence[Batch], reference: list[Any]) -> Finding | None:
     """Find where a float network begins to compute NaN or +∞, if its outputs contain any.
 
     Minus infinity alone is not a fault, because it is used to mask outputs.
@@ -56,7 +56,7 @@ def _is_broken(x: Tensor) -> bool:
 
 
 def float_checks(
-    model: Any, network: Network, batches: list[Batch], reference: list[Any], path: Path
+    model: Any, network: Network, batches: Sequence[Batch], reference: list[Any], path: Path
 ) -> list[Check]:
     """Compare the captured graph with the model, and the exported float file with the graph.
 
@@ -99,7 +99,7 @@ def wrong_in_float(checks: list[Check]) -> list[Finding]:
     ]
 
 
-def _run(runtime: Runtime, network: Network, batches: list[Batch]) -> list[Any]:
+def _run(runtime: Runtime, network: Network, batches: Sequence[Batch]) -> list[Any]:
     outputs = []
     for batch in batches:
         feed = network_feed(network, _inputs(batch))
@@ -118,7 +118,7 @@ def _lists(outputs: Iterable[Any]) -> list[Any]:
 
 
 def runtime_checks(
-    quantized: Quantized, batches: list[Batch], limit: float, float_path: Path
+    quantized: Quantized, batches: Sequence[Batch], limit: float, float_path: Path
 ) -> tuple[list[Check], list[Finding], list[str]]:
     """Compare the exported file with the simulation, without integer kernels and as users run it.
 
