@@ -158,7 +158,7 @@ class _Reader:
         parts += [f"{key}={self._describe(value)}" for key, value in sorted(named.items())]
         if call.target in WEIGHTED:
             self.reads.append(bias)
-        return f"{call.target}({', '.join(parts)})"
+        return f"{_name(call.target)}({', '.join(parts)})"
 
     def _describe(self, value: Any) -> str:
         if isinstance(value, list | tuple):
@@ -174,6 +174,11 @@ class _Reader:
             return f"size {before.target}"
         self.reads.append(value)
         return "*"
+
+
+def _name(target: Any) -> str:
+    """The name of an op, without the address of a function, which is another one in each run."""
+    return str(target) if isinstance(target, torch._ops.OpOverload) else target.__name__
 
 
 def _is_size(node: fx.Node) -> bool:

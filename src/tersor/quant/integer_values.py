@@ -5,6 +5,7 @@ writes the value after the ReLU. Ops that only move values pass this requirement
 Everything else stays in floating point.
 """
 
+import math
 from collections.abc import Collection, Sequence
 
 import torch
@@ -12,7 +13,7 @@ from torch import fx
 
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument, computed_from_inputs, operand, source
-from tersor.graph.ops import DROPOUTS, PADS, clip_bounds, pads_with_constant
+from tersor.graph.ops import DROPOUTS, MAX_POOLS, PADS, clip_bounds, pads_with_constant
 from tersor.quant.scheme import Scheme
 
 aten = torch.ops.aten
@@ -147,7 +148,7 @@ class Flow:
         if not self._is_one_of(node, self.scheme.pass_through):
             return False
         if node.target in PADS:
-            return not (pads_with_constant(node) and argument(node, "value"))
+            return not (pads_with_constant(node) and argument(node, "value")) or _is_window(node)
         first = source(operand(node))
         parts = isinstance(first.meta.get("val"), list | tuple)
         return not parts or first.target in self.scheme.pass_through
@@ -162,6 +163,12 @@ def _values(network: Network) -> list[fx.Node]:
 def _is_float(value: object) -> bool:
     first = value[0] if isinstance(value, list | tuple) and value else value
     return isinstance(first, torch.Tensor) and first.is_floating_point()
+
+
+def _is_window(node: fx.Node) -> bool:
+    """Whether a value is padded with -∞ for maxima only: any grid has a least value for that."""
+    is_least = argument(node, "value") == -math.inf
+    return is_least and all(user.target in MAX_POOLS for user in node.users)
 
 
 def _is_global_pool(node: fx.Node) -> bool:

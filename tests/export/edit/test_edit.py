@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import tersor
 from tersor.cli import app
+from tersor.export.kernels import kernels
 from tersor.export.onnx import export_onnx
 from tersor.passes.equalize import Equalize
 from tests.frontend.onnx.files import model, random, write
@@ -269,3 +270,22 @@ def test_an_input_that_is_returned_stays_as_it_is(tmp_path):
     found = session.run(None, {"x": x})
     assert np.array_equal(found[1], x)
     assert np.abs(found[0] - x @ random(4, 3)).max() < 0.1
+
+
+def test_a_pool_pads_what_is_rounded_where_sizes_are_open(tmp_path):
+    """Windows at the edge of an open size are filled up with -∞, which no grid has."""
+    text = """g (float[N, 3, H, W] x) => (float[N, 5, P, Q] y) {
+        a = Conv (x, k, c) r = PRelu(a, slope)
+        m = MaxPool <auto_pad = "SAME_UPPER", kernel_shape = [2, 2], strides = [2, 2]> (r)
+        y = Conv(m, l) }"""
+    weights = {"k": random(4, 3, 3, 3), "c": random(4), "l": random(5, 4, 3, 3)}
+    path = write(tmp_path, model(text, slope=np.full((4, 1, 1), 0.1, np.float32), **weights))
+    x = torch.randn(8, 3, 9, 11, generator=torch.Generator().manual_seed(0))
+    result = tersor.quantize(tersor.load(path)[0], data=x)
+    written = result.export(tmp_path / "int8.onnx")
+    assert written.anew == ""
+    assert [weight.layers for weight in written.weights] == [2]
+    assert all(kernel.is_integer for kernel in kernels(written.path))
+    for other in (x, x[:, :, :8, :8]):
+        wanted, found = result(other).detach().numpy(), run(written.path, other)
+        assert np.abs(found - wanted).max() <= np.abs(wanted).max() / 100

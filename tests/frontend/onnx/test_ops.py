@@ -109,3 +109,13 @@ def test_node(module, name, tmp_path):
     run(case, tally, tmp_path / "model.onnx")
     assert not tally.failed
     assert not any("test" not in name for name in tally.refused)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_aligned_corners_are_those_of_onnxruntime(mode, tmp_path):
+    """The node test keeps the scale where onnxruntime rounds the size: its last corner is cut."""
+    name = f"test_resize_downsample_scales_{mode}_align_corners"
+    tally = Tally()
+    run(cases_of("resize")[name], tally, tmp_path / "model.onnx")
+    assert not tally.failed
+    assert [*tally.disputed] == [name]

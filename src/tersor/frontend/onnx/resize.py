@@ -166,9 +166,6 @@ def _check(node: Node, x: Tensor, changed: list[Change]) -> bool:
         raise node.refuse(f"has cubic_coeff_a {node.get('cubic_coeff_a')}; PyTorch has -0.75")
     if node.get("exclude_outside", 0):
         raise node.refuse("has exclude_outside=1, which PyTorch cannot do")
-    is_whole = all(hint(x.shape[axis]) * factor == hint(size) for axis, factor, size in changed)
-    if how == "align_corners" and not is_whole:
-        raise node.refuse("aligns corners at scales that do not give whole sizes")
     single = any(hint(size) == 1 for *_, size in changed)
     if how not in ("align_corners", "half_pixel", "pytorch_half_pixel") or (
         single and how != "half_pixel"
