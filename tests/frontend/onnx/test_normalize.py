@@ -99,7 +99,7 @@ def test_large_weights_stay_shared_through_a_conversion(tmp_path):
 
 
 def test_what_cannot_be_converted(tmp_path):
-    """ONNX has no converter for Upsample of a computed scale, nor for ops of its infancy."""
+    """ONNX has no converter for a Scan of its infancy."""
     made = model("g (float[N, 4] x) => (float[N, 4] y) { y = Scan(x) }", 8)
     with pytest.raises(UnsupportedError, match=r"opset 8, and onnx.version_converter cannot"):
         read(write(tmp_path, made))

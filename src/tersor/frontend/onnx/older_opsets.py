@@ -1,6 +1,7 @@
 """Brings files of other opsets to one that edits need, and that onnxruntime computes.
 
-Older ones are converted by onnx's own converter. The newest one is read as the one before it, if
+Older ones are converted by onnx's own converter, those before opset 7 after
+`tersor.frontend.onnx.earliest_opsets`. The newest one is read as the one before it, if
 none of the file's ops has changed.
 """
 
@@ -10,6 +11,8 @@ from onnx import version_converter
 
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.earliest_opsets import FIRST_BROADCAST, to_first_broadcast
+from tersor.frontend.onnx.forgotten import replace_forgotten
 from tersor.frontend.onnx.supported import NEWEST, OPSETS, READ_AS_IT_IS, opset_of
 from tersor.frontend.onnx.weightless import without_weights
 
@@ -35,8 +38,12 @@ def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     if opset >= LEAST:
         return model, _lowered(model, opset)
     model.ir_version = max(model.ir_version, _IR_VERSION)
-    try:
+    if opset < FIRST_BROADCAST:
         _check_types(model, opset)
+        to_first_broadcast(model)
+    replace_forgotten(model)
+    try:
+        _check_types(model, opset_of(model))
         with without_weights(model) as kept:
             proto = version_converter.convert_version(ir.to_proto(model), LEAST)
             _check(proto)

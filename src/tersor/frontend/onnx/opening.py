@@ -17,6 +17,7 @@ from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.constant_budget import check_counts
 from tersor.graph.carried_model import CUT
 
+_FIRST_WITH_OPSETS = 3  # version of the format; before it, there was one opset
 _LARGEST = 1 << 27  # elements of a sparse value as a dense one; a damaged file may say anything
 
 
@@ -37,6 +38,8 @@ def open_file(path: str | Path) -> tuple[ir.Model, tuple[str, ...]]:
     _check_outputs(proto.graph)
     check_counts(proto)
     count = _densify(proto.graph)
+    if not proto.opset_import and proto.ir_version < _FIRST_WITH_OPSETS:
+        proto.opset_import.add(version=1)
     _import_domains(proto)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, Path(path).parent)
