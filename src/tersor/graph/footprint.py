@@ -158,7 +158,8 @@ class _Reader:
         parts += [f"{key}={self._describe(value)}" for key, value in sorted(named.items())]
         if call.target in WEIGHTED:
             self.reads.append(bias)
-        return f"{_name(call.target)}({', '.join(parts)})"
+        op = call.target if isinstance(call.target, torch._ops.OpOverload) else call.target.__name__
+        return f"{op}({', '.join(parts)})"
 
     def _describe(self, value: Any) -> str:
         if isinstance(value, list | tuple):
@@ -174,11 +175,6 @@ class _Reader:
             return f"size {before.target}"
         self.reads.append(value)
         return "*"
-
-
-def _name(target: Any) -> str:
-    """The name of an op, without the address of a function, which is another one in each run."""
-    return str(target) if isinstance(target, torch._ops.OpOverload) else target.__name__
 
 
 def _is_size(node: fx.Node) -> bool:

@@ -53,7 +53,6 @@ POOLS = {
     aten.upsample_bilinear2d.vec: 2,
     aten.upsample_bicubic2d.vec: 2,
 }
-MAX_POOLS = {aten.max_pool1d.default, aten.max_pool2d.default, aten.max_pool3d.default}
 PADS = {aten.pad.default, aten.constant_pad_nd.default}
 # Reductions over the axes that the call names.
 REDUCTIONS = {

@@ -13,10 +13,11 @@ from torch import fx
 
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument, computed_from_inputs, operand, source
-from tersor.graph.ops import DROPOUTS, MAX_POOLS, PADS, clip_bounds, pads_with_constant
+from tersor.graph.ops import DROPOUTS, PADS, clip_bounds, pads_with_constant
 from tersor.quant.scheme import Scheme
 
 aten = torch.ops.aten
+_MAX_POOLS = {aten.max_pool1d.default, aten.max_pool2d.default, aten.max_pool3d.default}
 
 
 class Flow:
@@ -168,7 +169,7 @@ def _is_float(value: object) -> bool:
 def _is_window(node: fx.Node) -> bool:
     """Whether a value is padded with -∞ for maxima only: any grid has a least value for that."""
     is_least = argument(node, "value") == -math.inf
-    return is_least and all(user.target in MAX_POOLS for user in node.users)
+    return is_least and all(user.target in _MAX_POOLS for user in node.users)
 
 
 def _is_global_pool(node: fx.Node) -> bool:
