@@ -28,6 +28,7 @@ _MEMORY = 4 << 30  # beyond what the libraries take
 _COUNTED = "outcomes.json"
 _LARGEST = 1 << 16  # bytes of an input
 _BLIND = 0.2  # share of the inputs that libFuzzer changes in its own way
+_SOUND = 0.5  # share of the others that are made of a sound file: what was kept is mostly refused
 
 
 def main() -> None:
@@ -81,7 +82,8 @@ def _inside(name: str, inputs: int, seed: int, corpus: Path) -> None:
         from benchmarks.fuzz.loop import fuzz_one
     torch.set_num_threads(1)
     kind, tally = KINDS[name], Counter[str]()
-    for number, content in enumerate(kind.files()):
+    sound = kind.files()
+    for number, content in enumerate(sound):
         (corpus / f"sound-{number}").write_bytes(content)
     _limit_memory()
     folder = Path(tempfile.mkdtemp())
@@ -104,6 +106,7 @@ def _inside(name: str, inputs: int, seed: int, corpus: Path) -> None:
     def change(content: bytes, largest: int, number: int) -> bytes:
         rng = random.Random(number)  # noqa: S311
         if rng.random() > _BLIND:
+            content = rng.choice(sound) if rng.random() < _SOUND else content
             with suppress(Exception):  # it can no longer be read, so its bytes are changed
                 return kind.mutate(content, rng)[:largest]
         return atheris.Mutate(content, largest)

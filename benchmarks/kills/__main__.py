@@ -17,11 +17,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from benchmarks.kills.jobs import FILE, JOBS, before
 from tersor.export.seal import changes
@@ -107,6 +109,7 @@ def _start(name: str, folder: Path, steps: int | None = None) -> int:
     """Start the job in a process of its own, which may end itself before a step."""
 
     def run() -> None:
+        tqdm.set_lock(threading.RLock())  # PyTorch takes it; a killed process keeps a shared one
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
         if steps is not None:
             _end_before(steps)
