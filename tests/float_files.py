@@ -12,13 +12,13 @@ def write_once(patch, folder):
     """Copy the float file of a network that was written before; `patch` is a MonkeyPatch."""
     known = {}
 
-    def written(network, path):
+    def written(network, path, **options):
         quantized = any(node.op == "call_module" for node in network.graph.nodes)
         if quantized or network.origin is not None:
-            return export_onnx(network, path)
+            return export_onnx(network, path, **options)
         key = _content(network)
         if key not in known:
-            known[key] = export_onnx(network, folder / f"{len(known)}.onnx")
+            known[key] = export_onnx(network, folder / f"{len(known)}.onnx", **options)
         shutil.copy(known[key].path, path)
         return replace(known[key], path=path)
 

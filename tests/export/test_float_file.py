@@ -27,9 +27,9 @@ def test_the_file_lives_as_long_as_its_owner():
 def test_verifications_of_a_result_share_it(tmp_path, monkeypatch):
     written = []
 
-    def count(network, path):
+    def count(network, path, **options):
         written.append(path)
-        return export_onnx(network, path)
+        return export_onnx(network, path, **options)
 
     monkeypatch.setattr(float_file, "export_onnx", count)
     result = replace(quantized())

@@ -119,10 +119,10 @@ def test_what_nothing_can_be_said_of(path, tmp_path):
     onnx.save(model, tmp_path / "other.onnx")
     (tmp_path / "empty.onnx").write_bytes(b"")
     for name, message in (
-        ("other.onnx", "does not say what was written"),
+        ("other.onnx", "carries no proof of what was written"),
         ("nowhere.onnx", "damaged or missing"),
-        ("empty.onnx", "does not say what was written"),
-        ("model.pt2", "no .onnx file"),
+        ("empty.onnx", "carries no proof"),
+        ("model.pt2", "is no .onnx and no .pte file"),
     ):
         done = CliRunner().invoke(cli.app, ["verify", str(tmp_path / name)])
         assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)

@@ -1,6 +1,4 @@
-"""`tersor verify FILE`: whether a file that Tersor wrote is still what was written."""
-
-from pathlib import Path
+"""`tersor verify FILE`: whether a file is what Tersor wrote, and computes what it did then."""
 
 import typer
 
@@ -8,7 +6,7 @@ from tersor.cli.output import one_line, show
 
 
 def check_intact(path: str, given: dict[str, object], as_json: bool, debug: bool) -> None:
-    """Say whether a file was changed since it was written, and exit with a code of its own if so.
+    """Say whether a file is and computes what it did, and exit with a code of its own if not.
 
     Args:
         path: The file.
@@ -21,7 +19,7 @@ def check_intact(path: str, given: dict[str, object], as_json: bool, debug: bool
     """
     from tersor.cli.proving import fail
     from tersor.errors import InvalidInputError
-    from tersor.export.seal import changes
+    from tersor.export.examined import examine
 
     with one_line(debug):
         idle = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
@@ -30,16 +28,10 @@ def check_intact(path: str, given: dict[str, object], as_json: bool, debug: bool
                 f"{idle[0]} has no effect without the float model; give both files, the float one "
                 "first"
             )
-        if Path(path).suffix != ".onnx":
-            raise InvalidInputError(f"{path!r} is no .onnx file; give one, or two to compare them")
-        found = changes(path)
-        if found is None:
-            raise InvalidInputError(
-                f"{path!r} does not say what was written; Tersor did not write it, or an older "
-                "version did. Compare it with its float model: tersor verify FLOAT FILE"
-            )
+        found = examine(path)
     if as_json:
-        show({"path": path, "changes": found})
-    elif not found:
-        typer.echo(f"{path} is what was written. Give its float model first to compare the two.")
-    fail(tuple(f"{path}: {sentence}" for sentence in found))
+        show({"path": path, **found.as_dict()})
+    elif not found.changes:
+        typer.echo(f"{path} is what was written. {found.said}")
+        typer.echo("Give its float model first to compare the two.")
+    fail(tuple(f"{path}: {sentence}" for sentence in found.changes))

@@ -139,7 +139,7 @@ class Race:
             folder: Where the files are written.
         """
         self._counts, self._example = counts, example_tensors(counts.network)
-        self._before = export_onnx(counts.network, folder / "before.onnx").path
+        self._before = export_onnx(counts.network, folder / "before.onnx", expected=False).path
         self._shortest = math.inf
         self._known: dict[tuple[Way, ...], float] = {}
 
@@ -163,7 +163,9 @@ class Race:
         processes slow the machine down, and do not affect both files alike. Both files are loaded
         anew for each measurement, as the placement of threads may be unfavourable.
         """
-        after = export_onnx(hollow(self._counts, ways)[0], self._before.with_name("after.onnx"))
+        after = export_onnx(
+            hollow(self._counts, ways)[0], self._before.with_name("after.onnx"), expected=False
+        )
         seen = list[tuple[float, float]]()
         while len(self._fair(seen)) < _FAIR and len(seen) < _LOADS:
             files = Runtime(self._before, config=CALM), Runtime(after.path, config=CALM)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -17,12 +18,17 @@ _DATA = ".data"
 _LONGEST = 200  # characters of a name that leave room for what comes behind
 
 
-def write_beside(model: ir.Model, path: Path) -> int:
+#: Adds to a file, which is complete and has a seal.
+Leave = Callable[[Path, str], None]
+
+
+def write_beside(model: ir.Model, path: Path, leave: Leave) -> int:
     """Write a model and its weights as two files; the old pair stays whole until the new one is.
 
     Args:
         model: The model.
         path: Path of the model; its weights lie beside it.
+        leave: Adds to the file what it is expected to compute.
 
     Returns:
         The bytes of both.
@@ -33,13 +39,15 @@ def write_beside(model: ir.Model, path: Path) -> int:
         data = temporary.with_name("weights")
         ir.save(model, temporary, external_data=data.name)
         proto = onnx.load(temporary, load_external_data=False)
-        name = f"{path.name[:_LONGEST]}.{seal(proto, temporary.parent)}{_DATA}"
+        sealed = seal(proto, temporary.parent)
+        name = f"{path.name[:_LONGEST]}.{sealed}{_DATA}"
         for value in proto.graph.initializer:
             if value.data_location == onnx.TensorProto.EXTERNAL:
                 _move(value, name)
         data.rename(temporary.with_name(name))
         temporary.write_bytes(proto.SerializeToString())
         check(temporary)
+        leave(temporary, sealed)
 
     write_atomically(path, write)
     remove_unread(path)

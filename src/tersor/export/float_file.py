@@ -28,7 +28,9 @@ class FloatFile:
     def path(self) -> Path:
         """The ONNX file."""
         if self._path is None or not self._path.is_file():
-            self._path = export_onnx(self.network, self._folder() / "float.onnx").path
+            self._path = export_onnx(
+                self.network, self._folder() / "float.onnx", expected=False
+            ).path
         return self._path
 
     def program(self, largest: Mapping[str, int]) -> Path:

@@ -3,6 +3,7 @@
 import os
 import platform
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -21,6 +22,7 @@ _FEATURES = {  # flag in Linux's list → name
     "asimddp": "dot product",
     "i8mm": "int8 matrix product",
 }
+_HIDDEN = {"AVX512", "VNNI", "AVX-VNNI", "AMX"}  # by `benchmarks.without_vnni`
 _FAST = {"VNNI", "AVX-VNNI", "AMX", "dot product", "int8 matrix product"}
 _PACKAGES = {  # package → its purpose
     "tersor": "",
@@ -96,11 +98,11 @@ class Machine:
         return {**asdict(self), "advice": self.advice()}
 
     def __str__(self) -> str:
-        hidden = "without-vnni" in ort.__file__
-        features = "AVX512 and VNNI hidden from onnxruntime" if hidden else " ".join(self.features)
+        names = " ".join(self.features)
+        shown = "AVX512 and VNNI hidden from onnxruntime" if _is_hidden() else names
         return (
             f"onnxruntime {ort.__version__} on {self.cpu}, {self.cores} cores; "
-            f"{features or platform.machine()}; "
+            f"{shown or platform.machine()}; "
             f"u8×s8 kernels: {'saturating' if self.saturates else 'exact'}"
         )
 
@@ -111,7 +113,7 @@ def doctor() -> Machine:
     return Machine(
         _cpu_info("model name") or platform.processor() or platform.machine(),
         os.cpu_count() or 1,
-        _features(),
+        features(),
         saturates(),
         {name: _version(name) for name in _PACKAGES},
         tuple(gpus),
@@ -135,9 +137,16 @@ def saturates() -> bool:
     return bool(y != 2 * activation * weight)
 
 
-def _features() -> tuple[str, ...]:
+@cache
+def features() -> tuple[str, ...]:
+    """The instructions for integers that onnxruntime sees here, as far as the system says."""
     flags = (_cpu_info("flags") or _cpu_info("Features")).split()
-    return tuple(name for flag, name in _FEATURES.items() if flag in flags)
+    found = (name for flag, name in _FEATURES.items() if flag in flags)
+    return tuple(name for name in found if not (_is_hidden() and name in _HIDDEN))
+
+
+def _is_hidden() -> bool:
+    return "without-vnni" in ort.__file__
 
 
 def _cpu_info(key: str) -> str:

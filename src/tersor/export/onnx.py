@@ -7,6 +7,7 @@ The file computes what the simulation computes; `tersor.export.verify` measures 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,9 +15,10 @@ import onnx_ir as ir
 from tersor.checked import checked
 from tersor.data.fingerprint import own_version
 from tersor.errors import InvalidInputError, UnmappedError
-from tersor.export.beside import remove_unread, write_beside
+from tersor.export.beside import Leave, remove_unread, write_beside
 from tersor.export.checking import check, give_ranks
 from tersor.export.edit.edit import edit
+from tersor.export.evidence import leave_expected
 from tersor.export.folded_weights import fold_weights
 from tersor.export.notes import leave_notes
 from tersor.export.opset import with_opset
@@ -80,6 +82,7 @@ def export_onnx(
     storage: Storage = "int8",
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    expected: bool = True,
 ) -> ExportResult:
     """Write a network, quantized or float, as an ONNX file.
 
@@ -87,7 +90,8 @@ def export_onnx(
     names, its open axes and its metadata. Weights and biases are stored as integers under their own
     names, with `_scale` (and, if not 0, `_zero_point`) beside them. Axes that were free at capture
     stay free. Weights beyond 2 GiB go to a file beside it, whose name says what it holds: the old
-    pair of files stays whole until the new one is. The file is sealed; see `tersor.export.seal`.
+    pair of files stays whole until the new one is. The file is sealed, and holds what it computes
+    of four inputs; see `tersor.export.evidence`.
 
     Args:
         network: The network; it is not changed.
@@ -100,6 +104,7 @@ def export_onnx(
             matters more: onnxruntime's CPU kernels then compute these layers in float.
         input_names: Names of the inputs, in order. Default: those of the model.
         output_names: Names of the outputs, in order.
+        expected: Whether to run the file, and to keep what it computes.
 
     Returns:
         The file that was written.
@@ -126,7 +131,8 @@ def export_onnx(
         _names(model.graph.outputs, output_names, "output_names"),
     ]
     name_ends(model.graph, *ends)
-    size = _write(model, path)
+    leave = partial(leave_expected, network=network if expected else None, scheme=scheme)
+    size = _write(model, path, leave)
     return ExportResult(
         path=path,
         bytes=size,
@@ -165,20 +171,24 @@ def _names(values: Sequence[ir.Value], given: Sequence[str] | None, option: str)
     return list(given)
 
 
-def _write(model: ir.Model, path: Path) -> int:
+def _write(model: ir.Model, path: Path, leave: Leave) -> int:
     """Check and write the model, and return the number of bytes."""
     weights = sum(
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value
     )
     if weights > LARGEST_FILE:
-        return write_beside(model, path)
+        return write_beside(model, path, leave)
     for value in model.graph.initializers.values():
         if not (value.is_graph_input() or value.is_graph_output()):
             value.type = value.shape = None  # the stored values say it
     proto = ir.to_proto(model)
-    seal(proto)
+    sealed = seal(proto)
     check(proto)
-    content = proto.SerializeToString()
-    write_atomically(path, content)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(proto.SerializeToString())
+        leave(temporary, sealed)
+
+    write_atomically(path, write)
     remove_unread(path)
-    return len(content)
+    return path.stat().st_size

@@ -31,7 +31,10 @@ class Runtime:
         output_shapes: Output name → shape, likewise.
         dtypes: Input name → element type.
         metadata: Notes that the writer of the file left in it.
+        version: The runtime and its version.
     """
+
+    version = f"onnxruntime {ort.__version__}"
 
     def __init__(
         self,

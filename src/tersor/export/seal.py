@@ -3,12 +3,13 @@
     seal = [checksum of everything but the stored values, checksum of each stored value in order]
 
 A seal tells damage and edits apart from the file that was written. It is no signature: whoever
-edits a file on purpose can write a new seal.
+edits a file on purpose can write a new seal. What the file is expected to compute is beside it; see
+`tersor.export.evidence`.
 """
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -17,6 +18,8 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.explain import first_line
 
 _KEY = "tersor.seal"
+EXPECTED = "tersor.expected"
+_OWN = (_KEY, EXPECTED)
 _BYTES = 6  # of each checksum: a changed value goes unseen once in 2.8e14
 
 
@@ -30,11 +33,33 @@ def seal(model: onnx.ModelProto, folder: Path | None = None) -> str:
     Returns:
         A text that is another one for every content.
     """
-    for note in [note for note in model.metadata_props if note.key == _KEY]:
+    for note in [note for note in model.metadata_props if note.key in _OWN]:
         model.metadata_props.remove(note)
     value = _seal(model, folder)
     model.metadata_props.add(key=_KEY, value=value)
-    return hashlib.sha256(value.encode()).hexdigest()[:16]
+    return _short(value)
+
+
+def notes(path: str | Path) -> dict[str, str]:
+    """Read what Tersor wrote into the metadata of a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InvalidInputError: It cannot be read at all.
+    """
+    model = _read(path)
+    return {note.key: note.value for note in model.metadata_props if note.key.startswith("tersor")}
+
+
+def short_seal(found: Mapping[str, str]) -> str:
+    """What `seal` returned for a file.
+
+    Args:
+        found: The notes of the file.
+    """
+    return _short(found.get(_KEY, ""))
 
 
 def changes(path: str | Path) -> list[str] | None:
@@ -49,16 +74,14 @@ def changes(path: str | Path) -> list[str] | None:
     Raises:
         InvalidInputError: It cannot be read at all.
     """
+    model = _read(path)
     try:
-        model = onnx.load(path, load_external_data=False)
         written = next((note.value for note in model.metadata_props if note.key == _KEY), None)
         if written is None:
             return None
         before, now = _parts(written), _parts(_seal(model, Path(path).parent))
     except Exception as error:
-        raise InvalidInputError(
-            f"{str(path)!r} is damaged or missing ({first_line(error)}); copy or export it again"
-        ) from error
+        raise _damaged(path, error) from error
     if len(before) != len(now):
         return ["stored values were added or removed"]
     names = [value.name for value in model.graph.initializer]
@@ -70,6 +93,23 @@ def changes(path: str | Path) -> list[str] | None:
     if before[0] != now[0]:
         found.insert(0, "its nodes, inputs, outputs or names are not what was written")
     return found
+
+
+def _read(path: str | Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | Path, error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"{str(path)!r} is damaged or missing ({first_line(error)}); copy or export it again"
+    )
+
+
+def _short(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:16]
 
 
 def _seal(model: onnx.ModelProto, folder: Path | None) -> str:
@@ -94,8 +134,8 @@ def _digest(parts: Iterator[bytes]) -> bytes:
 def _structure(model: onnx.ModelProto) -> Iterator[bytes]:
     """Everything that decides what is computed, but for the stored values."""
     graph = model.graph
-    notes = {note.key: note.value for note in model.metadata_props if note.key.startswith("tersor")}
-    yield repr(sorted((key, value) for key, value in notes.items() if key != _KEY)).encode()
+    own = {note.key: note.value for note in model.metadata_props if note.key.startswith("tersor")}
+    yield repr(sorted((key, value) for key, value in own.items() if key not in _OWN)).encode()
     for part in (*model.opset_import, *model.functions, *graph.input, *graph.output, *graph.node):
         yield part.SerializeToString(deterministic=True)
     for value in graph.sparse_initializer:

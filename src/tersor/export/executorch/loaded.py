@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ class ExecuTorchRuntime(Runtime):
         self.path = Path(path)
         if not self.path.is_file():
             raise InvalidInputError(f"there is no file {str(path)!r}")
+        self.version = f"ExecuTorch {version(NAME)}"
         self._load(threads)
         self.metadata = {}
 

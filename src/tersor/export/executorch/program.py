@@ -20,12 +20,13 @@ from torch import fx
 
 from tersor.data.fingerprint import own_version
 from tersor.errors import ExportError, TersorError
+from tersor.export.executorch.behind import leave_behind
 from tersor.export.executorch.decomposed import DEQUANTIZE, DEQUANTIZE_CHANNELS, decomposed
 from tersor.export.executorch.forms import fit
 from tersor.export.executorch.loaded import NOTES, Notes, check_installed
-from tersor.export.executorch.sizes import Sizes, sized
 from tersor.export.onnx import ExportResult
 from tersor.export.signature import output_names
+from tersor.export.sizes import Sizes, sized
 from tersor.files import write_atomically
 from tersor.frontend.explain import first_line, quiet
 from tersor.graph.network import Network
@@ -67,10 +68,15 @@ def export_pte(
             f"ExecuTorch cannot write {path.name!r}: {first_line(error)}; leave the layers that "
             "it names out with exclude=, or write an ONNX file"
         ) from error
-    write_atomically(path, content)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+        leave_behind(temporary, network)
+
+    write_atomically(path, write)
     return ExportResult(
         path=path,
-        bytes=len(content),
+        bytes=path.stat().st_size,
         inputs=tuple(sizes.shapes),
         outputs=tuple(notes.outputs),
         opset=None,
