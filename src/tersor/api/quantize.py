@@ -212,7 +212,7 @@ def with_data(
     tolerance: Tolerance | None = None,
 ) -> tuple[Network, Network]:
     """Run level 2 on a captured network; returns the result, and the network before rounding."""
-    batches = samples(network, data, options.samples)
+    batches = samples(network, data, options.samples, frame.shelf)
     check_samples(network, batches)
     used, judged = divided(batches, tolerance)
     reshape(network, frame, options.equalize, solved=options.rounding is not None)

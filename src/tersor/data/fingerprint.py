@@ -92,10 +92,14 @@ def hash_tensors(tensors: Mapping[str, Tensor], *told: object) -> str:
         tensors: The tensors by name.
         told: Plain data, ready for JSON.
     """
+    return _hash_in_order(((name, tensors[name]) for name in sorted(tensors)), *told)
+
+
+def _hash_in_order(tensors: Iterable[tuple[str, Tensor]], *told: object) -> str:
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    for name in sorted(tensors):
+    for name, tensor in tensors:
         digest.update(name.encode())
-        hash_tensor(digest, tensors[name])
+        hash_tensor(digest, tensor)
     return digest.hexdigest()
 
 
@@ -108,8 +112,8 @@ def own_version() -> str:
 
 
 def _data_digest(batches: Iterable[Batch]) -> str:
-    leaves = pytree.tree_leaves(list(batches))
-    return hash_tensors({f"{n:09}": x for n, x in enumerate(leaves) if isinstance(x, Tensor)})
+    leaves = (leaf for batch in batches for leaf in pytree.tree_leaves(batch))
+    return _hash_in_order((f"{n:09}", x) for n, x in enumerate(leaves) if isinstance(x, Tensor))
 
 
 def _hash(text: str) -> str:

@@ -7,12 +7,12 @@ instead of 0…1 the bias hardly counts any more, and the other way round nothin
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, fx
 
 from tersor.data.expected import ancestors, channel_moments
 from tersor.data.observe import Batch
 from tersor.data.preparations import PIXELS, UNIT, could_be
+from tersor.data.some_values import some_values
 from tersor.data.synthetic import pictures
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
@@ -29,15 +29,15 @@ def scale_words(network: Network, batches: Sequence[Batch]) -> str | None:
         network: The captured network.
         batches: Samples, as `(args, kwargs)`.
     """
-    found = [x.flatten() for x in pictures(batches)]
     first = _first_convolution(network)
-    if not found or first is None:
+    if first is None or not pictures(batches[:1]):
         return None
-    values = torch.cat(found).view(1, 1, 1, -1)
     ratio = _deviation_over_bias(first, batches)
     given, wanted, factor = (PIXELS, UNIT, 1 / 255) if ratio > 1 else (UNIT, PIXELS, 255.0)
     is_off = ratio > _LARGE or ratio < _SMALL
-    if not (is_off and could_be(given, values) and _RIGHT[0] < ratio * factor < _RIGHT[1]):
+    if not (is_off and _RIGHT[0] < ratio * factor < _RIGHT[1]):
+        return None
+    if not could_be(given, some_values(batches).reshape(1, 1, 1, -1)):
         return None
     extent = "large" if ratio > 1 else "small"
     may = ", perhaps normalized as well" if wanted is UNIT else ""

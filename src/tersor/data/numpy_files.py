@@ -1,5 +1,6 @@
 """Reads samples from a NumPy file, as the network takes them."""
 
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ import numpy as np
 from tersor.data.feeds import Arrays
 from tersor.errors import InvalidInputError
 from tersor.frontend.explain import first_line
+
+_ONE = b"\x93NUMPY"  # the first bytes of an .npy file
+_AT_ONCE = 1 << 22  # numbers
 
 
 def load_inputs(path: str | Path) -> tuple[Arrays, np.ndarray | None]:
@@ -38,7 +42,7 @@ def with_labels(path: str | Path, arrays: Arrays) -> tuple[Arrays, np.ndarray | 
     """
     labels = arrays.pop("labels", None) if len(arrays) > 1 else None
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not all_finite(array):
             raise InvalidInputError(f"{str(path)!r}: {name!r} holds NaN or infinite values")
     lengths = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
     if lengths == {0} or len(lengths) != 1:
@@ -55,12 +59,48 @@ def with_labels(path: str | Path, arrays: Arrays) -> tuple[Arrays, np.ndarray | 
     return arrays, labels
 
 
+def all_finite(array: np.ndarray) -> bool:
+    """Whether an array holds no NaN and no infinite value, looked at part by part.
+
+    Args:
+        array: Numbers of any type.
+    """
+    if array.dtype.kind != "f" or not array.size:
+        return True
+    if not array.ndim:
+        return bool(np.isfinite(array))
+    step = max(1, _AT_ONCE * len(array) // array.size)
+    starts = range(0, len(array), step)
+    return all(np.isfinite(read_rows(array, slice(x, x + step))).all() for x in starts)
+
+
+def read_rows(array: np.ndarray, rows: slice) -> np.ndarray:
+    """Some rows of an array; of a file that is mapped into memory, a copy.
+
+    What was read of a mapped file stays in memory as long as the map does, so another map is made.
+
+    Args:
+        array: The array.
+        rows: The rows.
+    """
+    if not isinstance(array, np.memmap):
+        return array[rows]
+    if array.filename is None or not isinstance(array.base, mmap):
+        return np.array(array[rows])
+    order = "C" if array.flags.c_contiguous else "F"
+    fresh = np.memmap(array.filename, array.dtype, "r", array.offset, array.shape, order)
+    return np.array(fresh[rows], order="C")
+
+
 def _read(path: Path) -> Arrays:
     if not path.is_file():
         raise InvalidInputError(f"{str(path)!r}: there is no such file")
     try:
         with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
+            is_one = file.read(len(_ONE)) == _ONE
+            file.seek(0)
+            given = (path, "r") if is_one else (file, None)
+            content = np.load(*given, allow_pickle=False)
             arrays = {path.name: content} if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:
         raise InvalidInputError(

@@ -1,6 +1,6 @@
 """Runs the network on batches, and passes chosen values to watchers."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,22 +24,6 @@ def samples_of(batch: Batch) -> int:
     args, kwargs = batch
     sizes = [len(x) for x in (*args, *kwargs.values()) if getattr(x, "ndim", 0)]
     return max(sizes, default=1)
-
-
-def last_batches(batches: Sequence[Batch], enough: int) -> Sequence[Batch]:
-    """The last batches, so many that they hold enough samples.
-
-    Args:
-        batches: All batches.
-        enough: The number of samples.
-    """
-    found, count = list[Batch](), 0
-    for batch in reversed(batches):
-        if count >= enough:
-            break
-        found.insert(0, batch)
-        count += samples_of(batch)
-    return found
 
 
 @dataclass

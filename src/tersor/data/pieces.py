@@ -4,13 +4,14 @@ Memory and caches like small batches, and the time of a pass hardly depends on t
 every sample counts by itself, a batch is cut; what is made of whole batches does without.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tersor.data.observe import Batch, samples_of
+from tersor.data.sample_rows import SampleRows
 from tersor.data.widest import widest
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
@@ -18,19 +19,22 @@ from tersor.graph.shapes import is_free
 NUMBERS = 2_500_000  # of the widest value, for one piece; one sample may have more
 
 
-def pieces(network: Network, batches: Sequence[Batch]) -> Iterator[Batch]:
+def pieces(network: Network, batches: Sequence[Batch]) -> Sequence[Batch]:
     """Cut batches into pieces, if the network takes batches of any size.
 
     Args:
         network: The network.
         batches: Inputs, as `(args, kwargs)`.
 
-    Yields:
-        The pieces, as views of the batches, in order.
+    Returns:
+        The pieces in order: views of the batches, or read when they are asked for.
     """
-    size = max(1, NUMBERS // widest(network)) if can_be_cut(network) else None
-    for batch in batches:
-        yield from [batch] if size is None else _cut(batch, size)
+    if not can_be_cut(network):
+        return batches
+    size = max(1, NUMBERS // widest(network))
+    if isinstance(batches, SampleRows):
+        return batches.cut(size)
+    return [piece for batch in batches for piece in _cut(batch, size)]
 
 
 def can_be_cut(network: Network) -> bool:

@@ -97,7 +97,7 @@ def _runs(network: Network, few: Arrays, places: Places, more: int) -> bool:
 
 def _too_small_for(network: Network, arrays: Arrays) -> fx.Node | None:
     """The call for which a sample is too small, if there is one."""
-    args, kwargs = to_batch(network, _one_sample(arrays))
+    args, kwargs = to_batch(network, one_sample(arrays))
     runner = _Last(network.module)
     try:
         with torch.no_grad():
@@ -107,8 +107,12 @@ def _too_small_for(network: Network, arrays: Arrays) -> fx.Node | None:
     return None
 
 
-def _one_sample(arrays: Arrays) -> Arrays:
-    """The first sample alone, if every input has a row for each; else all of them."""
+def one_sample(arrays: Arrays) -> Arrays:
+    """The first sample alone, if every input has a row for each; else all of them.
+
+    Args:
+        arrays: A batch.
+    """
     if len({len(array) if array.ndim else 0 for array in arrays.values()}) > 1:
         return arrays
     return {name: array[:1] for name, array in arrays.items()}

@@ -1,16 +1,26 @@
-"""Unlabelled samples: converts what the user gives to a list of checked batches."""
+"""Unlabelled samples: converts what the user gives to checked batches, few of them in memory.
+
+What a user holds in memory stays where it is. Other samples are kept: in memory if they are small.
+If they are not, those of files are read from there again, and the rest goes to files.
+"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from tersor.data.feeds import Arrays, batches, input_names, network_feed, split_labels, to_batch
+from tersor.data.feeds import Arrays, batches, input_names, network_feed, split_labels
+from tersor.data.kept_rows import Keeper, is_part_of
+from tersor.data.numpy_files import all_finite
 from tersor.data.observe import Batch
 from tersor.data.pieces import can_be_cut
-from tersor.data.sample_sizes import check_sizes
+from tersor.data.sample_rows import Part, divided, whole
+from tersor.data.sample_sizes import check_sizes, one_sample
+from tersor.data.shelf import Shelf
+from tersor.data.sources import StoredSamples, mapped
 from tersor.data.synthetic import Synthetic, example_tensors, synthetic_batches
 from tersor.data.widest import widest
 from tersor.errors import InvalidInputError
@@ -20,9 +30,20 @@ from tersor.graph.shapes import is_free
 _LARGEST = 32  # samples in one batch
 _PARTS = 8  # the number of batches of a small set of samples
 _NUMBERS = 1 << 25  # of the widest value of a network, for one batch
+Again = Callable[[int, int], Any]  # reads some samples of a batch once more
 
 
-def samples(network: Network, data: Any, most: int | None = None) -> Sequence[Batch]:
+class _Given(NamedTuple):
+    """A checked batch of the user's, what reads it again, and whether the user holds it anyway."""
+
+    arrays: Arrays
+    again: Again | None
+    stays: bool
+
+
+def samples(
+    network: Network, data: Any, most: int | None = None, shelf: Shelf | None = None
+) -> Sequence[Batch]:
     """Put samples into batches that the network takes.
 
     Batches of equal shape are joined and divided again, so that the held-out samples do not depend
@@ -34,21 +55,29 @@ def samples(network: Network, data: Any, most: int | None = None) -> Sequence[Ba
             `tersor.data.feeds`. Labels after the inputs are dropped, and so are keys of a mapping
             that are no inputs.
         most: Largest number of samples to read.
+        shelf: Keeps samples that cannot be read again; by default one in the system's folder for
+            temporary files.
 
     Raises:
         InvalidInputError: There is no sample, or one has another shape or type than the network
             takes, or holds NaN or infinite values, or is too small; names the input and the batch.
     """
-    can_cut = can_be_cut(network)
-    found = list(_limited(_checked(network, data), most, can_cut))
-    check_sizes(network, found)
-    if not can_cut or len({_shape_of_a_sample(arrays) for arrays in found}) != 1:
-        return [to_batch(network, arrays) for arrays in found]
-    joined = {name: _joined([arrays[name] for arrays in found]) for name in found[0]}
-    count = _length(joined)
+    can_cut, keeper = can_be_cut(network), Keeper(shelf or Shelf())
+    parts, shapes, counts, smallest = list[Part](), set(), set(), None
+    for arrays, again, stays in _limited(_checked(network, data), most, can_cut):
+        counts.add(len({len(array) if array.ndim else 0 for array in arrays.values()}))
+        shapes.add(_shape_of_a_sample(arrays))
+        if smallest is None or _numbers(arrays) < _numbers(smallest):
+            smallest = one_sample(arrays)
+        read = None if again is None else partial(_fed, network, again)
+        parts.append(keeper.part(arrays, _length(arrays), read, stays))
+    check_sizes(network, [] if smallest is None else [smallest])
+    can_cut = can_cut and counts == {1}
+    if not can_cut or len(shapes) != 1:
+        return whole(network, parts, can_cut)
+    count = sum(part.count for part in parts)
     size = min(_LARGEST, math.ceil(count / _PARTS), max(1, _NUMBERS // widest(network)))
-    parts = (_part(joined, slice(start, start + size)) for start in range(0, count, size))
-    return [to_batch(network, part) for part in parts]
+    return divided(network, parts, size)
 
 
 def optional_samples(network: Network, data: Any, most: int | None = None) -> Sequence[Batch]:
@@ -140,29 +169,48 @@ def held_back(batches: Sequence[Batch], share: float) -> int:
     return min(math.ceil(share * len(batches)), len(batches) - 1)
 
 
-def _checked(network: Network, data: Any) -> Iterator[Arrays]:
-    tensors = len(input_names(network))
-    for number, batch in enumerate(batches(data)):
-        arrays = network_feed(network, split_labels(batch, tensors)[0])
+def _checked(network: Network, data: Any) -> Iterator[_Given]:
+    is_held = isinstance(data, torch.Tensor | np.ndarray | tuple | list | Mapping)
+    for number, (batch, again) in enumerate(_readable(data)):
+        arrays = _feed(network, batch)
         for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
+            if not all_finite(array):
                 raise InvalidInputError(
                     f"batch {number} of the data holds NaN or infinite values in input {name!r}; "
                     "clean the samples first"
                 )
-        yield arrays
+        yield _Given(arrays, again, is_held and is_part_of(batch, arrays))
 
 
-def _limited(found: Iterator[Arrays], most: int | None, can_cut: bool) -> Iterator[Arrays]:
+def _readable(data: Any) -> Iterator[tuple[Any, Again | None]]:
+    """The batches as the user gives them, each with what reads it again, if anything does."""
+    if isinstance(data, np.memmap):
+        data = mapped(data)
+    if isinstance(data, StoredSamples):
+        yield from data.readable()
+    else:
+        yield from ((batch, None) for batch in batches(data))
+
+
+def _feed(network: Network, batch: Any) -> Arrays:
+    return network_feed(network, split_labels(batch, len(input_names(network)))[0])
+
+
+def _fed(network: Network, again: Again, start: int, end: int) -> Arrays:
+    return _feed(network, again(start, end))
+
+
+def _limited(found: Iterator[_Given], most: int | None, can_cut: bool) -> Iterator[_Given]:
     left = math.inf if most is None else most
     if left < 1:
         raise InvalidInputError(f"samples={most}; give at least 1")
-    for number, arrays in enumerate(found):
-        if _length(arrays) <= left or (number == 0 and not can_cut):
-            yield arrays
+    for number, given in enumerate(found):
+        if _length(given.arrays) <= left or (number == 0 and not can_cut):
+            yield given
         elif can_cut:
-            yield _part(arrays, slice(0, int(left)))
-        left -= _length(arrays)
+            first = {name: array[: int(left)] for name, array in given.arrays.items()}
+            yield given._replace(arrays=first)
+        left -= _length(given.arrays)
         if left <= 0:
             return
 
@@ -176,13 +224,10 @@ def _shape_of_a_sample(arrays: Arrays) -> tuple[tuple[int, ...], ...]:
     return tuple(array.shape[1:] for array in arrays.values())
 
 
+def _numbers(arrays: Arrays) -> int:
+    """The numbers of one sample: where only some axes are open, more with every open size."""
+    return math.prod(math.prod(array.shape[1:]) for array in arrays.values())
+
+
 def _length(arrays: Arrays) -> int:
     return max((len(array) for array in arrays.values() if array.ndim), default=1)
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _part(arrays: Arrays, rows: slice) -> Arrays:
-    return {name: array[rows] for name, array in arrays.items()}

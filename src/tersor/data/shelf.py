@@ -32,13 +32,29 @@ class Item:
         shape: Its shape, if it is a tensor.
     """
 
-    def __init__(self, read: Callable[[], Any], shape: torch.Size | None) -> None:
-        self._read, self.shape = read, shape
+    def __init__(
+        self,
+        read: Callable[[], Any],
+        shape: torch.Size | None,
+        some: Callable[[int, int], Tensor] | None = None,
+    ) -> None:
+        self._read, self.shape, self._some = read, shape, some
 
     def value(self) -> Any:
         """The value."""
         found = self._read()
         return found.value() if isinstance(found, Codes) else found
+
+    def rows(self, start: int, end: int) -> Tensor:
+        """Some rows of a tensor, or a number as it is; of a file nothing else is read.
+
+        Args:
+            start: The first row.
+            end: The row after the last one.
+        """
+        if not self.shape:
+            return self.value()
+        return self.value()[start:end] if self._some is None else self._some(start, end)
 
 
 class Shelf:
@@ -61,11 +77,12 @@ class Shelf:
         self.room, self.held, self.most, self.spilled = room, 0, 0, 0
         self._parent, self._folder, self._names = folder, None, count()
 
-    def put(self, value: Any) -> Item:
+    def put(self, value: Any, in_file: bool = False) -> Item:
         """Keep a value: a tensor, `Codes`, or anything else, which stays as it is.
 
         Args:
             value: The value.
+            in_file: Whether it goes to a file though there is room.
 
         Raises:
             ExportError: There is no room, and no file can be written.
@@ -73,9 +90,9 @@ class Shelf:
         tensor = value.integers if isinstance(value, Codes) else value
         shape = tensor.shape if isinstance(tensor, Tensor) else None
         size = sum(x.nbytes for x in pytree.tree_leaves(tensor) if isinstance(x, Tensor))
-        if self.room is None or not _is_dense(tensor) or size < _SMALL:
+        if not _is_dense(tensor) or size < _SMALL or (self.room is None and not in_file):
             item = Item(lambda: value, shape)
-        elif self.held + size <= self.room:
+        elif self.room is not None and self.held + size <= self.room and not in_file:
             pages = _in_pages(tensor)
             kept = replace(value, integers=pages) if isinstance(value, Codes) else pages
             item = Item(lambda: kept, shape)
@@ -104,7 +121,7 @@ class Shelf:
             bare = replace(value, integers=tensor.new_empty(0))
             item = Item(lambda: replace(bare, integers=file.read()), shape)
         else:
-            item = Item(file.read, shape)
+            item = Item(file.read, shape, file.rows if tensor.is_contiguous() else None)
         weakref.finalize(item, self._remove, path)
         return item
 
@@ -142,8 +159,17 @@ class _File:
         flat.view(torch.uint8).numpy().tofile(self.path)
 
     def read(self) -> Tensor:
-        flat = torch.from_numpy(np.fromfile(self.path, dtype=np.uint8)).view(self.dtype)
-        return flat.as_strided(self.shape, self.strides)
+        return self._numbers(0, -1).as_strided(self.shape, self.strides)
+
+    def rows(self, start: int, end: int) -> Tensor:
+        """Some rows, if numbers lie row by row."""
+        each = self.dtype.itemsize * self.shape[1:].numel()
+        start, end = (min(row, self.shape[0]) for row in (start, end))
+        return self._numbers(start * each, (end - start) * each).view(-1, *self.shape[1:])
+
+    def _numbers(self, offset: int, size: int) -> Tensor:
+        found = np.fromfile(self.path, dtype=np.uint8, count=size, offset=offset)
+        return torch.from_numpy(found).view(self.dtype)
 
 
 def _is_dense(value: Any) -> bool:

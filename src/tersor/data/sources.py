@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from tersor.data.feeds import Arrays, batches
 from tersor.data.images import Pixels, find_classes, read_images
 from tersor.data.number_tables import load_table
-from tersor.data.numpy_files import load_inputs
+from tersor.data.numpy_files import load_inputs, read_rows
 from tersor.data.tensor_files import load_tensors
 from tersor.data.texts import TEXTS, load_texts
 from tersor.errors import InvalidInputError, TersorError
@@ -131,10 +131,20 @@ class StoredSamples:
         return len(self._starts())
 
     def __iter__(self) -> Iterator[Any]:
+        return (batch for batch, _ in self.readable())
+
+    def readable(self) -> Iterator[tuple[Any, Callable[[int, int], Any]]]:
+        """The batches, each with what reads some of its samples again, by their numbers in it."""
         step = self._starts().step
         for start in self._starts():
-            found = self.read(slice(start, min(start + step, self._end)))
-            yield from found if isinstance(found, list) else [found]
+            found, first = self.read(slice(start, min(start + step, self._end))), start
+            for batch in found if isinstance(found, list) else [found]:
+                yield batch, partial(self._again, first)
+                first += _length(batch)
+
+    def _again(self, first: int, start: int, end: int) -> Any:
+        found = self.read(slice(first + start, first + end))
+        return found[0] if isinstance(found, list) else found
 
 
 class _Rows(Dataset):
@@ -262,9 +272,19 @@ def _read_images(files: list[Path], pixels: Pixels, rows: slice) -> list[np.ndar
     return read_images(files[rows], pixels)
 
 
+def mapped(array: np.memmap) -> StoredSamples:
+    """The samples in a file that is mapped into memory.
+
+    Args:
+        array: The file, as NumPy maps it.
+    """
+    name = str(array.filename or "the mapped file")
+    return StoredSamples(name, len(array) if array.ndim else 0, partial(_cut, {name: array}))
+
+
 def _cut(arrays: Arrays, rows: slice) -> Arrays | np.ndarray:
     """Select rows: by name, or as a plain array if the file has only one."""
-    parts = {name: array[rows] for name, array in arrays.items()}
+    parts = {name: read_rows(array, rows) for name, array in arrays.items()}
     return next(iter(parts.values())) if len(parts) == 1 else parts
 
 

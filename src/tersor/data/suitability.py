@@ -7,8 +7,8 @@ the usual corrections are tried on them. The one that brings both into agreement
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -16,6 +16,8 @@ from tersor.data.expected import Expected, distance, expected, untrained
 from tersor.data.folded_scale import scale_words
 from tersor.data.observe import Batch
 from tersor.data.preparations import Correction, corrections
+from tersor.data.sample_rows import sample_counts
+from tersor.data.some_values import some_values
 from tersor.data.synthetic import is_picture, pictures
 from tersor.errors import SamplesWarning
 from tersor.graph.network import Network, Record, Skipped
@@ -24,7 +26,7 @@ SAMPLES = "samples"  # the step of the records
 STATISTICS = "statistics"
 ENOUGH, _TRIED = 64, 32  # samples that are looked at, and on which corrections are tried
 _LIMIT = 0.06  # distance of samples that fit: at most 0.02 for six networks with their own data
-_VALUES = 20_000  # of a colour, which say what they may be
+_NUMBERS = 1 << 24  # of all samples on which corrections are tried
 _FEW = 8  # so many samples may be twice as far
 _GROSS = 0.5  # samples that are so far away are unlike those of the training in any case
 _EXPLAINED = 1 / 3  # what a mistake leaves of the distance once it is corrected
@@ -100,7 +102,7 @@ def misfit(network: Network, batches: Sequence[Batch]) -> Misfit | None:
             return None
         return Misfit(f"The samples are not what the network expects: {words}", True)
     apart = distance(network, few, wanted)
-    fix = _explanation(network, _first(batches, _TRIED), wanted, apart, _limit(few))
+    fix = _explanation(network, _tried(batches), wanted, apart, _limit(few))
     if fix is not None:
         return Misfit(f"The samples are not what {_told(wanted)} expects: {fix.words}", True)
     if not apart > _limit(few):
@@ -117,7 +119,7 @@ def _told(wanted: Sequence[Expected]) -> str:
 
 
 def _limit(batches: Sequence[Batch]) -> float:
-    return _LIMIT * (1 + _FEW / max(1, sum(map(_length, batches))))
+    return _LIMIT * (1 + _FEW / max(1, sum(sample_counts(batches))))
 
 
 def _explanation(
@@ -135,7 +137,7 @@ def _explanation(
     if channels not in ({1}, {3}):
         return None
     best: tuple[float, Correction] | None = None
-    for fix in corrections(_some(found)):
+    for fix in corrections(some_values(batches)):
         if apart <= limit and not (fix.swapped and fix.given == fix.wanted):
             continue
         left = distance(network, _corrected(batches, fix), wanted)
@@ -147,28 +149,18 @@ def _explanation(
     return best[1] if best[0] <= most * apart else None
 
 
-def _some(found: list[Tensor]) -> Tensor:
-    """Some values of pictures, as one picture."""
-    rows = torch.cat([x.transpose(0, 1).flatten(1) for x in found], 1)
-    step = max(1, rows.shape[1] // _VALUES)
-    return rows[:, ::step].reshape(1, len(rows), -1, 1)
-
-
 def _corrected(batches: Sequence[Batch], fix: Correction) -> list[Batch]:
     return pytree.tree_map(lambda x: fix(x) if is_picture(x) else x, batches)
 
 
-def _first(batches: Sequence[Batch], most: int) -> list[Batch]:
+def _first(batches: Sequence[Batch], most: int) -> Sequence[Batch]:
     """The first batches with so many samples, but at least one batch."""
-    found, count = [], 0
-    for batch in batches:
-        if found and count + _length(batch) > most:
-            break
-        found.append(batch)
-        count += _length(batch)
-    return found
+    sums = accumulate(sample_counts(batches))
+    return batches[: max(1, sum(count <= most for count in sums))]
 
 
-def _length(batch: Batch) -> int:
-    sizes = [len(x) for x in pytree.tree_leaves(batch) if isinstance(x, Tensor) and x.ndim]
-    return max(sizes, default=1)
+def _tried(batches: Sequence[Batch]) -> Sequence[Batch]:
+    """The batches on which corrections are tried; all of these are in memory."""
+    first = pytree.tree_leaves(batches[0])
+    each = sum(x.numel() for x in first if isinstance(x, Tensor)) // sample_counts(batches)[0]
+    return list(_first(batches, min(_TRIED, _NUMBERS // max(1, each))))

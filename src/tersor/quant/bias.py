@@ -86,7 +86,7 @@ class Nearest:
                 written, since a single pass over the data suffices.
         """
         alone = replace(setting, held_back=0, journal=None)
-        round_layers(network, list(pieces(network, batches)), _correct_on_data, alone)
+        round_layers(network, pieces(network, batches), _correct_on_data, alone)
 
 
 def _correct_on_data(task: LayerTask) -> Record:

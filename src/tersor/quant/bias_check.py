@@ -16,8 +16,9 @@ from torch import Tensor, fx
 
 from tersor.core.ranges import channel_rows
 from tersor.core.response import expected_response
-from tersor.data.observe import Batch, last_batches, observe
+from tersor.data.observe import Batch, observe
 from tersor.data.pieces import pieces
+from tersor.data.sample_rows import last_batches
 from tersor.distributions.coverage import tap_coverage
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network

@@ -4,11 +4,12 @@ Both streams hold a value for every sample, so the widest value says how many th
 networks, whose layers see few positions in a sample, have all of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import ceil
 
-from tersor.data.observe import Batch, samples_of
+from tersor.data.observe import Batch
 from tersor.data.pieces import pieces
+from tersor.data.sample_rows import first_batches, sample_counts
 from tersor.data.widest import widest
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
@@ -41,8 +42,8 @@ def enough(
         The batches, and how many of them, the last ones, are held out.
     """
     most, border = numbers // widest(network), len(batches) - held_back
-    judges = _first(batches[border:], ceil(most * held_back / len(batches)))
-    used = _first(batches[:border], most - sum(map(samples_of, judges)))
+    judges = first_batches(batches[border:], ceil(most * held_back / len(batches)))
+    used = first_batches(batches[:border], most - sum(sample_counts(judges)))
     return [*used, *judges], len(judges)
 
 
@@ -59,20 +60,5 @@ def in_pieces(
     Returns:
         The pieces, and how many of them, the last ones, are held out.
     """
-    border = len(batches) - held_back
-    used, judges = (list(pieces(network, x)) for x in (batches[:border], batches[border:]))
-    return [*used, *judges], len(judges)
-
-
-def _first(batches: Sequence[Batch], samples: int) -> list[Batch]:
-    """The first batches that hold so many samples together; one at least, if there is one."""
-
-    def taken() -> Iterator[Batch]:
-        count = 0
-        for batch in batches:
-            yield batch
-            count += samples_of(batch)
-            if count >= samples:
-                return
-
-    return list(taken())
+    held = len(pieces(network, batches[len(batches) - held_back :])) if held_back else 0
+    return pieces(network, batches), held

@@ -23,7 +23,8 @@ from tersor.core.plane import Scales
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale
 from tersor.core.ranges import minmax, scale_zero_point
 from tersor.data.gram import Moments
-from tersor.data.observe import Batch, samples_of
+from tersor.data.observe import Batch
+from tersor.data.sample_rows import sample_counts
 from tersor.graph.lanes import Pairs, partners
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.quant.enough_samples import enough, fewest_bits, in_pieces
@@ -126,7 +127,7 @@ class Rounding:
 
 
 def _told(used: Sequence[Batch], batches: Sequence[Batch]) -> Applied:
-    few, count = (sum(map(samples_of, found)) for found in (used, batches))
+    few, count = (sum(sample_counts(found)) for found in (used, batches))
     what = f"{few} of {count} samples are enough to round weights of {_FINE} bits with"
     return Applied("the samples", "choose", what)
 

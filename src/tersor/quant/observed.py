@@ -13,8 +13,9 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.core.histogram import Counter, Ends
-from tersor.data.observe import Batch, observe, samples_of
+from tersor.data.observe import Batch, observe
 from tersor.data.pieces import pieces
+from tersor.data.sample_rows import sample_counts
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.quant.calibrate import activation_quantizers, set_activation
@@ -41,7 +42,7 @@ def observed_ranges(
     """
     wanted = activation_quantizers(network)
     found = seen_ranges(network, batches, [(v, quantizer.grid) for v, quantizer in wanted], method)
-    samples = sum(map(samples_of, batches))
+    samples = sum(sample_counts(batches))
     for (value, quantizer), ends in zip(wanted, found, strict=True):
         set_activation(network, value, quantizer, ends, f"range measured on {samples:,} samples")
 

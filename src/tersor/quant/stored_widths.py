@@ -17,10 +17,11 @@ from dataclasses import replace
 from functools import partial
 
 from tersor.core.metrics import decibels, signal_and_noise
-from tersor.data.observe import Batch, last_batches
+from tersor.data.observe import Batch
 from tersor.data.one_at_a_time import outputs_of
 from tersor.data.output_parts import Part
 from tersor.data.outputs import damage, floats
+from tersor.data.sample_rows import last_batches
 from tersor.graph.network import Applied, Network
 from tersor.quant.alone import QuantizerUse, only, quantizer_uses, sweep
 from tersor.quant.calibrate import weight_range

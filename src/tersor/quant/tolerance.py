@@ -169,7 +169,7 @@ class Judge:
             tolerance: What may differ.
         """
         whole = tolerance.metric is not None  # of what a batch returns
-        self.batches = batches if whole else list(pieces(floating, batches))
+        self.batches = batches if whole else pieces(floating, batches)
         self._tolerance = tolerance
         self._run: Run = simulated
         self._reference = simulated(floating, self.batches)

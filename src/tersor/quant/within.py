@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tersor.data.observe import Batch, last_batches
+from tersor.data.observe import Batch
+from tersor.data.sample_rows import last_batches
 from tersor.data.samples import held_back
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import layers

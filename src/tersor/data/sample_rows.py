@@ -1,0 +1,159 @@
+"""Batches of samples that are read when they are asked for, so that few are in memory at a time.
+
+Samples come in parts, as the user gives them: arrays in memory, rows of a file, images of a folder.
+A batch is some rows of one part or of several, in order.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import overload
+
+import numpy as np
+
+from tersor.data.feeds import Arrays, to_batch
+from tersor.data.observe import Batch, samples_of
+from tersor.graph.network import Network
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples that come one after the other, and can be read again and again.
+
+    Attributes:
+        count: Their number.
+        read: Reads those from the first number to before the second one.
+    """
+
+    count: int
+    read: Callable[[int, int], Arrays]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some samples of a part, from a number to before another one."""
+
+    part: Part
+    start: int
+    end: int
+
+    def read(self) -> Arrays:
+        return self.part.read(self.start, self.end)
+
+
+class SampleRows(Sequence[Batch]):
+    """Batches that are read when they are asked for.
+
+    Attributes:
+        counts: The number of samples of each batch.
+    """
+
+    def __init__(
+        self, network: Network, batches: Sequence[tuple[_Rows, ...]], can_cut: bool
+    ) -> None:
+        """Refer to samples; see `whole` and `divided`."""
+        self._network, self._batches, self._can_cut = network, batches, can_cut
+        self.counts = [sum(rows.end - rows.start for rows in batch) for batch in batches]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "SampleRows": ...
+
+    def __getitem__(self, index: int | slice) -> "Batch | SampleRows":
+        """Read one batch, or refer to some of them."""
+        if isinstance(index, slice):
+            return SampleRows(self._network, self._batches[index], self._can_cut)
+        return to_batch(self._network, _joined([rows.read() for rows in self._batches[index]]))
+
+    def cut(self, size: int) -> "SampleRows":
+        """Cut batches into smaller ones, unless samples cannot be told apart.
+
+        Args:
+            size: The most samples in one of them.
+        """
+        if not self._can_cut:
+            return self
+        batches = (each for batch in self._batches for each in _divided(batch, size))
+        return SampleRows(self._network, list(batches), can_cut=True)
+
+
+def whole(network: Network, parts: Sequence[Part], can_cut: bool) -> SampleRows:
+    """Make a batch of each part.
+
+    Args:
+        network: The network that takes them.
+        parts: The parts.
+        can_cut: Whether batches may be cut.
+    """
+    return SampleRows(network, [(_Rows(part, 0, part.count),) for part in parts], can_cut)
+
+
+def divided(network: Network, parts: Sequence[Part], size: int) -> SampleRows:
+    """Make batches of one size, but for the last one.
+
+    Args:
+        network: The network that takes them.
+        parts: The parts; their samples have one shape.
+        size: The number of samples in a batch.
+    """
+    rows = tuple(_Rows(part, 0, part.count) for part in parts)
+    return SampleRows(network, list(_divided(rows, size)), can_cut=True)
+
+
+def sample_counts(batches: Sequence[Batch]) -> list[int]:
+    """The number of samples of each batch, none of which is read for it.
+
+    Args:
+        batches: Inputs, as `(args, kwargs)`.
+    """
+    return batches.counts if isinstance(batches, SampleRows) else list(map(samples_of, batches))
+
+
+def last_batches(batches: Sequence[Batch], enough: int) -> Sequence[Batch]:
+    """The last batches, so many that they hold enough samples.
+
+    Args:
+        batches: All batches.
+        enough: The number of samples.
+    """
+    return batches[len(batches) - _needed(sample_counts(batches)[::-1], enough) :]
+
+
+def first_batches(batches: Sequence[Batch], enough: int) -> Sequence[Batch]:
+    """The first batches, so many that they hold enough samples; one at least, if there is one.
+
+    Args:
+        batches: All batches.
+        enough: The number of samples.
+    """
+    return batches[: max(1, _needed(sample_counts(batches), enough))]
+
+
+def _needed(counts: Sequence[int], enough: int) -> int:
+    """How many batches hold enough samples together."""
+    number = 0
+    while number < len(counts) and sum(counts[:number]) < enough:
+        number += 1
+    return number
+
+
+def _divided(batch: tuple[_Rows, ...], size: int) -> Iterator[tuple[_Rows, ...]]:
+    """Divide rows into groups of one size, but for the last one."""
+    starts = [0]
+    for rows in batch:
+        starts.append(starts[-1] + rows.end - rows.start)
+    for low in range(0, starts[-1], size):
+        spans = zip(batch, pairwise(starts), strict=True)
+        found = ((rows, max(low, a) - a, min(low + size, b) - a) for rows, (a, b) in spans)
+        yield tuple(_Rows(r.part, r.start + i, r.start + j) for r, i, j in found if i < j)
+
+
+def _joined(parts: list[Arrays]) -> Arrays:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
