@@ -53,9 +53,15 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def yolov8n(cache: Path | None = None) -> nn.Module:
-    """The YOLOv8n of Ultralytics with random weights, as the package makes it.
+    """The YOLOv8n of Ultralytics with random weights; see `yolov8`."""
+    return yolov8("n", cache)
+
+
+def yolov8(size: str, cache: Path | None = None) -> nn.Module:
+    """A YOLOv8 of Ultralytics with random weights, as the package makes it.
 
     Args:
+        size: Its size, such as `"s"`.
         cache: The folder of wheels; see `benchmarks.real_files`.
 
     Raises:
@@ -70,4 +76,4 @@ def yolov8n(cache: Path | None = None) -> nn.Module:
         from ultralytics.nn.tasks import DetectionModel  # type: ignore[import-not-found]
 
         torch.manual_seed(0)
-        return DetectionModel("yolov8n.yaml", verbose=False).eval()
+        return DetectionModel(f"yolov8{size}.yaml", verbose=False).eval()
