@@ -17,13 +17,16 @@ from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
 from tersor.export.kernels import Kernel, kernels
 from tersor.export.onnx import export_onnx
+from tersor.export.runtime import Runtime
 from tersor.export.tally import Tally
 from tersor.export.verify import verify
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
+from tersor.quant.simulated import Simulation
 from tests.export.models import quantize_by_hand, small
 
 SAFE = Grid(7, signed=True, symmetric=True)
+OPEN = {"input": {0: "batch", 2: "height", 3: "width"}}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def simulation(reference):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, reference, simulation):
     folder = tmp_path_factory.mktemp("verify")
-    export_onnx(reference, folder / "float.onnx")
+    export_onnx(reference, folder / "float.onnx", expected=False)
     export_onnx(simulation, folder / "int8.onnx")
     return folder
 
@@ -168,7 +171,48 @@ def test_labels(source, reference, simulation, folder, images):
         result = verify(reference, simulation, path, images, labels=given, latency=False)
     assert result.accuracy["float"] == 1.0
     assert result.accuracy["runtime"] == pytest.approx(result.quantized["output"].top1)
-    assert set(result.accuracy) == {"float", "simulation", "exact", "runtime"}
+    assert set(result.accuracy) == {"float", "runtime"}
+    few = verify(reference, simulation, path, images[:60], labels=labels[:60], latency=False)
+    assert set(few.accuracy) == {"float", "simulation", "exact", "runtime"}
+
+
+def test_of_many_samples_the_first_run_in_all_models(
+    reference, simulation, folder, images, monkeypatch
+):
+    path, ran = folder / "int8.onnx", []
+    plain = Simulation.__call__
+    monkeypatch.setattr(
+        Simulation, "__call__", lambda s, x: ran.append(len(x[0][0])) or plain(s, x)
+    )
+    many = verify(reference, simulation, path, images.repeat(2, 1, 1, 1), latency=False)
+    few = verify(reference, simulation, path, images[:64], latency=False)
+    assert (many.samples, many.closely, few.samples, few.closely) == (140, 64, 64, 64)
+    assert sum(ran) == 128
+    for name in ("exported", "runtime", "simulated", "first"):
+        assert getattr(many, name) == getattr(few, name)
+    assert many.quantized != few.quantized
+    assert few.first == few.quantized
+    assert "on the first 64 samples" in str(many)
+    assert "on the first" not in str(few)
+
+
+def test_large_samples_run_a_few_at_a_time(tmp_path):
+    network = capture(nn.Conv2d(1, 1, 3).eval(), torch.zeros(2, 1, 9, 9), dynamic=OPEN)
+    export_onnx(network, tmp_path / "float.onnx")
+    ran = []
+
+    def metric(outputs, _):
+        ran.append(len(outputs))
+        return 0.0
+
+    path, x = tmp_path / "float.onnx", torch.zeros(5, 1, 600, 700)
+    sizes, run = [], Runtime.run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runtime, "run", lambda s, f: sizes.append(len(f["input"])) or run(s, f))
+        verify(path, None, path, x, latency=False)
+    assert set(sizes) == {2, 1}
+    verify(path, None, path, x, latency=False, metric=metric)
+    assert ran == [5]  # a metric sees what it is told to see
 
 
 def test_labels_that_do_not_fit(reference, simulation, folder, images):

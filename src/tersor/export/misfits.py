@@ -2,6 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
+from tersor.data.feeds import Arrays
+from tersor.errors import InvalidInputError
 from tersor.export.tally import Comparison
 
 _SOUND = 100.0  # dB of a file against its simulation; equal but for float32 rounding, it has 140
@@ -9,6 +13,31 @@ _APART = 3.0  # dB: sums in the middle of two integers cost less
 _WHOSE = {"float": "the float model", "runtime": "the file"}
 
 Outputs = Mapping[str, Comparison]
+
+
+def check_numbers(feed: Arrays) -> None:
+    """Refuse inputs that hold NaN.
+
+    Args:
+        feed: The inputs by name.
+
+    Raises:
+        InvalidInputError: One does.
+    """
+    for name, array in feed.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise InvalidInputError(f"input {name!r} holds NaN; clean the samples first")
+
+
+def samples_without_numbers(values: np.ndarray) -> int:
+    """Count the samples of an output that hold NaN.
+
+    Args:
+        values: The output for a batch.
+    """
+    if values.dtype.kind != "f" or not values.size:
+        return 0
+    return int(np.isnan(values).reshape(len(values) if values.ndim else 1, -1).any(1).sum())
 
 
 def without_numbers(counts: Mapping[tuple[str, str], int]) -> Iterator[str]:

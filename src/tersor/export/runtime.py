@@ -11,6 +11,7 @@ from tersor.data.feeds import Arrays, feed
 from tersor.errors import InvalidInputError
 from tersor.graph.carried_model import libraries
 
+_NUMBERS = 1 << 20  # of the inputs that run at a time
 _ERRORS_ONLY = 3
 _SPINNING = "session.intra_op.allow_spinning"
 #: Idle threads of one session must not spin on the cores while another one is timed.
@@ -154,6 +155,18 @@ class Runtime:
             return
         for start in range(0, lengths.pop(), size):
             yield {name: array[start : start + size] for name, array in feed.items()}
+
+
+def at_once(feed: Arrays, most: int) -> int:
+    """How many samples to run at a time so that their values take little memory.
+
+    Args:
+        feed: The inputs by name.
+        most: The largest number.
+    """
+    numbers = sum(array.size for array in feed.values())
+    counts = [len(array) for array in feed.values() if array.ndim]
+    return min(most, max(1, _NUMBERS * max(counts, default=1) // max(1, numbers)))
 
 
 def _options(

@@ -5,6 +5,7 @@
     runtime      the file as users run it
     float        the float network in onnxruntime
 
+Of many samples the first 64 run in all four, and the others in `runtime` and `float` only.
 Comparing `exact` with `simulation` shows whether the file is right, `runtime` with `simulation`
 whether the kernels are right, and `runtime` with `float` what quantization costs.
 """
@@ -22,13 +23,13 @@ from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_lab
 from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
+from tersor.export import misfits
 from tersor.export.accuracy import accuracy
 from tersor.export.beyond import Beyond
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.float_file import FloatFile
 from tersor.export.latency import measure_latency
-from tersor.export.misfits import other_than_simulated, without_numbers
-from tersor.export.runtime import Config, Runtime
+from tersor.export.runtime import Config, Runtime, at_once
 from tersor.export.seal import changes
 from tersor.export.serving import Serving, serving
 from tersor.export.tally import Comparison, Tally, may_have_classes
@@ -38,9 +39,11 @@ from tersor.frontend.load import load
 from tersor.frontend.onnx.stored import size
 from tersor.graph.network import Network
 from tersor.names import RuntimeName
+from tersor.quant.simulated import Simulation
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
-_CHUNK = 32
+_CHUNK = 32  # samples at a time
+CLOSELY = 64  # samples that all models run; of further ones, those that users run
 _SURE = 0.03  # of the ratio of the times
 _PAIRS = (
     ("simulation", "exact"),
@@ -49,6 +52,7 @@ _PAIRS = (
     ("float", "runtime"),
     ("float", "simulation"),
     ("float", "exact"),
+    ("float", "first"),  # the runtime, on the samples that all models run
 )
 
 
@@ -115,6 +119,8 @@ def verify(
     compared = "simulation" if simulation else "exact"
     return Verification(
         samples=contest.samples,
+        closely=contest.closely,
+        first=contest.comparisons("float", "first"),
         exported=contest.comparisons("simulation", "exact"),
         runtime=contest.comparisons(compared, "runtime"),
         quantized=contest.comparisons("float", "runtime"),
@@ -172,9 +178,10 @@ class _Contest:
         if served.is_onnx:
             files["exact"] = Runtime(runtime.path, optimize=False)
         self.files = files
-        self.simulation = simulation
+        self._simulate = None if simulation is None else _simulated(simulation)
         self.outputs = files["runtime"].outputs
         self.samples = 0
+        self.closely = 0  # samples that all models ran
         self._metric, self._labelled = metric, labelled
         self._damage = 0.0  # summed over samples
         self.beyond = Beyond(runtime.path) if served.is_onnx else None
@@ -195,17 +202,19 @@ class _Contest:
         runtime = self.files["runtime"]
         batch, labels = split_labels(batch, len(runtime.inputs))
         feed = runtime.feed(batch)
-        _check_numbers(feed)
+        misfits.check_numbers(feed)
         self.first = self.first or feed
         if self.beyond is not None:
             self.beyond.add(feed)
         if labels is not None:
             self.labels.append(labels)
-        for part in runtime.split(feed, _CHUNK):
+        for part in runtime.split(feed, _CHUNK if self._metric else at_once(feed, _CHUNK)):
             count = len(next(iter(part.values())))
+            closely = self.closely < CLOSELY
+            results = self._run(part, closely)
             self.samples += count
-            results = self._run(part)
-            self._compare(results)
+            self.closely += count if closely else 0
+            self._compare(results, {"first": results["runtime"]} if closely else {})
             if self._metric is not None:
                 both = _structure(results["runtime"]), _structure(results["float"])
                 self._damage += count * float(self._metric(*both))
@@ -213,33 +222,38 @@ class _Contest:
     def doubts(self) -> list[str]:
         """Why the figures are doubtful: unusual inputs, NaN, or a file that is another one."""
         found = [] if self.beyond is None else self.beyond.doubts()
-        found += without_numbers(self.no_numbers)
         pairs = (("simulation", "exact"), ("float", "simulation"), ("float", "exact"))
-        return found + list(other_than_simulated(*(self.comparisons(*pair) for pair in pairs)))
+        others = misfits.other_than_simulated(*(self.comparisons(*pair) for pair in pairs))
+        return [*found, *misfits.without_numbers(self.no_numbers), *others]
 
     @property
     def metric(self) -> float | None:
         """The mean of the user's own metric over all samples; None without one."""
         return None if self._metric is None else self._damage / max(1, self.samples)
 
-    def _run(self, feed: Arrays) -> dict[str, list[np.ndarray]]:
+    def _run(self, feed: Arrays, closely: bool) -> dict[str, list[np.ndarray]]:
         results = {
-            name: list(file.run(file.renamed(feed)).values()) for name, file in self.files.items()
+            name: list(file.run(file.renamed(feed)).values())
+            for name, file in self.files.items()
+            if closely or name != "exact"
         }
-        if self.simulation is not None:
-            results["simulation"] = _simulate(self.simulation, feed)
+        if self._simulate is not None and closely:
+            results["simulation"] = self._simulate(feed)
         return results
 
-    def _compare(self, results: dict[str, list[np.ndarray]]) -> None:
-        for first, second in ((a, b) for a, b in _PAIRS if a in results and b in results):
+    def _compare(
+        self, results: dict[str, list[np.ndarray]], more: dict[str, list[np.ndarray]]
+    ) -> None:
+        found = results | more
+        for first, second in ((a, b) for a, b in _PAIRS if a in found and b in found):
             if (first, second) not in self.tallies:
                 self.tallies[first, second] = self._new_tallies(results)
             tallies = self.tallies[first, second]
-            for tally, a, b in zip(tallies, results[first], results[second], strict=True):
+            for tally, a, b in zip(tallies, found[first], found[second], strict=True):
                 tally.add(a, b)
         for name, outputs in results.items():
             for output, values in zip(self.outputs, outputs, strict=False):
-                self.no_numbers[name, output] += _without_numbers(values)
+                self.no_numbers[name, output] += misfits.samples_without_numbers(values)
             scores = next((output for output in outputs if may_have_classes(output)), None)
             if scores is not None:
                 self.classes = scores.shape[1]
@@ -261,20 +275,9 @@ class _Contest:
     def accuracy(self, labels: Labels | None) -> dict[str, float]:
         """Share of correct predictions by model; empty without labels."""
         given = self.labels if labels is None else [as_array(labels)]
-        return accuracy(given, self.predictions, self.classes)
-
-
-def _check_numbers(feed: Arrays) -> None:
-    for name, array in feed.items():
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            raise InvalidInputError(f"input {name!r} holds NaN; clean the samples first")
-
-
-def _without_numbers(values: np.ndarray) -> int:
-    """How many samples of an output hold NaN."""
-    if values.dtype.kind != "f" or not values.size:
-        return 0
-    return int(np.isnan(values).reshape(len(values) if values.ndim else 1, -1).any(1).sum())
+        ran_all = self.predictions if self.closely == self.samples else ("float", "runtime")
+        found = {name: x for name, x in self.predictions.items() if name in ran_all}
+        return accuracy(given, found, self.classes)
 
 
 def _structure(outputs: list[np.ndarray]) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -283,9 +286,12 @@ def _structure(outputs: list[np.ndarray]) -> torch.Tensor | tuple[torch.Tensor, 
     return found[0] if len(found) == 1 else found
 
 
-def _simulate(network: Network, feed: Arrays) -> list[np.ndarray]:
-    """Run the simulation; its outputs are in the order of the file's."""
-    args, kwargs = to_batch(network, feed)
-    with torch.no_grad():
-        leaves = pytree.tree_leaves(network(*args, **kwargs))
-    return [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+def _simulated(network: Network) -> Callable[[Arrays], list[np.ndarray]]:
+    """What runs the simulation; its outputs are in the order of the file's."""
+    simulation = Simulation(network)
+
+    def run(feed: Arrays) -> list[np.ndarray]:
+        leaves = pytree.tree_leaves(simulation(to_batch(network, feed)))
+        return [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+    return run

@@ -17,15 +17,35 @@ def simulated(network: Network, batches: Sequence[Batch]) -> list[object]:
         network: The network; its quantizers round.
         batches: Inputs, as `(args, kwargs)`.
     """
-    runner, graph = fx.Interpreter(network.module), network.graph
-    with torch.no_grad():
-        stored = _stored(network) if len(batches) > 1 else {}
-        found = []
-        for args, kwargs in batches:
-            leaves = in_order(network, args, kwargs)
-            outputs = runner.run(*leaves, initial_env=dict(stored), enable_io_processing=False)
-            found.append(graph.process_outputs(outputs))
-    return found
+    simulation = Simulation(network, is_used_again=len(batches) > 1)
+    return [simulation(batch) for batch in batches]
+
+
+class Simulation:
+    """A quantized network that must not change between batches."""
+
+    def __init__(self, network: Network, is_used_again: bool = True) -> None:
+        """Round what is stored.
+
+        Args:
+            network: The network; its quantizers round.
+            is_used_again: Whether there are several batches; a single one needs no rounded copies.
+        """
+        self._network, self._runner = network, fx.Interpreter(network.module)
+        with torch.no_grad():
+            self._stored = _stored(network) if is_used_again else {}
+
+    def __call__(self, batch: Batch) -> object:
+        """What the network returns.
+
+        Args:
+            batch: Inputs, as `(args, kwargs)`.
+        """
+        network, env = self._network, dict(self._stored)
+        with torch.no_grad():
+            leaves = in_order(network, *batch)
+            outputs = self._runner.run(*leaves, initial_env=env, enable_io_processing=False)
+        return network.graph.process_outputs(outputs)
 
 
 def _stored(network: Network) -> dict[fx.Node, Any]:
