@@ -226,9 +226,11 @@ def _pad(labels: Labels, node: fx.Node) -> Any:
     value = labels.of[operand(node)]
     for axis, (before, after) in padding_per_axis(node).items():
         shape = [*value.shape]
-        shape[axis] += before + after
+        shape[axis] = labels.shapes[node][axis]
         if not _differs(value, [axis]):
             value = value.narrow(axis, 0, 1).expand(shape)
+        elif isinstance(before, fx.Node) or isinstance(after, fx.Node):
+            return f"{node.name} pads channels by a size that is open"
         elif before < 0 or after < 0 or not pads_with_constant(node):
             return f"{node.name} cuts or copies channels"
         else:

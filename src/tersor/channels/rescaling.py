@@ -202,8 +202,11 @@ def _pad(labels: Labels, node: fx.Node) -> Any:
     for axis, (before, after) in padding_per_axis(node).items():
         merged = value.narrow(axis, 0, 1)
         shape = [*value.shape]
-        shape[axis] += before + after
-        if constant and bool((value != merged).any()):
+        shape[axis] = labels.shapes[node][axis]
+        varies = bool((value != merged).any())
+        if varies and isinstance(before, fx.Node) | isinstance(after, fx.Node):
+            return f"{node.name} pads the channels of {operand(node).name} by a size that is open"
+        if constant and varies:
             first, last = max(-before, 0), value.shape[axis] - max(-after, 0)
             kept = value.narrow(axis, first, last - first)
             ends = (spread(labels.fresh(max(n, 0)), shape, axis) for n in (before, after))

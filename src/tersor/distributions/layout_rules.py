@@ -109,10 +109,11 @@ def pad(walk: Walk, node: fx.Node) -> Distribution | None:
     x, layout = walk.of(node.args[0]), walk.layout(node.args[0])
     if x is None or layout is None:
         return None
+    sizes = [walk.shape(n) if isinstance(n, fx.Node) else n for n in argument(node, "pad")]
     if not pads_with_constant(node):  # what is added are copies
-        labels = F.pad(layout.labels.double(), argument(node, "pad"), argument(node, "mode"))
+        labels = F.pad(layout.labels.double(), sizes, argument(node, "mode"))
         return Layout(layout.channels, labels.long()).located()
-    padded = F.pad(layout.labels, argument(node, "pad"), value=-1)
+    padded = F.pad(layout.labels, sizes, value=-1)
     rows = padded.movedim(x.axis, 0).flatten(1)
     share = (rows < 0).to(x.mean).mean(1)
     return dilute(x.take(rows.amax(1).clamp(min=0), x.axis), share, argument(node, "value") or 0.0)

@@ -175,8 +175,8 @@ def pads_with_constant(node: fx.Node) -> bool:
     return node.target is not aten.pad.default or argument(node, "mode") == "constant"
 
 
-def padding_per_axis(node: fx.Node) -> dict[int, tuple[int, int]]:
-    """Axis, counted from the end → how many elements a pad op adds before and after."""
+def padding_per_axis(node: fx.Node) -> dict[int, tuple[Any, Any]]:
+    """Axis, counted from the end → how much a pad op adds before and after: nodes if it is open."""
     pad = argument(node, "pad")
     pairs = enumerate(zip(pad[::2], pad[1::2], strict=True))
     return {-1 - index: (before, after) for index, (before, after) in pairs if before or after}
