@@ -13,6 +13,7 @@ from tersor.export.checking import check
 from tersor.export.seal import seal
 from tersor.files import is_alone, write_atomically
 from tersor.frontend.onnx.stored import files
+from tersor.frontend.onnx.tail import join_tail
 
 _DATA = ".data"
 _LONGEST = 200  # characters of a name that leave room for what comes behind
@@ -39,6 +40,7 @@ def write_beside(model: ir.Model, path: Path, leave: Leave) -> int:
         data = temporary.with_name("weights")
         ir.save(model, temporary, external_data=data.name)
         proto = onnx.load(temporary, load_external_data=False)
+        join_tail(proto)
         sealed = seal(proto, temporary.parent)
         name = f"{path.name[:_LONGEST]}.{sealed}{_DATA}"
         for value in proto.graph.initializer:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tersor.data.feeds import Arrays
+from tersor.frontend.onnx.opening import open_file
 
 _STEP = 1 / 255  # of the range; the ends of the data are rounded to it
 _MOST = 0.01  # share of the values that may lie outside, as rare ones of other samples do
@@ -21,7 +22,7 @@ def quantized_inputs(path: str | Path) -> dict[str, tuple[float, float]]:
         Input name → smallest and largest value that it can represent.
     """
     found = {}
-    for value in ir.load(path).graph.inputs:
+    for value in open_file(path)[0].graph.inputs:
         nodes = [use.node for use in value.uses()]
         for node in nodes:
             if node.op_type == "QuantizeLinear" and len(node.inputs) == 3 and value.name:

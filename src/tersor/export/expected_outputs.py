@@ -67,8 +67,8 @@ def record(file: Runtime, inputs: Sequence[Drawn]) -> dict[str, Any]:
     """
     _check_size(inputs)
     first, second = _results(file, inputs), _results(file, inputs)
-    outputs = {name: _kept([found[name] for found in first]) for name in file.outputs}
-    if outputs != {name: _kept([found[name] for found in second]) for name in file.outputs}:
+    outputs = {name: _kept([found[name] for found in first]) for name in file.compared}
+    if outputs != {name: _kept([found[name] for found in second]) for name in file.compared}:
         return {}
     kept = [asdict(drawn) for drawn in inputs]
     return {"on": where(file), "inputs": kept, "outputs": outputs}
@@ -88,8 +88,8 @@ def compare(file: Runtime, kept: Mapping[str, Any]) -> Outcome:
     _check_size(inputs)
     found, now, before = _results(file, inputs), where(file), str(kept["on"])
     outputs, faults, sqnr = kept["outputs"], list[str](), dict[str, float]()
-    if list(outputs) != list(file.outputs):
-        names = f"{', '.join(outputs)} and now are {', '.join(file.outputs)}"
+    if list(outputs) != list(file.compared):
+        names = f"{', '.join(outputs)} and now are {', '.join(file.compared)}"
         return Outcome(before, now, {}, (f"its outputs were {names}",))
     for name, old in outputs.items():
         values = [result[name] for result in found]

@@ -26,6 +26,7 @@ from tersor.export.seal import seal
 from tersor.export.storage import StoredWeights, Written, store_int4, stored_weights
 from tersor.export.tidy import name_ends
 from tersor.files import check_other, write_atomically
+from tersor.frontend.onnx.tail import TAIL, join_tail, outputs_of, tail_of
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.scheme import Scheme
@@ -130,14 +131,21 @@ def export_onnx(
         _names(model.graph.inputs, input_names, "input_names"),
         _names(model.graph.outputs, output_names, "output_names"),
     ]
+    tail = tail_of(model.metadata_props.items())
+    if tail is not None and (input_names is not None or output_names is not None):
+        raise InvalidInputError(
+            "the file has outputs that are no tensors of numbers, and nodes in front of them that "
+            "are carried over under their own names; leave input_names and output_names out"
+        )
     name_ends(model.graph, *ends)
     leave = partial(leave_expected, network=network if expected else None, scheme=scheme)
     size = _write(model, path, leave)
+    outputs = [str(v.name) for v in model.graph.outputs] if tail is None else outputs_of(tail)
     return ExportResult(
         path=path,
         bytes=size,
         inputs=tuple(str(value.name) for value in model.graph.inputs),
-        outputs=tuple(str(value.name) for value in model.graph.outputs),
+        outputs=tuple(outputs),
         opset=model.opset_imports[""],
         weights=stored_weights(model.graph, written.grids),
         anew=written.anew,
@@ -155,6 +163,8 @@ def _build(network: Network, integer_clip: bool) -> Written:
     from tersor.export.anew import write_anew  # loads a library that an edited file does not need
 
     found = replace(write_anew(network, integer_clip), anew=reason)
+    if network.origin is not None and TAIL in network.origin.model.metadata_props:
+        found.model.metadata_props[TAIL] = network.origin.model.metadata_props[TAIL]
     found.model.producer_name, found.model.producer_version = "tersor", own_version()
     return found
 
@@ -182,6 +192,7 @@ def _write(model: ir.Model, path: Path, leave: Leave) -> int:
         if not (value.is_graph_input() or value.is_graph_output()):
             value.type = value.shape = None  # the stored values say it
     proto = ir.to_proto(model)
+    join_tail(proto)
     sealed = seal(proto)
     check(proto)
 

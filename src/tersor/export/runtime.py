@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from tersor.data.feeds import Arrays, feed
 from tersor.errors import InvalidInputError
+from tersor.export.odd_values import is_compared, plain
 from tersor.graph.carried_model import libraries
 
 _NUMBERS = 1 << 20  # of the inputs that run at a time
@@ -29,6 +30,7 @@ class Runtime:
         path: The file.
         inputs: Input name → shape, with a name instead of a number for each free axis.
         outputs: Output names.
+        compared: Names of the outputs that are numbers, also those of maps and sequences.
         output_shapes: Output name → shape, likewise.
         dtypes: Input name → element type.
         metadata: Notes that the writer of the file left in it.
@@ -74,6 +76,7 @@ class Runtime:
         self.inputs = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
         self.output_shapes = {v.name: tuple(v.shape) for v in self._session.get_outputs()}
         self.outputs = tuple(self.output_shapes)
+        self.compared = tuple(v.name for v in self._session.get_outputs() if is_compared(v.type))
         self.dtypes = {v.name: _numpy_dtype(v.type) for v in self._session.get_inputs()}
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
 
@@ -94,7 +97,12 @@ class Runtime:
 
     def _run(self, feed: Arrays) -> list[Any]:
         """Run one part of a feed; returns the outputs in order."""
-        return list(self._session.run(None, feed))
+        return [plain(value) for value in self._session.run(None, feed)]
+
+    def numbers(self, feed: Arrays) -> list[np.ndarray]:
+        """Run arrays, as `run` does; returns the outputs that are numbers, in order."""
+        found = self.run(feed)
+        return [found[name] for name in self.compared]
 
     def _fixed_batch(self) -> int | None:
         """The only size of a batch that the file takes, if there is one."""

@@ -46,6 +46,7 @@ class Verification:
         closely: Number of samples, the first ones, that ran in the simulation, too, and in the file
             without integer kernels.
         first: As `quantized`, but on these samples only.
+        uncompared: Names of the outputs that are no numbers, such as text.
     """
 
     samples: int
@@ -69,6 +70,7 @@ class Verification:
     changes: tuple[str, ...] = ()
     closely: int = 0
     first: dict[str, Comparison] = field(default_factory=dict)
+    uncompared: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -145,6 +147,7 @@ class Verification:
             "inputs": self.inputs,
             "doubts": list(self.doubts),
             "changes": list(self.changes),
+            "uncompared": list(self.uncompared),
             "has_simulation": bool(self.simulated),
             "metric": self.metric,
             **{
@@ -173,6 +176,7 @@ class Verification:
             rows.append((beside, f"on the first {self.closely} samples"))
         rows += [("doubtful", sentence) for sentence in self.doubts]
         rows += [("changed", sentence) for sentence in self.changes]
+        rows += [("not compared", f"{name}: it is no number") for name in self.uncompared]
         beside = "simulation" if self.simulated else "file without integer kernels"
         for title, outputs in (
             ("file against simulation", self.exported),

@@ -29,6 +29,7 @@ from tersor.export.beyond import Beyond
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.float_file import FloatFile
 from tersor.export.latency import measure_latency
+from tersor.export.odd_values import Tail, told
 from tersor.export.runtime import Config, Runtime, at_once
 from tersor.export.seal import changes
 from tersor.export.serving import Serving, serving
@@ -136,6 +137,7 @@ def verify(
         metric=contest.metric,
         max_metric=max_metric,
         changes=tuple(changes(path) or ()) if served.is_onnx else (),
+        uncompared=contest.uncompared,
     )
 
 
@@ -179,7 +181,7 @@ class _Contest:
             files["exact"] = Runtime(runtime.path, optimize=False)
         self.files = files
         self._simulate = None if simulation is None else _simulated(simulation)
-        self.outputs = files["runtime"].outputs
+        self.outputs = files["runtime"].compared
         self.samples = 0
         self.closely = 0  # samples that all models ran
         self._metric, self._labelled = metric, labelled
@@ -192,10 +194,11 @@ class _Contest:
         self.predictions: dict[str, list[np.ndarray]] = {}
         self.labels: list[np.ndarray] = []
         self.classes = 0
-        if len(files["float"].outputs) != len(self.outputs):
+        before, after = files["float"].outputs, files["runtime"].outputs
+        self.uncompared = tuple(name for name in after if name not in self.outputs)
+        if len(before) != len(after) or len(files["float"].compared) != len(self.outputs):
             raise InvalidInputError(
-                f"the float model has outputs {list(files['float'].outputs)}, the quantized one "
-                f"{list(self.outputs)}"
+                f"the float model has outputs {list(before)}, the quantized one {list(after)}"
             )
 
     def add(self, batch: Any) -> None:
@@ -222,6 +225,7 @@ class _Contest:
     def doubts(self) -> list[str]:
         """Why the figures are doubtful: unusual inputs, NaN, or a file that is another one."""
         found = [] if self.beyond is None else self.beyond.doubts()
+        found += told(self.files["runtime"].outputs, self.outputs)
         pairs = (("simulation", "exact"), ("float", "simulation"), ("float", "exact"))
         others = misfits.other_than_simulated(*(self.comparisons(*pair) for pair in pairs))
         return [*found, *misfits.without_numbers(self.no_numbers), *others]
@@ -233,7 +237,7 @@ class _Contest:
 
     def _run(self, feed: Arrays, closely: bool) -> dict[str, list[np.ndarray]]:
         results = {
-            name: list(file.run(file.renamed(feed)).values())
+            name: file.numbers(file.renamed(feed))
             for name, file in self.files.items()
             if closely or name != "exact"
         }
@@ -288,10 +292,11 @@ def _structure(outputs: list[np.ndarray]) -> torch.Tensor | tuple[torch.Tensor, 
 
 def _simulated(network: Network) -> Callable[[Arrays], list[np.ndarray]]:
     """What runs the simulation; its outputs are in the order of the file's."""
-    simulation = Simulation(network)
+    simulation, tail = Simulation(network), Tail.of(network)
 
     def run(feed: Arrays) -> list[np.ndarray]:
         leaves = pytree.tree_leaves(simulation(to_batch(network, feed)))
-        return [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        found = [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return found if tail is None else tail(feed, found)
 
     return run

@@ -135,7 +135,7 @@ class ExecuTorchRuntime(Runtime):
         if self.notes is not None:
             shapes, names = dict(self.notes.inputs), self.notes.outputs
         self.inputs = {name: tuple(shape) for name, shape in shapes.items()}
-        self.outputs = tuple(names)
+        self.outputs = self.compared = tuple(names)
         self.output_shapes = dict(zip(names, (tuple(x.sizes()) for x in made), strict=True))
         types = (np.dtype(_TYPES[int(x.dtype())]) for x in given)
         self.dtypes = dict(zip(self.inputs, types, strict=True))

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from tersor.errors import InvalidInputError
 from tersor.frontend.onnx.dtypes import TORCH
 from tersor.frontend.onnx.opening import open_file
 from tersor.frontend.onnx.stored import files
+from tersor.frontend.onnx.tail import TAIL, join_tail
 
 Number = int | float
 Fixed = Mapping[str, Number | Sequence[Number] | Sequence[Sequence[Number]]]
@@ -56,6 +58,10 @@ def write_fixed(path: str | Path, values: Fixed, target: Path) -> None:
     fix_inputs(model, values)
     is_whole = len(files(path)) == 1
     ir.save(model, target, external_data=None if is_whole else f"{target.name}.data")
+    if TAIL in model.metadata_props:
+        proto = onnx.load(target, load_external_data=False)
+        join_tail(proto)
+        target.write_bytes(proto.SerializeToString())
 
 
 def _fitting(value: ir.Value, given: object) -> np.ndarray:

@@ -13,9 +13,9 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
-from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.errors import InvalidModelError
 from tersor.frontend.onnx.constant_budget import check_counts
-from tersor.graph.carried_model import CUT
+from tersor.frontend.onnx.tail import cut_tail
 
 _FIRST_WITH_OPSETS = 3  # version of the format; before it, there was one opset
 _LARGEST = 1 << 27  # elements of a sparse value as a dense one; a damaged file may say anything
@@ -32,29 +32,19 @@ def open_file(path: str | Path) -> tuple[ir.Model, tuple[str, ...]]:
 
     Raises:
         InvalidModelError: A sparse value is damaged.
-        UnsupportedError: An output is no tensor of numbers.
+        UnsupportedError: Nothing but text, maps and sequences is computed, or complex numbers.
     """
     proto = onnx.load(path, load_external_data=False)
-    _check_outputs(proto.graph)
     check_counts(proto)
     count = _densify(proto.graph)
     if not proto.opset_import and proto.ir_version < _FIRST_WITH_OPSETS:
         proto.opset_import.add(version=1)
     _import_domains(proto)
+    tail = cut_tail(proto)
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, Path(path).parent)
-    return model, (f"{count} sparse values are stored as dense ones",) if count else ()
-
-
-def _check_outputs(graph: onnx.GraphProto) -> None:
-    for value in graph.output:
-        kind = value.type.WhichOneof("value") or "tensor_type"
-        if kind != "tensor_type" or value.type.tensor_type.elem_type == onnx.TensorProto.STRING:
-            what = "text" if kind == "tensor_type" else f"a {kind.removesuffix('_type')}"
-            raise UnsupportedError(
-                f"output {value.name!r} is no tensor of numbers but {what}; of the node that "
-                f"computes it: {CUT} (files of skl2onnx: export with options={{'zipmap': False}})"
-            )
+    told = (f"{count} sparse values are stored as dense ones",) if count else ()
+    return model, (*told, *tail)
 
 
 def _densify(graph: onnx.GraphProto) -> int:

@@ -187,6 +187,13 @@ def _attributes(node: ir.Node, opset: int) -> Iterator[tuple[str, Any]]:
 
 def _input(value: ir.Value) -> Input:
     dtype = None if value.dtype is None else TORCH.get(value.dtype)
+    if value.dtype == ir.DataType.STRING:
+        readers = ", ".join(dict.fromkeys(node.op_type for node in value.consumers()))
+        raise UnsupportedError(
+            f"input {value.name!r} is text, which is read by {readers or 'nothing'}; quantize the "
+            "part behind that alone: cut the file there with onnx.utils.extract_model, and compute "
+            "the rest in front of it"
+        )
     if dtype is None or value.shape is None:
         raise UnsupportedError(
             f"input {value.name!r} has type {value.type} and shape {value.shape}; only tensors "
