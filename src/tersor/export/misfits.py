@@ -6,6 +6,7 @@ import numpy as np
 
 from tersor.data.feeds import Arrays
 from tersor.errors import InvalidInputError
+from tersor.export.runtime import Runtime
 from tersor.export.tally import Comparison
 
 _SOUND = 100.0  # dB of a file against its simulation; equal but for float32 rounding, it has 140
@@ -72,3 +73,21 @@ def other_than_simulated(exported: Outputs, simulated: Outputs, exact: Outputs) 
                 f"output {name!r} of the file is not what was simulated: {found.sqnr:.1f} dB "
                 f"without integer kernels, and {lost:.1f} dB further from float; export it again"
             )
+
+
+def check_outputs(before: Runtime, after: Runtime) -> None:
+    """Refuse two files whose outputs cannot be compared one by one.
+
+    Args:
+        before: The float file.
+        after: The quantized one.
+
+    Raises:
+        InvalidInputError: Names the outputs of both.
+    """
+    lengths = [(len(file.outputs), len(file.compared)) for file in (before, after)]
+    if lengths[0] != lengths[1]:
+        raise InvalidInputError(
+            f"the float model has outputs {list(before.outputs)}, the quantized one "
+            f"{list(after.outputs)}"
+        )

@@ -23,13 +23,12 @@ from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_lab
 from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
-from tersor.export import misfits
+from tersor.export import misfits, odd_values
 from tersor.export.accuracy import accuracy
 from tersor.export.beyond import Beyond
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.float_file import FloatFile
 from tersor.export.latency import measure_latency
-from tersor.export.odd_values import Tail, told
 from tersor.export.runtime import Config, Runtime, at_once
 from tersor.export.seal import changes
 from tersor.export.serving import Serving, serving
@@ -194,12 +193,9 @@ class _Contest:
         self.predictions: dict[str, list[np.ndarray]] = {}
         self.labels: list[np.ndarray] = []
         self.classes = 0
-        before, after = files["float"].outputs, files["runtime"].outputs
+        after = files["runtime"].outputs
         self.uncompared = tuple(name for name in after if name not in self.outputs)
-        if len(before) != len(after) or len(files["float"].compared) != len(self.outputs):
-            raise InvalidInputError(
-                f"the float model has outputs {list(before)}, the quantized one {list(after)}"
-            )
+        misfits.check_outputs(files["float"], files["runtime"])
 
     def add(self, batch: Any) -> None:
         runtime = self.files["runtime"]
@@ -225,7 +221,7 @@ class _Contest:
     def doubts(self) -> list[str]:
         """Why the figures are doubtful: unusual inputs, NaN, or a file that is another one."""
         found = [] if self.beyond is None else self.beyond.doubts()
-        found += told(self.files["runtime"].outputs, self.outputs)
+        found += odd_values.told(self.files["runtime"].outputs, self.outputs)
         pairs = (("simulation", "exact"), ("float", "simulation"), ("float", "exact"))
         others = misfits.other_than_simulated(*(self.comparisons(*pair) for pair in pairs))
         return [*found, *misfits.without_numbers(self.no_numbers), *others]
@@ -292,7 +288,7 @@ def _structure(outputs: list[np.ndarray]) -> torch.Tensor | tuple[torch.Tensor, 
 
 def _simulated(network: Network) -> Callable[[Arrays], list[np.ndarray]]:
     """What runs the simulation; its outputs are in the order of the file's."""
-    simulation, tail = Simulation(network), Tail.of(network)
+    simulation, tail = Simulation(network), odd_values.Tail.of(network)
 
     def run(feed: Arrays) -> list[np.ndarray]:
         leaves = pytree.tree_leaves(simulation(to_batch(network, feed)))

@@ -57,7 +57,7 @@ REFUSED = {
     "mixed types": (dense(dtype=np.float16), r"no sound ONNX file"),
     "complex weight": (dense(dtype=np.complex64), r"'w' has type COMPLEX64"),
     "complex input": (with_input(dtype=TensorProto.COMPLEX64), r"input 'x' has type COMPLEX64"),
-    "string input": (with_input(dtype=TensorProto.STRING), r"input 'x' has type STRING"),
+    "string input": (with_input(dtype=TensorProto.STRING), r"input 'x' is text"),
     "no rank": (with_input(), r"input 'x' .* shape None; only tensors with a known number"),
     "nothing computed": (
         model("g (float[N, 4] x) => (float[N, 4] x) { }"),
