@@ -472,6 +472,23 @@ def test_a_bare_parameter_gets_a_bias_beside_it():
     assert {"kernel", "kernel_bias"} <= set(network.module.state_dict())
 
 
+def test_an_addition_in_floating_point_reads_what_was_not_rounded():
+    """Around a layer of a transformer: the sum is in float, and so is what is normalized."""
+
+    def block(net, x):
+        normal = net.first(x)
+        return net.second(normal + net.linear(normal))
+
+    parts = {"first": nn.LayerNorm(8), "linear": nn.Linear(8, 8), "second": nn.LayerNorm(8)}
+    network = placed(block, torch.randn(2, 4, 8), **parts)
+    (total,) = network.graph.find_nodes(op="call_function", target=torch.ops.aten.add.Tensor)
+    assert total.args[0].target is torch.ops.aten.layer_norm.default
+    (layer,) = layers(network)
+    assert isinstance(
+        network.module.get_submodule(argument(layer.node, "input").target), FakeQuantize
+    )
+
+
 def test_a_computed_bias_stays_in_floating_point():
     network = placed(
         lambda m, x: F.conv2d(x, m.w, x.mean((0, 2, 3))),

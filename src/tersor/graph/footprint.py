@@ -158,7 +158,8 @@ class _Reader:
         parts += [f"{key}={self._describe(value)}" for key, value in sorted(named.items())]
         if call.target in WEIGHTED:
             self.reads.append(bias)
-        op = call.target if isinstance(call.target, torch._ops.OpOverload) else call.target.__name__
+        is_aten = isinstance(call.target, torch._ops.OpOverload)
+        op = call.target if is_aten else getattr(call.target, "__name__", call.target)
         return f"{op}({', '.join(parts)})"
 
     def _describe(self, value: Any) -> str:

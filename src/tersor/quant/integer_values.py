@@ -2,7 +2,9 @@
 
 A value must be integers if an integer kernel reads or writes it. A kernel that ends in a ReLU
 writes the value after the ReLU. Ops that only move values pass this requirement on to their input.
-Everything else stays in floating point.
+Everything else stays in floating point. A value that an op in floating point makes is there in
+both forms, so an addition in floating point, as around the layers of a transformer, gets it as it
+was.
 """
 
 import math
@@ -101,9 +103,14 @@ class Flow:
         return layer in self.layers and layer.target not in self.scheme.float_outputs
 
     def _is_read_in_integers(self, node: fx.Node) -> bool:
-        return any(self._reads(user, node) for user in node.users)
+        return any(self.reads(user, node) for user in node.users)
 
-    def _reads(self, user: fx.Node, value: fx.Node) -> bool:
+    def reads_floats(self, user: fx.Node, value: fx.Node) -> bool:
+        """Whether `user` gets this value as it was before it was rounded for others."""
+        is_sum = user.target is aten.add.Tensor
+        return is_sum and not (self.has_kernel(value) or self.reads(user, value))
+
+    def reads(self, user: fx.Node, value: fx.Node) -> bool:
         """Whether `user` reads this value as integers."""
         if user in self.layers:
             return operand(user) is value

@@ -1,9 +1,10 @@
 """Places quantizers on the edges that the target computes in integers; all are off at first.
 
-Activations: after every value that `tersor.quant.integer_values` finds. A value that is only moved
-shares the quantizer module of its origin, and a layer that needs fewer bits than other readers of a
-value rounds it once more. Weights: one quantizer per stored tensor, for all its readers. Biases: on
-the grid of the accumulator, whose scale is the product of the scales of input and weight. Embedding
+Activations: after every value that `tersor.quant.integer_values` finds; additions in floating point
+get a value that was made in floating point as it was. A value that is only moved shares the
+quantizer module of its origin, and a layer that needs fewer bits than other readers of a value
+rounds it once more. Weights: one quantizer per stored tensor, for all its readers. Biases: on the
+grid of the accumulator, whose scale is the product of the scales of input and weight. Embedding
 tables: 8 bits per column, so that only the rows found become floats again. Recurrent layers, and
 others that stay in float: the weights are stored in 8 bits, or in 16 where the outputs need it, and
 the layer computes in float.
@@ -152,7 +153,8 @@ def _quantize_value(
         name = _add(network, node.name, FakeQuantize(grid))
     names[node] = name
     quantizer = _insert(node, name)
-    node.replace_all_uses_with(quantizer, delete_user_cb=lambda user: user is not quantizer)
+    rounded = {user for user in node.users if not flow.reads_floats(user, node)} - {quantizer}
+    node.replace_all_uses_with(quantizer, delete_user_cb=rounded.__contains__)
 
 
 def _quantize_again(
