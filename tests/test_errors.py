@@ -196,7 +196,7 @@ def test_data_with_code_inside_is_not_run(onnx_file, tmp_path):
     data = tmp_path / "data.npy"
     np.save(data, np.array([print]), allow_pickle=True)
     result = cli("verify", onnx_file, onnx_file, "--data", data)
-    assert_one_line(result, r"is not a readable \.npy or \.npz file.*pickle")
+    assert_one_line(result, r"is not a readable \.npy or \.npz file.*Python objects")
 
 
 @pytest.mark.parametrize(

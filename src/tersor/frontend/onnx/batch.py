@@ -73,7 +73,7 @@ def free_batch(model: OnnxModel, inputs: tuple[Tensor, ...]) -> bool:
     Returns:
         Whether it worked.
     """
-    flipped = tuple(x.flip(-1) if x.ndim > 1 else x for x in inputs)
+    flipped = tuple(map(_flipped, inputs))
     with torch.no_grad():
         notes: dict[str, Reshape] = {}
         model.evaluate = partial(_note, notes)
@@ -89,6 +89,11 @@ def free_batch(model: OnnxModel, inputs: tuple[Tensor, ...]) -> bool:
         return True
     model.evaluate = evaluate
     return False
+
+
+def _flipped(x: Tensor) -> Tensor:
+    """Reverse the last axis, of integers without a sign, too, for which `flip` is not written."""
+    return x if x.ndim < 2 else x.index_select(-1, torch.arange(x.shape[-1] - 1, -1, -1))
 
 
 def _leaves(outputs: Any) -> list[Tensor]:

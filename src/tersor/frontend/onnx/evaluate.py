@@ -17,6 +17,8 @@ from tersor.frontend.onnx.table import OPS
 
 #: Elements of the largest value that is computed; a damaged file may ask for any number.
 LARGEST = 2**31
+_AXES = 64  # of a NumPy array, at most
+_OF_LENGTH = ("Split", "Compress")  # they know a number for each part, not for each axis
 Value = Tensor | np.ndarray
 
 
@@ -44,7 +46,11 @@ def evaluate(
             f"ONNX node {node.name!r} ({node.op}) cannot be computed on inputs of shape "
             f"{shapes}: {first_line(error)}"
         ) from error
-    return {name: value for name, value in zip(node.outputs, results, strict=False) if name}
+    return {
+        name: value
+        for name, value in zip(node.outputs, results, strict=False)
+        if name and value is not None
+    }
 
 
 def _results_or_carried(
@@ -65,6 +71,8 @@ def _results(
     node: Node, values: Mapping[str, Value], constants: Mapping[str, np.ndarray]
 ) -> Sequence[Value]:
     arrays = [_array(name, values, constants) for name in node.inputs]
+    op = OPS[node.op]
+    _check_settings(node, op, arrays)
     is_known = all(a is not None for a, name in zip(arrays, node.inputs, strict=True) if name)
     if (
         is_known
@@ -75,13 +83,24 @@ def _results(
         found = compute(node, arrays)
         if found is not None:
             return [found]
-    op = OPS[node.op]
     inputs = [_input(node, op, position, values, arrays) for position in range(len(node.inputs))]
     result = op.run(node, *inputs)
     results = result if isinstance(result, tuple | list) else (result,)
+    if results and results[0] is None:
+        raise ValueError("it computes nothing, as its first input is missing")
     for value in results:
         _check_size(value)
     return results
+
+
+def _check_settings(node: Node, op: Op, arrays: Sequence[np.ndarray | None]) -> None:
+    """Refuse more sizes, axes or pads than a value can have; reading them could take minutes."""
+    for position in op.known if node.op not in _OF_LENGTH else ():
+        array = arrays[position] if position < len(arrays) else None
+        if array is not None and array.size > 2 * _AXES:
+            raise ValueError(
+                f"it takes {array.size:,} numbers, and a value has {_AXES} axes at most"
+            )
 
 
 def _array(
@@ -126,6 +145,8 @@ def as_tensor(array: np.ndarray) -> Tensor:
 
 def _check_size(value: Any) -> None:
     if isinstance(value, Tensor):
+        if value.ndim > _AXES:
+            raise ValueError(f"its result would have {value.ndim:,} axes, which are too many")
         fixed = [size or 1 for size in value.shape if isinstance(size, int)]  # NumPy counts so
         if prod(fixed) > LARGEST:
             raise ValueError(f"its result would have shape {list(value.shape)}, which is too large")

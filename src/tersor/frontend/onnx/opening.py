@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from tersor.errors import InvalidModelError
 from tersor.frontend.onnx.constant_budget import check_counts
+from tersor.frontend.onnx.stored import check_shapes
 from tersor.frontend.onnx.tail import cut_tail
 
 _FIRST_WITH_OPSETS = 3  # version of the format; before it, there was one opset
@@ -31,11 +32,12 @@ def open_file(path: str | Path) -> tuple[ir.Model, tuple[str, ...]]:
         The file, and what was changed in it, in words that a user should read.
 
     Raises:
-        InvalidModelError: A sparse value is damaged.
+        InvalidModelError: A stored value is damaged.
         UnsupportedError: Nothing but text, maps and sequences is computed, or complex numbers.
     """
     proto = onnx.load(path, load_external_data=False)
     check_counts(proto)
+    check_shapes(proto)
     count = _densify(proto.graph)
     if not proto.opset_import and proto.ir_version < _FIRST_WITH_OPSETS:
         proto.opset_import.add(version=1)

@@ -16,6 +16,7 @@ from tersor.frontend.explain import quiet
 from tersor.frontend.onnx.branches import free_name, replace_value, values_of
 
 _Items = list[ir.Value]
+_MOST = 10_000  # parts of a value
 
 
 def expand_sequences(model: ir.Model) -> tuple[str, ...]:
@@ -122,7 +123,7 @@ def _sizes(node: ir.Node, axis: int) -> list[int] | None:
     shape = node.inputs[0].shape if node.inputs[0] is not None else None
     size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
     step = 1 if stored is None else int(stored.numpy().item())
-    if not isinstance(size, int) or step < 1:
+    if not isinstance(size, int) or step < 1 or size > _MOST * step:
         return None
     return [min(step, size - start) for start in range(0, size, step)]
 

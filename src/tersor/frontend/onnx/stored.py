@@ -41,6 +41,22 @@ def check_external(model: ir.Model, folder: Path) -> None:
             )
 
 
+def check_shapes(model: onnx.ModelProto) -> None:
+    """Check that no stored tensor has a negative size, which ends the process inside of onnx.
+
+    Args:
+        model: The file.
+
+    Raises:
+        InvalidModelError: A tensor has one.
+    """
+    for tensor in (x for part in (model.graph, *model.functions) for x in _in_graph(part)):
+        if any(size < 0 for size in tensor.dims):
+            raise InvalidModelError(
+                f"stored value {tensor.name!r} has shape {list(tensor.dims)}; export the file again"
+            )
+
+
 def files(path: str | Path) -> set[Path]:
     """An ONNX file, and the files beside it that its weights are in.
 
@@ -62,9 +78,10 @@ def size(path: str | Path) -> int:
     return sum(file.stat().st_size for file in files(path))
 
 
-def _in_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _in_graph(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
     """Every tensor in a graph of a file: weights, and attributes of nodes, at any depth."""
-    yield from graph.initializer
+    if isinstance(graph, onnx.GraphProto):
+        yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
