@@ -12,11 +12,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks.fuzz.arithmetic import arithmetic_files, mutate_arithmetic
 from benchmarks.fuzz.damage import mutate_archive, mutate_bytes
 from benchmarks.fuzz.kept import mutate_result, read_result, result_files
+from benchmarks.fuzz.notes import mutate_sealed, sealed_files
 from benchmarks.fuzz.opaque import mutate_opaque, opaque_files, read_opaque
 from benchmarks.fuzz.pictures import mutate_picture, picture_files, read_picture
-from benchmarks.fuzz.sound import npz_files, onnx_files, pt2_files
+from benchmarks.fuzz.sound import npz_files, onnx_files, pt2_files, table_files, tensor_files
 from benchmarks.fuzz.structure import mutate_onnx
+from tersor.data.number_tables import load_table
 from tersor.data.numpy_files import load_inputs
+from tersor.data.tensor_files import load_tensors
+from tersor.export.examined import examine
 from tersor.frontend.capture import capture
 from tersor.frontend.explain import quiet
 from tersor.frontend.load import load
@@ -70,6 +74,21 @@ class Kind:
     read: Callable[[Path, bool], None]
 
 
+def read_sealed(path: Path, captures: bool) -> None:  # noqa: ARG001
+    """Compare the file with its seal and with the outputs that it expects."""
+    examine(path)
+
+
+def read_table(path: Path, captures: bool) -> None:  # noqa: ARG001
+    """Load the table."""
+    load_table(path)
+
+
+def read_tensors(path: Path, captures: bool) -> None:  # noqa: ARG001
+    """Load the tensors."""
+    load_tensors(path)
+
+
 def _mutate_npz(content: bytes, rng: random.Random) -> bytes:
     mutate = mutate_archive if content.startswith(b"PK") else mutate_bytes
     return mutate(content, rng)
@@ -83,5 +102,8 @@ KINDS = {
     "tersor": Kind(".tersor", result_files, mutate_result, read_result),
     "tersor-bytes": Kind(".tersor", result_files, mutate_bytes, read_result),
     "image": Kind(".png", picture_files, mutate_picture, read_picture),
+    "sealed": Kind(".onnx", sealed_files, mutate_sealed, read_sealed),
+    "table": Kind(".csv", table_files, mutate_bytes, read_table),
+    "tensors": Kind(".pt", tensor_files, mutate_archive, read_tensors),
     "npz": Kind(".npz", npz_files, _mutate_npz, read_npz),
 }

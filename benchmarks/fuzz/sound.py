@@ -110,3 +110,21 @@ def npz_files() -> list[bytes]:
     buffer = io.BytesIO()
     np.save(buffer, np.ones((5, 3), np.float32))
     return [*found, buffer.getvalue()]
+
+
+@cache
+def table_files() -> list[bytes]:
+    """Tables of numbers, with and without names and labels."""
+    rows = "1,2.5,-3e4\n4,5,6\n7,8,9\n"
+    return [rows.encode(), f"a,b,label\n1,2,0\n{rows[:6]}".encode(), b'"1";"2"\r\n"3";4\r\n']
+
+
+@cache
+def tensor_files() -> list[bytes]:
+    """Tensors as `torch.save` writes them, alone, in a list and by name."""
+    x, found = torch.arange(12.0).view(3, 4), []
+    for content in (x, [x, torch.arange(3)], {"x": x.half(), "labels": torch.arange(3)}):
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        found.append(buffer.getvalue())
+    return found

@@ -45,6 +45,11 @@ def test_a_column_of_a_table_holds_the_labels(tmp_path):
         ("\n", "is empty"),
         ("1,nan\n", "NaN"),
         ("a,label\n1,0.5\n", "no whole numbers"),
+        ("a,label\n1,1e30\n", "no whole numbers"),
+        ("1e39,2\n", "NaN or infinite"),
+        ("a,b,label\n1\n", "names 3 columns and has 1"),
+        ('"' + "1" * 200_000 + '",2\n', "quoted cells"),
+        ('"1\n2",3\n', "quoted cells"),
     ],
 )
 def test_a_broken_table_is_refused_by_line(text, message, tmp_path):
@@ -87,6 +92,9 @@ class Code:
         ({"x": X, "y": 3}, "holds int"),
         ([], "holds nothing"),
         ({"weight": X, "bias": torch.ones(5)}, "same number of samples"),
+        (torch.zeros(1).expand(2**34), "repeat values that the file has once"),
+        (torch.zeros(2, 2, dtype=torch.bfloat16), "no form as an array"),
+        (torch.zeros(2, 2, device="meta"), "no form as an array"),
     ],
 )
 def test_other_files_are_refused_and_run_nothing(stored, message, tmp_path, capsys):

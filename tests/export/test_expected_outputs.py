@@ -111,7 +111,7 @@ def test_damaged_expectations(path, tmp_path):
                 },
                 short_seal(notes(path)),
             ),
-            "more than 67,108,864 numbers",
+            "more than 16,777,216 numbers",
         ),
     ):
         model = onnx.load(path)

@@ -13,6 +13,7 @@ from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest
 from tersor.quant.bias_check import keep_better_biases
 from tersor.quant.calibrate import weight_ranges
+from tersor.quant.float_layers import has_weights, nothing_to_quantize
 from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import Equalization, WithData, equalization
@@ -136,7 +137,12 @@ def reshape(
         chosen: The equalization, as in `DataFree`.
         absorption: The absorption of high biases, as in `DataFree`.
         solved: Whether a solver will round the weights.
+
+    Raises:
+        UnsupportedError: The network stores nothing that could be a weight.
     """
+    if not has_weights(network):
+        raise nothing_to_quantize(network, frame.scheme)
     frame.say(FOLD)
     simplify(network)
     frame.say(EQUALIZE)

@@ -4,6 +4,7 @@ Resize the short side, crop the middle, scale pixels to 0…1, subtract a mean, 
 deviation: the preprocessing of nearly every classifier.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -187,7 +188,8 @@ def _read(file: Path, pixels: Pixels) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with warnings.catch_warnings(), Image.open(file, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")  # damaged notes of a camera, such as EXIF
             if image.mode not in _MODES:
                 raise InvalidInputError(f"its mode is {image.mode}; save it with 8 bits per colour")
             if image.width * image.height > _MOST:

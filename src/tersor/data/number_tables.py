@@ -10,6 +10,7 @@ from tersor.data.numpy_files import with_labels
 from tersor.errors import InvalidInputError
 
 _LABELS = ("label", "labels")
+_LARGEST = 2**53  # beyond which float64 has no whole numbers but some
 _DELIMITERS = ",;\t "
 
 
@@ -32,8 +33,13 @@ def load_table(path: str | Path) -> tuple[Arrays, np.ndarray | None]:
     if not rows:
         raise InvalidInputError(f"{str(path)!r} holds no line of numbers; give at least one sample")
     table = np.array([_numbers(path, line, cells, len(rows[0][1])) for line, cells in rows])
+    if names and len(names) != table.shape[1]:
+        raise InvalidInputError(
+            f"{str(path)!r} names {len(names)} columns and has {table.shape[1]}; name each of them"
+        )
     places = [i for i, name in enumerate(names) if name.strip().lower() in _LABELS]
-    inputs = np.delete(table, places[:1], axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 does not hold is infinite, which is told
+        inputs = np.delete(table, places[:1], axis=1).astype(np.float32)
     arrays: Arrays = {path.name: inputs}
     if places:
         arrays["labels"] = _classes(path, table[:, places[0]])
@@ -54,7 +60,13 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     first = found[0][1]
     delimiter = max(_DELIMITERS, key=lambda mark: (first.count(mark), -_DELIMITERS.index(mark)))
     cells = csv.reader((line for _, line in found), delimiter=delimiter, skipinitialspace=True)
-    return [(number, row) for (number, _), row in zip(found, cells, strict=True)]
+    try:
+        return [(number, row) for (number, _), row in zip(found, cells, strict=True)]
+    except (csv.Error, ValueError) as error:  # a quotation mark that no other one ends
+        raise InvalidInputError(
+            f"{str(path)!r} has quoted cells over several lines, or of endless length; write "
+            "numbers without quotation marks"
+        ) from error
 
 
 def _is_numbers(cells: list[str]) -> bool:
@@ -81,7 +93,7 @@ def _numbers(path: Path, line: int, cells: list[str], columns: int) -> list[floa
 
 
 def _classes(path: Path, column: np.ndarray) -> np.ndarray:
-    if not np.array_equal(column, np.round(column)):
+    if not np.array_equal(column, np.round(column)) or np.abs(column).max() > _LARGEST:
         raise InvalidInputError(
             f"{str(path)!r}: its labels are no whole numbers; number the classes from 0"
         )

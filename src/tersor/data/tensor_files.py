@@ -13,6 +13,8 @@ from tersor.data.numpy_files import with_labels
 from tersor.errors import InvalidInputError
 from tersor.frontend.explain import first_line
 
+_REPEATED = 1 << 28  # bytes: a small file may repeat values without bounds
+
 
 def load_tensors(path: str | Path) -> tuple[Arrays, np.ndarray | None]:
     """Read inputs from a `.pt` file.
@@ -46,7 +48,21 @@ def load_tensors(path: str | Path) -> tuple[Arrays, np.ndarray | None]:
             f"{str(path)!r} holds {kind}; give a tensor, or one tensor per input in a list or in a "
             "dictionary"
         )
-    return with_labels(path, {name: x.detach().numpy() for name, x in named.items()})
+    return with_labels(path, {name: _array(path, name, x) for name, x in named.items()})
+
+
+def _array(path: Path, name: str, value: Tensor) -> np.ndarray:
+    try:
+        size = value.numel() * value.itemsize
+        if size > _REPEATED and size > value.untyped_storage().nbytes():
+            raise TypeError(f"its {size:,} bytes repeat values that the file has once")
+        return value.detach().numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise InvalidInputError(
+            f"{str(path)!r}: tensor {name!r} has no form as an array ({first_line(error)}); store "
+            "it as a dense tensor of float32 or integers, as x.to_dense(), x.float() or "
+            "x.contiguous() give it"
+        ) from error
 
 
 def _named(path: Path, content: Any) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def load_as_used(path: Path, scheme: Scheme | None) -> Runtime:
 
 
 def examine_onnx(path: str | Path) -> Evidence:
-    """Look at what an ONNX file says of itself, and run it.
+    """Look at what an ONNX file says of itself, and run it, unless it was changed.
 
     Args:
         path: The file.
@@ -117,6 +117,8 @@ def examine_onnx(path: str | Path) -> Evidence:
     if EXPECTED not in said:
         missing = "its expected outputs were removed, or an older version of Tersor wrote it"
         return Evidence((*found, missing))
+    if changed:
+        return Evidence(tuple(changed), nothing="it is not run")
     scheme = SCHEMES.get(said.get(_SCHEME, ""))
     read = from_text(said[EXPECTED], short_seal(said))
     return judged(found, read, lambda: load_as_used(Path(path), scheme))

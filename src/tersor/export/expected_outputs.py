@@ -31,7 +31,7 @@ INPUTS = 4
 ELSEWHERE = 20.0
 _BYTES = 6  # of a digest
 _MOST = 200.0  # dB
-_LARGEST = 1 << 26  # numbers in the inputs of a file: a damaged one may ask for any size
+_LARGEST = 1 << 24  # numbers in the inputs of a file: a damaged one may ask for any size
 _SEED = 1000  # of the signs: no seed of an input
 
 

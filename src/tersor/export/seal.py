@@ -49,8 +49,8 @@ def notes(path: str | Path) -> dict[str, str]:
     Raises:
         InvalidInputError: It cannot be read at all.
     """
-    model = _read(path)
-    return {note.key: note.value for note in model.metadata_props if note.key.startswith("tersor")}
+    found = [(_text(x.key), _text(x.value)) for x in _read(path).metadata_props]
+    return {key: value for key, value in found if key.startswith("tersor")}
 
 
 def short_seal(found: Mapping[str, str]) -> str:
@@ -106,6 +106,11 @@ def _damaged(path: str | Path, error: Exception) -> InvalidInputError:
     return InvalidInputError(
         f"{str(path)!r} is damaged or missing ({first_line(error)}); copy or export it again"
     )
+
+
+def _text(value: str | bytes) -> str:
+    """A text of a file; a damaged one is read as bytes."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def _short(value: str) -> str:

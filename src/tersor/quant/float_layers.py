@@ -98,6 +98,17 @@ def _is_smaller(layer: Layer, among: Collection[fx.Node], grid: Grid) -> bool:
     return saved > _NODES and all(reader in among for reader in layer.weight_node.users)
 
 
+def has_weights(network: Network) -> bool:
+    """Whether a network stores anything that could be the weight of a layer.
+
+    Args:
+        network: The network.
+    """
+    stored = network.graph.find_nodes(op="get_attr")
+    is_carried = any(True for _ in carried_nodes(network))
+    return is_carried or any(network.tensor(x).numel() > 1 for x in stored)
+
+
 def nothing_to_quantize(network: Network, scheme: Scheme) -> UnsupportedError:
     """The error for a network that has nothing to quantize.
 

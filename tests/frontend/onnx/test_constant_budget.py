@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tersor.errors import TersorError
+import tersor
+from tersor.api import steps
+from tersor.errors import TersorError, UnsupportedError
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tersor.frontend.onnx import bounded
+from tersor.frontend.onnx.constant_budget import check_counts
 
 TAIL = [
     helper.make_node("Cast", ["c"], ["f"], to=TensorProto.FLOAT),
@@ -165,3 +168,22 @@ def test_what_is_of_the_size_of_the_weights_is_computed(tmp_path):
     (tmp_path / "a.onnx").write_bytes(file(nodes, {"w": weight}).SerializeToString())
     model, _ = load(tmp_path / "a.onnx")
     assert len(model.nodes) == 1
+
+
+def test_a_file_with_weights_may_have_more_nodes():
+    nodes = [
+        helper.make_node("Relu", [f"r{i}" if i else "x"], [f"r{i + 1}"]) for i in range(17_000)
+    ]
+    nodes.append(helper.make_node("Mul", ["r17000", "w"], ["y"]))
+    with pytest.raises(UnsupportedError, match="at most 16,"):
+        check_counts(file(nodes, {"w": np.ones(3, np.float32)}))
+    check_counts(file(nodes, {"w": np.ones(2_000_000, np.float32)}))
+
+
+def test_a_file_without_weights_is_refused_before_it_is_simplified(tmp_path, monkeypatch):
+    (tmp_path / "a.onnx").write_bytes(
+        file([helper.make_node("Relu", ["x"], ["y"])]).SerializeToString()
+    )
+    monkeypatch.setattr(steps, "simplify", None)
+    with pytest.raises(UnsupportedError, match="nothing to quantize"):
+        tersor.quantize(tmp_path / "a.onnx", input_range=(0.0, 1.0))

@@ -41,8 +41,10 @@ def examine_program(path: str | Path) -> Evidence:
     program, mark, text = content.rpartition(_MARK)
     if not mark:
         raise without_proof(path)
-    read = from_text(text.decode(errors="replace"), _digest(program))
-    return judged([], read, lambda: ExecuTorchRuntime(path, threads=1))
+    kept, wrong = from_text(text.decode(errors="replace"), _digest(program))
+    if wrong:  # a damaged program may end the process that loads it
+        return Evidence((wrong,), nothing="it is not run")
+    return judged([], (kept, ""), lambda: ExecuTorchRuntime(path, threads=1))
 
 
 def _digest(content: bytes) -> str:
