@@ -151,6 +151,8 @@ def test_several_inputs_integers_states_and_open_axes(tmp_path):
     array = onnx.numpy_helper.to_array(stored).copy()
     array[3:] += 1  # tokens of the whole table are drawn, not only 0 and 1
     stored.CopyFrom(onnx.numpy_helper.from_array(array, stored.name))
+    (own,) = (note for note in model.metadata_props if note.key == "tersor.seal")
+    model.metadata_props.remove(own)  # a file that its seal says was changed is not run
     onnx.save(model, path)
     assert any("every bit" in change for change in examine(path).changes)
 
