@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import tersor
 from tersor.errors import TersorError
@@ -91,3 +92,11 @@ def test_every_layer_is_told_of():
         *nets.with_example(), data=nets.images(16), on_layer=lambda *args: told.append(args)
     )
     assert [(number, total) for number, total, _ in told] == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [(nn.Conv2d(1, 1, 1), (4, 1, 5, 5)), (nn.Linear(1, 1), (8, 1))]
+)
+def test_a_layer_of_one_weight_is_a_layer(model, shape):
+    result = tersor.quantize(model.eval(), data=torch.randn(shape), tolerance=None)
+    assert [quantizer.enabled for _, quantizer in quantizers(result.network)]

@@ -104,9 +104,8 @@ def has_weights(network: Network) -> bool:
     Args:
         network: The network.
     """
-    stored = network.graph.find_nodes(op="get_attr")
-    is_carried = any(True for _ in carried_nodes(network))
-    return is_carried or any(network.tensor(x).numel() > 1 for x in stored)
+    stored = map(network.tensor, network.graph.find_nodes(op="get_attr"))
+    return any(carried_nodes(network)) or any(x.numel() > 1 or x.ndim > 1 for x in stored)
 
 
 def nothing_to_quantize(network: Network, scheme: Scheme) -> UnsupportedError:
