@@ -204,7 +204,7 @@ def _pad(labels: Labels, node: fx.Node) -> Any:
         shape = [*value.shape]
         shape[axis] = labels.shapes[node][axis]
         varies = bool((value != merged).any())
-        if varies and isinstance(before, fx.Node) | isinstance(after, fx.Node):
+        if varies and (isinstance(before, fx.Node) or isinstance(after, fx.Node)):
             return f"{node.name} pads the channels of {operand(node).name} by a size that is open"
         if constant and varies:
             first, last = max(-before, 0), value.shape[axis] - max(-after, 0)

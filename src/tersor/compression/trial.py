@@ -21,6 +21,7 @@ from tersor.data.fingerprint import fingerprint
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric
+from tersor.data.sample_rows import first_batches
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.export.clock import Clock
@@ -143,7 +144,7 @@ def try_parts(
     say(STEPS[0])
     counts, stay = Counts(network), layers_named(network, exclude)
     parts = _parts(counts, batches, options, stay)
-    sweep = Sweep(_first(batches, options.tried), metric, jobs=jobs, on_part=on_part)
+    sweep = Sweep(first_batches(batches, options.tried), metric, jobs=jobs, on_part=on_part)
     sweep = _kept(sweep, network, parts, options, folder)
     lost = damages(network, parts, sweep)
     expected = None if batches else propagate(network, input_ranges(network))
@@ -209,18 +210,4 @@ def _scorer(counts: Counts, batches: Sequence[Batch], options: Compression) -> S
         raise InvalidInputError(
             f"scores={kind!r} needs samples; give them with data=, or use scores='magnitude'"
         )
-    return scorer(counts.network, counts.groups.found, _first(batches, options.tried), kind)
-
-
-def _first(batches: Sequence[Batch], count: int) -> Sequence[Batch]:
-    """Take the first batches that contain the given number of samples."""
-    found: list[Batch] = []
-    for batch in batches:
-        if sum(map(_length, found)) >= count:
-            break
-        found.append(batch)
-    return found
-
-
-def _length(batch: Batch) -> int:
-    return len(next(x for x in (*batch[0], *batch[1].values()) if hasattr(x, "__len__")))
+    return scorer(counts.network, counts.groups.found, first_batches(batches, options.tried), kind)

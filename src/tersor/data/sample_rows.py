@@ -6,7 +6,7 @@ A batch is some rows of one part or of several, in order.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import overload
 
 import numpy as np
@@ -136,17 +136,12 @@ def first_batches(batches: Sequence[Batch], enough: int) -> Sequence[Batch]:
 
 def _needed(counts: Sequence[int], enough: int) -> int:
     """How many batches hold enough samples together."""
-    number = 0
-    while number < len(counts) and sum(counts[:number]) < enough:
-        number += 1
-    return number
+    return min(len(counts), sum(held < enough for held in accumulate(counts, initial=0)))
 
 
 def _divided(batch: tuple[_Rows, ...], size: int) -> Iterator[tuple[_Rows, ...]]:
     """Divide rows into groups of one size, but for the last one."""
-    starts = [0]
-    for rows in batch:
-        starts.append(starts[-1] + rows.end - rows.start)
+    starts = list(accumulate((rows.end - rows.start for rows in batch), initial=0))
     for low in range(0, starts[-1], size):
         spans = zip(batch, pairwise(starts), strict=True)
         found = ((rows, max(low, a) - a, min(low + size, b) - a) for rows, (a, b) in spans)

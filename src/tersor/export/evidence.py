@@ -15,7 +15,7 @@ from tersor.errors import InvalidInputError, TersorError
 from tersor.export.drawn_inputs import drawn_inputs
 from tersor.export.expected_outputs import Outcome, as_text, compare, from_text, record
 from tersor.export.runtime import Runtime
-from tersor.export.seal import EXPECTED, changes, notes, short_seal
+from tersor.export.seal import EXPECTED, changes_and_notes, short_seal
 from tersor.frontend.explain import first_line
 from tersor.graph.network import Network
 from tersor.quant.scheme import Scheme
@@ -110,7 +110,7 @@ def examine_onnx(path: str | Path) -> Evidence:
     Raises:
         InvalidInputError: It cannot be read at all, or it carries no proof.
     """
-    changed, said = changes(path), notes(path)
+    changed, said = changes_and_notes(path)
     if changed is None and EXPECTED not in said:
         raise without_proof(path)
     found = ["its seal was removed"] if changed is None else changed

@@ -49,8 +49,7 @@ def notes(path: str | Path) -> dict[str, str]:
     Raises:
         InvalidInputError: It cannot be read at all.
     """
-    found = [(_text(x.key), _text(x.value)) for x in _read(path).metadata_props]
-    return {key: value for key, value in found if key.startswith("tersor")}
+    return _notes(_read(path))
 
 
 def short_seal(found: Mapping[str, str]) -> str:
@@ -74,7 +73,28 @@ def changes(path: str | Path) -> list[str] | None:
     Raises:
         InvalidInputError: It cannot be read at all.
     """
+    return _changes(_read(path), path)
+
+
+def changes_and_notes(path: str | Path) -> tuple[list[str] | None, dict[str, str]]:
+    """What `changes` and `notes` return, of a file that is read once.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InvalidInputError: It cannot be read at all.
+    """
     model = _read(path)
+    return _changes(model, path), _notes(model)
+
+
+def _notes(model: onnx.ModelProto) -> dict[str, str]:
+    found = [(_text(x.key), _text(x.value)) for x in model.metadata_props]
+    return {key: value for key, value in found if key.startswith("tersor")}
+
+
+def _changes(model: onnx.ModelProto, path: str | Path) -> list[str] | None:
     try:
         written = next((note.value for note in model.metadata_props if note.key == _KEY), None)
         if written is None:

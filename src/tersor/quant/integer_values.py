@@ -107,7 +107,7 @@ class Flow:
 
     def reads_floats(self, user: fx.Node, value: fx.Node) -> bool:
         """Whether `user` gets this value as it was before it was rounded for others."""
-        is_sum = user.target is aten.add.Tensor
+        is_sum = user.target is aten.add.Tensor  # others may be one node of a file with several
         return is_sum and not (self.has_kernel(value) or self.reads(user, value))
 
     def reads(self, user: fx.Node, value: fx.Node) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
@@ -123,6 +125,15 @@ def sub_graphs(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
+def graphs_in(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+    """The graphs that an attribute of a file holds, which is not read yet.
+
+    Args:
+        attribute: The attribute.
+    """
+    return [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+
+
 def lift_weights(model: ir.Model) -> None:
     """Move the larger stored values of sub-graphs to the main graph, where they have names.
 
@@ -151,6 +162,20 @@ def _lift_constant(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
     ir.convenience.replace_all_uses_with(value, new)
     graph.remove(node, safe=True)
     _store(main, new)
+
+
+def store(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
+    """Store an array in a graph, under this name or a similar one that is free.
+
+    Args:
+        graph: The graph; edited in place.
+        array: The array.
+        name: The name.
+    """
+    name = free_name(name, {value.name for value in values_of(graph)})
+    value = ir.val(name, const_value=ir.tensor(array, name=name))
+    graph.register_initializer(value)
+    return value
 
 
 def _store(graph: ir.Graph, value: ir.Value) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tersor.errors import InvalidModelError, UnsupportedError
+from tersor.frontend.onnx.branches import graphs_in
 from tersor.frontend.onnx.node import Node
 
 _NODES = 16_000  # which are read and captured in 7 CPU seconds
@@ -54,8 +55,7 @@ def check_counts(model: onnx.ModelProto) -> None:
             raise InvalidModelError(
                 f"function {node.op_type!r} calls itself; export the file again"
             )
-        graphs = [a.g for a in node.attribute if a.HasField("g")]
-        graphs += [graph for a in node.attribute for graph in a.graphs]
+        graphs = [graph for a in node.attribute for graph in graphs_in(a)]
         return found + sum(count(graph.node) for graph in graphs)
 
     written = len(model.graph.node) + sum(len(f.node) for f in model.functions)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tersor.errors import UnsupportedError
-from tersor.frontend.onnx.branches import free_name, values_of
+from tersor.frontend.onnx.branches import free_name, store, values_of
 
 #: The first opset whose nodes lie over each other as in NumPy.
 FIRST_BROADCAST = 7
@@ -132,10 +132,11 @@ def _lay_over(graph: ir.Graph, node: ir.Node, place: int, axis: int, ranks: _Ran
     if stored is None:
         graph.insert_before(node, [new])
         result = new.outputs[0]
-        result.name = _free(graph, f"{value.name}_over_{node.name}")
+        taken = {other.name for other in values_of(graph)}
+        result.name = free_name(f"{value.name}_over_{node.name}", taken)
     else:
         _drop(graph, value, node, place)
-        result = _store(graph, stored.reshape(*stored.shape, *[1] * behind), str(value.name))
+        result = store(graph, stored.reshape(*stored.shape, *[1] * behind), str(value.name))
     node.replace_input_with(place, result)
 
 
@@ -158,7 +159,7 @@ def _training(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
 def _reshape(graph: ir.Graph, node: ir.Node, _: _Ranks) -> None:
     if "shape" in node.attributes:
         sizes = np.array(node.attributes.pop("shape").as_ints(), np.int64)
-        _append(node, _store(graph, sizes, f"{node.name}_shape"))
+        _append(node, store(graph, sizes, f"{node.name}_shape"))
 
 
 def _cast(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
@@ -200,7 +201,7 @@ def _tile(graph: ir.Graph, node: ir.Node, ranks: _Ranks) -> None:
     repeats = np.ones(rank, np.int64)
     repeats[int(axis.item())] = int(tiles.item())
     node.resize_inputs(1)
-    _append(node, _store(graph, repeats, f"{node.name}_repeats"))
+    _append(node, store(graph, repeats, f"{node.name}_repeats"))
 
 
 def _upsample(_: ir.Graph, node: ir.Node, ranks: _Ranks) -> None:
@@ -235,20 +236,9 @@ def _stored(node: ir.Node, place: int) -> np.ndarray | None:
     return None if found is None else found.numpy()
 
 
-def _store(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
-    name = _free(graph, name)
-    value = ir.val(name, const_value=ir.tensor(array, name=name))
-    graph.register_initializer(value)
-    return value
-
-
 def _append(node: ir.Node, value: ir.Value) -> None:
     node.resize_inputs(len(node.inputs) + 1)
     node.replace_input_with(len(node.inputs) - 1, value)
-
-
-def _free(graph: ir.Graph, name: str) -> str:
-    return free_name(name, {value.name for value in values_of(graph)})
 
 
 def _refused(node: ir.Node, what: str) -> UnsupportedError:

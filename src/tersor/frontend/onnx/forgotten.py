@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from tersor.frontend.onnx.branches import free_name, replace_value, values_of
+from tersor.frontend.onnx.branches import free_name, replace_value, store, values_of
 
 _FUNCTIONS = {"ScaledTanh": "Tanh", "ParametricSoftplus": "Softplus"}
 
@@ -59,10 +59,8 @@ def _steps(
     for op, operand in ops:
         inputs = [x]
         if operand is not None:
-            array, name = np.asarray(operand, np.float32), free_name(f"{node.name}_{op}", taken)
-            stored = ir.val(name, const_value=ir.tensor(array, name=name))
-            graph.register_initializer(stored)
-            taken.add(name)
+            stored = store(graph, np.asarray(operand, np.float32), f"{node.name}_{op}")
+            taken.add(stored.name)
             inputs.append(stored)
         step = ir.node(op, inputs, name=free_name(f"{node.name}_{op}_node", taken))
         x = step.outputs[0]

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from tersor.errors import InvalidModelError
+from tersor.frontend.onnx.branches import graphs_in
 from tersor.frontend.onnx.constant_budget import check_counts
 from tersor.frontend.onnx.stored import check_shapes
 from tersor.frontend.onnx.tail import cut_tail
@@ -61,7 +62,7 @@ def _densify(graph: onnx.GraphProto) -> int:
                 dense = _dense(attribute.sparse_tensor, node.name)
                 attribute.CopyFrom(onnx.helper.make_attribute("value", dense))
                 count += 1
-            count += sum(map(_densify, _graphs(attribute)))
+            count += sum(map(_densify, graphs_in(attribute)))
     return count
 
 
@@ -101,9 +102,5 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     for node in nodes:
         yield node
         for attribute in node.attribute:
-            for graph in _graphs(attribute):
+            for graph in graphs_in(attribute):
                 yield from _nodes(graph.node)
-
-
-def _graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
-    return [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from tersor.frontend.explain import quiet
-from tersor.frontend.onnx.branches import free_name, replace_value, values_of
+from tersor.frontend.onnx.branches import free_name, replace_value, store, values_of
 
 _Items = list[ir.Value]
 _MOST = 10_000  # parts of a value
@@ -74,10 +74,7 @@ def _made(graph: ir.Graph, before: ir.Node, op: str, inputs: _Items, **options: 
 
 
 def _stored(graph: ir.Graph, node: ir.Node, array: np.ndarray) -> ir.Value:
-    name = free_name(f"{node.outputs[0].name}_stored", {value.name for value in values_of(graph)})
-    value = ir.val(name, const_value=ir.tensor(array, name=name))
-    graph.register_initializer(value)
-    return value
+    return store(graph, array, f"{node.outputs[0].name}_stored")
 
 
 def _given(_graph: ir.Graph, node: ir.Node, _known: dict[ir.Value, _Items]) -> _Items | None:

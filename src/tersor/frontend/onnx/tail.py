@@ -15,7 +15,7 @@ from onnx import TensorProto, version_converter
 
 from tersor.errors import UnsupportedError
 from tersor.frontend.explain import first_line
-from tersor.frontend.onnx.branches import free_name
+from tersor.frontend.onnx.branches import free_name, graphs_in
 from tersor.frontend.onnx.older_opsets import LEAST
 from tersor.graph.carried_model import decode, encode
 
@@ -45,11 +45,11 @@ def cut_tail(model: onnx.ModelProto) -> tuple[str, ...]:
     if not odd:
         return ()
     types = _types(model)
-    tail = _nodes(graph, {name for name, value in types.items() if not is_number(value)}, odd)
-    body = [node for node in graph.node if node not in tail]
-    record = _record(model, tail, body, types)
+    body, tail = _divided(graph, {n for n, value in types.items() if not is_number(value)}, odd)
     made = {name for node in body for name in node.output}
-    ends = [value for value in graph.output if value.name in made or _is_input(graph, value.name)]
+    there = made | _inputs(graph)
+    record = _record(model, tail, there, types)
+    ends = [value for value in graph.output if value.name in there]
     known = {value.name for value in ends}
     cuts = [value for value in record.graph.input if value.name in made - known]
     if not ends and not cuts:
@@ -107,16 +107,20 @@ def _types(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     return {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
 
 
-def _nodes(graph: onnx.GraphProto, odd: set[str], outputs: list[str]) -> list[onnx.NodeProto]:
-    """What computes an output that is odd from the first odd value on, and all that reads it."""
-    behind, tail = set[str](), list[onnx.NodeProto]()
+def _divided(
+    graph: onnx.GraphProto, odd: set[str], outputs: list[str]
+) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """The network; the tail, which is what makes odd values of outputs, and all that reads it."""
+    behind, body, tail = set[str](), list[onnx.NodeProto](), list[onnx.NodeProto]()
     wanted = _in_front(graph, outputs)
     for node in graph.node:
         makes = not odd.isdisjoint(node.output) and not wanted.isdisjoint(node.output)
         if makes or not behind.isdisjoint(_reads(node)):
             tail.append(node)
             behind.update(node.output)
-    return tail
+        else:
+            body.append(node)
+    return body, tail
 
 
 def _in_front(graph: onnx.GraphProto, names: Iterable[str]) -> set[str]:
@@ -130,7 +134,7 @@ def _in_front(graph: onnx.GraphProto, names: Iterable[str]) -> set[str]:
 
 def _reads(node: onnx.NodeProto) -> list[str]:
     """What a node reads, and what its sub-graphs read from anywhere."""
-    graphs = [g for a in node.attribute for g in (*a.graphs, *([a.g] if a.HasField("g") else []))]
+    graphs = [graph for a in node.attribute for graph in graphs_in(a)]
     inner = [name for g in graphs for n in g.node for name in _reads(n)]
     ends = [value.name for graph in graphs for value in graph.output]
     return [name for name in (*node.input, *inner, *ends) if name]
@@ -139,16 +143,14 @@ def _reads(node: onnx.NodeProto) -> list[str]:
 def _record(
     model: onnx.ModelProto,
     tail: list[onnx.NodeProto],
-    body: list[onnx.NodeProto],
+    there: set[str],
     types: dict[str, onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
-    """The tail as a model of its own, of the opset that edits need."""
+    """The tail as a model of its own, of the opset that edits need; `there` is what it may read."""
     graph, made = model.graph, {name for node in tail for name in node.output}
     read = dict.fromkeys(name for node in tail for name in _reads(node))
     stored = [value for value in graph.initializer if value.name in read]
-    computed = {name for node in body for name in node.output}
-    names = [name for name in read if name in computed or _is_input(graph, name)]
-    inputs = [types.get(name, onnx.ValueInfoProto(name=name)) for name in names]
+    inputs = [types.get(name, onnx.ValueInfoProto(name=name)) for name in read if name in there]
     outputs = [value for value in graph.output if value.name in made]
     small = onnx.GraphProto(
         name="tail", node=tail, input=inputs, output=outputs, initializer=stored
@@ -160,9 +162,8 @@ def _record(
     return _in_version(found, LEAST)
 
 
-def _is_input(graph: onnx.GraphProto, name: str) -> bool:
-    stored = {value.name for value in graph.initializer}
-    return name not in stored and any(value.name == name for value in graph.input)
+def _inputs(graph: onnx.GraphProto) -> set[str]:
+    return {value.name for value in graph.input} - {value.name for value in graph.initializer}
 
 
 def _kinds(nodes: Iterable[onnx.NodeProto]) -> list[str]:
@@ -236,6 +237,6 @@ def _rename(node: onnx.NodeProto, names: dict[str, str]) -> None:
     for field in (node.input, node.output):
         field[:] = [names.get(name, name) for name in field]
     for attribute in node.attribute:
-        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+        for graph in graphs_in(attribute):
             for inner in graph.node:
                 _rename(inner, names)
