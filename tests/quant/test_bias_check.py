@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 import tersor
+from tersor.api.frame import Frame
+from tersor.api.steps import place_with_data
 from tersor.core.metrics import decibels, signal_and_noise
+from tersor.frontend.capture import capture
+from tersor.quant.alone import only, quantizer_uses
+from tersor.quant.bias_check import correct_nearest
+from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests import nets
 
 _CHANNELS = 64
@@ -67,3 +73,13 @@ def test_elsewhere_the_mean_of_every_layer_is_corrected(weights, monkeypatch):
     assert "biases" not in {record.layer for record in checked.records}
     with torch.no_grad():
         assert torch.equal(checked(example), quantized()(example))
+
+
+def test_biases_make_up_for_the_nearest_integers_of_their_own_weights():
+    network, x = capture(nn.Conv2d(3, 4, 1).eval(), torch.rand(2, 3, 4, 4)), torch.rand(16, 3, 4, 4)
+    placed = place_with_data(network, Frame(ONNXRUNTIME_CPU), [((x,), {})], tersor.WithData())
+    correct_nearest(placed.network, placed.prepared, [((x,), {})])
+    weights = [u.quantizer for u in quantizer_uses(placed.network) if u.side == "weights"]
+    with torch.no_grad(), only(placed.network, weights):
+        apart = (placed.network(x) - placed.prepared(x)).mean((0, 2, 3))
+    assert float(apart.abs().max()) < 1e-6

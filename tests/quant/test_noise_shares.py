@@ -41,7 +41,7 @@ def test_they_are_those_of_each_quantizer_alone(rounded):
     network, x = rounded.network, pictures(8, seed=5)
     parts = [(0, Part("", "values", 1, part.start or 0, part.stop or 16)) for part in PARTS]
     batches = [((x[i : i + 1],), {}) for i in range(8)]
-    found = noise_shares(network, rounded.prepared, batches, parts, Projections(least=400))
+    found = noise_shares(network, rounded.prepared, batches, parts, options=Projections(least=400))
     uses = [use for use in quantizer_uses(network) if use.side == "activations"]
     estimated = torch.stack([found.values[use.value.name] for use in uses])
     measured = torch.tensor([alone(network, use.quantizer, x) for use in uses])
@@ -52,3 +52,12 @@ def test_they_are_those_of_each_quantizer_alone(rounded):
     for part in range(2):
         assert spearmanr(estimated[:, part], measured[:, part])[0] > 0.9
     assert len(found.weights) == 4
+
+
+def test_parts_that_are_not_looked_at_have_none(rounded):
+    parts = [(0, Part("", "values", 1, part.start or 0, part.stop or 16)) for part in PARTS]
+    batches = [((pictures(4, seed=5),), {})]
+    found = noise_shares(rounded.network, rounded.prepared, batches, parts, parts[1:])
+    every = torch.stack([*found.values.values(), *found.weights.values()])
+    assert float(every[:, 0].abs().max()) == 0
+    assert float(every[:, 1].max()) > 0

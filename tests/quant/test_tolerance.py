@@ -28,6 +28,8 @@ from tersor.quant.tolerance import Attempt, Judge, Rounded, Tolerance
 from tests.far_ranges import pictures, ranges
 
 NEAREST = WithData(rounding=None)
+X = pictures(32, seed=1)
+PARTS = slice(8), slice(8, None)
 
 
 def told(q):
@@ -213,3 +215,19 @@ def test_a_score_that_decides_alone_gets_more(tmp_path):
     q = tersor.quantize(net, data=pictures(64))
     assert "keeps them in integers" in told(q)[-1].what
     assert in_runtime(q) > 29
+
+
+@pytest.mark.parametrize(("little", "solved"), [(0.0, True), (1.0, False)])
+def test_the_solver_rests_where_weights_make_little_noise(monkeypatch, little, solved):
+    monkeypatch.setattr("tersor.quant.within._LITTLE", little)
+    q = tersor.quantize(ranges(), data=pictures(32))
+    assert any(record.step == "round" for record in q.records) == solved
+    assert ("little of the noise is theirs" in told(q)[-1].what) != solved
+    assert min(sqnr(ranges()(X)[:, part], q(X)[:, part]) for part in PARTS) > 20
+
+
+def test_a_solver_that_was_asked_for_does_not_rest(monkeypatch):
+    monkeypatch.setattr("tersor.quant.within._LITTLE", 1.0)
+    q = tersor.quantize(ranges(), data=pictures(32), options=NEAREST)
+    assert any(record.step == "correct bias" for record in q.records)
+    assert "little of the noise" not in told(q)[-1].what

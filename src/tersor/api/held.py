@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tersor.api.frame import Frame
-from tersor.api.steps import TOLERATE, place_with_data, solve
+from tersor.api.steps import TOLERATE, correct, place_with_data, solve
 from tersor.data.observe import Batch
 from tersor.errors import TersorError
 from tersor.export.onnx import export_onnx
@@ -23,7 +23,7 @@ from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.levels import WithData
 from tersor.quant.scheme import Scheme
 from tersor.quant.shared_copy import shared_copy
-from tersor.quant.tolerance import AUTO, Rounded, Run, Tolerance
+from tersor.quant.tolerance import AUTO, Rounded, Run, Tolerance, Weights
 from tersor.quant.within import within
 from tersor.results.quantized import runtime_of
 
@@ -56,7 +56,7 @@ def held(
         )
     except TersorError:
         if tolerance is AUTO:  # nobody asked, and whoever writes the file is told
-            return attempts(NOTHING, True)
+            return attempts(NOTHING, "solved")
         raise
     return found
 
@@ -73,30 +73,40 @@ class _Attempts:
     ) -> None:
         self._network, self._frame = network, frame
         self._options, self._batches = options, batches
-        self._known, self._everything = KnownRanges(), dict[bool, Rounded]()
+        self._known, self._everything = KnownRanges(), dict[Weights, Rounded]()
+        self._placed: tuple[Kept, Rounded] | None = None
         self.judge = judge_of_biases(network, batches)
 
-    def __call__(self, kept: Kept, solved: bool) -> Rounded:
+    def __call__(self, kept: Kept, weights: Weights) -> Rounded:
+        if weights == "corrected" and self._options.rounding != WithData().rounding:
+            weights = "solved"  # as was asked for
         if kept:
             frame = replace(self._frame, kept=kept, say=lambda _: None, on_layer=None, folder=None)
-            return self._quantized(frame, solved)
-        if solved not in self._everything:
-            self._everything[solved] = self._quantized(self._frame, solved)
-        return self._everything[solved]
+            return self._quantized(frame, weights)
+        if weights not in self._everything:
+            self._everything[weights] = self._quantized(self._frame, weights)
+        return self._everything[weights]
 
-    def _quantized(self, frame: Frame, solved: bool) -> Rounded:
-        batches, options = self._batches, self._options
-        placed = self._everything.get(False) if not frame.kept else None
-        if placed is None:
-            network = shared_copy(self._network)
-            placed = place_with_data(network, frame, batches, options, self._known)
-        if not solved:
+    def _quantized(self, frame: Frame, weights: Weights) -> Rounded:
+        placed = self._everything.get("nearest") if not frame.kept else None
+        placed = placed or self._nearest(frame)
+        if weights == "nearest":
             return placed
         found = replace(placed, network=shared_copy(placed.network))
-        found = solve(found, frame, batches, options, self.judge)
+        if weights == "corrected":
+            return correct(found, self.judge.batches)
+        found = solve(found, frame, self._batches, self._options, self.judge)
         if not frame.kept:
             frame.say(TOLERATE)
         return found
+
+    def _nearest(self, frame: Frame) -> Rounded:
+        """The nearest integers; the mixture that was asked for last is asked for again."""
+        if self._placed is None or self._placed[0] != frame.kept:
+            network = shared_copy(self._network)
+            placed = place_with_data(network, frame, self._batches, self._options, self._known)
+            self._placed = frame.kept, placed
+        return self._placed[1]
 
 
 def in_runtime(scheme: Scheme) -> Run:

@@ -11,7 +11,7 @@ from tersor.graph.simplify import simplify
 from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest
-from tersor.quant.bias_check import keep_better_biases
+from tersor.quant.bias_check import correct_nearest, keep_better_biases
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.float_layers import has_weights, nothing_to_quantize
 from tersor.quant.known_ranges import KnownRanges
@@ -71,7 +71,7 @@ def place_with_data(
     if frame.scheme.cast_weights:
         widen_stored(network, batches, kept=bool(frame.kept))
     guard_bias_overflow(network)
-    return Rounded(network, prepared, left_out, is_solved=False)
+    return Rounded(network, prepared, left_out, weights="nearest")
 
 
 def solve(
@@ -98,7 +98,19 @@ def solve(
     (options.rounding or Nearest()).round(network, batches, setting)
     seen = keep_better_biases(network, prepared, batches, judge)
     guard_bias_overflow(network)
-    return replace(placed, is_solved=True, seen=seen)
+    return replace(placed, weights="solved", seen=seen)
+
+
+def correct(placed: Rounded, batches: Sequence[Batch]) -> Rounded:
+    """Let biases make up for the nearest integers, without a solver.
+
+    Args:
+        placed: What `place_with_data` made; its network is edited in place.
+        batches: The samples.
+    """
+    correct_nearest(placed.network, placed.prepared, batches)
+    guard_bias_overflow(placed.network)
+    return replace(placed, weights="corrected")
 
 
 def prepare(

@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from tersor.core.ranges import channel_rows
 from tersor.core.response import expected_response
 from tersor.data.observe import Batch, observe
-from tersor.data.pieces import pieces
+from tersor.data.pieces import joined
 from tersor.data.sample_rows import last_batches
 from tersor.distributions.coverage import tap_coverage
 from tersor.graph.layers import Layer, layers
@@ -33,6 +33,7 @@ _WHAT = (
     "only by the rounding of each layer's own weights: the outputs are closer to float than if "
     "the mean of every layer was corrected"
 )
+_NEAREST = "by the rounding of each layer's own weights, which keep the nearest integers"
 
 
 class _Mean:
@@ -84,8 +85,7 @@ def keep_better_biases(
         return None
     before = judge.attempt(NOTHING, Rounded(network, prepared, frozenset()))
     corrected = [layer.bias.detach().clone() for layer, _ in pairs if layer.bias is not None]
-    for (layer, _), bias in zip(pairs, _own(pairs, prepared, judge.batches), strict=True):
-        layer.set_bias(bias)
+    _set_own(pairs, prepared, judge.batches)
     after = judge.attempt(NOTHING, Rounded(network, prepared, frozenset()))
     if after.worst < _CLEARLY * before.worst:
         numbers = {"noise": after.worst / before.worst}
@@ -94,6 +94,25 @@ def keep_better_biases(
     for (layer, _), bias in zip(pairs, corrected, strict=True):
         layer.set_bias(bias)
     return before
+
+
+def correct_nearest(network: Network, prepared: Network, batches: Sequence[Batch]) -> None:
+    """Let the bias of each layer make up for the rounding of its own weight, and record that.
+
+    Args:
+        network: A network whose weights keep the nearest integers; edited in place.
+        prepared: The same before that.
+        batches: Samples.
+    """
+    pairs = _pairs(network, prepared)
+    if pairs:
+        _set_own(pairs, prepared, batches)
+        network.records.append(Applied("biases", "correct bias", _NEAREST))
+
+
+def _set_own(pairs: list[tuple[Layer, Layer]], prepared: Network, batches: Sequence[Batch]) -> None:
+    for (layer, _), bias in zip(pairs, _own(pairs, prepared, batches), strict=True):
+        layer.set_bias(bias)
 
 
 def _pairs(network: Network, prepared: Network) -> list[tuple[Layer, Layer]]:
@@ -120,7 +139,7 @@ def _own(
     for _, floating in pairs:
         value = source(floating.input)
         reads[value] = _Mean(floating.channel_axis)
-    observe(prepared, pieces(prepared, batches), reads)
+    observe(prepared, joined(prepared, batches), reads)
     return [_corrected(layer, floating, reads[source(floating.input)]) for layer, floating in pairs]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from tersor.core.ranges import channel_rows, minmax
 from tersor.core.response import response_variance
 from tersor.data.observe import Batch, observe
-from tersor.data.pieces import pieces
+from tersor.data.pieces import joined
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped
 from tersor.graph.nodes import operand
@@ -69,7 +69,7 @@ def tell_far_ranges(network: Network, batches: Sequence[Batch]) -> None:
     seen = {value: _Channels(layer.channel_axis) for layer, value, _ in found}
     if not seen:
         return
-    observe(network, pieces(network, batches[:_BATCHES]), seen)
+    observe(network, joined(network, batches[:_BATCHES]), seen)
     for layer, value, quantizer in found:
         words = _words(layer, seen[value], quantizer)
         if words is not None:

@@ -10,6 +10,7 @@ layers are put back in turn, and stay in integers if the outputs allow it and no
 holds in the simulation is then held in the runtime: see `tersor.quant.proven`.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -20,8 +21,10 @@ from tersor.quant.kept import NOTHING, Kept, Mixtures
 from tersor.quant.tolerance import Attempt, Measure, Tolerance
 
 _TIGHTER = 0.8  # by which a bound that was missed is tightened beyond the miss
-_HOPELESS = 2.0  # a layer is not put back if that is predicted to exceed the bound so many times
-_HALVINGS = 5
+_HOPELESS = 1.5  # what is predicted to exceed the bound so many times is not measured
+_STEPS = 3  # between what was too much and what was enough
+_INSIDE = 0.15  # of the way: no step is closer to either end
+_MISSED = 1.01
 _SAME_TIME = 1e-6
 _LEAST = 1e-12
 
@@ -85,22 +88,34 @@ def _between(
     measure: Measure,
     left: Iterator[int],
 ) -> Attempt:
-    """Mixtures between one that misses the tolerance and one that meets it."""
+    """Mixtures between one that misses the tolerance and one that meets it.
+
+    The excess is taken as a power of the noise that is predicted, so that both are known there.
+    """
     most, least = (mixtures.noise(attempt.kept).clamp(min=_LEAST) for attempt in (missed, best))
-    tried = {missed.kept, best.kept}
-    for _ in range(_HALVINGS):
-        wanted = (most * least).sqrt()
+    tried, excess = {missed.kept, best.kept}, missed.worst
+    for _ in range(_STEPS):
+        part = _way(best.worst, excess)
+        wanted = least * (most / least) ** part
         kept = mixtures.least(wanted)
-        meets = kept == best.kept
-        if kept not in tried:
+        meets, predicted = kept == best.kept, _grown(kept, best, mixtures)
+        if kept not in tried and predicted <= _HOPELESS:
             if next(left, None) is None:
                 break
             tried.add(kept)
             attempt = measure(kept)
-            meets = attempt.meets
+            meets, predicted = attempt.meets, attempt.worst
             best = attempt if meets else best
         most, least = (most, wanted) if meets else (wanted, least)
+        excess = excess if meets else predicted
     return best
+
+
+def _way(met: float, missed: float) -> float:
+    """How far it is from an excess that meets the bound to the bound itself, as a share."""
+    met = max(met, _LEAST)
+    share = math.log(1 / met) / math.log(max(min(missed, 1 / _LEAST), _MISSED) / met)
+    return min(max(share, _INSIDE), 1 - _INSIDE)
 
 
 def _put_back(

@@ -15,6 +15,7 @@ from math import prod
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from torch import fx
@@ -40,6 +41,8 @@ _MEANS = frozenset(
 )
 _FUNCTIONS = frozenset({aten.sigmoid.default, aten.leaky_relu.default})
 _FEW = 8  # channels
+Ends = Int[np.ndarray, " edges"]
+Costs = Float[np.ndarray, " edges"]
 #: More than any call takes.
 NEVER = 1e12
 
@@ -195,10 +198,17 @@ class Calls:
     def best(self, free: list[fx.Node]) -> frozenset[fx.Node]:
         """The calls that are computed in integers when all takes least: one side of the cut."""
         vertices = {node: 2 + i for i, node in enumerate(self.flow.values)}
-        edges = list(self.edges(vertices))
-        size = 2 + 4 * len(vertices)
-        reached = _side(edges, size)
+        reached = side(*self.arrays(vertices), 2 + 4 * len(vertices))
         return frozenset(node for node in free if vertices[node] in reached)
+
+    def arrays(self, vertices: dict[fx.Node, int]) -> tuple[Ends, Ends, Costs]:
+        """What `edges` says, as three arrays.
+
+        Args:
+            vertices: As for `edges`.
+        """
+        starts, ends, costs = zip(*self.edges(vertices), strict=True)
+        return np.array(starts), np.array(ends), np.array(costs)
 
     def edges(self, vertices: dict[fx.Node, int]) -> Iterator[tuple[int, int, float]]:
         """Edges of the graph: 0 is the side of integers, 1 that of floats.
@@ -226,11 +236,17 @@ class Calls:
                 yield to_floats, end, NEVER
 
 
-def _side(edges: list[tuple[int, int, float]], size: int) -> set[int]:
-    """The vertices on the side of vertex 0 of a minimum cut between 0 and 1."""
-    starts, ends, costs = zip(*edges, strict=True)
-    unit = max(1.0, sum(cost for cost in costs if cost < NEVER) / 2**28)
-    whole = np.minimum(np.round(np.array(costs) / unit), 2**29).astype(np.int32)
+def side(starts: Ends, ends: Ends, costs: Costs, size: int) -> set[int]:
+    """The vertices on the side of vertex 0 of a minimum cut between 0 and 1.
+
+    Args:
+        starts: The vertex at which each edge starts.
+        ends: The vertex at which it ends.
+        costs: What it costs to cut it.
+        size: The number of vertices.
+    """
+    unit = max(1.0, float(costs[costs < NEVER].sum()) / 2**28)
+    whole = np.minimum(np.round(costs / unit), 2**29).astype(np.int32)
     graph = coo_matrix((whole, (starts, ends)), (size, size)).tocsr()
     left = graph - maximum_flow(graph, 0, 1).flow
     left.data = np.maximum(left.data, 0)

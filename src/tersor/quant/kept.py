@@ -18,7 +18,7 @@ from torch import Tensor, fx
 
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network, Skipped
-from tersor.quant.gains import NEVER, SHORTEST, Calls
+from tersor.quant.gains import NEVER, SHORTEST, Calls, Costs, Ends
 from tersor.quant.integer_values import Flow
 from tersor.quant.scheme import Scheme
 from tersor.quant.speed import ONNXRUNTIME
@@ -98,14 +98,20 @@ class Mixtures:
         Args:
             kept: The calls in floating point.
         """
-        noise = self._noise
-        found = [noise.values[name] for name in self.rounded(kept) if name in noise.values]
-        found += [
-            noise.weights[layer.node.name]
-            for layer in self._layers
-            if layer.node.name not in kept and layer.node.name in noise.weights
-        ]
-        empty = torch.zeros_like(next(iter([*noise.values.values(), *noise.weights.values()])))
+        values = self._noise.values
+        found = [values[name] for name in self.rounded(kept) if name in values]
+        return torch.stack([self.weight_noise(kept), *found]).sum(0)
+
+    def weight_noise(self, kept: Kept) -> Float[Tensor, " parts"]:
+        """The noise of the weights that are rounded, for each part.
+
+        Args:
+            kept: The calls in floating point.
+        """
+        values, weights = self._noise.values, self._noise.weights
+        names = [layer.node.name for layer in self._layers if layer.node.name not in kept]
+        found = [weights[name] for name in names if name in weights]
+        empty = torch.zeros_like(next(iter([*values.values(), *weights.values()])))
         return torch.stack([empty, *found]).sum(0)
 
     def rounded(self, kept: Kept) -> tuple[str, ...]:
@@ -126,7 +132,7 @@ class Mixtures:
         flow = self._calls.flow
         moved = {node for node in chosen if not self._calls.computes(node)}
         idle = {node for node in moved if self._written_by(node, flow).name in kept}
-        return self._calls.total(chosen - idle) / self._calls.total(frozenset())
+        return self._calls.total(chosen - idle) / self._calls.floating
 
     def _written_by(self, node: fx.Node, flow: Flow) -> fx.Node:
         """The call whose kernel computes the numbers of a value, however they were moved since."""
@@ -148,7 +154,7 @@ class Mixtures:
             layer: The layer.
         """
         floating, integer = (self._calls.time(layer.node, form) for form in (False, True))
-        return (floating - integer) / self._calls.total(frozenset())
+        return (floating - integer) / self._calls.floating
 
     def least(self, wanted: Float[Tensor, " parts"], slowest: float | None = None) -> Kept:
         """The cheapest mixture whose noise is at most what is wanted, or else the least noisy.
@@ -158,7 +164,7 @@ class Mixtures:
             slowest: Largest predicted time, as a share of that of the float network. It does not
                 count where the float network takes hardly any time.
         """
-        if self._calls.total(frozenset()) < SHORTEST:
+        if self._calls.floating < SHORTEST:
             slowest = None
         self._calls.set_rates(wanted)
         found = _first(self._at, lambda kept: bool((self.noise(kept) <= wanted).all()))
@@ -181,7 +187,7 @@ class Mixtures:
         return kept
 
     def _at(self, exponent: float) -> Kept:
-        self._calls.worth = self._calls.total(frozenset()) * 2.0**exponent
+        self._calls.worth = self._calls.floating * 2.0**exponent
         chosen = self._calls.best(self._free)
         left = [n for n in self._free if n not in chosen and self._calls.computes(n)]
         kept = frozenset(node.name for node in left)
@@ -234,6 +240,7 @@ class _Priced(Calls):
 
     Attributes:
         worth: Nanoseconds that all noise together is worth.
+        floating: Nanoseconds of all calls in floating point.
     """
 
     def __init__(
@@ -248,6 +255,8 @@ class _Priced(Calls):
         self._of, self.worth = noise, 0.0
         self._values: dict[str, float] = {}
         self._weights: dict[str, float] = {}
+        self._lines: tuple[Ends, Ends, Costs, Costs] | None = None
+        self.floating = self.total(frozenset())
 
     def set_rates(self, wanted: Float[Tensor, " parts"]) -> None:
         """Weigh the parts: noise counts as a share of what is wanted, in the worst part."""
@@ -256,6 +265,18 @@ class _Priced(Calls):
         total = sum(self._values.values()) + sum(self._weights.values())
         self._values = {k: x / total for k, x in self._values.items()}
         self._weights = {k: x / total for k, x in self._weights.items()}
+        self._lines = None
+
+    def arrays(self, vertices: dict[fx.Node, int]) -> tuple[Ends, Ends, Costs]:
+        """What `edges` says: every cost is linear in what noise is worth."""
+        if self._lines is None:
+            worth, self.worth = self.worth, 0.0
+            _, _, least = super().arrays(vertices)
+            self.worth = 1.0
+            starts, ends, costs = super().arrays(vertices)
+            self.worth, self._lines = worth, (starts, ends, least, costs - least)
+        starts, ends, least, more = self._lines
+        return starts, ends, least + self.worth * more
 
     def prices(self, node: fx.Node) -> tuple[float, float]:
         floating, integer = super().prices(node)

@@ -11,7 +11,6 @@ A part of a network that onnxruntime computes has no derivative: there each quan
 alone, and the outputs count as one part.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +21,10 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from tersor.checked import Count, checked
-from tersor.data.observe import Batch, in_order
+from tersor.data.observe import Batch, in_order, samples_of
 from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import floats
+from tersor.data.pieces import joined
 from tersor.graph.carried import carried_nodes
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network, get_tensor
@@ -35,7 +35,7 @@ from tersor.quant.quantizer import FakeQuantize
 
 _SWEPT = 2  # batches on which each quantizer is tried alone
 _TINY = 1e-30
-_FEWEST = 4  # batches on which a part is looked at, if several parts take turns
+_FEWEST = 4  # batches on which a part is looked at, if there are as many samples
 
 
 @checked()
@@ -44,8 +44,8 @@ class Projections:
     """Options of the estimator.
 
     Attributes:
-        least: Least number of random projections over all batches. Several parts take turns, so
-            each has a share of them.
+        least: Least number of random projections over all samples and parts, so each part has a
+            share of them.
         batches: Largest number of batches.
         seed: Seed of the random signs.
     """
@@ -77,6 +77,7 @@ def noise_shares(
     floating: Network,
     batches: Sequence[Batch],
     parts: Sequence[tuple[int, Part]],
+    looked: Sequence[tuple[int, Part]] | None = None,
     options: Projections = Projections(),
 ) -> Noise:
     """Estimate the noise of every quantizer that is on.
@@ -86,15 +87,23 @@ def noise_shares(
         floating: The same network before its weights were rounded.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         parts: The parts, as `float_parts` gives them.
+        looked: Those whose noise is wanted; that of the others is given as 0. Default: all.
         options: See `Projections`.
     """
     uses = quantizer_uses(network)
     batches = batches[: options.batches]
+    samples = sum(map(samples_of, batches))
+    batches = list(joined(network, batches, most=-(-samples // _FEWEST)))
     if any(True for _ in carried_nodes(network)):
         alone = sweep(network, batches[:_SWEPT], uses)
         found = [torch.full((len(parts),), x) for x in alone]
     else:
-        found = _projected(_Probes(network, floating), uses, batches, parts, options)
+        looked = parts if looked is None else looked
+        shares = _projected(_Probes(network, floating), uses, batches, looked, options)
+        found = list(torch.zeros(len(uses), len(parts)))
+        columns = [parts.index(part) for part in looked]
+        for share, values in zip(shares, found, strict=True):
+            values[columns] = share
     values = {u.value.name: x for u, x in zip(uses, found, strict=True) if u.side == "activations"}
     weights = {
         reader.node.name: x
@@ -114,12 +123,14 @@ def _projected(
 ) -> list[Float[Tensor, " parts"]]:
     position = {use.quantizer: number for number, use in enumerate(uses)}
     generator = torch.Generator().manual_seed(options.seed)
-    count = -(-options.least // len(batches))
+    turns = max(1, min(len(parts), len(batches) // _FEWEST))  # parts take turns
+    samples = sum(map(samples_of, batches))
+    count = max(1, -(-options.least * turns // (len(parts) * samples)))
+    every = 2 if len(batches) >= _FEWEST * turns else 1  # of so many batches, one is for weights
     found = torch.zeros(len(uses), len(parts), dtype=torch.float64)
     sizes = torch.zeros(len(parts), dtype=torch.float64)
-    turns = max(1, min(len(parts), len(batches) // _FEWEST))  # parts take turns
-    for place, (args, kwargs) in enumerate(batches):
-        outputs = floats(probes.outputs(args, kwargs))
+    for place, batch in enumerate(batches):
+        outputs = floats(probes.outputs(batch))
         for column, (number, part) in enumerate(parts):
             if (place + column) % turns:
                 continue
@@ -128,10 +139,10 @@ def _projected(
             for turn in range(count if values.requires_grad else 0):
                 sign = torch.randint(0, 2, values.shape, generator=generator) * 2 - 1
                 scalar = (sign.to(values) * values).sum()
-                for quantizer, square in probes.activations(scalar):
-                    found[position[quantizer], column] += square / count
-                for quantizer, square in probes.weights(scalar) if not turn else ():
-                    found[position[quantizer], column] += square
+                weights = not turn and place // turns % every == 0
+                for quantizer, square, is_weight in probes.squares(scalar, weights):
+                    share = every if is_weight else 1 / count
+                    found[position[quantizer], column] += share * square
     return list((found / sizes.clamp(min=_TINY)).float().unbind(0))
 
 
@@ -152,48 +163,55 @@ class _Probes(fx.Interpreter):
         super().__init__(network.module)
         self._network, self._floating = network, floating
         self._probes: list[_Probe] = []
+        self._samples = 1
 
-    def outputs(self, args: Any, kwargs: Any) -> Any:
+    def outputs(self, batch: Batch) -> Any:
         """What the network returns for a batch."""
         self._probes.clear()
+        self._samples = samples_of(batch)
         with torch.enable_grad():
-            leaves = in_order(self._network, args, kwargs)
+            leaves = in_order(self._network, *batch)
             return self.run(*leaves, enable_io_processing=False)
 
-    def activations(self, scalar: Tensor) -> list[tuple[FakeQuantize, float]]:
-        """The square of how far every activation moves a function of the outputs, in first order.
+    def squares(self, scalar: Tensor, weights: bool) -> Iterator[tuple[FakeQuantize, float, bool]]:
+        """The square of how far every quantizer moves a function of the outputs, in first order.
+
+        All that an activation of a sample loses moves the function together; each number of a
+        weight is rounded independently of the others. Signs of samples are independent, so their
+        squares add up.
 
         Args:
             scalar: The function.
+            weights: Whether those of weights are wanted as well.
+
+        Yields:
+            The quantizer, the square, and whether it rounds a weight.
         """
-        found: dict[FakeQuantize, float] = defaultdict(float)
-        for quantizer, slope, change in self._slopes(scalar, of_weights=False):
-            found[quantizer] += float((slope * change).sum())
-        return [(quantizer, moved**2) for quantizer, moved in found.items()]
-
-    def weights(self, scalar: Tensor) -> list[tuple[FakeQuantize, float]]:
-        """The same for every weight, each of which is rounded independently of the others.
-
-        Args:
-            scalar: The function.
-        """
-        found = self._slopes(scalar, of_weights=True)
-        return [
-            (quantizer, float((slope * change).square().sum()))
-            for quantizer, slope, change in found
-        ]
-
-    def _slopes(
-        self, scalar: Tensor, of_weights: bool
-    ) -> Iterator[tuple[FakeQuantize, Tensor, Tensor]]:
-        probes = [probe for probe in self._probes if probe.is_weight == of_weights]
+        probes = [probe for probe in self._probes if weights or not probe.is_weight]
         values = [probe.value for probe in probes]
         if not values:
             return
         slopes = torch.autograd.grad(scalar, values, retain_graph=True, allow_unused=True)
+        moved = dict[FakeQuantize, Tensor]()
         for probe, slope in zip(probes, slopes, strict=True):
-            if slope is not None:
-                yield probe.quantizer, slope, probe.change
+            if slope is None:
+                continue
+            if probe.is_weight:
+                yield probe.quantizer, float((slope * probe.change).square().sum()), True
+                continue
+            by_sample = self._by_sample(slope, probe.change)
+            moved[probe.quantizer] = moved.get(probe.quantizer, 0.0) + by_sample
+        for quantizer, by_sample in moved.items():
+            yield quantizer, float(by_sample.square().sum()), False
+
+    def _by_sample(self, slope: Tensor, change: Tensor) -> Float[Tensor, " samples"]:
+        """How far a change moves the function, for each sample if values are divided by samples."""
+        moved = torch.zeros(self._samples)
+        if slope.ndim and len(slope) == self._samples:
+            rows = slope.reshape(self._samples, 1, -1), change.reshape(self._samples, -1, 1)
+            return torch.bmm(*rows).reshape(-1)
+        moved[0] = (slope * change).sum()
+        return moved
 
     def run_node(self, n: fx.Node) -> Any:
         if n.op != "call_module":
@@ -203,7 +221,7 @@ class _Probes(fx.Interpreter):
         if not isinstance(quantizer, FakeQuantize) or not quantizer.enabled or _again(n):
             return value
         with torch.no_grad():
-            change = quantizer(value) - self._float(n, value)
+            change = quantizer(value).sub_(self._float(n, value))
         value = value if value.requires_grad else value.detach().requires_grad_()
         seen = value.view_as(value)
         self._probes.append(_Probe(quantizer, source(n).op == "get_attr", seen, change))

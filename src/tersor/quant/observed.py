@@ -14,7 +14,7 @@ from torch import fx
 from tersor.core.grid import Grid
 from tersor.core.histogram import Counter, Ends
 from tersor.data.observe import Batch, observe
-from tersor.data.pieces import pieces
+from tersor.data.pieces import joined
 from tersor.data.sample_rows import sample_counts
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
@@ -67,13 +67,13 @@ def seen_ranges(
     if not batches:
         raise InvalidInputError("there is no batch to calibrate with; give at least one sample")
     extremes = {value: SampleExtremes() for value, _ in wanted}
-    observe(network, pieces(network, batches), extremes)
+    observe(network, joined(network, batches), extremes)
     if isinstance(method, MinMax):
         found = [_seen(value, extremes[value], grid) for value, grid in wanted]
     else:
         ends = {value: seen.ends() for value, seen in extremes.items()}
         counters = {value: Counter(*low_high) for value, low_high in ends.items()}
-        observe(network, pieces(network, batches), counters)
+        observe(network, joined(network, batches), counters)
         found = [method.of(counters[value].histogram(), grid) for value, grid in wanted]
     return [
         cut_by_readers(network, value, low_high, grid)

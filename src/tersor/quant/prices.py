@@ -16,6 +16,11 @@ _VAIN = (
     "the verdict would be bad: {}. Leaving layers in float does not mend it. Run tersor diagnose "
     "with samples, or tersor.diagnose"
 )
+_WEIGHTS = {
+    "solved": "",
+    "corrected": "; weights keep the nearest integers, as little of the noise is theirs",
+    "nearest": "; weights keep the nearest integers, as the solver leaves more noise",
+}
 _UNDO = "; tolerance=None, on the command line --tolerance off, keeps them in integers"
 
 
@@ -62,8 +67,7 @@ def said(
             f", with {len(paid)} of {mixtures.count} layers in float and a predicted time of "
             f"{after:.2f} of the float network's instead of {before:.2f}: {_listed(paid)}"
         )
-    if not best.result.is_solved:
-        words += "; weights keep the nearest integers, as the solver leaves more noise"
+    words += _WEIGHTS[best.result.weights]
     if tolerance is AUTO and not (start.is_bad or best.kept):
         return Applied("outputs", STEP, words)
     if tolerance is AUTO:

@@ -18,14 +18,15 @@ from functools import partial
 
 from tersor.core.metrics import decibels, signal_and_noise
 from tersor.data.observe import Batch
-from tersor.data.one_at_a_time import outputs_of
 from tersor.data.output_parts import Part
 from tersor.data.outputs import damage, floats
+from tersor.data.pieces import joined
 from tersor.data.sample_rows import last_batches
 from tersor.graph.network import Applied, Network
 from tersor.quant.alone import QuantizerUse, only, quantizer_uses, sweep
 from tersor.quant.calibrate import weight_range
 from tersor.quant.noise_shares import float_parts
+from tersor.quant.simulated import simulated
 
 _MOST = 10**-2.5  # noise over signal
 _SHARE = 0.1  # of all noise, if layers are left in float
@@ -43,20 +44,20 @@ def widen_stored(network: Network, batches: Sequence[Batch], kept: bool = False)
         kept: Whether layers are left in floating point so that the outputs are accurate.
     """
     uses = [use for use in quantizer_uses(network) if _is_narrow(use)]
-    judged = last_batches(batches, _JUDGED)
+    judged = list(joined(network, last_batches(batches, _JUDGED)))
     if not uses or not judged:
         return
     with only(network, ()):
-        reference = outputs_of(network, judged, simulate=True)
+        reference = simulated(network, judged)
     parts = float_parts(reference[0], network.output_names)
     if not parts:
         return
     worst = partial(_worst, parts)
     most = _MOST
     if kept:
-        most = min(most, _SHARE * damage(outputs_of(network, judged, True), reference, worst))
+        most = min(most, _SHARE * damage(simulated(network, judged), reference, worst))
     with only(network, {use.quantizer for use in uses}):
-        together = damage(outputs_of(network, judged, simulate=True), reference, worst)
+        together = damage(simulated(network, judged), reference, worst)
     if together <= most:
         return
     each = not kept or len(uses) <= _MANY

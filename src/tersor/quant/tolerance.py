@@ -21,7 +21,7 @@ from tersor.checked import Count, Positive, ProperShare, checked
 from tersor.data.figures import Figure, PartTally
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage, floats
-from tersor.data.pieces import pieces
+from tersor.data.pieces import joined
 from tersor.data.verdict import grade, needed
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
@@ -72,6 +72,10 @@ Allowed = float | Tolerance | Literal["auto"]
 AUTO = Tolerance(None, held_back=None, slowest=1.0, trials=6, proofs=1)
 
 
+#: Weights keep the nearest integers, or biases make up for that, or a solver has rounded them.
+Weights = Literal["nearest", "corrected", "solved"]
+
+
 @dataclass(frozen=True)
 class Rounded:
     """A network that was quantized with data.
@@ -80,14 +84,14 @@ class Rounded:
         network: The result.
         prepared: The network before its weights were rounded.
         left_out: Names of calls that stay in floating point though they could be integers.
-        is_solved: Whether a solver has rounded it; else weights keep the nearest integers.
+        weights: How its weights were rounded; see `Weights`.
         seen: How it is on the samples on which biases were tried, if that was measured.
     """
 
     network: Network
     prepared: Network
     left_out: frozenset[str]
-    is_solved: bool = True
+    weights: Weights = "solved"
     seen: "Attempt | None" = None
 
     @property
@@ -169,7 +173,7 @@ class Judge:
             tolerance: What may differ.
         """
         whole = tolerance.metric is not None  # of what a batch returns
-        self.batches = batches if whole else pieces(floating, batches)
+        self.batches = batches if whole else list(joined(floating, batches))
         self._tolerance = tolerance
         self._run: Run = simulated
         self._reference = simulated(floating, self.batches)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tersor.data.observe import Batch
-from tersor.data.sample_rows import last_batches
+from tersor.data.sample_rows import last_batches, sample_counts
 from tersor.data.samples import held_back
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import layers
@@ -25,13 +25,17 @@ from tersor.quant.tolerance import (
     Rounded,
     Run,
     Tolerance,
+    Weights,
 )
 
-#: Quantizes the network with some calls in floating point, with a solver or without.
-Again = Callable[[Kept, bool], Rounded]
+#: Quantizes the network with some calls in floating point.
+Again = Callable[[Kept, Weights], Rounded]
 _JUDGED = 64  # samples, if none are held back
 _FINE = 8  # bits from which nearest rounding tells how good a mixture is
 _OUT_OF_REACH = 10**0.4  # times the noise that is allowed: 4 dB are more than the solver gains
+_NEAR = 0.5  # times the noise that is allowed: parts with less are left alone, and only watched
+_LITTLE = 0.4  # of the noise: without that of weights there would be 2 dB more
+_SPARE = 0.75  # times the noise that is allowed
 
 
 def check_tolerance(given: Allowed | None, has_data: bool) -> None:
@@ -93,7 +97,7 @@ def within(
     Args:
         tolerance: What is asked for.
         target: The network without quantizers, and the scheme.
-        again: Quantizes it with some calls in floating point, with a solver or without.
+        again: Quantizes it with some calls in floating point.
         batches: The samples on which it is judged.
         looked: A judge of a few samples, which tell whether it is worth judging if nobody asked.
         run: Runs a network as a file in the runtime.
@@ -102,16 +106,20 @@ def within(
         InvalidInputError: The network returns nothing in floating point.
     """
     if not looked.parts and tolerance is AUTO:
-        return again(NOTHING, True)
+        return again(NOTHING, "solved")
     network = target[0]
     judge = looked if tolerance is AUTO else _judge(network, batches, tolerance)
-    start = _start(judge.attempt(NOTHING, again(NOTHING, False)), judge, again, tolerance)
+    start = _start(judge.attempt(NOTHING, again(NOTHING, "nearest")), judge, again, tolerance)
     if tolerance is AUTO and not start.needs_float:
         return start.result
-    if tolerance is AUTO and len(batches) > len(judge.batches):
+    if tolerance is AUTO and _count(batches) > _count(judge.batches):
         judge = _judge(network, batches, tolerance)
         start = judge.attempt(NOTHING, start.result)
     return _held(tolerance, target, start, again, judge, run)
+
+
+def _count(batches: Sequence[Batch]) -> int:
+    return sum(sample_counts(batches))
 
 
 def _judge(network: Network, batches: Sequence[Batch], tolerance: Tolerance) -> Judge:
@@ -130,7 +138,7 @@ def _start(plain: Attempt, judge: Judge, again: Again, tolerance: Tolerance) -> 
     is_asked = tolerance is not AUTO or plain.needs_float
     if is_fine and is_asked and plain.worst > _OUT_OF_REACH:
         return plain
-    solved = again(NOTHING, True)
+    solved = again(NOTHING, "solved")
     if tolerance is AUTO and solved.seen is not None:
         return replace(solved.seen, result=solved)
     return judge.attempt(NOTHING, solved)
@@ -148,11 +156,11 @@ def _held(
     first, in_runtime = simulated.result, judge.elsewhere(run)
     start = in_runtime.attempt(NOTHING, first)
     if tolerance is AUTO and not (simulated.needs_float and start.needs_float):
-        return again(NOTHING, True)
+        return again(NOTHING, "solved")
     if start.meets:
         first.network.records.append(Applied("outputs", STEP, reached(tolerance, start, start)))
         return first
-    mixtures = _mixtures(first, *target, judge)
+    mixtures = _mixtures(simulated, *target, judge)
     if mixtures is None:
         first.network.records.append(nothing_left(tolerance, start))
         return first
@@ -161,7 +169,7 @@ def _held(
         best = _best(simulated, mixtures, judge, again, tolerance)
     best = proven(best, mixtures, in_runtime, _as_it_was(best, again), tolerance)
     if tolerance is AUTO and best.is_bad:
-        first = again(NOTHING, True)
+        first = again(NOTHING, "solved")
         first.network.records.append(in_vain(start))
         return first
     paid = prices(best, mixtures)
@@ -170,17 +178,22 @@ def _held(
 
 
 def _as_it_was(best: Attempt, again: Again) -> Quantize:
-    """Quantizes with the solver if that gave the best."""
-    return lambda kept: again(kept, best.result.is_solved)
+    """Rounds weights as it gave the best."""
+    return lambda kept: again(kept, best.result.weights)
 
 
-def _mixtures(first: Rounded, network: Network, scheme: Scheme, judge: Judge) -> Mixtures | None:
-    """What can stay in floating point, if anything can."""
+def _mixtures(start: Attempt, network: Network, scheme: Scheme, judge: Judge) -> Mixtures | None:
+    """What can stay in floating point, if anything can; noise counts where there is much of it."""
+    first = start.result
     integer = weight_readers(first.network)
     left = [layer for layer in layers(network) if layer.node.name in integer]
     if not left:
         return None
-    noise = noise_shares(first.network, first.prepared, judge.batches, judge.parts)
+    looked = [
+        part for part, excess in zip(judge.parts, start.excess, strict=True) if excess > _NEAR
+    ]
+    networks = first.network, first.prepared
+    noise = noise_shares(*networks, judge.batches, judge.parts, looked or judge.parts)
     out = {node for node in network.graph.nodes if node.name in first.left_out}
     return Mixtures(network, scheme, left, out, noise)
 
@@ -188,22 +201,37 @@ def _mixtures(first: Rounded, network: Network, scheme: Scheme, judge: Judge) ->
 def _best(
     start: Attempt, mixtures: Mixtures, judge: Judge, again: Again, tolerance: Tolerance
 ) -> Attempt:
-    """Search with nearest integers, which takes a moment, and round the result with the solver."""
+    """Search with nearest integers, which takes a moment, and round the result with the solver.
+
+    No solver can take away more than the noise of the weights. Where that is little of all noise,
+    they keep the nearest integers, if the outputs have something to spare once biases make up for
+    that.
+    """
     if start.result.fewest_bits < _FINE:
-        measure = judge.measure(lambda kept: again(kept, True))
+        measure = judge.measure(lambda kept: again(kept, "solved"))
         return search(start, mixtures, measure, tolerance)
-    nearest = again(NOTHING, False)
+    nearest = again(NOTHING, "nearest")
     measure = switched(nearest, mixtures, judge)
     plain = start if start.result is nearest else measure(NOTHING)
     found = search(plain, mixtures, measure, tolerance)
-    solved = judge.attempt(found.kept, again(found.kept, True))
+    if found.meets and _is_little(found, mixtures):
+        corrected = judge.attempt(found.kept, again(found.kept, "corrected"))
+        if corrected.worst <= _SPARE:
+            return corrected
+    solved = judge.attempt(found.kept, again(found.kept, "solved"))
     best = min(start, solved, key=lambda attempt: attempt.worst)
     if found.worst >= best.worst:
         return best
-    plain = judge.attempt(found.kept, again(found.kept, False))
+    plain = judge.attempt(found.kept, again(found.kept, "nearest"))
     best = min(best, plain, key=lambda attempt: attempt.worst)
     if best.meets or not found.meets:
         return best
-    measure = judge.measure(lambda kept: again(kept, best.result.is_solved))
+    measure = judge.measure(lambda kept: again(kept, best.result.weights))
     further = closer(best, mixtures, measure, tolerance, iter(range(tolerance.proofs)))
     return min([best, *further], key=lambda attempt: attempt.worst)
+
+
+def _is_little(found: Attempt, mixtures: Mixtures) -> bool:
+    """Whether rounding the weights adds little to the noise of the worst part."""
+    weights, every = mixtures.weight_noise(found.kept), mixtures.noise(found.kept)
+    return bool(weights[found.worst_part] <= _LITTLE * every[found.worst_part])
