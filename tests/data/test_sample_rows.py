@@ -15,7 +15,7 @@ from tersor.data import kept_rows
 from tersor.data.fingerprint import fingerprint
 from tersor.data.images import Pixels
 from tersor.data.observe import samples_of
-from tersor.data.pieces import pieces
+from tersor.data.pieces import joined, pieces
 from tersor.data.sample_rows import first_batches, last_batches, sample_counts
 from tersor.data.samples import samples
 from tersor.data.shelf import Shelf
@@ -134,6 +134,26 @@ def test_pieces_are_cut_without_a_look(network, monkeypatch):
     for a, b in zip(cut, views, strict=True):
         assert torch.equal(a[0][0], b[0][0])
     assert sample_counts(cut[3:5]) == [1, 2]
+
+
+def test_small_batches_are_joined_without_a_look(network, monkeypatch):
+    monkeypatch.setattr(kept_rows, "_MOST", 0)
+    found = samples(network, (x.clone() for x in X.split(4)))
+    monkeypatch.setattr("tersor.data.pieces.NUMBERS", 5 * 3 * 96 * 96)
+    together = joined(network, found[1:])
+    assert sample_counts(together) == [5, 5, 5, 3]
+    assert sample_counts(joined(network, found[1:], most=4)) == [4, 4, 4, 4, 2]
+    for (args, _), x in zip(together, X[3:].split(5), strict=True):
+        assert torch.equal(args[0], x)
+
+
+def test_samples_of_several_sizes_are_not_joined(monkeypatch):
+    model = nn.Sequential(nn.Conv2d(3, 2, 3)).eval()
+    axes = {"input": {0: "batch", 2: "height", 3: "width"}}
+    network = capture(model, X[:2], dynamic=axes)
+    found = samples(network, [X[:5], X[5:6, :, :80], X[6:7]])
+    monkeypatch.setattr("tersor.data.pieces.NUMBERS", 3 * 3 * 96 * 96)
+    assert sample_counts(joined(network, found)) == [3, 2, 1, 1]
 
 
 @pytest.mark.parametrize(("enough", "count"), [(0, 0), (1, 1), (3, 1), (4, 2), (99, 7)])

@@ -6,7 +6,7 @@ of a sample or two take longer, as each node costs some time besides what it com
 joined where it does not matter which samples are in one batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,38 +31,24 @@ def pieces(network: Network, batches: Sequence[Batch]) -> Sequence[Batch]:
     Returns:
         The pieces in order: views of the batches, or read when they are asked for.
     """
-    if not can_be_cut(network):
-        return batches
-    size = max(1, NUMBERS // widest(network))
-    if isinstance(batches, SampleRows):
-        return batches.cut(size)
-    return [piece for batch in batches for piece in _cut(batch, size)]
+    return _cut_all(batches, _size(network)) if can_be_cut(network) else batches
 
 
-def joined(network: Network, batches: Sequence[Batch], most: int | None = None) -> Iterator[Batch]:
+def joined(network: Network, batches: Sequence[Batch], most: int | None = None) -> Sequence[Batch]:
     """Cut large batches into pieces, and join small ones to pieces, if the network takes any size.
 
     Args:
         network: The network.
-        batches: Inputs, as `(args, kwargs)`.
+        batches: Inputs, as `(args, kwargs)`. Only samples that can be read again are joined.
         most: Largest number of samples of a piece, if it is to be smaller.
 
-    Yields:
-        The pieces, in order: views of large batches, copies of small ones.
+    Returns:
+        The pieces in order, as of `pieces`.
     """
     if not can_be_cut(network):
-        yield from batches
-        return
-    size, waiting = max(1, NUMBERS // widest(network)), list[Batch]()
-    size = size if most is None else min(size, most)
-    for batch in batches:
-        count = sum(map(samples_of, [*waiting, batch]))
-        if waiting and (count > size or not _are_alike(waiting[-1], batch)):
-            yield from _cut(_concatenated(waiting), size)
-            waiting = []
-        waiting.append(batch)
-    if waiting:
-        yield from _cut(_concatenated(waiting), size)
+        return batches
+    size = _size(network) if most is None else min(_size(network), most)
+    return batches.joined(size) if isinstance(batches, SampleRows) else _cut_all(batches, size)
 
 
 def can_be_cut(network: Network) -> bool:
@@ -76,6 +62,16 @@ def can_be_cut(network: Network) -> bool:
     return all(shape and is_free(shape[0]) for shape in shapes)
 
 
+def _size(network: Network) -> int:
+    return max(1, NUMBERS // widest(network))
+
+
+def _cut_all(batches: Sequence[Batch], size: int) -> Sequence[Batch]:
+    if isinstance(batches, SampleRows):
+        return batches.cut(size)
+    return [piece for batch in batches for piece in _cut(batch, size)]
+
+
 def _cut(batch: Batch, size: int) -> list[Batch]:
     leaves = [x for x in pytree.tree_leaves(batch) if isinstance(x, Tensor)]
     count = samples_of(batch)
@@ -85,24 +81,3 @@ def _cut(batch: Batch, size: int) -> list[Batch]:
         pytree.tree_map_only(Tensor, lambda x, at=start: x[at : at + size], batch)
         for start in range(0, count, size)
     ]
-
-
-def _are_alike(first: Batch, second: Batch) -> bool:
-    """Whether two batches hold samples of the same kind and nothing else."""
-    return _kind(first) == _kind(second) is not None
-
-
-def _kind(batch: Batch) -> tuple[object, ...] | None:
-    """The structure of the samples of a batch; None if it also holds what all of them share."""
-    (leaves, structure), count = pytree.tree_flatten(batch), samples_of(batch)
-    if any(not isinstance(x, Tensor) or not x.ndim or len(x) != count for x in leaves):
-        return None
-    return structure, *((x.shape[1:], x.dtype) for x in leaves)
-
-
-def _concatenated(batches: list[Batch]) -> Batch:
-    if len(batches) == 1:
-        return batches[0]
-    leaves = zip(*map(pytree.tree_leaves, batches), strict=True)
-    structure = pytree.tree_structure(batches[0])
-    return pytree.tree_unflatten([torch.cat(values) for values in leaves], structure)

@@ -49,10 +49,15 @@ class SampleRows(Sequence[Batch]):
     """
 
     def __init__(
-        self, network: Network, batches: Sequence[tuple[_Rows, ...]], can_cut: bool
+        self,
+        network: Network,
+        batches: Sequence[tuple[_Rows, ...]],
+        can_cut: bool,
+        are_alike: bool = False,
     ) -> None:
         """Refer to samples; see `whole` and `divided`."""
-        self._network, self._batches, self._can_cut = network, batches, can_cut
+        self._network, self._batches = network, batches
+        self._can_cut, self._are_alike = can_cut, are_alike
         self.counts = [sum(rows.end - rows.start for rows in batch) for batch in batches]
 
     def __len__(self) -> int:
@@ -67,7 +72,7 @@ class SampleRows(Sequence[Batch]):
     def __getitem__(self, index: int | slice) -> "Batch | SampleRows":
         """Read one batch, or refer to some of them."""
         if isinstance(index, slice):
-            return SampleRows(self._network, self._batches[index], self._can_cut)
+            return self._like(self._batches[index])
         return to_batch(self._network, _joined([rows.read() for rows in self._batches[index]]))
 
     def cut(self, size: int) -> "SampleRows":
@@ -78,8 +83,21 @@ class SampleRows(Sequence[Batch]):
         """
         if not self._can_cut:
             return self
-        batches = (each for batch in self._batches for each in _divided(batch, size))
-        return SampleRows(self._network, list(batches), can_cut=True)
+        return self._like([each for batch in self._batches for each in _divided(batch, size)])
+
+    def joined(self, size: int) -> "SampleRows":
+        """Divide samples of one shape anew, so that batches are of one size; cut others.
+
+        Args:
+            size: The number of samples in one of them.
+        """
+        if not self._are_alike:
+            return self.cut(size)
+        rows = tuple(rows for batch in self._batches for rows in batch)
+        return self._like(list(_divided(rows, size)))
+
+    def _like(self, batches: Sequence[tuple[_Rows, ...]]) -> "SampleRows":
+        return SampleRows(self._network, batches, self._can_cut, self._are_alike)
 
 
 def whole(network: Network, parts: Sequence[Part], can_cut: bool) -> SampleRows:
@@ -102,7 +120,7 @@ def divided(network: Network, parts: Sequence[Part], size: int) -> SampleRows:
         size: The number of samples in a batch.
     """
     rows = tuple(_Rows(part, 0, part.count) for part in parts)
-    return SampleRows(network, list(_divided(rows, size)), can_cut=True)
+    return SampleRows(network, list(_divided(rows, size)), can_cut=True, are_alike=True)
 
 
 def sample_counts(batches: Sequence[Batch]) -> list[int]:

@@ -25,6 +25,7 @@ from tersor.data.observe import Batch, in_order, samples_of
 from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import floats
 from tersor.data.pieces import joined
+from tersor.data.sample_rows import sample_counts
 from tersor.graph.carried import carried_nodes
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network, get_tensor
@@ -92,8 +93,8 @@ def noise_shares(
     """
     uses = quantizer_uses(network)
     batches = batches[: options.batches]
-    samples = sum(map(samples_of, batches))
-    batches = list(joined(network, batches, most=-(-samples // _FEWEST)))
+    samples = sum(sample_counts(batches))
+    batches = joined(network, batches, most=-(-samples // _FEWEST))
     if any(True for _ in carried_nodes(network)):
         alone = sweep(network, batches[:_SWEPT], uses)
         found = [torch.full((len(parts),), x) for x in alone]
@@ -124,7 +125,7 @@ def _projected(
     position = {use.quantizer: number for number, use in enumerate(uses)}
     generator = torch.Generator().manual_seed(options.seed)
     turns = max(1, min(len(parts), len(batches) // _FEWEST))  # parts take turns
-    samples = sum(map(samples_of, batches))
+    samples = sum(sample_counts(batches))
     count = max(1, -(-options.least * turns // (len(parts) * samples)))
     every = 2 if len(batches) >= _FEWEST * turns else 1  # of so many batches, one is for weights
     found = torch.zeros(len(uses), len(parts), dtype=torch.float64)

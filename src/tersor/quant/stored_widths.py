@@ -44,7 +44,7 @@ def widen_stored(network: Network, batches: Sequence[Batch], kept: bool = False)
         kept: Whether layers are left in floating point so that the outputs are accurate.
     """
     uses = [use for use in quantizer_uses(network) if _is_narrow(use)]
-    judged = list(joined(network, last_batches(batches, _JUDGED)))
+    judged = joined(network, last_batches(batches, _JUDGED))
     if not uses or not judged:
         return
     with only(network, ()):

@@ -173,7 +173,7 @@ class Judge:
             tolerance: What may differ.
         """
         whole = tolerance.metric is not None  # of what a batch returns
-        self.batches = batches if whole else list(joined(floating, batches))
+        self.batches = batches if whole else joined(floating, batches)
         self._tolerance = tolerance
         self._run: Run = simulated
         self._reference = simulated(floating, self.batches)
