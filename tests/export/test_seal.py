@@ -1,6 +1,7 @@
 """A file that was changed after it was written says so."""
 
 import json
+import os
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from tersor import cli
+from tersor.errors import InvalidInputError
 from tersor.export import onnx as writer
 from tersor.export.onnx import export_onnx
 from tersor.export.seal import changes
@@ -111,6 +113,28 @@ def test_a_flipped_bit_beside_the_file(network, tmp_path, monkeypatch):
     done = CliRunner().invoke(cli.app, ["verify", str(path)])
     assert done.exit_code == 1
     assert "damaged or missing" in done.stderr
+
+
+@pytest.mark.parametrize("location", ["/dev/zero", "../outside", "pipe", "link", ".", "a\0b"])
+def test_values_beside_the_file_are_read_from_its_folder_alone(
+    location, network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(writer, "LARGEST_FILE", 100)
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    path = export_onnx(network, folder / "big.onnx").path
+    (data,) = folder.glob("*.data")
+    (tmp_path / "outside").write_bytes(data.read_bytes())
+    (folder / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(folder / "pipe")
+    model = onnx.load(path, load_external_data=False)
+    for value in model.graph.initializer:
+        for entry in value.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInputError, match=r"damaged or missing \(.*weight|null"):
+        changes(path)
 
 
 def test_what_nothing_can_be_said_of(path, tmp_path):

@@ -16,6 +16,7 @@ import onnx
 
 from tersor.errors import InvalidInputError
 from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.stored import file_beside
 
 _KEY = "tersor.seal"
 EXPECTED = "tersor.expected"
@@ -173,6 +174,8 @@ def _content(value: onnx.TensorProto, folder: Path | None) -> Iterator[bytes]:
         yield value.raw_data or value.SerializeToString(deterministic=True)
         return
     place = {entry.key: entry.value for entry in value.external_data}
-    with (folder / place["location"]).open("rb") as file:
-        file.seek(int(place.get("offset", 0)))
-        yield file.read(int(place["length"]) if "length" in place else -1)
+    start, length = int(place.get("offset", 0)), int(place.get("length", 0))
+    path = file_beside(folder.resolve(), place["location"], start + length, value.name)
+    with path.open("rb") as file:
+        file.seek(start)
+        yield file.read(length if "length" in place else -1)

@@ -8,6 +8,7 @@ import base64
 import os
 import zlib
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,12 @@ def decode(text: str) -> onnx.ModelProto:
         raw = zlib.decompress(base64.b64decode(content, validate=True))
         if zlib.crc32(raw) != int(sum_, 16):
             raise ValueError("its checksum does not fit")
-        model = onnx.ModelProto.FromString(raw)
+        return onnx.ModelProto.FromString(raw)
     except Exception as error:
         raise InvalidModelError(
             f"a part that was carried over from an ONNX file is damaged: {error}; read the float "
             "file again"
         ) from error
-    return model
 
 
 def use_library(path: str | Path) -> None:
@@ -96,8 +96,7 @@ def describe(model: onnx.ModelProto) -> str:
     Args:
         model: The part.
     """
-    kinds = [f"{node.name!r} ({op_name(node)})" for node in model.graph.node]
-    return ", ".join(kinds)
+    return ", ".join(f"{node.name!r} ({op_name(node)})" for node in model.graph.node)
 
 
 def op_name(node: onnx.NodeProto) -> str:
@@ -114,13 +113,17 @@ def compute(text: str, arrays: Sequence[np.ndarray]) -> list[Any]:
     return list(session.run(None, dict(zip(names, arrays, strict=True))))
 
 
-def run(text: str, arrays: Sequence[np.ndarray], how: Compute = compute) -> list[np.ndarray]:
+#: How parts are computed.
+computing: ContextVar[Compute] = ContextVar("computing", default=compute)
+
+
+def run(text: str, arrays: Sequence[np.ndarray], how: Compute | None = None) -> list[np.ndarray]:
     """Compute a part in onnxruntime.
 
     Args:
         text: The part.
         arrays: Its inputs, in order.
-        how: Computes it.
+        how: Computes it. Default: as `computing` says.
 
     Raises:
         InvalidModelError: It cannot be computed on these inputs.
@@ -128,7 +131,7 @@ def run(text: str, arrays: Sequence[np.ndarray], how: Compute = compute) -> list
     """
     _check_steps(text, arrays)
     try:
-        found = how(text, arrays)
+        found = (how or computing.get())(text, arrays)
     except UnsupportedError:
         raise
     except Exception as error:
@@ -148,9 +151,8 @@ def run(text: str, arrays: Sequence[np.ndarray], how: Compute = compute) -> list
 def _check_steps(text: str, arrays: Sequence[np.ndarray]) -> None:
     """Refuse a sequence without steps: onnxruntime's recurrent layers then end the process."""
     part = decode(text)
-    if all(array.size for array in arrays):
-        return
-    if any(node.op_type in RECURRENT for node in part.graph.node):
+    is_empty = not all(array.size for array in arrays)
+    if is_empty and any(node.op_type in RECURRENT for node in part.graph.node):
         shapes = [list(array.shape) for array in arrays]
         raise InvalidModelError(
             f"{describe(part)} reads an empty sequence (shapes {shapes}), which onnxruntime cannot "

@@ -13,6 +13,7 @@ from tersor.frontend.given import Inputs, resized, sizes_of
 from tersor.frontend.onnx.batch import free_batch
 from tersor.frontend.onnx.evaluate import evaluate
 from tersor.frontend.onnx.file_contents import Input, unnamed
+from tersor.frontend.onnx.loops import bounded_loops
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.onnx.naming import name_like_file
 from tersor.frontend.onnx.record_file import record_file
@@ -34,7 +35,8 @@ def capture_file(model: OnnxModel, inputs: Inputs) -> Network:
     axes = file_axes(model.inputs, inputs[0])
     sizes = {name: max(2, size) for name, size in sizes_of(inputs, axes).items()}
     model = _settled(model, resized(inputs, axes, sizes))
-    with torch.no_grad(), traceback.preserve_node_meta():  # each call carries its node's name
+    # each call carries its node's name
+    with torch.no_grad(), traceback.preserve_node_meta(), bounded_loops():
         found = _capture(model, inputs, axes)
         axes, found = _joined(model, inputs, axes, found)
     network = found.network

@@ -3,6 +3,8 @@
 They depend on stored values, on the number of axes of a value, and on sizes that the file fixes.
 """
 
+from math import prod
+
 import numpy as np
 import onnx_ir as ir
 
@@ -11,6 +13,7 @@ from tersor.frontend.onnx.carry import Source, compute_stored
 
 #: Elements of the largest value that a condition is computed from, and how many nodes that takes.
 _LARGEST, _DEEPEST = 1024, 64
+_MOST = 1 << 22  # elements of what such values are broadcast to
 _OPS = frozenset(
     {
         "Add",
@@ -104,6 +107,9 @@ def _computed(model: ir.Model, node: ir.Node, depth: int) -> np.ndarray | None:
         return None
     read = {v.name: known_value(model, v, depth - 1) for v in node.inputs if v is not None}
     if not read or any(array is None for array in read.values()):
+        return None
+    sizes = [array.size for array in read.values() if array is not None]
+    if node.op_type != "Concat" and prod(sizes) > _MOST:
         return None
     try:
         (found,) = compute_stored(Source([node], model), read)  # type: ignore[arg-type]

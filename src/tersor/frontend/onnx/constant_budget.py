@@ -3,7 +3,9 @@
 Everything is counted before it is done.
 """
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -25,6 +27,7 @@ _TIMES = 4
 _WORK = 5e10  # additions and multiplications, and what takes as long
 _MOVED = 32  # of them take as long as a byte that is read or written
 _INTEGERS = 20  # times that products of integers take longer
+_SECONDS = 6.0  # of the processor, for all that onnxruntime computes
 _DIGITS = 15  # of a size
 _WINDOWS = ("kernel_shape", "size")
 
@@ -89,6 +92,7 @@ class Budget:
     Attributes:
         bytes: Bytes of memory that results may still take.
         work: Operations that may still be done.
+        seconds: Seconds of the processor that other processes may still take for it.
     """
 
     def __init__(self, stored: int) -> None:
@@ -99,6 +103,7 @@ class Budget:
         """
         self.bytes = _BYTES + _TIMES * stored
         self.work = _WORK + _TIMES * _MOVED * stored
+        self.seconds = _SECONDS
 
     def spend(
         self, node: Node, read: Mapping[str, Any], results: Iterable[Any], products: int
@@ -127,6 +132,29 @@ class Budget:
                 f"ONNX node {node.name!r} ({node.op}) computes {taken:,} bytes from stored values, "
                 f"and such nodes take too much {what} together; store the values that they compute"
             )
+
+    @contextmanager
+    def aside(self, node: Node) -> Iterator[None]:
+        """Take the time of the processes that end while a node is computed.
+
+        Args:
+            node: The node.
+
+        Raises:
+            InvalidModelError: There is none left.
+        """
+        if self.seconds <= 0:
+            raise InvalidModelError(
+                f"ONNX node {node.name!r} ({node.op}) is computed from stored values, and such "
+                "nodes take too much time together; store the values that they compute"
+            )
+        before = os.times()
+        try:
+            yield
+        finally:
+            now = os.times()
+            self.seconds -= now.children_user - before.children_user
+            self.seconds -= now.children_system - before.children_system
 
 
 def counted() -> FlopCounterMode:

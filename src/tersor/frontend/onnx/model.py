@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -241,16 +242,33 @@ def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
     budget = Budget(sum(value.nbytes for value in constants.values()))
     for node in contents.nodes:
         read = [name for name in node.inputs if name]
-        if node.op not in OPS or not all(name in constants for name in read):
+        known = {name: constants[name] for name in read if name in constants}
+        found = None if len(known) < len({*read}) else _known(node, known, budget)
+        if found is None:
             kept.append(node)
             continue
-        known = {name: constants[name] for name in read}
-        with FakeTensorMode(allow_non_fake_inputs=True), counted() as counter:
-            sizes = evaluate(node, known, known)  # before anything takes memory
-        budget.spend(node, known, sizes.values(), counter.get_total_flops())
-        for name, value in evaluate(node, known, known).items():
+        for name, value in found.items():
             constants[name] = value if isinstance(value, np.ndarray) else as_array(value)
     return kept, constants
+
+
+def _known(node: Node, known: Mapping[str, np.ndarray], budget: Budget) -> dict[str, Value] | None:
+    """Compute a node from stored values, within the budget; None if it cannot be computed alone."""
+    if node.op not in OPS:
+        return _aside(node, known, budget)
+    with FakeTensorMode(allow_non_fake_inputs=True), counted() as counter:
+        sizes = evaluate(node, known, known)  # before anything takes memory
+    budget.spend(node, known, sizes.values(), counter.get_total_flops())
+    return evaluate(node, known, known)
+
+
+def _aside(node: Node, known: Mapping[str, np.ndarray], budget: Budget) -> dict[str, Value] | None:
+    """Compute a node in onnxruntime; what that cannot run is told where its result is read."""
+    with suppress(UnsupportedError), budget.aside(node):
+        found = evaluate(node, known, known)
+        budget.spend(node, known, found.values(), 0)
+        return found
+    return None
 
 
 def free_attribute(module: nn.Module, name: str) -> str:

@@ -94,8 +94,10 @@ def _backward_end(end: int, size: int) -> int | None:
 def _split(node: Node, x: Tensor, sizes: _Known = None) -> tuple[Tensor, ...]:
     axis = node.get("axis", 0)
     chosen = numbers(node, "split", sizes)
+    count = node.get("num_outputs", len(node.outputs)) if chosen is None else len(chosen)
+    if count != len(node.outputs):
+        raise ValueError(f"it makes {count:,} parts, and has {len(node.outputs):,} outputs")
     if chosen is None:
-        count = node.get("num_outputs", len(node.outputs))
         part = -(-x.shape[axis] // count)
         chosen = [part] * (count - 1) + [x.shape[axis] - part * (count - 1)]
     return torch.split(x, chosen, axis)

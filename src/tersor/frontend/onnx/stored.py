@@ -1,5 +1,6 @@
 """Reads the tensors that are stored in an ONNX file, or beside it, as arrays."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,33 @@ def check_external(model: ir.Model, folder: Path) -> None:
     for name, tensor in _stored(model.graph):
         if not isinstance(tensor, ir.ExternalTensor):
             continue
-        target = (folder / tensor.location).resolve()
-        if not target.is_relative_to(folder):
-            raise InvalidModelError(
-                f"weight {name!r} is in {str(tensor.location)!r}, outside of the file's folder, "
-                "which is refused; keep the weights beside the .onnx file"
-            )
-        end = (tensor.offset or 0) + (tensor.length or 0)
-        if not target.is_file() or target.stat().st_size < end:
-            raise InvalidModelError(
-                f"weight {name!r} is missing from {str(tensor.location)!r}; keep the weights "
-                "beside the .onnx file, under the name they were written with"
-            )
+        file_beside(folder, tensor.location, (tensor.offset or 0) + (tensor.length or 0), name)
+
+
+def file_beside(folder: Path, location: str | os.PathLike[str], end: int, name: str) -> Path:
+    """The file in which a weight is stored beside an ONNX file.
+
+    Args:
+        folder: The folder of the ONNX file, resolved.
+        location: What the ONNX file says.
+        end: How many bytes it has at least.
+        name: Name of the weight, for errors.
+
+    Raises:
+        InvalidModelError: It is missing, too short, no plain file, or lies in another folder.
+    """
+    target = (folder / location).resolve()
+    if not target.is_relative_to(folder):
+        raise InvalidModelError(
+            f"weight {name!r} is in {str(location)!r}, outside of the file's folder, "
+            "which is refused; keep the weights beside the .onnx file"
+        )
+    if not target.is_file() or target.stat().st_size < end:
+        raise InvalidModelError(
+            f"weight {name!r} is missing from {str(location)!r}; keep the weights "
+            "beside the .onnx file, under the name they were written with"
+        )
+    return target
 
 
 def check_shapes(model: onnx.ModelProto) -> None:
