@@ -19,7 +19,8 @@ from tersor.frontend.load import load
     ("kind", "inputs"),
     [
         *(("onnx", 250), ("opaque", 120), ("pt2", 40), ("npz", 300), ("tersor", 200)),
-        *(("arithmetic", 150), ("image", 400)),
+        *(("arithmetic", 150), ("image", 400), ("layer", 300), ("manifest", 300)),
+        *(("checkpoint", 300), ("report", 200)),
     ],
 )
 def test_broken_files_are_read_or_refused(kind, inputs, tmp_path, monkeypatch):

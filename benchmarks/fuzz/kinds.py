@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from benchmarks.fuzz import runs
 from benchmarks.fuzz.arithmetic import arithmetic_files, mutate_arithmetic
 from benchmarks.fuzz.damage import mutate_archive, mutate_bytes
 from benchmarks.fuzz.kept import mutate_result, read_result, result_files
@@ -106,4 +107,11 @@ KINDS = {
     "table": Kind(".csv", table_files, mutate_bytes, read_table),
     "tensors": Kind(".pt", tensor_files, mutate_archive, read_tensors),
     "npz": Kind(".npz", npz_files, _mutate_npz, read_npz),
+    "layer": Kind(".safetensors", runs.layer_files, runs.mutate_tensors, runs.read_layer),
+    "manifest": Kind(".json", runs.manifest_files, runs.mutate_report, runs.read_manifest),
+    "checkpoint": Kind(
+        ".safetensors", runs.checkpoint_files, runs.mutate_tensors, runs.read_checkpoint
+    ),
+    "report": Kind(".json", runs.report_files, runs.mutate_report, runs.read_report),
+    "program": Kind(".pte", runs.program_files, mutate_bytes, runs.read_program),
 }

@@ -7,8 +7,13 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import onnx
 import pytest
+from typer.testing import CliRunner
 
+from tersor.cli import app
+from tersor.export.expected_outputs import as_text
+from tersor.export.seal import EXPECTED, seal
 from tersor.report.tables import compared_table
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +67,22 @@ def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path):
         _, said = run.communicate(timeout=60)
     assert (run.returncode, said.strip().splitlines()[-1]) == (130, "error: interrupted")
     assert not list((tmp_path / "kept").iterdir())
+
+
+def test_what_a_file_says_does_not_steer_the_terminal(tmp_path):
+    evil = "\x1b]0;title\x07\x9b31m"
+    value = onnx.helper.make_tensor_value_info("x", 1, [1])
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [value], [onnx.ValueInfoProto(name="y")])
+    model = onnx.helper.make_model(graph)
+    text = as_text({"nothing": evil}, seal(model))
+    model.metadata_props.add(key=EXPECTED, value=text)
+    onnx.save(model, tmp_path / "a.onnx")
+    for options in ([], ["--json"]):
+        done = CliRunner().invoke(app, ["verify", str(tmp_path / "a.onnx"), *options])
+        assert done.exit_code == 0
+        assert "title" in done.output
+        assert not set(evil[:1] + evil[-5:-3]) & set(done.output)
 
 
 def test_names_with_brackets_and_control_characters():

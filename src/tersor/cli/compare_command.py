@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tersor.cli import options
-from tersor.cli.output import one_line, show
+from tersor.cli.output import one_line, say, show
 
 
 def compare(
@@ -38,4 +38,4 @@ def compare(
             found.save(output)
     show(found.as_dict() if as_json else found)
     if output is not None and not as_json:
-        typer.echo(f"Wrote {output}.")
+        say(f"Wrote {output}.")

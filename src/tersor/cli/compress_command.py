@@ -1,9 +1,7 @@
 """`tersor compress`: fewer multiplications, within a budget."""
 
-import typer
-
 from tersor.cli import data_options, limit_options, options, training_options
-from tersor.cli.output import one_line, show, show_records
+from tersor.cli.output import one_line, say, show, show_records
 
 
 def compress(
@@ -161,6 +159,6 @@ def compress(
         if proved.checked:
             title = f"Verified {choices.where(data, test)}"
             show(pairs_table(title, proved.checked.rows()))
-        typer.echo(f"{proved.said}.")
+        say(f"{proved.said}.")
     said(report, lost, as_json)
     proved.conclude(model, test or data, as_json, lost)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tersor.cli import data_options, options
-from tersor.cli.output import one_line, show
+from tersor.cli.output import one_line, say, show
 
 EveryEdge = Annotated[
     bool, typer.Option("--every-edge", help="Try each quantizer alone even if nothing is wrong.")
@@ -95,4 +95,4 @@ def diagnose(
         return
     show(found)
     if command:
-        typer.echo(f"Try it:\n  {command}")
+        say(f"Try it:\n  {command}")

@@ -1,9 +1,7 @@
 """`tersor doctor`: how well this machine runs quantized files."""
 
-import typer
-
 from tersor.cli import options
-from tersor.cli.output import one_line, show
+from tersor.cli.output import one_line, say, show
 
 
 def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
@@ -25,4 +23,4 @@ def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
         return
     show(pairs_table("This machine", found.rows()))
     for line in found.advice():
-        typer.echo(line)
+        say(line)

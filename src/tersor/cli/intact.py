@@ -1,8 +1,6 @@
 """`tersor verify FILE`: whether a file is what Tersor wrote, and computes what it did then."""
 
-import typer
-
-from tersor.cli.output import one_line, show
+from tersor.cli.output import one_line, say, show
 
 
 def check_intact(path: str, given: dict[str, object], as_json: bool, debug: bool) -> None:
@@ -32,6 +30,6 @@ def check_intact(path: str, given: dict[str, object], as_json: bool, debug: bool
     if as_json:
         show({"path": path, **found.as_dict()})
     elif not found.changes:
-        typer.echo(f"{path} is what was written. {found.said}")
-        typer.echo("Give its float model first to compare the two.")
+        say(f"{path} is what was written. {found.said}")
+        say("Give its float model first to compare the two.")
     fail(tuple(f"{path}: {sentence}" for sentence in found.changes))

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from tersor.errors import TersorError, TersorWarning
+from tersor.report.plain_text import plain_json, plain_line, plain_text
 
 if TYPE_CHECKING:
     from tersor.graph.network import Record
@@ -30,11 +31,21 @@ def show(result: RenderableType | dict[str, Any]) -> None:
     """
     if isinstance(result, dict):
         result = {"schema": SCHEMA, **result}
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        typer.echo(plain_json(json.dumps(result, indent=2, ensure_ascii=False)))
         return
     console = Console(markup=False)  # names of users may have brackets
     console.width = max(console.width, _LEAST_WIDTH) if console.is_terminal else _WIDTH
     console.print(result)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a text, in which names from a file may have any characters.
+
+    Args:
+        text: The text.
+        err: Whether it goes to standard error.
+    """
+    typer.echo(plain_text(text), err=err)
 
 
 def show_records(records: "Iterable[Record]") -> None:
@@ -49,7 +60,7 @@ def show_records(records: "Iterable[Record]") -> None:
 
     for record in records:
         said = f"refused: {record.reason}" if isinstance(record, Skipped) else record.what
-        typer.echo(f"{record.step}, {record.layer}: {said}.")
+        say(f"{record.step}, {record.layer}: {said}.")
 
 
 @contextmanager
@@ -67,11 +78,11 @@ def one_line(debug: bool) -> Iterator[None]:
         if debug:
             raise
         message, code = _explain(error)
-        typer.echo(f"error: {message}", err=True)
+        say(f"error: {message}", err=True)
         raise typer.Exit(code) from error
     finally:
         for message in told:
-            typer.echo(f"warning: {message}", err=True)
+            say(f"warning: {message}", err=True)
 
 
 @contextmanager
@@ -79,7 +90,7 @@ def _own_warnings(told: list[str], debug: bool) -> Iterator[None]:
     """Collect Tersor's own warnings, each once; others are shown with their place or not at all."""
 
     def show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        text = " ".join(str(message).split())
+        text = plain_line(message)
         if not issubclass(category, TersorWarning):
             others(message, category, *place)
         elif text not in told:
@@ -94,7 +105,7 @@ def _own_warnings(told: list[str], debug: bool) -> Iterator[None]:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    text = " ".join(str(error).split())
+    text = plain_line(error)
     if isinstance(error, TersorError):
         return text, 1
     if isinstance(error, KeyboardInterrupt):

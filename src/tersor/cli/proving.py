@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from tersor.cli.output import say
 from tersor.errors import TersorError
 from tersor.export.limits import Limits
 from tersor.export.onnx import ExportResult
@@ -69,7 +70,7 @@ class Proved:
         if not as_json:
             say_verdict(self.checked, (model, path), data)
         if lost is not None:
-            typer.echo(f"error: {lost}", err=True)
+            say(f"error: {lost}", err=True)
         fail(self.failures, None if self.kept else path)
         if lost is not None:
             raise typer.Exit(1)
@@ -124,7 +125,7 @@ def say_verdict(checked: Verification | None, files: tuple[str, str], data: str 
         data: The samples that were given, if any.
     """
     if checked is not None:
-        typer.echo(f"Verdict: {checked.verdict.line(*files, data or SAMPLES)}")
+        say(f"Verdict: {checked.verdict.line(*files, data or SAMPLES)}")
 
 
 def fail(failures: tuple[str, ...], lost: str | None = None) -> None:
@@ -138,8 +139,8 @@ def fail(failures: tuple[str, ...], lost: str | None = None) -> None:
         Exit: A limit is not kept.
     """
     for sentence in failures:
-        typer.echo(f"failed: {sentence}", err=True)
+        say(f"failed: {sentence}", err=True)
     if failures and lost is not None:
-        typer.echo(f"{lost} was not written; --keep-anyway writes it all the same", err=True)
+        say(f"{lost} was not written; --keep-anyway writes it all the same", err=True)
     if failures:
         raise typer.Exit(_FAILED)

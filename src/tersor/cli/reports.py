@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from tersor.cli.output import say
 from tersor.data.sources import Source
 from tersor.errors import TersorError
 from tersor.export.verification import Verification
@@ -77,4 +76,4 @@ def said(path: Path | None, lost: TersorError | None, as_json: bool) -> None:
         as_json: Whether only JSON is printed.
     """
     if path is not None and lost is None and not as_json:
-        typer.echo(f"Wrote {path}.")
+        say(f"Wrote {path}.")

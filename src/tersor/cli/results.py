@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import typer
-
-from tersor.cli.output import show, show_records
+from tersor.cli.output import say, show, show_records
 from tersor.cli.proving import Proved
 from tersor.report.tables import pairs_table
 from tersor.results.quantized import Quantized
@@ -37,7 +35,7 @@ def show_quantized(
     if proved.checked:
         show(pairs_table(f"Verified {where}", proved.checked.rows()))
     for line in (*proved.written.weights, *proved.written.notes):
-        typer.echo(f"{line}.")
-    typer.echo(f"{proved.said} for {quantized.scheme.name}.")
+        say(f"{line}.")
+    say(f"{proved.said} for {quantized.scheme.name}.")
     for sentence in assumed:
-        typer.echo(sentence)
+        say(sentence)

@@ -16,6 +16,7 @@ from torch import Tensor
 from tersor.data.fingerprint import Fingerprint, differences, hash_tensors
 from tersor.errors import InvalidInputError
 from tersor.files import remove_left, write_atomically, write_tensors
+from tersor.frontend.explain import first_line
 from tersor.graph.network import Applied, Record, Skipped
 
 _MANIFEST = "manifest.json"
@@ -52,7 +53,8 @@ class Journal:
             found = json.loads(manifest.read_bytes()).get("run")
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise InvalidInputError(
-                f"{str(folder)!r} cannot keep the progress of a run ({error}); give another folder"
+                f"{str(folder)!r} cannot keep the progress of a run ({first_line(error)}); "
+                "give another folder"
             ) from error
         if what := differences(fingerprint, found):
             raise InvalidInputError(
@@ -77,12 +79,14 @@ class Journal:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 about = file.metadata()
             about = json.loads(about["layer"])  # one text, as the order of several would vary
-            if about["digest"] != self._digest(key, found, about["record"]):
+            record = str(about["record"])
+            if about["digest"] != self._digest(key, found, record):
                 raise ValueError("it is not what was written for this layer")
-            return found, _record(json.loads(about["record"]))
+            return found, _record(json.loads(record))
         except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidInputError(
-                f"{str(path)!r} is damaged ({error}); delete it, and its layer is solved again"
+                f"{str(path)!r} is damaged ({first_line(error)}); delete it, and its layer is "
+                "solved again"
             ) from error
 
     def write(self, key: str, tensors: dict[str, Tensor], record: Record) -> None:

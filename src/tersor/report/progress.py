@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 from tersor.graph.network import Record
+from tersor.report.plain_text import plain_line
 from tersor.report.summary import change
 from tersor.training.log import OnBatch
 
@@ -66,11 +67,12 @@ class Bar:
             record: What was done to the last layer.
         """
         moved = change(record)
-        said = escape(record.layer + (f": {moved[0]:.3g} → {moved[1]:.3g}" if moved else ""))
+        name = plain_line(record.layer)
+        said = escape(name + (f": {moved[0]:.3g} → {moved[1]:.3g}" if moved else ""))
         self._shown.update(
             self._layers, description=said, completed=number, total=total, visible=True
         )
-        self._lines.say(f"{self._step}: {number} of {total}, {record.layer}")
+        self._lines.say(f"{self._step}: {number} of {total}, {name}")
         if number == total:
             self._renew_layers()
 

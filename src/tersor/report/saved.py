@@ -8,6 +8,7 @@ from tersor.files import check_writable, write_atomically
 from tersor.report.contents import Report
 from tersor.report.packages import PAGE_PACKAGES, codec, missing
 from tersor.report.page import page
+from tersor.report.plain_text import plain_line
 
 JSON = ".json"
 _PAGES = (".html", ".htm")
@@ -46,7 +47,7 @@ def read(path: str | Path) -> Report:
         raise InvalidInputError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except (json.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(
-            f"{str(path)!r} is no report ({error}); `--report report.json` writes one"
+            f"{str(path)!r} is no report ({plain_line(error)}); `--report report.json` writes one"
         ) from error
 
 

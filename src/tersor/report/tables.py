@@ -1,6 +1,5 @@
 """Builds tables for people from plain rows."""
 
-import re
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
@@ -9,8 +8,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tersor.report.plain_text import plain_text
+
 _PLAIN_WIDTH = 100
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # they could steer a terminal
 _NAMES_SHOWN = 4
 _PRE = '<pre style="line-height:1.2;overflow-x:auto">{code}</pre>'
 
@@ -116,13 +116,13 @@ def compared_table(
     table = _table(title)
     table.add_column(style="bold", no_wrap=True)
     for name in names:
-        table.add_column(_CONTROLS.sub(" ", name), justify="right")
+        table.add_column(plain_text(name), justify="right")
     return _filled(table, rows)
 
 
 def _table(title: str) -> Table:
     return Table(
-        title=_CONTROLS.sub(" ", title),
+        title=plain_text(title),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
@@ -133,7 +133,7 @@ def _table(title: str) -> Table:
 
 def _filled(table: Table, rows: Iterable[Sequence[object]]) -> Table:
     for row in rows:
-        table.add_row(*(Text(_CONTROLS.sub(" ", str(cell))) for cell in row))
+        table.add_row(*(Text(plain_text(cell)) for cell in row))
     return table
 
 

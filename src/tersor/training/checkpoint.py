@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tersor.data.fingerprint import Fingerprint, differences, hash_tensors
 from tersor.errors import CheckpointWarning, InvalidInputError
 from tersor.files import remove_left, write_tensors
+from tersor.frontend.explain import first_line
 
 NAME = "checkpoint.safetensors"
 BEFORE = "checkpoint.before.safetensors"
@@ -49,7 +50,8 @@ class Checkpoint:
             remove_left(path)
         except OSError as error:
             raise InvalidInputError(
-                f"{str(folder)!r} cannot keep checkpoints ({error}); give another folder"
+                f"{str(folder)!r} cannot keep checkpoints ({first_line(error)}); give another "
+                "folder"
             ) from error
         return Checkpoint(path, fingerprint)
 
@@ -92,7 +94,7 @@ class Checkpoint:
             try:
                 found = self._found(path)
             except _ERRORS as error:
-                damaged.append(f"{str(path)!r} is damaged ({error})")
+                damaged.append(f"{str(path)!r} is damaged ({first_line(error)})")
                 continue
             if damaged:
                 said = f"{damaged[0]}; the run goes on from the checkpoint before it"

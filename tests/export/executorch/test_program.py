@@ -12,7 +12,7 @@ from tersor.cli import app
 from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
 from tersor.export.examined import examine
-from tersor.export.executorch import behind, loaded
+from tersor.export.executorch import loaded, mark
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.executorch.program import export_pte
 from tersor.export.expected_outputs import as_text, from_text
@@ -118,25 +118,26 @@ def test_the_command_writes_and_verifies(tmp_path):
 def test_a_program_says_what_it_computes(path, tmp_path):
     found, content = examine(path), path.read_bytes()
     assert (found.changes, found.said) == ((), "It computes what it did then, bit for bit.")
-    program, mark, text = content.rpartition(behind._MARK)
+    program, sign, text = content.rpartition(mark._MARK)
     assert len(text) < 4096
     broken = tmp_path / "broken.pte"
     other = forms().network.copy()
     with torch.no_grad():
         next(x for name, x in other.module.named_parameters() if name == "head.bias").mul_(-1)
-    changed = (
-        export_pte(other, tmp_path / "other.pte").path.read_bytes().rpartition(behind._MARK)[0]
-    )
-    kept, _ = from_text(text.decode(), behind._digest(program))
-    renewed = mark + as_text(kept, behind._digest(changed)).encode()
+    changed = export_pte(other, tmp_path / "other.pte").path.read_bytes().rpartition(mark._MARK)[0]
+    kept, _ = from_text(text.decode(), mark._digest(program))
+    renewed = sign + as_text(kept, mark._digest(changed)).encode()
     for damaged, said in (
-        (changed + mark + text, "sealed anew"),
+        (changed + sign + text, "sealed anew"),
         (changed + renewed, "every bit should be the same"),
-        (program + mark + text[:-9], "its expected outputs are not what was written"),
+        (program + sign + text[:-9], "its expected outputs are not what was written"),
     ):
         broken.write_bytes(damaged)
         assert any(said in change for change in examine(broken).changes)
         assert CliRunner().invoke(app, ["verify", str(broken)]).exit_code == 3
+    broken.write_bytes(program[:99] + b"\xff" + program[100:] + sign + text)
+    with pytest.raises(InvalidInputError, match=r"broken\.pte' is not what was written .*copy"):
+        ExecuTorchRuntime(broken)  # which may end the process
     for damaged in (program, b""):
         broken.write_bytes(damaged)
         with pytest.raises(InvalidInputError, match="carries no proof"):

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from tersor.data.feeds import Arrays
 from tersor.errors import InvalidInputError
+from tersor.export.executorch.mark import check_mark
 from tersor.export.kernels import Kernel
 from tersor.export.runtime import Config, Runtime
+from tersor.frontend.explain import first_line
 
 NAME = "executorch"
 NOTES = "tersor_notes"  # the method of a program that returns its notes
@@ -88,18 +90,18 @@ class ExecuTorchRuntime(Runtime):
             threads: Number of threads; ExecuTorch chooses by default.
 
         Raises:
-            InvalidInputError: ExecuTorch is not installed, or cannot load the file.
+            InvalidInputError: ExecuTorch is not installed, or cannot load the file; or the file is
+                not what Tersor wrote.
         """
         del config
         check_installed()
         self.path = Path(path)
-        if not self.path.is_file():
-            raise InvalidInputError(f"there is no file {str(path)!r}")
+        content = check_mark(self.path)
         self.version = f"ExecuTorch {version(NAME)}"
-        self._load(threads)
+        self._load(content, threads)
         self.metadata = {}
 
-    def _load(self, threads: int | None) -> None:
+    def _load(self, content: bytes, threads: int | None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # importing it warns that it may change
             from executorch.extension.pybindings import portable_lib
@@ -108,14 +110,14 @@ class ExecuTorchRuntime(Runtime):
         if threads is not None:
             portable_lib._unsafe_reset_threadpool(threads)
         try:
-            self._program = ExecuTorch.get().load_program(self.path.read_bytes())
+            self._program = ExecuTorch.get().load_program(content)
             self._method: Any = self._program.load_method(_FORWARD)
             self.notes = self._read_notes()
             self._describe()
         except Exception as error:
             raise InvalidInputError(
-                f"ExecuTorch cannot load {str(self.path)!r}: {error}; it may be damaged, or from "
-                "another version, so write it again"
+                f"ExecuTorch cannot load {str(self.path)!r}: {first_line(error)}; it may be "
+                "damaged, or from another version, so write it again"
             ) from error
 
     def _read_notes(self) -> Notes | None:
