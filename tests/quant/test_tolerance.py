@@ -165,7 +165,7 @@ def test_what_fails_in_the_runtime_alone_is_mended_there(problem):
         measured.append(in_float)
         return [[y if in_float > 2 else 1.1 * y] for y in outputs]
 
-    found = proven(best, mixtures, judge.elsewhere(run), quantized, tolerance)
+    found = proven(best, mixtures, judge.in_runtime(run), quantized, tolerance)
     assert measured[0] < 3 <= measured[-1]
     assert sorted(measured) == measured
     assert found.meets

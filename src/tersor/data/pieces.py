@@ -31,7 +31,7 @@ def pieces(network: Network, batches: Sequence[Batch]) -> Sequence[Batch]:
     Returns:
         The pieces in order: views of the batches, or read when they are asked for.
     """
-    return _cut_all(batches, _size(network)) if can_be_cut(network) else batches
+    return _cut_all(batches, _size(network, batches)) if can_be_cut(network) else batches
 
 
 def joined(network: Network, batches: Sequence[Batch], most: int | None = None) -> Sequence[Batch]:
@@ -47,7 +47,8 @@ def joined(network: Network, batches: Sequence[Batch], most: int | None = None) 
     """
     if not can_be_cut(network):
         return batches
-    size = _size(network) if most is None else min(_size(network), most)
+    size = _size(network, batches)
+    size = size if most is None else min(size, most)
     return batches.joined(size) if isinstance(batches, SampleRows) else _cut_all(batches, size)
 
 
@@ -62,8 +63,9 @@ def can_be_cut(network: Network) -> bool:
     return all(shape and is_free(shape[0]) for shape in shapes)
 
 
-def _size(network: Network) -> int:
-    return max(1, NUMBERS // widest(network))
+def _size(network: Network, batches: Sequence[Batch]) -> int:
+    known = batches.widest if isinstance(batches, SampleRows) else None
+    return max(1, NUMBERS // (known or widest(network)))
 
 
 def _cut_all(batches: Sequence[Batch], size: int) -> Sequence[Batch]:

@@ -46,6 +46,8 @@ class SampleRows(Sequence[Batch]):
 
     Attributes:
         counts: The number of samples of each batch.
+        widest: How many numbers the widest value of the network holds for one sample, if that is
+            known.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class SampleRows(Sequence[Batch]):
         batches: Sequence[tuple[_Rows, ...]],
         can_cut: bool,
         are_alike: bool = False,
+        widest: int | None = None,
     ) -> None:
         """Refer to samples; see `whole` and `divided`."""
-        self._network, self._batches = network, batches
+        self._network, self._batches, self.widest = network, batches, widest
         self._can_cut, self._are_alike = can_cut, are_alike
         self.counts = [sum(rows.end - rows.start for rows in batch) for batch in batches]
 
@@ -97,7 +100,7 @@ class SampleRows(Sequence[Batch]):
         return self._like(list(_divided(rows, size)))
 
     def _like(self, batches: Sequence[tuple[_Rows, ...]]) -> "SampleRows":
-        return SampleRows(self._network, batches, self._can_cut, self._are_alike)
+        return SampleRows(self._network, batches, self._can_cut, self._are_alike, self.widest)
 
 
 def whole(network: Network, parts: Sequence[Part], can_cut: bool) -> SampleRows:
@@ -111,16 +114,19 @@ def whole(network: Network, parts: Sequence[Part], can_cut: bool) -> SampleRows:
     return SampleRows(network, [(_Rows(part, 0, part.count),) for part in parts], can_cut)
 
 
-def divided(network: Network, parts: Sequence[Part], size: int) -> SampleRows:
+def divided(
+    network: Network, parts: Sequence[Part], size: int, widest: int | None = None
+) -> SampleRows:
     """Make batches of one size, but for the last one.
 
     Args:
         network: The network that takes them.
         parts: The parts; their samples have one shape.
         size: The number of samples in a batch.
+        widest: As for `SampleRows`.
     """
     rows = tuple(_Rows(part, 0, part.count) for part in parts)
-    return SampleRows(network, list(_divided(rows, size)), can_cut=True, are_alike=True)
+    return SampleRows(network, list(_divided(rows, size)), True, True, widest)
 
 
 def sample_counts(batches: Sequence[Batch]) -> list[int]:

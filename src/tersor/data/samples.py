@@ -75,9 +75,9 @@ def samples(
     can_cut = can_cut and counts == {1}
     if not can_cut or len(shapes) != 1:
         return whole(network, parts, can_cut)
-    count = sum(part.count for part in parts)
-    size = min(_LARGEST, math.ceil(count / _PARTS), max(1, _NUMBERS // widest(network)))
-    return divided(network, parts, size)
+    count, wide = sum(part.count for part in parts), widest(network)
+    size = min(_LARGEST, math.ceil(count / _PARTS), max(1, _NUMBERS // wide))
+    return divided(network, parts, size, wide)
 
 
 def optional_samples(network: Network, data: Any, most: int | None = None) -> Sequence[Batch]:

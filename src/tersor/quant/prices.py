@@ -55,8 +55,8 @@ def said(
 
     Args:
         tolerance: What was asked for.
-        start: Everything in integers, measured in the runtime.
-        best: The result, measured likewise.
+        start: Everything in integers.
+        best: The result.
         mixtures: What can stay in floating point.
         paid: What `prices` says.
     """
@@ -128,15 +128,19 @@ def reached(tolerance: Tolerance, start: Attempt, best: Attempt) -> str:
 
     Args:
         tolerance: What was asked for.
-        start: Everything in integers, measured in the runtime.
-        best: The result, measured likewise.
+        start: Everything in integers.
+        best: The result.
     """
     part = start.worst_part
     before, after = start.figures[part], best.figures[part]
     where = f"{after.part.name} reaches" if len(start.figures) > 1 else "the outputs reach"
-    instead = f" instead of {before.sqnr:.1f}" if best.result is not start.result else ""
     seen = "samples" if tolerance.held_back is None else "samples that were held back"
-    return f"{where} {after.sqnr:.1f} dB{instead} in the runtime on {seen}"
+    words, instead = f"{where} {after.sqnr:.1f} dB", f" instead of {before.sqnr:.1f}"
+    if best.result is start.result:
+        instead = ""
+    if best.where == start.where:
+        return f"{words}{instead} in the {best.where} on {seen}"
+    return f"{words} in the {best.where} on {seen}{instead} in the {start.where}"
 
 
 def _listed(paid: list[Applied]) -> str:

@@ -115,12 +115,14 @@ class Attempt:
         figures: How far each part in floating point is from that of the float network.
         excess: The noise of each part, as a multiple of what is allowed; with a metric its value,
             likewise, for every part.
+        where: What it was run in.
     """
 
     kept: Kept
     result: Rounded
     figures: tuple[Figure, ...]
     excess: Float[Tensor, " parts"]
+    where: Literal["simulation", "runtime"] = "simulation"
 
     @property
     def worst(self) -> float:
@@ -176,17 +178,18 @@ class Judge:
         self.batches = batches if whole else joined(floating, batches)
         self._tolerance = tolerance
         self._run: Run = simulated
+        self._where: Literal["simulation", "runtime"] = "simulation"
         self._reference = simulated(floating, self.batches)
         self.parts = float_parts(self._reference[0], floating.output_names)
 
-    def elsewhere(self, run: Run) -> "Judge":
-        """The same judge for networks that are run in another way than in the simulation.
+    def in_runtime(self, run: Run) -> "Judge":
+        """The same judge for networks that are run as files.
 
         Args:
-            run: Runs a network.
+            run: Runs a network in the runtime.
         """
         other = copy.copy(self)
-        other._run = run
+        other._run, other._where = run, "runtime"
         return other
 
     def measure(self, quantized: Quantize) -> Measure:
@@ -212,7 +215,7 @@ class Judge:
             for tally, (number, _) in zip(tallies, self.parts, strict=True):
                 tally.add(of_float[number], of_given[number])
         figures = tuple(tally.figure() for tally in tallies)
-        return Attempt(kept, result, figures, self._excess(figures, outputs))
+        return Attempt(kept, result, figures, self._excess(figures, outputs), self._where)
 
     def _excess(self, found: tuple[Figure, ...], outputs: list[object]) -> Tensor:
         allowed, metric = self._tolerance, self._tolerance.metric

@@ -153,8 +153,9 @@ def _held(
     run: Run,
 ) -> Rounded:
     """Leave layers in floating point; for the arguments see `within`."""
-    first, in_runtime = simulated.result, judge.elsewhere(run)
-    start = in_runtime.attempt(NOTHING, first)
+    first, in_runtime, start = simulated.result, judge.in_runtime(run), simulated
+    if tolerance is not AUTO or start.worst <= _OUT_OF_REACH:
+        start = in_runtime.attempt(NOTHING, first)
     if tolerance is AUTO and not (simulated.needs_float and start.needs_float):
         return again(NOTHING, "solved")
     if start.meets:
