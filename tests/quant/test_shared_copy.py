@@ -27,3 +27,13 @@ def test_passes_leave_the_copy_alone():
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(map(torch.equal, wanted, outputs(copy, *args)))
+
+
+def test_what_cannot_be_trained_in_the_copy_can_be_in_the_network():
+    network = captured("resnet")
+    copy = shared_copy(network, trainable=False)
+    ours, theirs = dict(network.module.named_parameters()), dict(copy.module.named_parameters())
+    assert all(ours[name].data_ptr() == theirs[name].data_ptr() for name in theirs)
+    assert ours.keys() == theirs.keys()
+    assert all(x.requires_grad for x in ours.values())
+    assert not any(x.requires_grad for x in theirs.values())

@@ -159,6 +159,7 @@ def quantize(
     say(CAPTURE)
     model, example = opened(model, example)
     network, data = captured_with(model, example, kwargs, data, dynamic)
+    del model  # one that was loaded here is not needed any more
     original = shared_copy(network)
     names = patterns(exclude)
     frame = Frame(

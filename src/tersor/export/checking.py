@@ -8,38 +8,35 @@ from torch import Tensor
 
 from tersor.errors import ExportError, TersorError
 from tersor.export.runtime import Runtime
-from tersor.graph.carried_model import libraries, load
 from tersor.graph.footprint import output_nodes
 from tersor.graph.network import Network
 
 
-def check(model: onnx.ModelProto | Path) -> None:
+def check(path: Path, outline: onnx.ModelProto | None = None) -> None:
     """Check that a file is valid.
 
     onnx infers the shapes of some ops otherwise than runtimes compute them. There the runtime
     decides.
 
     Args:
-        model: The file.
+        path: The file.
+        outline: What is checked of it, if that is not all: see `tersor.export.in_parts.Parts`.
 
     Raises:
         ExportError: It is not; says why.
     """
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(outline or path, full_check=True)
     except onnx.checker.ValidationError as error:
         raise _invalid(error) from error
     except onnx.shape_inference.InferenceError as error:
-        _check_in_runtime(model, error)
+        _check_in_runtime(path, error)
 
 
-def _check_in_runtime(model: onnx.ModelProto | Path, error: Exception) -> None:
+def _check_in_runtime(path: Path, error: Exception) -> None:
     try:
-        onnx.checker.check_model(model)
-        if isinstance(model, Path):
-            Runtime(model, optimize=False)
-        else:
-            load(model, libraries(), optimize=False)
+        onnx.checker.check_model(path)
+        Runtime(path, optimize=False)
     except (onnx.checker.ValidationError, TersorError):
         raise _invalid(error) from error
 

@@ -1,5 +1,7 @@
 """The integers of files: their types, and clips that move onto them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx
 
@@ -10,6 +12,7 @@ from tersor.graph.ops import clip_bounds
 from tersor.quant.quantizer import FakeQuantize, fineness
 from tersor.quant.scheme import FUSED
 
+_NUMBERS = 1 << 20  # that are converted at a time
 _STORAGE = {
     (8, False): torch.uint8,
     (8, True): torch.int8,
@@ -54,9 +57,21 @@ def to_integers(
         UnsupportedError: No type holds the grid; see `container`.
     """
     dtype, finer = container(grid), fineness(grid)
-    integers = (finer * quantize(value, scale, zero_point, grid, axis)).to(dtype)
+    integers = torch.empty_like(value, dtype=dtype)
+    for rows in _blocks(value):
+        of_rows = rows if scale.ndim and axis == 0 else ...
+        found = quantize(value[rows], scale[of_rows], zero_point[of_rows], grid, axis)
+        integers[rows] = found.mul_(finer)
     needs_zero = grid.bits < 32 or bool(zero_point.any())
     return integers, scale / finer, zero_point.to(dtype) if needs_zero else None
+
+
+def _blocks(value: Tensor) -> list[Any]:
+    """Divide a value into rows, so that the floats in between take little memory."""
+    if not value.ndim:
+        return [...]
+    rows = max(1, _NUMBERS * len(value) // max(1, value.numel()))
+    return [slice(start, start + rows) for start in range(0, len(value), rows)]
 
 
 def clip_on_integers(source: fx.Node, module: FakeQuantize) -> tuple[int, int] | None:

@@ -22,6 +22,7 @@ from tersor.graph.mode import set_training
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.shared_copy import shared_copy
 
 aten = torch.ops.aten
 
@@ -35,7 +36,7 @@ class Lowered:
         grids: Name of a stored integer tensor → its grid.
         folded: Names of those that no kernel computes with.
         names: Call of a layer → readable name of its output, `conv1.output`.
-        constants: Node → value, for all nodes that do not depend on the input.
+        constants: All nodes that do not depend on the input.
         readers: Name of a stored tensor → number of nodes that fetch it.
         integer_clip: Whether a clip in front of a quantizer moves onto the integers after it.
     """
@@ -44,7 +45,7 @@ class Lowered:
     grids: dict[str, Grid] = field(default_factory=dict)
     folded: set[str] = field(default_factory=set)
     names: dict[fx.Node, str] = field(default_factory=dict)
-    constants: dict[fx.Node, Any] = field(default_factory=dict)
+    constants: set[fx.Node] = field(default_factory=set)
     readers: Counter[str] = field(default_factory=Counter)
     integer_clip: bool = True
 
@@ -63,10 +64,9 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
         ExportError: A module in the graph is not a quantizer.
         UnsupportedError: A grid has no ONNX type, for instance an activation of 20 bits.
     """
-    lowered = Lowered(network.copy(), integer_clip=integer_clip)
-    set_training(lowered.network, False)
     # torch lays out the output of an attention differently if its mask can be trained.
-    lowered.network.module.requires_grad_(False)
+    lowered = Lowered(shared_copy(network, trainable=False), integer_clip=integer_clip)
+    set_training(lowered.network, False)
     free_generated_names(lowered.network)
     lowered.names = layer_output_names(lowered.network)
     fetched = lowered.network.graph.find_nodes(op="get_attr")
@@ -77,8 +77,8 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
                 replacement = _lower_node(lowered, node)
                 node.replace_all_uses_with(replacement)
                 lowered.network.graph.erase_node(node)
-            elif not _look_up_integers(node):
-                _evaluate(lowered, node)
+            elif not _look_up_integers(node) and _is_constant(lowered, node):
+                lowered.constants.add(node)
     lowered.network.finish()
     return lowered
 
@@ -110,12 +110,12 @@ def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
 
 def _lower_bias(lowered: Lowered, node: fx.Node, module: BiasQuantize) -> fx.Node:
     """Lower the quantizer of a bias, whose scale is that of the accumulator."""
-    if not lowered.constants.keys() >= set(node.all_input_nodes):
+    if not lowered.constants.issuperset(node.all_input_nodes):
         raise UnsupportedError(
             f"the bias quantizer {node.name!r} reads a value that depends on the input; a bias "
             "and its two scales must be stored tensors"
         )
-    input_scale, weight_scale = (lowered.constants[scale] for scale in node.all_input_nodes[1:])
+    input_scale, weight_scale = (_value(lowered, scale) for scale in node.all_input_nodes[1:])
     scale = module.step(input_scale, weight_scale)
     axis = 0 if scale.ndim else None
     return _store(lowered, node, scale, torch.zeros_like(scale), Grid(32, signed=True), axis)
@@ -132,7 +132,7 @@ def _store(
     """Store a constant as integers and return the node that reads it back as real numbers."""
     network, source = lowered.network, node.args[0]
     assert isinstance(source, fx.Node)
-    integers, scale, offset = to_integers(lowered.constants[source], scale, zero_point, grid, axis)
+    integers, scale, offset = to_integers(_value(lowered, source), scale, zero_point, grid, axis)
     q = network.add_tensor(_release(lowered, source), integers, before=node)
     lowered.grids[str(q.target)] = grid
     step = network.add_tensor(f"{q.target}_scale", scale.detach().clone(), before=node)
@@ -140,9 +140,7 @@ def _store(
     if offset is not None:
         zero = network.add_tensor(f"{q.target}_zero_point", offset, before=node)
     result = _call(node, torch.ops.tersor.dequantize_linear.default, q, step, zero, axis)
-    for new in (q, step, zero, result):
-        if new is not None:
-            _evaluate(lowered, new)
+    lowered.constants.update(new for new in (q, step, zero, result) if new is not None)
     return result
 
 
@@ -236,14 +234,27 @@ def _release(lowered: Lowered, node: fx.Node) -> str:
     return name
 
 
-def _evaluate(lowered: Lowered, node: fx.Node) -> None:
-    """Keep the value of a node that depends on stored tensors only."""
-    constants = lowered.constants
+def _is_constant(lowered: Lowered, node: fx.Node) -> bool:
+    """Whether a node depends on stored tensors only."""
     if node.op == "get_attr":
-        constants[node] = lowered.network.tensor(node).detach()
-        return
+        return True
     is_random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    known = constants.keys() >= set(node.all_input_nodes)
-    if node.op == "call_function" and known and not is_random:
-        args, kwargs = fx.map_arg((node.args, node.kwargs), constants.__getitem__)
-        constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+    known = lowered.constants.issuperset(node.all_input_nodes)
+    return node.op == "call_function" and known and not is_random
+
+
+def _value(lowered: Lowered, node: fx.Node) -> Any:
+    """Compute a constant. Nothing is kept: its floats may be as large as those of all others."""
+    values: dict[fx.Node, Any] = {}
+    wanted = [node]
+    while wanted:
+        last = wanted[-1]
+        missing = [read for read in last.all_input_nodes if read not in values]
+        if last.op == "get_attr":
+            values[wanted.pop()] = lowered.network.tensor(last).detach()
+        elif missing:
+            wanted += missing
+        else:
+            args, kwargs = fx.map_arg((last.args, last.kwargs), values.__getitem__)
+            values[wanted.pop()] = last.target(*args, **kwargs)  # type: ignore[operator]
+    return values[node]

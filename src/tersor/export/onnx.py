@@ -5,7 +5,7 @@
 The file computes what the simulation computes; `tersor.export.verify` measures it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,15 @@ import onnx_ir as ir
 
 from tersor.checked import checked
 from tersor.data.fingerprint import own_version
+from tersor.data.memory import trim
 from tersor.errors import InvalidInputError, UnmappedError
 from tersor.export.beside import Leave, remove_unread, write_beside
 from tersor.export.checking import check, give_ranks
 from tersor.export.edit.edit import edit
 from tersor.export.evidence import leave_expected
 from tersor.export.folded_weights import fold_weights
+from tersor.export.in_parts import Parts, divide
+from tersor.export.in_parts import write as write_parts
 from tersor.export.notes import leave_notes
 from tersor.export.opset import with_opset
 from tersor.export.seal import seal
@@ -139,17 +142,19 @@ def export_onnx(
         )
     name_ends(model.graph, *ends)
     leave = partial(leave_expected, network=network if expected else None, scheme=scheme)
-    size = _write(model, path, leave)
     outputs = [str(v.name) for v in model.graph.outputs] if tail is None else outputs_of(tail)
-    return ExportResult(
+    result = ExportResult(
         path=path,
-        bytes=size,
+        bytes=0,
         inputs=tuple(str(value.name) for value in model.graph.inputs),
         outputs=tuple(outputs),
         opset=model.opset_imports[""],
         weights=stored_weights(model.graph, written.grids),
         anew=written.anew,
     )
+    write = _writer(model, path, leave)
+    del model, written  # their integers go as soon as they are in the file
+    return replace(result, bytes=write())
 
 
 def _build(network: Network, integer_clip: bool) -> Written:
@@ -181,23 +186,28 @@ def _names(values: Sequence[ir.Value], given: Sequence[str] | None, option: str)
     return list(given)
 
 
-def _write(model: ir.Model, path: Path, leave: Leave) -> int:
-    """Check and write the model, and return the number of bytes."""
+def _writer(model: ir.Model, path: Path, leave: Leave) -> Callable[[], int]:
+    """What checks and writes the model, once, and returns the number of bytes."""
     weights = sum(
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value
     )
     if weights > LARGEST_FILE:
-        return write_beside(model, path, leave)
+        return partial(write_beside, model, path, leave)
     for value in model.graph.initializers.values():
         if not (value.is_graph_input() or value.is_graph_output()):
             value.type = value.shape = None  # the stored values say it
-    proto = ir.to_proto(model)
-    join_tail(proto)
-    sealed = seal(proto)
-    check(proto)
+    parts = divide(model)
+    join_tail(parts.model)
+    return partial(_write, parts, path, leave)
+
+
+def _write(parts: Parts, path: Path, leave: Leave) -> int:
+    sealed, outline = seal(parts.model, contents=parts.contents), parts.outline()
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(proto.SerializeToString())
+        write_parts(parts, temporary)
+        check(temporary, outline)
+        trim()
         leave(temporary, sealed)
 
     write_atomically(path, write)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 
 from tersor.errors import InvalidInputError
 from tersor.frontend.explain import first_line
@@ -24,19 +25,24 @@ _OWN = (_KEY, EXPECTED)
 _BYTES = 6  # of each checksum: a changed value goes unseen once in 2.8e14
 
 
-def seal(model: onnx.ModelProto, folder: Path | None = None) -> str:
+def seal(
+    model: onnx.ModelProto,
+    folder: Path | None = None,
+    contents: Mapping[str, ir.TensorProtocol] | None = None,
+) -> str:
     """Write the seal into a file.
 
     Args:
         model: The file; edited in place.
         folder: The folder of values that are stored beside the file, if there are some.
+        contents: As in `tersor.export.in_parts.Parts`.
 
     Returns:
         A text that is another one for every content.
     """
     for note in [note for note in model.metadata_props if note.key in _OWN]:
         model.metadata_props.remove(note)
-    value = _seal(model, folder)
+    value = _seal(model, folder, contents or {})
     model.metadata_props.add(key=_KEY, value=value)
     return _short(value)
 
@@ -100,7 +106,7 @@ def _changes(model: onnx.ModelProto, path: str | Path) -> list[str] | None:
         written = next((note.value for note in model.metadata_props if note.key == _KEY), None)
         if written is None:
             return None
-        before, now = _parts(written), _parts(_seal(model, Path(path).parent))
+        before, now = _parts(written), _parts(_seal(model, Path(path).parent, {}))
     except Exception as error:
         raise _damaged(path, error) from error
     if len(before) != len(now):
@@ -138,9 +144,11 @@ def _short(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:16]
 
 
-def _seal(model: onnx.ModelProto, folder: Path | None) -> str:
+def _seal(
+    model: onnx.ModelProto, folder: Path | None, contents: Mapping[str, ir.TensorProtocol]
+) -> str:
     parts = [_digest(_structure(model))]
-    parts += [_digest(_content(value, folder)) for value in model.graph.initializer]
+    parts += [_digest(_content(value, folder, contents)) for value in model.graph.initializer]
     return base64.b64encode(b"".join(parts)).decode()
 
 
@@ -168,8 +176,13 @@ def _structure(model: onnx.ModelProto) -> Iterator[bytes]:
         yield value.SerializeToString(deterministic=True)
 
 
-def _content(value: onnx.TensorProto, folder: Path | None) -> Iterator[bytes]:
+def _content(
+    value: onnx.TensorProto, folder: Path | None, contents: Mapping[str, ir.TensorProtocol]
+) -> Iterator[bytes]:
     yield repr((value.name, value.data_type, list(value.dims))).encode()
+    if value.name in contents:
+        yield contents[value.name].tobytes()
+        return
     if value.data_location != onnx.TensorProto.EXTERNAL or folder is None:
         yield value.raw_data or value.SerializeToString(deterministic=True)
         return

@@ -101,6 +101,9 @@ def _unusable(name: str, tensor: Tensor) -> int:
     if not tensor.is_floating_point():
         return 0
     is_learned = isinstance(tensor, nn.Parameter) or name.endswith(_STATISTICS)
+    ends = tensor.detach().aminmax() if tensor.numel() else ()  # NaN if one is; without a copy
+    if not any((~end.isfinite() if is_learned else end.isnan()).item() for end in ends):
+        return 0
     return int((~torch.isfinite(tensor) if is_learned else torch.isnan(tensor)).sum())
 
 
