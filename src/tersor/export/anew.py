@@ -83,13 +83,15 @@ def _exported(network: Network) -> ir.Model:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide notices about optional packages and torch's own deprecations."""
-    logger = logging.getLogger("torch.onnx._internal.exporter")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Hide notices about optional packages, what cannot be folded, and torch's own deprecations."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx._internal.exporter", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec", FutureWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
