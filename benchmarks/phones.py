@@ -25,7 +25,8 @@ from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.executorch.program import export_pte
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.pytorch.pt2_runtime import PyTorchRuntime
+from tersor.export.serving import serving
 from tersor.results.quantized import Quantized
 
 NETWORKS = ["resnet20", "resnet56", "shufflenetv2_x0_5", "efficientnet_lite0"]
@@ -44,7 +45,7 @@ def main() -> None:
     table = Table(args, *COLUMNS, "× float")
     for subject in subjects(args):
         for row in measure(subject, args):
-            table.add(*_cells(row), **row)
+            table.add(*cells(row), **row)
 
 
 def measure(subject: Subject, args: argparse.Namespace) -> Iterator[dict]:
@@ -114,7 +115,7 @@ def figures(
     args: argparse.Namespace,
 ) -> dict:
     """Everything that is measured of one file."""
-    load = ExecuTorchRuntime if path.suffix == ".pte" else Runtime
+    load = serving("onnxruntime", path).load
     runtime = load(path)
     batches = subject.images.split(subject.batch_size)
     outputs = torch.cat([torch.from_numpy(next(iter(runtime(x).values()))) for x in batches])
@@ -123,6 +124,9 @@ def figures(
     row |= {"bytes": path.stat().st_size}
     if isinstance(runtime, ExecuTorchRuntime) and (found := runtime.kernels()):
         row["delegated"] = f"{sum(k.kernel == 'XNNPACK' for k in found)} of {len(found)}"
+    if isinstance(runtime, PyTorchRuntime):
+        found = runtime.kernels()
+        row["delegated"] = f"{sum(k.is_integer for k in found)} of {len(found)}"
     if quantized is not None:
         with torch.inference_mode():
             simulated = torch.cat([quantized.network(x) for x in batches])
@@ -134,7 +138,8 @@ def figures(
     return row
 
 
-def _cells(row: dict) -> list[str]:
+def cells(row: dict) -> list[str]:
+    """What the table shows of a row."""
     form = {"top1": ".2f", "agreement": ".1f", "sqnr": ".1f", "ms": ".2f", "ratio": ".2f"}
     number = {key: f"{row[key]:{spec}}" if key in row else "–" for key, spec in form.items()}
     return [

@@ -182,10 +182,10 @@ def check_output(path: str | Path, model: str) -> None:
     """
     path = Path(path)
     check_writable(path)
-    if path.suffix not in (".onnx", ".pte"):
+    if path.suffix not in (".onnx", ".pte", ".pt2"):
         raise ExportError(
-            f"{str(path)!r} would be an ONNX file; call it {path.stem}.onnx, or {path.stem}.pte "
-            "for ExecuTorch"
+            f"{str(path)!r} would be an ONNX file; call it {path.stem}.onnx, {path.stem}.pte for "
+            f"ExecuTorch, or {path.stem}.pt2 for PyTorch"
         )
     check_other(path, [model])
 

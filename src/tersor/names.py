@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-RuntimeName = Literal["onnxruntime", "openvino", "executorch"]  # what runs a file
+RuntimeName = Literal["onnxruntime", "openvino", "executorch", "pytorch"]  # what runs a file
 SchemeName = Literal[
     "onnxruntime-cpu",
     "onnxruntime-vnni",

@@ -134,5 +134,5 @@ def test_without_openvino_the_file_is_verified_in_onnxruntime(tmp_path, monkeypa
 
 
 def test_an_unknown_runtime():
-    with pytest.raises(InvalidInputError, match=r"'tvm' is not .* 'openvino', 'executorch' or"):
+    with pytest.raises(InvalidInputError, match=r"'tvm' is not .* 'executorch', 'pytorch' or"):
         _quantized("openvino-cpu").verify("missing.onnx", images(2), runtime="tvm")

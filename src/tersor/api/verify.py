@@ -53,7 +53,7 @@ def verify(
     Args:
         reference: The float model: an ONNX file, or anything that `quantize` and `load` accept. Of
             a saved result, its float model.
-        path: The quantized file: `.onnx`, or `.pte` for ExecuTorch.
+        path: The quantized file: `.onnx`, `.pte` for ExecuTorch, or `.pt2` for PyTorch.
         inputs: A tensor, tuple, mapping, or an iterable of batches. Default: for pictures,
             photographs or noise with their spectrum, in the usual range in which the file is worst;
             for other inputs, noise.

@@ -86,7 +86,8 @@ Output = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="The file to write: .onnx, or .pte for ExecuTorch, which runs models on phones.",
+        help="The file to write: .onnx, .pte for ExecuTorch, which runs models on phones, or .pt2 "
+        "for torch.compile.",
     ),
 ]
 Largest = Annotated[

@@ -1,4 +1,4 @@
-"""Writes the format that a file's name asks for: `.onnx`, or `.pte` for ExecuTorch."""
+"""Writes the format that a file's name asks for: `.onnx`, `.pte` (ExecuTorch), `.pt2` (PyTorch)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tersor.errors import InvalidInputError
 from tersor.export.executorch.loaded import NAME
 from tersor.export.onnx import ExportResult, export_onnx
-from tersor.export.serving import PROGRAM
+from tersor.export.serving import PROGRAM, PT2
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.scheme import Scheme
@@ -27,7 +27,7 @@ def export_file(
 
     Args:
         network: The network.
-        path: Path of the file, `.pte` for ExecuTorch.
+        path: Path of the file: `.onnx`, `.pte` for ExecuTorch, or `.pt2` for PyTorch.
         scheme: The target that the network was quantized for, if it was.
         opset: Only for `.onnx`; see `tersor.export.onnx.export_onnx`.
         storage: Only for `.onnx`.
@@ -39,7 +39,7 @@ def export_file(
         InvalidInputError: An option is not for this format, or the scheme is for another runtime.
         TersorError: As those functions.
     """
-    if Path(path).suffix != PROGRAM:
+    if Path(path).suffix not in (PROGRAM, PT2):
         if largest is not None:
             raise InvalidInputError(
                 f"largest={dict(largest)} is for .pte files, whose memory is planned ahead; "
@@ -56,11 +56,11 @@ def export_file(
         )
     only_onnx = {"opset": opset, "input_names": input_names, "output_names": output_names}
     only_onnx["storage"] = None if storage == "int8" else storage
-    if given := [name for name, value in only_onnx.items() if value is not None]:
-        raise InvalidInputError(
-            f"{given[0]}= is for .onnx files, and {Path(path).name!r} is a program for "
-            "ExecuTorch; leave it out"
-        )
+    _check_idle(Path(path).name, only_onnx, largest)
+    if Path(path).suffix == PT2:
+        from tersor.export.pytorch.pt2_writer import export_pt2  # loads what ONNX files do not need
+
+        return export_pt2(network, path, scheme)
     if scheme is not None and scheme.runtime != NAME:
         raise InvalidInputError(
             f"{Path(path).name!r} is a program for ExecuTorch, and the model was quantized for "
@@ -69,3 +69,17 @@ def export_file(
     from tersor.export.executorch.program import export_pte  # loads what ONNX files do not need
 
     return export_pte(network, path, largest)
+
+
+def _check_idle(
+    name: str, only_onnx: Mapping[str, object], largest: Mapping[str, int] | None
+) -> None:
+    if given := [option for option, value in only_onnx.items() if value is not None]:
+        raise InvalidInputError(
+            f"{given[0]}= is for .onnx files, and {name!r} is a program; leave it out"
+        )
+    if name.endswith(PT2) and largest is not None:
+        raise InvalidInputError(
+            f"largest={dict(largest)} is for .pte files, whose memory is planned ahead; {name!r} "
+            "keeps its axes open without it, so leave it out"
+        )

@@ -5,9 +5,10 @@ from pathlib import Path
 from tersor.errors import InvalidInputError
 from tersor.export.evidence import Evidence, examine_onnx
 from tersor.export.executorch.behind import examine_program
-from tersor.export.serving import PROGRAM
+from tersor.export.pytorch.proof import examine_pt2
+from tersor.export.serving import PROGRAM, PT2
 
-_KINDS = {".onnx": examine_onnx, PROGRAM: examine_program}
+_KINDS = {".onnx": examine_onnx, PROGRAM: examine_program, PT2: examine_pt2}
 
 
 def examine(path: str | Path) -> Evidence:

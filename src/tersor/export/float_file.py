@@ -20,6 +20,7 @@ class FloatFile:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._path: Path | None = None
+        self._pt2: Path | None = None
         self._programs: dict[tuple[tuple[str, int], ...], Path] = {}
 
     def __reduce__(self) -> tuple[type["FloatFile"], tuple[Network]]:
@@ -46,6 +47,14 @@ class FloatFile:
             path = self._folder() / "float.pte"
             self._programs[sizes] = export_pte(self.network, path, largest).path
         return self._programs[sizes]
+
+    def pt2(self) -> Path:
+        """The program of PyTorch."""
+        if self._pt2 is None or not self._pt2.is_file():
+            from tersor.export.pytorch.pt2_writer import export_pt2  # loads what no ONNX file needs
+
+            self._pt2 = export_pt2(self.network, self._folder() / "float.pt2").path
+        return self._pt2
 
     def _folder(self) -> Path:
         stack = ExitStack()

@@ -54,7 +54,7 @@ def sized(network: Network, largest: Mapping[str, int]) -> Sizes:
         InvalidInputError: No open axis has this name, or the size is not at least 2.
     """
     names = input_names(network)
-    axes = _open_axes(network)
+    axes = open_axes(network)
     given = network.args, network.kwargs
     for name, size in largest.items():
         known = list(sizes_of(given, axes))
@@ -85,8 +85,12 @@ def _batch(axes: Axes) -> str | None:
     return axes[0].get(0) if axes else None
 
 
-def _open_axes(network: Network) -> Axes:
-    """The open axes of each tensor among the inputs, each with a name; equal sizes share it."""
+def open_axes(network: Network) -> Axes:
+    """Name the open axes of each tensor among the inputs; equal sizes share a name.
+
+    Args:
+        network: The network.
+    """
     values = [node.meta.get("val") for node in network.graph.find_nodes(op="placeholder")]
     given = [value for value in values if isinstance(value, Tensor)]
     known = [*network.axes, *[{}] * (len(given) - len(network.axes))]

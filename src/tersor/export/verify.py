@@ -26,7 +26,6 @@ from tersor.errors import InvalidInputError
 from tersor.export import misfits, odd_values
 from tersor.export.accuracy import accuracy
 from tersor.export.beyond import Beyond
-from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.float_file import FloatFile
 from tersor.export.latency import measure_latency
 from tersor.export.runtime import Config, Runtime, at_once
@@ -81,7 +80,7 @@ def verify(
         labels: Class of each sample, in the order of the inputs.
         config: Session options that users of the file set.
         runtime: The runtime in which users run an ONNX file: `"onnxruntime"` or `"openvino"`. A
-            `.pte` file runs in ExecuTorch.
+            `.pte` file runs in ExecuTorch, a `.pt2` file in PyTorch.
         latency: Whether to time the two files.
         metric: The user's own metric, `metric(outputs, reference)`; higher is worse. It takes the
             tensor that the file and the float model return, or a tuple if there are several, for up
@@ -104,7 +103,7 @@ def verify(
     say(STEPS[0])
     floating = _Floating(reference, served)
     loaded = served.load(path, config=config)
-    before = floating.like(loaded)
+    before = floating.like(served, loaded)
     say(STEPS[1])
     contest = _Contest(served, loaded, floating.path, simulation, metric, labels is not None)
     for batch in batches(inputs):
@@ -156,10 +155,10 @@ class _Floating:
             reference = FloatFile(capture(load(reference)[0]))
         self._files = reference
 
-    def like(self, loaded: Runtime) -> Path:
+    def like(self, served: Serving, loaded: Runtime) -> Path:
         """The file to time and to weigh: of the same format as the file that is verified."""
-        if isinstance(self._files, FloatFile) and isinstance(loaded, ExecuTorchRuntime):
-            return self._files.program(loaded.largest)
+        if isinstance(self._files, FloatFile):
+            return served.floating(self._files, loaded)
         return self.path
 
 
@@ -176,8 +175,8 @@ class _Contest:
         labelled: bool = False,
     ) -> None:
         files = {"runtime": runtime, "float": Runtime(float_path)}
-        if served.is_onnx:
-            files["exact"] = Runtime(runtime.path, optimize=False)
+        if served.exact is not None:
+            files["exact"] = served.exact(runtime.path, optimize=False)
         self.files = files
         self._simulate = None if simulation is None else _simulated(simulation)
         self.outputs = files["runtime"].compared

@@ -31,26 +31,31 @@ _CONFIGS = {
 _TENSOR = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 _NEEDED = {_PROGRAM, _EXAMPLE, *_CONFIGS.values()}
 _IGNORED = ("byteorder", "archive_format", "archive_version", ".data/", "extra/")
+_QUANTIZED = "quantized_decomposed"  # the namespace of operators on integers
 _BROADCAST = 1 << 26  # bytes that a weight may take in memory beyond those in the file
 
 
-def load_program(path: str | Path) -> ExportedProgram:
+def load_program(path: str | Path, *, is_quantized: bool = False) -> ExportedProgram:
     """Load a program that `torch.export.save` wrote.
 
     Args:
         path: The `.pt2` file.
+        is_quantized: Whether it may compute with integer weights, as Tersor's own files do.
 
     Returns:
         The program, without traces of the source code and without guards.
 
     Raises:
         InvalidModelError: The file is damaged or inconsistent.
-        UnsupportedError: Loading it could run code from the file; the message says which part.
+        UnsupportedError: Loading it could run code from the file; the message says which part. Or
+            it is quantized, and a float model is needed.
     """
     name = repr(str(path))
     try:
         with quiet():
-            return torch.export.load(_checked_copy(Path(path)))
+            import torch.ao.quantization.fx._decomposed
+
+            program = torch.export.load(_checked_copy(Path(path)))
     except UnsupportedError as error:
         raise UnsupportedError(
             f"{name} {error}; save it again with torch.export.save, or pass the nn.Module itself"
@@ -60,6 +65,11 @@ def load_program(path: str | Path) -> ExportedProgram:
             f"{name} is not a readable torch.export program ({first_line(error)}); "
             "save it again with torch.export.save"
         ) from error
+    if not is_quantized and any(_QUANTIZED in str(node.target) for node in program.graph.nodes):
+        raise UnsupportedError(
+            f"{name} is quantized already; give the float model that it was made of"
+        )
+    return program
 
 
 def _checked_copy(path: Path) -> io.BytesIO:

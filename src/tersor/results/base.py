@@ -102,7 +102,7 @@ class Result(Keepable, ABC):
         output_names: Sequence[str] | None = None,
         largest: Mapping[str, int] | None = None,
     ) -> ExportResult:
-        """Write the file: `.onnx`, or `.pte` for ExecuTorch.
+        """Write the file: `.onnx`, `.pte` for ExecuTorch, or `.pt2` for `torch.compile`.
 
         Args:
             path: Where the file is written.

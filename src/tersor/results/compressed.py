@@ -75,7 +75,7 @@ class Compressed(Result):
         output_names: Sequence[str] | None = None,
         largest: Mapping[str, int] | None = None,
     ) -> ExportResult:
-        """Write an `.onnx` or `.pte` file; see `tersor.export.by_name.export_file`."""
+        """Write an `.onnx`, `.pte` or `.pt2` file; see `tersor.export.by_name.export_file`."""
         return export_file(
             self.network,
             path,

@@ -18,7 +18,7 @@ from tersor.export.executorch.program import export_pte
 from tersor.export.expected_outputs import as_text, from_text
 from tersor.frontend.capture import capture
 from tests.export.executorch.models import Forms, forms, samples
-from tests.export.executorch.test_decomposed import detector
+from tests.export.pytorch.test_decomposed import detector
 
 needs_executorch = pytest.mark.skipif(not loaded.is_installed(), reason="needs ExecuTorch")
 

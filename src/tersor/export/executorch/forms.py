@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import fx
 
-from tersor.export.executorch.decomposed import DEQUANTIZE, QUANTIZE, call
+from tersor.export.pytorch.decomposed import DEQUANTIZE, QUANTIZE, call
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument, operand
 from tersor.graph.ops import DROPOUTS, PADS, clip_bounds

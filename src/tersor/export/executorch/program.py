@@ -8,7 +8,6 @@ ExecuTorch is optional (`pip install 'tersor[executorch]'`) and imported when it
 """
 
 import logging
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,17 +20,15 @@ from torch import fx
 from tersor.data.fingerprint import own_version
 from tersor.errors import ExportError, TersorError
 from tersor.export.executorch.behind import leave_behind
-from tersor.export.executorch.decomposed import DEQUANTIZE, DEQUANTIZE_CHANNELS, decomposed
 from tersor.export.executorch.forms import fit
 from tersor.export.executorch.loaded import NOTES, Notes, check_installed
 from tersor.export.onnx import ExportResult
+from tersor.export.pytorch.decomposed import DEQUANTIZE_CHANNELS, decomposed, weights
 from tersor.export.signature import output_names
 from tersor.export.sizes import Sizes, sized
 from tersor.files import write_atomically
-from tersor.frontend.explain import first_line, quiet
+from tersor.frontend.explain import first_line, quiet, without_deprecations
 from tersor.graph.network import Network
-from tersor.graph.nodes import argument
-from tersor.graph.ops import WEIGHTED
 
 if TYPE_CHECKING:
     from executorch.exir import EdgeProgramManager
@@ -99,25 +96,14 @@ class _Program:
 
 
 def _lowered(network: Network, sizes: Sizes) -> _Program:
-    graph = decomposed(network)
-    integer = {str(node.target): is_integer for node, is_integer in _weights(graph)}
+    graph = decomposed(network, (torch.int8,))
+    integer = {str(node.target): is_integer for node, is_integer in weights(graph)}
     fit(graph)
     program = _delegated(graph, sizes, integer)
     if floats := [name for name in program.outside if integer[name]]:
         _store_floats(graph, floats)
         program = _delegated(graph, sizes, {**integer, **dict.fromkeys(floats, False)})
     return program
-
-
-def _weights(network: Network) -> Iterator[tuple[fx.Node, bool]]:
-    """The stored weight of each layer, and whether it is read as integers."""
-    for node in network.nodes():
-        if node.target in WEIGHTED:
-            weight = argument(node, "weight")
-            is_integer = weight.target in (DEQUANTIZE, DEQUANTIZE_CHANNELS)
-            weight = weight.args[0] if is_integer else weight
-            if weight.op == "get_attr":
-                yield weight, is_integer
 
 
 def _store_floats(network: Network, names: Collection[str]) -> None:
@@ -134,7 +120,7 @@ def _store_floats(network: Network, names: Collection[str]) -> None:
 
 def _delegated(network: Network, sizes: Sizes, integer: dict[str, bool]) -> _Program:
     """Lower a network, and find the layers that are in no delegate."""
-    with quiet(), _without_warnings():  # importing it logs which GPU libraries are missing
+    with quiet(), without_deprecations():  # importing it logs which GPU libraries are missing
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
@@ -142,7 +128,7 @@ def _delegated(network: Network, sizes: Sizes, integer: dict[str, bool]) -> _Pro
     dynamic: Any = sizes.dynamic() if sizes.largest else None
     with quiet():
         exported = torch.export.export(network.module, args, kwargs, dynamic_shapes=dynamic)
-    with _without_warnings(), _refusals() as refusals:
+    with without_deprecations(), _refusals() as refusals:
         edge = to_edge_transform_and_lower(
             exported,
             partitioner=[XnnpackPartitioner()],
@@ -156,15 +142,6 @@ def _delegated(network: Network, sizes: Sizes, integer: dict[str, bool]) -> _Pro
         if name in integer
     }
     return _Program(edge, outside, integer)
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Suppress warnings: ExecuTorch and torch warn of what they themselves call."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 @contextmanager
@@ -213,5 +190,5 @@ def _with_notes(network: Network, sizes: Sizes, program: _Program) -> tuple[byte
     edge = EdgeProgramManager(
         {"forward": program.edge.exported_program()}, {NOTES: notes.as_tensor()}
     )
-    with _without_warnings():
+    with without_deprecations():
         return bytes(edge.to_executorch().buffer), notes

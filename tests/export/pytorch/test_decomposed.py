@@ -6,15 +6,16 @@ from torch import nn
 
 import tersor
 from tersor.errors import UnsupportedError
-from tersor.export.executorch.decomposed import DEQUANTIZE, QUANTIZE, decomposed
 from tersor.export.executorch.forms import fit
+from tersor.export.pytorch.decomposed import DEQUANTIZE, QUANTIZE, decomposed
 from tests.export.executorch.models import SCHEME, Forms, forms, samples
 
 aten = torch.ops.aten
 
 
-def test_it_computes_what_the_simulation_computes():
-    q, x = forms(), samples(4)
+@pytest.mark.parametrize("scheme", ["onnxruntime-cpu", "openvino-cpu", "tensorrt", SCHEME])
+def test_it_computes_what_the_simulation_computes(scheme):
+    q, x = tersor.quantize(Forms().eval(), data=samples(), scheme=scheme), samples(4)
     with torch.no_grad():
         torch.testing.assert_close(decomposed(q.network)(x), q(x), rtol=0, atol=0)
 
@@ -83,8 +84,17 @@ def test_a_softmax_between_permutations_is_taken_first():
         torch.testing.assert_close(network(x), q(x), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"scheme": "onnxruntime-cpu"}, {"activations": 4}], ids=str)
-def test_other_integers_are_refused(options):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scheme": "onnxruntime-cpu"}, "'executorch-xnnpack'"),
+        ({"activations": 16}, "'executorch-xnnpack'"),
+        ({"activations": 4}, "fewer than 8 bits"),
+        ({"weights": 16}, "8 bits or fewer"),
+    ],
+    ids=str,
+)
+def test_other_integers_are_refused(options, words):
     q = tersor.quantize(Forms().eval(), data=samples(), **{"scheme": SCHEME, **options})
-    with pytest.raises(UnsupportedError, match="executorch-xnnpack"):
-        decomposed(q.network)
+    with pytest.raises(UnsupportedError, match=words):
+        decomposed(q.network, (torch.int8,))
