@@ -6,6 +6,7 @@ RuntimeName = Literal["onnxruntime", "openvino", "executorch", "pytorch"]  # wha
 SchemeName = Literal[
     "onnxruntime-cpu",
     "onnxruntime-vnni",
+    "onnxruntime-weights",
     "openvino-cpu",
     "executorch-xnnpack",
     "arm-dotprod",
@@ -39,6 +40,8 @@ TARGETS: dict[SchemeName, str] = {
     "onnxruntime-cpu": "uint8 activations, int8 weights per channel; exact on every CPU, with or "
     "without VNNI",
     "onnxruntime-vnni": "the same with the full weight range; saturates on x86 CPUs without VNNI",
+    "onnxruntime-weights": "int8 weights per channel, which become floats when the file is loaded; "
+    "every layer computes in float, as fast as in the float file",
     "openvino-cpu": "uint8 activations, int8 weights per channel for OpenVINO; exact on every CPU",
     "executorch-xnnpack": "int8 activations, int8 weights per channel for ExecuTorch on phones; a "
     ".pte file that runs in XNNPACK",

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from tersor.export import latency
-from tersor.export.latency import is_sure, measure_latency
+from tersor.export.latency import is_sure, measure_latency, slowdown
+from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
+from tersor.frontend.capture import capture
 
 RNG = np.random.default_rng(0)
 
@@ -13,7 +17,7 @@ RNG = np.random.default_rng(0)
 class Steady(Runtime):
     """A runtime whose runs take as long as a list says."""
 
-    def __init__(self, path, config=()):
+    def __init__(self, path, config=(), threads=None):
         self.path, self.runs = path, 0
 
     def feed(self, batch):
@@ -31,7 +35,7 @@ class Steady(Runtime):
 
 def measured(monkeypatch, seconds, **options):
     """Latency where a run of the file `path` takes `seconds(path)`."""
-    monkeypatch.setattr(latency, "_seconds", lambda runtime, feed, n: seconds(runtime.path))
+    monkeypatch.setattr(latency, "_seconds", lambda runtime, *_: seconds(runtime.path))
     return measure_latency("float", "int8", {"x": np.zeros(1)}, load=Steady, **options)
 
 
@@ -68,3 +72,30 @@ def test_a_sure_ratio_is_within_its_share_of_the_true_median(count):
     wrong = [ratios for ratios in sure if abs(np.median(ratios) - 1) > 0.03]
     assert len(sure) > 50
     assert len(wrong) < 0.05 * len(sure)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (lambda: 1.4, 1.4),
+        (lambda: 1.08, 1.0),
+        (lambda: 0.7, 1.0),
+        (iter([1.0, 1.4] * 99).__next__, 1.0),
+    ],
+)
+def test_only_what_is_clearly_slower_is_called_so(monkeypatch, seconds, told):
+    monkeypatch.setattr(latency, "Runtime", Steady)
+    taken = {"float": lambda: 1.0, "int8": seconds}
+    monkeypatch.setattr(latency, "_seconds", lambda runtime, *_: taken[runtime.path]())
+    assert slowdown("float", "int8", {"x": np.zeros(1)}) == pytest.approx(told)
+
+
+def test_the_time_of_a_larger_network_is_longer(tmp_path):
+    """Real files, in both directions."""
+    files = []
+    for width in (32, 256):
+        net = nn.Sequential(nn.Linear(16, width), nn.ReLU(), nn.Linear(width, width)).eval()
+        files.append(export_onnx(capture(net, torch.rand(64, 16)), tmp_path / f"{width}.onnx").path)
+    batch = {"input": np.zeros((64, 16), np.float32)}
+    assert slowdown(*files, batch) > 1.1
+    assert slowdown(*files[::-1], batch) == slowdown(files[0], files[0], batch) == 1

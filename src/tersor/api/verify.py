@@ -95,6 +95,8 @@ def verify(
             max_metric=max_metric,
             on_step=on_step,
         )
+    if scheme and not scheme.computes_integers:
+        found = replace(found, kernels=())
     return replace(found, on_samples=not words, inputs=words)
 
 

@@ -73,15 +73,18 @@ def quantize(
     from tersor.api.steps import STEPS, STEPS_WITH_DATA, TOLERATE
     from tersor.cli import assumed_ranges, choices, idle
     from tersor.cli.limit_options import check_labels, check_limits
-    from tersor.cli.proving import prove
+    from tersor.cli.proving import Proved, prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
+    from tersor.cli.slower import at_float_speed
     from tersor.cli.widths import check_average, with_widths
     from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
+    from tersor.quant.scheme import Scheme
     from tersor.report.progress import progress
+    from tersor.results.quantized import Quantized
 
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
     asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
@@ -100,6 +103,7 @@ def quantize(
         target = choices.target(scheme, every_layer, output, activations)
         check_average(average_bits, weights)
         asked_bits = with_widths(target, weights, bits, activations, activation_bits)
+        wanted = asked_bits.pop("scheme")
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std, tokenizer)
         check_labels(limits, tested or seen)
@@ -125,43 +129,51 @@ def quantize(
             )
             sensitivity = found.sensitivities
             asked_bits["weights"] = found | dict(bits) if bits else found
-        quantized = quantize_model(
-            captured,
-            data=seen,
-            **asked_bits,
-            input_range=input_range,
-            exclude=exclude or (),
-            options=level,
-            tolerance={None: "auto", "off": None}.get(tolerance, tolerance),
-            folder=work,
-            memory=memory,
-            on_step=bar.step,
-            on_layer=bar.layer,
-        )
-        bar.step("write the file")
-        batches, labels = choices.read(tested, bar)
-        proved = prove(
-            lambda path: quantized.export(
-                path,
-                opset,
-                storage=storage,
-                input_names=input_names,
-                output_names=output_names,
-                largest=dict(largest) if largest else None,
-            ),
-            lambda path: quantized.verify(
-                path,
-                batches,
-                labels=labels,
-                metric=own,
-                max_metric=max_metric,
+
+        def made(scheme: Scheme) -> tuple[Quantized, Proved]:
+            is_first = scheme is target
+            quantized = quantize_model(
+                captured,
+                data=seen,
+                scheme=wanted if is_first else scheme,
+                **asked_bits,
+                input_range=input_range,
+                exclude=exclude or (),
+                options=level,
+                tolerance={None: "auto", "off": None}.get(tolerance, tolerance),
+                folder=work if is_first else None,
+                memory=memory,
                 on_step=bar.step,
-            ),
-            output,
-            limits,
-            verify=verify,
-            keep_anyway=keep_anyway,
-        )
+                on_layer=bar.layer,
+            )
+            bar.step("write the file")
+            batches, labels = choices.read(tested, bar)
+            return quantized, prove(
+                lambda path: quantized.export(
+                    path,
+                    opset,
+                    storage=storage,
+                    input_names=input_names,
+                    output_names=output_names,
+                    largest=dict(largest) if largest else None,
+                ),
+                lambda path: quantized.verify(
+                    path,
+                    batches,
+                    labels=labels,
+                    metric=own,
+                    max_metric=max_metric,
+                    on_step=bar.step,
+                ),
+                output,
+                limits,
+                verify=verify,
+                keep_anyway=keep_anyway,
+            )
+
+        asked |= {"bits": bits, "weights": weights, "activations": activations}
+        asked |= {"activation_bits": activation_bits, "storage": storage, "tolerance": tolerance}
+        quantized, proved = at_float_speed(made(target), tested, made, asked)
         lost = save_report(
             quantized, report, (model, output), tested, proved.checked, bar, sensitivity=sensitivity
         )

@@ -6,7 +6,7 @@ from itertools import cycle, islice, permutations
 from math import ceil, sqrt
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 from tersor.data.feeds import Arrays
@@ -20,6 +20,8 @@ _ROUGH = 0.1  # of the ratio
 _LONGEST = 3.0  # seconds that suffice for a network whose runs take long
 #: A file that is slower by less is as fast: two timings of one file differ by that much.
 AS_FAST = 1.05
+_SLOWER = 1.1  # clearly more than that
+_ENOUGH = 0.5  # seconds that tell whether a file is clearly slower
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,31 @@ def measure_latency(
     )
 
 
+def slowdown(float_path: str | Path, path: str | Path, batch: Any, config: Config = ()) -> float:
+    """How many times as long as the float file a file takes, if that is clearly longer; else 1.
+
+    What counts is the processor time of one thread, which hardly depends on what else the machine
+    does, so that it is the same in every run.
+
+    Args:
+        float_path: As for `measure_latency`.
+        path: As for `measure_latency`.
+        batch: As for `measure_latency`.
+        config: As for `measure_latency`.
+    """
+    floating = Runtime(float_path, config=CALM, threads=1)
+    quantized = Runtime(path, config={**dict(config), **CALM}, threads=1)
+    rounds = _rounds(_both(floating, quantized, batch), thread_time)
+    ratios, spent = list[float](), 0.0
+    for before, after in islice(rounds, 2 * _FEWEST):
+        ratios.append(after / before)
+        spent += before + after
+        if len(ratios) >= _FEWEST and spent > _ENOUGH:
+            break
+    is_clear = _interval(ratios)[0] > AS_FAST and median(ratios) > _SLOWER
+    return median(ratios) if is_clear else 1.0
+
+
 def is_sure(ratios: Sequence[float], enough: float) -> bool:
     """Whether the 95 % interval of the median reaches no further from it than a share of it.
 
@@ -157,18 +184,20 @@ def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[
     return list(islice(_rounds(runs), rounds))
 
 
-def _rounds(runs: Sequence[tuple[Runtime, Arrays]]) -> Iterator[tuple[float, ...]]:
+def _rounds(
+    runs: Sequence[tuple[Runtime, Arrays]], clock: Callable[[], float] = perf_counter
+) -> Iterator[tuple[float, ...]]:
     """Rounds without an end."""
     for runtime, feed in [*runs] * _WARM_UP:
         runtime.run(feed)
-    repeats = [max(1, ceil(_SHORTEST / _seconds(*run, 1))) for run in runs]
+    repeats = [max(1, ceil(_SHORTEST / _seconds(*run, 1, perf_counter))) for run in runs]
     for order in cycle(permutations(range(len(runs)))):
-        seconds = {i: _seconds(*runs[i], repeats[i]) for i in order}
+        seconds = {i: _seconds(*runs[i], repeats[i], clock) for i in order}
         yield tuple(seconds[i] for i in range(len(runs)))
 
 
-def _seconds(runtime: Runtime, feed: Arrays, repeats: int) -> float:
-    start = perf_counter()
+def _seconds(runtime: Runtime, feed: Arrays, repeats: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(repeats):
         runtime.run(feed)
-    return (perf_counter() - start) / repeats
+    return (clock() - start) / repeats

@@ -41,6 +41,8 @@ def refusal(layer: Layer, scheme: Scheme, computed: Collection[fx.Node]) -> str 
         return "its weight is computed from the input"
     if layer.input not in computed:
         return "its input does not depend on the inputs of the network"
+    if not scheme.computes_integers:
+        return f"with {scheme.name} every layer computes in float"
     if layer.node.target not in scheme.kernels:
         kind = "transposed convolutions" if layer.is_transposed else str(layer.node.target)
         return f"{scheme.name} has no integer kernel for {kind}"

@@ -132,6 +132,11 @@ class Scheme:
     speed: Speed | None = None
     few: FewBits | None = None
 
+    @property
+    def computes_integers(self) -> bool:
+        """Whether layers compute in integers; otherwise only their weights are stored so."""
+        return bool(self.kernels)
+
     def with_bits(self, weights: int | None, activations: int | None) -> "Scheme":
         """The same scheme with other bit widths; None keeps a width.
 

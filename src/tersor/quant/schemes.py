@@ -19,6 +19,15 @@ ONNXRUNTIME_CPU = Scheme(
     "onnxruntime-cpu", TARGETS["onnxruntime-cpu"], pair_safe="rows", speed=ONNXRUNTIME
 )
 ONNXRUNTIME_VNNI = Scheme("onnxruntime-vnni", TARGETS["onnxruntime-vnni"], speed=ONNXRUNTIME)
+# Nothing runs on integers: a smaller file, where integers would make it slower.
+ONNXRUNTIME_WEIGHTS = Scheme(
+    "onnxruntime-weights",
+    TARGETS["onnxruntime-weights"],
+    kernels=frozenset(),
+    integer_ops=frozenset(),
+    matmuls=frozenset(),
+    float_outputs=frozenset(),
+)
 # "On ARM64: U8S8 can be faster than U8U8 for low end ARM64 and no difference on accuracy":
 # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 # Dot products are summed in 32 bits (udot, sdot), so weights have their full range.
@@ -93,6 +102,7 @@ SCHEMES = {
     for scheme in (
         ONNXRUNTIME_CPU,
         ONNXRUNTIME_VNNI,
+        ONNXRUNTIME_WEIGHTS,
         OPENVINO_CPU,
         EXECUTORCH_XNNPACK,
         ARM_DOTPROD,

@@ -50,8 +50,6 @@ class Result(Keepable, ABC):
         training: The training curve, if the network was trained.
     """
 
-    _has_integers: ClassVar[bool] = True  # layers are meant to run on integers
-
     _beside: ClassVar[tuple[str, ...]] = ("original",)  # networks to compare with
 
     network: Network
@@ -193,7 +191,11 @@ class Result(Keepable, ABC):
         doubts = (*self._doubts(own is None), *found.doubts)
         words = "" if own is None else own.words
         found = replace(found, on_samples=own is None, inputs=words, doubts=doubts)
-        return found if self._has_integers else replace(found, kernels=(), remedy="train")
+        return self._judged(found)
+
+    def _judged(self, found: Verification) -> Verification:
+        """What the verdict is about: whether layers run on integers, if they are meant to."""
+        return found
 
     @checked()
     def report(

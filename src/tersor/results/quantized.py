@@ -1,17 +1,20 @@
 """The result of `quantize`: the simulation, with the means to export and verify it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from tersor.checked import checked
+from tersor.data.feeds import Data, batches, split_labels
 from tersor.data.plausible import Assumed, Plausible, worst_plausible
 from tersor.export import openvino
 from tersor.export.by_name import export_file
 from tersor.export.executorch import loaded
+from tersor.export.latency import slowdown
 from tersor.export.onnx import ExportResult
-from tersor.export.runtime import Config
+from tersor.export.runtime import Config, Runtime
+from tersor.export.verification import Verification
 from tersor.graph.network import Network
 from tersor.names import RuntimeName, Storage
 from tersor.quant.scheme import Scheme
@@ -70,6 +73,23 @@ class Quantized(Result):
             largest=largest,
         )
 
+    @checked()
+    def slowdown(self, path: str | Path, inputs: Data = None) -> float:
+        """How many times as long as the float file a file takes, if that is clearly longer; else 1.
+
+        It is measured in onnxruntime, in processor time of one thread.
+
+        Args:
+            path: The file that `export` wrote.
+            inputs: As for `verify`; one sample is used.
+        """
+        given = self.own_inputs().inputs if inputs is None else inputs
+        _, session = self._runtime()
+        floating = self._float_file.path()
+        count = len(Runtime(path).inputs)
+        batch, _ = split_labels(next(iter(batches(given))), count)
+        return slowdown(floating, path, batch, session)
+
     def own_inputs(self) -> Plausible:
         """Inputs to verify on if none are given.
 
@@ -80,6 +100,9 @@ class Quantized(Result):
         if self.assumed is None:
             return super().own_inputs()
         return worst_plausible(self.network, self.original, self.assumed)
+
+    def _judged(self, found: Verification) -> Verification:
+        return found if self.scheme.computes_integers else replace(found, kernels=())
 
     def _runtime(self) -> tuple[RuntimeName, Config]:
         return runtime_of(self.scheme)
