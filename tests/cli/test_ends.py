@@ -97,3 +97,13 @@ def test_names_with_brackets_and_control_characters():
     assert "x [/y]" in text
     assert "\x1b[31md" not in text
     assert "\x07" not in text
+
+
+@pytest.mark.parametrize("command", [("verify", "a.onnx"), ("compare", "a.json", "a.json")])
+def test_pipes_are_not_waited_for(command, tmp_path):
+    name, *files = command
+    os.mkfifo(tmp_path / files[0])
+    with start(name, *(tmp_path / file for file in files)) as run:
+        _, said = run.communicate(timeout=60)
+    assert (run.returncode, len(said.splitlines())) == (1, 1)
+    assert "a.onnx' is damaged or missing" in said or "it is no plain file" in said

@@ -195,6 +195,14 @@ def test_pipes_and_dead_links_are_named(tmp_path):
         find_images(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a.gif", "b.TIFF", "c.heic"])
+def test_a_picture_of_a_kind_that_is_not_read_is_named(name, tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / name).touch()
+    with pytest.raises(InvalidInputError, match=f"{name}' is a picture of a kind that is not read"):
+        find_images(tmp_path)
+
+
 def test_a_linked_folder_among_classes_is_named(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "elsewhere" / "a.png")

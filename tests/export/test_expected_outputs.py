@@ -97,22 +97,20 @@ def test_a_sound_file(path, monkeypatch):
     assert found["run_with"].endswith("another")
 
 
+def of_shape(shape, path):
+    """Expectations with an input of a shape."""
+    kept = {"inputs": [{"shape": shape, "low": 0.0, "high": 1.0}], "on": "", "outputs": {}}
+    return expected_outputs.as_text(kept, short_seal(notes(path)))
+
+
 def test_damaged_expectations(path, tmp_path):
     for text, said in (
         ("0 {}", "its expected outputs are not what was written"),
         ("", "its expected outputs are not what was written"),
         (expected_outputs.as_text({"inputs": 3}, short_seal(notes(path))), "TypeError"),
-        (
-            expected_outputs.as_text(
-                {
-                    "inputs": [{"shape": [1 << 40], "low": 0.0, "high": 1.0}],
-                    "on": "",
-                    "outputs": {},
-                },
-                short_seal(notes(path)),
-            ),
-            "more than 16,777,216 numbers",
-        ),
+        (of_shape([1 << 40], path), "more than 16,777,216 numbers"),
+        (of_shape([1 << 40, 0], path), "more than 16,777,216 numbers"),
+        (of_shape([1 << 31, 3, -(1 << 63)], path), "an input has a negative size"),
     ):
         model = onnx.load(path)
         next(note for note in model.metadata_props if note.key == EXPECTED).value = text

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: formats to expect. The content decides, not the name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_OTHERS = (".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".tga")
 _MOST = 89_000_000  # pixels of a file, which Pillow itself doubts beyond
 _MOST_RESIZED = 1 << 25  # pixels that become floats
 _MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr")
@@ -168,6 +169,11 @@ def _check_kind(path: Path, deep: bool) -> None:
     elif path.suffix.lower() in SUFFIXES and not path.is_file():
         what = "a link to nothing" if path.is_symlink() else "no file but a pipe or a device"
         raise InvalidInputError(f"{str(path)!r} is {what}; remove it from the folder")
+    elif path.suffix.lower() in _OTHERS:
+        raise InvalidInputError(
+            f"{str(path)!r} is a picture of a kind that is not read ({', '.join(SUFFIXES)} are); "
+            "convert it, or remove it from the folder"
+        )
 
 
 def read_images(files: Sequence[Path], pixels: Pixels) -> list[np.ndarray]:

@@ -101,7 +101,9 @@ def compare(file: Runtime, kept: Mapping[str, Any]) -> Outcome:
 
 
 def _check_size(inputs: Sequence[Drawn]) -> None:
-    if sum(math.prod(drawn.shape) for drawn in inputs) > _LARGEST:
+    if any(size < 0 for drawn in inputs for size in drawn.shape):
+        raise ValueError("an input has a negative size")
+    if sum(math.prod(size or 1 for size in drawn.shape) for drawn in inputs) > _LARGEST:
         raise ValueError(f"its inputs have more than {_LARGEST:,} numbers")
 
 

@@ -124,6 +124,8 @@ def _changes(model: onnx.ModelProto, path: str | Path) -> list[str] | None:
 
 def _read(path: str | Path) -> onnx.ModelProto:
     try:
+        if not Path(path).is_file():
+            raise FileNotFoundError("there is no such file")
         return onnx.load(path, load_external_data=False)
     except Exception as error:
         raise _damaged(path, error) from error

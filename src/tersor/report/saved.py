@@ -40,9 +40,11 @@ def read(path: str | Path) -> Report:
     Raises:
         InvalidInputError: The file cannot be read, or is not a report.
     """
-    json = codec()
+    json, path = codec(), Path(path)
+    if path.exists() and not path.is_file():
+        raise InvalidInputError(f"cannot read {str(path)!r}: it is no plain file")
     try:
-        return json.json.decode(Path(path).read_bytes(), type=Report)
+        return json.json.decode(path.read_bytes(), type=Report)
     except OSError as error:
         raise InvalidInputError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except (json.DecodeError, UnicodeDecodeError, RecursionError) as error:
