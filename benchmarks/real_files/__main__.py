@@ -1,9 +1,9 @@
 """ONNX files that people have, quantized by the command line and in onnxruntime's own ways.
 
 Every file is used as its package uses it, on samples that were not used for calibration, and its
-answers are compared with those of the float file. A cell holds the metric, the noise of the worst
-output in dB, the time of one run on one thread and the size, both relative to the float file, and
-the CPU seconds of the command.
+answers are compared with those of the float file. A cell holds the metric, the noise of the
+worst output in dB, the CPU time of one run on one thread and the size, both relative to the float
+file, and the CPU seconds of the command.
 `truth` says how much the float file itself gets right
 of what is known of the samples. `holds` says which claims hold with data: a, the file is written
 and runs; b, names, types and axes of its inputs and outputs are those of the float file, where the

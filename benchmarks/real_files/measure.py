@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from time import thread_time
 from typing import Any
 
 import numpy as np
@@ -140,10 +141,10 @@ class Reference:
         return min(sqnr(list(output)) for output in outputs)
 
     def _time(self, path: Path) -> float:
-        """Median over rounds of the ratio to the float file, on one sample and one thread."""
+        """Median over rounds of the ratio to the float file, in CPU seconds of one sample."""
         files = [Runtime(file, config=CALM, threads=1) for file in (self.original, path)]
         runs = [(file, {name: self._feeds[-1][name] for name in file.inputs}) for file in files]
-        times = in_turns(runs, self._rounds)
+        times = in_turns(runs, self._rounds, thread_time)
         return median(after / before for before, after in times)
 
 

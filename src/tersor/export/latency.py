@@ -169,7 +169,11 @@ def _both(before: Runtime, after: Runtime, batch: Any) -> list[tuple[Runtime, Ar
     return [(before, before.renamed(sample)), (after, sample)]
 
 
-def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[float, ...]]:
+def in_turns(
+    runs: Sequence[tuple[Runtime, Arrays]],
+    rounds: int,
+    clock: Callable[[], float] = perf_counter,
+) -> list[tuple[float, ...]]:
     """Time several runs, one after the other in every round, in another order each round.
 
     A run leaves its traces in the caches, so no run always follows the same one.
@@ -177,11 +181,12 @@ def in_turns(runs: Sequence[tuple[Runtime, Arrays]], rounds: int) -> list[tuple[
     Args:
         runs: The sessions and their inputs. Create the sessions with the options `CALM`.
         rounds: Number of times that each is measured.
+        clock: Tells the seconds: `thread_time` those of the processor, if sessions have one thread.
 
     Returns:
         One entry per round: the seconds of each run.
     """
-    return list(islice(_rounds(runs), rounds))
+    return list(islice(_rounds(runs, clock), rounds))
 
 
 def _rounds(
