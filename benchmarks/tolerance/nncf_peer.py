@@ -6,15 +6,14 @@ It runs in an environment of its own, which this script makes: NNCF, onnx and on
 import argparse
 import resource
 import subprocess
-import sys
 import tempfile
-import venv
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import tersor
+from benchmarks.harness.environment import environment
 from benchmarks.harness.table import Table, progress
 from benchmarks.tolerance.networks import detector, latencies
 from tersor.export.kernels import kernels
@@ -37,7 +36,7 @@ def main() -> None:
     table = Table(args, "FastestDet", "bound", "dB", "integer layers", "time", "size", "CPU s")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        python = args.python or environment(folder / "environment")
+        python = args.python or environment(folder / "environment", _PACKAGES)
         subject = detector(folder)
         pixels = torch.cat(list(subject.learned)).numpy()
         kept = round(len(pixels) * (1 - _HELD_BACK))
@@ -57,16 +56,6 @@ def main() -> None:
         cells += [f"{proof.size_ratio:.2f}", f"{seconds:.0f}"]
         raw = {"decibels": worst, "integer": count, "time": time, "size": proof.size_ratio}
         table.add("NNCF", *cells, bound=args.bound, seconds=seconds, **raw)
-
-
-def environment(folder: Path) -> str:
-    """Make an environment with NNCF; returns its interpreter."""
-    progress("make an environment")
-    venv.create(folder, with_pip=True)
-    python = str(folder / "bin" / "python")
-    install = [python, "-m", "pip", "install", "--quiet", *_PACKAGES]
-    subprocess.run(install, check=True, stdout=sys.stderr)  # noqa: S603
-    return python
 
 
 if __name__ == "__main__":

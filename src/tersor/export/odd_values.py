@@ -4,16 +4,19 @@ A file of a classifier returns a map for each sample, class → probability. Its
 in the order of the sorted keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
+from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import Arrays
+from tersor.data.feeds import Arrays, to_batch
 from tersor.frontend.onnx.tail import outputs_of, tail_of
 from tersor.graph.carried_model import libraries, load
 from tersor.graph.network import Network
+from tersor.quant.simulated import Simulation
 
 
 def is_compared(kind: str) -> bool:
@@ -94,3 +97,19 @@ class Tail:
         made = dict(zip(self._made, self._session.run(None, given), strict=True))
         names = [name for name in self._order if self._made.get(name, True)]
         return [plain(made[name]) if name in made else known[name] for name in names]
+
+
+def simulated(network: Network) -> Callable[[Arrays], list[np.ndarray]]:
+    """What runs a simulation, with the tail of its file; outputs are in the order of the file's.
+
+    Args:
+        network: The simulation.
+    """
+    simulation, tail = Simulation(network), Tail.of(network)
+
+    def run(feed: Arrays) -> list[np.ndarray]:
+        leaves = pytree.tree_leaves(simulation(to_batch(network, feed)))
+        found = [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return found if tail is None else tail(feed, found)
+
+    return run

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels, to_batch
+from tersor.data.feeds import Arrays, Data, Labels, as_array, batches, split_labels
+from tersor.data.memory import trim
 from tersor.data.output_parts import Part, find_parts
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
@@ -38,7 +38,6 @@ from tersor.frontend.load import load
 from tersor.frontend.onnx.stored import size
 from tersor.graph.network import Network
 from tersor.names import RuntimeName
-from tersor.quant.simulated import Simulation
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
 _CHUNK = 32  # samples at a time
@@ -108,6 +107,8 @@ def verify(
     contest = _Contest(served, loaded, floating.path, simulation, metric, labels is not None)
     for batch in batches(inputs):
         contest.add(batch)
+    contest.close()
+    del loaded
     say(STEPS[2])
     timed = None
     if latency:
@@ -178,7 +179,7 @@ class _Contest:
         if served.exact is not None:
             files["exact"] = served.exact(runtime.path, optimize=False)
         self.files = files
-        self._simulate = None if simulation is None else _simulated(simulation)
+        self._simulate = None if simulation is None else odd_values.simulated(simulation)
         self.outputs = files["runtime"].compared
         self.samples = 0
         self.closely = 0  # samples that all models ran
@@ -192,8 +193,8 @@ class _Contest:
         self.predictions: dict[str, list[np.ndarray]] = {}
         self.labels: list[np.ndarray] = []
         self.classes = 0
-        after = files["runtime"].outputs
-        self.uncompared = tuple(name for name in after if name not in self.outputs)
+        self._names = files["runtime"].outputs
+        self.uncompared = tuple(name for name in self._names if name not in self.outputs)
         misfits.check_outputs(files["float"], files["runtime"])
 
     def add(self, batch: Any) -> None:
@@ -217,10 +218,16 @@ class _Contest:
                 both = _structure(results["runtime"]), _structure(results["float"])
                 self._damage += count * float(self._metric(*both))
 
+    def close(self) -> None:
+        """Forget the models: those that are timed are loaded for themselves."""
+        self.files.clear()
+        self._simulate = None
+        trim()
+
     def doubts(self) -> list[str]:
         """Why the figures are doubtful: unusual inputs, NaN, or a file that is another one."""
         found = [] if self.beyond is None else self.beyond.doubts()
-        found += odd_values.told(self.files["runtime"].outputs, self.outputs)
+        found += odd_values.told(self._names, self.outputs)
         pairs = (("simulation", "exact"), ("float", "simulation"), ("float", "exact"))
         others = misfits.other_than_simulated(*(self.comparisons(*pair) for pair in pairs))
         return [*found, *misfits.without_numbers(self.no_numbers), *others]
@@ -283,15 +290,3 @@ def _structure(outputs: list[np.ndarray]) -> torch.Tensor | tuple[torch.Tensor, 
     """One output as a tensor, several as a tuple, as PyTorch models return them."""
     found = tuple(map(torch.from_numpy, outputs))
     return found[0] if len(found) == 1 else found
-
-
-def _simulated(network: Network) -> Callable[[Arrays], list[np.ndarray]]:
-    """What runs the simulation; its outputs are in the order of the file's."""
-    simulation, tail = Simulation(network), odd_values.Tail.of(network)
-
-    def run(feed: Arrays) -> list[np.ndarray]:
-        leaves = pytree.tree_leaves(simulation(to_batch(network, feed)))
-        found = [leaf.cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        return found if tail is None else tail(feed, found)
-
-    return run

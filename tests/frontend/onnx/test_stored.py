@@ -12,6 +12,7 @@ from benchmarks.onnx_backend import not_applicable
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
+from tersor.frontend.onnx import stored
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.onnx.read import read
 from tests.frontend.onnx.files import model, random, write
@@ -232,3 +233,17 @@ def test_all_inputs_but_one_are_stored(module, name, tmp_path):
         found = loaded(x)
         for ours, want in zip(found if isinstance(found, tuple) else (found,), wanted, strict=True):
             np.testing.assert_allclose(ours.detach(), want, rtol=case.rtol, atol=case.atol)
+
+
+@pytest.mark.parametrize("before", range(0, 9, 2))
+def test_a_file_beside_is_found_wherever_its_place_is_written(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(stored, "_BLOCK", 16)  # the key may begin in one block and end in the next
+    made = model("g (float[N, 4] x) => (float[N, 4] y) { y = Add(x, a) }", a=np.ones(4, np.float32))
+    made.graph.name = "g" * (1 + before)
+    path = tmp_path / "whole.onnx"
+    onnx.save(made, path)
+    assert stored.files(path) == {path}
+    divided = tmp_path / "divided.onnx"
+    onnx.save(made, divided, save_as_external_data=True, location="weights", size_threshold=0)
+    assert stored.files(divided) == {divided, tmp_path / "weights"}
+    assert stored.size(divided) == divided.stat().st_size + 16

@@ -14,6 +14,9 @@ from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
 from tersor.graph.carried_model import CUT
 
+_PLACE = b"location"  # the key under which a file says where another one is
+_BLOCK = 1 << 20  # bytes that are looked through at a time
+
 
 def check_external(model: ir.Model, folder: Path) -> None:
     """Check that weights outside the file exist, and lie in the file's own folder.
@@ -80,9 +83,22 @@ def files(path: str | Path) -> set[Path]:
         path: The file.
     """
     path = Path(path)
+    if not _may_read_others(path):
+        return {path}
     tensors = _in_graph(onnx.load(path, load_external_data=False).graph)
     outside = (tensor for tensor in tensors if uses_external_data(tensor))
     return {path, *(path.parent / ExternalDataInfo(tensor).location for tensor in outside)}
+
+
+def _may_read_others(path: Path) -> bool:
+    """Whether a file has the key of a place in another file; it is not held in memory for that."""
+    last = b""
+    with path.open("rb") as file:
+        while part := file.read(_BLOCK):
+            if _PLACE in last + part:
+                return True
+            last = part[1 - len(_PLACE) :]
+    return False
 
 
 def size(path: str | Path) -> int:

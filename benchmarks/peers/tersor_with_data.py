@@ -1,0 +1,19 @@
+"""Tersor with data: `tersor quantize MODEL --data SAMPLES -o RESULT`, without its verification."""
+
+import sys
+
+import numpy as np
+
+import tersor
+
+
+def main() -> None:
+    """Quantize one file."""
+    model, samples, result = sys.argv[1:]
+    with np.load(samples) as arrays:
+        data = dict(arrays)
+    tersor.quantize(model, data=data).export(result)
+
+
+if __name__ == "__main__":
+    main()
