@@ -21,7 +21,8 @@ _LONGEST = 3.0  # seconds that suffice for a network whose runs take long
 #: A file that is slower by less is as fast: two timings of one file differ by that much.
 AS_FAST = 1.05
 _SLOWER = 1.1  # clearly more than that
-_ENOUGH = 0.5  # seconds that tell whether a file is clearly slower
+_ENOUGH = 0.5  # seconds that tell whether a file is clearly slower, one run in each round
+_MOST = 35  # rounds that tell it otherwise
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def measure_latency(
 def slowdown(float_path: str | Path, path: str | Path, batch: Any, config: Config = ()) -> float:
     """How many times as long as the float file a file takes, if that is clearly longer; else 1.
 
-    What counts is the processor time of one thread, which hardly depends on what else the machine
-    does, so that it is the same in every run.
+    What counts is the processor time of one thread, and the shortest of many runs of each file.
+    Both hardly depend on what else the machine does, so that the answer is the same in every run.
 
     Args:
         float_path: As for `measure_latency`.
@@ -113,14 +114,13 @@ def slowdown(float_path: str | Path, path: str | Path, batch: Any, config: Confi
     floating = Runtime(float_path, config=CALM, threads=1)
     quantized = Runtime(path, config={**dict(config), **CALM}, threads=1)
     rounds = _rounds(_both(floating, quantized, batch), thread_time)
-    ratios, spent = list[float](), 0.0
-    for before, after in islice(rounds, 2 * _FEWEST):
-        ratios.append(after / before)
-        spent += before + after
-        if len(ratios) >= _FEWEST and spent > _ENOUGH:
+    times = list[tuple[float, ...]]()
+    for each in islice(rounds, _MOST):
+        times.append(each)
+        if len(times) >= _FEWEST and sum(map(sum, times)) > _ENOUGH:
             break
-    is_clear = _interval(ratios)[0] > AS_FAST and median(ratios) > _SLOWER
-    return median(ratios) if is_clear else 1.0
+    before, after = map(min, zip(*times, strict=True))
+    return after / before if after > _SLOWER * before else 1.0
 
 
 def is_sure(ratios: Sequence[float], enough: float) -> bool:
