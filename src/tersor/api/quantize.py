@@ -21,6 +21,7 @@ from tersor.api.steps import (
     CORRECT,
     STEPS,
     WEIGHT_RANGES,
+    move_outliers,
     place_and_round,
     prepare,
     reshape,
@@ -217,6 +218,7 @@ def with_data(
     check_samples(network, batches)
     used, judged = divided(batches, tolerance)
     reshape(network, frame, options.equalize, solved=options.rounding is not None)
+    move_outliers(network, frame, used, options)
     if tolerance is None:
         found = place_and_round(network, frame, used, options)
     else:

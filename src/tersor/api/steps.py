@@ -19,6 +19,7 @@ from tersor.quant.layerwise import Setting
 from tersor.quant.levels import Equalization, WithData, equalization
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.shared_copy import shared_copy
+from tersor.quant.smooth import may_smooth, smooth
 from tersor.quant.stored_widths import widen_stored
 from tersor.quant.tolerance import Judge, Rounded
 
@@ -111,6 +112,23 @@ def correct(placed: Rounded, batches: Sequence[Batch]) -> Rounded:
     correct_nearest(placed.network, placed.prepared, batches)
     guard_bias_overflow(placed.network)
     return replace(placed, weights="corrected")
+
+
+def move_outliers(
+    network: Network, frame: Frame, batches: Sequence[Batch], options: WithData
+) -> None:
+    """Move outliers of activations into weights, with data: the function stays.
+
+    Args:
+        network: The network without quantizers, edited in place.
+        frame: The target and the callbacks.
+        batches: The samples.
+        options: The options of level 2.
+    """
+    if options.smooth is not None and may_smooth(network, frame.scheme):
+        placed = shared_copy(network)
+        frame.place(placed)
+        smooth(network, placed, frame.scheme, batches, options.smooth)
 
 
 def prepare(

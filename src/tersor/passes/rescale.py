@@ -39,10 +39,10 @@ def rescale(
     """
     for port in partition.producers:
         if _changes(factor := scale[port.classes]):
-            _scale_output(port.layer, 1 / factor)
+            scale_output(port.layer, 1 / factor)
     for port in partition.consumers:
         if _changes(factor := scale[port.classes]):
-            _scale_input(port.layer, factor)
+            scale_input(port.layer, factor)
     for clip in partition.clips:
         if _changes(factor := scale[clip.classes]):
             _scale_clip(network, clip, factor, clipped)
@@ -61,7 +61,13 @@ def _changes(factor: Tensor) -> bool:
     return bool((factor != 1).any())
 
 
-def _scale_output(layer: Layer, factor: Float[Tensor, " out"]) -> None:
+def scale_output(layer: Layer, factor: Float[Tensor, " out"]) -> None:
+    """Multiply what a layer computes, and the statistics that describe it.
+
+    Args:
+        layer: A layer, or a norm as a layer; its weight and bias are replaced.
+        factor: One number for each output channel.
+    """
     weight = layer.grouped_weight()
     layer.set_grouped_weight(_times(weight, per_output(factor, weight)))
     if layer.bias is not None:
@@ -72,7 +78,13 @@ def _scale_output(layer: Layer, factor: Float[Tensor, " out"]) -> None:
         layer.network.statistics[layer.node.name] = scaled
 
 
-def _scale_input(layer: Layer, factor: Float[Tensor, " in"]) -> None:
+def scale_input(layer: Layer, factor: Float[Tensor, " in"]) -> None:
+    """Multiply the weights of a layer that read each channel.
+
+    Args:
+        layer: The layer; its weight is replaced.
+        factor: One number for each input channel.
+    """
     weight = layer.grouped_weight()
     layer.set_grouped_weight(_times(weight, per_input(factor, weight)))
 

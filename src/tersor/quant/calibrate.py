@@ -10,9 +10,9 @@ Differs from the paper in: the statistics are propagated through the whole graph
 record says so. Weight ranges may also be percentiles, or have the smallest squared error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from torch import fx
+from torch import Tensor, fx
 
 from tersor.core.ranges import pair_safe_range
 from tersor.data.observe import Extremes, observe
@@ -72,18 +72,31 @@ def weight_range(
     """
     weight = network.tensor(source(node)).detach()
     readers = [Layer(user, network) for user in node.users if is_layer(user)]
+    quantizer.set_range(*weight_ends(weight, quantizer, readers, pair_safe, method))
+
+
+def weight_ends(
+    weight: Tensor,
+    quantizer: FakeQuantize,
+    readers: Sequence[Layer],
+    pair_safe: Pairs | None = None,
+    method: RangeMethod | None = None,
+) -> Range:
+    """Choose the range of a weight.
+
+    Args:
+        weight: The weight, or some output channels of it.
+        quantizer: Its quantizer, which is not changed.
+        readers: The layers that read it.
+        pair_safe: See `weight_ranges`.
+        method: See `weight_ranges`.
+    """
     adding = [layer for layer in readers if adds_pairs(layer, quantizer)]
-    if pair_safe and adding:
-        quantizer.set_range(*_pair_safe(adding[0], quantizer.axis is not None, pair_safe))
-    else:
-        chosen = method or (MinMax() if quantizer.grid.bits >= 8 else MSE())
-        quantizer.set_range(*chosen(weight, quantizer.grid, quantizer.axis))
-
-
-def _pair_safe(layer: Layer, per_channel: bool, pairs: Pairs) -> Range:
-    """The finest range whose pairs are safe."""
-    partner = partners(layer, pairs)
-    return pair_safe_range(layer.weight.detach(), layer.out_axis, per_channel, partner)
+    if pair_safe and adding:  # the finest range whose pairs are safe
+        layer, partner = adding[0], partners(adding[0], pair_safe)
+        return pair_safe_range(weight, layer.out_axis, quantizer.axis is not None, partner)
+    chosen = method or (MinMax() if quantizer.grid.bits >= 8 else MSE())
+    return chosen(weight, quantizer.grid, quantizer.axis)
 
 
 def data_free_ranges(

@@ -18,6 +18,7 @@ from tersor.quant.range_methods import (
     RangeMethod,
 )
 from tersor.quant.scheme import Scheme
+from tersor.quant.smooth import Smoothing
 
 WeightRange = MinMax | Percentile | MSE | RangeMethod
 SeenRange = MinMax | Percentile | MSE | Entropy | ActivationRange
@@ -56,6 +57,8 @@ class WithData:
 
     Attributes:
         equalize: See `DataFree`; `"auto"` skips it if a solver rounds the weights.
+        smooth: Options of SmoothQuant, which moves the outliers of activations into the weights of
+            linear layers where that pays; None leaves them. See `tersor.quant.smooth`.
         weight_range: See `DataFree`.
         activation_range: How to choose activation ranges from the samples: `MinMax`,
             `Percentile`, `MSE` or `Entropy` of `tersor.quant.range_methods`. AdaRound uses min-max.
@@ -67,6 +70,7 @@ class WithData:
     """
 
     equalize: Equalization = "auto"
+    smooth: Smoothing | None = Smoothing()  # noqa: RUF009
     weight_range: WeightRange | None = None
     activation_range: SeenRange = MinMax()  # noqa: RUF009
     rounding: Rounding | AdaRound | Blocks | None = Rounding()  # noqa: RUF009
