@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.checked import Count, Part, ProperShare, checked
+from tersor.checked import Count, Part, PositiveOrZero, ProperShare, checked
 from tersor.core.affine import fake_quantize
 from tersor.core.ranges import scale_zero_point
 from tersor.core.smooth import Readers, best_smoothing, smoothing_scale
@@ -60,6 +60,7 @@ class Smoothing:
         rows: Number of positions in them on which a choice is judged.
         outputs: Number of output channels of each layer on which it is judged.
         least_gain: The share of the error that has to go away, or else a value stays as it is.
+        enough: The error below which a value stays as it is, as noise over signal: 40 dB.
     """
 
     strengths: tuple[Part, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -67,7 +68,8 @@ class Smoothing:
     samples: Count = 128
     rows: Count = 512
     outputs: Count = 256
-    least_gain: ProperShare = 0.2
+    least_gain: ProperShare = 0.3
+    enough: PositiveOrZero = 1e-4
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def _smooth(
     low, high = seen.others
     candidates = product(options.strengths, options.floors)
     best, before = best_smoothing(task, low, high, candidates)
-    if best.error > (1 - options.least_gain) * before:
+    if before < options.enough or best.error > (1 - options.least_gain) * before:
         return Skipped(group.names, STEP, "its layers would hardly be more accurate")
     reach = torch.stack(seen.all).abs().amax(0)
     how = apply(network, group, smoothing_scale(reach, task.weights, best.strength, best.floor))

@@ -11,7 +11,7 @@ from typing import Any
 from tersor.api.diagnosis.findings import Fix
 from tersor.api.frame import Frame
 from tersor.api.quantize import data_free
-from tersor.api.steps import prepare, reshape
+from tersor.api.steps import move_outliers, prepare, reshape
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage
 from tersor.errors import TersorError
@@ -62,6 +62,8 @@ class Case:
         network, options = self.network.copy(), self.options
         absorption = options.absorb if isinstance(options, DataFree) else None
         reshape(network, self.frame, options.equalize, absorption, self._is_solved)
+        if isinstance(options, WithData) and self.seen is not None:
+            move_outliers(network, self.frame, self.seen, options)
         return replace(self, reshaped=network)
 
     def nearest(self) -> Network:
