@@ -1,6 +1,7 @@
 """What is wrong with networks that have one planted fault each, and with a healthy one."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,7 +67,12 @@ def test_a_channel_of_loud_weights_is_named_and_the_fix_works():
 
 @pytest.fixture(scope="module")
 def spike():
-    return tersor.diagnose(Spike(), EXAMPLE, data=images(), options=NEAREST)
+    plain = replace(NEAREST, smooth=None)
+    return tersor.diagnose(Spike(), EXAMPLE, data=images(), options=plain)
+
+
+def test_an_outlier_of_an_activation_is_moved_into_weights_by_default():
+    assert tersor.diagnose(Spike(), EXAMPLE, data=images(), options=NEAREST).healthy
 
 
 def test_an_outlier_of_an_activation_is_named(spike):

@@ -139,10 +139,10 @@ def test_solvers_by_name(options, rounding, data, asked, tmp_path):
 
 
 def test_everything_else_that_can_be_chosen(data, asked, tmp_path):
-    options = ["--ranges", "entropy", "--samples", "20", "--held-back", "0.25"]
+    options = ["--ranges", "entropy", "--samples", "20", "--held-back", "0.25", "--no-smooth"]
     bits = ["--weights", "4", "--bits", "0=6", "--bits", "8=8"]
     invoke(*MODEL, "-o", tmp_path / "a.onnx", "--data", data, *options, *bits, "--work", tmp_path)
-    expected = tersor.WithData(activation_range=Entropy(), samples=20, held_back=0.25)
+    expected = tersor.WithData(activation_range=Entropy(), samples=20, held_back=0.25, smooth=None)
     assert asked["options"] == expected
     assert asked["weights"] == {"*": 4, "0": 6, "8": 8}
     assert asked["folder"] == tmp_path
@@ -162,6 +162,7 @@ def test_bits_of_single_layers_need_no_data(asked, tmp_path):
     [
         (["--rounding", "adaround"], "--rounding needs data; give --data, too"),
         (["--held-back", "0.5"], "--held-back needs data"),
+        (["--no-smooth"], "--no-smooth needs data"),
         (["--work", "folder"], "--work needs data"),
         (["--resize", "12"], "need a folder of images, and none is given"),
         (["--data", "DATA", "--crop", "12"], "need a folder of images, and none is given"),

@@ -266,10 +266,11 @@ def with_data(has_data: bool, has_input_range: bool, given: dict[str, Any]) -> W
         "held_back": given["held_back"],
         "activation_range": _RANGES.get(given["ranges"]),
     }
-    return WithData(
+    found = WithData(
         rounding=_solver(solver, given["iterations"], given["seed"] or 0),
         **{name: value for name, value in chosen.items() if value is not None},
     )
+    return replace(found, smooth=None) if given["no_smooth"] else found
 
 
 def _solver(name: str, iterations: int | None, seed: int) -> Rounding | AdaRound | Blocks | None:

@@ -91,6 +91,15 @@ HeldBack = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+NoSmooth = Annotated[
+    bool | None,
+    typer.Option(
+        "--no-smooth",
+        help="Leave outliers of activations where they are. Without it they move into the weights "
+        "of linear layers where that makes these more accurate (SmoothQuant).",
+        rich_help_panel=_DATA,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="Seed of the random choices. [default: 0]", rich_help_panel=_DATA),

@@ -34,6 +34,7 @@ def diagnose(
     custom_ops: options.CustomOps = None,
     rounding: data_options.SolverName = None,
     ranges: data_options.Ranges = None,
+    no_smooth: data_options.NoSmooth = None,
     tolerance: Tolerance = 0.03,
     most: Most = 64,
     every_edge: EveryEdge = False,
@@ -65,7 +66,7 @@ def diagnose(
     from tersor.report.progress import progress
 
     asked = {"rounding": rounding, "ranges": ranges, "iterations": None, "samples": None}
-    asked |= {"held_back": None, "seed": None}
+    asked |= {"held_back": None, "seed": None, "no_smooth": no_smooth}
     with one_line(debug), progress(len(STEPS) + 1) as bar:
         level = choices.with_data(data is not None, input_range is not None, asked)
         seen, tested = choices.sources((data, test), resize, crop, mean, std, tokenizer)

@@ -35,6 +35,7 @@ def quantize(
     ranges: data_options.Ranges = None,
     samples: data_options.Samples = None,
     held_back: data_options.HeldBack = None,
+    no_smooth: data_options.NoSmooth = None,
     seed: data_options.Seed = None,
     work: data_options.Work = None,
     memory: data_options.Memory = None,
@@ -88,7 +89,7 @@ def quantize(
 
     asked = {"rounding": rounding, "iterations": iterations, "ranges": ranges, "samples": samples}
     asked |= {"held_back": held_back, "seed": seed, "work": work, "average_bits": average_bits}
-    asked |= {"tolerance": tolerance, "memory": memory}
+    asked |= {"tolerance": tolerance, "memory": memory, "no_smooth": no_smooth}
     steps = STEPS_WITH_DATA if data else STEPS
     steps += SEARCH_STEPS if average_bits else ()
     steps += (TOLERATE,) if data and tolerance != "off" else ()
