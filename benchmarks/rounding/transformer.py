@@ -13,8 +13,7 @@ import tersor
 from benchmarks.harness.table import Table, progress
 from benchmarks.minilm import EXAMPLE, encoder
 from benchmarks.rounding.accuracy import SOLVERS
-from benchmarks.zoo.data import asset
-from benchmarks.zoo.sentences import PUBLISHED, Batch, minilm, spearman, tokenize
+from benchmarks.zoo.sentences import PUBLISHED, calibration, minilm, spearman, tokenize
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 
@@ -51,13 +50,6 @@ def main() -> None:
                     )
                     quantized.export(path)
                     add(table, (str(bits), str(activations), solver), path, exact)
-
-
-def calibration(count: int) -> list[Batch]:
-    """Sentences of a set that is not measured."""
-    lines = asset("data/sts/2015.answers-forums.tsv").read_text(encoding="utf-8").splitlines()
-    sentences = [text for line in lines for text in line.split("\t")[1:3]][:count]
-    return [tokenize(sentences[i : i + 16]) for i in range(0, len(sentences), 16)]
 
 
 def add(

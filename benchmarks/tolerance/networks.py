@@ -17,10 +17,9 @@ from benchmarks.real_files.entries.paddle import READER
 from benchmarks.real_files.entry import Entry
 from benchmarks.real_files.session import Feed, Session
 from benchmarks.real_files.wheels import Wheel
-from benchmarks.rounding.transformer import calibration
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import coco128
-from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs
+from benchmarks.zoo.sentences import PUBLISHED, calibration, minilm, pairs
 from benchmarks.zoo.sentences import tokenize as tokens
 from tersor.data.feeds import split_labels
 from tersor.export.latency import CALM, in_turns

@@ -11,12 +11,11 @@ from torch import Tensor
 import tersor
 from benchmarks.harness.subject import spread
 from benchmarks.minilm import EXAMPLE, encoder
-from benchmarks.rounding.transformer import calibration
 from benchmarks.verdicts.case import Case, cases
 from benchmarks.zoo import MODELS, accuracy
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import average_precision, coco128, detections
-from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs, spearman, tokenize
+from benchmarks.zoo.sentences import PUBLISHED, calibration, minilm, pairs, spearman, tokenize
 from tersor.export.runtime import Config, Runtime
 
 _NEAREST = tersor.WithData(rounding=None)

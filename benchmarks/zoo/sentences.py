@@ -48,6 +48,13 @@ def tokenize(sentences: list[str]) -> Batch:
     return torch.tensor([x.ids for x in encoded]), torch.tensor([x.attention_mask for x in encoded])
 
 
+def calibration(count: int) -> list[Batch]:
+    """Sentences of a set that is not measured, in batches of 16."""
+    lines = asset("data/sts/2015.answers-forums.tsv").read_text(encoding="utf-8").splitlines()
+    sentences = [text for line in lines for text in line.split("\t")[1:3]][:count]
+    return [tokenize(sentences[i : i + 16]) for i in range(0, len(sentences), 16)]
+
+
 def spearman(encode: Encoder, name: str, batch: int = 50) -> float:
     """Rank correlation between cosine similarities and human scores."""
     scores, first, second = pairs(name)
