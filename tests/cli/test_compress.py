@@ -2,6 +2,7 @@
 
 import json
 
+import onnx
 import pytest
 from typer.testing import CliRunner
 
@@ -40,6 +41,17 @@ def test_tables_for_people(tmp_path):
     assert "What is left" in printed
     assert "parameters" in printed
     assert "integer kernels" not in printed
+
+
+def test_what_is_left_is_quantized_by_the_same_command(data, tmp_path):
+    target, asked = tmp_path / "a.onnx", ("--macs", 0.7, "--data", data, "--weights", 8)
+    printed = run(*MODEL, "-o", target, *asked)
+    for said in ("What is left", "compressed against float", "integer kernels"):
+        assert said in printed
+    found = json.loads(run(*MODEL, "-o", target, *asked, "--no-verify", "--json"))
+    assert found["after"]["macs"] < found["before"]["macs"]
+    stored = onnx.load(target).graph.initializer
+    assert sum(x.data_type == onnx.TensorProto.INT8 for x in stored) >= 3
 
 
 @pytest.mark.parametrize(

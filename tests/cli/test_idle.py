@@ -14,6 +14,8 @@ CASES = {
     f"{COMPRESS} --rate 0.1": ("--rate 0.1", "--train"),
     f"{COMPRESS} --batch 8": ("--batch 8", "--train"),
     f"{COMPRESS} --loss torch.nn.functional:cross_entropy": ("--loss torch", "--train"),
+    f"{COMPRESS} --activations 8": ("--activations 8", "--weights"),
+    f"{COMPRESS} --scheme tensorrt": ("--scheme tensorrt", "--weights"),
     f"{COMPRESS} --samples 10": ("--samples 10", "--data"),
     f"{COMPRESS} --test c.npy --no-verify": ("--test c.npy", "--no-verify"),
     "quantize a.onnx -o b.onnx --test c.npy --no-verify": ("--test c.npy", "--no-verify"),

@@ -141,7 +141,7 @@ def test_everything_that_a_result_holds_is_saved():
     """Whoever adds an attribute also adds it to `tersor.saved`, and to this list."""
     network = {"module", "args", "kwargs", "statistics", "records", "axes", "origin"}
     network |= {"input_names", "output_names"}
-    quantized = {"network", "original", "training", "scheme", "prepared", "assumed"}
+    quantized = {"network", "original", "training", "scheme", "prepared", "assumed", "compressed"}
     assert {x.name for x in fields(Network)} == network
     assert {x.name for x in fields(tersor.Quantized)} == quantized
     assert {x.name for x in fields(tersor.Compressed)} == {"network", "original", "training"}

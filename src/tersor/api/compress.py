@@ -69,7 +69,8 @@ def compress(
 ) -> Compressed:
     """Make a trained model smaller and faster, with fewer multiplications, in floating point.
 
-    Give one budget. To quantize the result, pass its `network` to `tersor.quantize`.
+    Give one budget. `tersor.quantize` quantizes the result, and `verify` then tells what each of
+    the two steps costs.
 
     Args:
         model: As for `quantize`, or a `Compressed` model, or its file, to compress further. It is

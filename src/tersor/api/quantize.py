@@ -53,6 +53,7 @@ from tersor.quant.shared_copy import shared_copy
 from tersor.quant.tolerance import Allowed, Tolerance
 from tersor.quant.within import check_tolerance, divided, tolerance_of
 from tersor.report.progress import shows_progress
+from tersor.results.compressed import Compressed
 from tersor.results.quantized import Quantized
 
 T = TypeVar("T", DataFree, WithData)
@@ -88,7 +89,8 @@ def quantize(
 
     Args:
         model: The float model, a loaded `torch.export` program, or the name of a file or function,
-            as for `tersor.load`; or what `capture` or `compress` made of one. It is never changed.
+            as for `tersor.load`; or what `compress` made of one, which is then compared with the
+            model that it was made of. It is never changed.
         example: One input tensor, a tuple of inputs, or a mapping of keyword inputs. Default: the
             first samples, if there are data.
         kwargs: Keyword inputs, in addition to the positional ones.
@@ -160,8 +162,10 @@ def quantize(
     say(CAPTURE)
     model, example = opened(model, example)
     network, data = captured_with(model, example, kwargs, data, dynamic)
+    floats = shared_copy(network), None
+    if isinstance(model, Compressed):
+        floats = model.original, floats[0]
     del model  # one that was loaded here is not needed any more
-    original = shared_copy(network)
     names = patterns(exclude)
     frame = Frame(
         target, weight_bits, activation_bits, names, say=say, on_layer=on_layer, folder=folder
@@ -169,12 +173,12 @@ def quantize(
     if isinstance(chosen, DataFree):
         assumed = assumed_inputs(network, input_range)
         prepared = data_free(network, frame, assumed.ranges, chosen)
-        return Quantized(network, original, target, prepared, assumed)
+        return Quantized(network, floats[0], target, prepared, assumed, floats[1])
     plain = weights is None and activations is None
     held = tolerance_of(tolerance, plain and target.speed is not None)
     frame = replace(frame, shelf=Shelf(room_for(network, memory), folder))
     network, prepared = with_data(network, frame, data, chosen, held)
-    return Quantized(network, original, target, prepared)
+    return Quantized(network, floats[0], target, prepared, None, floats[1])
 
 
 def data_free(

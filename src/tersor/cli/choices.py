@@ -90,6 +90,31 @@ def _program_scheme(name: str, output: Path, activations: int | None) -> str:
     return _PROGRAMS
 
 
+def then_quantized(
+    name: str, output: Path, weights: int | None, activations: int | None
+) -> Scheme | None:
+    """Find the target of a network that is quantized after it was compressed; None if it is not.
+
+    Args:
+        name: Name of the scheme.
+        output: The file to write.
+        weights: Bits of the weights, if the network is quantized.
+        activations: Bits of the activations, if they are given.
+
+    Raises:
+        InvalidInputError: As `target`; or something is said of integers, but none are asked for.
+    """
+    if weights is not None:
+        return target(name, False, output, activations)
+    idle = {"--activations": activations, "--scheme": None if name == _USUAL else name}
+    for option, value in given(idle).items():
+        raise InvalidInputError(
+            f"{option} {value} has no effect without --weights, which quantizes what is left; give "
+            f"--weights 8, or leave {option} out"
+        )
+    return None
+
+
 def sources(
     names: Iterable[str | None],
     resize: int | None,

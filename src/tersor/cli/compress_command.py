@@ -15,6 +15,9 @@ def compress(
     test: data_options.Test = None,
     method: options.Methods = None,
     rule: options.Rule = "least loss",
+    weights: options.Weights = None,
+    activations: options.Activations = None,
+    scheme: options.SchemeName = "onnxruntime-cpu",
     exclude: options.Exclude = None,
     example: options.Example = None,
     dynamic: options.Dynamic = None,
@@ -51,9 +54,11 @@ def compress(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make a model smaller and faster in floating point, write the ONNX file, and verify it.
+    """Make a model smaller and faster, write the ONNX file, and verify it.
 
-    The file can then be quantized like any other. A few unlabelled samples improve it greatly.
+    It stays in floating point unless `--weights` gives bits: then it is quantized, too, with the
+    same samples, and the table tells what each of the two steps costs. A few unlabelled samples
+    improve it greatly.
 
     For example:
 
@@ -62,13 +67,18 @@ def compress(
         tersor compress model.pt2 -o model.fast.onnx --latency 0.7 --data photographs/ --crop 224
 
         tersor compress model.pt2 -o model.half.onnx --macs 0.5 --data few.npy --train all.npz
+
+        tersor compress model.onnx -o model.half.int8.onnx --macs 0.5 --weights 8 --data inputs.npy
     """
     from tersor.api.compress import STEPS
     from tersor.api.compress import compress as compress_model
+    from tersor.api.quantize import quantize
+    from tersor.api.steps import STEPS as QUANTIZE_STEPS
     from tersor.cli import choices, idle
     from tersor.cli.limit_options import check_labels, check_limits
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
+    from tersor.cli.results import show_quantized
     from tersor.compression.options import Compression
     from tersor.data.sources import BATCH, GeneratedSamples
     from tersor.export.limits import Limits
@@ -77,15 +87,19 @@ def compress(
     from tersor.frontend.own_code import find_function
     from tersor.report.progress import progress
     from tersor.report.tables import pairs_table
+    from tersor.results.compressed import Compressed
+    from tersor.results.quantized import Quantized
     from tersor.training.options import Training
 
     chosen = {"methods": tuple(method) if method else None, "samples": samples}
     trained = {"epochs": epochs, "steps": steps, "rate": rate}
     asked = {"loss": loss, "batch": batch, **trained}
     count = len(STEPS) + 2 + len(VERIFY_STEPS) + (report is not None)
+    count += len(QUANTIZE_STEPS) if weights else 0
     limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
+        target = choices.then_quantized(scheme, output, weights, activations)
         check_report(report)
         idle.check_test(test, verify, report)
         check_limits(limits, metric, verify, keep_anyway)
@@ -125,18 +139,29 @@ def compress(
             on_part=bar.layer,
             on_batch=bar.batch,
         )
+        result: Compressed | Quantized = compressed
+        if target is not None:
+            result = quantize(
+                compressed,
+                data=seen,
+                scheme=target,
+                weights=weights,
+                activations=activations,
+                on_step=bar.step,
+                on_layer=bar.layer,
+            )
         bar.step("write the file")
         tested = tested or seen
         inputs, labels = choices.read(tested, bar)
         proved = prove(
-            lambda path: compressed.export(
+            lambda path: result.export(
                 path,
                 opset,
                 input_names=input_names,
                 output_names=output_names,
                 largest=dict(largest) if largest else None,
             ),
-            lambda path: compressed.verify(
+            lambda path: result.verify(
                 path,
                 inputs,
                 labels=labels,
@@ -149,9 +174,13 @@ def compress(
             verify=verify,
             keep_anyway=keep_anyway,
         )
-        lost = save_report(compressed, report, (model, output), tested, proved.checked, bar)
-    if as_json:
-        show({**proved.as_dict(model, test or data), **compressed.as_dict()})
+        lost = save_report(result, report, (model, output), tested, proved.checked, bar)
+    named = model, test or data
+    if isinstance(result, Quantized):
+        where = choices.where(data, test)
+        show_quantized(result, proved, where, as_json, named, compressed=compressed)
+    elif as_json:
+        show({**proved.as_dict(*named), **compressed.as_dict()})
     else:
         show_records(compressed.records)
         show(compressed.summary())

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tersor.data.verdict import Remedy, Reservation, Verdict, judge
 from tersor.export.html import table
@@ -12,6 +13,7 @@ from tersor.export.tally import Comparison
 
 _ALIKE = 4  # layers listed per reason for staying in float; beyond this they are counted
 
+_HALF = 3.0  # dB: below it, the first of two steps makes more than half of the noise
 _APART = 3.0  # dB: kernels that differ by less need no explanation
 _AS_CLOSE = 1.0  # dB: two distances to float that are the same
 
@@ -42,6 +44,8 @@ class Verification:
         metric: The value of the user's own metric, the file against the float model; None without.
         max_metric: The largest value of it that is good, or None if the user named none.
         simulated: Output name → the simulation, against the float model. Empty without one.
+        compressed: Output name → the network that was compressed first and not yet quantized,
+            against the float model. Empty without one.
         changes: What was changed in the file since Tersor wrote it; see `tersor.export.seal`.
         closely: Number of samples, the first ones, that ran in the simulation, too, and in the file
             without integer kernels.
@@ -67,6 +71,7 @@ class Verification:
     metric: float | None = None
     max_metric: float | None = None
     simulated: dict[str, Comparison] = field(default_factory=dict)
+    compressed: dict[str, Comparison] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
     closely: int = 0
     first: dict[str, Comparison] = field(default_factory=dict)
@@ -126,6 +131,16 @@ class Verification:
         return _worst(self.runtime)
 
     @property
+    def costs_most(self) -> Literal["compression", "quantization"]:
+        """The step that costs most, where a network was compressed and then quantized."""
+        lost = (
+            _worst(self.compressed) - _worst(self.first or self.quantized)
+            if self.compressed
+            else math.inf
+        )
+        return "compression" if lost < _HALF else "quantization"
+
+    @property
     def agreement(self) -> float | None:
         """Top-1 agreement of runtime and simulation, for the worst output with classes."""
         shares = [c.top1 for c in self.runtime.values() if c.top1 is not None]
@@ -137,7 +152,7 @@ class Verification:
         Args:
             names: The float model, the file, and samples, as a command names them.
         """
-        compared = ("exported", "runtime", "simulated", "quantized")
+        compared = ("exported", "runtime", "compressed", "simulated", "quantized")
         return {
             "samples": self.samples,
             "closely": self.closely,
@@ -181,6 +196,7 @@ class Verification:
         for title, outputs in (
             ("file against simulation", self.exported),
             (f"runtime against {beside}", self.runtime),
+            ("compressed against float", self.compressed),
             ("simulation against float", self.simulated),
             ("runtime against float", self.quantized),
         ):

@@ -4,14 +4,15 @@
     exact        the file, every node as it is, without integer kernels
     runtime      the file as users run it
     float        the float network in onnxruntime
+    compressed   the compressed network in float, if it was compressed before it was quantized
 
-Of many samples the first 64 run in all four, and the others in `runtime` and `float` only.
+Of many samples the first 64 run in all of them, and the others in `runtime` and `float` only.
 Comparing `exact` with `simulation` shows whether the file is right, `runtime` with `simulation`
 whether the kernels are right, and `runtime` with `float` what quantization costs.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ _PAIRS = (
     ("float", "simulation"),
     ("float", "exact"),
     ("float", "first"),  # the runtime, on the samples that all models run
+    ("float", "compressed"),
 )
 
 
@@ -66,6 +68,7 @@ def verify(
     latency: bool = True,
     metric: Metric | None = None,
     max_metric: float | None = None,
+    compressed: Network | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
     """Run the float model, the simulation and the exported file on the same data, and compare them.
@@ -85,6 +88,7 @@ def verify(
             tensor that the file and the float model return, or a tuple if there are several, for up
             to 32 samples at a time; the mean over all samples is taken.
         max_metric: The largest value of the metric that is good.
+        compressed: What was quantized, if the float model was compressed first.
         on_step: Called with the name of each of `STEPS` before it runs.
 
     Returns:
@@ -104,7 +108,8 @@ def verify(
     loaded = served.load(path, config=config)
     before = floating.like(served, loaded)
     say(STEPS[1])
-    contest = _Contest(served, loaded, floating.path, simulation, metric, labels is not None)
+    networks = {"simulation": simulation, "compressed": compressed}
+    contest = _Contest(served, loaded, floating.path, networks, metric, labels is not None)
     for batch in batches(inputs):
         contest.add(batch)
     contest.close()
@@ -125,6 +130,7 @@ def verify(
         runtime=contest.comparisons(compared, "runtime"),
         quantized=contest.comparisons("float", "runtime"),
         simulated=contest.comparisons("float", "simulation"),
+        compressed=contest.comparisons("float", "compressed"),
         accuracy=contest.accuracy(labels),
         bytes=size(path) if served.is_onnx else path.stat().st_size,
         float_bytes=size(before) if served.is_onnx else before.stat().st_size,
@@ -171,7 +177,7 @@ class _Contest:
         served: Serving,
         runtime: Runtime,
         float_path: Path,
-        simulation: Network | None,
+        networks: Mapping[str, Network | None],
         metric: Metric | None = None,
         labelled: bool = False,
     ) -> None:
@@ -179,7 +185,8 @@ class _Contest:
         if served.exact is not None:
             files["exact"] = served.exact(runtime.path, optimize=False)
         self.files = files
-        self._simulate = None if simulation is None else odd_values.simulated(simulation)
+        simulate = odd_values.simulated
+        self._networks = {k: simulate(x) for k, x in networks.items() if x is not None}
         self.outputs = files["runtime"].compared
         self.samples = 0
         self.closely = 0  # samples that all models ran
@@ -221,7 +228,7 @@ class _Contest:
     def close(self) -> None:
         """Forget the models: those that are timed are loaded for themselves."""
         self.files.clear()
-        self._simulate = None
+        self._networks.clear()
         trim()
 
     def doubts(self) -> list[str]:
@@ -243,8 +250,8 @@ class _Contest:
             for name, file in self.files.items()
             if closely or name != "exact"
         }
-        if self._simulate is not None and closely:
-            results["simulation"] = self._simulate(feed)
+        if closely:
+            results |= {name: run(feed) for name, run in self._networks.items()}
         return results
 
     def _compare(

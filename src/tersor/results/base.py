@@ -136,6 +136,10 @@ class Result(Keepable, ABC):
         steps = {SAMPLES} if has_samples else {SAMPLES, GUESS}
         return [r.reason for r in self.records if isinstance(r, Skipped) and r.step in steps]
 
+    def _compressed(self) -> Network | None:
+        """What was quantized, if the float model was compressed first."""
+        return None
+
     @abstractmethod
     def _runtime(self) -> tuple[RuntimeName, Config]:
         """The runtime that verifies its files, and the session options."""
@@ -186,11 +190,14 @@ class Result(Keepable, ABC):
             latency=latency,
             metric=metric,
             max_metric=max_metric,
+            compressed=self._compressed(),
             on_step=on_step,
         )
         doubts = (*self._doubts(own is None), *found.doubts)
         words = "" if own is None else own.words
         found = replace(found, on_samples=own is None, inputs=words, doubts=doubts)
+        if found.costs_most == "compression":
+            found = replace(found, remedy="train")
         return self._judged(found)
 
     def _judged(self, found: Verification) -> Verification:

@@ -13,6 +13,7 @@ from tersor.export.runtime import Config
 from tersor.export.verification import Verification
 from tersor.files import temporary_folder
 from tersor.graph.costs import Cost, costs, total
+from tersor.graph.network import Network
 from tersor.names import RuntimeName
 from tersor.results.base import Result
 from tersor.results.reporting import Subject
@@ -23,8 +24,7 @@ from tersor.saved.result_file import Parts
 class Compressed(Result):
     """A compressed model: call it, inspect it, train it, export it, verify it, quantize it.
 
-    Pass its `network` to `tersor.quantize` or `tersor.compress`, and the whole result to
-    `tersor.train`.
+    Pass it to `tersor.quantize`, `tersor.compress` or `tersor.train`.
 
     Attributes:
         network: The compressed network. `network.module` is the graph as a PyTorch module.
@@ -51,15 +51,7 @@ class Compressed(Result):
 
     def rows(self) -> list[tuple[str, str]]:
         """The MACs and parameters before and after, as names and values."""
-        before, after = self.original_cost, self.cost
-        pairs = {
-            "MACs": (before.macs, after.macs),
-            "parameters": (before.parameters, after.parameters),
-        }
-        return [
-            (name, f"{old:,} → {new:,} ({new / max(old, 1):.1%})")
-            for name, (old, new) in pairs.items()
-        ]
+        return cost_rows(self.original, self.network)
 
     def as_dict(self) -> dict[str, object]:
         """The cost before and after, and the summary, as plain data for JSON."""
@@ -113,3 +105,20 @@ class Compressed(Result):
     def _of_parts(cls, parts: Parts) -> "Compressed":
         networks = parts.networks
         return cls(networks["network"], networks["original"], training=parts.training)
+
+
+def cost_rows(original: Network, network: Network) -> list[tuple[str, str]]:
+    """The MACs and parameters of two networks, as names and values.
+
+    Args:
+        original: The network before it was compressed.
+        network: The network after it.
+    """
+    before, after = (total(costs(found).values()) for found in (original, network))
+    pairs = {
+        "MACs": (before.macs, after.macs),
+        "parameters": (before.parameters, after.parameters),
+    }
+    return [
+        (name, f"{old:,} → {new:,} ({new / max(old, 1):.1%})") for name, (old, new) in pairs.items()
+    ]

@@ -20,6 +20,7 @@ from tersor.names import RuntimeName, Storage
 from tersor.quant.scheme import Scheme
 from tersor.report.outline import rows
 from tersor.results.base import Result
+from tersor.results.compressed import cost_rows
 from tersor.results.reporting import Subject
 from tersor.saved.result_file import Parts
 
@@ -34,21 +35,26 @@ class Quantized(Result):
         scheme: The integer format.
         prepared: The float network that was rounded: BatchNorms folded, channels equalized.
         assumed: What was assumed about the inputs, if there were no data.
+        compressed: The float network that was quantized, if `original` was compressed first.
         training: The training curve, if the network was trained.
     """
 
-    _beside: ClassVar[tuple[str, ...]] = ("original", "prepared")
+    _beside: ClassVar[tuple[str, ...]] = ("original", "prepared", "compressed")
 
     scheme: Scheme
     prepared: Network | None = None
     assumed: Assumed | None = None
+    compressed: Network | None = None
 
     def __repr__(self) -> str:
         return f"Quantized({self.scheme.name}, {self.network!r})"
 
     def rows(self) -> list[tuple[str, str]]:
         """The main figures, as names and values."""
-        return [("format", self.scheme.summary), *rows(self.network)]
+        found = dict(rows(self.network))
+        if self.compressed is not None:
+            found |= cost_rows(self.original, self.network)
+        return [("format", self.scheme.summary), *found.items()]
 
     @checked()
     def export(
@@ -104,18 +110,21 @@ class Quantized(Result):
     def _judged(self, found: Verification) -> Verification:
         return found if self.scheme.computes_integers else replace(found, kernels=())
 
+    def _compressed(self) -> Network | None:
+        return self.compressed
+
     def _runtime(self) -> tuple[RuntimeName, Config]:
         return runtime_of(self.scheme)
 
     def _subject(self) -> Subject:
         networks = self.network, self.original, self.prepared
-        return Subject("quantized", *networks, self.scheme.name, self.training)
+        target = self.scheme.name
+        return Subject("quantized", *networks, target, self.training, self.compressed)
 
     @property
     def _parts(self) -> Parts:
-        networks = {"network": self.network, "original": self.original}
-        if self.prepared is not None:
-            networks["prepared"] = self.prepared
+        named = {name: getattr(self, name) for name in ("network", *self._beside)}
+        networks = {name: network for name, network in named.items() if network is not None}
         return Parts("quantized", networks, self.scheme, self.assumed, tuple(self.training))
 
     @classmethod
@@ -124,7 +133,8 @@ class Quantized(Result):
         if parts.scheme is None:
             raise KeyError("scheme")
         ready = networks["network"], networks["original"], parts.scheme
-        return cls(*ready, networks.get("prepared"), parts.assumed, training=parts.training)
+        beside = networks.get("prepared"), parts.assumed, networks.get("compressed")
+        return cls(*ready, *beside, training=parts.training)
 
 
 def runtime_of(scheme: Scheme) -> tuple[RuntimeName, Config]:

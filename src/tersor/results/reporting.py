@@ -41,6 +41,7 @@ class Subject:
         prepared: The float network that was rounded, or None if no network was.
         target: Name of the integer format.
         training: The training curve.
+        compressed: What was quantized, if the original was compressed first.
     """
 
     kind: Literal["quantized", "compressed"]
@@ -49,6 +50,7 @@ class Subject:
     prepared: Network | None
     target: str
     training: tuple[Line, ...]
+    compressed: Network | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,7 @@ def _report(
     on_layer: OnLayer | None,
 ) -> Report:
     network = subject.network
-    before = subject.original.copy()
-    simplify(before)
+    before = _simplified(subject.compressed or subject.original)
     floating = subject.prepared or before
     few = samples(subject.original, inputs, wanted.samples)
     measured = measure(floating, network, few, on_layer)
@@ -142,7 +143,7 @@ def _report(
         kind=subject.kind,
         made=_made(subject, wanted),
         verified=checked,
-        before=total(costs(before).values()),
+        before=total(costs(_simplified(subject.original)).values()),
         after=total(costs(network).values()),
         layers=layer_reports(network, measured, None if is_compressed else (before, floating)),
         left=left_of(before, network) if is_compressed else (),
@@ -153,6 +154,12 @@ def _report(
         training=subject.training,
         curve=tuple(wanted.curve),
     )
+
+
+def _simplified(network: Network) -> Network:
+    found = network.copy()
+    simplify(found)
+    return found
 
 
 def _made(subject: Subject, wanted: Wanted) -> Made:
