@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import subprocess
 import sys
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -163,3 +164,11 @@ def test_the_aliases_are_told_in_words():
     for alias in ALIASES - {"Keywords"}:
         (line,) = [line for line in lines if line.startswith(f"{alias} = Any")]
         assert "  # " in line
+
+
+def test_functions_load_no_compiler():
+    code = "import sys, tersor as t; t.quantize, t.verify; print('torch._dynamo' in sys.modules)"
+    found = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "False\n"

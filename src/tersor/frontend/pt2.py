@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.pt2_archive import PT2ArchiveWriter
 
 from tersor.errors import InvalidModelError, UnsupportedError
 from tersor.frontend.explain import first_line, quiet
@@ -74,6 +73,8 @@ def load_program(path: str | Path, *, is_quantized: bool = False) -> ExportedPro
 
 def _checked_copy(path: Path) -> io.BytesIO:
     """Copy what a program needs into a new archive, after checking all of it."""
+    from torch.export.pt2_archive import PT2ArchiveWriter  # loads PyTorch's compiler
+
     copy = io.BytesIO()
     with zipfile.ZipFile(path) as archive, PT2ArchiveWriter(copy) as writer:
         members = _members(archive, path.stat().st_size)
