@@ -16,6 +16,7 @@ from tersor.export.executorch import loaded, mark
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.executorch.program import export_pte
 from tersor.export.expected_outputs import as_text, from_text
+from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tests.export.executorch.models import Forms, forms, samples
 from tests.export.pytorch.test_decomposed import detector
@@ -112,6 +113,26 @@ def test_the_command_writes_and_verifies(tmp_path):
     found = json.loads(printed.stdout)
     assert found["verification"]["runtime_name"] == "executorch"
     assert (tmp_path / "forms.pte").is_file()
+
+
+@needs_executorch
+def test_the_command_compares_a_float_file_with_a_program(path, tmp_path):
+    np.save(tmp_path / "images.npy", samples().numpy())
+    floating = tmp_path / "float.onnx"
+    torch.manual_seed(0)
+    export_onnx(capture(Forms().eval(), samples(2)), floating)
+    command = ["verify", floating, path, "--data", tmp_path / "images.npy", "--json"]
+    printed = CliRunner().invoke(app, [str(word) for word in command])
+    assert printed.exit_code == 0, printed.output
+    found = json.loads(printed.stdout)
+    assert found["runtime_name"] == "executorch"
+    assert found["samples"] == 16
+    (told,) = found["quantized"].values()
+    torch.manual_seed(0)
+    outputs = torch.from_numpy(ExecuTorchRuntime(path)(samples())["output"])
+    with torch.no_grad():
+        expected = sqnr(Forms().eval()(samples()), outputs)
+    assert told["sqnr_db"] == pytest.approx(expected, abs=0.01)
 
 
 @needs_executorch
