@@ -120,7 +120,8 @@ def test_the_command_compares_a_float_file_with_a_program(path, tmp_path):
     np.save(tmp_path / "images.npy", samples().numpy())
     floating = tmp_path / "float.onnx"
     torch.manual_seed(0)
-    export_onnx(capture(Forms().eval(), samples(2)), floating)
+    model = Forms().eval()
+    export_onnx(capture(model, samples(2)), floating)
     command = ["verify", floating, path, "--data", tmp_path / "images.npy", "--json"]
     printed = CliRunner().invoke(app, [str(word) for word in command])
     assert printed.exit_code == 0, printed.output
@@ -128,10 +129,9 @@ def test_the_command_compares_a_float_file_with_a_program(path, tmp_path):
     assert found["runtime_name"] == "executorch"
     assert found["samples"] == 16
     (told,) = found["quantized"].values()
-    torch.manual_seed(0)
     outputs = torch.from_numpy(ExecuTorchRuntime(path)(samples())["output"])
     with torch.no_grad():
-        expected = sqnr(Forms().eval()(samples()), outputs)
+        expected = sqnr(model(samples()), outputs)
     assert told["sqnr_db"] == pytest.approx(expected, abs=0.01)
 
 
