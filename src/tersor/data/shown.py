@@ -14,13 +14,12 @@ from torch.utils import _pytree as pytree
 
 from tersor.data.feeds import Data, batches, split_labels
 from tersor.errors import TersorError
-from tersor.frontend.axes import FIXED
 from tersor.frontend.capture import captured
 from tersor.frontend.dynamic import Dynamic
 from tersor.frontend.given import Example, Keywords, split_example
 from tersor.frontend.network_module import NetworkModule
 from tersor.frontend.onnx.model import OnnxModel
-from tersor.graph.network import Network, Skipped
+from tersor.graph.network import Network
 
 _MOST = 4  # samples of an example; capturing runs the model a few times
 
@@ -68,7 +67,7 @@ def _captured_as(
         return captured(model, few, None, dynamic)
     with contextlib.suppress(TersorError):
         network = captured(model, few, None, dynamic)
-        if not any(isinstance(x, Skipped) and x.step == FIXED for x in network.records):
+        if 0 in network.axes[0]:  # the batch is open
             return network
     return captured(model, batch, None, dynamic)
 

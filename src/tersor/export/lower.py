@@ -75,6 +75,9 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
         for node in lowered.network.nodes():
             if node.op == "call_module":
                 replacement = _lower_node(lowered, node)
+                known = node.meta.get("val", node.all_input_nodes[0].meta.get("val"))
+                if known is not None:  # its size and type are the same
+                    replacement.meta.setdefault("val", known)
                 node.replace_all_uses_with(replacement)
                 lowered.network.graph.erase_node(node)
             elif not _look_up_integers(node) and _is_constant(lowered, node):

@@ -5,6 +5,7 @@ import numpy as np
 from tersor.data.feeds import Arrays
 from tersor.errors import InvalidInputError
 from tersor.export.runtime import Runtime
+from tersor.frontend.onnx.example_sizes import filled, from_note
 
 _NOISE_SAMPLES = 8
 
@@ -17,11 +18,12 @@ def noise_inputs(runtime: Runtime, seed: int = 0) -> Arrays:
         seed: Seed of the random numbers.
 
     Raises:
-        InvalidInputError: An axis other than the batch is free.
+        InvalidInputError: An axis other than the batch is free, and the file notes no size of it.
     """
     generator = np.random.default_rng(seed)
-    found = {}
-    for name, shape in runtime.inputs.items():
+    found, noted = {}, from_note(runtime.metadata)
+    for name, own in runtime.inputs.items():
+        shape = filled(own, noted.get(name, ()))
         free = [axis for axis in shape[1:] if not isinstance(axis, int)]
         if free:
             raise InvalidInputError(

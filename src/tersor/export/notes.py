@@ -2,10 +2,13 @@
 
 import json
 from collections import Counter
+from collections.abc import MutableMapping
 
 import onnx_ir as ir
 
 from tersor.data.fingerprint import own_version
+from tersor.frontend.given import tensors
+from tersor.frontend.onnx.example_sizes import EXAMPLE, as_note
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.place import quantizers
@@ -23,10 +26,20 @@ def leave_notes(model: ir.Model, network: Network, scheme: Scheme | None, storag
     """
     notes = model.metadata_props
     notes["tersor.version"] = own_version()
+    _note_sizes(notes, model, network)
     if scheme is None:
         return
     notes["tersor.scheme"] = scheme.name
     notes["tersor.options"] = json.dumps({**_widths(network), "storage": storage})
+
+
+def _note_sizes(notes: MutableMapping[str, str], model: ir.Model, network: Network) -> None:
+    """Note the sizes of the example where other axes than the batch are open."""
+    shapes = {str(value.name): value.shape or () for value in model.graph.inputs}
+    if any(not isinstance(size, int) for shape in shapes.values() for size in list(shape)[1:]):
+        given = tensors((network.args, network.kwargs))
+        sizes = {name: tuple(x.shape) for name, x in zip(shapes, given, strict=False)}
+        notes[EXAMPLE] = as_note(sizes)
 
 
 def _widths(network: Network) -> dict[str, dict[str, int]]:

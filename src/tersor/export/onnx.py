@@ -128,7 +128,6 @@ def export_onnx(
     model = with_opset(written.model, opset)
     if scheme is None or scheme.cast_weights:
         fold_weights(model.graph, written.folded)
-    leave_notes(model, network, scheme, storage)
     give_ranks(model, network)
     ends = [
         _names(model.graph.inputs, input_names, "input_names"),
@@ -141,6 +140,7 @@ def export_onnx(
             "are carried over under their own names; leave input_names and output_names out"
         )
     name_ends(model.graph, *ends)
+    leave_notes(model, network, scheme, storage)
     leave = partial(leave_expected, network=network if expected else None, scheme=scheme)
     outputs = [str(v.name) for v in model.graph.outputs] if tail is None else outputs_of(tail)
     result = ExportResult(

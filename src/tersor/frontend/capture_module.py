@@ -3,6 +3,7 @@
 Where the batch cannot be free, it is the example's, and a record says why.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -22,6 +23,7 @@ from tersor.frontend.given import (
     tensors,
 )
 from tersor.frontend.open_axes import Opened, capture_open
+from tersor.frontend.picture_sizes import open_pictures, picture_axes
 from tersor.graph.network import Network, Skipped
 
 
@@ -58,10 +60,31 @@ def at_least_two(inputs: Inputs) -> Inputs:
 
 def _with_free_batch(model: nn.Module, inputs: Inputs) -> Network:
     expected, inputs = _run_at_two(model, inputs)
-    axes = _own_axes(inputs)
-    network = make_network(model, expected, inputs, axes, needed=(BATCH,))
+    axes, network = _own_axes(inputs), None
+    sizes, reasons = picture_axes(model, inputs), dict[str, str]()
+    if any(sizes):
+        network, axes, reasons = open_pictures(model, expected, inputs, axes, sizes)
+    if network is None:
+        network = make_network(model, expected, inputs, axes, needed=(BATCH,))
     network.axes = _names(axes)
+    network.records += _fixed_sizes(tensor_names(model.forward, inputs), inputs, sizes, reasons)
     return network
+
+
+def _fixed_sizes(
+    names: list[str], inputs: Inputs, sizes: Axes, reasons: Mapping[str, str]
+) -> list[Skipped]:
+    """Say which heights and widths of pictures are fixed, and why."""
+    found = []
+    for owner, x, own in zip(names, tensors(inputs), sizes, strict=True):
+        fixed = {axis: name for axis, name in own.items() if name in reasons}
+        if fixed:
+            what = " and ".join(name.partition("_")[0] for name in fixed.values())
+            shown = " × ".join(str(x.shape[axis]) for axis in fixed)
+            why = reasons[next(iter(fixed.values()))].rstrip(".")
+            verb = "are" if len(fixed) > 1 else "is"
+            found.append(Skipped(owner, FIXED, f"the {what} {verb} fixed at {shown}: {why}"))
+    return found
 
 
 def _with_more_care(model: nn.Module, inputs: Inputs, error: CaptureError) -> Network:

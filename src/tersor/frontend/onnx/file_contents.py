@@ -27,11 +27,13 @@ class Input:
         name: The file's name.
         dtype: Its type.
         shape: Sizes, and names of the axes without a size: the file's own, or made up.
+        usual: Its shape with the sizes that the file notes for open axes but the batch.
     """
 
     name: str
     dtype: torch.dtype
     shape: tuple[int | str, ...]
+    usual: tuple[int | str, ...]
 
     @property
     def open_axes(self) -> str:

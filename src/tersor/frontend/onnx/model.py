@@ -138,7 +138,7 @@ class OnnxModel(nn.Module):
         return tuple(_fit(x, given[x.name]) for x in self.inputs)
 
     def example(self, input_range: tuple[float, float] | None = None) -> tuple[Tensor, ...]:
-        """Draw random inputs of the file's own shapes, with a batch of 2 if it is free.
+        """Draw random inputs of the file's own or usual shapes, with a batch of 2 if it is free.
 
         Args:
             input_range: Smallest and largest value; see `tersor.frontend.drawn.draw`.
@@ -146,7 +146,7 @@ class OnnxModel(nn.Module):
         Raises:
             InvalidInputError: Axes other than the first have no size; names them.
         """
-        free = [x for x in self.inputs if any(isinstance(size, str) for size in x.shape[1:])]
+        free = [x for x in self.inputs if any(isinstance(size, str) for size in x.usual[1:])]
         if free:
             wanted = ", ".join(x.open_axes for x in free)
             raise InvalidInputError(
@@ -155,15 +155,15 @@ class OnnxModel(nn.Module):
                 f"command line as --example {self.inputs[0].as_option}, once per input)"
             )
         for x in self.inputs:
-            if prod(size for size in x.shape if isinstance(size, int)) > LARGEST_EXAMPLE:
+            if prod(size for size in x.usual if isinstance(size, int)) > LARGEST_EXAMPLE:
                 raise InvalidInputError(
-                    f"the file says that input {x.name!r} has shape {list(x.shape)}, which is too "
+                    f"the file says that input {x.name!r} has shape {list(x.usual)}, which is too "
                     "large for an example; give one"
                 )
         generator = torch.Generator().manual_seed(0)
         return tuple(
             draw(
-                [size if isinstance(size, int) else 2 for size in x.shape],
+                [size if isinstance(size, int) else 2 for size in x.usual],
                 x.dtype,
                 input_range,
                 generator,

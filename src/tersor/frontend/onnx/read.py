@@ -19,6 +19,7 @@ from tersor.frontend.onnx.carry import Source
 from tersor.frontend.onnx.copies import read_originals
 from tersor.frontend.onnx.dequantize import dequantize as make_float
 from tersor.frontend.onnx.dtypes import NARROW, TORCH
+from tersor.frontend.onnx.example_sizes import Sizes, filled, from_note
 from tersor.frontend.onnx.file_contents import Contents, Input, unnamed
 from tersor.frontend.onnx.fixed_inputs import Fixed, fix_inputs
 from tersor.frontend.onnx.node import Node
@@ -122,7 +123,8 @@ def contents_of(
             constants[str(node.outputs[0].name)] = constant_array(node)
         else:
             nodes.append(_node(node, opset, model))
-    inputs = tuple(_input(v) for v in graph.inputs if v.name not in constants)
+    noted = from_note(model.metadata_props)
+    inputs = tuple(_input(v, noted) for v in graph.inputs if v.name not in constants)
     outputs = tuple(str(value.name) for value in graph.outputs)
     contents = Contents(inputs, outputs, constants, tuple(nodes), model, changes)
     _check_values(contents)
@@ -185,7 +187,7 @@ def _attributes(node: ir.Node, opset: int) -> Iterator[tuple[str, Any]]:
             )
 
 
-def _input(value: ir.Value) -> Input:
+def _input(value: ir.Value, noted: Sizes) -> Input:
     dtype = None if value.dtype is None else TORCH.get(value.dtype)
     if value.dtype == ir.DataType.STRING:
         readers = ", ".join(dict.fromkeys(node.op_type for node in value.consumers()))
@@ -199,7 +201,8 @@ def _input(value: ir.Value) -> Input:
             f"input {value.name!r} has type {value.type} and shape {value.shape}; only tensors "
             "with a known number of axes can be read"
         )
-    return Input(str(value.name), dtype, tuple(_sizes(value.name, value.shape)))
+    name, shape = str(value.name), tuple(_sizes(value.name, value.shape))
+    return Input(name, dtype, shape, filled(shape, noted.get(name, ())))
 
 
 def _sizes(name: str | None, shape: ir.Shape) -> Iterator[int | str]:
