@@ -54,7 +54,12 @@ def _first_convolution(network: Network) -> Layer | None:
     if node is None or any(is_layer(x) for x in ancestors(node.all_input_nodes)):
         return None
     layer = Layer(node, network)
-    if layer.kernel_dims != 2 or layer.bias is None or any(map(_is_norm, node.users)):
+    if (
+        layer.computed
+        or layer.kernel_dims != 2
+        or layer.bias is None
+        or any(map(_is_norm, node.users))
+    ):
         return None
     return layer
 

@@ -25,8 +25,8 @@ class Values(Sequence[Any]):
         """Forget the value for one batch, which is not read any more."""
 
     def length(self, index: int) -> int:
-        """The length of the first axis for one batch."""
-        return len(self[index])
+        """The length of the first axis for one batch; a single number counts as one."""
+        return _length(self[index])
 
 
 class Kept(Values):
@@ -93,7 +93,7 @@ class Computed(Values):
             parts: Its arguments, for every batch; at least one.
         """
         self._function, self._parts = function, parts
-        self._lengths: dict[int, int] = {}
+        self._lengths: dict[tuple[int, ...], int] = {}
 
     def __len__(self) -> int:
         return len(self._parts[0])
@@ -107,10 +107,10 @@ class Computed(Values):
 
     def length(self, index: int) -> int:
         """The length of the first axis; values of equally long ones are equally long."""
-        first = self._parts[0]
-        if not isinstance(first, Values):
+        parts = [part for part in self._parts if isinstance(part, Values)]
+        if len(parts) < len(self._parts):
             return super().length(index)
-        given = first.length(index)
+        given = tuple(part.length(index) for part in parts)
         if given not in self._lengths:
             self._lengths[given] = super().length(index)
         return self._lengths[given]
@@ -145,7 +145,7 @@ class Picked(Values):
     def length(self, index: int) -> int:
         """The length of the first axis for one place."""
         values, place = self._places[index]
-        return values.length(place) if isinstance(values, Values) else len(values[place])
+        return values.length(place) if isinstance(values, Values) else _length(values[place])
 
 
 def lengths(values: Sequence[Any]) -> list[int]:
@@ -155,5 +155,9 @@ def lengths(values: Sequence[Any]) -> list[int]:
         values: Tensors.
     """
     if not isinstance(values, Values):
-        return [len(value) for value in values]
+        return [_length(value) for value in values]
     return [values.length(index) for index in range(len(values))]
+
+
+def _length(value: Any) -> int:
+    return len(value) if value.ndim else 1

@@ -236,7 +236,7 @@ def pictures(batches: Iterable[Batch]) -> list[Tensor]:
 def _draw_indices(
     example: Tensor, limits: tuple[float, float] | None, generator: torch.Generator
 ) -> Tensor:
-    low, high = (int(x) for x in limits or example.aminmax())
+    low, high = (int(x) for x in limits or example.long().aminmax())
     if limits is None and 0 <= low <= high <= 1:
         return example
     return torch.randint(low, high + 1, example.shape, generator=generator).to(example)

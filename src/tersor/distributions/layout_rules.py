@@ -74,6 +74,8 @@ def spatial(walk: Walk, node: fx.Node) -> Distribution | None:
     upsampling, an upper bound for the variance of averages, and too low for the mean of maxima.
     """
     x = walk.of(node.args[0])
+    if x is not None and walk.shapes[node][x.axis] != len(x.mean):
+        return None  # it pools over the channels
     if x is None or node.target not in PADDED_POOLS or not any(argument(node, "padding")):
         return x
     return Distribution(x.mean, x.var, x.low.clamp(max=0), x.high.clamp(min=0), x.axis)

@@ -79,7 +79,7 @@ def _layer(walk: Walk, node: fx.Node) -> Distribution | None:
     layer, x = Layer(node, walk.network), walk.of(node.args[0])
     axis = layer.channel_axis % len(walk.shapes[node])
     notes = walk.network.statistics.get(node.name)
-    if x is None or x.axis != axis or not layer.has_stored_weight:
+    if x is None or x.axis != axis or layer.computed:
         return None if notes is None else gaussian(notes.mean, notes.std**2, axis, walk.sigmas)
     weight, coverage = layer.grouped_weight(), tap_coverage(layer, walk.shape(layer.input))
     bias = 0.0 if layer.bias is None else layer.bias.detach()

@@ -15,8 +15,8 @@ from tersor.graph.network import Network
 def check(path: Path, outline: onnx.ModelProto | None = None) -> None:
     """Check that a file is valid.
 
-    onnx infers the shapes of some ops otherwise than runtimes compute them. There the runtime
-    decides.
+    onnx infers the shapes of some ops otherwise than runtimes compute them, and does not know some
+    ops that they have. There the runtime decides.
 
     Args:
         path: The file.
@@ -28,7 +28,9 @@ def check(path: Path, outline: onnx.ModelProto | None = None) -> None:
     try:
         onnx.checker.check_model(outline or path, full_check=True)
     except onnx.checker.ValidationError as error:
-        raise _invalid(error) from error
+        if "No Op registered" not in str(error):  # runtimes have ops that onnx does not know
+            raise _invalid(error) from error
+        _load(path, error)
     except onnx.shape_inference.InferenceError as error:
         _check_in_runtime(path, error)
 
@@ -36,8 +38,15 @@ def check(path: Path, outline: onnx.ModelProto | None = None) -> None:
 def _check_in_runtime(path: Path, error: Exception) -> None:
     try:
         onnx.checker.check_model(path)
+    except onnx.checker.ValidationError:
+        raise _invalid(error) from error
+    _load(path, error)
+
+
+def _load(path: Path, error: Exception) -> None:
+    try:
         Runtime(path, optimize=False)
-    except (onnx.checker.ValidationError, TersorError):
+    except TersorError:
         raise _invalid(error) from error
 
 

@@ -39,8 +39,8 @@ def guard_bias_overflow(network: Network) -> None:
 
 
 def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> None:
-    bias, scale = layer.bias, of_weight.scale
-    if bias is None or layer.computed or not (of_input.enabled and of_weight.enabled):
+    bias, scale = None if layer.computed else layer.bias, of_weight.scale
+    if bias is None or not (of_input.enabled and of_weight.enabled):
         return
     bias, largest = bias.detach(), LIMIT * of_input.scale / fineness(of_weight.grid)
     too_large = bias.abs() > largest * scale

@@ -199,7 +199,8 @@ def _input(value: ir.Value, noted: Sizes) -> Input:
     if dtype is None or value.shape is None:
         raise UnsupportedError(
             f"input {value.name!r} has type {value.type} and shape {value.shape}; only tensors "
-            "with a known number of axes can be read"
+            "with a known number of axes can be read. Store the shape in the file, with names for "
+            "open axes, as onnx.tools.update_model_dims does"
         )
     name, shape = str(value.name), tuple(_sizes(value.name, value.shape))
     return Input(name, dtype, shape, filled(shape, noted.get(name, ())))
