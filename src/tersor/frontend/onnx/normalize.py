@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass, TopologicalSortPass
 
+from tersor.frontend.onnx.fused_nodes import write_apart
 from tersor.frontend.onnx.half import widen
 from tersor.frontend.onnx.older_opsets import convert
 
@@ -33,7 +34,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         _open_sizes(value)
     model, converted = convert(model)
     widened = widen(model)
-    return model, (*converted, *widened)
+    return model, (*converted, *widened, *write_apart(model))
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
