@@ -94,6 +94,7 @@ class Computed(Values):
         """
         self._function, self._parts = function, parts
         self._lengths: dict[tuple[int, ...], int] = {}
+        self._found: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._parts[0])
@@ -107,13 +108,13 @@ class Computed(Values):
 
     def length(self, index: int) -> int:
         """The length of the first axis; values of equally long ones are equally long."""
-        parts = [part for part in self._parts if isinstance(part, Values)]
-        if len(parts) < len(self._parts):
-            return super().length(index)
-        given = tuple(part.length(index) for part in parts)
-        if given not in self._lengths:
-            self._lengths[given] = super().length(index)
-        return self._lengths[given]
+        if index not in self._found:
+            parts = [part for part in self._parts if isinstance(part, Values)]
+            given = tuple(part.length(index) for part in parts)
+            if given not in self._lengths or len(parts) < len(self._parts):
+                self._lengths[given] = super().length(index)
+            self._found[index] = self._lengths[given]
+        return self._found[index]
 
     def drop(self, index: int) -> None:
         """Forget what the value for one batch is computed from."""
@@ -160,4 +161,9 @@ def lengths(values: Sequence[Any]) -> list[int]:
 
 
 def _length(value: Any) -> int:
+    """The length of the first of several values; a number that is no tensor stands for itself."""
+    if isinstance(value, list | tuple):
+        return _length(value[0]) if value else 0
+    if not isinstance(value, torch.Tensor):
+        return int(value)
     return len(value) if value.ndim else 1

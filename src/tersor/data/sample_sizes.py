@@ -97,7 +97,7 @@ def _runs(network: Network, few: Arrays, places: Places, more: int) -> bool:
 
 def _too_small_for(network: Network, arrays: Arrays) -> fx.Node | None:
     """The call for which a sample is too small, if there is one."""
-    args, kwargs = to_batch(network, one_sample(arrays))
+    args, kwargs = to_batch(network, arrays)
     runner = _Last(network.module)
     try:
         with torch.no_grad():

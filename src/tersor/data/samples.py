@@ -68,7 +68,7 @@ def samples(
         counts.add(len({len(array) if array.ndim else 0 for array in arrays.values()}))
         shapes.add(_shape_of_a_sample(arrays))
         if smallest is None or _numbers(arrays) < _numbers(smallest):
-            smallest = one_sample(arrays)
+            smallest = one_sample(arrays) if can_cut else arrays
         read = None if again is None else partial(_fed, network, again)
         parts.append(keeper.part(arrays, _length(arrays), read, stays))
     check_sizes(network, [] if smallest is None else [smallest])

@@ -29,6 +29,14 @@ KINDS = {
         f"""g ({X}) => (float y) {{ {CONV} f = Flatten <axis = 2> (s)
             y = SimplifiedLayerNormalization <axis = -1, epsilon = 1e-5> (f, gain) }}"""
     ),
+    "a sequence that a loop fills": (
+        f"""g ({X}) => (float y) {{ {CONV}
+            e = SequenceEmpty () three = Constant <value = int64 {{3}}> ()
+            q = Loop (three, , e) <body = b (int64 i, bool go, seq(float) before)
+                => (bool more, seq(float) after) {{
+                    more = Identity(go) m = Mul(s, k) after = SequenceInsert(before, m) }}>
+            z = ConcatFromSequence <axis = 0> (q) y = Conv(z, v) }}"""
+    ),
     "unsigned integers of 16 bits": (
         """g (uint16[N, 3, 8, 8] x) => (float y) {
             f = Cast <to = 1> (x) c = Conv(f, w) y = Relu(c) }"""

@@ -1,5 +1,7 @@
 """Kept nodes read what their calls read now: rounded values, integers, what precedes a fold."""
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 from torch import fx
 
@@ -9,6 +11,8 @@ from tersor.export.edit.lookup import look_up
 from tersor.export.edit.matrix_products import wire_linear
 from tersor.export.edit.stored_values import matters
 from tersor.export.edit.values import Values
+from tersor.frontend.onnx.carry import read_by, sub_graphs
+from tersor.frontend.onnx.joined_nodes import is_no_tensor
 from tersor.graph.nodes import source
 from tersor.graph.ops import WEIGHTED
 
@@ -77,11 +81,9 @@ def _rewire_inside(
     home = draft.homes.get(ref)
     if home is None or (value := _value(values, different[0], ref)) is home:
         return
-    graphs = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
     found = [
         (inner, place)
-        for graph in graphs
-        for inner in graph.all_nodes()
+        for inner in _inside(node)
         for place, read in enumerate(inner.inputs)
         if read is not None and draft.refs.get(read) == ref
     ]
@@ -89,6 +91,17 @@ def _rewire_inside(
         raise UnmappedError(f"node {node.name!r} of the file does not read {ref} itself")
     for inner, place in found:
         inner.replace_input_with(place, value)
+
+
+def _inside(node: ir.Node) -> Iterator[ir.Node]:
+    """The nodes of sub-graphs, and those that compute the sequences which the node reads."""
+    for graph in sub_graphs(node):
+        yield from graph.all_nodes()
+    for value in read_by(node):
+        maker = value.producer() if is_no_tensor(value) else None
+        if maker is not None:
+            yield maker
+            yield from _inside(maker)
 
 
 def _value(values: Values, read: fx.Node | None, name: str) -> ir.Value:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from tersor.frontend.explain import quiet
-from tersor.frontend.onnx.carry import LARGEST_INSIDE
+from tersor.frontend.onnx.carry import LARGEST_INSIDE, sub_graphs
 from tersor.frontend.onnx.conditions import known_value
 
 
@@ -114,15 +114,6 @@ def values_of(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
         for inner in sub_graphs(node):
             yield from values_of(inner)
-
-
-def sub_graphs(node: ir.Node) -> Iterator[ir.Graph]:
-    """The graphs that a node holds itself, such as the body of a `Loop`."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def graphs_in(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:

@@ -41,7 +41,8 @@ class Source:
         opsets: Domain → version of the operator set, as the file says.
         ir_version: Version of the file format.
         reads: Names of the values that it reads from outside, each once.
-        writes: Names of the values that it computes, without those that are left out.
+        writes: Names of the values that it computes, without those that are left out; of several
+            nodes, without those that only they read.
     """
 
     def __init__(self, nodes: Sequence[ir.Node], model: ir.Model) -> None:
@@ -57,7 +58,7 @@ class Source:
         inside = {value for node in nodes for value in node.outputs}
         found = [v for node in nodes for v in read_by(node) if v not in inside]
         self.reads = tuple(dict.fromkeys(str(value.name) for value in found))
-        self.writes = tuple(str(v.name) for node in nodes for v in node.outputs if v.name)
+        self.writes = tuple(str(value.name) for value in _written(nodes) if value.name)
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -78,12 +79,32 @@ def read_by(node: ir.Node) -> Iterator[ir.Value]:
         node: The node.
     """
     yield from (value for value in node.inputs if value is not None)
+    for graph in sub_graphs(node):
+        yield from _read_outside(graph)
+
+
+def sub_graphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that a node holds itself, such as the body of a `Loop`.
+
+    Args:
+        node: The node.
+    """
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
-            yield from _read_outside(attribute.as_graph())
+            yield attribute.as_graph()
         elif attribute.type == ir.AttributeType.GRAPHS:
-            for graph in attribute.as_graphs():
-                yield from _read_outside(graph)
+            yield from attribute.as_graphs()
+
+
+def _written(nodes: Sequence[ir.Node]) -> Iterator[ir.Value]:
+    """The values that nodes compute, those of several only if others read them."""
+    own = {*nodes}
+    for node in nodes if len(nodes) > 1 else ():
+        own |= {inner for graph in sub_graphs(node) for inner in graph.all_nodes()}
+    for value in (value for node in nodes for value in node.outputs):
+        is_read = value.is_graph_output() or any(use.node not in own for use in value.uses())
+        if is_read or len(nodes) == 1:
+            yield value
 
 
 def _read_outside(graph: ir.Graph) -> Iterator[ir.Value]:

@@ -22,6 +22,7 @@ from tersor.frontend.onnx.dtypes import NARROW, TORCH
 from tersor.frontend.onnx.example_sizes import Sizes, filled, from_note
 from tersor.frontend.onnx.file_contents import Contents, Input, unnamed
 from tersor.frontend.onnx.fixed_inputs import Fixed, fix_inputs
+from tersor.frontend.onnx.joined_nodes import joined
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.normalize import normalize
 from tersor.frontend.onnx.opening import open_file
@@ -118,11 +119,12 @@ def contents_of(
     stored = graph.initializers.values()
     constants = {str(v.name): as_array(v.const_value, str(v.name)) for v in stored}
     nodes = []
-    for node in found:
+    for group in joined(model):
+        node = group[-1]
         if node.op_type == "Constant":
             constants[str(node.outputs[0].name)] = constant_array(node)
         else:
-            nodes.append(_node(node, opset, model))
+            nodes.append(_part(group, model) if len(group) > 1 else _node(node, opset, model))
     noted = from_note(model.metadata_props)
     inputs = tuple(_input(v, noted) for v in graph.inputs if v.name not in constants)
     outputs = tuple(str(value.name) for value in graph.outputs)
@@ -138,6 +140,12 @@ def _widened(value: np.ndarray) -> np.ndarray:
     """Integers of up to 4 bits in a type that PyTorch computes with; what reads them casts them."""
     dtype = ir.DataType.from_numpy(value.dtype)
     return value.astype(np.int8 if dtype.is_signed() else np.uint8) if dtype in NARROW else value
+
+
+def _part(group: list[ir.Node], model: ir.Model) -> Node:
+    """Several nodes as one, with the name of the last one, which computes what others read."""
+    source, ops = Source(group, model), dict.fromkeys(map(type_of, group))
+    return Node(", ".join(ops), str(group[-1].name), source.reads, source.writes, source=source)
 
 
 def _node(node: ir.Node, opset: int, model: ir.Model) -> Node:
