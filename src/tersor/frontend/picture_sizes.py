@@ -176,7 +176,8 @@ def _check_free(network: Network, axes: Axes) -> None:
     if len({*found.values()}) < len(found) or not all(x.isidentifier() for x in found.values()):
         raise CaptureError("torch.export ties it to the size of another axis")
     for node in network.nodes():
-        if node.target in _POOLS and any(size not in (1, None) for size in node.args[1]):
+        sizes: Any = node.args[1] if node.target in _POOLS else ()
+        if any(size not in (1, None) for size in sizes):
             raise CaptureError(
-                f"{node.name!r} pools to {node.args[1]}, which ONNX computes for one size only"
+                f"{node.name!r} pools to {sizes}, which ONNX computes for one size only"
             )
