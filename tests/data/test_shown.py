@@ -77,18 +77,14 @@ PICTURES = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten
 
 def test_samples_of_several_sizes_need_open_axes_and_the_message_shows_them():
     data = [torch.rand(4, 3, 8, 8), torch.rand(4, 3, 9, 12)]
-    q = tersor.quantize(PICTURES, data=data)  # sizes of pictures are open
-    assert q.network.axes == ({0: "batch", 2: "height", 3: "width"},)
-    sound = nn.Sequential(nn.Conv1d(3, 4, 3)).eval()
-    data = [torch.rand(4, 3, 8), torch.rand(4, 3, 9)]
     message = (
-        r"shape \(4, 3, 9\).*dynamic=\{'input': \{2: 'size_2'\}\}, "
-        r"or --dynamic input:2=size_2$"
+        r"shape \(4, 3, 9, 12\).*dynamic=\{'input': \{2: 'size_2', 3: 'size_3'\}\}, "
+        r"or --dynamic input:2=size_2,3=size_3$"
     )
     with pytest.raises(InvalidInputError, match=message):
-        tersor.quantize(sound, data=data)
-    axes = {"input": {2: "size_2"}}
-    q = tersor.quantize(sound, data=data, dynamic=axes)
+        tersor.quantize(PICTURES, data=data)
+    axes = {"input": {2: "size_2", 3: "size_3"}}
+    q = tersor.quantize(PICTURES, data=data, dynamic=axes)
     assert q.network.axes == ({0: "batch", **axes["input"]},)
 
 

@@ -223,7 +223,7 @@ def test_labels_that_do_not_fit(reference, simulation, folder, images):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (torch.randn(2, 1, 8, 8), r"'image' has shape \(2, 1, 8, 8\).*\[batch, 3, height, width\]"),
+        (torch.randn(2, 1, 8, 8), r"'image' has shape \(2, 1, 8, 8\).*\[batch, 3, 8, 8\]"),
         ([], "no batch"),
         ((torch.randn(2, 3, 8, 8), torch.randn(2, 5)), r"takes 1 input"),
     ],

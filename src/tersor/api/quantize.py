@@ -97,7 +97,7 @@ def quantize(
         dynamic: Axes of a module's inputs that may have any size in the network and in the file,
             with their names: name of an input → axis → name, as in
             `{"x": {0: "batch", 2: "height", 3: "width"}}`. Default: the batch, and heights and
-            widths of pictures if the model takes other sizes.
+            widths of pictures where the outputs grow with them, as in detectors.
         data: Unlabelled samples: a tensor, a tuple, a mapping, or any iterable of batches, such as
             a `DataLoader`. Labels that follow the inputs are dropped.
         scheme: The target runtime, by name or as a `Scheme`.

@@ -109,9 +109,11 @@ class Computed(Values):
     def length(self, index: int) -> int:
         """The length of the first axis; values of equally long ones are equally long."""
         if index not in self._found:
-            parts = [part for part in self._parts if isinstance(part, Values)]
-            given = tuple(part.length(index) for part in parts)
-            if given not in self._lengths or len(parts) < len(self._parts):
+            given = tuple(
+                part.length(index) if isinstance(part, Values) else _length(part[index])
+                for part in self._parts
+            )
+            if given not in self._lengths:
                 self._lengths[given] = super().length(index)
             self._found[index] = self._lengths[given]
         return self._found[index]
@@ -161,9 +163,9 @@ def lengths(values: Sequence[Any]) -> list[int]:
 
 
 def _length(value: Any) -> int:
-    """The length of the first of several values; a number that is no tensor stands for itself."""
+    """The length of the first of several values; a size, which is no tensor, stands for itself."""
     if isinstance(value, list | tuple):
         return _length(value[0]) if value else 0
-    if not isinstance(value, torch.Tensor):
-        return int(value)
-    return len(value) if value.ndim else 1
+    if isinstance(value, torch.Tensor) and value.ndim:
+        return len(value)
+    return value if isinstance(value, int) else 1

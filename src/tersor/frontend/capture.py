@@ -48,11 +48,11 @@ def capture(
         kwargs: Keyword inputs, in addition to positional ones.
         dynamic: The axes of a module's inputs that stay open besides the batch, with their names:
             name of an input → axis → name, as in `{"x": {0: "batch", 2: "height", 3: "width"}}`.
-            Default: heights and widths of pictures that the model takes in other sizes.
+            Default: heights and widths of pictures where the outputs grow with them.
 
     Returns:
-        The network in inference mode. It takes any batch size, and pictures of any height and
-        width, unless a record of the step `"capture"` says why one of them is fixed.
+        The network in inference mode. It takes any batch size, unless a record of the step
+        `"capture"` says why its batch is fixed.
 
     Raises:
         InvalidModelError: NaN, infinite or half-precision weights, or a quantized model.

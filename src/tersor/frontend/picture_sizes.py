@@ -1,14 +1,16 @@
-"""Finds out whether a network takes pictures of other heights and widths, where nobody asked.
+"""Opens the heights and widths of pictures where nobody asked, if the outputs grow with them.
 
-The model is run with pictures of about half the size, which costs little. What it does not take
-stays fixed, and is told. What it takes is opened if `torch.export` can, too.
+So do those of detectors and segmenters, which are used on pictures of many sizes. A classifier is
+trained for one size; it stays at that, unless the caller asks for others. To find out, the model is
+run once with pictures of about half the size.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from tersor.errors import CaptureError
 from tersor.frontend.axes import BATCH, Axes, named, names_of, only
@@ -34,7 +36,7 @@ class Pictures(NamedTuple):
     Attributes:
         network: The captured network; None if all sizes are fixed.
         axes: The axes that are open in it.
-        reasons: Name of each other axis → why it is fixed.
+        reasons: Name of each axis that the outputs grow with and that is fixed → why.
     """
 
     network: Network | None
@@ -84,21 +86,16 @@ def open_pictures(
         axes: The axes that are open in any case.
         pictures: The heights and widths; see `picture_axes`.
     """
-    reasons: dict[str, str] = {}
     for names in _choices(names_of(pictures)):
         both = _joined(axes, only(pictures, names))
-        try:
-            other = _elsewhere(model, expected, inputs, both, names)
-        except Exception as error:  # noqa: BLE001 - then they are fixed
-            reasons = reasons or dict.fromkeys(names, first_line(error))
+        other = _elsewhere(model, expected, inputs, both, names)
+        if other is None:
             continue
-        fixed = {name: why for name, why in reasons.items() if name not in names}
         try:
-            network = _captured(model, expected, inputs, both, other)
-        except Exception as error:  # noqa: BLE001
-            return Pictures(None, axes, {**fixed, **dict.fromkeys(names, first_line(error))})
-        return Pictures(network, both, fixed)
-    return Pictures(None, axes, reasons)
+            return Pictures(_captured(model, expected, inputs, both, other), both, {})
+        except Exception as error:  # noqa: BLE001 - then they are fixed
+            return Pictures(None, axes, dict.fromkeys(names, first_line(error)))
+    return Pictures(None, axes, {})
 
 
 def _choices(names: list[str]) -> Iterator[list[str]]:
@@ -114,15 +111,20 @@ def _joined(axes: Axes, more: Axes) -> Axes:
 
 def _elsewhere(
     model: nn.Module, expected: Any, inputs: Inputs, axes: Axes, names: list[str]
-) -> tuple[Inputs, Any]:
-    """Inputs of other sizes, and what the model returns for them."""
+) -> tuple[Inputs, Any] | None:
+    """Inputs of other sizes, and what the model returns for them, if it grows with them."""
     own = sizes_of(inputs, axes)
     sizes = {name: _other(own[name], number) for number, name in enumerate(names)}
     with_batch = {**sizes, BATCH: own[BATCH] + 1}  # a detector may remember the last one
     other = resized(inputs, axes, with_batch)
-    wanted = _run(model, other, sizes)
-    check_rows((expected, wanted), inputs, axes, with_batch)
-    return other, wanted
+    try:
+        wanted = run(model, other)
+        check_rows((expected, wanted), inputs, axes, with_batch)
+    except Exception:  # noqa: BLE001 - it takes one size only
+        return None
+    pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(wanted), strict=True)
+    grows = any(isinstance(x, Tensor) and x.shape[1:] != y.shape[1:] for x, y in pairs)
+    return (other, wanted) if grows else None
 
 
 def _captured(
@@ -143,14 +145,6 @@ def _captured(
     return network
 
 
-def _run(model: nn.Module, inputs: Inputs, sizes: Mapping[str, int]) -> Any:
-    try:
-        return run(model, inputs)
-    except Exception as error:
-        shown = " × ".join(map(str, sizes.values()))
-        raise CaptureError(f"at {shown} the model fails with {first_line(error)}") from error
-
-
 def _other(size: int, number: int) -> int:
     """About half of a size, a multiple of the same power of 2, and another one for each number."""
     step = min(size & -size, _LARGEST_STEP)
@@ -163,7 +157,7 @@ def _check_free(network: Network, axes: Axes) -> None:
     shapes = [
         node.meta["val"].shape
         for node in network.graph.find_nodes(op="placeholder")
-        if isinstance(node.meta.get("val"), torch.Tensor)
+        if isinstance(node.meta.get("val"), Tensor)
     ]
     for shape, own in zip(shapes, axes, strict=True):
         if not all(is_free(shape[axis]) for axis in own):
