@@ -146,8 +146,13 @@ def _captured(
 
 
 def _other(size: int, number: int) -> int:
-    """About half of a size, a multiple of the same power of 2, and another one for each number."""
+    """About half of a size, a multiple of the same power of 2, and another one for each number.
+
+    A quarter of a small size has to be enough: of 32, the multiples of 32 cost more.
+    """
     step = min(size & -size, _LARGEST_STEP)
+    while size < 2 * _LARGEST_STEP and 1 < step > size // 4:
+        step //= 2
     found = max(1, round(size / 2 / step)) * step + number * step
     return found if found not in (size, 1) else size + (number + 1) * step
 

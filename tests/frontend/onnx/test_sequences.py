@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import tersor
-from tersor.errors import UnsupportedError
 from tersor.frontend.capture import capture
 from tersor.frontend.onnx.read import read
+from tersor.graph.carried import carried_nodes, part_ops
 from tests.frontend.onnx.files import model, random, write
 
 #: What makes `z`, with 8 columns, of `h`, with 8 columns, and of `a`, which is what h was.
@@ -50,9 +50,26 @@ def test_what_is_read_from_a_sequence_is_its_item(name, tmp_path):
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_a_sequence_whose_items_depend_on_values(tmp_path):
+def test_a_sequence_whose_items_depend_on_values_is_one_part_with_what_reads_it(tmp_path):
     text = """g (float[N, 4] x, int64 k) => (float[N, 4] y) {
-        q = SequenceConstruct(x, x) e = SequenceAt(q, k) y = Relu(e) }"""
+        m = Neg(x) q = SequenceConstruct(x, m) e = SequenceAt(q, k) y = Relu(e) }"""
     loaded, _ = tersor.load(write(tmp_path, model(text)))
-    with pytest.raises(UnsupportedError, match=r"'q' \(SequenceConstruct\).*extract_model"):
-        capture(loaded, (torch.ones(2, 4), torch.tensor(1)))
+    x = torch.from_numpy(random(2, 4))
+    network = capture(loaded, (x, torch.tensor(1)))
+    assert [part_ops(part) for part in carried_nodes(network)] == ["SequenceConstruct, SequenceAt"]
+    for place, wanted in ((0, x), (1, -x)):
+        assert torch.equal(network(x, torch.tensor(place)), wanted.relu())
+
+
+def test_nodes_between_those_of_a_part_belong_to_it(tmp_path):
+    text = """g (float[N, 4] x, int64 k) => (float[N, 4] y, float[N, 4] z) {
+        q = SequenceConstruct(x, x) e = SequenceAt(q, k) n = Neg(e) r = SequenceInsert(q, n)
+        z = Exp(x) y = ConcatFromSequence <axis = 0> (r) }"""
+    loaded, _ = tersor.load(write(tmp_path, model(text)))
+    x = torch.from_numpy(random(2, 4))
+    network = capture(loaded, (x, torch.tensor(1)))
+    (part,) = carried_nodes(network)
+    assert "Neg" in part_ops(part)
+    y, z = network(x, torch.tensor(0))
+    assert torch.equal(y, torch.cat([x, x, -x]))
+    assert torch.equal(z, x.exp())
