@@ -63,7 +63,7 @@ def test_a_sequence_whose_items_depend_on_values_is_one_part_with_what_reads_it(
 
 def test_nodes_between_those_of_a_part_belong_to_it(tmp_path):
     text = """g (float[N, 4] x, int64 k) => (float[N, 4] y, float[N, 4] z) {
-        q = SequenceConstruct(x, x) e = SequenceAt(q, k) n = Neg(e) r = SequenceInsert(q, n)
+        q = SequenceConstruct(x, x) e = SequenceAt(q, k) n = Neg(e) r = SequenceInsert(q, n, k)
         z = Exp(x) y = ConcatFromSequence <axis = 0> (r) }"""
     loaded, _ = tersor.load(write(tmp_path, model(text)))
     x = torch.from_numpy(random(2, 4))
@@ -71,5 +71,5 @@ def test_nodes_between_those_of_a_part_belong_to_it(tmp_path):
     (part,) = carried_nodes(network)
     assert "Neg" in part_ops(part)
     y, z = network(x, torch.tensor(0))
-    assert torch.equal(y, torch.cat([x, x, -x]))
+    assert torch.equal(y, torch.cat([-x, x, x]))
     assert torch.equal(z, x.exp())
