@@ -67,7 +67,7 @@ def _captured_as(
         return captured(model, few, None, dynamic)
     with contextlib.suppress(TersorError):
         network = captured(model, few, None, dynamic)
-        if 0 in network.axes[0]:  # the batch is open
+        if not network.axes or 0 in network.axes[0]:  # the batch is open
             return network
     return captured(model, batch, None, dynamic)
 
