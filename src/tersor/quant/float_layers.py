@@ -39,8 +39,6 @@ def refusal(layer: Layer, scheme: Scheme, computed: Collection[fx.Node]) -> str 
     """
     if not layer.has_stored_weight:
         return "its weight is computed from the input"
-    if layer.bias_node in computed:
-        return "its bias is computed from the input"
     if layer.input not in computed:
         return "its input does not depend on the inputs of the network"
     if not scheme.computes_integers:
