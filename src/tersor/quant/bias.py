@@ -55,6 +55,8 @@ def _correct(
     layer: Layer, quantizer: FakeQuantize, x: Distribution | None, input_shape: torch.Size
 ) -> Record:
     axis = layer.channel_axis % len(input_shape)
+    if layer.computed:
+        return Skipped(layer.name, "correct bias", layer.computed)
     if x is None or x.axis != axis or not bool(x.mean.isfinite().all()):
         reason = f"the mean of its input {layer.input.name} is unknown without data"
         return Skipped(layer.name, "correct bias", reason)
