@@ -12,6 +12,7 @@ onnxruntime on samples that nobody has seen.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -27,8 +28,10 @@ from benchmarks.harness.environment import KEPT, environment
 from benchmarks.harness.table import Table, progress
 from benchmarks.peers.networks import NETWORKS, Subject
 from tersor.core.metrics import decibels, signal_and_noise
-from tersor.export.kernels import kernels
+from tersor.errors import TersorError
+from tersor.export.kernels import Kernel, kernels
 from tersor.export.runtime import Runtime
+from tersor.frontend.explain import first_line
 
 _HERE = Path(__file__).parent
 _INSIDE = _HERE / "inside.py"
@@ -120,11 +123,16 @@ def run(peer: str, python: str, model: Path, folder: Path) -> Run:
 
 def _add(table: Table, subject: Subject, peer: str, runs: list[Run], ours: list[Run]) -> None:
     raw = {"network": subject.name, "peer": peer, "runs": [vars(found) for found in runs]}
-    if said := next((found.said for found in runs if found.said), ""):
+    path, said = subject.path.with_name(f"{peer}.onnx"), next((x.said for x in runs if x.said), "")
+    sqnr, found = math.nan, list[Kernel]()
+    try:
+        if not said:
+            sqnr, found = decibels_of(subject, path), kernels(path)
+    except TersorError as error:
+        said = first_line(error)
+    if said:
         table.add(subject.name, peer, f"no result: {said}", *["–"] * 4, **raw)
         return
-    path = subject.path.with_name(f"{peer}.onnx")
-    sqnr, found = decibels_of(subject, path), kernels(path)
     ratio = median(a.seconds / b.seconds for a, b in zip(ours, runs, strict=True)) if ours else None
     table.add(
         subject.name,
