@@ -25,8 +25,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from benchmarks.kills.jobs import FILE, JOBS, before
-from tersor.export.seal import changes
+from benchmarks.kills.jobs import FILE, JOBS, PROGRAM, before, whole
 
 _STEPS = ((Path, "replace"), (Path, "unlink"), (os, "fsync"))
 _MOST_STEPS = 40
@@ -50,9 +49,9 @@ def _job(name: str, kills: int) -> list[str]:
         root = Path(place)
         JOBS[name](_new(name, root / "imports"))  # what is loaded once is not part of the job
         began = time.monotonic()
-        whole = _new(name, root / "whole")
-        _wait(_start(name, whole))
-        seconds, wanted = time.monotonic() - began, state(whole)
+        alone = _new(name, root / "whole")
+        _wait(_start(name, alone))
+        seconds, wanted = time.monotonic() - began, state(alone)
         old = _hash(_new(name, root / "old"))
         found: list[str] = []
         for kind, count in (("once", kills), ("in one folder", kills)):
@@ -86,8 +85,8 @@ def _killed(name: str, folder: Path, seconds: float, two: bool) -> None:
 def _end(what: str, name: str, folder: Path, wanted: dict[str, str], old: str | None) -> list[str]:
     """Look at what was left, run the job to its end, and compare."""
     found = []
-    left = folder / FILE
-    if left.exists() and (_hash(folder) not in (old, wanted[FILE]) or changes(left)):
+    left = _file(folder)
+    if left.exists() and (_hash(folder) not in (old, wanted[left.name]) or not whole(left)):
         found.append(f"{what}: the file that was left is neither the old nor the new one")
     if code := _wait(_start(name, folder)):
         found.append(f"{what}: the run that went on ended with {code}")
@@ -154,8 +153,14 @@ def _wait(process: int) -> int:
     return os.waitpid(process, 0)[1]
 
 
+def _file(folder: Path) -> Path:
+    """The file that a job writes."""
+    program = folder / PROGRAM
+    return program if program.exists() else folder / FILE
+
+
 def _hash(folder: Path) -> str | None:
-    path = folder / FILE
+    path = _file(folder)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 import tersor
 from tersor.export import onnx as writer
+from tersor.export.executorch.mark import read_mark
+from tersor.export.seal import changes
 from tersor.files import write_atomically
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network
 from tersor.quant.adaround import AdaRound
 
-FILE = "q.onnx"
+FILE, PROGRAM = "q.onnx", "q.pte"
 _SMALL = 1000  # bytes from which a pair of files is written here
 
 
@@ -82,6 +84,47 @@ def export_pair(folder: Path) -> None:
         _keep(_two_results()[1], folder)
 
 
+@cache
+def _programs() -> tuple[tersor.Quantized, tersor.Quantized]:
+    model, _ = network()
+    first, second = (
+        tersor.quantize(model, scheme="executorch-xnnpack", input_range=(-end, end))
+        for end in (3.0, 2.0)
+    )
+    return first, second
+
+
+def export_program(folder: Path) -> None:
+    """A program for phones in the place of another."""
+    _programs()[1].export(folder / PROGRAM)
+
+
+def search_bits(folder: Path) -> None:
+    """Bits of each layer; nothing is kept on the way."""
+    model, x = network()
+    found = tersor.search_bits(model, data=x, average=4.0)
+    write_atomically(folder / "records.txt", repr(dict(found)).encode())
+
+
+def verify(folder: Path) -> None:
+    """A file compared with its float network; nothing is kept on the way."""
+    _, x = network()
+    checked = _two_results()[0].verify(folder / FILE, x, latency=False)
+    write_atomically(folder / "records.txt", repr(checked.sqnr).encode())
+
+
+def whole(path: Path) -> bool:
+    """Whether a file is what was written.
+
+    Args:
+        path: The file.
+    """
+    if path.suffix == ".onnx":
+        return changes(path) == []
+    found = read_mark(path.read_bytes())
+    return found is not None and not found[1]
+
+
 def before(name: str, folder: Path) -> None:
     """What lies in the folder before the job begins.
 
@@ -89,7 +132,9 @@ def before(name: str, folder: Path) -> None:
         name: The job.
         folder: Its folder.
     """
-    if name == "export":
+    if name == "export_program":
+        _programs()[0].export(folder / PROGRAM)
+    if name in ("export", "verify"):
         _two_results()[0].export(folder / FILE)
     if name == "export_pair":
         with patch.object(writer, "LARGEST_FILE", _SMALL):
@@ -102,5 +147,9 @@ def _keep(result: tersor.Quantized | tersor.Compressed, folder: Path) -> None:
 
 
 JOBS: dict[str, Callable[[Path], None]] = {
-    job.__name__: job for job in (quantize, adaround, train, compress, export, export_pair)
+    job.__name__: job
+    for job in (
+        *(quantize, adaround, train, compress, export, export_pair),
+        *(export_program, search_bits, verify),
+    )
 }

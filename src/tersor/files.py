@@ -118,6 +118,19 @@ def remove_left(place: Path) -> None:
             _release(lock)
 
 
+def check_plain(path: Path) -> None:
+    """Check that something is a file: reading a pipe may wait without an end.
+
+    Args:
+        path: The path of what exists.
+
+    Raises:
+        OSError: It is a folder, a pipe or a device.
+    """
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "it is no plain file")
+
+
 def is_alone(folder: Path) -> bool:
     """Whether no other process is writing a file in a folder, as far as the system can tell.
 

@@ -113,6 +113,19 @@ def test_damaged_files_are_named(tmp_path):
             quantized(tmp_path)
 
 
+def test_pipes_in_the_folder_are_not_waited_for(tmp_path):
+    run = {"network": "x"}
+    journal = Journal(tmp_path, run)
+    os.mkfifo(tmp_path / "00000.safetensors")
+    with pytest.raises(InvalidInputError, match=r"00000.*damaged .*no plain file"):
+        journal.read("00000")
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "00000.safetensors").unlink()
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(InvalidInputError, match="no plain file"):
+        Journal(tmp_path, run)
+
+
 def _swap(files):
     first, second = files[0].read_bytes(), files[1].read_bytes()
     files[0].write_bytes(second)

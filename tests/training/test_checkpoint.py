@@ -14,7 +14,7 @@ from torch import nn
 
 import tersor
 from tersor.errors import CheckpointWarning, InvalidInputError
-from tersor.training.checkpoint import BEFORE, NAME
+from tersor.training.checkpoint import BEFORE, NAME, Checkpoint
 from tersor.training.damping import Freezing
 from tersor.training.log import NAME as LOG
 from tersor.training.log import Log
@@ -235,6 +235,12 @@ def test_garbage_in_the_log_is_dropped(garbage, tmp_path):
 def test_training_needs_no_gradients_outside(whole):
     again = tersor.train(quantized(), Shuffled(), options=short(**EVERYTHING))
     assert difference(whole, again) == 0
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(InvalidInputError, match="no plain file"):
+        Checkpoint.open(tmp_path, {"network": "x"}).read()
 
 
 def test_a_folder_that_cannot_be(tmp_path):

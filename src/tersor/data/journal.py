@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tersor.data.fingerprint import Fingerprint, differences, hash_tensors
 from tersor.errors import InvalidInputError
-from tersor.files import remove_left, write_atomically, write_tensors
+from tersor.files import check_plain, remove_left, write_atomically, write_tensors
 from tersor.frontend.explain import first_line
 from tersor.graph.network import Applied, Record, Skipped
 
@@ -50,6 +50,7 @@ class Journal:
                 if any(self.folder.glob("*.safetensors")):
                     raise InvalidInputError(f"{str(folder)!r} is no folder of a run; give another")
                 write_atomically(manifest, json.dumps({"run": {**fingerprint}}).encode())
+            check_plain(manifest)
             found = json.loads(manifest.read_bytes()).get("run")
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise InvalidInputError(
@@ -75,6 +76,7 @@ class Journal:
         if not path.exists():
             return None
         try:
+            check_plain(path)
             with safe_open(path, "pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 about = file.metadata()

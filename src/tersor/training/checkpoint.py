@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tersor.data.fingerprint import Fingerprint, differences, hash_tensors
 from tersor.errors import CheckpointWarning, InvalidInputError
-from tersor.files import remove_left, write_tensors
+from tersor.files import check_plain, remove_left, write_tensors
 from tersor.frontend.explain import first_line
 
 NAME = "checkpoint.safetensors"
@@ -106,6 +106,7 @@ class Checkpoint:
 
     def _found(self, path: Path) -> Found:
         """What a file holds."""
+        check_plain(path)
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["run"])
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
