@@ -54,8 +54,7 @@ class Smoothing:
 
     Attributes:
         strengths: Candidates for α; a value that none of them improves stays as it is. The paper
-            uses 0.5 to 0.9. At 0.9 every channel fills the range, and what samples have not shown
-            is cut off.
+            uses 0.5 to 0.9.
         floors: Candidates for the least range of a channel, as a share of the largest one.
         samples: Number of samples that are looked at; every fourth one is held back to choose.
         rows: Number of positions in them on which a choice is judged.
@@ -64,7 +63,7 @@ class Smoothing:
         enough: The error below which a value stays as it is, as noise over signal: 40 dB.
     """
 
-    strengths: tuple[Part, ...] = (0.5, 0.6, 0.7, 0.8)
+    strengths: tuple[Part, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
     floors: tuple[ProperShare, ...] = (0.01, 0.03, 0.1, 0.3)
     samples: Count = 128
     rows: Count = 512
