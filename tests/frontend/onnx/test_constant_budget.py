@@ -216,6 +216,16 @@ def test_what_onnxruntime_computes_from_stored_values_is_computed_once(tmp_path,
     assert found[0].tolist() == pytest.approx(torch.hann_window(3).tolist())
 
 
+def test_an_attribute_that_is_no_size_of_a_window(tmp_path):
+    nodes = [
+        helper.make_node("Neg", ["s"], ["c"], size=["a"], kernel_shape="forward"),
+        helper.make_node("Mul", ["x", "c"], ["y"]),
+    ]
+    (tmp_path / "a.onnx").write_bytes(file(nodes, {"s": np.float32(3)}).SerializeToString())
+    model, _ = load(tmp_path / "a.onnx")
+    assert model.constants["c"] == -3
+
+
 def test_small_values_that_are_broadcast_to_a_large_one_are_no_condition(tmp_path):
     shape = {"a": (1024, 1, 1), "b": (1, 1024, 1), "w": (1, 1, 1024)}
     stored = {name: np.ones(size, np.int64) for name, size in shape.items()}

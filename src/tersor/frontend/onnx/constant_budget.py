@@ -163,4 +163,5 @@ def counted() -> FlopCounterMode:
 
 
 def _numbers(value: Any) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, tuple | list) else (int(value),)
+    found = tuple(value) if isinstance(value, tuple | list) else (value,)
+    return tuple(x for x in found if isinstance(x, int))  # an unknown op may call a text so
