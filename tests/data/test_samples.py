@@ -60,6 +60,22 @@ def test_every_form_gives_the_same_batches(one, data):
     one(*batches[0][0])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float16])
+def test_types_that_numpy_lacks_become_float32(one, dtype):
+    given = (X / 8 - 5).to(dtype)
+    assert torch.equal(joined(samples(one, given)), given.float())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [torch.Tensor.to_sparse, lambda x: x.to("meta")],
+    ids=["sparse", "meta"],
+)
+def test_tensors_that_are_no_arrays_are_told(one, change):
+    with pytest.raises(InvalidInputError, match=r"has no form as an array.*give a dense tensor"):
+        samples(one, change(X))
+
+
 def test_inputs_by_name_and_by_place(two):
     mask = torch.ones(20, 3)
     for data in ({"mask": mask, "x": X}, (X, mask), [[X, mask, LABELS]]):

@@ -14,12 +14,15 @@ from torch.utils import _pytree as pytree
 from tersor.data.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.frontend.axes import FIXED, check_shared
+from tersor.frontend.explain import first_line
 from tersor.frontend.given import key, tensor_names
 from tersor.graph.network import Network, Skipped
 from tersor.graph.shapes import is_free
 
 Arrays = dict[str, np.ndarray]
 Data = Any  # samples as the user gives them: one batch, or an iterable of batches; see above
+#: Floating-point types that NumPy has.
+_FLOATS = frozenset({torch.float16, torch.float32, torch.float64})
 Labels = torch.Tensor | np.ndarray | Sequence[int]  # the class of each sample
 
 
@@ -81,7 +84,7 @@ def in_order(batch: Data, names: Iterable[str]) -> list[Any]:
 
 
 def _checked(name: str, value: Any, expected: Sequence[Any], dtype: np.dtype) -> np.ndarray:
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    array = as_array(value)
     fits = array.ndim == len(expected) and all(
         have > 0 and (have == want or not isinstance(want, int))
         for have, want in zip(array.shape, expected, strict=True)
@@ -252,8 +255,33 @@ def split_labels(batch: Data, inputs: int | None = None) -> tuple[Data, np.ndarr
 
 
 def as_array(values: Any) -> np.ndarray:
-    """Convert a tensor, array or list to a NumPy array."""
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    """Convert a tensor, array or list to a NumPy array; bfloat16 and float8 become float32.
+
+    Args:
+        values: What a user gives.
+
+    Raises:
+        InvalidInputError: A tensor is sparse, quantized, or without values.
+    """
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    try:
+        return with_array_type(values).detach().cpu().numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise InvalidInputError(
+            f"a tensor of {values.dtype} has no form as an array ({first_line(error)}); give a "
+            "dense tensor of float32 or integers, as x.to_dense() or x.dequantize() give it"
+        ) from error
+
+
+def with_array_type(values: torch.Tensor) -> torch.Tensor:
+    """A tensor of which an array can be made: types that NumPy lacks, as bfloat16, as float32.
+
+    Args:
+        values: Any tensor.
+    """
+    is_known = values.dtype in _FLOATS or not values.is_floating_point()
+    return values if is_known else values.float()
 
 
 def _size(axis: int | torch.SymInt) -> int | str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tersor.data.feeds import Arrays
+from tersor.data.feeds import Arrays, with_array_type
 from tersor.data.numpy_files import with_labels
 from tersor.errors import InvalidInputError
 from tersor.frontend.explain import first_line
@@ -56,7 +56,7 @@ def _array(path: Path, name: str, value: Tensor) -> np.ndarray:
         size = value.numel() * value.itemsize
         if size > _REPEATED and size > value.untyped_storage().nbytes():
             raise TypeError(f"its {size:,} bytes repeat values that the file has once")
-        return value.detach().numpy()
+        return with_array_type(value).detach().numpy()
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise InvalidInputError(
             f"{str(path)!r}: tensor {name!r} has no form as an array ({first_line(error)}); store "

@@ -135,10 +135,10 @@ def run(text: str, arrays: Sequence[np.ndarray], how: Compute | None = None) -> 
     except UnsupportedError:
         raise
     except Exception as error:
-        shapes = [f"{list(array.shape)} ({array.dtype})" for array in arrays]
+        shapes = ", ".join(f"{list(array.shape)} ({array.dtype})" for array in arrays)
         raise InvalidModelError(
             f"onnxruntime cannot compute {describe(decode(text))} on inputs of shape "
-            f"{', '.join(shapes)}: {_reason(error)}"
+            f"{shapes}: {_reason(error)}. If these inputs were drawn, give samples (data=, --data)"
         ) from error
     if any(not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub" for value in found):
         raise UnsupportedError(

@@ -213,6 +213,31 @@ def test_onnxruntime_gives_its_reason(tmp_path):
         capture(loaded, torch.ones(2, 4))
 
 
+def boxes(count):
+    """A detector's head: features of boxes, which are inputs, in the picture that each lies in."""
+    text = f"""g (float[1, 3, 8, 8] x, float[{count}, 4] boxes, int64[{count}] pictures)
+        => (float[{count}, 4, 2, 2] y) {{
+        c = Conv <pads = [1, 1, 1, 1]> (x, w)
+        y = RoiAlign <output_height = 2, output_width = 2, sampling_ratio = 1> (
+            c, boxes, pictures) }}"""
+    return model(text, w=random(4, 3, 3, 3))
+
+
+def test_drawn_boxes_lie_in_the_first_picture(tmp_path):
+    """Zeros and ones would be drawn, and there may be only one picture."""
+    result = tersor.quantize(write(tmp_path, boxes(9)))
+    assert result.network.args[2].tolist() == [0] * 9
+    result.export(tmp_path / "q.onnx")
+
+
+def test_where_drawn_inputs_do_not_fit_samples_are_asked_for(tmp_path):
+    """onnxruntime counts the points of these boxes, which are no boxes, below zero."""
+    made = boxes(9)
+    del made.graph.node[1].attribute[-1]
+    with pytest.raises(InvalidModelError, match=r"RoiAlign.*give samples \(data=, --data\)"):
+        tersor.quantize(write(tmp_path, made))
+
+
 def test_a_library_of_custom_ops_is_used_if_the_user_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr(carried_model, "_libraries", {})
     text = """g (float[N, 4] x) => (float[N, 3] y) {

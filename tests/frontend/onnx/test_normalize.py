@@ -98,6 +98,18 @@ def test_large_weights_stay_shared_through_a_conversion(tmp_path):
     np.testing.assert_array_equal(contents.constants["w"], random(300, 200))
 
 
+def test_a_conversion_names_no_axes(tmp_path):
+    """The converter calls an axis that the file leaves open, without a name, `unk__0`."""
+    made = model("g (float[N, 4] x) => (float[N, 3] y) { y = MatMul(x, w) }", 9, w=random(4, 3))
+    for value in (*made.graph.input, *made.graph.output):
+        value.type.tensor_type.shape.dim[0].Clear()
+    contents = read(write(tmp_path, made))
+    assert contents.changes == ("converted from opset 9 to 13",)
+    (output,) = contents.model.graph.outputs
+    assert output.shape is not None
+    assert [getattr(axis, "value", axis) for axis in output.shape] == [None, 3]
+
+
 def test_what_cannot_be_converted(tmp_path):
     """ONNX has no converter for a Scan of its infancy."""
     made = model("g (float[N, 4] x) => (float[N, 4] y) { y = Scan(x) }", 8)

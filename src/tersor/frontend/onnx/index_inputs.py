@@ -14,6 +14,7 @@ _MOVES = frozenset(
     }
 )
 _LOOKUPS = frozenset({"Gather", "GatherElements"})
+_BOXES = "RoiAlign"
 _FEW = 2  # rows of a table of unknown size that an index may have
 
 
@@ -33,6 +34,8 @@ def rows_of_inputs(
         if node.op in _LOOKUPS and second in origin:
             rows = _rows(constants.get(first), node.get("axis", 0))
             found[origin[second]] = min(rows, found.get(origin[second], rows))
+        if node.op == _BOXES and node.inputs[2:] and node.inputs[2] in origin:
+            found[origin[node.inputs[2]]] = 1  # of the pictures, which may be one
         if node.op in _MOVES and first in origin:
             origin |= dict.fromkeys(node.outputs, origin[first])
     return found

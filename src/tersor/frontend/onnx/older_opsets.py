@@ -57,6 +57,7 @@ def convert(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
             f"opsets from {OPSETS[0]} on can be converted if all of their ops can"
         ) from error
     forget_types(converted, model)
+    _forget_axes(converted, model)
     converted.metadata_props.update(model.metadata_props)
     return converted, (f"converted from opset {opset} to {LEAST}",)
 
@@ -99,6 +100,18 @@ def forget_types(converted: ir.Model, model: ir.Model) -> None:
     for value in (value for node in converted.graph for value in node.outputs):
         if value.name not in known and not value.is_graph_output():
             value.type = value.shape = None
+
+
+def _forget_axes(converted: ir.Model, model: ir.Model) -> None:
+    """Forget the names that the converter made up for axes without one, such as `unk__0`."""
+    ends = (*model.graph.inputs, *model.graph.outputs)
+    known = {axis.value for v in ends for axis in v.shape or () if isinstance(axis, ir.SymbolicDim)}
+    for value in (*converted.graph.inputs, *converted.graph.outputs):
+        if value.shape is not None:
+            value.shape = ir.Shape(
+                None if isinstance(axis, ir.SymbolicDim) and axis.value not in known else axis
+                for axis in value.shape
+            )
 
 
 def _check(proto: onnx.ModelProto) -> None:
