@@ -26,6 +26,8 @@ STORED = "weights stored in {} bits; the layer computes in float"
 NEAREST = "it computes in float; its weights are stored as the nearest integers"
 #: Bytes of the two nodes that make floats of integers, with their names.
 _NODES = 400
+_TOLD = 3  # weights that an error names
+_CALL = "call_function"
 _WEIGHT, _SCALE = 4, 4  # bytes of each weight in float, and of the scale of an output channel
 
 
@@ -119,8 +121,28 @@ def nothing_to_quantize(network: Network, scheme: Scheme) -> UnsupportedError:
     """
     return UnsupportedError(
         "there is nothing to quantize: the model has no convolution or linear layer that is "
-        f"not excluded and that {scheme.name} computes in integers{_hidden(network)}"
+        f"not excluded and that {scheme.name} computes in integers"
+        f"{_weights(network, scheme)}{_hidden(network)}"
     )
+
+
+def _weights(network: Network, scheme: Scheme) -> str:
+    """Say which weights there are, the largest ones first, and why none becomes an integer."""
+    reasons = {r.layer: r.reason for r in network.records if isinstance(r, Skipped)}
+    stored = [node for node in network.nodes() if node.op == "get_attr"]
+    stored = [node for node in stored if network.tensor(node).ndim > 1]
+    stored.sort(key=lambda node: -network.tensor(node).numel())
+    told = []
+    for node in stored[:_TOLD]:
+        name, count = str(node.target), network.tensor(node).numel()
+        kinds = sorted({str(user.target).split(".")[1] for user in node.users if user.op == _CALL})
+        plain = f"only {' and '.join(kinds) or 'the output'} reads it, which is no layer"
+        reason = reasons.get(name.removesuffix(".weight"), plain)
+        if scheme.cast_weights and (_WEIGHT - 1) * count <= _NODES:
+            reason = "that is too few to take less space as integers"
+        told.append(f"{name!r} has {count:,} numbers, but {reason}")
+    more = len(stored) - len(told)
+    return f". {'; '.join(told)}{f'; and {more} more' * (more > 0)}" if told else ""
 
 
 def _hidden(network: Network) -> str:

@@ -6,8 +6,8 @@ quantizer module of its origin, and a layer that needs fewer bits than other rea
 rounds it once more. Weights: one quantizer per stored tensor, for all its readers. Biases: on the
 grid of the accumulator, whose scale is the product of the scales of input and weight. Embedding
 tables: 8 bits per column, so that only the rows found become floats again. Recurrent layers, and
-others that stay in float: the weights are stored in 8 bits, or in 16 where the outputs need it, and
-the layer computes in float.
+others that stay in float, and products with a stored tensor that are no layers: the weights are
+stored in 8 bits, or in 16 where the outputs need it, and the layer computes in float.
 """
 
 from collections import defaultdict
@@ -37,6 +37,7 @@ from tersor.quant.quantizer import BiasQuantize, FakeQuantize, quantizer_at
 from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.recurrent import Recurrent, choose_recurrent
 from tersor.quant.scheme import Scheme, with_bits
+from tersor.quant.stored_products import StoredProduct, choose_products
 
 
 def place(
@@ -80,7 +81,8 @@ def place(
     accurate = leave_accurate(network, kept, chosen, left_out)
     chosen = [x for x in chosen if x not in accurate]
     stored = store_in_integers(network, scheme, [*floating, *accurate])
-    if not (chosen or recurrent or stored):
+    products = choose_products(network, left_out) if scheme.cast_weights else []
+    if not (chosen or recurrent or stored or products):
         raise nothing_to_quantize(network, scheme)
     flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
@@ -94,7 +96,7 @@ def place(
     _quantize_weights(scheme, chosen, stored, width, names)
     for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, of_input[layer.node], names[layer.weight_node])
-    _quantize_recurrent(network, scheme, recurrent, names)
+    _quantize_others(network, scheme, [*recurrent, *products], names)
     if scheme.lookups:
         _quantize_tables(network, scheme, left_out)
     network.finish()
@@ -229,15 +231,19 @@ def _quantize_bias(layer: Layer, of_input: str, of_weight: str) -> None:
     set_argument(node, "bias", bias)
 
 
-def _quantize_recurrent(
-    network: Network, scheme: Scheme, recurrent: list[Recurrent], names: dict[fx.Node, str]
+def _quantize_others(
+    network: Network,
+    scheme: Scheme,
+    others: list[Recurrent | StoredProduct],
+    names: dict[fx.Node, str],
 ) -> None:
-    """Store the matrices of recurrent layers in 8 bits; calls that share one share its quantizer.
+    """Store the weights of calls that are no layers in 8 bits; calls that share one share its grid.
 
-    The gates of all directions have the same scales, since ONNX has one axis for them.
+    The gates of all directions of a recurrent layer have the same scales, since ONNX has one axis
+    for them.
     """
     grid = replace(scheme.weight, bits=8)
-    for layer in recurrent:
+    for layer in others:
         for stored in layer.weights:
             if stored in names:
                 continue
