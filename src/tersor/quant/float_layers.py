@@ -14,7 +14,7 @@ from torch import fx
 
 from tersor.core.grid import Grid
 from tersor.errors import UnsupportedError
-from tersor.graph.carried import carried_nodes, part_name, part_ops
+from tersor.graph.carried import CARRIED, carried_nodes, part_name, part_ops
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Skipped
 from tersor.quant.gains import times
@@ -135,7 +135,7 @@ def _weights(network: Network, scheme: Scheme) -> str:
     told = []
     for node in stored[:_TOLD]:
         name, count = str(node.target), network.tensor(node).numel()
-        kinds = sorted({str(user.target).split(".")[1] for user in node.users if user.op == _CALL})
+        kinds = sorted({_kind(user) for user in node.users if user.op == _CALL})
         plain = f"only {' and '.join(kinds) or 'the output'} reads it, which is no layer"
         reason = reasons.get(name.removesuffix(".weight"), plain)
         if scheme.cast_weights and (_WEIGHT - 1) * count <= _NODES:
@@ -143,6 +143,10 @@ def _weights(network: Network, scheme: Scheme) -> str:
         told.append(f"{name!r} has {count:,} numbers, but {reason}")
     more = len(stored) - len(told)
     return f". {'; '.join(told)}{f'; and {more} more' * (more > 0)}" if told else ""
+
+
+def _kind(node: fx.Node) -> str:
+    return part_ops(node) if node.target is CARRIED else str(node.target).split(".")[1]
 
 
 def _hidden(network: Network) -> str:

@@ -168,6 +168,47 @@ def test_a_file_with_such_a_node_goes_in_and_comes_out(kind, tmp_path):
     assert kind in str(quantized.summary())
 
 
+def test_a_loop_gets_sizes_of_the_type_that_it_takes(tmp_path):
+    """Files of TensorFlow compute with sizes in 32 bits, which are 64 bits in PyTorch."""
+    text = """g (float[N, 4] x) => (float[N, 2] y) {
+        a = MatMul(x, w) h = Relu(a) s = Shape(h) k = Cast <to = 6> (s) i = Gather(k, at)
+        n = Constant <value = int64 {3}> () go = Constant <value = bool {1}> ()
+        j, z = Loop (n, go, i, h) <body = b (int64 m, bool c, int32 p, float[N, 3] q)
+            => (bool o, int32 e, float[N, 3] r)
+            { o = Identity(c) e = Identity(p) f = Cast <to = 1> (p) r = Add(q, f) }>
+        y = MatMul(z, v) }"""
+    stored = {"w": random(4, 3), "v": random(3, 2, seed=1)}
+    for place in (0, 1):  # the first size is open
+        file = write(tmp_path, model(text, at=np.array(place), **stored))
+        x = random(7, 4, seed=2)
+        network = capture(tersor.load(file)[0], torch.from_numpy(x[:2]))
+        found = network(torch.from_numpy(x)).detach()
+        np.testing.assert_allclose(found, run(file, x), rtol=1e-4, atol=1e-5)
+
+
+def test_products_of_sizes_behind_a_part_are_edited(tmp_path):
+    """They are those of a value that is rounded now, and the file has nodes of its own for them."""
+    text = """g (float[1, L, 4] x) => (float[L, 1, 2] y) {
+        c = MatMul(x, w) t = Transpose <perm = [1, 0, 2]> (c)
+        r, last = LSTM <hidden_size = 6> (t, W, R)
+        d = Transpose <perm = [0, 2, 1, 3]> (r) q = Reshape(d, joined)
+        s = Shape(q) i = Gather(s, zero) j = Gather(s, one) m = Mul(i, j)
+        u = Unsqueeze(m, first) e = Concat <axis = 0> (u, six) f = Reshape(q, e)
+        z = Gemm(f, v) k = Unsqueeze(i, first) l = Unsqueeze(j, first)
+        h = Concat <axis = 0> (k, l, minus) y = Reshape(z, h) }"""
+    numbers = {"joined": np.array([0, 0, -1]), "zero": np.int64(0), "one": np.int64(1)}
+    numbers |= {"first": np.array([0]), "six": np.array([6]), "minus": np.array([-1])}
+    weights = {"w": random(4, 8), "W": random(1, 24, 8), "R": random(1, 24, 6), "v": random(6, 2)}
+    file = write(tmp_path, model(text, **numbers, **weights))
+    quantized = tersor.quantize(tersor.load(file)[0], torch.from_numpy(random(1, 5, 4)))
+    written = quantized.export(tmp_path / "int8.onnx")
+    assert written.anew == ""
+    x = random(1, 9, 4, seed=9)
+    simulated = quantized.network(torch.from_numpy(x)).detach().numpy()
+    assert simulated.shape == (9, 1, 2)
+    assert sqnr(simulated, run(written.path, x)) > 40
+
+
 def captured(kind: str, folder) -> Network:
     loaded, _ = tersor.load(write(folder, KINDS[kind]))
     return capture(loaded, torch.from_numpy(example(KINDS[kind])))

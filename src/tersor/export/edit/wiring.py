@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import onnx_ir as ir
+import torch
 from torch import fx
 
 from tersor.errors import UnmappedError
@@ -15,6 +16,8 @@ from tersor.frontend.onnx.carry import read_by, sub_graphs
 from tersor.frontend.onnx.joined_nodes import is_no_tensor
 from tersor.graph.nodes import source
 from tersor.graph.ops import WEIGHTED
+
+_SIZE = torch.ops.aten.sym_size.int
 
 
 def wire(draft: Draft, values: Values) -> None:
@@ -64,6 +67,8 @@ def _rewire(
     if len(different) > 1 and len(places) != len(reads):
         raise UnmappedError(f"node {node.name!r} reads {ref} in several ways")
     draft.heirs.update((ref, source(read)) for read in different if read is not None)
+    if not places and _reads_sizes(draft, node, different):
+        return  # the file finds them elsewhere, such as behind a Shape
     if not places:
         _rewire_inside(draft, values, node, ref, different)
         return
@@ -72,6 +77,13 @@ def _rewire(
         value = _value(values, read, str(node.inputs[place].name))  # type: ignore[union-attr]
         if value is not draft.homes.get(ref):  # else it may pass through an Identity
             node.replace_input_with(place, value)
+
+
+def _reads_sizes(draft: Draft, node: ir.Node, read: list[fx.Node | None]) -> bool:
+    """Whether the calls of a node read nothing of values but their sizes."""
+    calls = draft.prints[str(node.name)].calls
+    readers = [user for value in read if value is not None for user in value.users if user in calls]
+    return bool(readers) and all(user.target is _SIZE for user in readers)
 
 
 def _rewire_inside(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tersor.errors import UnsupportedError
 from tersor.frontend.onnx.bounded import compute_bounded
-from tersor.frontend.onnx.dtypes import TORCH
+from tersor.frontend.onnx.dtypes import TORCH, as_array
 from tersor.frontend.onnx.node import Node
 from tersor.graph.carried import carried_op
 from tersor.graph.carried_model import encode, run
@@ -43,6 +43,7 @@ class Source:
         reads: Names of the values that it reads from outside, each once.
         writes: Names of the values that it computes, without those that are left out; of several
             nodes, without those that only they read.
+        sizes_as: The types of values that it reads, as far as the file says: sizes may be of any.
     """
 
     def __init__(self, nodes: Sequence[ir.Node], model: ir.Model) -> None:
@@ -59,6 +60,7 @@ class Source:
         found = [v for node in nodes for v in read_by(node) if v not in inside]
         self.reads = tuple(dict.fromkeys(str(value.name) for value in found))
         self.writes = tuple(str(value.name) for value in _written(nodes) if value.name)
+        self.sizes_as = {str(v.name): TORCH[t] for v, t in _types(nodes, found) if t and t in TORCH}
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -107,6 +109,18 @@ def _written(nodes: Sequence[ir.Node]) -> Iterator[ir.Value]:
             yield value
 
 
+def _types(
+    nodes: Sequence[ir.Node], read: Sequence[ir.Value]
+) -> Iterator[tuple[ir.Value, ir.DataType | None]]:
+    """The types of values that nodes read; the body of a loop says those of its first values."""
+    for node in nodes:
+        if node.op_type == "Loop" and "body" in node.attributes:
+            inside = node.attributes["body"].as_graph().inputs
+            pairs = zip(node.inputs, inside, strict=False)
+            yield from ((value, own.dtype) for value, own in pairs if value is not None)
+    yield from ((value, value.dtype) for value in read)
+
+
 def _read_outside(graph: ir.Graph) -> Iterator[ir.Value]:
     inside = {*graph.inputs, *graph.initializers.values()}
     inside |= {value for node in graph for value in node.outputs}
@@ -140,7 +154,10 @@ def carry(
             "exported in inference mode"
         )
     read = dict.fromkeys(filter(None, node.inputs))  # may have other names than in the file
-    given = {name: _plain(values[own]) for name, own in zip(part.reads, read, strict=True)}
+    given = {
+        name: _plain(values[own], part.sizes_as.get(name, torch.int64))
+        for name, own in zip(part.reads, read, strict=True)
+    }
     tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
     stored = {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
     sizes = {
@@ -168,11 +185,14 @@ def compute_stored(part: Source, stored: Mapping[str, np.ndarray]) -> list[np.nd
     return run(encode(_model(part, {}, stored, {})), [])
 
 
-def _plain(value: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """An array with a free size as a tensor."""
-    if isinstance(value, Tensor) or value.dtype != object:
+def _plain(value: Tensor | np.ndarray, dtype: torch.dtype) -> Tensor | np.ndarray:
+    """An array with a free size as a tensor, and a known one of the type that the file says."""
+    if isinstance(value, Tensor):
         return value
-    parts = [torch.scalar_tensor(size, dtype=torch.int64) for size in value.ravel().tolist()]
+    if value.dtype != object:
+        is_size = value.dtype == np.int64 and not (dtype.is_floating_point or dtype == torch.bool)
+        return as_array(torch.from_numpy(value).to(dtype)) if is_size else value
+    parts = [torch.scalar_tensor(size, dtype=dtype) for size in value.ravel().tolist()]
     return torch.stack(parts).reshape(value.shape)
 
 
