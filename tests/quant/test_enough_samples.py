@@ -6,8 +6,10 @@ from torch import nn
 
 import tersor
 from tersor.frontend.capture import capture
+from tersor.graph.nodes import source
 from tersor.quant.enough_samples import enough
 from tersor.quant.fast_rounding import Rounding
+from tersor.quant.place import quantizers
 
 WIDEST = 4 * 6 * 6  # numbers of the first layer's output
 
@@ -40,3 +42,14 @@ def test_only_fine_weights_have_fewer_samples_and_it_is_told(network, bits, told
     found = tersor.quantize(network, data=torch.randn(96, 1, 8, 8), weights=bits, options=options)
     records = [r.what for r in found.records if r.layer == "the samples"]
     assert records == ["24 of 96 samples are enough to round weights of 8 bits with"] * told
+
+
+def test_a_table_that_is_looked_up_in_integers_is_no_value_of_a_sample():
+    words, width, length, count = 500, 8, 6, 96
+    model = nn.Sequential(nn.Embedding(words, width), nn.Linear(width, width)).eval()
+    ids = torch.arange(count * length).remainder(words).reshape(count, length)
+    options = tersor.WithData(rounding=Rounding(fine_numbers=count * length * width))
+    found = tersor.quantize(model, ids[:2], data=ids, options=options)
+    tables = [source(node).target for node, _ in quantizers(found.network)]
+    assert "0.weight" in tables
+    assert not [record for record in found.records if record.layer == "the samples"]

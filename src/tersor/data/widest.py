@@ -4,6 +4,7 @@ import torch
 
 from tersor.graph.costs import batch_size
 from tersor.graph.network import Network
+from tersor.graph.nodes import computed_from_inputs
 from tersor.graph.shapes import shapes
 
 
@@ -13,6 +14,7 @@ def widest(network: Network) -> int:
     Args:
         network: The network.
     """
-    computed = ((n, shape) for n, shape in shapes(network).items() if n.op != "get_attr")
-    sizes = [shape.numel() for _, shape in computed if isinstance(shape, torch.Size)]
+    of_all = shapes(network)
+    found = (of_all[node] for node in computed_from_inputs(network.graph))
+    sizes = [shape.numel() for shape in found if isinstance(shape, torch.Size)]
     return max(1, max(sizes, default=1) // batch_size(network))
