@@ -9,7 +9,7 @@ from tersor.graph.shapes import shapes
 
 
 def widest(network: Network) -> int:
-    """Count the numbers of the widest value for one sample.
+    """Count the numbers of the widest value for one sample; what is only stored is none.
 
     Args:
         network: The network.
