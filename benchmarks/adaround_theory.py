@@ -203,7 +203,7 @@ def by_descent(case: Case, seed: int) -> Weights:  # noqa: ARG001
     """Minimise the cost over all integers of the grid."""
     task = case.task
     problem = case.moments.problem.damped(case.floating, Rounding.damping[0])
-    return closest(problem, case.floating, task.scale, task.quantizer.grid)
+    return closest(problem, case.floating, task.scale, task.quantizer.grid).integers
 
 
 def by_fast_solver(case: Case) -> tuple[float, float]:

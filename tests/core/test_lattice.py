@@ -152,7 +152,7 @@ def test_solvers_come_close_to_the_optimum(seed):
     )
     every = torch.stack([reached(problem, v.expand(1, 2, 4), scale) for v in values])
     best = every.amin(0)
-    error = reached(problem, closest(problem, weights, scale, GRID), scale)
+    error = reached(problem, closest(problem, weights, scale, GRID).integers, scale)
     start = reached(problem, nearest(weights, scale), scale)
     assert bool((error >= best - 1e-9).all())
     assert bool((error <= start + 1e-9).all())
@@ -167,7 +167,8 @@ def test_no_row_ends_worse_than_its_nearest_integers(seed):
     plane = descend(problem, nearest_plane(problem, scale, GRID), scale, GRID)
     assert bool((reached(problem, plane, scale) > start).any())
     found = closest(problem, weights, scale, GRID)
-    assert bool((reached(problem, found, scale) <= start).all())
+    assert bool((reached(problem, found.integers, scale) <= start).all())
+    assert torch.allclose(found.product, found.integers @ problem.gram)
 
 
 def test_the_plane_and_descent_beat_nearest_by_far():

@@ -5,7 +5,7 @@ import torch
 
 from tersor.core.plane import factorized, nearest_plane
 from tersor.quant import trials
-from tersor.quant.trials import best_damping, best_start, least_error
+from tersor.quant.trials import best_damping, best_start
 from tests.core.test_lattice import GRID, data, problem_of, scales
 
 SHARES = (1e-4, 1e-2, 1.0)
@@ -33,16 +33,6 @@ def test_the_damping_is_the_best_of_those_tried_alone(seed, at_once, monkeypatch
     assert found.error == pytest.approx(error(best))
     assert torch.equal(found.problem.gram, free.damped(weights, best).gram)
     assert torch.allclose(found.plane.wanted, factorized(found.problem).wanted)
-
-
-def test_the_least_error_is_that_of_least_squares_with_the_best_damping():
-    weights, free, check = problems(1)
-    found = {share: least_error(free, check, weights, (share,)) for share in SHARES}
-    assert least_error(free, check, weights, SHARES) == min(found.values())
-    damped = free.damped(weights, 1e-2)
-    real = torch.linalg.lstsq(damped.gram, damped.target.mT).solution.mT
-    floating = float(check.error(weights).sum())
-    assert found[1e-2] == pytest.approx(min(floating, float(check.error(real).sum())))
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -23,6 +23,19 @@ _SPARSE = 4  # moves per row of a block, up to which each alone is faster than a
 _LEFT = 0.75  # share of rows that still improve, below which the others are left out
 
 
+@dataclass(frozen=True)
+class Product:
+    """Integers with what descent keeps track of.
+
+    Attributes:
+        integers: z.
+        product: z G.
+    """
+
+    integers: Weights
+    product: Weights
+
+
 def descend(
     problem: Quadratic,
     integers: Weights,
@@ -46,20 +59,45 @@ def descend(
     Returns:
         Integers whose error is no larger than at the start; allowed ones if the start is allowed.
     """
+    start = Product(integers, integers @ problem.gram)
+    return descend_from(start, problem, scale, grid, partner, sweeps, block).integers
+
+
+def descend_from(
+    start: Product,
+    problem: Quadratic,
+    scale: Float[Tensor, "groups outputs"],
+    grid: Grid,
+    partner: Partners | None = None,
+    sweeps: int = 20,
+    block: int = _BLOCK,
+) -> Product:
+    """Descend from integers whose product with G is known; see `descend`.
+
+    Args:
+        start: The starting point.
+        problem: See `descend`.
+        scale: See `descend`.
+        grid: See `descend`.
+        partner: See `descend`.
+        sweeps: See `descend`.
+        block: See `descend`.
+    """
+    integers, wanted = start.integers, problem.target / scale[..., None]
     result = integers.clone(memory_format=torch.contiguous_format)
     partner = partner if partner is None else partner.to(result.device)
-    residual = problem.target / scale[..., None] - result @ problem.gram
+    residual = wanted - start.product
     for _ in range(sweeps):
         moved = False
-        for start in range(0, result.shape[-1], block):
-            inside = slice(start, start + block)
+        for first in range(0, result.shape[-1], block):
+            inside = slice(first, first + block)
             active, delta = _settle(problem.gram, result, residual, grid, partner, inside)
             if len(active):
                 _move(problem.gram, result, residual, inside, active, delta)
                 moved = True
         if not moved:
             break
-    return result
+    return Product(result, wanted - residual)
 
 
 def _move(

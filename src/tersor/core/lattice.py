@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tersor.core.descent import descend
+from tersor.core.descent import Product, descend_from
 from tersor.core.grid import Grid
 from tersor.core.pairs import Partners, are_safe
 from tersor.core.plane import Scales, nearest_plane
@@ -30,7 +30,7 @@ def closest(
     partner: Partners | None = None,
     sweeps: int = 20,
     plane: Weights | None = None,
-) -> Weights:
+) -> Product:
     """Nearest plane, then descent; also starts from the nearest integers if these are better.
 
     Args:
@@ -43,17 +43,28 @@ def closest(
         plane: The integers of the nearest plane, if they are known.
 
     Returns:
-        Integers whose error is no larger than that of nearest rounding, in each row.
+        Integers whose error is no larger than that of nearest rounding, in each row, and z G.
     """
     found = nearest_plane(problem, scale, grid, partner) if plane is None else plane
-    found = descend(problem, found, scale, grid, partner, sweeps)
-    step = scale[..., None]
-    near = (weights / step).round().clamp(grid.qmin, grid.qmax)
-    worse = problem.error(step * near) < problem.error(step * found)
+    found = _with_product(problem, found)
+    found = descend_from(found, problem, scale, grid, partner, sweeps)
+    near = (weights / scale[..., None]).round().clamp(grid.qmin, grid.qmax)
+    nearest = _with_product(problem, near)
+    worse = _error(problem, nearest, scale) < _error(problem, found, scale)
     if not bool(worse.any()):
         return found
-    start = near.where(worse[..., None], found)
-    return descend(problem, start, scale, grid, partner, sweeps)
+    parts = ((nearest.integers, found.integers), (nearest.product, found.product))
+    start = Product(*(new.where(worse[..., None], old) for new, old in parts))
+    return descend_from(start, problem, scale, grid, partner, sweeps)
+
+
+def _with_product(problem: Quadratic, integers: Weights) -> Product:
+    return Product(integers, integers @ problem.gram)
+
+
+def _error(problem: Quadratic, z: Product, scale: Scales) -> Float[Tensor, "groups outputs"]:
+    step = scale[..., None]
+    return problem.error(step * z.integers, step * z.product)
 
 
 def enumerate_choices(

@@ -118,7 +118,7 @@ def factorized(problem: Quadratic) -> Plane:
             are needed at a time.
     """
     order = problem.gram.diagonal(dim1=-2, dim2=-1).argsort(-1)
-    lower = torch.linalg.cholesky(_ordered(_ordered(problem.gram, order).mT, order))
+    lower = torch.linalg.cholesky(_reordered(problem.gram, order))
     wanted = torch.cholesky_solve(_ordered(problem.target, order).mT, lower).mT
     wanted = torch.empty_like(problem.target).scatter_(-1, _like(order, wanted), wanted)
     factor = lower.mT.div_(lower.diagonal(dim1=-2, dim2=-1).clone()[..., None])
@@ -151,6 +151,14 @@ def nearest_plane(
 def _positions(order: Tensor, partner: Partners) -> Int64[Tensor, "groups inputs"]:
     """Where the partner of the column at each place of the order is in the order."""
     return order.argsort(-1).gather(-1, partner.to(order.device)[order])
+
+
+def _reordered(
+    gram: Float[Tensor, "groups inputs inputs"], order: Tensor
+) -> Float[Tensor, "groups inputs inputs"]:
+    """The rows and the columns of each group in another order; whole rows are copied first."""
+    rows = order.new_tensor(range(len(gram)))[:, None]
+    return _ordered(gram[rows, order], order)
 
 
 def _ordered(x: Float[Tensor, "groups rows inputs"], order: Tensor) -> Tensor:

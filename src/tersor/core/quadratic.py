@@ -42,13 +42,17 @@ class Quadratic:
     energy: Float[Tensor, "groups outputs"]
     uncertain: Float[Tensor, " groups"] | None = None
 
-    def error(self, weights: Weights) -> Float[Tensor, "groups outputs"]:
+    def error(
+        self, weights: Weights, product: Weights | None = None
+    ) -> Float[Tensor, "groups outputs"]:
         """E(y − ŵ·x̂)² of each output.
 
         Args:
             weights: ŵ, real numbers.
+            product: ŵ G, if it is known.
         """
-        return self.energy + ((weights @ self.gram - 2 * self.target) * weights).sum(-1)
+        product = weights @ self.gram if product is None else product
+        return self.energy + ((product - 2 * self.target) * weights).sum(-1)
 
     def centered(
         self, inputs: Float[Tensor, "groups inputs"], outputs: Float[Tensor, "groups outputs"]
@@ -113,6 +117,8 @@ def stacked(problems: list[Quadratic]) -> Quadratic:
     Args:
         problems: Problems of as many inputs and outputs.
     """
+    if len(problems) == 1:
+        return problems[0]
     parts = ((p.gram, p.target, p.energy) for p in problems)
     return Quadratic(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
@@ -139,7 +145,11 @@ def best_bias(
 
 
 def best_scale(
-    problem: Quadratic, integers: Weights, scale: Float[Tensor, "groups outputs"], shared: bool
+    problem: Quadratic,
+    integers: Weights,
+    scale: Float[Tensor, "groups outputs"],
+    shared: bool,
+    product: Weights | None = None,
 ) -> Float[Tensor, "groups outputs"]:
     """s = Σ b·z / Σ z G zᵀ: the scale of least error for given integers.
 
@@ -148,9 +158,11 @@ def best_scale(
         integers: z.
         scale: The current scales, kept if the best one would not be positive.
         shared: Whether all outputs have one scale.
+        product: z G, if it is known.
     """
+    product = integers @ problem.gram if product is None else product
     along = (problem.target * integers).sum(-1)
-    across = ((integers @ problem.gram) * integers).sum(-1)
+    across = (product * integers).sum(-1)
     if shared:
         along, across = along.sum().expand_as(scale), across.sum().expand_as(scale)
     found = along / across

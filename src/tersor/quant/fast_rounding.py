@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tersor.checked import Count, CountOrZero, Positive, PositiveOrZero, ProperShare, checked
-from tersor.core.descent import descend
+from tersor.core.descent import Product, descend_from
 from tersor.core.lattice import closest, enumerate_choices
 from tersor.core.plane import Scales
 from tersor.core.quadratic import Quadratic, Weights, best_bias, best_scale
@@ -31,7 +31,7 @@ from tersor.quant.enough_samples import enough, fewest_bits, in_pieces
 from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
 from tersor.quant.quantizer import adds_pairs
-from tersor.quant.trials import Allowed, Damped, best_damping, best_start, least_error
+from tersor.quant.trials import Allowed, Damped, best_damping, best_start
 
 _NO_GAIN = "hardly any of its error comes from rounding its weights, so they keep the nearest"
 _FINE = 8  # bits from which the error of the activations may outweigh that of the weights
@@ -186,12 +186,13 @@ def round_measured(
     options = options.at(task.quantizer.grid.bits)
     free, check = moments.centered(), held.centered()
     before = float(check.error(task.nearest()).sum())
-    if task.quantizer.grid.bits >= _FINE:
-        least = least_error(free, check, task.weights, options.damping)
-        if before - least < options.least_gain * before:
-            return _keep_nearest(task, moments, _NO_GAIN)
     allowed = _allowed(task, pair_safe)
     damped = best_damping(free, check, task.weights, options.damping, allowed)
+    if task.quantizer.grid.bits >= _FINE:
+        real = (task.weights, damped.plane.wanted)
+        least = min(float(check.error(each).sum()) for each in real)
+        if before - least < options.least_gain * before:
+            return _keep_nearest(task, moments, _NO_GAIN)
     integers, scale = _solve(task, damped, check, allowed, options)
     rounded = scale[..., None] * integers
     after = float(check.error(rounded).sum())
@@ -232,13 +233,14 @@ def _solve(
     _, grid, partner = allowed
     problem, shared = damped.problem, task.shares_scale
     plane, scale = best_start(damped.plane, check, allowed, shared, options.starts)
-    integers = closest(problem, task.weights, scale, grid, partner, options.sweeps, plane)
-    if integers.shape[-1] <= _FEW:
+    found = closest(problem, task.weights, scale, grid, partner, options.sweeps, plane)
+    if plane.shape[-1] <= _FEW:
         wanted = damped.plane.wanted
         chosen, least = enumerate_choices(problem, wanted, scale, grid, partner)
-        better = least < problem.error(scale[..., None] * integers)
-        integers = chosen.where(better[..., None], integers)
+        better = least < problem.error(scale[..., None] * found.integers)
+        integers = chosen.where(better[..., None], found.integers)
+        found = Product(integers, integers @ problem.gram)
     for _ in range(options.rescale):
-        scale = best_scale(problem, integers, scale, shared)
-        integers = descend(problem, integers, scale, grid, partner, options.sweeps)
-    return integers, scale
+        scale = best_scale(problem, found.integers, scale, shared, found.product)
+        found = descend_from(found, problem, scale, grid, partner, options.sweeps)
+    return found.integers, scale

@@ -11,7 +11,7 @@ import torch
 from tersor.core.grid import Grid
 from tersor.core.pairs import Partners
 from tersor.core.plane import Plane, Scales, factorized
-from tersor.core.quadratic import Quadratic, Weights, best_weights, stacked
+from tersor.core.quadratic import Quadratic, Weights, stacked
 
 Allowed = tuple[Scales, Grid, Partners | None]
 _JUDGED = 128  # rows of a group that tell dampings apart
@@ -64,21 +64,6 @@ def best_damping(
                 best = Damped(problem, part, error)
     assert best is not None
     return best
-
-
-def least_error(
-    free: Quadratic, check: Quadratic, weights: Weights, shares: Sequence[float]
-) -> float:
-    """The error on held-out samples that is left by the best real numbers in place of integers.
-
-    Args:
-        free: See `best_damping`.
-        check: See `best_damping`.
-        weights: See `best_damping`.
-        shares: See `best_damping`.
-    """
-    real = (best_weights(free.damped(weights, share)) for share in shares)
-    return min(float(check.error(each).sum()) for each in (weights, *real))
 
 
 def _damped(
