@@ -4,7 +4,7 @@
 
 SmoothQuant, arXiv 2211.10438, §4. One step size serves all channels of an activation, and in
 transformers a few channels of LayerNorms and gated activations are far larger than the others. The
-maths is `tersor.core.smooth`.
+maths is `tersor.core.smoothing`.
 
 Differs from the paper in: see there for the strength. γ and β of a LayerNorm take the factor up
 where only these layers read it, as in the paper. Otherwise a product is inserted in front of the
@@ -25,7 +25,7 @@ from torch import Tensor, fx
 from tersor.checked import Count, Part, PositiveOrZero, ProperShare, checked
 from tersor.core.affine import fake_quantize
 from tersor.core.ranges import scale_zero_point
-from tersor.core.smooth import Readers, best_smoothing, smoothing_scale
+from tersor.core.smoothing import Readers, best_smoothing, smoothing_scale
 from tersor.data.channel_ends import ChannelEnds
 from tersor.data.observe import Batch, observe
 from tersor.data.pieces import pieces

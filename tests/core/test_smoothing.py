@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tersor.core.grid import Grid
-from tersor.core.smooth import Readers, best_smoothing, smoothing_error, smoothing_scale
+from tersor.core.smoothing import Readers, best_smoothing, smoothing_error, smoothing_scale
 
 UINT8, INT8 = Grid(8), Grid(8, signed=True, symmetric=True)
 FINE = Grid(16)
