@@ -148,7 +148,10 @@ def _checked_config(
         if member is None:
             raise ValueError(f"the values of {name!r} are missing")
         sizes = [axis["as_int"] for axis in entry["tensor_meta"]["sizes"]]
-        if min(sizes, default=0) < 0 or math.prod(sizes) > member.file_size + _BROADCAST:
+        if (
+            min(sizes, default=0) < 0
+            or math.prod(x or 1 for x in sizes) > member.file_size + _BROADCAST
+        ):
             raise ValueError(
                 f"{name!r} says it has shape {sizes}, but holds {member.file_size} bytes"
             )

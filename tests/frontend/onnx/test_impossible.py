@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tersor.errors import InvalidModelError
+from tersor.errors import InvalidInputError, InvalidModelError
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 
@@ -93,3 +93,14 @@ def test_a_fixed_batch_of_integers_without_a_sign_is_freed(kind, tmp_path):
     path.write_bytes(made.SerializeToString())
     model, _ = load(path)
     assert capture(model, None).args[0].shape[0] > 1
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 2**62, 0), (0, 2**40), (2, 2**40)])
+def test_an_input_of_impossible_sizes_has_no_example(shape, tmp_path):
+    """A size of 0 does not make the others harmless: memory is counted without it."""
+    path = saved(
+        tmp_path / "a.onnx", [helper.make_node("Identity", ["w"], ["c"])], ONE, shape=shape
+    )
+    model, _ = load(path)
+    with pytest.raises(InvalidInputError, match="too large for an example"):
+        model.example(None)

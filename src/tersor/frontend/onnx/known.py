@@ -122,7 +122,7 @@ def _filled(node: Node, shape: np.ndarray) -> np.ndarray | None:
     value = node.get("value")
     if shape.dtype == object or value is None or value.dtype.kind not in "ib":
         return None
-    if prod(shape.ravel().tolist()) > _LARGEST:
+    if prod(size or 1 for size in shape.ravel().tolist()) > _LARGEST:
         return None
     return np.full(shape, value.reshape(-1)[0]) if shape.size <= 1 else None
 

@@ -155,7 +155,7 @@ class OnnxModel(nn.Module):
                 f"command line as --example {self.inputs[0].as_option}, once per input)"
             )
         for x in self.inputs:
-            if prod(size for size in x.usual if isinstance(size, int)) > LARGEST_EXAMPLE:
+            if prod(size or 1 for size in x.usual if isinstance(size, int)) > LARGEST_EXAMPLE:
                 raise InvalidInputError(
                     f"the file says that input {x.name!r} has shape {list(x.usual)}, which is too "
                     "large for an example; give one"
