@@ -70,8 +70,8 @@ def test_a_single_tensor_or_array(one):
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (torch.randn(2, 4, 4), r"'input' has shape \(2, 4, 4\).*\[batch, 3, 4, 4\]"),
-        (torch.randn(2, 1, 4, 4), r"'input' has shape \(2, 1, 4, 4\).*\[batch, 3, 4, 4\]"),
+        (torch.randn(2, 4, 4), r"'input' has shape \(2, 4, 4\).*\[batch, 3, height, width\]"),
+        (torch.randn(2, 1, 4, 4), r"'input' has shape \(2, 1, 4, 4\).*\[batch, 3, height, width\]"),
         (torch.randn(0, 3, 4, 4), r"shape \(0, 3, 4, 4\).*no axis empty"),
         (torch.ones(2, 3, 4, 4).byte(), "is uint8; the model takes float32"),
         ((), r"takes 1 input\(s\) \['input'\], got \[\]"),

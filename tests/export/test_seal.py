@@ -146,7 +146,8 @@ def test_what_nothing_can_be_said_of(path, tmp_path):
         ("other.onnx", "carries no proof of what was written"),
         ("nowhere.onnx", "damaged or missing"),
         ("empty.onnx", "carries no proof"),
-        ("model.pt2", "is no .onnx and no .pte file"),
+        ("model.pt2", "is no readable .pt2 file"),
+        ("model.txt", "is no .onnx and no .pte and no .pt2 file"),
     ):
         done = CliRunner().invoke(cli.app, ["verify", str(tmp_path / name)])
         assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)

@@ -21,6 +21,7 @@ from tersor.export.signature import free_generated_names, layer_output_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
+from tersor.graph.shapes import is_free
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.shared_copy import shared_copy
 
@@ -71,12 +72,13 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
     lowered.names = layer_output_names(lowered.network)
     fetched = lowered.network.graph.find_nodes(op="get_attr")
     lowered.readers.update(str(node.target) for node in fetched)
+    is_sized = _is_sized(lowered.network)
     with torch.no_grad():
         for node in lowered.network.nodes():
             if node.op == "call_module":
                 replacement = _lower_node(lowered, node)
                 known = node.meta.get("val", node.all_input_nodes[0].meta.get("val"))
-                if known is not None:  # its size and type are the same
+                if is_sized and known is not None:  # its size and type are the same
                     replacement.meta.setdefault("val", known)
                 node.replace_all_uses_with(replacement)
                 lowered.network.graph.erase_node(node)
@@ -84,6 +86,19 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
                 lowered.constants.add(node)
     lowered.network.finish()
     return lowered
+
+
+def _is_sized(network: Network) -> bool:
+    """Whether sizes that are open for inputs are open for what calls return, too.
+
+    Those of a network that was recorded are the sizes of its example.
+    """
+    found = {"placeholder": False, "call_function": False}  # whether a size is open
+    for node in network.graph.nodes:
+        if node.op in found:
+            sizes = getattr(node.meta.get("val"), "shape", ())
+            found[node.op] |= any(map(is_free, sizes))
+    return found["call_function"] or not found["placeholder"]
 
 
 def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:

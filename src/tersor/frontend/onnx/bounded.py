@@ -47,5 +47,6 @@ def compute_bounded(text: str, _: Sequence[np.ndarray]) -> list[Any]:
         said = done.stderr.decode(errors="replace").strip() if done.returncode > 0 else ""
         raise MemoryError(said or f"it takes more than {_SECONDS} seconds, or too much memory")
     content = io.BytesIO(done.stdout)
-    found = [np.lib.format.read_array(content, allow_pickle=False) for _ in model.graph.output]
+    read = (np.lib.format.read_array(content, allow_pickle=False) for _ in model.graph.output)
+    found = [array.copy() for array in read]  # of a single number it returns what is read-only
     return [None if array.dtype.kind == "U" else array for array in found]
