@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
@@ -153,20 +152,6 @@ def _lift_constant(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
     ir.convenience.replace_all_uses_with(value, new)
     graph.remove(node, safe=True)
     _store(main, new)
-
-
-def store(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
-    """Store an array in a graph, under this name or a similar one that is free.
-
-    Args:
-        graph: The graph; edited in place.
-        array: The array.
-        name: The name.
-    """
-    name = free_name(name, {value.name for value in values_of(graph)})
-    value = ir.val(name, const_value=ir.tensor(array, name=name))
-    graph.register_initializer(value)
-    return value
 
 
 def _store(graph: ir.Graph, value: ir.Value) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tersor.errors import UnsupportedError
-from tersor.frontend.onnx.branches import free_name, store, values_of
+from tersor.frontend.onnx.free_names import FreeNames
 
 #: The first opset whose nodes lie over each other as in NumPy.
 FIRST_BROADCAST = 7
@@ -44,12 +44,12 @@ def to_first_broadcast(model: ir.Model) -> None:
     Raises:
         UnsupportedError: A node is in training mode, or its meaning needs sizes that are unknown.
     """
-    ranks = _ranks(model.graph)
+    ranks, names = _ranks(model.graph), FreeNames(model.graph)
     for node in list(model.graph):
         if node.domain in ("", "ai.onnx"):
             change = _CHANGES.get(node.op_type)
             if change is not None:
-                change(model.graph, node, ranks)
+                change(names, node, ranks)
             for name in _GONE:
                 node.attributes.pop(name, None)
     model.opset_imports["" if "" in model.opset_imports else "ai.onnx"] = FIRST_BROADCAST
@@ -100,24 +100,24 @@ def _asked(node: ir.Node) -> list[int] | None:
     return None if stored is None else stored.numpy().ravel().tolist()
 
 
-def _broadcast(graph: ir.Graph, node: ir.Node, ranks: _Ranks) -> None:
+def _broadcast(names: FreeNames, node: ir.Node, ranks: _Ranks) -> None:
     """Give the second operand the axes that the attribute `axis` left out behind it."""
     axis = node.attributes.get_int("axis", None)
     node.attributes.pop("axis", None)
     if axis is None or not node.attributes.get_int("broadcast", 0):
         return
-    _lay_over(graph, node, 1, axis, ranks)
+    _lay_over(names, node, 1, axis, ranks)
 
 
-def _slope(graph: ir.Graph, node: ir.Node, ranks: _Ranks) -> None:
+def _slope(names: FreeNames, node: ir.Node, ranks: _Ranks) -> None:
     """One slope for each channel, which is the second axis."""
     stored = _stored(node, 1)
     if stored is not None and stored.size == 1:
         return
-    _lay_over(graph, node, 1, 1, ranks)
+    _lay_over(names, node, 1, 1, ranks)
 
 
-def _lay_over(graph: ir.Graph, node: ir.Node, place: int, axis: int, ranks: _Ranks) -> None:
+def _lay_over(names: FreeNames, node: ir.Node, place: int, axis: int, ranks: _Ranks) -> None:
     first, value = node.inputs[0], node.inputs[place]
     assert first is not None
     assert value is not None
@@ -130,23 +130,22 @@ def _lay_over(graph: ir.Graph, node: ir.Node, place: int, axis: int, ranks: _Ran
     new = ir.node("Unsqueeze", [value], {"axes": list(axes)})
     stored = _stored(node, place)
     if stored is None:
-        graph.insert_before(node, [new])
+        names.graph.insert_before(node, [new])
         result = new.outputs[0]
-        taken = {other.name for other in values_of(graph)}
-        result.name = free_name(f"{value.name}_over_{node.name}", taken)
+        result.name = names.take(f"{value.name}_over_{node.name}")
     else:
-        _drop(graph, value, node, place)
-        result = store(graph, stored.reshape(*stored.shape, *[1] * behind), str(value.name))
+        _drop(names, value, node, place)
+        result = names.store(stored.reshape(*stored.shape, *[1] * behind), str(value.name))
     node.replace_input_with(place, result)
 
 
-def _drop(graph: ir.Graph, value: ir.Value, node: ir.Node, place: int) -> None:
+def _drop(names: FreeNames, value: ir.Value, node: ir.Node, place: int) -> None:
     """Forget a stored value that only this node reads."""
-    if list(value.uses()) == [(node, place)] and value.name in graph.initializers:
-        del graph.initializers[str(value.name)]
+    if list(value.uses()) == [(node, place)] and value.name in names.graph.initializers:
+        names.remove(str(value.name))
 
 
-def _training(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
+def _training(_: FreeNames, node: ir.Node, __: _Ranks) -> None:
     """Refuse what computes statistics; otherwise exporters meant inference, whatever `is_test`."""
     used = [value for value in node.outputs[1:] if value.uses() or value.is_graph_output()]
     if used and node.op_type == "BatchNormalization":
@@ -156,41 +155,41 @@ def _training(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
     node.resize_outputs(1)
 
 
-def _reshape(graph: ir.Graph, node: ir.Node, _: _Ranks) -> None:
+def _reshape(names: FreeNames, node: ir.Node, _: _Ranks) -> None:
     if "shape" in node.attributes:
         sizes = np.array(node.attributes.pop("shape").as_ints(), np.int64)
-        _append(node, store(graph, sizes, f"{node.name}_shape"))
+        _append(node, names.store(sizes, f"{node.name}_shape"))
 
 
-def _cast(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
+def _cast(_: FreeNames, node: ir.Node, __: _Ranks) -> None:
     to = node.attributes["to"]
     if to.type == ir.AttributeType.STRING:
         node.attributes["to"] = ir.AttrInt64("to", int(ir.DataType[to.as_string().upper()]))
 
 
-def _concat(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
+def _concat(_: FreeNames, node: ir.Node, __: _Ranks) -> None:
     if "axis" not in node.attributes:
         node.attributes["axis"] = ir.AttrInt64("axis", 1)
 
 
-def _pad(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
+def _pad(_: FreeNames, node: ir.Node, __: _Ranks) -> None:
     if "paddings" in node.attributes:
         pads = node.attributes.pop("paddings").as_ints()
         node.attributes["pads"] = ir.AttrInt64s("pads", pads)
 
 
-def _split(graph: ir.Graph, node: ir.Node, _: _Ranks) -> None:
+def _split(names: FreeNames, node: ir.Node, _: _Ranks) -> None:
     stored = _stored(node, 1)
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         if stored is None:
             raise _refused(node, "has sizes that are computed")
         value = node.inputs[1]
-        _drop(graph, value, node, 1)
+        _drop(names, value, node, 1)
         node.attributes["split"] = ir.AttrInt64s("split", stored.ravel().tolist())
         node.resize_inputs(1)
 
 
-def _tile(graph: ir.Graph, node: ir.Node, ranks: _Ranks) -> None:
+def _tile(names: FreeNames, node: ir.Node, ranks: _Ranks) -> None:
     """One axis that is repeated becomes the number of repeats for every axis."""
     if len(node.inputs) < 3:
         return
@@ -201,10 +200,10 @@ def _tile(graph: ir.Graph, node: ir.Node, ranks: _Ranks) -> None:
     repeats = np.ones(rank, np.int64)
     repeats[int(axis.item())] = int(tiles.item())
     node.resize_inputs(1)
-    _append(node, store(graph, repeats, f"{node.name}_repeats"))
+    _append(node, names.store(repeats, f"{node.name}_repeats"))
 
 
-def _upsample(_: ir.Graph, node: ir.Node, ranks: _Ranks) -> None:
+def _upsample(_: FreeNames, node: ir.Node, ranks: _Ranks) -> None:
     if "scales" in node.attributes:
         return
     rank = ranks.get(node.inputs[0], 4)  # type: ignore[arg-type]
@@ -212,21 +211,21 @@ def _upsample(_: ir.Graph, node: ir.Node, ranks: _Ranks) -> None:
     node.attributes["scales"] = ir.AttrFloat32s("scales", [1.0] * (rank - 2) + wanted)
 
 
-def _power(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
+def _power(_: FreeNames, node: ir.Node, __: _Ranks) -> None:
     """The power of a norm was a float."""
     p = node.attributes.get("p")
     if p is not None and p.type == ir.AttributeType.FLOAT:
         node.attributes["p"] = ir.AttrInt64("p", int(p.as_float()))
 
 
-def _selu(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
+def _selu(_: FreeNames, node: ir.Node, __: _Ranks) -> None:
     """Its default values had fewer digits; opset 7 has those of opset 6."""
     for name, value in (("alpha", 1.6732), ("gamma", 1.0507)):
         if "consumed_inputs" in node.attributes and name not in node.attributes:
             node.attributes[name] = ir.AttrFloat32(name, value)
 
 
-def _recurrent(_: ir.Graph, node: ir.Node, __: _Ranks) -> None:
+def _recurrent(_: FreeNames, node: ir.Node, __: _Ranks) -> None:
     node.attributes.pop("output_sequence", None)
 
 
@@ -248,7 +247,7 @@ def _refused(node: ir.Node, what: str) -> UnsupportedError:
     )
 
 
-_Change = Callable[[ir.Graph, ir.Node, _Ranks], None]
+_Change = Callable[[FreeNames, ir.Node, _Ranks], None]
 
 
 def _changes() -> Iterator[tuple[str, _Change]]:

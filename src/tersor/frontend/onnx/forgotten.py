@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from tersor.frontend.onnx.branches import free_name, replace_value, store, values_of
+from tersor.frontend.onnx.branches import replace_value
+from tersor.frontend.onnx.free_names import FreeNames
 
 _FUNCTIONS = {"ScaledTanh": "Tanh", "ParametricSoftplus": "Softplus"}
 
@@ -24,7 +25,7 @@ def replace_forgotten(model: ir.Model) -> None:
     Args:
         model: The file; edited in place.
     """
-    graph = model.graph
+    graph, names = model.graph, FreeNames(model.graph)
     for node in list(graph):
         if node.domain not in ("", "ai.onnx") or not node.inputs or node.inputs[0] is None:
             continue
@@ -32,14 +33,14 @@ def replace_forgotten(model: ir.Model) -> None:
         if node.op_type == "ImageScaler":
             bias = node.attributes.get_floats("bias", [0.0])
             shift = np.array(bias, np.float32).reshape(-1, 1, 1)
-            steps = _steps(graph, node, x, [("Mul", get("scale", 1.0)), ("Add", shift)])
+            steps = _steps(names, node, x, [("Mul", get("scale", 1.0)), ("Add", shift)])
         elif node.op_type == "Affine":
             steps = [("Mul", get("alpha", 1.0)), ("Add", get("beta", 0.0))]
-            steps = _steps(graph, node, x, steps)
+            steps = _steps(names, node, x, steps)
         elif node.op_type in _FUNCTIONS:
             alpha, beta = get("alpha", 1.0), get("beta", 1.0)
             function = _FUNCTIONS[node.op_type]
-            steps = _steps(graph, node, x, [("Mul", beta), (function, None), ("Mul", alpha)])
+            steps = _steps(names, node, x, [("Mul", beta), (function, None), ("Mul", alpha)])
         else:
             continue
         graph.insert_before(node, steps)
@@ -48,23 +49,20 @@ def replace_forgotten(model: ir.Model) -> None:
 
 
 def _steps(
-    graph: ir.Graph,
+    names: FreeNames,
     node: ir.Node,
     x: ir.Value,
     ops: Sequence[tuple[str, float | np.ndarray | None]],
 ) -> list[ir.Node]:
     """Nodes one after the other, each with a stored operand or none."""
     made = list[ir.Node]()
-    taken = {value.name for value in values_of(graph)}
     for op, operand in ops:
         inputs = [x]
         if operand is not None:
-            stored = store(graph, np.asarray(operand, np.float32), f"{node.name}_{op}")
-            taken.add(stored.name)
+            stored = names.store(np.asarray(operand, np.float32), f"{node.name}_{op}")
             inputs.append(stored)
-        step = ir.node(op, inputs, name=free_name(f"{node.name}_{op}_node", taken))
+        step = ir.node(op, inputs, name=names.take(f"{node.name}_{op}_node"))
         x = step.outputs[0]
-        x.name = free_name(f"{node.name}_{op}_result", taken)
-        taken |= {x.name, step.name}
+        x.name = names.take(f"{node.name}_{op}_result")
         made.append(step)
     return made

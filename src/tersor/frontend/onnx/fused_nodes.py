@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from tersor.frontend.onnx.branches import free_name, store, values_of
+from tersor.frontend.onnx.free_names import FreeNames
 
 _DOMAIN = "com.microsoft"
 #: Activation → the names of its parameters, which are attributes; those of Clip are inputs.
@@ -38,24 +38,25 @@ def write_apart(model: ir.Model) -> tuple[str, ...]:
         What was done, in words; nothing if there are no such nodes.
     """
     found: dict[str, int] = {}
+    names = FreeNames(model.graph)
     for node in list(model.graph):
         change = _CHANGES.get(node.op_type) if node.domain == _DOMAIN else None
-        if change is not None and change(model.graph, node):
+        if change is not None and change(names, node):
             found[node.op_type] = found.get(node.op_type, 0) + 1
     return tuple(f"{count} × {op} are written as nodes of ONNX" for op, count in found.items())
 
 
-def _convolution(graph: ir.Graph, node: ir.Node) -> bool:
+def _convolution(names: FreeNames, node: ir.Node) -> bool:
     given = [*node.inputs, None, None][:4]
-    return _replace(graph, node, "Conv", given[:3], given[3])
+    return _replace(names, node, "Conv", given[:3], given[3])
 
 
-def _gemm(graph: ir.Graph, node: ir.Node) -> bool:
-    return _replace(graph, node, "Gemm", node.inputs, None)
+def _gemm(names: FreeNames, node: ir.Node) -> bool:
+    return _replace(names, node, "Gemm", node.inputs, None)
 
 
 def _replace(
-    graph: ir.Graph,
+    names: FreeNames,
     node: ir.Node,
     op: str,
     inputs: Sequence[ir.Value | None],
@@ -69,12 +70,12 @@ def _replace(
     if activation and len(given) < len(_ACTIVATIONS[activation]):
         return False
     kept = [x for name, x in node.attributes.items() if name not in _OF_ACTIVATIONS]
-    last = _insert(graph, node, op, inputs, kept)
+    last = _insert(names, node, op, inputs, kept)
     if more is not None:
-        last = _insert(graph, node, "Add", [last, more])
+        last = _insert(names, node, "Add", [last, more])
     if activation:
-        last = _activated(graph, node, activation, last, given)
-    _take_place(graph, node, last)
+        last = _activated(names, node, activation, last, given)
+    _take_place(names.graph, node, last)
     return True
 
 
@@ -84,20 +85,20 @@ def _given(node: ir.Node) -> list[float]:
 
 
 def _activated(
-    graph: ir.Graph, node: ir.Node, op: str, x: ir.Value, given: Sequence[float]
+    names: FreeNames, node: ir.Node, op: str, x: ir.Value, given: Sequence[float]
 ) -> ir.Value:
-    names = _ACTIVATIONS[op]
+    parameters = _ACTIVATIONS[op]
     if op != "Clip":
-        attributes = [ir.AttrFloat32(*pair) for pair in zip(names, given, strict=False)]
-        return _insert(graph, node, op, [x], attributes)
+        attributes = [ir.AttrFloat32(*pair) for pair in zip(parameters, given, strict=False)]
+        return _insert(names, node, op, [x], attributes)
     limits = [
-        store(graph, np.array(number, np.float32), f"{x.name}_{name}")
-        for name, number in zip(names, given, strict=False)
+        names.store(np.array(number, np.float32), f"{x.name}_{name}")
+        for name, number in zip(parameters, given, strict=False)
     ]
-    return _insert(graph, node, op, [x, *limits])
+    return _insert(names, node, op, [x, *limits])
 
 
-def _product(graph: ir.Graph, node: ir.Node) -> bool:
+def _product(names: FreeNames, node: ir.Node) -> bool:
     get = node.attributes.get_int
     ranks = [None if x is None or x.shape is None else len(x.shape) for x in node.inputs]
     turns = [get("transA", 0), get("transB", 0)]
@@ -109,29 +110,28 @@ def _product(graph: ir.Graph, node: ir.Node) -> bool:
     for x, rank, turn in zip(node.inputs, ranks, turns, strict=True):
         if turn and x is not None and rank is not None and rank > 1:
             order = ir.AttrInt64s("perm", [*range(rank - 2), rank - 1, rank - 2])
-            x = _insert(graph, node, "Transpose", [x], [order])
+            x = _insert(names, node, "Transpose", [x], [order])
         read.append(x)
-    last = _insert(graph, node, "MatMul", read)
+    last = _insert(names, node, "MatMul", read)
     alpha = node.attributes.get_float("alpha", 1.0)
     if alpha != 1:
-        factor = store(graph, np.array(alpha, np.float32), f"{last.name}_alpha")
-        last = _insert(graph, node, "Mul", [last, factor])
-    _take_place(graph, node, last)
+        factor = names.store(np.array(alpha, np.float32), f"{last.name}_alpha")
+        last = _insert(names, node, "Mul", [last, factor])
+    _take_place(names.graph, node, last)
     return True
 
 
 def _insert(
-    graph: ir.Graph,
+    names: FreeNames,
     before: ir.Node,
     op: str,
     inputs: Sequence[ir.Value | None],
     attributes: Sequence[ir.Attr] = (),
 ) -> ir.Value:
     node = ir.Node("", op, inputs, attributes)
-    graph.insert_before(before, [node])
+    names.graph.insert_before(before, [node])
     (value,) = node.outputs
-    taken = {other.name for other in values_of(graph)}
-    value.name = free_name(f"{before.outputs[0].name}_{op.lower()}", taken)
+    value.name = names.take(f"{before.outputs[0].name}_{op.lower()}")
     return value
 
 
@@ -144,7 +144,7 @@ def _take_place(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     value.name = name
 
 
-_CHANGES: dict[str, Callable[[ir.Graph, ir.Node], bool]] = {
+_CHANGES: dict[str, Callable[[FreeNames, ir.Node], bool]] = {
     "FusedConv": _convolution,
     "FusedGemm": _gemm,
     "FusedMatMul": _product,

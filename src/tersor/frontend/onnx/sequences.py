@@ -13,7 +13,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from tersor.frontend.explain import quiet
-from tersor.frontend.onnx.branches import free_name, replace_value, store, values_of
+from tersor.frontend.onnx.branches import replace_value
+from tersor.frontend.onnx.free_names import FreeNames
 
 _Items = list[ir.Value]
 _MOST = 10_000  # parts of a value
@@ -29,10 +30,11 @@ def expand_sequences(model: ir.Model) -> tuple[str, ...]:
         What was done, in words; nothing for a file that stays as it is.
     """
     graph, known = model.graph, dict[ir.Value, _Items]()
+    names = FreeNames(graph)
     if any(node.op_type == "SplitToSequence" for node in graph):  # the number of parts
         with quiet():
             ShapeInferencePass()(model)
-    read = sum([_is_replaced(graph, node, known) for node in list(graph)])
+    read = sum([_is_replaced(names, node, known) for node in list(graph)])
     for value in reversed(known):
         node = value.producer()
         if node is not None and not value.uses() and not value.is_graph_output():
@@ -40,18 +42,18 @@ def expand_sequences(model: ir.Model) -> tuple[str, ...]:
     return ("sequences are replaced by their items",) if read else ()
 
 
-def _is_replaced(graph: ir.Graph, node: ir.Node, known: dict[ir.Value, _Items]) -> bool:
+def _is_replaced(names: FreeNames, node: ir.Node, known: dict[ir.Value, _Items]) -> bool:
     """Note the items of a sequence, or replace the result of a node that reads a known one."""
     op = node.op_type if node.domain in ("", "ai.onnx") else ""
     if op in _ITEMS:
-        found = _ITEMS[op](graph, node, known)
+        found = _ITEMS[op](names, node, known)
         known |= {} if found is None else {node.outputs[0]: found}
     items = known.get(node.inputs[0]) if op in _READERS and node.inputs else None  # type: ignore[arg-type]
-    new = None if items is None else _READERS[op](graph, node, items)
+    new = None if items is None else _READERS[op](names, node, items)
     if new is None:
         return False
-    replace_value(graph, node, node.outputs[0], new)
-    graph.remove(node, safe=True)
+    replace_value(names.graph, node, node.outputs[0], new)
+    names.graph.remove(node, safe=True)
     return True
 
 
@@ -61,32 +63,30 @@ def _number(value: ir.Value | None) -> int | None:
     return int(stored.numpy().item()) if stored is not None and stored.size == 1 else None
 
 
-def _made(graph: ir.Graph, before: ir.Node, op: str, inputs: _Items, **options: int) -> ir.Node:
+def _made(names: FreeNames, before: ir.Node, op: str, inputs: _Items, **options: int) -> ir.Node:
     """Insert a node with one output for each item that is asked for by `outputs`."""
     count = options.pop("outputs", 1)
     node = ir.node(op, inputs, options, num_outputs=count)
-    graph.insert_before(before, [node])
-    taken = {value.name for value in values_of(graph)}
+    names.graph.insert_before(before, [node])
     for value in node.outputs:
-        value.name = free_name(f"{before.outputs[0].name}_item", taken)
-        taken.add(value.name)
+        value.name = names.take(f"{before.outputs[0].name}_item")
     return node
 
 
-def _stored(graph: ir.Graph, node: ir.Node, array: np.ndarray) -> ir.Value:
-    return store(graph, array, f"{node.outputs[0].name}_stored")
+def _stored(names: FreeNames, node: ir.Node, array: np.ndarray) -> ir.Value:
+    return names.store(array, f"{node.outputs[0].name}_stored")
 
 
-def _given(_graph: ir.Graph, node: ir.Node, _known: dict[ir.Value, _Items]) -> _Items | None:
+def _given(_names: FreeNames, node: ir.Node, _known: dict[ir.Value, _Items]) -> _Items | None:
     found = [value for value in node.inputs if value is not None]
     return found if len(found) == len(node.inputs) else None
 
 
-def _same(_graph: ir.Graph, node: ir.Node, known: dict[ir.Value, _Items]) -> _Items | None:
+def _same(_names: FreeNames, node: ir.Node, known: dict[ir.Value, _Items]) -> _Items | None:
     return known.get(node.inputs[0])  # type: ignore[arg-type]
 
 
-def _inserted(_graph: ir.Graph, node: ir.Node, known: dict[ir.Value, _Items]) -> _Items | None:
+def _inserted(_names: FreeNames, node: ir.Node, known: dict[ir.Value, _Items]) -> _Items | None:
     items, value = known.get(node.inputs[0]), node.inputs[1]  # type: ignore[arg-type]
     place = len(items or ()) if len(node.inputs) < 3 else _number(node.inputs[2])
     if items is None or value is None or place is None:
@@ -95,18 +95,18 @@ def _inserted(_graph: ir.Graph, node: ir.Node, known: dict[ir.Value, _Items]) ->
     return [*items[:place], value, *items[place:]]
 
 
-def _split(graph: ir.Graph, node: ir.Node, _known: dict[ir.Value, _Items]) -> _Items | None:
+def _split(names: FreeNames, node: ir.Node, _known: dict[ir.Value, _Items]) -> _Items | None:
     x, axis = node.inputs[0], node.attributes.get_int("axis", 0)
     sizes = _sizes(node, axis)
     if x is None or sizes is None:
         return None
     keeps = len(node.inputs) > 1 or node.attributes.get_int("keepdims", 1)
-    places = _stored(graph, node, np.array(sizes, np.int64))
-    parts = list(_made(graph, node, "Split", [x, places], axis=axis, outputs=len(sizes)).outputs)
+    places = _stored(names, node, np.array(sizes, np.int64))
+    parts = list(_made(names, node, "Split", [x, places], axis=axis, outputs=len(sizes)).outputs)
     if keeps:
         return parts
-    axes = _stored(graph, node, np.array([axis], np.int64))
-    return [_made(graph, node, "Squeeze", [part, axes]).outputs[0] for part in parts]
+    axes = _stored(names, node, np.array([axis], np.int64))
+    return [_made(names, node, "Squeeze", [part, axes]).outputs[0] for part in parts]
 
 
 def _sizes(node: ir.Node, axis: int) -> list[int] | None:
@@ -125,32 +125,32 @@ def _sizes(node: ir.Node, axis: int) -> list[int] | None:
     return [min(step, size - start) for start in range(0, size, step)]
 
 
-def _at(_graph: ir.Graph, node: ir.Node, items: _Items) -> ir.Value | None:
+def _at(_names: FreeNames, node: ir.Node, items: _Items) -> ir.Value | None:
     place = _number(node.inputs[1])
     is_there = place is not None and -len(items) <= place < len(items)
     return items[place] if is_there and place is not None else None
 
 
-def _length(graph: ir.Graph, node: ir.Node, items: _Items) -> ir.Value:
-    return _stored(graph, node, np.array(len(items), np.int64))
+def _length(names: FreeNames, node: ir.Node, items: _Items) -> ir.Value:
+    return _stored(names, node, np.array(len(items), np.int64))
 
 
-def _joined(graph: ir.Graph, node: ir.Node, items: _Items) -> ir.Value | None:
+def _joined(names: FreeNames, node: ir.Node, items: _Items) -> ir.Value | None:
     axis = node.attributes.get_int("axis", 0)
     if not items:
         return None
     if node.attributes.get_int("new_axis", 0):
-        axes = _stored(graph, node, np.array([axis], np.int64))
-        items = [_made(graph, node, "Unsqueeze", [item, axes]).outputs[0] for item in items]
-    return _made(graph, node, "Concat", items, axis=axis).outputs[0]
+        axes = _stored(names, node, np.array([axis], np.int64))
+        items = [_made(names, node, "Unsqueeze", [item, axes]).outputs[0] for item in items]
+    return _made(names, node, "Concat", items, axis=axis).outputs[0]
 
 
-def _element(_graph: ir.Graph, _node: ir.Node, items: _Items) -> ir.Value | None:
+def _element(_names: FreeNames, _node: ir.Node, items: _Items) -> ir.Value | None:
     return items[0] if len(items) == 1 else None
 
 
 #: Ops that make sequences and optional values → what these hold; None if that is not known.
-_ITEMS: dict[str, Callable[[ir.Graph, ir.Node, dict[ir.Value, _Items]], _Items | None]] = {
+_ITEMS: dict[str, Callable[[FreeNames, ir.Node, dict[ir.Value, _Items]], _Items | None]] = {
     "SequenceConstruct": _given,
     "SequenceEmpty": _given,
     "SequenceInsert": _inserted,
@@ -159,7 +159,7 @@ _ITEMS: dict[str, Callable[[ir.Graph, ir.Node, dict[ir.Value, _Items]], _Items |
     "Identity": _same,
 }
 #: Ops that read them → what takes the place of their result; None if that is not known.
-_READERS: dict[str, Callable[[ir.Graph, ir.Node, _Items], ir.Value | None]] = {
+_READERS: dict[str, Callable[[FreeNames, ir.Node, _Items], ir.Value | None]] = {
     "SequenceAt": _at,
     "SequenceLength": _length,
     "ConcatFromSequence": _joined,
