@@ -76,6 +76,7 @@ def compress(
     from tersor.api.steps import STEPS as QUANTIZE_STEPS
     from tersor.cli import choices, idle
     from tersor.cli.limit_options import check_labels, check_limits
+    from tersor.cli.named_scheme import then_quantized
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
@@ -99,7 +100,7 @@ def compress(
     limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
-        target = choices.then_quantized(scheme, output, weights, activations)
+        target = then_quantized(scheme, output, weights, activations)
         check_report(report)
         idle.check_test(test, verify, report)
         check_limits(limits, metric, verify, keep_anyway)

@@ -74,6 +74,7 @@ def quantize(
     from tersor.api.steps import STEPS, STEPS_WITH_DATA, TOLERATE
     from tersor.cli import assumed_ranges, choices, idle
     from tersor.cli.limit_options import check_labels, check_limits
+    from tersor.cli.named_scheme import find_target
     from tersor.cli.proving import Proved, prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
@@ -101,7 +102,7 @@ def quantize(
         idle.check_test(test, verify, report)
         check_limits(limits, metric, verify, keep_anyway)
         own = None if metric is None else find_function(metric)
-        target = choices.target(scheme, every_layer, output, activations)
+        target = find_target(scheme, every_layer, output, activations)
         check_average(average_bits, weights)
         asked_bits = with_widths(target, weights, bits, activations, activation_bits)
         wanted = asked_bits.pop("scheme")

@@ -65,6 +65,7 @@ def train(
     from tersor.api.train import train as train_model
     from tersor.cli import choices, idle
     from tersor.cli.limit_options import check_labels, check_limits
+    from tersor.cli.named_scheme import find_target
     from tersor.cli.proving import prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
@@ -83,7 +84,7 @@ def train(
     limits = Limits(min_sqnr, min_agreement, max_drop, max_size, max_latency, max_metric)
     with one_line(debug), progress(count) as bar:
         check_output(output, model)
-        target = choices.target(scheme, False, output, activations)
+        target = find_target(scheme, False, output, activations)
         check_report(report)
         idle.check_test(test, verify, report)
         check_limits(limits, metric, verify, keep_anyway)

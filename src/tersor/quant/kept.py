@@ -8,8 +8,7 @@ so its noise hangs on a helping vertex, and goes only once all these calls are i
 call that is faster in floating point gains nothing here: as few layers as possible change.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
@@ -18,30 +17,16 @@ from torch import Tensor, fx
 
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network, Skipped
-from tersor.quant.gains import NEVER, SHORTEST, Calls, Costs, Ends
+from tersor.quant.gains import SHORTEST
 from tersor.quant.integer_values import Flow
+from tersor.quant.noisy_calls import Noise, NoisyCalls
 from tersor.quant.scheme import Scheme
-from tersor.quant.speed import ONNXRUNTIME
 
 Kept = frozenset[str]  # names of the calls that stay in floating point
 NOTHING: Kept = frozenset()
 ACCURATE = "the outputs are accurate with it in floating point; see the step tolerance"
 _WORTH = (-30.0, 14.0)  # what all noise may be worth: powers of 2, in times of the float network
 _PRECISION = 0.05  # of such a power
-_FLOAT_WEIGHT = 0.05  # share of a layer's time in integers that it costs to be in float at all
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The noise that each quantizer alone adds to each part of the outputs.
-
-    Attributes:
-        values: Name of an activation → noise over signal, for each part.
-        weights: Name of a layer's call → the same for its weights.
-    """
-
-    values: Mapping[str, Float[Tensor, " parts"]]
-    weights: Mapping[str, Float[Tensor, " parts"]]
 
 
 def leave_accurate(
@@ -84,7 +69,7 @@ class Mixtures:
         self._network, self._scheme, self._noise = network, scheme, noise
         self._layers, self._excluded = list(layers), set(excluded)
         self._known: dict[Kept, _Seen] = {}
-        self._calls = _Priced(network, self._flow(NOTHING), self._layers, scheme, noise)
+        self._calls = NoisyCalls(network, self._flow(NOTHING), self._layers, scheme, noise)
         self._free = [node for node in self._calls.flow.values if self._calls.is_free(node)]
 
     @property
@@ -233,72 +218,3 @@ def _first(
         else:
             low, below = middle, kept
     return below if before else above
-
-
-class _Priced(Calls):
-    """Calls whose price in integers includes the noise of what is rounded.
-
-    Attributes:
-        worth: Nanoseconds that all noise together is worth.
-        floating: Nanoseconds of all calls in floating point.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        flow: Flow,
-        layers: Collection[Layer],
-        scheme: Scheme,
-        noise: Noise,
-    ) -> None:
-        super().__init__(network, flow, layers, scheme.speed or ONNXRUNTIME)
-        self._of, self.worth = noise, 0.0
-        self._values: dict[str, float] = {}
-        self._weights: dict[str, float] = {}
-        self._lines: tuple[Ends, Ends, Costs, Costs] | None = None
-        self.floating = self.total(frozenset())
-
-    def set_rates(self, wanted: Float[Tensor, " parts"]) -> None:
-        """Weigh the parts: noise counts as a share of what is wanted, in the worst part."""
-        self._values = {k: float((x / wanted).max()) for k, x in self._of.values.items()}
-        self._weights = {k: float((x / wanted).max()) for k, x in self._of.weights.items()}
-        total = sum(self._values.values()) + sum(self._weights.values())
-        self._values = {k: x / total for k, x in self._values.items()}
-        self._weights = {k: x / total for k, x in self._weights.items()}
-        self._lines = None
-
-    def arrays(self, vertices: dict[fx.Node, int]) -> tuple[Ends, Ends, Costs]:
-        """What `edges` says: every cost is linear in what noise is worth."""
-        if self._lines is None:
-            worth, self.worth = self.worth, 0.0
-            _, _, least = super().arrays(vertices)
-            self.worth = 1.0
-            starts, ends, costs = super().arrays(vertices)
-            self.worth, self._lines = worth, (starts, ends, least, costs - least)
-        starts, ends, least, more = self._lines
-        return starts, ends, least + self.worth * more
-
-    def prices(self, node: fx.Node) -> tuple[float, float]:
-        floating, integer = super().prices(node)
-        layer = _FLOAT_WEIGHT * integer if node in self.layers else 0.0
-        weights = self._weights.get(node.name, 0.0) if node in self.layers else 0.0
-        return max(floating - integer, 0.0) + layer, self.worth * weights
-
-    def edges(self, vertices: dict[fx.Node, int]) -> Iterator[tuple[int, int, float]]:
-        yield from super().edges(vertices)
-        count, noisy = len(vertices), set[int]()
-        for node, vertex in vertices.items():
-            origin = self.flow.origin(self.flow.ends_in(node) or node)
-            rounded = vertices[origin] + 3 * count
-            yield vertex + count, rounded, NEVER
-            if self.is_free(node) and self.computes(node) and not self._writes_floats(node):
-                yield vertex, rounded, NEVER
-            if rounded not in noisy:
-                noisy.add(rounded)
-                yield rounded, 1, self.worth * self._values.get(origin.name, 0.0)
-
-    def _writes_floats(self, node: fx.Node) -> bool:
-        target = node.target
-        return target in self.flow.scheme.matmuls or (
-            node in self.layers and target in self.flow.scheme.float_outputs
-        )

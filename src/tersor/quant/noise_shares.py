@@ -31,7 +31,7 @@ from tersor.graph.layers import Layer
 from tersor.graph.network import Network, get_tensor
 from tersor.graph.nodes import source
 from tersor.quant.alone import QuantizerUse, quantizer_uses, sweep
-from tersor.quant.kept import Noise
+from tersor.quant.noisy_calls import Noise
 from tersor.quant.quantizer import FakeQuantize
 
 _SWEPT = 2  # batches on which each quantizer is tried alone

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -10,22 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import traceback
 
 from tersor.errors import InvalidInputError, InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.drawn import draw
-from tersor.frontend.onnx.constant_budget import Budget, counted
-from tersor.frontend.onnx.dtypes import as_array
 from tersor.frontend.onnx.evaluate import Value, as_tensor, evaluate
 from tersor.frontend.onnx.file_contents import Contents, Input
 from tersor.frontend.onnx.fixed_inputs import Fixed
+from tersor.frontend.onnx.folding import fold
 from tersor.frontend.onnx.index_inputs import rows_of_inputs
 from tersor.frontend.onnx.linear import lift_linear
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.read import read
 from tersor.frontend.onnx.stored_tensors import stored_tensors
-from tersor.frontend.onnx.table import OPS
 from tersor.frontend.validate import TAKEN, fitting
 from tersor.graph.network import set_tensor
 from tersor.graph.origin import Origin
@@ -65,7 +61,7 @@ class OnnxModel(nn.Module):
         super().__init__()
         self.inputs: tuple[Input, ...] = contents.inputs
         self.outputs: tuple[str, ...] = contents.outputs
-        nodes, constants = _fold(contents)
+        nodes, constants = fold(contents)
         self.nodes, constants, lifted = lift_linear(nodes, constants, contents.outputs)
         read = {name for node in self.nodes for name in node.inputs} | {*self.outputs}
         self.constants = {name: value for name, value in constants.items() if name in read}
@@ -234,41 +230,6 @@ def _fit(spec: Input, value: Any) -> Tensor:
             f"input {spec.name!r} is {value.dtype}; the file takes {spec.dtype}, so give integers"
         )
     return value if value.dtype == spec.dtype else value.to(spec.dtype)
-
-
-def _fold(contents: Contents) -> tuple[list[Node], dict[str, np.ndarray]]:
-    """Compute everything that depends on stored values only."""
-    constants, kept = dict(contents.constants), []
-    budget = Budget(sum(value.nbytes for value in constants.values()))
-    for node in contents.nodes:
-        read = [name for name in node.inputs if name]
-        known = {name: constants[name] for name in read if name in constants}
-        found = None if len(known) < len({*read}) else _known(node, known, budget)
-        if found is None:
-            kept.append(node)
-            continue
-        for name, value in found.items():
-            constants[name] = value if isinstance(value, np.ndarray) else as_array(value)
-    return kept, constants
-
-
-def _known(node: Node, known: Mapping[str, np.ndarray], budget: Budget) -> dict[str, Value] | None:
-    """Compute a node from stored values, within the budget; None if it cannot be computed alone."""
-    if node.op not in OPS:
-        return _aside(node, known, budget)
-    with FakeTensorMode(allow_non_fake_inputs=True), counted() as counter:
-        sizes = evaluate(node, known, known)  # before anything takes memory
-    budget.spend(node, known, sizes.values(), counter.get_total_flops())
-    return evaluate(node, known, known)
-
-
-def _aside(node: Node, known: Mapping[str, np.ndarray], budget: Budget) -> dict[str, Value] | None:
-    """Compute a node in onnxruntime; what that cannot run is told where its result is read."""
-    with suppress(UnsupportedError), budget.aside(node):
-        found = evaluate(node, known, known)
-        budget.spend(node, known, found.values(), 0)
-        return found
-    return None
 
 
 def free_attribute(module: nn.Module, name: str) -> str:
