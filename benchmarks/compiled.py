@@ -7,13 +7,12 @@ turns. `delegated` counts the layers that run on integers.
 """
 
 import argparse
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
 import tersor
-from benchmarks.harness import Subject, Table, arguments, progress, subjects
-from benchmarks.phones import COLUMNS, NETWORKS, cells, figures
+from benchmarks.harness import Subject, arguments, progress
+from benchmarks.phones import figures, print_rows
 from tersor.export.by_name import export_file
 
 ENDINGS = (".pt2", ".onnx")
@@ -22,15 +21,8 @@ ENDINGS = (".pt2", ".onnx")
 def main() -> None:
     """Print the table: one row per network and file."""
     parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=25, metavar="N", help="default: 25")
     parser.add_argument("--samples", type=int, default=64, metavar="N", help="default: 64")
-    parser.set_defaults(models=NETWORKS, threads=1)
-    args = parser.parse_args()
-    logging.disable(logging.WARNING)
-    table = Table(args, *COLUMNS, "× float")
-    for subject in subjects(args):
-        for row in measure(subject, args):
-            table.add(*cells(row), **row)
+    print_rows(parser, measure)
 
 
 def measure(subject: Subject, args: argparse.Namespace) -> Iterator[dict]:

@@ -11,7 +11,7 @@ ExecuTorch, which sees the same images, as its documentation describes it.
 
 import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,18 +34,31 @@ PROGRAM = "executorch-xnnpack"
 COLUMNS = ("network", "images", "file", "delegated", "top-1", "agreement %", "SQNR dB", "MB", "ms")
 
 
+Measure = Callable[[Subject, argparse.Namespace], Iterator[dict]]
+
+
 def main() -> None:
     """Print the table: one row per network and file."""
     parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=25, metavar="N", help="default: 25")
     parser.add_argument("--samples", type=int, metavar="N", help="images given; default: none")
+    print_rows(parser, measure)
+
+
+def print_rows(parser: argparse.ArgumentParser, measure: Measure) -> None:
+    """Read the command line, and print the rows of each network.
+
+    Args:
+        parser: Knows the arguments of the benchmark.
+        measure: Yields one row per file of a network.
+    """
+    parser.add_argument("--rounds", type=int, default=25, metavar="N", help="default: 25")
     parser.set_defaults(models=NETWORKS, threads=1)
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     table = Table(args, *COLUMNS, "× float")
     for subject in subjects(args):
         for row in measure(subject, args):
-            table.add(*cells(row), **row)
+            table.add(*_cells(row), **row)
 
 
 def measure(subject: Subject, args: argparse.Namespace) -> Iterator[dict]:
@@ -138,8 +151,7 @@ def figures(
     return row
 
 
-def cells(row: dict) -> list[str]:
-    """What the table shows of a row."""
+def _cells(row: dict) -> list[str]:
     form = {"top1": ".2f", "agreement": ".1f", "sqnr": ".1f", "ms": ".2f", "ratio": ".2f"}
     number = {key: f"{row[key]:{spec}}" if key in row else "–" for key, spec in form.items()}
     return [

@@ -174,7 +174,7 @@ def quantize(
             )
 
         asked |= {"bits": bits, "weights": weights, "activations": activations}
-        asked |= {"activation_bits": activation_bits, "storage": storage, "tolerance": tolerance}
+        asked |= {"activation_bits": activation_bits, "storage": storage}
         quantized, proved = at_float_speed(made(target), tested, made, asked)
         lost = save_report(
             quantized, report, (model, output), tested, proved.checked, bar, sensitivity=sensitivity

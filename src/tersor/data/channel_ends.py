@@ -34,8 +34,8 @@ class ChannelEnds:
         self._count += len(samples)
         lows, highs = samples.aminmax(dim=1)
         for held in (False, True):
-            if bool((is_held == held).any()):
-                part = is_held == held
+            part = is_held == held
+            if bool(part.any()):
                 self._widen(held, lows[part].amin(0), highs[part].amax(0))
         rows = samples[is_held].flatten(0, 1)
         self._rows.append(rows[:: max(1, ceil(len(rows) / self._most))].clone())

@@ -39,12 +39,13 @@ def export_file(
         InvalidInputError: An option is not for this format, or the scheme is for another runtime.
         TersorError: As those functions.
     """
-    if Path(path).suffix not in (PROGRAM, PT2):
-        if largest is not None:
-            raise InvalidInputError(
-                f"largest={dict(largest)} is for .pte files, whose memory is planned ahead; "
-                f"{Path(path).name!r} keeps its axes open without it, so leave it out"
-            )
+    name, suffix = Path(path).name, Path(path).suffix
+    if suffix != PROGRAM and largest is not None:
+        raise InvalidInputError(
+            f"largest={dict(largest)} is for .pte files, whose memory is planned ahead; {name!r} "
+            "keeps its axes open without it, so leave it out"
+        )
+    if suffix not in (PROGRAM, PT2):
         return export_onnx(
             network,
             path,
@@ -56,30 +57,19 @@ def export_file(
         )
     only_onnx = {"opset": opset, "input_names": input_names, "output_names": output_names}
     only_onnx["storage"] = None if storage == "int8" else storage
-    _check_idle(Path(path).name, only_onnx, largest)
-    if Path(path).suffix == PT2:
+    if given := [option for option, value in only_onnx.items() if value is not None]:
+        raise InvalidInputError(
+            f"{given[0]}= is for .onnx files, and {name!r} is a program; leave it out"
+        )
+    if suffix == PT2:
         from tersor.export.pytorch.pt2_writer import export_pt2  # loads what ONNX files do not need
 
         return export_pt2(network, path, scheme)
     if scheme is not None and scheme.runtime != NAME:
         raise InvalidInputError(
-            f"{Path(path).name!r} is a program for ExecuTorch, and the model was quantized for "
+            f"{name!r} is a program for ExecuTorch, and the model was quantized for "
             f"{scheme.name!r}; quantize it with scheme='executorch-xnnpack'"
         )
     from tersor.export.executorch.program import export_pte  # loads what ONNX files do not need
 
     return export_pte(network, path, largest)
-
-
-def _check_idle(
-    name: str, only_onnx: Mapping[str, object], largest: Mapping[str, int] | None
-) -> None:
-    if given := [option for option, value in only_onnx.items() if value is not None]:
-        raise InvalidInputError(
-            f"{given[0]}= is for .onnx files, and {name!r} is a program; leave it out"
-        )
-    if name.endswith(PT2) and largest is not None:
-        raise InvalidInputError(
-            f"largest={dict(largest)} is for .pte files, whose memory is planned ahead; {name!r} "
-            "keeps its axes open without it, so leave it out"
-        )

@@ -18,10 +18,10 @@ from tersor.errors import ExportError, UnsupportedError
 from tersor.export import quantize_ops as _ops  # noqa: F401  (defines torch.ops.tersor.*_linear)
 from tersor.export.integer_types import clip_on_integers, container, to_integers
 from tersor.export.signature import free_generated_names, layer_output_names
+from tersor.export.translation.known_values import knows_open_sizes
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
-from tersor.graph.shapes import is_free
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.shared_copy import shared_copy
 
@@ -72,7 +72,7 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
     lowered.names = layer_output_names(lowered.network)
     fetched = lowered.network.graph.find_nodes(op="get_attr")
     lowered.readers.update(str(node.target) for node in fetched)
-    is_sized = _is_sized(lowered.network)
+    is_sized = knows_open_sizes(lowered.network.graph)
     with torch.no_grad():
         for node in lowered.network.nodes():
             if node.op == "call_module":
@@ -86,19 +86,6 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
                 lowered.constants.add(node)
     lowered.network.finish()
     return lowered
-
-
-def _is_sized(network: Network) -> bool:
-    """Whether sizes that are open for inputs are open for what calls return, too.
-
-    Those of a network that was recorded are the sizes of its example.
-    """
-    found = {"placeholder": False, "call_function": False}  # whether a size is open
-    for node in network.graph.nodes:
-        if node.op in found:
-            sizes = getattr(node.meta.get("val"), "shape", ())
-            found[node.op] |= any(map(is_free, sizes))
-    return found["call_function"] or not found["placeholder"]
 
 
 def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:

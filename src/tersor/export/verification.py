@@ -133,12 +133,8 @@ class Verification:
     @property
     def costs_most(self) -> Literal["compression", "quantization"]:
         """The step that costs most, where a network was compressed and then quantized."""
-        lost = (
-            _worst(self.compressed) - _worst(self.first or self.quantized)
-            if self.compressed
-            else math.inf
-        )
-        return "compression" if lost < _HALF else "quantization"
+        lost = _worst(self.compressed) - _worst(self.first or self.quantized)
+        return "compression" if lost < _HALF else "quantization"  # NaN if nothing was compressed
 
     @property
     def agreement(self) -> float | None:

@@ -30,7 +30,7 @@ _CONFIGS = {
 _TENSOR = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 _NEEDED = {_PROGRAM, _EXAMPLE, *_CONFIGS.values()}
 _IGNORED = ("byteorder", "archive_format", "archive_version", ".data/", "extra/")
-_QUANTIZED = "quantized_decomposed"  # the namespace of operators on integers
+_INTEGERS = b"quantized_decomposed"  # the namespace of operators on integers
 _BROADCAST = 1 << 26  # bytes that a weight may take in memory beyond those in the file
 
 
@@ -52,9 +52,11 @@ def load_program(path: str | Path, *, is_quantized: bool = False) -> ExportedPro
     name = repr(str(path))
     try:
         with quiet():
-            import torch.ao.quantization.fx._decomposed
-
-            program = torch.export.load(_checked_copy(Path(path)))
+            copy, has_integers = _checked_copy(Path(path))
+            if has_integers and is_quantized:
+                from torch.ao.quantization.fx import _decomposed  # noqa: F401  (defines them)
+            if is_quantized or not has_integers:
+                return torch.export.load(copy)
     except UnsupportedError as error:
         raise UnsupportedError(
             f"{name} {error}; save it again with torch.export.save, or pass the nn.Module itself"
@@ -64,15 +66,15 @@ def load_program(path: str | Path, *, is_quantized: bool = False) -> ExportedPro
             f"{name} is not a readable torch.export program ({first_line(error)}); "
             "save it again with torch.export.save"
         ) from error
-    if not is_quantized and any(_QUANTIZED in str(node.target) for node in program.graph.nodes):
-        raise UnsupportedError(
-            f"{name} is quantized already; give the float model that it was made of"
-        )
-    return program
+    raise UnsupportedError(f"{name} is quantized already; give the float model that it was made of")
 
 
-def _checked_copy(path: Path) -> io.BytesIO:
-    """Copy what a program needs into a new archive, after checking all of it."""
+def _checked_copy(path: Path) -> tuple[io.BytesIO, bool]:
+    """Copy what a program needs into a new archive, after checking all of it.
+
+    Returns:
+        The copy, and whether the program calls operators on integers, which have to be defined.
+    """
     from torch.export.pt2_archive import PT2ArchiveWriter  # loads PyTorch's compiler
 
     copy = io.BytesIO()
@@ -84,14 +86,15 @@ def _checked_copy(path: Path) -> io.BytesIO:
         }
         for folder, config in configs.items():
             writer.write_string(_CONFIGS[folder], json.dumps(config))
-        program = checked_program(json.loads(archive.read(members[_PROGRAM])))
+        text = archive.read(members[_PROGRAM])
+        program = checked_program(json.loads(text))
         writer.write_string(_PROGRAM, json.dumps(program))
         writer.write_bytes(_EXAMPLE, _checked_example(archive.read(members[_EXAMPLE])))
         for name, member in members.items():
             if _TENSOR.fullmatch(name):
                 writer.write_bytes(name, archive.read(member))
     copy.seek(0)
-    return copy
+    return copy, _INTEGERS in text
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:

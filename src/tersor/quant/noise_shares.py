@@ -207,7 +207,7 @@ class _Probes(fx.Interpreter):
 
     def _by_sample(self, slope: Tensor, change: Tensor) -> Float[Tensor, " samples"]:
         """How far a change moves the function, for each sample if values are divided by samples."""
-        moved = torch.zeros(self._samples)
+        moved = slope.new_zeros(self._samples)
         if slope.ndim and len(slope) == self._samples:
             rows = slope.reshape(self._samples, 1, -1), change.reshape(self._samples, -1, 1)
             return torch.bmm(*rows).reshape(-1)

@@ -136,10 +136,6 @@ class Result(Keepable, ABC):
         steps = {SAMPLES} if has_samples else {SAMPLES, GUESS}
         return [r.reason for r in self.records if isinstance(r, Skipped) and r.step in steps]
 
-    def _compressed(self) -> Network | None:
-        """What was quantized, if the float model was compressed first."""
-        return None
-
     @abstractmethod
     def _runtime(self) -> tuple[RuntimeName, Config]:
         """The runtime that verifies its files, and the session options."""
@@ -190,7 +186,7 @@ class Result(Keepable, ABC):
             latency=latency,
             metric=metric,
             max_metric=max_metric,
-            compressed=self._compressed(),
+            compressed=self._subject().compressed,
             on_step=on_step,
         )
         doubts = (*self._doubts(own is None), *found.doubts)

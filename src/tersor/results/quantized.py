@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from tersor.checked import checked
-from tersor.data.feeds import Data, batches, split_labels
+from tersor.data.feeds import Data, batches, input_names, split_labels
 from tersor.data.plausible import Assumed, Plausible, worst_plausible
 from tersor.export import openvino
 from tersor.export.by_name import export_file
 from tersor.export.executorch import loaded
 from tersor.export.latency import slowdown
 from tersor.export.onnx import ExportResult
-from tersor.export.runtime import Config, Runtime
+from tersor.export.runtime import Config
 from tersor.export.verification import Verification
 from tersor.graph.network import Network
 from tersor.names import RuntimeName, Storage
@@ -92,8 +92,7 @@ class Quantized(Result):
         given = self.own_inputs().inputs if inputs is None else inputs
         _, session = self._runtime()
         floating = self._float_file.path()
-        count = len(Runtime(path).inputs)
-        batch, _ = split_labels(next(iter(batches(given))), count)
+        batch, _ = split_labels(next(iter(batches(given))), len(input_names(self.network)))
         return slowdown(floating, path, batch, session)
 
     def own_inputs(self) -> Plausible:
@@ -109,9 +108,6 @@ class Quantized(Result):
 
     def _judged(self, found: Verification) -> Verification:
         return found if self.scheme.computes_integers else replace(found, kernels=())
-
-    def _compressed(self) -> Network | None:
-        return self.compressed
 
     def _runtime(self) -> tuple[RuntimeName, Config]:
         return runtime_of(self.scheme)

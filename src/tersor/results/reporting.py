@@ -132,7 +132,8 @@ def _report(
     on_layer: OnLayer | None,
 ) -> Report:
     network = subject.network
-    before = _simplified(subject.compressed or subject.original)
+    original = _simplified(subject.original)
+    before = original if subject.compressed is None else _simplified(subject.compressed)
     floating = subject.prepared or before
     few = samples(subject.original, inputs, wanted.samples)
     measured = measure(floating, network, few, on_layer)
@@ -143,7 +144,7 @@ def _report(
         kind=subject.kind,
         made=_made(subject, wanted),
         verified=checked,
-        before=total(costs(_simplified(subject.original)).values()),
+        before=total(costs(original).values()),
         after=total(costs(network).values()),
         layers=layer_reports(network, measured, None if is_compressed else (before, floating)),
         left=left_of(before, network) if is_compressed else (),

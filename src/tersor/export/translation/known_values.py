@@ -28,8 +28,7 @@ def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor]) -> None:
     mode = mode_of(graph)
     changed: set[fx.Node] = set()
     rounded: dict[str, Any] = {}
-    calls = [node for node in graph.nodes if node.op == "call_function"]
-    for node in [] if any(map(_is_open, calls)) else calls:
+    for node in [] if knows_open_sizes(graph) else _calls(graph):
         node.meta.pop("val", None)
     for node, tensor in stored.items():
         known = node.meta["val"]
@@ -41,6 +40,19 @@ def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor]) -> None:
             known, node.meta["val"] = node.meta.get("val"), _computed(node, mode, rounded)
             if _form(known) != _form(node.meta["val"]):
                 changed.add(node)
+
+
+def knows_open_sizes(graph: fx.Graph) -> bool:
+    """Whether the values of calls have open sizes, and so are of more than one example.
+
+    Args:
+        graph: The graph.
+    """
+    return any(map(_is_open, _calls(graph)))
+
+
+def _calls(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op == "call_function"]
 
 
 def mode_of(graph: fx.Graph) -> FakeTensorMode:

@@ -93,7 +93,8 @@ def free_batch(model: OnnxModel, inputs: tuple[Tensor, ...]) -> bool:
 
 def _flipped(x: Tensor) -> Tensor:
     """Reverse the last axis, of integers without a sign, too, for which `flip` is not written."""
-    return x if x.ndim < 2 else x.index_select(-1, torch.arange(x.shape[-1] - 1, -1, -1))
+    places = torch.arange(x.shape[-1] - 1, -1, -1, device=x.device) if x.ndim > 1 else None
+    return x if places is None else x.index_select(-1, places)
 
 
 def _leaves(outputs: Any) -> list[Tensor]:

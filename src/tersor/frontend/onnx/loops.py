@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from tersor.frontend.onnx.branches import graphs_in
 from tersor.graph.carried_model import compute, computing, decode, libraries, load
 
 _BYTES = 1 << 31
@@ -45,7 +46,7 @@ def _compute(text: str, arrays: Sequence[np.ndarray]) -> list[Any]:
 
 
 def _has_graphs(part: onnx.ModelProto) -> bool:
-    return any(a.HasField("g") or a.graphs for node in part.graph.node for a in node.attribute)
+    return any(graphs_in(a) for node in part.graph.node for a in node.attribute)
 
 
 @lru_cache(maxsize=64)
