@@ -348,6 +348,14 @@ def test_damaged_text(damage):
         decode(damage(text))
 
 
+def test_a_domain_of_two_lines_is_named_on_one(tmp_path):
+    damaged = model("g (float[2, 4] x) => (float[2, 4] y) { y = Relu(x) }")
+    damaged.graph.node[0].domain = "a\nb"
+    damaged.opset_import.add(domain="a\nb", version=1)
+    loaded, _ = tersor.load(write(tmp_path, damaged))
+    assert loaded.nodes[0].op == "a b.Relu"
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_weights_of_recurrent_layers_are_stored_in_8_bits(kind, tmp_path):
     quantized = tersor.quantize(captured(kind, tmp_path), input_range=(-3.0, 3.0))

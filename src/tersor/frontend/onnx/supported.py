@@ -83,4 +83,5 @@ def is_known(node: ir.Node) -> bool:
 
 def type_of(node: ir.Node) -> str:
     """The type of a node, with its domain unless that is ONNX's own."""
-    return node.op_type if _is_onnx(node) else f"{node.domain}.{node.op_type}"
+    name = node.op_type if _is_onnx(node) else f"{node.domain}.{node.op_type}"
+    return " ".join(name.split())  # a damaged file has line breaks in names
