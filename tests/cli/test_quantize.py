@@ -18,6 +18,7 @@ from tersor.api import verify as checks
 from tersor.export.onnx import export_onnx
 from tersor.frontend.capture import capture
 from tests import nets
+from tests.export.exact.nodes import on_x86
 
 SCRIPT = Path(sys.executable).with_name("tersor")
 
@@ -139,6 +140,14 @@ def test_verify_two_files(quantized, data, tmp_path):
     assert result["accuracy"]["float"] == 1.0
     assert result["exported"] == {}
     assert result["quantized"]["output"]["sqnr_db"] > 15
+
+
+@on_x86
+def test_verify_in_the_kernels_own_arithmetic(quantized, data):
+    options = ("--data", data, "--exact", "--json")
+    result = json.loads(run("verify", "tests.nets:plain", quantized[0], *options))
+    assert result["exact"]["is_equal"]
+    assert result["exact"]["samples"] == 64
 
 
 def test_verify_a_file_with_the_model_that_it_came_from(quantized):

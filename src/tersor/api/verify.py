@@ -15,6 +15,7 @@ from tersor.checked import checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
+from tersor.export.exact.proof import verified
 from tersor.export.float_file import FloatFile
 from tersor.export.noise import noise_inputs
 from tersor.export.plausible_arrays import worst_arrays
@@ -46,6 +47,7 @@ def verify(
     latency: bool = True,
     metric: Metric | None = None,
     max_metric: float | None = None,
+    exact: bool = False,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
     """Compare a quantized ONNX file with its float model, both in the runtime of its scheme.
@@ -69,6 +71,8 @@ def verify(
         metric: Your own metric, `metric(outputs, reference)`; higher is worse. It takes tensors, or
             tuples of them if there are several outputs, for up to 32 samples at a time.
         max_metric: The largest value of the metric that is good; it then decides the verdict.
+        exact: Whether to compare the runtime with a simulation of its kernels' own arithmetic, too,
+            on the first 64 samples: what differs is rounding, or a fault.
         on_step: Called with the name of each step before it runs.
 
     Raises:
@@ -82,19 +86,24 @@ def verify(
             check_same_model(given, file)
         floating = _floating(given, example, file)
         inputs, words = (inputs, "") if inputs is not None else _own_inputs(file, floating)
-        found = verify_file(
-            floating,
-            None,
-            path,
-            inputs,
-            labels=labels,
-            config=session if config is None else config,
-            runtime=runtime or usual,
-            latency=latency,
-            metric=metric,
-            max_metric=max_metric,
-            on_step=on_step,
-        )
+        runtime, config = runtime or usual, session if config is None else config
+
+        def on_inputs(given: Data) -> Verification:
+            return verify_file(
+                floating,
+                None,
+                path,
+                given,
+                labels=labels,
+                config=config,
+                runtime=runtime,
+                latency=latency,
+                metric=metric,
+                max_metric=max_metric,
+                on_step=on_step,
+            )
+
+        found = verified(inputs, path, runtime, config, on_inputs, exact)
     if scheme and not scheme.computes_integers:
         found = replace(found, kernels=())
     return replace(found, on_samples=not words, inputs=words)

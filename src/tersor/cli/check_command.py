@@ -73,6 +73,7 @@ def verify(
     std: data_options.Std = None,
     tokenizer: data_options.Tokenizer = None,
     fix: options.Fix = None,
+    exact: options.Exact = False,
     min_sqnr: limit_options.MinSqnr = None,
     min_agreement: limit_options.MinAgreement = None,
     max_drop: limit_options.MaxDrop = None,
@@ -91,13 +92,15 @@ def verify(
 
         tersor verify model.pt2 model.int8.onnx
 
+        tersor verify model.onnx model.int8.onnx --exact
+
         tersor verify model.int8.onnx
     """
     if quantized is None:
         given = {"data": data, "resize": resize, "crop": crop, "mean": mean, "std": std}
         given |= {"tokenizer": tokenizer, "fix": fix, "min_sqnr": min_sqnr, "metric": metric}
         given |= {"min_agreement": min_agreement, "max_drop": max_drop, "max_size": max_size}
-        given |= {"max_latency": max_latency, "max_metric": max_metric}
+        given |= {"max_latency": max_latency, "max_metric": max_metric, "exact": exact or None}
         check_intact(reference, given, as_json, debug)
         return
     from tersor.api.verify import verify as verify_file
@@ -125,6 +128,7 @@ def verify(
             labels=labels,
             metric=None if metric is None else find_function(metric),
             max_metric=max_metric,
+            exact=exact,
             on_step=bar.step,
         )
         failures = tuple(limits.failures(checked))

@@ -61,6 +61,14 @@ Fix = Annotated[
         "input. Repeat it for more inputs.",
     ),
 ]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Also simulate the arithmetic of onnxruntime's own kernels, on the first 64 samples: "
+        "is what differs from the simulation rounding, or a fault?",
+    ),
+]
 CustomOps = Annotated[
     Path | None,
     typer.Option(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tersor.data.verdict import Remedy, Reservation, Verdict, judge
+from tersor.export.arithmetic import Arithmetic
 from tersor.export.html import table
 from tersor.export.kernels import Kernel
 from tersor.export.latency import AS_FAST, Latency
@@ -51,6 +52,7 @@ class Verification:
             without integer kernels.
         first: As `quantized`, but on these samples only.
         uncompared: Names of the outputs that are no numbers, such as text.
+        arithmetic: The file as users run it, against the exact simulation; None without.
     """
 
     samples: int
@@ -76,6 +78,7 @@ class Verification:
     closely: int = 0
     first: dict[str, Comparison] = field(default_factory=dict)
     uncompared: tuple[str, ...] = ()
+    arithmetic: Arithmetic | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -160,6 +163,7 @@ class Verification:
             "changes": list(self.changes),
             "uncompared": list(self.uncompared),
             "has_simulation": bool(self.simulated),
+            "exact": self.arithmetic and self.arithmetic.as_dict(),
             "metric": self.metric,
             **{
                 key: {name: c.as_dict() for name, c in getattr(self, key).items()}
@@ -199,6 +203,7 @@ class Verification:
             for name, comparison in outputs.items():
                 label = title if len(outputs) == 1 else f"{title}, {name}"
                 rows.append((label, str(comparison)))
+        rows += [] if self.arithmetic is None else self.arithmetic.rows()
         rows += [("kernels", sentence) for sentence in self._kernels()]
         rows += [(f"accuracy, {name}", f"{value:.2%}") for name, value in self.accuracy.items()]
         rows += [] if self.metric is None else [("metric", f"{self.metric:.4g}")]

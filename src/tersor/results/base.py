@@ -13,6 +13,7 @@ from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric, Outputs
 from tersor.data.plausible import Plausible
 from tersor.data.suitability import SAMPLES
+from tersor.export.exact.proof import verified
 from tersor.export.float_file import FloatFile
 from tersor.export.html import table
 from tersor.export.onnx import ExportResult
@@ -156,6 +157,7 @@ class Result(Keepable, ABC):
         latency: bool = True,
         metric: Metric | None = None,
         max_metric: float | None = None,
+        exact: bool = False,
         on_step: Callable[[str], None] | None = None,
     ) -> Verification:
         """Compare the network, the exported file and the float model in a runtime.
@@ -171,24 +173,32 @@ class Result(Keepable, ABC):
             metric: Your own metric, `metric(outputs, reference)`; higher is worse. It takes
                 tensors, or tuples of them if there are several outputs, of up to 32 samples.
             max_metric: The largest value of the metric that is good; it then decides the verdict.
+            exact: Whether to compare the runtime with a simulation of its kernels' own arithmetic,
+                too, on the first 64 samples: what differs is rounding, or a fault.
             on_step: Called with the name of each step before it runs.
         """
         usual, session = self._runtime()
         own = self.own_inputs() if inputs is None else None
-        found = verify_file(
-            self._float_file,
-            self.network,
-            path,
-            inputs if own is None else own.inputs,
-            labels=labels,
-            config=session if config is None else config,
-            runtime=runtime or usual,
-            latency=latency,
-            metric=metric,
-            max_metric=max_metric,
-            compressed=self._subject().compressed,
-            on_step=on_step,
-        )
+        runtime, config = runtime or usual, session if config is None else config
+
+        def on_inputs(given: Data) -> Verification:
+            return verify_file(
+                self._float_file,
+                self.network,
+                path,
+                given,
+                labels=labels,
+                config=config,
+                runtime=runtime,
+                latency=latency,
+                metric=metric,
+                max_metric=max_metric,
+                compressed=self._subject().compressed,
+                on_step=on_step,
+            )
+
+        given = inputs if own is None else own.inputs
+        found = verified(given, path, runtime, config, on_inputs, exact)
         doubts = (*self._doubts(own is None), *found.doubts)
         words = "" if own is None else own.words
         found = replace(found, on_samples=own is None, inputs=words, doubts=doubts)

@@ -1,0 +1,170 @@
+"""Compares a file as users run it with its exact simulation, and finds where the two part."""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch.utils import _pytree as pytree
+
+from tersor.data.feeds import Arrays, Data, batches, split_labels
+from tersor.errors import InvalidInputError
+from tersor.export.arithmetic import Arithmetic, Parting
+from tersor.export.exact.simulation import KNOWN, ExactSimulation, name_of
+from tersor.export.kernels import INTEGER
+from tersor.export.runtime import Config, at_once
+from tersor.export.serving import serving
+from tersor.export.tally import Tally
+from tersor.export.verification import Verification
+from tersor.graph import carried_model
+from tersor.names import RuntimeName
+
+SAMPLES = 64  # as many as all models run
+_CHUNK = 16  # at a time
+_FOLLOWED = {"x86_64", "AMD64"}  # processors whose kernels are known
+_OWN = ("QLinear", "DynamicQuantize")  # what names of further integer kernels begin with
+
+
+def verified(
+    inputs: Data,
+    path: str | Path,
+    runtime: RuntimeName,
+    config: Config,
+    verify: Callable[[Data], Verification],
+    exact: bool,
+) -> Verification:
+    """Verify a file and, if wanted, compare its runtime with the exact simulation, too.
+
+    Args:
+        inputs: As for `verify`.
+        path: The file.
+        runtime: The runtime that users run it in.
+        config: Session options that users of the file set.
+        verify: Verifies the file on what it is given.
+        exact: Whether the exact simulation is wanted.
+
+    Raises:
+        InvalidInputError: It is wanted, and the file does not run in onnxruntime on x86-64.
+    """
+    if not exact:
+        return verify(inputs)
+    if platform.machine() not in _FOLLOWED:
+        raise InvalidInputError(
+            "exact=True simulates the kernels of x86-64 processors, and this one is "
+            f"{platform.machine()}; leave it out"
+        )
+    name = serving(runtime, Path(path)).name
+    if name != "onnxruntime":
+        raise InvalidInputError(
+            f"exact=True simulates the kernels of onnxruntime, and {str(path)!r} runs in {name}; "
+            "leave it out"
+        )
+    kept = _FirstSamples(inputs)
+    found = verify(kept)
+    return replace(found, arithmetic=prove(path, kept.batches, config))
+
+
+def prove(path: str | Path, inputs: Sequence[Any], config: Config = ()) -> Arithmetic:
+    """Compare a file as users run it with its exact simulation.
+
+    Args:
+        path: The file.
+        inputs: Batches, with labels or without.
+        config: Session options that users of the file set.
+    """
+    simulation = ExactSimulation(path, config)
+    file, tallies, samples = simulation.file, list[Tally](), 0
+    first: Arrays = {}
+    for batch in inputs:
+        feed = file.feed(split_labels(batch, len(file.inputs))[0])
+        for part in file.split(feed, at_once(feed, _CHUNK)):
+            first = first or part
+            samples += len(next(iter(part.values()))) if next(iter(part.values())).ndim else 1
+            pairs = list(zip(file.numbers(part), simulation.numbers(part), strict=True))
+            tallies = tallies or [Tally() for _ in pairs]
+            for tally, (wanted, given) in zip(tallies, pairs, strict=True):
+                tally.add(wanted, given)
+    outputs = {name: t.comparison() for name, t in zip(file.compared, tallies, strict=True)}
+    left = simulation.left
+    unknown = {name: op for name, op in left.items() if op in INTEGER or op.startswith(_OWN)}
+    found = Arithmetic(
+        outputs,
+        samples,
+        simulation.computed,
+        unknown,
+        len(left) - len(unknown),
+        simulation.saturated,
+    )
+    return found if found.is_equal else replace(found, partings=tuple(partings(simulation, first)))
+
+
+def partings(simulation: ExactSimulation, feed: Arrays) -> Iterator[Parting]:
+    """Give each known node the values that the runtime gave it, and compare what it returns.
+
+    Args:
+        simulation: The file.
+        feed: A few samples.
+    """
+    values = _all_values(simulation, feed)
+    for node in simulation.model.graph.node:
+        if node.op_type not in KNOWN:
+            continue
+        given, wanted = simulation.compute(node, values), values[node.output[0]]
+        if given is None or np.array_equal(given, wanted, equal_nan=wanted.dtype.kind == "f"):
+            continue
+        distance = np.abs(given.astype(np.float64) - wanted.astype(np.float64))
+        share, largest = float((distance != 0).mean()), float(distance.max())
+        yield Parting(name_of(node), node.op_type, share, largest)
+
+
+def _all_values(simulation: ExactSimulation, feed: Arrays) -> Mapping[str, Any]:
+    """What the runtime computes for every value that a known node reads or writes."""
+    model = onnx.ModelProto()
+    model.CopyFrom(simulation.model)
+    made = {name for node in model.graph.node for name in node.output if name}
+    known = [node for node in model.graph.node if node.op_type in KNOWN]
+    names = dict.fromkeys(name for node in known for name in (*node.input, *node.output))
+    wanted = [name for name in names if name in made]
+    del model.graph.output[:]
+    model.graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, wanted))
+    session = carried_model.load(model, carried_model.libraries(), optimize=False)
+    given = {value.name: feed[value.name] for value in session.get_inputs()}
+    return {**simulation.start(feed), **dict(zip(wanted, session.run(None, given), strict=True))}
+
+
+class _FirstSamples:
+    """Passes batches on, and remembers the first of them.
+
+    Attributes:
+        batches: What was remembered.
+    """
+
+    def __init__(self, inputs: Data) -> None:
+        self._inputs, self._count = inputs, 0
+        self.batches: list[Any] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in batches(self._inputs):
+            if self._count < SAMPLES:
+                self.batches.append(_first_rows(batch, SAMPLES - self._count))
+                self._count += _rows(batch)
+            yield batch
+
+
+def _rows(batch: Any) -> int:
+    arrays = [x for x in pytree.tree_leaves(batch) if getattr(x, "ndim", 0)]
+    return len(arrays[0]) if arrays else 1
+
+
+def _first_rows(batch: Any, most: int) -> Any:
+    """The first samples of a batch, if all of its arrays have as many rows."""
+    arrays = [x for x in pytree.tree_leaves(batch) if isinstance(x, torch.Tensor | np.ndarray)]
+    if {x.shape[0] if x.ndim else 0 for x in arrays} != {_rows(batch)}:
+        return batch
+    return pytree.tree_map(
+        lambda x: x[:most] if isinstance(x, torch.Tensor | np.ndarray) else x, batch
+    )
