@@ -5,7 +5,8 @@ Its Python code is run, unlike that of other wheels here.
 
 import importlib.metadata
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -69,11 +70,23 @@ def yolov8(size: str, cache: Path | None = None) -> nn.Module:
     """
     folder = Wheel(ULTRALYTICS, cache).unpack()
     missing = [name for name in _OTHERS if find_spec(name) is None]
-    known = importlib.metadata.version
-    sys.meta_path.append(_Finder(missing))
     sys.path.append(str(folder))
-    with patch("importlib.metadata.version", lambda n: "99.0" if n in missing else known(n)):
+    with _made_up(missing):
         from ultralytics.nn.tasks import DetectionModel  # type: ignore[import-not-found]
 
         torch.manual_seed(0)
         return DetectionModel(f"yolov8{size}.yaml", verbose=False).eval()
+
+
+@contextmanager
+def _made_up(names: Sequence[str]) -> Iterator[None]:
+    """Let packages be imported that are missing; afterwards others find them missing again."""
+    known, finder = importlib.metadata.version, _Finder(names)
+    sys.meta_path.append(finder)
+    try:
+        with patch("importlib.metadata.version", lambda n: "99.0" if n in names else known(n)):
+            yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name, module in sys.modules.items() if type(module) is _MadeUp]:
+            del sys.modules[name]
