@@ -1,6 +1,6 @@
 """z_j ← round(z_j + r_j / (s G_jj)),  r = b − s z G: moves single weights while that helps.
 
-    E(z) − E(z + δ e_j) = s² δ (2 r_j / s − δ G_jj)
+    E(z) − E(z + δ) = s² δ·(2 r / s − δ G)
 
 In a block of columns, every row moves the weight that decreases its error most, until none can.
 Few weights move at all, so few steps settle a block, and rows without a move are left out.
@@ -19,7 +19,6 @@ from tersor.core.quadratic import Quadratic, Weights
 
 _BLOCK = 256
 _TURNS = 2  # steps for each column of a block, at most
-_SPARSE = 4  # moves per row of a block, up to which each alone is faster than a matrix product
 _LEFT = 0.75  # share of rows that still improve, below which the others are left out
 
 
@@ -71,6 +70,7 @@ def descend_from(
     partner: Partners | None = None,
     sweeps: int = 20,
     block: int = _BLOCK,
+    least_gain: float = 0.0,
 ) -> Product:
     """Descend from integers whose product with G is known; see `descend`.
 
@@ -82,22 +82,79 @@ def descend_from(
         partner: See `descend`.
         sweeps: See `descend`.
         block: See `descend`.
+        least_gain: The share of its error that a sweep must take from a row, or the row is done.
     """
-    integers, wanted = start.integers, problem.target / scale[..., None]
-    result = integers.clone(memory_format=torch.contiguous_format)
-    partner = partner if partner is None else partner.to(result.device)
-    residual = wanted - start.product
+    step, z = scale[..., None], start.integers
+    wanted = problem.target / step
+    error = problem.energy / scale.square() + ((start.product - 2 * wanted) * z).sum(-1)
+    integers = z.clone(memory_format=torch.contiguous_format)
+    partner = partner if partner is None else partner.to(z.device)
+    rows = _Descending(problem.gram, integers, wanted - start.product, error.flatten())
+    found = Product(integers, rows.residual)
     for _ in range(sweeps):
-        moved = False
-        for first in range(0, result.shape[-1], block):
-            inside = slice(first, first + block)
-            active, delta = _settle(problem.gram, result, residual, grid, partner, inside)
-            if len(active):
-                _move(problem.gram, result, residual, inside, active, delta)
-                moved = True
-        if not moved:
+        gain = _sweep(rows, grid, partner, block)
+        rows.error -= gain
+        improves = gain > least_gain * rows.error.clamp(min=0)
+        if not bool(improves.any()):
             break
-    return Product(result, wanted - residual)
+        rows = rows.only(improves, found)
+    rows.store(found)
+    return Product(found.integers, wanted - found.product)
+
+
+@dataclass
+class _Descending:
+    """Rows that descend, all of them or those that still improve.
+
+    Attributes:
+        gram: G.
+        integers: z.
+        residual: b / s − z G.
+        error: What is left of each row, in squared steps.
+        places: Where the rows are among all, if they are some of a single group.
+    """
+
+    gram: Tensor
+    integers: Weights
+    residual: Weights
+    error: Float[Tensor, " rows"]
+    places: Int64[Tensor, " rows"] | None = None
+
+    def only(self, improves: Bool[Tensor, " rows"], found: Product) -> "_Descending":
+        """The rows that improve, if they are so few that it pays to leave the others out.
+
+        Args:
+            improves: Which do.
+            found: Where the rows are stored, whose product holds their residuals.
+        """
+        if len(self.gram) > 1 or int(improves.sum()) > _LEFT * len(improves):
+            return self
+        self.store(found)
+        left = improves.nonzero().squeeze(-1)
+        places = left if self.places is None else self.places[left]
+        parts = self.integers[:, left], self.residual[:, left], self.error[left]
+        return _Descending(self.gram, *parts, places)
+
+    def store(self, found: Product) -> None:
+        """Write integers and residuals to where those of all rows are."""
+        if self.places is not None:
+            found.integers[:, self.places] = self.integers
+            found.product[:, self.places] = self.residual
+
+
+def _sweep(
+    rows: _Descending, grid: Grid, partner: Partners | None, block: int
+) -> Float[Tensor, " rows"]:
+    """Settle block after block; what each row gains, in squared steps."""
+    gain, flat = torch.zeros_like(rows.error), rows.residual.flatten(0, 1)
+    for first in range(0, rows.integers.shape[-1], block):
+        inside = slice(first, first + block)
+        active, delta = _settle(rows.gram, rows.integers, rows.residual, grid, partner, inside)
+        if len(active):
+            before = flat[active, inside]
+            _move(rows.gram, rows.integers, rows.residual, inside, active, delta)
+            gain[active] += (delta * (before + flat[active, inside])).sum(-1)
+    return gain
 
 
 def _move(
@@ -108,25 +165,22 @@ def _move(
     active: Int64[Tensor, " rows"],
     delta: Float[Tensor, "rows block"],
 ) -> None:
-    """Change the integers of a block by δ, and all residuals."""
-    flat = integers.flatten(0, 1)
-    flat[active, inside] += delta
-    if len(gram) == 1:
-        rows, columns = delta.nonzero(as_tuple=True)
-        if len(rows) <= _SPARSE * len(delta):
-            pulls = gram[0, inside][columns].mul_(delta[rows, columns, None])
-            residual[0].index_add_(0, active[rows], pulls, alpha=-1)
-            return
-        residual[0].index_add_(0, active, delta @ gram[0, inside], alpha=-1)
-        return
-    full = delta.new_zeros(len(flat), delta.shape[1])
-    full[active] = delta
-    residual.baddbmm_(full.unflatten(0, integers.shape[:2]), gram[:, inside], alpha=-1)
+    """Change the integers of a block by δ, and all residuals, by the rows of G for what moves."""
+    integers.flatten(0, 1)[active, inside] += delta
+    rows, columns = delta.nonzero(as_tuple=True)
+    group = active // integers.shape[1]
+    index = group[rows] * gram.shape[1] + inside.start + columns
+    first = torch.searchsorted(rows, torch.arange(len(active), device=rows.device))
+    weights = delta[rows, columns]
+    pulls = F.embedding_bag(
+        index, gram.flatten(0, 1), first, mode="sum", per_sample_weights=weights
+    )
+    residual.flatten(0, 1).index_add_(0, active, pulls, alpha=-1)
 
 
 @dataclass
 class _Rows:
-    """Rows of a block that may still improve.
+    """Rows of a block that may still improve; what is the same for all is there once.
 
     Attributes:
         z: Integers.
@@ -135,6 +189,8 @@ class _Rows:
         low: The smallest allowed integers, with a last column for those that have no partner here.
         high: The largest allowed integers, likewise.
         first: The first row of the Gram matrix of each row's group.
+        one_curvature: Whether all rows have the same curvature.
+        one_range: Whether all weights may have the same integers.
     """
 
     z: Tensor
@@ -143,6 +199,8 @@ class _Rows:
     low: Tensor
     high: Tensor
     first: Int64[Tensor, " rows"]
+    one_curvature: bool
+    one_range: bool
 
     def moves(self) -> Tensor:
         """How far each weight alone would move."""
@@ -151,8 +209,13 @@ class _Rows:
         return best.clamp_(self.low[..., :width], self.high[..., :width]).sub_(self.z)
 
     def __getitem__(self, rows: Tensor) -> "_Rows":
-        parts = self.z, self.r, self.curvature, self.low, self.high, self.first
-        return _Rows(*(part[rows] for part in parts))
+        curvature, low, high = self.curvature, self.low, self.high
+        if not self.one_curvature:
+            curvature = curvature[rows]
+        if not self.one_range:
+            low, high = low[rows], high[rows]
+        parts = self.z[rows], self.r[rows], curvature, low, high, self.first[rows]
+        return _Rows(*parts, self.one_curvature, self.one_range)
 
 
 def _settle(
@@ -221,13 +284,14 @@ def _rows(
     """All rows of a block."""
     z = integers[..., inside]
     groups, outputs, width = z.shape
-    shape = groups, outputs, width + 1
-    low, high = (z.new_tensor(end).expand(shape) for end in (grid.qmin, grid.qmax))
+    low, high = (z.new_tensor(end).expand(1, 1, width + 1) for end in (grid.qmin, grid.qmax))
     if partner is not None:
         mates = partner[inside]
         alone = mates == torch.arange(len(partner), device=mates.device)[inside]
         low, high = beside(F.pad(integers[..., mates].masked_fill(alone, 0), (0, 1)), grid)
-    curvature = own.diagonal(dim1=-2, dim2=-1)[:, None].expand(-1, outputs, -1)
+    curvature = own.diagonal(dim1=-2, dim2=-1)[:, None]
+    curvature = curvature if groups == 1 else curvature.expand(-1, outputs, -1)
     first = (torch.arange(groups, device=z.device) * width).repeat_interleave(outputs)
     parts = z, residual[..., inside], curvature, low, high
-    return _Rows(*[part.flatten(0, 1) for part in parts], first=first)
+    parts = [part.flatten(0, 1) for part in parts]
+    return _Rows(*parts, first, one_curvature=groups == 1, one_range=partner is None)

@@ -30,6 +30,7 @@ def closest(
     partner: Partners | None = None,
     sweeps: int = 20,
     plane: Weights | None = None,
+    least_gain: float = 0.0,
 ) -> Product:
     """Nearest plane, then descent; also starts from the nearest integers if these are better.
 
@@ -41,21 +42,22 @@ def closest(
         partner: Which columns meet, if any; see `tersor.core.pairs`.
         sweeps: Largest number of passes of descent over all weights.
         plane: The integers of the nearest plane, if they are known.
+        least_gain: See `descend_from`.
 
     Returns:
         Integers whose error is no larger than that of nearest rounding, in each row, and z G.
     """
     found = nearest_plane(problem, scale, grid, partner) if plane is None else plane
     found = _with_product(problem, found)
-    found = descend_from(found, problem, scale, grid, partner, sweeps)
+    found = descend_from(found, problem, scale, grid, partner, sweeps, least_gain=least_gain)
     near = (weights / scale[..., None]).round().clamp(grid.qmin, grid.qmax)
-    nearest = _with_product(problem, near)
-    worse = _error(problem, nearest, scale) < _error(problem, found, scale)
+    worse = problem.error(scale[..., None] * near) < _error(problem, found, scale)
     if not bool(worse.any()):
         return found
+    nearest = _with_product(problem, near)
     parts = ((nearest.integers, found.integers), (nearest.product, found.product))
     start = Product(*(new.where(worse[..., None], old) for new, old in parts))
-    return descend_from(start, problem, scale, grid, partner, sweeps)
+    return descend_from(start, problem, scale, grid, partner, sweeps, least_gain=least_gain)
 
 
 def _with_product(problem: Quadratic, integers: Weights) -> Product:

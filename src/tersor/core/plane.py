@@ -9,6 +9,7 @@ columns in blocks, so that effects across blocks become matrix products.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -29,17 +30,29 @@ class Plane:
     Attributes:
         order: The columns of each group, the last one first to be rounded.
         factor: R with rows divided by their diagonal element, in this order.
-        wanted: a, the weights of least error among all real numbers.
+        diagonal: The diagonal elements of R.
     """
 
     order: Int64[Tensor, "groups inputs"]
     factor: Float[Tensor, "groups inputs inputs"]
-    wanted: Weights
+    diagonal: Float[Tensor, "groups inputs"]
 
     def split(self, groups: int) -> list["Plane"]:
         """Split into several problems of so many groups each."""
-        parts = (self.order.split(groups), self.factor.split(groups), self.wanted.split(groups))
-        return [Plane(*part) for part in zip(*parts, strict=True)]
+        parts = (self.order, self.factor, self.diagonal)
+        return [Plane(*part) for part in zip(*(x.split(groups) for x in parts), strict=True)]
+
+    def wanted(self, target: Weights) -> Weights:
+        """a = b G⁻¹: the weights of least error among all real numbers.
+
+        Args:
+            target: b, for any number of rows.
+        """
+        solve = partial(torch.linalg.solve_triangular, unitriangular=True)
+        half = solve(self.factor.mT, _ordered(target, self.order).mT, upper=False)
+        half = half.div_(self.diagonal.square()[..., None])
+        found = solve(self.factor, half, upper=True).mT
+        return torch.empty_like(target).scatter_(-1, _like(self.order, found), found)
 
     def round(
         self,
@@ -119,10 +132,8 @@ def factorized(problem: Quadratic) -> Plane:
     """
     order = problem.gram.diagonal(dim1=-2, dim2=-1).argsort(-1)
     lower = torch.linalg.cholesky(_reordered(problem.gram, order))
-    wanted = torch.cholesky_solve(_ordered(problem.target, order).mT, lower).mT
-    wanted = torch.empty_like(problem.target).scatter_(-1, _like(order, wanted), wanted)
-    factor = lower.mT.div_(lower.diagonal(dim1=-2, dim2=-1).clone()[..., None])
-    return Plane(order, factor, wanted)
+    diagonal = lower.diagonal(dim1=-2, dim2=-1).clone()
+    return Plane(order, lower.mT.div_(diagonal[..., None]), diagonal)
 
 
 def nearest_plane(
@@ -145,7 +156,7 @@ def nearest_plane(
         The integers.
     """
     plane = factorized(problem)
-    return plane.round(plane.wanted, scale, grid, partner, block)
+    return plane.round(plane.wanted(problem.target), scale, grid, partner, block)
 
 
 def _positions(order: Tensor, partner: Partners) -> Int64[Tensor, "groups inputs"]:

@@ -23,6 +23,7 @@ from torch import Tensor
 Weights = Float[Tensor, "groups outputs inputs"]
 _MARGIN = 16  # times the norm of a matrix of rounding errors
 _DOUBLINGS = 20
+_COLUMNS = 512  # of a block of ŵ G ŵᵀ
 _STRONG = 10  # times the uncertainty: a pull that rounding errors cannot outweigh
 
 
@@ -51,8 +52,17 @@ class Quadratic:
             weights: ŵ, real numbers.
             product: ŵ G, if it is known.
         """
-        product = weights @ self.gram if product is None else product
-        return self.energy + ((product - 2 * self.target) * weights).sum(-1)
+        if product is not None:
+            return self.energy + ((product - 2 * self.target) * weights).sum(-1)
+        total = self.energy.clone()
+        for start in range(0, weights.shape[-1], _COLUMNS):
+            inside = slice(start, start + _COLUMNS)
+            own, gram = weights[..., inside], self.gram[..., inside]
+            pulls = own @ gram[:, inside] - 2 * self.target[..., inside]
+            if start:  # G is symmetric
+                pulls += 2 * (weights[..., :start] @ gram[:, :start])
+            total += (pulls * own).sum(-1)
+        return total
 
     def centered(
         self, inputs: Float[Tensor, "groups inputs"], outputs: Float[Tensor, "groups outputs"]
@@ -88,10 +98,40 @@ class Quadratic:
             pull = pull + self.uncertain
             pull = _regular(self.gram, pull) if is_weak else pull
         return Quadratic(
-            self.gram + torch.diag_embed(pull[:, None].expand(self.gram.shape[:2])),
+            _lifted(self.gram, pull),
             self.target + pull[:, None, None] * weights,
             self.energy + pull[:, None] * weights.square().sum(-1),
         )
+
+    def first(self, weights: Weights, rows: slice, columns: int) -> "Quadratic":
+        """The problem of the first columns and of some rows, where the other weights are given.
+
+        Args:
+            weights: The given weights, of all columns and rows.
+            rows: The rows.
+            columns: How many columns.
+        """
+        fixed, target, rest = (
+            weights[:, rows, columns:],
+            self.target[:, rows],
+            self.gram[:, columns:],
+        )
+        energy = Quadratic(rest[..., columns:], target[..., columns:], self.energy[:, rows])
+        return Quadratic(
+            self.gram[:, :columns, :columns],
+            target[..., :columns] - fixed @ rest[..., :columns],
+            energy.error(fixed),
+            self.uncertain,
+        )
+
+
+def _lifted(
+    gram: Float[Tensor, "groups inputs inputs"], pull: Float[Tensor, " groups"]
+) -> Float[Tensor, "groups inputs inputs"]:
+    """G with a number for each group added to its diagonal."""
+    found = gram.clone(memory_format=torch.contiguous_format)
+    found.diagonal(dim1=-2, dim2=-1).add_(pull[:, None])
+    return found
 
 
 def _regular(
@@ -103,8 +143,7 @@ def _regular(
     over many samples have more of them.
     """
     for _ in range(_DOUBLINGS):
-        lifted = gram + torch.diag_embed(pull[:, None].expand(gram.shape[:2]))
-        failed = torch.linalg.cholesky_ex(lifted)[1] > 0
+        failed = torch.linalg.cholesky_ex(_lifted(gram, pull))[1] > 0
         if not bool(failed.any()):
             break
         pull = torch.where(failed, 2 * pull, pull)

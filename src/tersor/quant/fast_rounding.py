@@ -36,6 +36,7 @@ from tersor.quant.trials import Allowed, Damped, best_damping, best_start
 _NO_GAIN = "hardly any of its error comes from rounding its weights, so they keep the nearest"
 _FINE = 8  # bits from which the error of the activations may outweigh that of the weights
 _NARROW = 64  # weights of a row up to which a Gram matrix costs next to nothing
+_LEAST = 1e-3  # of its error: what a sweep must take from a row, or the row is done
 _FEW = 10  # weights of a row up to which every choice is tried
 
 
@@ -184,12 +185,13 @@ def round_measured(
         pair_safe: See `tersor.quant.layerwise.Setting`.
     """
     options = options.at(task.quantizer.grid.bits)
-    free, check = moments.centered(), held.centered()
+    free = moments.centered()
+    check = free if held is moments else held.centered()
     before = float(check.error(task.nearest()).sum())
     allowed = _allowed(task, pair_safe)
     damped = best_damping(free, check, task.weights, options.damping, allowed)
     if task.quantizer.grid.bits >= _FINE:
-        real = (task.weights, damped.plane.wanted)
+        real = (task.weights, damped.wanted)
         least = min(float(check.error(each).sum()) for each in real)
         if before - least < options.least_gain * before:
             return _keep_nearest(task, moments, _NO_GAIN)
@@ -232,15 +234,16 @@ def _solve(
     """Find integers and scales of small error."""
     _, grid, partner = allowed
     problem, shared = damped.problem, task.shares_scale
-    plane, scale = best_start(damped.plane, check, allowed, shared, options.starts)
-    found = closest(problem, task.weights, scale, grid, partner, options.sweeps, plane)
+    plane, scale = best_start(damped.plane, damped.wanted, check, allowed, shared, options.starts)
+    found = closest(problem, task.weights, scale, grid, partner, options.sweeps, plane, _LEAST)
     if plane.shape[-1] <= _FEW:
-        wanted = damped.plane.wanted
-        chosen, least = enumerate_choices(problem, wanted, scale, grid, partner)
+        chosen, least = enumerate_choices(problem, damped.wanted, scale, grid, partner)
         better = least < problem.error(scale[..., None] * found.integers)
         integers = chosen.where(better[..., None], found.integers)
         found = Product(integers, integers @ problem.gram)
     for _ in range(options.rescale):
         scale = best_scale(problem, found.integers, scale, shared, found.product)
-        found = descend_from(found, problem, scale, grid, partner, options.sweeps)
+        found = descend_from(
+            found, problem, scale, grid, partner, options.sweeps, least_gain=_LEAST
+        )
     return found.integers, scale

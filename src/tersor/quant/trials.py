@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from tersor.core.grid import Grid
 from tersor.core.pairs import Partners
@@ -14,7 +16,8 @@ from tersor.core.plane import Plane, Scales, factorized
 from tersor.core.quadratic import Quadratic, Weights, stacked
 
 Allowed = tuple[Scales, Grid, Partners | None]
-_JUDGED = 128  # rows of a group that tell dampings apart
+_JUDGED = 128  # rows of a group that tell dampings and scales apart
+_COLUMNS = 1024  # of a row that tell dampings apart
 _AT_ONCE = 1 << 23  # numbers of the Gram matrices that are factorized at once
 
 
@@ -25,11 +28,13 @@ class Damped:
     Attributes:
         problem: The damped problem.
         plane: The same, factorized.
+        wanted: The weights of least error among all real numbers.
         error: What is left on held-out samples, of the rows that are judged; 0 if none are.
     """
 
     problem: Quadratic
     plane: Plane
+    wanted: Weights
     error: float = 0.0
 
 
@@ -38,7 +43,8 @@ def best_damping(
 ) -> Damped:
     """Damp a problem such that its nearest plane is best on held-out samples.
 
-    Of many rows, some, evenly spaced, are judged; none if there is only one damping.
+    Of many rows, some, evenly spaced, are judged; none if there is only one damping. Of long rows,
+    the first columns are rounded for that, and the others keep their float weights.
 
     Args:
         free: The problem.
@@ -47,23 +53,37 @@ def best_damping(
         shares: The dampings to try, as shares of the mean diagonal of the Gram matrix.
         allowed: Scale, grid and partners.
     """
-    if len(shares) == 1:
-        problem = free.damped(weights, shares[0])
-        return Damped(problem, factorized(problem))
+    share, error = shares[0], 0.0
+    if len(shares) > 1:
+        rows, columns = _some(weights, _JUDGED), min(_COLUMNS, weights.shape[-1])
+        parts = [problem.first(weights, rows, columns) for problem in (free, check)]
+        scale, grid, partner = allowed
+        partner = partner if columns == weights.shape[-1] else None
+        few = scale[:, rows], grid, partner
+        share, error = _best_share(*parts, weights[:, rows, :columns], shares, few)
+    problem = free.damped(weights, share)
+    plane = factorized(problem)
+    return Damped(problem, plane, plane.wanted(problem.target), error)
+
+
+def _some(weights: Weights, count: int) -> slice:
+    """About so many rows of a group, evenly spaced."""
+    return slice(None, None, max(1, weights.shape[1] // count))
+
+
+def _best_share(
+    free: Quadratic, check: Quadratic, weights: Weights, shares: Sequence[float], allowed: Allowed
+) -> tuple[float, float]:
+    """The damping whose nearest plane is best on held-out samples, and what it leaves there."""
     scale, grid, partner = allowed
-    rows = slice(None, None, max(1, scale.shape[1] // _JUDGED))
-    judge = Quadratic(check.gram, check.target[:, rows], check.energy[:, rows])
-    best: Damped | None = None
+    errors: list[float] = []
     for problems in _damped(free, weights, shares):
-        plane, steps = factorized(stacked(problems)), scale[:, rows].repeat(len(problems), 1)
-        rounded = steps[..., None] * plane.round(plane.wanted[:, rows], steps, grid, partner)
-        parts = zip(problems, plane.split(len(scale)), rounded.split(len(scale)), strict=True)
-        for problem, part, guess in parts:
-            error = float(judge.error(guess).sum())
-            if best is None or error < best.error:
-                best = Damped(problem, part, error)
-    assert best is not None
-    return best
+        steps, together = scale.repeat(len(problems), 1), stacked(problems)
+        plane = factorized(together)
+        rounded = plane.round(plane.wanted(together.target), steps, grid, partner)
+        guesses = (steps[..., None] * rounded).split(len(scale))
+        errors += [float(check.error(guess).sum()) for guess in guesses]
+    return min(zip(shares, errors, strict=True), key=lambda found: found[1])
 
 
 def _damped(
@@ -76,12 +96,21 @@ def _damped(
 
 
 def best_start(
-    plane: Plane, check: Quadratic, allowed: Allowed, shared: bool, factors: Sequence[float]
+    plane: Plane,
+    wanted: Weights,
+    check: Quadratic,
+    allowed: Allowed,
+    shared: bool,
+    factors: Sequence[float],
 ) -> tuple[Weights, Scales]:
     """Choose the scale of each row such that the error on held-out samples is least.
 
+    Of many rows, some, evenly spaced, are tried first; scales that are best for none of them are
+    not tried on the others.
+
     Args:
         plane: The factorized problem.
+        wanted: See `Plane.wanted`.
         check: The problem on held-out samples.
         allowed: The scale that factors multiply, the grid and the partners.
         shared: Whether all rows have one scale.
@@ -90,14 +119,34 @@ def best_start(
     Returns:
         The integers and the scales.
     """
+    if wanted.shape[1] > _JUDGED and len(factors) > 1:
+        rows = _some(wanted, _JUDGED // len(factors))
+        scale, *others = allowed
+        some = Quadratic(check.gram, check.target[:, rows], check.energy[:, rows])
+        at, _ = _tried(plane, wanted[:, rows], some, (scale[:, rows], *others), shared, factors)
+        factors = [factors[i] for i in at.unique().tolist()]
+    at, rounded = _tried(plane, wanted, check, allowed, shared, factors)
+    integers = rounded.take_along_dim(at[None, ..., None], 0)[0]
+    return integers, allowed[0] * wanted.new_tensor(factors)[at]
+
+
+def _tried(
+    plane: Plane,
+    wanted: Weights,
+    check: Quadratic,
+    allowed: Allowed,
+    shared: bool,
+    factors: Sequence[float],
+) -> tuple[Int64[Tensor, "groups outputs"], Float[Tensor, "factors groups outputs inputs"]]:
+    """The number of the best scale of each row, and the integers of all scales."""
     scale, grid, partner = allowed
     tried = [factor * scale for factor in factors]
-    wanted = plane.wanted.repeat(1, len(tried), 1)
-    rounded = plane.round(wanted, torch.cat(tried, 1), grid, partner).chunk(len(tried), 1)
+    many = wanted.repeat(1, len(tried), 1)
+    rounded = plane.round(many, torch.cat(tried, 1), grid, partner).chunk(len(tried), 1)
+    if len(tried) == 1:
+        return torch.zeros_like(scale, dtype=torch.long), torch.stack(rounded)
     errors = [check.error(s[..., None] * z) for s, z in zip(tried, rounded, strict=True)]
     error = torch.stack(errors)
     if shared:
         error = error.sum((1, 2), keepdim=True).expand_as(error)
-    at = error.argmin(0, keepdim=True)
-    integers = torch.stack(rounded).take_along_dim(at[..., None], 0)[0]
-    return integers, torch.stack(tried).take_along_dim(at, 0)[0]
+    return error.argmin(0), torch.stack(rounded)
