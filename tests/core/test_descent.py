@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tersor.core.descent import descend
+from tersor.core.descent import Product, descend, descend_from
+from tersor.core.quadratic import Quadratic
 from tests.core.test_lattice import (
     GRID,
     data,
@@ -59,3 +60,31 @@ def test_no_sweep_changes_nothing():
     weights, x, y = data(5)
     start = torch.zeros_like(weights)
     assert torch.equal(descend(problem_of(x, y), start, scales(weights), GRID, sweeps=0), start)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_rows_that_are_left_out_end_where_they_end_alone(paired):
+    weights, x, y = data(6, groups=1, outputs=40, inputs=24, samples=200)
+    problem, scale = problem_of(x, y), scales(weights)
+    partner = pairs_of(24, 6) if paired else None
+    start = torch.zeros_like(weights)
+    together = descend(problem, start, scale, GRID, partner, 50, 4)
+    for i in range(40):
+        row = slice(i, i + 1)
+        alone = Quadratic(problem.gram, problem.target[:, row], problem.energy[:, row])
+        found = descend(alone, start[:, row], scale[:, row], GRID, partner, 50, 4)
+        assert torch.equal(found, together[:, row])
+
+
+def test_rows_that_gain_little_are_left_out():
+    weights, x, y = data(6, groups=1, outputs=40, inputs=24, samples=200)
+    problem, scale = problem_of(x, y), scales(weights)
+    zeros = torch.zeros_like(weights)
+    errors = []
+    for least_gain in (0.0, 0.05):
+        found = descend_from(Product(zeros, zeros), problem, scale, GRID, None, 50, 4, least_gain)
+        assert torch.allclose(found.product, found.integers @ problem.gram)
+        errors.append(reached(problem, found.integers, scale))
+    exact, some = errors
+    assert 1 < float(some.sum() / exact.sum()) < 1.1
+    assert bool((some >= exact - 1e-9).all())

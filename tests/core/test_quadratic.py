@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from tersor.core import quadratic
 from tersor.core.quadratic import Quadratic, best_weights
+from tests.core.test_lattice import data, problem_of
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-5, 1e-4])
@@ -74,3 +76,11 @@ def test_errors_larger_than_their_estimate_leave_the_matrix_regular():
         problem = free.damped(weights, share)
         assert torch.linalg.eigvalsh(problem.gram).min() > 0
         assert (best_weights(problem) - weights).norm() < weights.norm()
+
+
+@pytest.mark.parametrize("columns", [1, 2, 64])
+def test_blocks_do_not_change_the_error(columns, monkeypatch):
+    weights, x, y = data(0, inputs=7)
+    monkeypatch.setattr(quadratic, "_COLUMNS", columns)
+    want = (y - (weights + 0.1) @ x).square().mean(-1)
+    assert torch.allclose(problem_of(x, y).error(weights + 0.1), want)

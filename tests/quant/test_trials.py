@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tersor.core.plane import factorized, nearest_plane
+from tersor.core.quadratic import best_weights
 from tersor.quant import trials
 from tersor.quant.trials import best_damping, best_start
 from tests.core.test_lattice import GRID, data, problem_of, scales
@@ -32,7 +33,7 @@ def test_the_damping_is_the_best_of_those_tried_alone(seed, at_once, monkeypatch
     best = min(SHARES, key=error)
     assert found.error == pytest.approx(error(best))
     assert torch.equal(found.problem.gram, free.damped(weights, best).gram)
-    assert torch.allclose(found.plane.wanted, factorized(found.problem).wanted)
+    assert torch.allclose(found.wanted, best_weights(found.problem))
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -44,7 +45,8 @@ def test_the_scale_is_the_best_of_those_tried_alone(shared):
     tried = [factor * scale for factor in factors]
     planes = [nearest_plane(problem, each, GRID) for each in tried]
     errors = [check.error(s[..., None] * z) for s, z in zip(tried, planes, strict=True)]
-    integers, found = best_start(factorized(problem), check, (scale, GRID, None), shared, factors)
+    plane, wanted = factorized(problem), best_weights(problem)
+    integers, found = best_start(plane, wanted, check, (scale, GRID, None), shared, factors)
     error = check.error(found[..., None] * integers)
     if shared:
         assert torch.equal(error.sum(), torch.stack(errors).sum((1, 2)).min())
@@ -52,3 +54,38 @@ def test_the_scale_is_the_best_of_those_tried_alone(shared):
     else:
         assert torch.equal(error, torch.stack(errors).amin(0))
         assert len({round(float(f), 3) for f in (found / scale).flatten()}) > 1
+
+
+def test_scales_that_suit_none_of_some_rows_are_not_tried_on_the_others(monkeypatch):
+    weights, free, check = problems(0)
+    scale, problem, factors = scales(weights), free.damped(weights, 0.1), (1.0, 1.2, 1.5)
+    plane, wanted, allowed = factorized(problem), best_weights(problem), (scale, GRID, None)
+    _, every = best_start(plane, wanted, check, allowed, False, factors)
+    monkeypatch.setattr(trials, "_JUDGED", 2)  # the first row of each group is judged
+    _, found = best_start(plane, wanted, check, allowed, False, factors)
+    assert torch.equal(found[:, 0], every[:, 0])
+    ratios = (every / scale).round(decimals=6), (found / scale).round(decimals=6)
+    wider, judged = ({*map(float, x.flatten())} for x in (ratios[0], ratios[0][:, 0]))
+    assert {*map(float, ratios[1].flatten())} <= judged < wider
+
+
+def test_of_long_rows_the_first_columns_tell_which_damping_is_best(monkeypatch):
+    weights, x, y = data(3, inputs=9, samples=24)
+    free, check = problem_of(x[..., :12], y[..., :12]), problem_of(x[..., 12:], y[..., 12:])
+    scale = scales(weights)
+    monkeypatch.setattr(trials, "_COLUMNS", 4)
+
+    def error(share):
+        """Round four columns; the data see the others with their float weights."""
+        rest = weights[..., 4:] @ x[:, 4:]
+        four, judges = (
+            problem_of(x[:, :4, part], (y - rest)[..., part])
+            for part in (slice(0, 12), slice(12, 24))
+        )
+        found = nearest_plane(four.damped(weights[..., :4], share), scale, GRID)
+        return float(judges.error(scale[..., None] * found).sum())
+
+    found = best_damping(free, check, weights, SHARES, (scale, GRID, None))
+    assert found.error == pytest.approx(min(map(error, SHARES)))
+    best = min(SHARES, key=error)
+    assert torch.equal(found.problem.gram, free.damped(weights, best).gram)

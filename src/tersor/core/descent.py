@@ -82,7 +82,8 @@ def descend_from(
         partner: See `descend`.
         sweeps: See `descend`.
         block: See `descend`.
-        least_gain: The share of its error that a sweep must take from a row, or the row is done.
+        least_gain: The share of its error that a sweep must take from a row; rows from which it
+            takes less are left out once they are many.
     """
     step, z = scale[..., None], start.integers
     wanted = problem.target / step
@@ -292,6 +293,7 @@ def _rows(
     curvature = own.diagonal(dim1=-2, dim2=-1)[:, None]
     curvature = curvature if groups == 1 else curvature.expand(-1, outputs, -1)
     first = (torch.arange(groups, device=z.device) * width).repeat_interleave(outputs)
-    parts = z, residual[..., inside], curvature, low, high
-    parts = [part.flatten(0, 1) for part in parts]
-    return _Rows(*parts, first, one_curvature=groups == 1, one_range=partner is None)
+    z, r, curvature, low, high = (
+        part.flatten(0, 1) for part in (z, residual[..., inside], curvature, low, high)
+    )
+    return _Rows(z, r, curvature, low, high, first, groups == 1, partner is None)

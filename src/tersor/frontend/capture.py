@@ -1,7 +1,5 @@
 """Capture: a PyTorch module becomes a `Network`, through `torch.export` with open axes."""
 
-import copy
-
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
@@ -12,6 +10,7 @@ from tersor.frontend.dynamic import Dynamic, check_takes_axes
 from tersor.frontend.explain import first_line
 from tersor.frontend.functional import functionalize
 from tersor.frontend.given import Example, Inputs, Keywords, failure, split_example
+from tersor.frontend.model_copy import copied
 from tersor.frontend.network_module import NetworkModule
 from tersor.frontend.onnx.capture_file import capture_file
 from tersor.frontend.onnx.model import OnnxModel
@@ -71,7 +70,7 @@ def capture(
         check_takes_axes(dynamic, "an ONNX file says itself which axes are open", "")
         inputs = original.arrange(*inputs), {}
     check_example(*inputs)
-    model = _copy(original).eval()
+    model = copied(original).eval()
     if isinstance(model, OnnxModel):
         return capture_file(model, inputs)
     return capture_module(model, inputs, dynamic)
@@ -145,7 +144,7 @@ def _ordinary(model: nn.Module) -> nn.Module:
     tensors = [*model.parameters(), *model.buffers()]
     if not any(x.is_inference() for x in tensors if not is_lazy(x)):
         return model
-    model = _copy(model)
+    model = copied(model)
     for module in model.modules():
         for name, value in module._parameters.items():
             if value is not None and value.is_inference():
@@ -155,14 +154,3 @@ def _ordinary(model: nn.Module) -> nn.Module:
             if value is not None and value.is_inference():
                 module._buffers[name] = value.clone()
     return model
-
-
-def _copy(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        raise CaptureError(
-            f"the model cannot be copied, and the original must not change: {first_line(error)}. "
-            "Weights computed by torch.nn.utils.weight_norm are one cause; call "
-            "torch.nn.utils.remove_weight_norm first"
-        ) from error

@@ -56,11 +56,11 @@ def best_damping(
     share, error = shares[0], 0.0
     if len(shares) > 1:
         rows, columns = _some(weights, _JUDGED), min(_COLUMNS, weights.shape[-1])
-        parts = [problem.first(weights, rows, columns) for problem in (free, check)]
+        some, judge = (problem.first(weights, rows, columns) for problem in (free, check))
         scale, grid, partner = allowed
         partner = partner if columns == weights.shape[-1] else None
         few = scale[:, rows], grid, partner
-        share, error = _best_share(*parts, weights[:, rows, :columns], shares, few)
+        share, error = _best_share(some, judge, weights[:, rows, :columns], shares, few)
     problem = free.damped(weights, share)
     plane = factorized(problem)
     return Damped(problem, plane, plane.wanted(problem.target), error)
@@ -120,10 +120,12 @@ def best_start(
         The integers and the scales.
     """
     if wanted.shape[1] > _JUDGED and len(factors) > 1:
-        rows = _some(wanted, _JUDGED // len(factors))
-        scale, *others = allowed
+        rows = _some(wanted, max(1, _JUDGED // len(factors)))
+        scale, grid, partner = allowed
         some = Quadratic(check.gram, check.target[:, rows], check.energy[:, rows])
-        at, _ = _tried(plane, wanted[:, rows], some, (scale[:, rows], *others), shared, factors)
+        at, _ = _tried(
+            plane, wanted[:, rows], some, (scale[:, rows], grid, partner), shared, factors
+        )
         factors = [factors[i] for i in at.unique().tolist()]
     at, rounded = _tried(plane, wanted, check, allowed, shared, factors)
     integers = rounded.take_along_dim(at[None, ..., None], 0)[0]
