@@ -9,12 +9,13 @@ from tersor.frontend.capture_module import at_least_two, capture_module
 from tersor.frontend.dynamic import Dynamic, check_takes_axes
 from tersor.frontend.explain import first_line
 from tersor.frontend.functional import functionalize
-from tersor.frontend.given import Example, Inputs, Keywords, failure, split_example
+from tersor.frontend.given import Example, Inputs, Keywords, failure, split_example, tensors
 from tersor.frontend.model_copy import copied
 from tersor.frontend.network_module import NetworkModule
 from tersor.frontend.onnx.capture_file import capture_file
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.program_batch import with_open_batch
+from tersor.frontend.run_budget import RunBudget, bounded
 from tersor.frontend.validate import check_example, check_graph, check_model, check_names
 from tersor.graph.mode import set_training
 from tersor.graph.network import Network
@@ -124,11 +125,13 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     is_open = _has_free_batch(network)
     if is_open:
         network.args, network.kwargs = at_least_two(inputs)
-    if error := failure(network.module, (network.args, network.kwargs)):
-        raise InvalidInputError(
-            f"the program does not run on the example: {first_line(error)}; give what it takes"
-        ) from error
-    return network if is_open else with_open_batch(network)
+    given, stored = tensors((network.args, network.kwargs)), network.module.state_dict().values()
+    with bounded(RunBudget(sum(x.nbytes for x in given), sum(x.nbytes for x in stored))):
+        if error := failure(network.module, (network.args, network.kwargs)):
+            raise InvalidInputError(
+                f"the program does not run on the example: {first_line(error)}; give what it takes"
+            ) from error
+        return network if is_open else with_open_batch(network)
 
 
 def _has_free_batch(network: Network) -> bool:

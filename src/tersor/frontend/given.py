@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from tersor.frontend.axes import Axes
 from tersor.frontend.explain import quiet
+from tersor.frontend.run_budget import counted
 
 Example = Any  # a tensor, a tuple of positional inputs, or a mapping of keyword inputs
 Keywords = Mapping[str, Example]
@@ -132,7 +133,7 @@ def run(model: nn.Module, inputs: Inputs) -> Any:
         inputs: Positional and keyword inputs.
     """
     args, kwargs = pytree.tree_map_only(Tensor, lambda x: x.detach().clone(), inputs)
-    with torch.no_grad():
+    with torch.no_grad(), counted():
         return model(*args, **kwargs)
 
 

@@ -79,6 +79,21 @@ def test_weights_outside_of_the_folder(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("offset", "-5"), ("offset", "abc"), ("length", ""), ("length", "9" * 30)]
+)
+def test_weights_outside_at_no_place(key, value, tmp_path):
+    made = model(PLAIN, w=random(4, 3))
+    (tmp_path / "w.bin").write_bytes(bytes(48))
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for entry in {"location": "w.bin", "offset": "0", "length": "48", key: value}.items():
+        tensor.external_data.add(key=entry[0], value=entry[1])
+    message = refusal(write(tmp_path, made), InvalidModelError)
+    assert f"'w' has the {key} {value!r} in another file, which is no number of bytes" in message
+
+
 def test_damaged_bytes_never_crash(tmp_path):
     text = """g (float[N, 3, 8, 8] x) => (float[N, 5] y) {
         a = Conv <pads = [1, 1, 1, 1]> (x, k) b = Relu(a) c = GlobalAveragePool(b)

@@ -20,6 +20,7 @@ from tersor.errors import TersorError
 from tersor.frontend.onnx.evaluate import Value, evaluate
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.onnx.node import Node
+from tersor.frontend.run_budget import counted
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def free_batch(model: OnnxModel, inputs: tuple[Tensor, ...]) -> bool:
         Whether it worked.
     """
     flipped = tuple(map(_flipped, inputs))
-    with torch.no_grad():
+    with torch.no_grad(), counted():
         notes: dict[str, Reshape] = {}
         model.evaluate = partial(_note, notes)
         alone = [_leaves(model(*inputs)), _leaves(model(*flipped))]

@@ -16,7 +16,7 @@ from tersor.frontend.onnx import aside
 from tersor.graph.carried_model import decode, libraries, load
 
 _BYTES = 1 << 31
-_SECONDS = 4  # of the processor
+_SECONDS = 3  # of the processor
 _PATIENCE = 60  # seconds of a clock
 
 

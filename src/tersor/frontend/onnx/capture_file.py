@@ -19,7 +19,10 @@ from tersor.frontend.onnx.naming import name_like_file
 from tersor.frontend.onnx.record_file import record_file
 from tersor.frontend.onnx.settle import fix_axis, settle_branches, takes_other_branches
 from tersor.frontend.open_axes import Opened, capture_open
+from tersor.frontend.run_budget import RunBudget, bounded
 from tersor.graph.network import Applied, Network, Record, Skipped
+
+_SAMPLES = 5  # of which two are run, and at the same time three
 
 
 def capture_file(model: OnnxModel, inputs: Inputs) -> Network:
@@ -34,9 +37,11 @@ def capture_file(model: OnnxModel, inputs: Inputs) -> Network:
     """
     axes = file_axes(model.inputs, inputs[0])
     sizes = {name: max(2, size) for name, size in sizes_of(inputs, axes).items()}
-    model = _settled(model, resized(inputs, axes, sizes))
+    stored = sum(x.nbytes for x in model.state_dict().values())
+    budget = RunBudget(_SAMPLES * sum(x.nbytes for x in inputs[0]), stored)
     # each call carries its node's name
-    with torch.no_grad(), traceback.preserve_node_meta(), bounded_loops():
+    with torch.no_grad(), traceback.preserve_node_meta(), bounded_loops(stored), bounded(budget):
+        model = _settled(model, resized(inputs, axes, sizes))
         found = _capture(model, inputs, axes)
         axes, found = _joined(model, inputs, axes, found)
     network = found.network

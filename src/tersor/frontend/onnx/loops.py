@@ -4,10 +4,11 @@ A part with graphs inside, which onnxruntime computes, may go on without an end 
 number of values. It is ended between two of its nodes, and its memory is that of one pool.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
-from threading import Timer
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,19 @@ from tersor.frontend.onnx.branches import graphs_in
 from tersor.graph.carried_model import compute, computing, decode, libraries, load
 
 _BYTES = 1 << 31
-_SECONDS = 30.0  # of a clock
+_SECONDS = 6.0  # of the processor, for all runs of a file
+_PER_SECOND = 1 << 20  # bytes of stored values for which they may take one more
+_EVERY = 0.1  # seconds of a clock
 
 
 @contextmanager
-def bounded_loops() -> Iterator[None]:
-    """Bound what parts with graphs inside take, as long as it lasts."""
-    before = computing.set(_compute)
+def bounded_loops(stored: int) -> Iterator[None]:
+    """Bound what parts with graphs inside take, as long as it lasts.
+
+    Args:
+        stored: Bytes of the stored values of the file.
+    """
+    before = computing.set(_Loops(_SECONDS + stored / _PER_SECOND).compute)
     try:
         yield
     finally:
@@ -32,17 +39,37 @@ def bounded_loops() -> Iterator[None]:
         _session.cache_clear()
 
 
-def _compute(text: str, arrays: Sequence[np.ndarray]) -> list[Any]:
-    if not _has_graphs(decode(text)):
-        return compute(text, arrays)
-    session, how = _session(text, libraries()), ort.RunOptions()
-    names = [value.name for value in session.get_inputs()]
-    timer = Timer(_SECONDS, setattr, (how, "terminate", True))
-    timer.start()
-    try:
-        return list(session.run(None, dict(zip(names, arrays, strict=True)), how))
-    finally:
-        timer.cancel()
+class _Loops:
+    """Computes parts, those with graphs inside only as long as there is time.
+
+    Attributes:
+        seconds: Seconds of the processor that they may still take together.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def compute(self, text: str, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """Compute a part; see `tersor.graph.carried_model.run`."""
+        if not _has_graphs(decode(text)):
+            return compute(text, arrays)
+        session, how = _session(text, libraries()), ort.RunOptions()
+        names = [value.name for value in session.get_inputs()]
+        began, done = time.process_time(), Event()
+        watch = Thread(target=self._end, args=(how, began + self.seconds, done), daemon=True)
+        watch.start()
+        try:
+            return list(session.run(None, dict(zip(names, arrays, strict=True)), how))
+        finally:
+            self.seconds -= time.process_time() - began
+            done.set()
+
+    @staticmethod
+    def _end(how: ort.RunOptions, until: float, done: Event) -> None:
+        """End a run between two of its nodes when its time is over."""
+        while not done.wait(_EVERY):
+            if time.process_time() > until:
+                how.terminate = True
 
 
 def _has_graphs(part: onnx.ModelProto) -> bool:

@@ -27,7 +27,7 @@ from tersor.graph.network import set_tensor
 from tersor.graph.origin import Origin
 
 #: Elements of the largest random input that is generated.
-LARGEST_EXAMPLE = 1 << 27
+LARGEST_EXAMPLE = 1 << 25
 
 
 class OnnxModel(nn.Module):

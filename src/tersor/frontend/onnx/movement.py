@@ -138,6 +138,7 @@ def _can_pad(x: Tensor, before: list[int], after: list[int]) -> bool:
     return is_spatial and x.is_floating_point() and min(amounts) >= 0 and all(room)
 
 
+_LONGEST_PAD = 1 << 24
 _NUMPY_PADS = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
@@ -147,6 +148,8 @@ def _pad_axis(node: Node, x: Tensor, axis: int, amount: tuple[int, int], mode: s
         raise node.refuse(f"has the unknown mode {mode!r}")
     front, back = (max(size, 0) for size in amount)
     size = int(x.shape[axis])
+    if front + back > _LONGEST_PAD:
+        raise ValueError(f"{front + back:,} elements beside those of an axis are too many")
     indices = np.pad(np.arange(size), (front, back), mode=_NUMPY_PADS[mode])  # type: ignore
     indices = indices[max(-amount[0], 0) : len(indices) - max(-amount[1], 0)]
     return x.index_select(axis, torch.from_numpy(indices).to(x.device))

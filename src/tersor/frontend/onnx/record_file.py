@@ -26,6 +26,7 @@ from tersor.frontend.given import Inputs, resized, run, sizes_of
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.onnx.recorder import Recorder, at_both
 from tersor.frontend.open_axes import Opened, check_rows
+from tersor.frontend.run_budget import counted
 from tersor.frontend.validate import check_graph
 from tersor.graph.network import Network, get_tensor, keep_out_of_state_dict, set_tensor
 
@@ -103,7 +104,7 @@ def _record(
     pairs = zip(inputs[0], other[0], _known(inputs, axes, mode), strict=True)
     names = [f"inputs_{number}" for number in range(len(inputs[0]))]
     given = [recorder.give(name, *pair) for name, pair in zip(names, pairs, strict=True)]
-    with torch.no_grad(), enable_python_dispatcher(), recorder:
+    with torch.no_grad(), counted(), enable_python_dispatcher(), recorder:
         found = model(*given)
     graph.output(recorder.result(tuple(pytree.tree_leaves(found))))
     for node, value in recorder.constants.items():

@@ -19,6 +19,7 @@ from tersor.frontend.onnx.evaluate import Value, evaluate
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.read import contents_of, name_nodes
+from tersor.frontend.run_budget import counted
 
 
 def settle_branches(model: OnnxModel, inputs: tuple[Tensor, ...]) -> OnnxModel:
@@ -52,7 +53,7 @@ def _taken(model: OnnxModel, inputs: tuple[Tensor, ...]) -> list[tuple[str, str,
     found: list[tuple[str, str, bool]] = []
     model.evaluate = partial(_note, found)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), counted():
             model(*inputs)
     finally:
         model.evaluate = evaluate

@@ -1,6 +1,7 @@
 """Reads the tensors that are stored in an ONNX file, or beside it, as arrays."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tersor.frontend.onnx.dtypes import NARROW, TORCH
 from tersor.graph.carried_model import CUT
 
 _PLACE = b"location"  # the key under which a file says where another one is
+_NUMBER = re.compile("[0-9]{1,18}")
 _BLOCK = 1 << 20  # bytes that are looked through at a time
 
 
@@ -61,19 +63,25 @@ def file_beside(folder: Path, location: str | os.PathLike[str], end: int, name: 
 
 
 def check_shapes(model: onnx.ModelProto) -> None:
-    """Check that no stored tensor has a negative size, which ends the process inside of onnx.
+    """Check the sizes and the places of stored tensors: a negative one ends the process in onnx.
 
     Args:
         model: The file.
 
     Raises:
-        InvalidModelError: A tensor has one.
+        InvalidModelError: A size is negative, or a place in another file is no number.
     """
     for tensor in (x for part in (model.graph, *model.functions) for x in _in_graph(part)):
         if any(size < 0 for size in tensor.dims):
             raise InvalidModelError(
                 f"stored value {tensor.name!r} has shape {list(tensor.dims)}; export the file again"
             )
+        for entry in tensor.external_data:
+            if entry.key in ("offset", "length") and not _NUMBER.fullmatch(entry.value):
+                raise InvalidModelError(
+                    f"stored value {tensor.name!r} has the {entry.key} {entry.value[:40]!r} in "
+                    "another file, which is no number of bytes; export the file again"
+                )
 
 
 def files(path: str | Path) -> set[Path]:
