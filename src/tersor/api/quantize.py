@@ -34,6 +34,7 @@ from tersor.data.samples import samples
 from tersor.data.shelf import Shelf
 from tersor.data.shown import captured_with
 from tersor.data.suitability import check_samples, check_trained
+from tersor.distributions.norm_inputs import read_norms
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
@@ -197,6 +198,7 @@ def data_free(
         options: The options of the level.
     """
     check_trained(network)
+    read_norms(network)
     prepare(network, frame, options.equalize, options.absorb)
     prepared = shared_copy(network)
     distributions = propagate(network, inputs, options.sigmas)

@@ -1,0 +1,1 @@
+"""Networks whose BatchNorms sit behind joins and sums. START READING at `__main__.py`."""
