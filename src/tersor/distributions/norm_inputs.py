@@ -21,7 +21,7 @@ from tersor.distributions.layout_rules import MOVES
 from tersor.distributions.op_rules import COPIES, visit
 from tersor.distributions.walk import Walk
 from tersor.graph.batchnorm import BatchNorm, batch_norms
-from tersor.graph.layers import Layer
+from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Gaussian, Network
 from tersor.graph.nodes import argument, call, operand, source
 from tersor.graph.ops import WEIGHTED
@@ -50,13 +50,15 @@ def read_norms(network: Network) -> None:
     Args:
         network: Its statistics are added to; what is known already stays.
     """
+    norms = [norm for norm in batch_norms(network) if norm.refusal is None and not _is_usual(norm)]
+    if not norms:
+        return
     before = set(network.statistics)
     walk = Walk(network, 6.0, shapes(network))
     search = _Search(walk)
     with torch.no_grad():
-        for norm in reversed(list(batch_norms(network))):
-            if norm.refusal is None:
-                search.tell(norm.input, _read_by(norm))
+        for norm in reversed(norms):
+            search.tell(norm.input, _read_by(norm))
         known = -1
         while known < len(network.statistics):  # what is learned of a value may be a sum itself
             known = len(network.statistics)
@@ -64,6 +66,11 @@ def read_norms(network: Network) -> None:
     layers = {node.name for node in network.nodes() if node.target in WEIGHTED}
     for name in set(network.statistics) - before - layers:
         del network.statistics[name]
+
+
+def _is_usual(norm: BatchNorm) -> bool:
+    """Whether it is folded into the layer that it reads, and describes the result."""
+    return is_layer(norm.input) and len(norm.input.users) == 1
 
 
 def _read_by(norm: BatchNorm) -> Gaussian:
