@@ -17,7 +17,7 @@ from tersor.core.quadratic import Quadratic, Weights, stacked
 
 Allowed = tuple[Scales, Grid, Partners | None]
 _JUDGED = 128  # rows of a group that tell dampings and scales apart
-_COLUMNS = 1024  # of a row that tell dampings apart
+_COLUMNS = 1024  # of a row of more than twice as many that tell dampings apart
 _AT_ONCE = 1 << 23  # numbers of the Gram matrices that are factorized at once
 
 
@@ -55,10 +55,11 @@ def best_damping(
     """
     share, error = shares[0], 0.0
     if len(shares) > 1:
-        rows, columns = _some(weights, _JUDGED), min(_COLUMNS, weights.shape[-1])
+        rows, inputs = _some(weights, _JUDGED), weights.shape[-1]
+        columns = inputs if inputs <= 2 * _COLUMNS else _COLUMNS
         some, judge = (problem.first(weights, rows, columns) for problem in (free, check))
         scale, grid, partner = allowed
-        partner = partner if columns == weights.shape[-1] else None
+        partner = partner if columns == inputs else None
         few = scale[:, rows], grid, partner
         share, error = _best_share(some, judge, weights[:, rows, :columns], shares, few)
     problem = free.damped(weights, share)
