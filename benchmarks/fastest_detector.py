@@ -41,12 +41,7 @@ def add(
     table: Table, name: str, path: Path, photographs: list[Photograph], config: Config = ()
 ) -> None:
     """Measure one file and print its row."""
-    runtime = Runtime(path, config=config)
-    outputs = (runtime(photo.pixels)[runtime.outputs[0]][0] for photo in photographs)
-    found = [
-        detections(output, photo.size) for output, photo in zip(outputs, photographs, strict=True)
-    ]
-    precision = average_precision(found, photographs)
+    precision = ap50(path, photographs, config)
     size = path.stat().st_size / 1e6
     table.add(
         name,
@@ -58,6 +53,16 @@ def add(
         ap50=precision,
         bytes=path.stat().st_size,
     )
+
+
+def ap50(path: Path, photographs: list[Photograph], config: Config = ()) -> float:
+    """The average precision of one file at an overlap of 0.5."""
+    runtime = Runtime(path, config=config)
+    outputs = (runtime(photo.pixels)[runtime.outputs[0]][0] for photo in photographs)
+    found = [
+        detections(output, photo.size) for output, photo in zip(outputs, photographs, strict=True)
+    ]
+    return average_precision(found, photographs)
 
 
 if __name__ == "__main__":

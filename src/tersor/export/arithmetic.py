@@ -74,12 +74,8 @@ class Arithmetic:
             shares = {name: f"{100 * share:.2g} % of its sums" for name, share in worst}
             yield "fault: sums saturate", _listed(shares)
         yield from (("fault", str(parting)) for parting in self.partings)
-        if self.is_equal and not self.saturated:
-            yield (
-                "rounding or fault",
-                "rounding: every bit is that of the kernels' own arithmetic, so the runtime leaves "
-                "the simulation only where a value lies in the middle of two integers",
-            )
+        if self.is_equal and self.computed and not self.saturated:
+            yield "rounding or fault", self._rounding()
 
     def as_dict(self) -> dict[str, object]:
         """Convert to plain data, ready for JSON."""
@@ -93,6 +89,14 @@ class Arithmetic:
             "saturated": dict(self.saturated),
             "partings": [vars(parting) for parting in self.partings],
         }
+
+    def _rounding(self) -> str:
+        """What follows if every bit is the same."""
+        what = " apart from the kernels that are not known," if self.unknown else ""
+        return (
+            f"rounding:{what} every bit is that of the kernels' own arithmetic, so the runtime "
+            "leaves the simulation only where a value lies in the middle of two integers"
+        )
 
     def _scope(self) -> str:
         text = f"{len(self.computed)} nodes in the kernels' own arithmetic"

@@ -109,7 +109,13 @@ def test_kernels_that_are_not_known_are_named_and_run_by_the_runtime(mixed, monk
     found = prove(path, [images(4)])
     assert found.is_equal
     assert found.unknown == {"head": "QGemm"}
-    assert "head (QGemm)" in dict(found.rows())["not known exactly"]
+    rows = dict(found.rows())
+    assert "head (QGemm)" in rows["not known exactly"]
+    assert "apart from the kernels that are not known" in rows["rounding or fault"]
+
+
+def test_nothing_is_said_of_a_file_without_known_kernels():
+    assert "rounding or fault" not in dict(Arithmetic({}, 4, {}, {"a": "LSTM"}, 3, {}).rows())
 
 
 def test_verify_shows_it(mixed):
@@ -153,6 +159,21 @@ def test_saturation_is_a_fault_even_if_every_bit_is_the_same():
     found = dict(Arithmetic({}, 4, known, {}, 0, {"a": 0.25}).rows())
     assert found["fault: sums saturate"] == "a (25 % of its sums)"
     assert "rounding or fault" not in found
+
+
+def test_a_node_reads_and_writes_sequences(tmp_path):
+    nodes = [
+        helper.make_node("SplitToSequence", ["x"], ["s"], axis=0, keepdims=1),
+        helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=1),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    ends[0] = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])
+    graph = helper.make_graph(nodes, "sequences", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, tmp_path / "a.onnx")
+    found = prove(tmp_path / "a.onnx", [torch.arange(6.0).reshape(2, 3)])
+    assert found.is_equal
+    assert found.others == 2
 
 
 def test_a_node_with_branches_reads_what_its_branches_read():

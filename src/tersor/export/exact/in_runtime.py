@@ -39,12 +39,12 @@ class Alone:
             self._session = self._load(given)
         return self._session.run(None, given)
 
-    def _load(self, given: Mapping[str, np.ndarray]) -> Any:
+    def _load(self, given: Mapping[str, Any]) -> Any:
         graph = onnx.helper.make_graph(
             [self._node],
             "node",
             [_described(name, value) for name, value in given.items()],
-            [onnx.helper.make_empty_tensor_value_info(x) for x in self._node.output if x],
+            [onnx.ValueInfoProto(name=name) for name in self._node.output if name],
             self._stored,
         )
         model = onnx.helper.make_model(
@@ -71,6 +71,10 @@ def _from_outside(graph: onnx.GraphProto) -> Sequence[str]:
     return [name for name in names if name not in own]
 
 
-def _described(name: str, value: np.ndarray) -> onnx.ValueInfoProto:
-    dtype = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
+def _described(name: str, value: np.ndarray | list[np.ndarray]) -> onnx.ValueInfoProto:
+    """The type of a value; lists are sequences of tensors."""
+    first = value[0] if isinstance(value, list) else value
+    dtype = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(first).dtype)
+    if isinstance(value, list):
+        return onnx.helper.make_tensor_sequence_value_info(name, dtype, None)
     return onnx.helper.make_tensor_value_info(name, dtype, [None] * np.ndim(value))

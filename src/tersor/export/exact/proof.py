@@ -130,7 +130,7 @@ def _all_values(simulation: ExactSimulation, feed: Arrays) -> Mapping[str, Any]:
     names = dict.fromkeys(name for node in known for name in (*node.input, *node.output))
     wanted = [name for name in names if name in made]
     del model.graph.output[:]
-    model.graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, wanted))
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
     session = carried_model.load(model, carried_model.libraries(), optimize=False)
     given = {value.name: feed[value.name] for value in session.get_inputs()}
     return {**simulation.start(feed), **dict(zip(wanted, session.run(None, given), strict=True))}
