@@ -13,9 +13,9 @@ from tersor.compression.gate_training import GatePenalty, remove_gates, units_ke
 from tersor.compression.groups import channel_groups
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
-from tersor.graph.describe import describe
 from tersor.graph.network import Network
 from tersor.graph.simplify import fold
+from tersor.report.describe import describe
 from tersor.training.feed import Feed
 from tersor.training.loop import run_training
 from tersor.training.optimizer import parameter_groups, rate_at, set_rates, total_rate

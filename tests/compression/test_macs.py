@@ -9,8 +9,8 @@ from tersor.compression.groups import channel_groups
 from tersor.compression.prune import prune_groups
 from tersor.compression.scores import magnitude
 from tersor.compression.unit_choice import fit_macs, per_mac
-from tersor.graph.describe import describe
 from tersor.graph.simplify import fold
+from tersor.report.describe import describe
 from tests.captured import captured
 from tests.compression.masks import random_keep
 

@@ -10,9 +10,9 @@ from tersor.compression.prune import prune_groups
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError, InvalidModelError
 from tersor.frontend.capture import capture
-from tersor.graph.describe import describe
 from tersor.graph.network import Applied
 from tersor.graph.simplify import fold, simplify
+from tersor.report.describe import describe
 from tests.captured import captured, outputs
 from tests.compression.masks import check_pruning, masked, random_keep
 from tests.zoo import ZOO

@@ -13,8 +13,8 @@ from tersor.compression.scores import gradient_scores
 from tersor.compression.unit_choice import fit_macs, per_mac
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
-from tersor.graph.describe import describe
 from tersor.graph.simplify import fold
+from tersor.report.describe import describe
 from tests.assets import needs_assets
 
 pytestmark = needs_assets

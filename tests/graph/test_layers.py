@@ -9,11 +9,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tersor.frontend.capture import capture
-from tersor.graph.describe import describe
 from tersor.graph.layers import Layer, layers, per_input, per_output
 from tersor.graph.network import Network, free_name
 from tersor.graph.nodes import argument, set_argument
 from tersor.graph.shapes import shapes
+from tersor.report.describe import describe
 from tests.captured import outputs
 from tests.zoo import ZOO
 

@@ -7,10 +7,10 @@ from tersor.api.quantize import quantize
 from tersor.checked import checked
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic
-from tersor.graph.describe import describe
 from tersor.graph.simplify import simplify
 from tersor.names import SchemeName
 from tersor.quant.scheme import Scheme
+from tersor.report.describe import describe
 from tersor.report.inspection import Inspection
 
 

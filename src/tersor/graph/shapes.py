@@ -16,7 +16,11 @@ def is_free(size: int | torch.SymInt) -> bool:
 
 
 class _WithoutNumbers(fx.Interpreter):
-    """Computes on the device without numbers, which takes a fifth of the time of fake tensors."""
+    """Computes on the device without numbers, faster than fake tensors, and equal calls once."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network.module, garbage_collect_values=False)
+        self._known: dict[Any, Any] = {}
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
         return pytree.tree_map(_empty, super().fetch_args_kwargs_from_env(n))
@@ -26,11 +30,26 @@ class _WithoutNumbers(fx.Interpreter):
             return self.env[n.all_input_nodes[0]]
         return super().run_node(n)
 
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        call = target, _key(args), _key(list(kwargs.items()))
+        if call not in self._known:
+            self._known[call] = super().call_function(target, args, kwargs)
+        return self._known[call]
+
 
 def _empty(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.to("meta")
     return torch.device("meta") if isinstance(value, torch.device) else value
+
+
+def _key(value: Any) -> Any:
+    """What the shape of a result depends on."""
+    if isinstance(value, Tensor):
+        return value.shape, value.stride(), value.dtype
+    if isinstance(value, list | tuple):
+        return type(value), *map(_key, value)
+    return type(value), repr(value)
 
 
 def shapes(network: Network) -> dict[fx.Node, Any]:
@@ -40,7 +59,7 @@ def shapes(network: Network) -> dict[fx.Node, Any]:
     tensors become lists of shapes.
     """
     with torch.no_grad(), contextlib.suppress(Exception):  # a shape may depend on values
-        return _record(network, _WithoutNumbers(network.module, garbage_collect_values=False))
+        return _record(network, _WithoutNumbers(network))
     with torch.no_grad():
         return _record(network, fx.Interpreter(network.module, garbage_collect_values=False))
 

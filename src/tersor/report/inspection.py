@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Group
 
-from tersor.graph.describe import LayerInfo
+from tersor.report.describe import LayerInfo
 from tersor.report.numbers import count, shape
 from tersor.report.summary import Summary
 from tersor.report.tables import html, layers_table, pairs_table, plain

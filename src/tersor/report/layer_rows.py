@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 
 from tersor.graph.costs import Cost, costs
-from tersor.graph.describe import describe
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.nodes import operand
 from tersor.quant.place import weight_quantizer
 from tersor.report.contents import LayerCosts, LayerReport, Note
+from tersor.report.describe import describe
 from tersor.report.measure import Measured, short
 from tersor.report.structure import edge_bits
 from tersor.report.summary import change
