@@ -54,5 +54,5 @@ def progress(*words: Any) -> None:
 
 def _command() -> str:
     spec = sys.modules["__main__"].__spec__
-    name = sys.argv[0] if spec is None else f"python -m {spec.name}"
+    name = sys.argv[0] if spec is None else f"python -m {spec.name.removesuffix('.__main__')}"
     return " ".join([name, *sys.argv[1:]])

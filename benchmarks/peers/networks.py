@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import onnx.version_converter
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import asset
-from benchmarks.zoo.detection import coco128
+from benchmarks.zoo.detection import average_precision, coco128, detections
 from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
@@ -20,10 +21,12 @@ from tersor.frontend.capture import capture
 from tersor.frontend.given import Example
 
 Arrays = Mapping[str, np.ndarray]
+#: Outputs, and numbers of the things that are scored → the score.
+Score = Callable[[np.ndarray, np.ndarray], float]
 _CALIBRATION = {"efficientnet_lite0": 128}  # samples; 256 of the small ones
-_TEST = 256
 _OPSET = 17
 _SENTENCES = 256
+_DRAWINGS = 1000
 
 
 @dataclass(frozen=True)
@@ -33,72 +36,128 @@ class Subject:
     Attributes:
         name: Its name.
         path: The float file.
-        samples: What is calibrated with: one array for each input.
-        test: Other samples.
+        samples: What is calibrated with: an .npz file with one array for each input.
+        test: Other samples, likewise.
+        measure: What the score is.
+        score: Scores outputs.
+        count: Things that are scored: images, or pairs of sentences.
+        drawings: Drawings of them for the interval.
     """
 
     name: str
     path: Path
-    samples: Arrays
-    test: Arrays
+    samples: Path
+    test: Path
+    measure: str
+    score: Score
+    count: int
+    drawings: int = _DRAWINGS
+
+    @property
+    def one(self) -> dict[str, np.ndarray]:
+        """One sample to be timed with."""
+        with np.load(self.test, allow_pickle=False) as arrays:
+            return {name: x[:1] for name, x in arrays.items()}
 
 
-def classifier(name: str, folder: Path) -> Subject:
+def classifier(name: str, folder: Path, most: int) -> Subject:
     """A network of the zoo, with images in random order.
 
     Args:
         name: Its name there.
-        folder: Where the float file goes.
+        folder: Where its files go.
+        most: Images to test with at most.
     """
     model = MODELS[name]
-    pixels, _ = model.pixels()
+    pixels, known = model.pixels()
     order = torch.randperm(len(pixels), generator=torch.manual_seed(0)).numpy()
     count = _CALIBRATION.get(name, 256)
-    images = model.normalize(pixels[order[: count + _TEST]]).numpy()
-    return _written(name, model.load(), model.example(), folder, count, images)
+    chosen, tested = order[:count], order[count : count + most]
+    path = _exported(model.load(), model.example(), folder / f"{name}.onnx")
+    (given,) = Runtime(path).inputs
+    files = [
+        _stored(folder / f"{use}.npz", {given: model.normalize(pixels[numbers]).numpy()})
+        for use, numbers in (("samples", chosen), ("test", tested))
+    ]
+    labels = known[tested]
+
+    def top1(outputs: np.ndarray, numbers: np.ndarray) -> float:
+        return 100 * float((outputs[numbers].argmax(1) == labels[numbers]).mean())
+
+    return Subject(name, path, *files, "top-1", top1, len(tested))
 
 
-def detector(folder: Path) -> Subject:
+def detector(folder: Path, most: int) -> Subject:
     """FastestDet, in an opset that holds weights per channel, calibrated on training photographs.
 
     Args:
-        folder: Where its file goes.
+        folder: Where its files go.
+        most: Photographs to test with at most.
     """
     path = folder / "fastestdet.onnx"
     original = onnx.load(asset("weights/FastestDet.onnx"))
     onnx.save(onnx.version_converter.convert_version(original, _OPSET), path)
     (name,) = Runtime(path).inputs
-    found = [np.concatenate([x.pixels for x in coco128(s)]) for s in ("train2017", "val2017")]
-    return Subject("FastestDet", path, {name: found[0]}, {name: found[1]})
+    seen, others = coco128("train2017"), coco128("val2017")[:most]
+    files = [
+        _stored(folder / f"{use}.npz", {name: np.concatenate([x.pixels for x in photographs])})
+        for use, photographs in (("samples", seen), ("test", others))
+    ]
+    known: dict[bytes, np.ndarray] = {}
+
+    def boxes(output: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        key = output.tobytes()
+        if key not in known:
+            known[key] = detections(output, size)
+        return known[key]
+
+    def ap50(outputs: np.ndarray, numbers: np.ndarray) -> float:
+        chosen = [others[number] for number in numbers]
+        found = [boxes(outputs[n], photo.size) for n, photo in zip(numbers, chosen, strict=True)]
+        return average_precision(found, chosen)
+
+    return Subject("fastestdet", path, *files, "AP50", ap50, len(others), drawings=200)
 
 
-def transformer(folder: Path) -> Subject:
-    """MiniLM, with sentences of one set for each purpose.
+def transformer(folder: Path, most: int) -> Subject:
+    """MiniLM, calibrated with sentences of one set, and tested with pairs of another.
 
     Args:
-        folder: Where the float file goes.
+        folder: Where its files go.
+        most: Pairs to test with at most.
     """
     first, second = PUBLISHED
-    sets = [[x[:_SENTENCES].numpy() for x in pairs(name)[1]] for name in (first, second)]
-    example = tuple(torch.from_numpy(x[:2]) for x in sets[0])
-    path = export_onnx(capture(minilm(), example), folder / "minilm.onnx", expected=False).path
+    seen = [x[:_SENTENCES] for x in pairs(first)[1]]
+    human, *sides = pairs(second)
+    human = human[:most].numpy()
+    tested = [torch.cat([a[:most], b[:most]]) for a, b in zip(*sides, strict=True)]
+    path = _exported(minilm(), tuple(x[:2] for x in seen), folder / "minilm.onnx")
     names = tuple(Runtime(path).inputs)
-    arrays = [dict(zip(names, found, strict=True)) for found in sets]
-    return Subject("MiniLM", path, *arrays)
+    files = [
+        _stored(folder / f"{use}.npz", dict(zip(names, (x.numpy() for x in arrays), strict=True)))
+        for use, arrays in (("samples", seen), ("test", tested))
+    ]
+
+    def correlation(outputs: np.ndarray, numbers: np.ndarray) -> float:
+        similar = (outputs[: len(human)] * outputs[len(human) :]).sum(1)
+        return 100 * float(spearmanr(similar[numbers], human[numbers]).statistic)
+
+    return Subject("minilm", path, *files, "Spearman × 100", correlation, len(human))
 
 
-def _written(
-    name: str, model: nn.Module, example: Example, folder: Path, count: int, images: np.ndarray
-) -> Subject:
-    path = export_onnx(capture(model, example), folder / f"{name}.onnx", expected=False).path
-    (given,) = Runtime(path).inputs
-    return Subject(name, path, {given: images[:count]}, {given: images[count:]})
+def _exported(model: nn.Module, example: Example, path: Path) -> Path:
+    return export_onnx(capture(model, example), path, expected=False).path
 
 
-NETWORKS: dict[str, Callable[[Path], Subject]] = {
+def _stored(path: Path, arrays: Arrays) -> Path:
+    np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
+    return path
+
+
+NETWORKS: dict[str, Callable[[Path, int], Subject]] = {
     **{
-        name: lambda folder, name=name: classifier(name, folder)
-        for name in ("efficientnet_lite0", "resnet20", "shufflenetv2_x0_5")
+        name: lambda folder, most, name=name: classifier(name, folder, most)
+        for name in ("efficientnet_lite0", "resnet20", "resnet56", "shufflenetv2_x0_5")
     },
     "fastestdet": detector,
     "minilm": transformer,
