@@ -45,6 +45,7 @@ def run(recipe: Recipe, python: str, model: str, samples: Path, result: Path) ->
     ended = subprocess.run(  # noqa: S603
         [python, str(_INSIDE), *map(str, (recipe.path, report, model, samples, result))],
         env=_surroundings(recipe),
+        cwd=result.parent,  # some leave files where they run
         capture_output=True,
         text=True,
         check=False,

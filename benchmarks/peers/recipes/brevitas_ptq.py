@@ -25,9 +25,7 @@ def main() -> None:
     with np.load(samples) as arrays:
         (images,) = map(torch.from_numpy, arrays.values())
     batches = [(part, None) for part in images.split(_BATCH)]
-    model = preprocess_for_quantize(
-        MODELS[name].load(), equalize_iters=20, equalize_merge_bias=True
-    )
+    model = preprocess_for_quantize(MODELS[name].load(), relu6_to_relu=False, equalize_iters=20)
     quantized = quantize_model(
         model,
         backend="layerwise",

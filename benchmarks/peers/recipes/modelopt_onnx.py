@@ -17,6 +17,7 @@ def main() -> None:
         calibration_data=data,
         calibration_method="entropy",
         calibration_eps=["cpu"],
+        high_precision_dtype="fp32",  # half precision is for GPUs
         output_path=result,
     )
 

@@ -34,7 +34,9 @@ def main() -> None:
         for part in images.split(_BATCH):
             prepared(part)
     quantized = move_exported_model_to_eval(convert_pt2e(prepared))
-    torch.onnx.export(quantized, (images[:2],), result, dynamic_shapes=({0: batch},))
+    torch.onnx.export(
+        quantized, (images[:2],), result, dynamic_shapes=({0: batch},), external_data=False
+    )
 
 
 if __name__ == "__main__":
