@@ -26,6 +26,7 @@ from benchmarks.peers.networks import NETWORKS, Subject
 from benchmarks.peers.recipe import OURS, OURS_IN_4, RECIPES, Recipe
 from benchmarks.peers.run import Run, run
 from tersor.errors import TersorError
+from tersor.export.runtime import Runtime
 from tersor.frontend.explain import first_line
 
 _TITLES = (
@@ -95,17 +96,22 @@ class _Rows:
 
     def add(self) -> None:
         """Time all files in turns, and add a row for each program."""
-        said = {name: found[-1].said for name, found in self._runs.items()}
+        said = {name: found[-1].said or self._refusal(name) for name, found in self._runs.items()}
         files = {name: _result(self._subject, name) for name in said if not said[name]}
         seconds = times(files, self._subject.one)
-        for name in said:
-            if not said[name]:
-                try:
-                    self._add_figures(name, files[name], seconds)
-                    continue
-                except (RuntimeError, TersorError) as error:
-                    said[name] = first_line(error)
-            self._add_refusal(name, said[name])
+        for name, reason in said.items():
+            if reason:
+                self._add_refusal(name, reason)
+            else:
+                self._add_figures(name, files[name], seconds)
+
+    def _refusal(self, name: str) -> str:
+        """What onnxruntime has against a file."""
+        try:
+            Runtime(_result(self._subject, name))
+        except TersorError as error:
+            return first_line(error)
+        return ""
 
     def _add_refusal(self, name: str, said: str) -> None:
         cells = [self._subject.name, name, f"no result: {said}", *["–"] * (len(_TITLES) - 3)]
