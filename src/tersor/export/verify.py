@@ -6,7 +6,7 @@
     float        the float network in onnxruntime
     compressed   the compressed network in float, if it was compressed before it was quantized
 
-Of many samples the first 64 run in all of them, and the others in `runtime` and `float` only.
+Of many samples the first (`closely.py`) run in all of them, the others in `runtime` and `float`.
 Comparing `exact` with `simulation` shows whether the file is right, `runtime` with `simulation`
 whether the kernels are right, and `runtime` with `float` what quantization costs.
 """
@@ -27,6 +27,7 @@ from tersor.errors import InvalidInputError
 from tersor.export import misfits, odd_values
 from tersor.export.accuracy import accuracy
 from tersor.export.beyond import Beyond
+from tersor.export.closely import closely
 from tersor.export.float_file import FloatFile
 from tersor.export.latency import measure_latency
 from tersor.export.runtime import Config, Runtime, at_once
@@ -42,7 +43,6 @@ from tersor.names import RuntimeName
 
 STEPS = ("export the float model", "compare outputs", "time both files", "look up kernels")
 _CHUNK = 32  # samples at a time
-CLOSELY = 64  # samples that all models run; of further ones, those that users run
 _SURE = 0.03  # of the ratio of the times
 _PAIRS = (
     ("simulation", "exact"),
@@ -191,7 +191,7 @@ class _Contest:
         self.samples = 0
         self.closely = 0  # samples that all models ran
         self._metric, self._labelled = metric, labelled
-        self._damage = 0.0  # summed over samples
+        self._close, self._damage = closely(networks.get("simulation")), 0.0
         self.beyond = Beyond(runtime.path) if served.is_onnx else None
         self.first: Arrays = {}
         self.tallies: dict[tuple[str, str], list[Tally]] = {}
@@ -216,11 +216,11 @@ class _Contest:
             self.labels.append(labels)
         for part in runtime.split(feed, _CHUNK if self._metric else at_once(feed, _CHUNK)):
             count = len(next(iter(part.values())))
-            closely = self.closely < CLOSELY
-            results = self._run(part, closely)
+            is_close = self.closely < self._close
+            results = self._run(part, is_close)
             self.samples += count
-            self.closely += count if closely else 0
-            self._compare(results, {"first": results["runtime"]} if closely else {})
+            self.closely += count if is_close else 0
+            self._compare(results, {"first": results["runtime"]} if is_close else {})
             if self._metric is not None:
                 both = _structure(results["runtime"]), _structure(results["float"])
                 self._damage += count * float(self._metric(*both))
@@ -244,13 +244,13 @@ class _Contest:
         """The mean of the user's own metric over all samples; None without one."""
         return None if self._metric is None else self._damage / max(1, self.samples)
 
-    def _run(self, feed: Arrays, closely: bool) -> dict[str, list[np.ndarray]]:
+    def _run(self, feed: Arrays, is_close: bool) -> dict[str, list[np.ndarray]]:
         results = {
             name: file.numbers(file.renamed(feed))
             for name, file in self.files.items()
-            if closely or name != "exact"
+            if is_close or name != "exact"
         }
-        if closely:
+        if is_close:
             results |= {name: run(feed) for name, run in self._networks.items()}
         return results
 
