@@ -69,7 +69,7 @@ def test_a_program_that_asks_for_much_is_refused(tmp_path):
         if node.target is torch.ops.aten.repeat.default:
             node.args = node.args[0], [1, 2**27]
     torch.export.save(program, tmp_path / "a.pt2")
-    with pytest.raises(TersorError, match="too much memory"):
+    with pytest.raises(TersorError, match=r"too much memory.*look at the sizes that it stores$"):
         capture(load(tmp_path / "a.pt2")[0])
 
 

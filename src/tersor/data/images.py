@@ -167,7 +167,8 @@ def _check_kind(path: Path, deep: bool) -> None:
         if deep and path.is_symlink():
             raise InvalidInputError(f"{str(path)!r} is a link to a folder; give the folder itself")
     elif path.suffix.lower() in SUFFIXES and not path.is_file():
-        what = "a link to nothing" if path.is_symlink() else "no file but a pipe or a device"
+        is_nothing = path.is_symlink() and not path.exists()
+        what = "a link to nothing" if is_nothing else "no file but a pipe or a device"
         raise InvalidInputError(f"{str(path)!r} is {what}; remove it from the folder")
     elif path.suffix.lower() in _OTHERS:
         raise InvalidInputError(

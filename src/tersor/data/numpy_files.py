@@ -10,6 +10,7 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.explain import first_line
 
 _ONE = b"\x93NUMPY"  # the first bytes of an .npy file
+_ZIP = b"PK"  # those of an .npz file
 _AT_ONCE = 1 << 22  # numbers
 
 
@@ -92,12 +93,19 @@ def read_rows(array: np.ndarray, rows: slice) -> np.ndarray:
     return np.array(fresh[rows], order="C")
 
 
+def _begins_as_one(first: bytes) -> bool:
+    """Whether a file is an `.npy` and no `.npz`; NumPy takes what is neither for a pickle."""
+    if first != _ONE and not first.startswith(_ZIP):
+        raise ValueError("it begins as something else")
+    return first == _ONE
+
+
 def _read(path: Path) -> Arrays:
     if not path.is_file():
         raise InvalidInputError(f"{str(path)!r}: there is no such file")
     try:
         with path.open("rb") as file:
-            is_one = file.read(len(_ONE)) == _ONE
+            is_one = _begins_as_one(file.read(len(_ONE)))
             file.seek(0)
             given = (path, "r") if is_one else (file, None)
             content = np.load(*given, allow_pickle=False)

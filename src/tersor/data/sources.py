@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset
 
 from tersor.data.feeds import Arrays, batches
-from tersor.data.images import Pixels, find_classes, read_images
+from tersor.data.images import SUFFIXES, Pixels, find_classes, read_images
 from tersor.data.number_tables import load_table
 from tersor.data.numpy_files import load_inputs, read_rows
 from tersor.data.tensor_files import load_tensors
@@ -243,6 +243,8 @@ def find_source(
     if path.is_dir():
         files, classes = find_classes(path)
         return StoredSamples(spec, len(files), partial(_read_images, files, pixels), classes)
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise InvalidInputError(f"{spec!r} is one image; give the folder that it is in")
     if is_function(spec):
         return GeneratedSamples(spec, _called_once(find_function(spec)))
     if path.suffix in TEXTS:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
-from tersor.errors import CaptureError, InvalidInputError
+from tersor.errors import CaptureError, InvalidInputError, TersorError
 from tersor.frontend.capture_module import at_least_two, capture_module
 from tersor.frontend.dynamic import Dynamic, check_takes_axes
 from tersor.frontend.explain import first_line
@@ -128,6 +128,8 @@ def _from_program(program: ExportedProgram, inputs: Inputs) -> Network:
     given, stored = tensors((network.args, network.kwargs)), network.module.state_dict().values()
     with bounded(RunBudget(sum(x.nbytes for x in given), sum(x.nbytes for x in stored))):
         if error := failure(network.module, (network.args, network.kwargs)):
+            if isinstance(error, TersorError):  # which says itself what to do
+                raise error
             raise InvalidInputError(
                 f"the program does not run on the example: {first_line(error)}; give what it takes"
             ) from error

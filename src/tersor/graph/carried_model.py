@@ -135,10 +135,13 @@ def run(text: str, arrays: Sequence[np.ndarray], how: Compute | None = None) -> 
     except UnsupportedError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{list(array.shape)} ({array.dtype})" for array in arrays)
+        sizes = ", ".join(f"{list(array.shape)} ({array.dtype})" for array in arrays)
+        given = f"inputs of shape {sizes}" if arrays else "stored values"
+        drawn = "If these inputs were drawn, give samples (data=, --data)"
+        advice = drawn if arrays else "Store what it computes"
         raise InvalidModelError(
-            f"onnxruntime cannot compute {describe(decode(text))} on inputs of shape "
-            f"{shapes}: {_reason(error)}. If these inputs were drawn, give samples (data=, --data)"
+            f"onnxruntime cannot compute {describe(decode(text))} on {given}: {_reason(error)}. "
+            f"{advice}"
         ) from error
     if any(not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub" for value in found):
         raise UnsupportedError(

@@ -202,6 +202,24 @@ def test_a_small_file_is_refused_before_it_takes_memory_or_time(kind, tmp_path, 
     assert sum(os.times()[:4]) - began < 10
 
 
+@pytest.mark.parametrize(
+    ("start", "limit", "step"),
+    [(0, 3e38, 1), (0, 3, 1e-45), (3e38, 0, -1), (-(2**63), 2**63 - 1, 1)],
+)
+def test_a_range_whose_numbers_cannot_be_counted(start, limit, step, tmp_path):
+    kind = np.int64 if isinstance(limit, int) and abs(limit) > 3 else np.float32
+    stored = {name: kind(x) for name, x in zip("abc", (start, limit, step), strict=True)}
+    nodes = [helper.make_node("Range", ["a", "b", "c"], ["c0"], name="the range")]
+    nodes += [
+        helper.make_node("ReduceMax", ["c0"], ["r"], keepdims=0),
+        helper.make_node("Cast", ["r"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "f"], ["y"]),
+    ]
+    (tmp_path / "a.onnx").write_bytes(file(nodes, stored).SerializeToString())
+    with pytest.raises(TersorError, match=r"'the range' .*more numbers than can be counted; look"):
+        load(tmp_path / "a.onnx")
+
+
 def test_what_onnxruntime_computes_from_stored_values_is_computed_once(tmp_path, monkeypatch):
     nodes = [
         helper.make_node("HannWindow", ["s"], ["c"]),

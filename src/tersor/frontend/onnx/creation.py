@@ -1,11 +1,16 @@
 """Ops that make values from attributes and known sizes."""
 
+from math import isfinite
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from tersor.frontend.onnx.dtypes import torch_dtype
 from tersor.frontend.onnx.node import Node, Op
+
+_LONGEST = 1 << 48  # numbers of a range; far fewer are refused by their bytes
 
 
 def _constant_of_shape(node: Node, shape: np.ndarray) -> Tensor:
@@ -20,7 +25,18 @@ def _range(_: Node, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> 
     kinds = [v.dtype for v in (start, limit, delta) if v.dtype != object]
     dtype = torch.from_numpy(np.empty(0, kinds[0])).dtype if kinds else torch.int64
     plain = [end.item() if isinstance(end, np.generic) else end for end in ends]
+    _check_length(*plain)
     return torch.arange(*plain, dtype=dtype)
+
+
+def _check_length(start: Any, limit: Any, step: Any) -> None:
+    """Refuse what PyTorch cannot count; it has its own words for ends that are no numbers."""
+    is_known = all(isinstance(end, int | float) for end in (start, limit, step))
+    if is_known and step and isfinite(limit - start) and (limit - start) / step > _LONGEST:
+        raise ValueError(
+            f"from {start:g} to {limit:g} in steps of {step:g} it has more numbers than can be "
+            "counted; look at these stored values"
+        )
 
 
 def _eye_like(node: Node, x: Tensor) -> Tensor:
