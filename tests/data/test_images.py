@@ -189,10 +189,14 @@ def test_pipes_and_dead_links_are_named(tmp_path):
     os.mkfifo(tmp_path / "b.png")
     with pytest.raises(InvalidInputError, match=r"b.png' is no file but a pipe"):
         find_images(tmp_path)
-    (tmp_path / "b.png").unlink()
-    (tmp_path / "b.png").symlink_to("nowhere")
-    with pytest.raises(InvalidInputError, match=r"b.png' is a link to nothing"):
-        find_images(tmp_path)
+    for aim, what in (
+        ("nowhere", "a link to nothing"),
+        (os.devnull, "no file but a pipe or a dev"),
+    ):
+        (tmp_path / "b.png").unlink()
+        (tmp_path / "b.png").symlink_to(aim)
+        with pytest.raises(InvalidInputError, match=rf"b.png' is {what}"):
+            find_images(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "b.TIFF", "c.heic"])

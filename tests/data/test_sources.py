@@ -138,6 +138,18 @@ def test_code_that_fails_is_named(code, function, message):
         list(find_source(f"{code}:{function}"))
 
 
+def test_one_image_is_no_folder(tmp_path):
+    (tmp_path / "a.PNG").write_bytes(b"")
+    with pytest.raises(InvalidInputError, match=r"a\.PNG' is one image; give the folder"):
+        find_source(str(tmp_path / "a.PNG"))
+
+
+def test_what_is_no_file_of_numpy_is_not_taken_for_a_pickle(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
+    with pytest.raises(InvalidInputError, match=r"a readable .*\(it begins as something else\)"):
+        find_source(str(tmp_path / "a.npz"))
+
+
 def test_there_is_nothing_of_that_name(tmp_path):
     with pytest.raises(InvalidInputError, match="there is no such file"):
         find_source(str(tmp_path / "gone"))

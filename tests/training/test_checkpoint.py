@@ -10,10 +10,12 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import nn
 
 import tersor
 from tersor.errors import CheckpointWarning, InvalidInputError
+from tersor.training import checkpoint
 from tersor.training.checkpoint import BEFORE, NAME, Checkpoint
 from tersor.training.damping import Freezing
 from tersor.training.log import NAME as LOG
@@ -209,6 +211,28 @@ def test_after_damage_the_run_goes_on_from_the_checkpoint_before(tmp_path):
     before.write_bytes(whole[:-50])
     with pytest.raises(InvalidInputError, match="is damaged"):
         tersor.train(quantized(), Shuffled(), options=options, folder=tmp_path)
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_whole_one(tmp_path, monkeypatch):
+    kept = Checkpoint.open(tmp_path, {"network": "x"})
+    for step in (1, 2):
+        kept.write(step, {"w": torch.full((3,), float(step))})
+    kept.path.write_bytes(kept.path.read_bytes()[:-1])
+    with pytest.warns(CheckpointWarning, match="at step 1"):
+        kept.read()
+    monkeypatch.setattr(checkpoint, "write_tensors", lambda *_: stopping_at(0)(0, 0, 0))
+    with pytest.raises(Stop):
+        kept.write(2, {"w": torch.ones(3)})
+    found = kept.read()
+    assert found is not None
+    assert found[0] == 1
+
+
+def test_a_checkpoint_with_a_note_that_is_too_deep(tmp_path):
+    kept = Checkpoint.open(tmp_path, {"network": "x"})
+    save_file({"w": torch.ones(3)}, kept.path, {"run": "[" * 200_000})
+    with pytest.raises(InvalidInputError, match="is damaged"):
+        kept.read()
 
 
 @pytest.mark.parametrize("stop", [5, 8])

@@ -7,6 +7,7 @@ fingerprint that it belongs to another run.
 
 import json
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,15 @@ from tersor.frontend.explain import first_line
 
 NAME = "checkpoint.safetensors"
 BEFORE = "checkpoint.before.safetensors"
-_ERRORS = (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError)
+_ERRORS = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RecursionError,  # of JSON
+)
 Found = tuple[int, dict[str, Tensor]]
 
 
@@ -84,6 +93,8 @@ class Checkpoint:
     def read(self) -> Found | None:
         """Read the step and the state of the last file that is whole; None if there is no file.
 
+        A damaged one goes if the one before it is whole.
+
         Raises:
             InvalidInputError: All files are damaged, or one belongs to another run.
         """
@@ -99,6 +110,8 @@ class Checkpoint:
             if damaged:
                 said = f"{damaged[0]}; the run goes on from the checkpoint before it"
                 warnings.warn(f"{said}, at step {found[0]}", CheckpointWarning, stacklevel=2)
+                with suppress(OSError):  # the next one must not put it in the place of the whole
+                    self.path.unlink()
             return found
         if damaged:
             raise InvalidInputError(f"{', and '.join(damaged)}; delete it to start again")
