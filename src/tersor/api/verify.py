@@ -72,7 +72,7 @@ def verify(
             tuples of them if there are several outputs, for up to 32 samples at a time.
         max_metric: The largest value of the metric that is good; it then decides the verdict.
         exact: Whether to compare the runtime with a simulation of its kernels' own arithmetic, too,
-            on the first 64 samples: what differs is rounding, or a fault.
+            on at most the first 64 samples: what differs is rounding, or a fault.
         on_step: Called with the name of each step before it runs.
 
     Raises:

@@ -65,8 +65,8 @@ Exact = Annotated[
     bool,
     typer.Option(
         "--exact",
-        help="Also simulate the arithmetic of onnxruntime's own kernels, on the first 64 samples: "
-        "is what differs from the simulation rounding, or a fault?",
+        help="Also simulate the arithmetic of onnxruntime's own kernels, on at most the first 64 "
+        "samples: is what differs from the simulation rounding, or a fault?",
     ),
 ]
 CustomOps = Annotated[

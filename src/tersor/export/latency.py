@@ -18,6 +18,7 @@ _FEWEST = 7  # rounds before the ratio can be sure
 _LONG = 0.3  # seconds after which it is enough to know who is faster, and roughly by how much
 _ROUGH = 0.1  # of the ratio
 _LONGEST = 3.0  # seconds that suffice for a network whose runs take long
+_FEWEST_LONG = 3  # rounds of such a network, whose times differ little
 #: A file that is slower by less is as fast: two timings of one file differ by that much.
 AS_FAST = 1.05
 _SLOWER = 1.1  # clearly more than that
@@ -145,7 +146,7 @@ def _is_told(times: Sequence[tuple[float, ...]], ratios: Sequence[float]) -> boo
     """Whether a long measurement has told who is faster, or has lasted long enough."""
     (low, high), spent = _interval(ratios), sum(map(sum, times))
     if spent > _LONGEST:
-        return len(ratios) >= _FEWEST
+        return len(ratios) >= _FEWEST_LONG
     is_clear = high < 1 or low > AS_FAST  # the verdict will not change any more
     return spent > _LONG and is_clear and is_sure(ratios, _ROUGH)
 

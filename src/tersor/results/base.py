@@ -174,7 +174,7 @@ class Result(Keepable, ABC):
                 tensors, or tuples of them if there are several outputs, of up to 32 samples.
             max_metric: The largest value of the metric that is good; it then decides the verdict.
             exact: Whether to compare the runtime with a simulation of its kernels' own arithmetic,
-                too, on the first 64 samples: what differs is rounding, or a fault.
+                too, on at most the first 64 samples: what differs is rounding, or a fault.
             on_step: Called with the name of each step before it runs.
         """
         usual, session = self._runtime()
