@@ -69,6 +69,32 @@ def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path):
     assert not list((tmp_path / "kept").iterdir())
 
 
+LOADING = """
+import os, signal, sys, tersor.cli
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "tersor.api":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["tersor", *sys.argv[1:]]
+tersor.cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "command", ["inspect a.onnx", "verify a.onnx b.onnx", "--quiet diagnose a"]
+)
+def test_sigterm_while_a_command_loads_what_it_needs(command):
+    run = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", LOADING, *command.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "error: interrupted\n")
+
+
 def test_what_a_file_says_does_not_steer_the_terminal(tmp_path):
     evil = "\x1b]0;title\x07\x9b31m"
     value = onnx.helper.make_tensor_value_info("x", 1, [1])

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from tersor.cli.output import IS_QUIET, IS_VERBOSE
+from tersor.cli.output import INTERRUPTED, INTERRUPTED_CODE, IS_QUIET, IS_VERBOSE, say
 from tersor.names import PICTURE_RANGES
 
 SHARED = {"--quiet": IS_QUIET, "--verbose": IS_VERBOSE}
@@ -35,7 +35,17 @@ class Command(TyperCommand):
 
         Args:
             ctx: The context of the command.
+
+        Raises:
+            Exit: It was interrupted, also while it loads what it needs.
         """
+        try:
+            return self._run(ctx)
+        except KeyboardInterrupt as error:
+            say(f"error: {INTERRUPTED}", err=True)
+            raise typer.Exit(INTERRUPTED_CODE) from error
+
+    def _run(self, ctx: Any) -> Any:
         if not IS_QUIET.get():
             return super().invoke(ctx)
         if IS_VERBOSE.get():

@@ -16,6 +16,7 @@ from tersor.report.plain_text import plain_json, plain_line, plain_text
 if TYPE_CHECKING:
     from tersor.graph.network import Record
 
+INTERRUPTED, INTERRUPTED_CODE = "interrupted", 130
 SCHEMA = 1  # version of the JSON: higher once a key goes or changes its meaning
 _WIDTH = 120  # columns of tables in a file or a pipe; terminals have their own, within reason
 _LEAST_WIDTH = 110
@@ -109,5 +110,5 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, TersorError):
         return text, 1
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", 130
+        return INTERRUPTED, INTERRUPTED_CODE
     return f"internal error, {type(error).__name__}: {text}; run with --debug", 2

@@ -115,7 +115,7 @@ def size(path: str | Path) -> int:
     Args:
         path: The file.
     """
-    return sum(file.stat().st_size for file in files(path))
+    return sum(file.stat().st_size for file in {file.resolve() for file in files(path)})
 
 
 def _in_graph(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
