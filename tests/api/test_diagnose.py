@@ -100,6 +100,11 @@ def test_a_diagnosis_becomes_json(spike):
     found = json.loads(json.dumps(spike.as_dict()))
     assert found["healthy"] is False
     assert found["culprits"][0]["layer"] == "head"
+    fixes = [fix for finding in found["findings"] for fix in finding["fixes"] if fix["damage"]]
+    assert fixes
+    for part in (*found["checks"], *found["culprits"][:3], *fixes):  # what is printed is there
+        shown = f"{part['sqnr_db']:.1f} dB" if part["sqnr_db"] < 200 else "equal"
+        assert shown in str(spike)
     command = "tersor quantize a.onnx -o b.onnx --exclude head --exclude add"
     assert spike.command("a.onnx", "-o", "b.onnx") == command
 

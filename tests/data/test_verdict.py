@@ -53,6 +53,7 @@ def test_labels_count_instead_of_agreement():
     assert lost.grade == "bad"
     assert lost.reason == "accuracy 91.50% → 26.00% (-65.50 points)"
     assert judge([Figure(CLASSES, 1.0, 0.9, 200, 10)], accuracy=(0.1, 0.1)).grade == "bad"
+    assert judge([GOOD], accuracy=(0.5, 0.5)).reason == "accuracy 50.00% → 50.00% (+0.00 points)"
 
 
 def test_one_point_may_be_lost():

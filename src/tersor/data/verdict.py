@@ -191,7 +191,8 @@ def _against(value: float, good: float, poor: float) -> Grade:
 def _of_labels(before: float, after: float) -> tuple[Grade, str]:
     lost = round(before - after, 9)
     found = _against(-lost, *(-limit for limit in _DROP))
-    return found, f"accuracy {before:.2%} → {after:.2%} ({-100 * lost:+.2f} points)"
+    points = round(-100 * lost, 2) + 0.0  # which makes a zero of a negative zero
+    return found, f"accuracy {before:.2%} → {after:.2%} ({points:+.2f} points)"
 
 
 def _of_metric(value: float, most: float) -> tuple[Grade, str]:

@@ -247,3 +247,17 @@ def test_a_file_beside_is_found_wherever_its_place_is_written(tmp_path, monkeypa
     onnx.save(made, divided, save_as_external_data=True, location="weights", size_threshold=0)
     assert stored.files(divided) == {divided, tmp_path / "weights"}
     assert stored.size(divided) == divided.stat().st_size + 16
+
+
+def test_a_file_that_is_named_in_two_ways_counts_once(tmp_path):
+    text = "g (float[N, 4] x) => (float[N, 4] y) { z = Add(x, a) y = Add(z, b) }"
+    made = model(text, a=np.ones(4, np.float32), b=np.ones(4, np.float32))
+    path = tmp_path / "a.onnx"
+    onnx.save(made, path, save_as_external_data=True, location="weights", size_threshold=0)
+    (tmp_path / "folder").mkdir()
+    divided = onnx.load(path, load_external_data=False)
+    place = divided.graph.initializer[0].external_data[0]
+    assert place.key == "location"
+    place.value = "folder/../weights"
+    path.write_bytes(divided.SerializeToString())
+    assert stored.size(path) == path.stat().st_size + (tmp_path / "weights").stat().st_size

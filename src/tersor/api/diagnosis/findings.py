@@ -156,8 +156,13 @@ class Diagnosis:
     def as_dict(self) -> dict[str, object]:
         """The diagnosis as plain data for JSON, with None for an infinite or unknown damage."""
         found = {"healthy": self.healthy, "words": self.words, **asdict(self)}
-        for part in (*found["checks"], *found["culprits"]):
-            part["damage"] = part["damage"] if isfinite(part["damage"]) else None
+        fixes = (fix for finding in found["findings"] for fix in finding["fixes"])
+        for part in (*found["checks"], *found["culprits"], *fixes):
+            damage = part["damage"]
+            is_known = damage is not None and isfinite(damage)
+            part["damage"] = damage if is_known else None
+            in_decibels = is_known and self.is_noise
+            part["sqnr_db"] = decibels(1.0, max(damage, _EQUAL)) if in_decibels else None
         return found
 
     def __rich__(self) -> Group:
