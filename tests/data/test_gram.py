@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from tersor.data.gram import moments_of
+from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 
@@ -36,3 +37,13 @@ def test_moments_of_groups():
     found = moments_of(layer, pairs, 9, torch.Generator().manual_seed(0))
     patches = nn.functional.unfold(x, 3).reshape(6, 4, 18, 9)
     assert torch.allclose(found.problem.gram, torch.einsum("ngip,ngjp->gij", patches, patches) / 54)
+
+
+@pytest.mark.parametrize(("scale", "what"), [((1e30, 1), "reads"), ((1, 1e30), "writes")])
+def test_values_whose_squares_are_beyond_float32(scale, what):
+    x = torch.randn(7, 5, generator=torch.manual_seed(0))
+    network = capture(nn.Sequential(nn.Linear(5, 4)), x[:2])
+    (layer,) = layers(network)
+    pairs = [(x * scale[0], torch.ones(7, 4) * scale[1])]
+    with pytest.raises(InvalidInputError, match=f"layer '0' {what} values whose squares"):
+        moments_of(layer, pairs, 1, torch.Generator().manual_seed(0))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tersor.core.quadratic import Quadratic
 from tersor.data.patches import choose_positions, read_patches, written_outputs
+from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer
 
 _ROWS = 128  # of a block of the Gram matrix
@@ -49,6 +50,9 @@ def moments_of(
         pairs: The input of the layer and its wanted output, bias included, for each batch.
         positions: Number of output positions to draw from every sample of a batch.
         generator: The source of random numbers.
+
+    Raises:
+        InvalidInputError: The squares of values are beyond float32; names the layer.
     """
     sums: list[Tensor] = []
     samples = 0
@@ -63,6 +67,13 @@ def moments_of(
         for total, part in zip(sums[1:], parts, strict=True):
             total += part
     half, cross, energy, mean_x, mean_y = (total.div_(samples) for total in sums)
+    for what, squares in (("reads", half.diagonal(dim1=-2, dim2=-1)), ("writes", energy)):
+        if not bool(squares.isfinite().all()):
+            raise InvalidInputError(
+                f"layer {layer.name!r} {what} values whose squares are beyond float32; give "
+                "samples as the model expects them, or leave the layer as it is (exclude=, "
+                "--exclude)"
+            )
     gram = half.tril_().add_(half.tril(-1).mT)
     return _without_bias(layer, Moments(Quadratic(gram, cross, energy), mean_x, mean_y))
 

@@ -159,10 +159,10 @@ class Diagnosis:
         fixes = (fix for finding in found["findings"] for fix in finding["fixes"])
         for part in (*found["checks"], *found["culprits"], *fixes):
             damage = part["damage"]
-            is_known = damage is not None and isfinite(damage)
-            part["damage"] = damage if is_known else None
-            in_decibels = is_known and self.is_noise
-            part["sqnr_db"] = decibels(1.0, max(damage, _EQUAL)) if in_decibels else None
+            known = None if damage is None or not isfinite(damage) else float(damage)
+            noise = known if self.is_noise else None
+            part["damage"] = known
+            part["sqnr_db"] = None if noise is None else decibels(1.0, max(noise, _EQUAL))
         return found
 
     def __rich__(self) -> Group:
