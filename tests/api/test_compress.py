@@ -12,6 +12,7 @@ from benchmarks.zoo import MODELS
 from tersor.compression import trial
 from tersor.compression import within_latency as timing
 from tersor.compression.options import Compression
+from tersor.errors import InvalidInputError
 from tersor.graph import shapes
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
@@ -152,6 +153,15 @@ def test_the_lasso_may_choose_channels():
 
 BATCHES = [nets.images(16, seed) for seed in range(4)]
 SHORT = tersor.Training(epochs=2)
+
+
+@pytest.mark.parametrize("budget", [{"macs": 0.5}, {"megabytes": 0.1}])
+def test_a_model_without_layers(budget):
+    model, example = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()).eval(), torch.randn(2, 3, 4, 4)
+    with pytest.raises(InvalidInputError, match="nothing to compress: the model has no conv"):
+        tersor.compress(model, example, **budget)
+    with pytest.raises(InvalidInputError, match="nothing to compress: the model has no conv"):
+        tersor.pareto(model, example, macs=[0.5])
 
 
 def test_what_is_left_is_trained():

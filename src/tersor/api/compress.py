@@ -27,6 +27,7 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model, captured
 from tersor.frontend.dynamic import Dynamic
 from tersor.graph.costs import costs, total
+from tersor.graph.layers import layers
 from tersor.graph.network import Network
 from tersor.graph.simplify import simplify
 from tersor.report.progress import shows_progress, training_bar
@@ -178,6 +179,9 @@ def prepared(
 
     Returns:
         The model, and the data, from which nothing is missing.
+
+    Raises:
+        InvalidInputError: It has no layers.
     """
     model, example = opened(model, example)
     if isinstance(model, Compressed):
@@ -186,6 +190,10 @@ def prepared(
         network, data = captured_with(model, example, kwargs, data, dynamic)
         start = Compressed(network, network.copy())
     simplify(start.network)
+    if not [*layers(start.network)]:
+        raise InvalidInputError(
+            "there is nothing to compress: the model has no convolution and no linear layer"
+        )
     return start, data
 
 
