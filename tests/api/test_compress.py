@@ -164,6 +164,27 @@ def test_a_model_without_layers(budget):
         tersor.pareto(model, example, macs=[0.5])
 
 
+class Logarithm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+
+    def forward(self, x):
+        return self.body(x).log()
+
+
+def test_samples_on_which_the_model_returns_nan():
+    model, data = Logarithm().eval(), torch.zeros(8, 8)
+    with torch.no_grad():
+        model.body[2].weight[:], model.body[2].bias[:] = -1.0, 1.0
+        model.body[0].bias[:] = 0.0
+        data[4:] = 9 * model.body[0].weight[:4]
+    assert model(data)[:4].isfinite().all()
+    assert model(data)[4:].isnan().any()
+    with pytest.raises(InvalidInputError, match="outputs of the model hold NaN on the samples"):
+        tersor.compress(model, data[:2], data=data, macs=0.6)
+
+
 def test_what_is_left_is_trained():
     options = Compression(methods=("spatial",))
     found = compress(macs=0.5, data=nets.images(32), train=BATCHES, training=SHORT, options=options)

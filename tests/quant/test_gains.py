@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import chain, combinations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ import tersor
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.float_layers import SLOWER
-from tersor.quant.gains import Calls, times
+from tersor.quant.gains import Calls, side, times
 from tersor.quant.integer_values import Flow
 from tersor.quant.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU
@@ -107,3 +108,8 @@ def test_they_store_8_bits():
     stored = [module for _, module in quantizers(network) if module.stored_only]
     assert len(stored) >= 4
     assert {module.grid.bits for module in stored} == {8}
+
+
+def test_a_noise_that_cannot_be_told_decides_nothing():
+    starts, ends = np.array([0, 2, 0, 3]), np.array([2, 1, 3, 1])
+    assert side(starts, ends, np.array([np.nan, 5.0, 9.0, 2.0]), 4) == {0, 3}

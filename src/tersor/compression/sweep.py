@@ -24,7 +24,7 @@ from tersor.data.gram import Moments, moments_of
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.data.one_at_a_time import Rest, Stop, outputs_of, stops
-from tersor.data.outputs import Metric
+from tersor.data.outputs import Metric, check_numbers
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Record
@@ -71,6 +71,9 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
         network: The network; it is not changed.
         parts: The parts.
         sweep: How they are tried.
+
+    Raises:
+        InvalidInputError: The outputs of the network hold NaN.
     """
     found: dict[int, tuple[float, ...]] = {}
     for number, part in enumerate(parts):
@@ -78,7 +81,10 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
         if known is not None:
             found[number] = tuple(known[0]["damage"].tolist())
             _tell(sweep, len(found), len(parts), part, found[number])
-    given = sweep.batches, outputs_of(network, halves(sweep.batches)[1]), sweep.metric, sweep.refit
+    reference = outputs_of(network, halves(sweep.batches)[1])
+    if sweep.metric is None:
+        check_numbers(reference)
+    given = sweep.batches, reference, sweep.metric, sweep.refit
     todo = [number for number in range(len(parts)) if number not in found]
     for number, values in _tried(network, parts, todo, given, sweep.jobs):
         found[number] = values

@@ -48,6 +48,22 @@ def noise_to_signal(outputs: list[Any], reference: list[Any]) -> float:
     return float(torch.where(noise > 0, noise / signal, 0.0).mean())
 
 
+def check_numbers(reference: list[Any]) -> None:
+    """Check that the outputs of a float network are numbers, so that damage can be measured.
+
+    Args:
+        reference: What the network returns, for every batch.
+
+    Raises:
+        InvalidInputError: They hold NaN.
+    """
+    if any(bool(x.isnan().any()) for outputs in reference for x in floats(outputs)):
+        raise InvalidInputError(
+            "the outputs of the model hold NaN on the samples, so that no damage can be measured; "
+            "leave such samples out, or find the op that makes them with `tersor diagnose`"
+        )
+
+
 def floats(outputs: Any) -> list[Tensor]:
     """Find all floating-point tensors in what a network returns.
 

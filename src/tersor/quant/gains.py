@@ -245,6 +245,7 @@ def side(starts: Ends, ends: Ends, costs: Costs, size: int) -> set[int]:
         costs: What it costs to cut it.
         size: The number of vertices.
     """
+    costs = np.where(np.isnan(costs), 0.0, costs)  # where outputs are NaN no noise can be told
     unit = max(1.0, float(costs[costs < NEVER].sum()) / 2**28)
     whole = np.minimum(np.round(costs / unit), 2**29).astype(np.int32)
     graph = coo_matrix((whole, (starts, ends)), (size, size)).tocsr()
