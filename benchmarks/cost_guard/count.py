@@ -17,7 +17,8 @@ class _Operators(TorchDispatchMode):
     Attributes:
         calls: The number of operators.
         flops: The number of operations in matrix products and convolutions, two for each
-            multiplication. Those of a capture, whose sizes are symbols, are not computed at all.
+            multiplication. Those of a capture, whose sizes are symbols, and those that are only
+            looked at beforehand, on the device meta, are not computed at all.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class _Operators(TorchDispatchMode):
         found = func(*args, **kwargs or {})
         self.calls += 1
         packet = func.overloadpacket
-        if packet in flop_registry:
+        if packet in flop_registry and not getattr(found, "is_meta", False):
             flops = flop_registry[packet](*args, **kwargs or {}, out_val=found)
             self.flops += 0 if isinstance(flops, SymInt) else flops
         return found

@@ -7,7 +7,7 @@ import torch
 
 from tersor.compression.counts import Counts
 from tersor.compression.meter import Counted
-from tersor.compression.mixture import WEIGHTS, best_mixture, lowest, weighed, words
+from tersor.compression.mixture import WEIGHTS, best_mixture, weighed
 from tersor.compression.parts import group_parts, layer_parts
 from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.reconstruct import Reconstruct
@@ -19,7 +19,6 @@ from tersor.data.outputs import damage
 from tersor.data.samples import samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
-from tersor.graph.network import Applied
 from tests import nets
 
 RATIOS = (0.8, 0.6, 0.4)
@@ -71,34 +70,17 @@ def test_the_ends_are_one_kind_alone(tried):
         assert after == pytest.approx([factor * x for x in before])
 
 
-def test_the_best_of_those_tried_is_taken(tried):
+def test_the_best_of_all_is_taken(tried):
     network = NETWORK.copy()
     parts, _, sweep = tried
     choose = choosing(tried)
     found = best_mixture(Counts(network), parts, choose, sweep, Reconstruct())
-    record = network.records[-1]
-    assert isinstance(record, Applied)
-    told = record.numbers
-    best, worst = (which(told, key=lambda word: told[word]) for which in (min, max))
-    assert len(told) >= 3
-    assert told[best] < told[worst]
-    weights = {word: weight for weight in WEIGHTS for word in told if word == words(weight)}
-    assert found == choose(weights[best])
-    for word in (best, worst):
-        assert lost(tried, weights[word]) == pytest.approx(told[word], rel=1e-4)
-
-
-@pytest.mark.parametrize("least", WEIGHTS)
-def test_weights_are_tried_in_the_direction_in_which_the_damage_falls(least):
-    asked = []
-
-    def damage_at(weight):
-        if weight not in asked:
-            asked.append(weight)
-        return float(abs(WEIGHTS.index(weight) - WEIGHTS.index(least)))
-
-    assert lowest(damage_at) == least
-    assert len(asked) == {0.0: 4, 1.0: 4, 4.0: 3, 16.0: 3, inf: 3}[least]
+    every = dict(zip(WEIGHTS, network.records[-1].numbers.values(), strict=True))
+    best, worst = (which(every, key=lambda weight: every[weight]) for which in (min, max))
+    assert every[best] < every[worst]
+    assert found == choose(best)
+    for weight in (best, worst):
+        assert lost(tried, weight) == pytest.approx(every[weight], rel=1e-4)
 
 
 def test_nothing_to_mix(tried):

@@ -15,7 +15,7 @@ from tersor.checked import checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
-from tersor.export.exact.proof import verified
+from tersor.export.exact.comparison import verified
 from tersor.export.float_file import FloatFile
 from tersor.export.noise import noise_inputs
 from tersor.export.plausible_arrays import worst_arrays

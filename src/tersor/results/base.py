@@ -13,7 +13,7 @@ from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric, Outputs
 from tersor.data.plausible import Plausible
 from tersor.data.suitability import SAMPLES
-from tersor.export.exact.proof import verified
+from tersor.export.exact.comparison import verified
 from tersor.export.float_file import FloatFile
 from tersor.export.html import table
 from tersor.export.onnx import ExportResult

@@ -13,8 +13,8 @@ import tersor
 from tersor.errors import InvalidInputError
 from tersor.export.arithmetic import Arithmetic
 from tersor.export.exact import simulation
+from tersor.export.exact.comparison import prove
 from tersor.export.exact.in_runtime import Alone, reads
-from tersor.export.exact.proof import prove
 from tests.export.exact.nodes import on_x86
 
 pytestmark = on_x86
