@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tersor.checked import Count, checked
+from tersor.data.jpeg_scans import check_scans
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.frontend.explain import first_line
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 #: Pillow starts other programs for some formats (Ghostscript for PostScript), so it is told which
 #: formats to expect. The content decides, not the name.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_JPEG = ("JPEG", "MPO")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _OTHERS = (".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".tga")
 _MOST = 89_000_000  # pixels of a file, which Pillow itself doubts beyond
@@ -201,6 +203,8 @@ def _read(file: Path, pixels: Pixels) -> np.ndarray:
                 raise InvalidInputError(f"its mode is {image.mode}; save it with 8 bits per colour")
             if image.width * image.height > _MOST:
                 raise InvalidInputError(f"it has {image.width}×{image.height} pixels; cut it")
+            if image.format in _JPEG:
+                check_scans(file)
             return pixels.of(ImageOps.exif_transpose(image).convert("RGB"))
     except InvalidInputError as error:
         raise InvalidInputError(f"{str(file)!r}: {error}") from error
