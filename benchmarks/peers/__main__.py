@@ -25,6 +25,7 @@ from benchmarks.peers.judge import Judge, integer_layers, ratio, times
 from benchmarks.peers.networks import NETWORKS, Subject
 from benchmarks.peers.recipe import OURS, OURS_IN_4, RECIPES, Recipe
 from benchmarks.peers.run import Run, run
+from benchmarks.zoo import MODELS
 from tersor.errors import TersorError
 from tersor.export.runtime import Runtime
 from tersor.frontend.explain import first_line
@@ -60,7 +61,8 @@ def main() -> None:
     for network in args.networks:
         with tempfile.TemporaryDirectory() as name:
             subject = NETWORKS[network](Path(name), args.limit)
-            found = _run_all(subject, recipes, pythons, args.rounds)
+            able = [x for x in recipes if x.takes == "file" or network in MODELS]
+            found = _run_all(subject, able, pythons, args.rounds)
             _Rows(subject, found, table, without_vnni=args.without_vnni).add()
 
 

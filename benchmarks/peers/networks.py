@@ -24,7 +24,8 @@ Arrays = Mapping[str, np.ndarray]
 #: Outputs, and numbers of the things that are scored → the score.
 Score = Callable[[np.ndarray, np.ndarray], float]
 _CALIBRATION = {"efficientnet_lite0": 128}  # samples; 256 of the small ones
-_OPSET = 17
+_OPSET = 17  # which all tools know
+_OPSET_OF_GELU = 20  # the first one that has it
 _SENTENCES = 256
 _DRAWINGS = 1000
 
@@ -131,7 +132,7 @@ def transformer(folder: Path, most: int) -> Subject:
     human, *sides = pairs(second)
     human = human[:most].numpy()
     tested = [torch.cat([a[:most], b[:most]]) for a, b in zip(*sides, strict=True)]
-    path = _exported(minilm(), tuple(x[:2] for x in seen), folder / "minilm.onnx")
+    path = _exported(minilm(), tuple(x[:2] for x in seen), folder / "minilm.onnx", _OPSET_OF_GELU)
     names = tuple(Runtime(path).inputs)
     files = [
         _stored(folder / f"{use}.npz", dict(zip(names, (x.numpy() for x in arrays), strict=True)))
@@ -145,8 +146,8 @@ def transformer(folder: Path, most: int) -> Subject:
     return Subject("minilm", path, *files, "Spearman × 100", correlation, len(human))
 
 
-def _exported(model: nn.Module, example: Example, path: Path) -> Path:
-    return export_onnx(capture(model, example), path, expected=False).path
+def _exported(model: nn.Module, example: Example, path: Path, opset: int = _OPSET) -> Path:
+    return export_onnx(capture(model, example), path, opset=opset, expected=False).path
 
 
 def _stored(path: Path, arrays: Arrays) -> Path:
