@@ -1,5 +1,6 @@
 """The networks: a float file, samples to calibrate with, and others to test on."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +10,19 @@ import onnx
 import onnx.version_converter
 import torch
 from scipy.stats import spearmanr
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import average_precision, coco128, detections
 from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs
-from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
-from tersor.frontend.capture import capture
-from tersor.frontend.given import Example
 
 Arrays = Mapping[str, np.ndarray]
 #: Outputs, and numbers of the things that are scored → the score.
 Score = Callable[[np.ndarray, np.ndarray], float]
 _CALIBRATION = {"efficientnet_lite0": 128}  # samples; 256 of the small ones
-_OPSET = 17  # which all tools know
-_OPSET_OF_GELU = 20  # the first one that has it
+_OPSET = 18
 _SENTENCES = 256
 _DRAWINGS = 1000
 
@@ -74,7 +71,7 @@ def classifier(name: str, folder: Path, most: int) -> Subject:
     order = torch.randperm(len(pixels), generator=torch.manual_seed(0)).numpy()
     count = _CALIBRATION.get(name, 256)
     chosen, tested = order[:count], order[count : count + most]
-    path = _exported(model.load(), model.example(), folder / f"{name}.onnx")
+    path = _exported(model.load(), (model.example(),), folder / f"{name}.onnx")
     (given,) = Runtime(path).inputs
     files = [
         _stored(folder / f"{use}.npz", {given: model.normalize(pixels[numbers]).numpy()})
@@ -132,7 +129,7 @@ def transformer(folder: Path, most: int) -> Subject:
     human, *sides = pairs(second)
     human = human[:most].numpy()
     tested = [torch.cat([a[:most], b[:most]]) for a, b in zip(*sides, strict=True)]
-    path = _exported(minilm(), tuple(x[:2] for x in seen), folder / "minilm.onnx", _OPSET_OF_GELU)
+    path = _exported(minilm(), tuple(x[:2] for x in seen), folder / "minilm.onnx")
     names = tuple(Runtime(path).inputs)
     files = [
         _stored(folder / f"{use}.npz", dict(zip(names, (x.numpy() for x in arrays), strict=True)))
@@ -146,8 +143,21 @@ def transformer(folder: Path, most: int) -> Subject:
     return Subject("minilm", path, *files, "Spearman × 100", correlation, len(human))
 
 
-def _exported(model: nn.Module, example: Example, path: Path, opset: int = _OPSET) -> Path:
-    return export_onnx(capture(model, example), path, opset=opset, expected=False).path
+def _exported(model: nn.Module, example: tuple[Tensor, ...], path: Path) -> Path:
+    """The float file as PyTorch's own exporter writes it."""
+    batch = tuple({0: torch.export.Dim("n")} for _ in example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about PyTorch's own code
+        torch.onnx.export(
+            model.eval(),
+            example,
+            path,
+            opset_version=_OPSET,
+            dynamic_shapes=batch,
+            external_data=False,
+            verbose=False,
+        )
+    return path
 
 
 def _stored(path: Path, arrays: Arrays) -> Path:
