@@ -145,7 +145,8 @@ def transformer(folder: Path, most: int) -> Subject:
 
 def _exported(model: nn.Module, example: tuple[Tensor, ...], path: Path) -> Path:
     """The float file as PyTorch's own exporter writes it."""
-    batch = tuple({0: torch.export.Dim("n")} for _ in example)
+    count, length = torch.export.Dim("n"), torch.export.Dim("t", max=128)
+    axes = tuple({0: count, 1: length} if x.ndim == 2 else {0: count} for x in example)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about PyTorch's own code
         torch.onnx.export(
@@ -153,7 +154,7 @@ def _exported(model: nn.Module, example: tuple[Tensor, ...], path: Path) -> Path
             example,
             path,
             opset_version=_OPSET,
-            dynamic_shapes=batch,
+            dynamic_shapes=axes,
             external_data=False,
             verbose=False,
         )
