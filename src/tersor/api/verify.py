@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeGuard
 
@@ -88,21 +89,19 @@ def verify(
         inputs, words = (inputs, "") if inputs is not None else _own_inputs(file, floating)
         runtime, config = runtime or usual, session if config is None else config
 
-        def on_inputs(given: Data) -> Verification:
-            return verify_file(
-                floating,
-                None,
-                path,
-                given,
-                labels=labels,
-                config=config,
-                runtime=runtime,
-                latency=latency,
-                metric=metric,
-                max_metric=max_metric,
-                on_step=on_step,
-            )
-
+        on_inputs = partial(
+            verify_file,
+            floating,
+            None,
+            path,
+            labels=labels,
+            config=config,
+            runtime=runtime,
+            latency=latency,
+            metric=metric,
+            max_metric=max_metric,
+            on_step=on_step,
+        )
         found = verified(inputs, path, runtime, config, on_inputs, exact)
     if scheme and not scheme.computes_integers:
         found = replace(found, kernels=())

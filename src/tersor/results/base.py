@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -181,22 +182,20 @@ class Result(Keepable, ABC):
         own = self.own_inputs() if inputs is None else None
         runtime, config = runtime or usual, session if config is None else config
 
-        def on_inputs(given: Data) -> Verification:
-            return verify_file(
-                self._float_file,
-                self.network,
-                path,
-                given,
-                labels=labels,
-                config=config,
-                runtime=runtime,
-                latency=latency,
-                metric=metric,
-                max_metric=max_metric,
-                compressed=self._subject().compressed,
-                on_step=on_step,
-            )
-
+        on_inputs = partial(
+            verify_file,
+            self._float_file,
+            self.network,
+            path,
+            labels=labels,
+            config=config,
+            runtime=runtime,
+            latency=latency,
+            metric=metric,
+            max_metric=max_metric,
+            compressed=self._subject().compressed,
+            on_step=on_step,
+        )
         given = inputs if own is None else own.inputs
         found = verified(given, path, runtime, config, on_inputs, exact)
         doubts = (*self._doubts(own is None), *found.doubts)

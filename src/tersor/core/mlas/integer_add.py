@@ -12,8 +12,7 @@ and `MlasQLinearMulKernel` in core/mlas/lib/qlmul.cpp.
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 from torch import Tensor
 
 from tersor.core.mlas.requantize import Limits
@@ -82,8 +81,4 @@ def is_one_per_row(a: Float32[Tensor, "..."], b: Float32[Tensor, "..."]) -> bool
 
 def _fma(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """x·y + z, rounded once; x is an integer of 9 bits, so float64 holds the product."""
-    return (x.double() * y.double() + _double(z)).float()
-
-
-def _double(x: Tensor) -> Float64[Tensor, "..."]:
-    return x.to(torch.float64)
+    return (x.double() * y.double() + z.double()).float()

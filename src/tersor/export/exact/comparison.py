@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from tersor.data.feeds import Arrays, Data, batches, split_labels
 from tersor.errors import InvalidInputError
 from tersor.export.arithmetic import Arithmetic, Parting
+from tersor.export.closely import MOST
 from tersor.export.exact.simulation import KNOWN, ExactSimulation, name_of
 from tersor.export.kernels import INTEGER
 from tersor.export.runtime import Config, at_once
@@ -23,7 +24,6 @@ from tersor.export.verification import Verification
 from tersor.graph import carried_model
 from tersor.names import RuntimeName
 
-SAMPLES = 64  # as many as all models run
 _CHUNK = 16  # at a time
 _FOLLOWED = {"x86_64", "AMD64"}  # processors whose kernels are known
 _OWN = ("QLinear", "DynamicQuantize")  # what names of further integer kernels begin with
@@ -149,8 +149,8 @@ class _FirstSamples:
 
     def __iter__(self) -> Iterator[Any]:
         for batch in batches(self._inputs):
-            if self._count < SAMPLES:
-                self.batches.append(_first_rows(batch, SAMPLES - self._count))
+            if self._count < MOST:
+                self.batches.append(_first_rows(batch, MOST - self._count))
                 self._count += _rows(batch)
             yield batch
 
