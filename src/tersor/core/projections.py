@@ -51,6 +51,6 @@ def projections(x: np.ndarray, seed: int) -> Float64[np.ndarray, " projections"]
     """
     flat = np.asarray(x, np.float64).ravel()
     flat = np.where(np.isfinite(flat), flat, 0.0)
-    bits = random_bits(flat.size, seed)
-    signs = ((bits >> np.uint64(k)) & np.uint64(1) for k in range(COUNT))
-    return np.array([flat[is_up == 1].sum() - flat[is_up == 0].sum() for is_up in signs])
+    bits = random_bits(flat.size, seed).astype(np.uint8)  # the last of them
+    signs = (2.0 * (bits >> np.uint8(k) & np.uint8(1)) - 1.0 for k in range(COUNT))
+    return np.array([flat @ sign for sign in signs])

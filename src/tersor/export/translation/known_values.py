@@ -3,7 +3,7 @@
 Capture leaves them in `meta["val"]`. A pass that changes a call invalidates what follows from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ def give_values(graph: fx.Graph, stored: Mapping[fx.Node, Tensor]) -> None:
     """
     mode = mode_of(graph)
     changed: set[fx.Node] = set()
-    rounded: dict[str, Any] = {}
+    rounded: dict[Hashable, Any] = {}
     for node in [] if knows_open_sizes(graph) else _calls(graph):
         node.meta.pop("val", None)
     for node, tensor in stored.items():
@@ -70,10 +70,11 @@ def mode_of(graph: fx.Graph) -> FakeTensorMode:
     raise TypeError("the inputs of the graph have lost the values that they had at capture")
 
 
-def _computed(node: fx.Node, mode: FakeTensorMode, rounded: dict[str, Any]) -> Any:
+def _computed(node: fx.Node, mode: FakeTensorMode, rounded: dict[Hashable, Any]) -> Any:
     """The value of a call, without its numbers; quantizers of alike values share theirs."""
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda part: part.meta["val"])
-    name = f"{node.target} {_form(args)}" if str(node.target).startswith("tersor.") else node.name
+    is_quantizer = str(node.target).startswith("tersor.")
+    name = (node.target, _form(args)) if is_quantizer else node.name
     if name not in rounded:
         with torch.no_grad(), mode, enable_python_dispatcher():
             rounded[name] = node.target(*args, **kwargs)  # type: ignore[operator]
@@ -91,10 +92,10 @@ def _is_out_of_date(node: fx.Node, changed: set[fx.Node]) -> bool:
     return "val" not in node.meta or not changed.isdisjoint(node.all_input_nodes)
 
 
-def _form(value: Any) -> str:
-    """Sizes and type as text: a comparison of free sizes would fix them."""
+def _form(value: Any) -> Hashable:
+    """Sizes and type; free sizes as their terms, for a comparison of the sizes would fix them."""
     if isinstance(value, Tensor):
-        return f"{value.dtype} {[str(size) for size in value.shape]}"
+        return value.dtype, tuple(map(_form, value.shape))
     if isinstance(value, list | tuple):
-        return str([_form(part) for part in value])
-    return str(value)
+        return tuple(map(_form, value))
+    return value.node.expr if isinstance(value, torch.SymInt) else str(value)
