@@ -9,6 +9,7 @@ SchemeName = Literal[
     "onnxruntime-weights",
     "openvino-cpu",
     "executorch-xnnpack",
+    "executorch-dynamic",
     "arm-dotprod",
     "tensorrt",
     "dfq-paper",
@@ -45,6 +46,8 @@ TARGETS: dict[SchemeName, str] = {
     "openvino-cpu": "uint8 activations, int8 weights per channel for OpenVINO; exact on every CPU",
     "executorch-xnnpack": "int8 activations, int8 weights per channel for ExecuTorch on phones; a "
     ".pte file that runs in XNNPACK",
+    "executorch-dynamic": "linear layers with int8 or int4 weights for ExecuTorch, and a range of "
+    "its own for each row that they read, for transformers; a .pte file that runs in XNNPACK",
     "arm-dotprod": "the same for onnxruntime on ARM CPUs, whose dot products never saturate; "
     "we have not run it",
     "tensorrt": "int8 activations and weights, all zero points 0, for NVIDIA GPUs; we have not run "

@@ -7,7 +7,8 @@ from tersor.errors import InvalidInputError
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 
-_USUAL, _PROGRAMS = "onnxruntime-cpu", "executorch-xnnpack"  # schemes
+_USUAL = "onnxruntime-cpu"  # scheme
+_PROGRAMS = ("executorch-xnnpack", "executorch-dynamic")  # schemes, the usual one first
 
 
 def find_target(
@@ -38,7 +39,7 @@ def find_target(
 
 def _program_scheme(name: str, output: Path, activations: int | None) -> str:
     """The scheme for a program of ExecuTorch."""
-    if name not in (_USUAL, _PROGRAMS):
+    if name not in (_USUAL, *_PROGRAMS):
         raise InvalidInputError(
             f"--scheme {name} is not for ExecuTorch, which runs {output.name!r}; leave it out, "
             f"or call the file {output.stem}.onnx"
@@ -48,7 +49,7 @@ def _program_scheme(name: str, output: Path, activations: int | None) -> str:
             f"{output.name!r} is for ExecuTorch, whose kernels compute with activations of 8 bits, "
             f"not {activations}; give --activations 8, or call the file {output.stem}.onnx"
         )
-    return _PROGRAMS
+    return name if name in _PROGRAMS else _PROGRAMS[0]
 
 
 def then_quantized(

@@ -23,6 +23,7 @@ from tersor.graph.mode import set_training
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.rows import RowQuantize
 from tersor.quant.shared_copy import shared_copy
 
 aten = torch.ops.aten
@@ -91,6 +92,11 @@ def lower(network: Network, integer_clip: bool = True) -> Lowered:
 def _lower_node(lowered: Lowered, node: fx.Node) -> fx.Node:
     module = lowered.network.module.get_submodule(str(node.target))
     source: Any = node.args[0]
+    if isinstance(module, RowQuantize):
+        raise UnsupportedError(
+            f"the rows of {source.name!r} have ranges that are found when they are there, for "
+            "which ONNX has no op; write a .pte file, or quantize with another scheme"
+        )
     if not isinstance(module, BiasQuantize | FakeQuantize):
         raise ExportError(
             f"node {node.name!r} calls a {type(module).__name__}, which has no ONNX form; only "

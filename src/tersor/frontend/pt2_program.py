@@ -17,7 +17,8 @@ _NAME = re.compile(r"[\w.+-]*")
 _PATH = re.compile(r"[^\"'\\\x00-\x1f\x7f-\x9f\u2028\u2029]*")  # stands between quotes in source
 _TARGET = re.compile(
     r"torch\.ops\.(aten|prims|torchvision)\.\w+\.\w+"
-    r"|torch\.ops\.quantized_decomposed\.(de)?quantize_per_(tensor|channel)\.default"
+    r"|torch\.ops\.quantized_decomposed\.(de)?quantize_per_(tensor|channel|token)\.default"
+    r"|torch\.ops\.quantized_decomposed\.choose_qparams_per_token_asymmetric\.default"
     r"|torch\.ops\.higher_order\.(wrap_with_\w+|cond|while_loop|scan|map_impl)"
     r"|(_operator|math)\.\w+|torch\.sym_\w+|torch\._sym_\w+"
 )

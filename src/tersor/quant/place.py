@@ -21,7 +21,7 @@ from tersor.core.grid import Grid
 from tersor.errors import InvalidModelError
 from tersor.graph.carried import carried_nodes, part_name, part_ops, part_weights
 from tersor.graph.layers import Layer, layers
-from tersor.graph.network import Network, Skipped, free_name
+from tersor.graph.network import Network, Skipped
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
 from tersor.quant.few_bits import asked_widths
 from tersor.quant.float_layers import (
@@ -30,11 +30,10 @@ from tersor.quant.float_layers import (
     refusal,
     store_in_integers,
 )
-from tersor.quant.integer_values import Flow
 from tersor.quant.kept import leave_accurate
 from tersor.quant.patterns import excluded
+from tersor.quant.quantized_values import add_quantizer, insert_call, quantize_values
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize, quantizer_at
-from tersor.quant.read_widths import narrow_readers, read_widths
 from tersor.quant.recurrent import Recurrent, choose_recurrent
 from tersor.quant.scheme import Scheme, with_bits
 from tersor.quant.stored_products import StoredProduct, choose_products
@@ -84,15 +83,8 @@ def place(
     products = choose_products(network, left_out) if scheme.cast_weights else []
     if not (chosen or recurrent or stored or products):
         raise nothing_to_quantize(network, scheme)
-    flow = Flow(network, scheme, {layer.node for layer in chosen}, left_out)
     names: dict[fx.Node, str] = {}
-    edges = [node for node in flow.values if flow.is_quantized(node)]
-    read = read_widths(flow, edges, reading)
-    narrow = narrow_readers(flow, read, reading)
-    for node in edges:
-        _quantize_value(network, flow, node, names, read.get(flow.origin(node)))
-    of_input = {layer.node: names[flow.origin(layer.input)] for layer in chosen}
-    of_input |= _quantize_again(network, flow, narrow)
+    of_input = quantize_values(network, scheme, chosen, left_out, reading)
     _quantize_weights(scheme, chosen, stored, width, names)
     for layer in chosen if scheme.integer_bias else ():
         _quantize_bias(layer, of_input[layer.node], names[layer.weight_node])
@@ -146,37 +138,6 @@ def _record_carried(network: Network, stored: set[fx.Node]) -> None:
         network.records.append(Skipped(part_name(node), "place", reason))
 
 
-def _quantize_value(
-    network: Network, flow: Flow, node: fx.Node, names: dict[fx.Node, str], bits: int | None
-) -> None:
-    name = names.get(flow.origin(node))
-    if name is None:
-        grid = with_bits(flow.scheme.activation, bits, f"activations of {node.name!r}")
-        name = _add(network, node.name, FakeQuantize(grid))
-    names[node] = name
-    quantizer = _insert(node, name)
-    rounded = {user for user in node.users if not flow.reads_floats(user, node)} - {quantizer}
-    node.replace_all_uses_with(quantizer, delete_user_cb=rounded.__contains__)
-
-
-def _quantize_again(
-    network: Network, flow: Flow, narrow: Mapping[tuple[fx.Node, int], list[fx.Node]]
-) -> dict[fx.Node, str]:
-    """Round a value once more, to fewer bits, for some of the layers that read it."""
-    names: dict[tuple[fx.Node, int], str] = {}
-    of_input: dict[fx.Node, str] = {}
-    for (value, bits), readers in narrow.items():
-        key = (flow.origin(value), bits)
-        if key not in names:
-            grid = with_bits(flow.scheme.activation, bits, f"activations of {key[0].name!r}")
-            names[key] = _add(network, f"{key[0].name}_{bits}_bits", FakeQuantize(grid))
-        again = _insert(operand(readers[0]), names[key])
-        for reader in readers:
-            set_argument(reader, "input", again)
-            of_input[reader] = names[key]
-    return of_input
-
-
 def _quantize_weights(
     scheme: Scheme,
     chosen: list[Layer],
@@ -211,8 +172,8 @@ def _quantize_weight(
     # The output channels of a grouped transposed convolution lie on two axes of its weight.
     per_channel = per_channel and not (layer.is_transposed and layer.groups > 1)
     quantizer = FakeQuantize(grid, layer.out_axis if per_channel else None, stored_only)
-    names[stored] = _add(layer.network, str(stored.target), quantizer)
-    edge = _insert(stored, names[stored])
+    names[stored] = add_quantizer(layer.network, str(stored.target), quantizer)
+    edge = insert_call(stored, names[stored])
     for reader in sharing:
         set_argument(reader, "weight", edge)
 
@@ -224,7 +185,9 @@ def _quantize_bias(layer: Layer, of_input: str, of_weight: str) -> None:
     if layer.computed:
         return  # it stays in floating point
     edges = (of_input, of_weight)
-    name = _add(network, f"{layer.name}.bias", BiasQuantize(*(_get(network, e) for e in edges)))
+    name = add_quantizer(
+        network, f"{layer.name}.bias", BiasQuantize(*(_get(network, e) for e in edges))
+    )
     with network.graph.inserting_before(node):
         scales = [network.graph.get_attr(f"{edge}.scale") for edge in edges]
         bias = network.graph.call_module(name, (layer.bias_node, *scales))
@@ -249,8 +212,8 @@ def _quantize_others(
                 continue
             axis = layer.axis if scheme.per_channel else None
             quantizer = FakeQuantize(grid, axis, stored_only=True)
-            names[stored] = _add(network, str(stored.target), quantizer)
-            edge = _insert(stored, names[stored])
+            names[stored] = add_quantizer(network, str(stored.target), quantizer)
+            edge = insert_call(stored, names[stored])
             stored.replace_all_uses_with(edge, delete_user_cb=lambda user, e=edge: user is not e)
 
 
@@ -272,25 +235,12 @@ def _quantize_tables(network: Network, scheme: Scheme, left_out: set[fx.Node]) -
             network.records.append(Skipped(name, "place", reason))
         else:
             quantizer = FakeQuantize(grid, 1 if scheme.per_channel else None, stored_only=True)
-            set_argument(node, "weight", _insert(table, _add(network, name, quantizer)))
-
-
-def _add(network: Network, name: str, module: torch.nn.Module) -> str:
-    leaf = name.replace(".", "_")
-    taken = hasattr(torch.nn.Module, leaf)  # a value may be named `to`, or `float`
-    target = free_name(network.module, f"quantizers.{leaf}{'_' * taken}")
-    network.module.add_submodule(target, module)
-    return target
+            set_argument(
+                node, "weight", insert_call(table, add_quantizer(network, name, quantizer))
+            )
 
 
 def _get(network: Network, name: str) -> FakeQuantize:
     module = network.module.get_submodule(name)
     assert isinstance(module, FakeQuantize)
     return module
-
-
-def _insert(node: fx.Node, name: str) -> fx.Node:
-    with node.graph.inserting_after(node):
-        quantizer = node.graph.call_module(name, (node,))
-    quantizer.meta = dict(node.meta)
-    return quantizer

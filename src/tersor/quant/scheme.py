@@ -87,6 +87,8 @@ class Scheme:
         pair_safe: No pair of u8×s8 products may overflow 16 bits. Which two weights meet in the
             kernels: see `tersor.graph.lanes`. None if their sums are wide enough.
         activation: Grid of the activations.
+        by_row: Each row that a layer reads has a range of its own, which is found when it is there;
+            nothing else is rounded.
         kernels: Weighted ATen ops that have an integer kernel; others stay in float.
         integer_ops: ATen ops, other than convolution and linear, that have integer kernels.
         lookups: Whether embedding tables are stored as integers.
@@ -116,6 +118,7 @@ class Scheme:
     per_channel: bool = True
     pair_safe: Pairs | None = None
     activation: Grid = UINT8
+    by_row: bool = False
     kernels: frozenset[object] = KERNELS
     integer_ops: frozenset[object] = INTEGER_OPS
     lookups: bool = True

@@ -7,7 +7,7 @@ import torch
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
-from tersor.graph.ops import TRANSPOSED, WEIGHTED
+from tersor.graph.ops import LINEAR, TRANSPOSED, WEIGHTED
 from tersor.names import TARGETS
 from tersor.quant.scheme import INT8, INTEGER_OPS, KERNELS, Scheme
 from tersor.quant.speed import ONNXRUNTIME
@@ -73,6 +73,25 @@ EXECUTORCH_XNNPACK = Scheme(
     cast_weights=False,
     runtime="executorch",
 )
+# Each row of what a linear layer reads is rounded when it is there. These kernels take weights of 8
+# bits, and of 4; what the layer returns, and everything else, is float:
+# https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-quantization.html
+EXECUTORCH_DYNAMIC = Scheme(
+    "executorch-dynamic",
+    TARGETS["executorch-dynamic"],
+    activation=Grid(8, signed=True),
+    by_row=True,
+    kernels=frozenset(LINEAR),
+    integer_ops=frozenset(),
+    lookups=False,
+    matmuls=frozenset(),
+    pass_through=frozenset(),
+    fused=frozenset(),
+    integer_bias=False,
+    integer_clip=False,
+    cast_weights=False,
+    runtime="executorch",
+)
 # "TensorRT employs a symmetric quantization scheme, where both activations and weights are mapped
 # to quantized values centered around zero"; quantize the inputs of weighted operations, not their
 # outputs, and the residual of an add; biases stay in floating point:
@@ -105,6 +124,7 @@ SCHEMES = {
         ONNXRUNTIME_WEIGHTS,
         OPENVINO_CPU,
         EXECUTORCH_XNNPACK,
+        EXECUTORCH_DYNAMIC,
         ARM_DOTPROD,
         TENSORRT,
         DFQ_PAPER,

@@ -8,6 +8,7 @@ from tersor.core.grid import Grid
 from tersor.errors import UnsupportedError
 from tersor.frontend.validate import check_names
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.rows import RowQuantize
 from tersor.saved.tensor_pool import Pool, Store, Stored
 
 
@@ -63,6 +64,19 @@ class SavedBias:
 
 
 @dataclass(frozen=True)
+class SavedRows:
+    """A quantizer of rows; see `RowQuantize`.
+
+    Attributes:
+        names: The places in the module where it stands.
+        grid: The grid of each row.
+    """
+
+    names: tuple[str, ...]
+    grid: Grid
+
+
+@dataclass(frozen=True)
 class SavedModule:
     """A module.
 
@@ -71,12 +85,14 @@ class SavedModule:
         tensors: Parameters and buffers, but for those of quantizers.
         quantizers: Quantizers of values and weights.
         biases: Quantizers of biases.
+        rows: Quantizers of rows.
     """
 
     modules: tuple[str, ...]
     tensors: tuple[SavedTensor, ...]
     quantizers: tuple[SavedQuantizer, ...]
     biases: tuple[SavedBias, ...]
+    rows: tuple[SavedRows, ...] = ()
 
 
 def write_module(module: nn.Module, store: Store, owner: str) -> SavedModule:
@@ -94,11 +110,14 @@ def write_module(module: nn.Module, store: Store, owner: str) -> SavedModule:
     modules.pop("")
     fakes: dict[FakeQuantize, list[str]] = {}
     biases: dict[BiasQuantize, list[str]] = {}
+    rows: list[SavedRows] = []
     for name, inner in modules.items():
         if isinstance(inner, FakeQuantize):
             fakes.setdefault(inner, []).append(name)
         elif isinstance(inner, BiasQuantize):
             biases.setdefault(inner, []).append(name)
+        elif isinstance(inner, RowQuantize):
+            rows.append(SavedRows((name,), inner.grid))
         elif type(inner) is not nn.Module:
             raise UnsupportedError(
                 f"the module {name!r} is a {type(inner).__name__}, which is still in training; "
@@ -118,6 +137,7 @@ def write_module(module: nn.Module, store: Store, owner: str) -> SavedModule:
             SavedBias(tuple(names), tuple(numbers[edge] for edge in bias.edges))
             for bias, names in biases.items()
         ),
+        tuple(rows),
     )
 
 
@@ -176,6 +196,8 @@ def read_module(saved: SavedModule, pool: Pool) -> fx.GraphModule:
             raise ValueError(f"the quantizer of a bias reads number {max(bias.edges)}")
         edges = BiasQuantize(*(fakes[number] for number in bias.edges))
         places.update(dict.fromkeys(bias.names, edges))
+    for item in saved.rows:
+        places.update(dict.fromkeys(item.names, RowQuantize(item.grid)))
     if unknown := places.keys() - {*saved.modules}:
         raise ValueError(f"there is no place {min(unknown)[:80]!r} for a quantizer")
     module = fx.GraphModule(nn.Module(), fx.Graph())
@@ -187,7 +209,7 @@ def read_module(saved: SavedModule, pool: Pool) -> fx.GraphModule:
 
 def _owner(module: nn.Module, name: str) -> nn.Module:
     owner = module.get_submodule(name.rpartition(".")[0])
-    if isinstance(owner, FakeQuantize | BiasQuantize):
+    if isinstance(owner, FakeQuantize | BiasQuantize | RowQuantize):
         raise ValueError(f"{name[:80]!r} stands inside a quantizer")
     return owner
 

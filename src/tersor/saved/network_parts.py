@@ -82,7 +82,7 @@ def read_network(saved: SavedNetwork, pool: Pool, origin: Origin | None) -> Netw
         UnsupportedError: It calls what no file may call.
     """
     module = read_module(saved.module, pool)
-    places = (*saved.module.quantizers, *saved.module.biases)
+    places = (*saved.module.quantizers, *saved.module.biases, *saved.module.rows)
     quantizers = {name for item in places for name in item.names}
     tensors = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     tensors |= {name for name, _ in module.named_buffers(remove_duplicate=False)}

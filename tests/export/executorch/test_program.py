@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 import tersor
@@ -72,6 +73,20 @@ def test_a_file_alone_is_verified(path):
     assert found.runtime_name == "executorch"
     assert not found.runtime
     assert "simulation" not in str(found)
+
+
+@needs_executorch
+@pytest.mark.parametrize("bits", [8, 4])
+def test_rows_find_their_own_ranges(tmp_path, bits):
+    torch.manual_seed(0)
+    layers = nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32), nn.LayerNorm(32), nn.Linear(32, 6)
+    x = torch.randn(8, 5, 32) * torch.logspace(-2, 2, 5)[:, None]
+    q = tersor.quantize(nn.Sequential(*layers).eval(), x, scheme="executorch-dynamic", weights=bits)
+    written = q.export(tmp_path / "rows.pte", largest={"batch": 8})
+    found = q.verify(written.path, x, latency=False)
+    assert found.integer_share == 1
+    assert found.sqnr > 60
+    assert found.size_ratio < 0.8 * (bits / 8) ** 0.25
 
 
 @needs_executorch

@@ -16,9 +16,10 @@ from torch import Tensor, fx
 
 from tersor.core.affine import dequantize
 from tersor.errors import UnsupportedError
-from tersor.export.lower import lower
+from tersor.export.lower import Lowered, lower
+from tersor.export.pytorch.decomposed_rows import DEQUANTIZE_ROWS, decomposed_rows
 from tersor.graph.network import Network
-from tersor.graph.nodes import argument
+from tersor.graph.nodes import argument, operand
 from tersor.graph.ops import WEIGHTED
 
 aten = torch.ops.aten
@@ -28,6 +29,7 @@ QUANTIZE = ops.quantize_per_tensor.default
 DEQUANTIZE = ops.dequantize_per_tensor.default
 DEQUANTIZE_CHANNELS = ops.dequantize_per_channel.default
 LIMITS = {torch.int8: (-128, 127), torch.uint8: (0, 255)}  # of activations
+_FEW = 4  # bits of weights for which there are kernels of their own, beside rows
 _Grid = tuple[float, int, int, int, torch.dtype]
 _OURS = (torch.ops.tersor.quantize_linear.default, torch.ops.tersor.dequantize_linear.default)
 
@@ -47,16 +49,18 @@ def decomposed(network: Network, types: Collection[torch.dtype] = (*LIMITS,)) ->
         UnsupportedError: An activation is not quantized to such integers per tensor, or a weight is
             not quantized to signed integers of up to 8 bits.
     """
-    found = lower(network, integer_clip=False).network
+    lowered = lower(decomposed_rows(network), integer_clip=False)
+    found = lowered.network
     with torch.no_grad():
         for node in found.nodes():
             if node.target in _OURS:
-                node.replace_all_uses_with(_translated(found, node, types))
+                node.replace_all_uses_with(_translated(lowered, node, types))
     found.finish()
     return found
 
 
-def _translated(network: Network, node: fx.Node, types: Collection[torch.dtype]) -> fx.Node:
+def _translated(lowered: Lowered, node: fx.Node, types: Collection[torch.dtype]) -> fx.Node:
+    network = lowered.network
     source, scale, zero, axis = node.args
     assert isinstance(source, fx.Node)
     assert isinstance(scale, fx.Node)
@@ -78,7 +82,15 @@ def _translated(network: Network, node: fx.Node, types: Collection[torch.dtype])
     if steps.numel() == 1:
         return call(node, DEQUANTIZE, source, *_grid(node, steps, offsets.to(stored.dtype)))
     zeros = network.add_tensor(f"{scale.target}_zeros", offsets.long(), before=node)
-    return call(node, DEQUANTIZE_CHANNELS, source, scale, zeros, axis, -128, 127, torch.int8)
+    limits = LIMITS[torch.int8]
+    if lowered.grids[str(source.target)].bits <= _FEW and _reads_rows(node):
+        limits = (-(2 ** (_FEW - 1)), 2 ** (_FEW - 1) - 1)  # so that two share a byte
+    return call(node, DEQUANTIZE_CHANNELS, source, scale, zeros, axis, *limits, torch.int8)
+
+
+def _reads_rows(weight: fx.Node) -> bool:
+    """Whether all layers that read a weight read rows with ranges of their own beside it."""
+    return all(operand(layer).target is DEQUANTIZE_ROWS for layer in weight.users)
 
 
 def _axis(axis: object) -> int | None:
