@@ -57,7 +57,7 @@ def test_training_passes_them():
 
 @pytest.mark.parametrize("bits", [4, {"first": 4}, 16])
 def test_rows_have_eight_bits(bits):
-    with pytest.raises(InvalidInputError, match="executorch-dynamic rounds each row .* 8 bits"):
+    with pytest.raises(InvalidInputError, match=r"executorch-dynamic rounds each row .* 8 bits"):
         heads(activations=bits)
 
 
@@ -67,5 +67,5 @@ def test_onnx_has_no_op_for_them(tmp_path):
 
 
 def test_a_network_without_linear_layers_has_nothing_to_round():
-    with pytest.raises(UnsupportedError, match="no integer kernel for aten.conv2d"):
+    with pytest.raises(UnsupportedError, match=r"no integer kernel for aten\.conv2d"):
         tersor.quantize(nn.Conv2d(3, 8, 3), torch.randn(1, 3, 8, 8), scheme=SCHEME)

@@ -30,7 +30,7 @@ _PACKAGES = {  # package → its purpose
     "onnx": "",
     "onnxruntime": "",
     "accelerate": "tersor.train",
-    "executorch": "it writes and verifies files of the scheme executorch-xnnpack",
+    "executorch": "it writes and verifies .pte files, for phones",
     "openvino": "it verifies files of the scheme openvino-cpu",
     "pillow": "it reads folders of images for --data",
     "altair": "it draws the plots of HTML reports",

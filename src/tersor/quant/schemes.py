@@ -66,7 +66,6 @@ EXECUTORCH_XNNPACK = Scheme(
             aten.adaptive_avg_pool2d.default,
         }
     ),
-    lookups=False,
     matmuls=frozenset(),
     float_outputs=frozenset(),
     integer_clip=False,
@@ -83,7 +82,6 @@ EXECUTORCH_DYNAMIC = Scheme(
     by_row=True,
     kernels=frozenset(LINEAR),
     integer_ops=frozenset(),
-    lookups=False,
     matmuls=frozenset(),
     pass_through=frozenset(),
     fused=frozenset(),

@@ -90,6 +90,18 @@ def test_rows_find_their_own_ranges(tmp_path, bits):
 
 
 @needs_executorch
+@pytest.mark.parametrize("scheme", ["executorch-xnnpack", "executorch-dynamic"])
+def test_a_table_of_words_is_stored_in_integers(tmp_path, scheme):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(2000, 32), nn.Linear(32, 8)).eval()
+    words = torch.randint(0, 2000, (1, 12))
+    q = tersor.quantize(model, words, scheme=scheme)
+    found = q.verify(q.export(tmp_path / "table.pte").path, words, latency=False)
+    assert found.size_ratio < 0.4
+    assert found.sqnr > 35
+
+
+@needs_executorch
 def test_an_axis_stays_open_up_to_a_size(tmp_path):
     written = forms().export(tmp_path / "open.pte", largest={"batch": 4})
     runtime = ExecuTorchRuntime(written.path)

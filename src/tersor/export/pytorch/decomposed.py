@@ -68,6 +68,8 @@ def _translated(lowered: Lowered, node: fx.Node, types: Collection[torch.dtype])
     offsets = network.tensor(zero) if isinstance(zero, fx.Node) else torch.zeros_like(steps)
     if node.target is _OURS[0]:
         return _quantize(node, source, _grid(node, steps, offsets, types))
+    if source.target is aten.embedding.default and steps.numel() > 1:
+        return _rows_found(node, source, scale, offsets)
     if source.op != "get_attr":
         return call(node, DEQUANTIZE, source, *_grid(node, steps, offsets, types))
     stored = network.tensor(source)
@@ -86,6 +88,13 @@ def _translated(lowered: Lowered, node: fx.Node, types: Collection[torch.dtype])
     if lowered.grids[str(source.target)].bits <= _FEW and _reads_rows(node):
         limits = (-(2 ** (_FEW - 1)), 2 ** (_FEW - 1) - 1)  # so that two share a byte
     return call(node, DEQUANTIZE_CHANNELS, source, scale, zeros, axis, *limits, torch.int8)
+
+
+def _rows_found(node: fx.Node, rows: fx.Node, scale: fx.Node, offsets: Tensor) -> fx.Node:
+    """Rows of a table as floats: one scale per column, and no zero points."""
+    assert not bool(offsets.any())
+    floats = call(node, aten._to_copy.default, rows, dtype=torch.float32)
+    return call(node, aten.mul.Tensor, floats, scale)
 
 
 def _reads_rows(weight: fx.Node) -> bool:
