@@ -23,7 +23,7 @@ from tersor.graph.mode import set_training
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
 from tersor.quant.quantizer import BiasQuantize, FakeQuantize
-from tersor.quant.rows import RowQuantize
+from tersor.quant.row_ranges import RowQuantize
 from tersor.quant.shared_copy import shared_copy
 
 aten = torch.ops.aten

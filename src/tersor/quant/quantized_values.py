@@ -2,7 +2,7 @@
 
 A value that is only moved shares the quantizer module of its origin, and a layer that needs fewer
 bits than other readers of a value rounds it once more. Some targets round what a layer reads row by
-row instead: see `tersor.quant.rows`.
+row instead: see `tersor.quant.row_ranges`.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ from tersor.graph.nodes import operand, set_argument
 from tersor.quant.integer_values import Flow
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.read_widths import narrow_readers, read_widths
-from tersor.quant.rows import check_rows, round_rows
+from tersor.quant.row_ranges import check_rows, round_rows
 from tersor.quant.scheme import Scheme, with_bits
 
 

@@ -15,7 +15,7 @@ from tersor.errors import UnsupportedError
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
 from tersor.quant.quantizer import module_at
-from tersor.quant.rows import RowQuantize
+from tersor.quant.row_ranges import RowQuantize
 from tersor.quant.shared_copy import shared_copy
 
 ops = torch.ops.quantized_decomposed

@@ -8,7 +8,7 @@ import tersor
 from tersor.core.grid import Grid
 from tersor.core.rows import fake_quantize_rows
 from tersor.errors import InvalidInputError, UnsupportedError
-from tersor.quant.rows import RowQuantize
+from tersor.quant.row_ranges import RowQuantize
 
 SCHEME = "executorch-dynamic"
 
