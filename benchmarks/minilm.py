@@ -13,6 +13,7 @@ sentences at once, a median over rounds in which all files run in turns.
 
 import argparse
 import tempfile
+import warnings
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,6 +43,14 @@ from tersor.export.runtime import Runtime
 
 SCHEMES = ("onnxruntime-cpu", "onnxruntime-vnni", "openvino-cpu")
 FLOAT, PEER = "float", "quantize_dynamic"
+#: Exporters of PyTorch by operator set: GELU is an op from 20 on, LayerNorm from 17 on.
+EXPORTERS = {
+    "TorchScript, opset 13": (13, False),
+    "TorchScript, opset 17": (17, False),
+    "opset 18": (18, True),
+    "opset 20": (20, True),
+}
+PLAIN, INPUTS = 20, ["tokens", "mask"]
 #: Sentences in no set, for the shapes; of two lengths, so that the mask has something to hide.
 EXAMPLE = ["a model is quantized without any data", "and a second sentence"]
 
@@ -52,6 +61,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sentences", type=int, default=0, metavar="N", help="default: no data")
+    parser.add_argument("--exported", action="store_true", help="with N sentences, from files")
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: 15")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
@@ -68,7 +78,10 @@ def main() -> None:
     )
     table = Table(args, *titles, "ms", "× float")
     with tempfile.TemporaryDirectory() as folder:
-        files, simulated = write(Path(folder), args.sentences)
+        if args.exported:
+            files, simulated = write_exported(Path(folder), args.sentences), {}
+        else:
+            files, simulated = write(Path(folder), args.sentences)
         runtimes = {name: load(name, path, args.threads) for name, path in files.items()}
         times = latencies(runtimes, args.rounds)
         exact: dict[str, float] = {}
@@ -97,6 +110,27 @@ def write(folder: Path, sentences: int) -> tuple[dict[str, Path], dict[str, Any]
     quant_pre_process(files[FLOAT], prepared, skip_symbolic_shape=True)
     quantize_dynamic(prepared, files[PEER], per_channel=True, weight_type=QuantType.QInt8)
     return files, simulated
+
+
+def write_exported(folder: Path, sentences: int) -> dict[str, Path]:
+    """Name → file, each quantized from what an exporter wrote."""
+    files, example = {FLOAT: folder / "float.onnx"}, tokenize(EXAMPLE)
+    n, t = torch.export.Dim("n"), torch.export.Dim("t", max=128)
+    for name, (opset, dynamo) in EXPORTERS.items():
+        progress("quantize:", name)
+        path = folder / f"{len(files)}.float.onnx"
+        axes = {"dynamic_shapes": ({0: n, 1: t},) * 2, "external_data": False, "verbose": False}
+        if not dynamo:
+            open_axes = {key: {0: "n", 1: "t"} for key in INPUTS}
+            axes = {"input_names": INPUTS, "dynamic_axes": open_axes}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about PyTorch's own code
+            torch.onnx.export(minilm(), example, path, opset_version=opset, dynamo=dynamo, **axes)
+        given = {"data": calibration(sentences), "scheme": "onnxruntime-vnni", "tolerance": None}
+        files[name] = tersor.quantize(path, **given).export(folder / f"{len(files)}.onnx").path
+        if opset == PLAIN:
+            path.rename(files[FLOAT])
+    return files
 
 
 def recipes(sentences: int) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ paper takes one α for a network. The factors have a geometric mean of 1.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -60,6 +61,11 @@ class Readers:
     layers: Sequence[tuple[Float[Tensor, "outputs inputs"], RoundWeights]]
     weights: Float[Tensor, " inputs"]
 
+    @cached_property
+    def wanted(self) -> Sequence[Float[Tensor, "rows outputs"]]:
+        """What each layer computes of the rows if nothing is rounded."""
+        return [self.rows @ weight.T for weight, _ in self.layers]
+
 
 def smoothing_scale(
     inputs: Float[Tensor, " inputs"],
@@ -106,8 +112,7 @@ def smoothing_error(
     step, zero_point = scale_zero_point(*ends, readers.grid)
     rounded = fake_quantize(readers.rows / scale, step, zero_point, readers.grid)
     errors = []
-    for weight, round_weights in readers.layers:
-        wanted = readers.rows @ weight.T
+    for wanted, (weight, round_weights) in zip(readers.wanted, readers.layers, strict=True):
         found = rounded @ round_weights(weight * scale).T
         signal = wanted.square().sum(dtype=torch.float64)
         noise = (found - wanted).square().sum(dtype=torch.float64)

@@ -56,6 +56,8 @@ class Origin:
         model: The file. Copy it with `model.clone()` before an edit.
         attributes: Name of a stored value in the file → its name in the network's `state_dict`.
         lifted: Name of a node → what became of it, if it is a linear layer of the network.
+        written_out: Name of a node → the nodes that compute one function together, of which it is
+            the last, if they are one call of the network.
         records: Name of a node → its calls.
         outputs: What the outputs of the network were.
         checksums: Name in the `state_dict` → checksum of a value that the file does not store as
@@ -66,6 +68,7 @@ class Origin:
     model: ir.Model
     attributes: Mapping[str, str]
     lifted: Mapping[str, Lifted] = field(default_factory=dict)
+    written_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     records: Mapping[str, Record] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     checksums: Mapping[str, int] = field(default_factory=dict)

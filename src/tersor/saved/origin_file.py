@@ -1,7 +1,7 @@
 """The ONNX file that a network came from, inside the file of a result."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import onnx_ir as ir
 import torch
@@ -27,6 +27,7 @@ class SavedOrigin:
         records: See `Origin`.
         outputs: See `Origin`.
         checksums: See `Origin`.
+        written_out: See `Origin`.
     """
 
     content: Stored
@@ -35,6 +36,10 @@ class SavedOrigin:
     records: Mapping[str, Record]
     outputs: tuple[str, ...]
     checksums: Mapping[str, int]
+    written_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_KNOWN = [item.name for item in fields(SavedOrigin) if item.name != "content"]
 
 
 def write_origin(origin: Origin, store: Store) -> SavedOrigin:
@@ -57,8 +62,7 @@ def write_origin(origin: Origin, store: Store) -> SavedOrigin:
             "with it; keep that file, and export the result instead"
         ) from error
     stored = store.add(_KEY, torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    known = origin.attributes, origin.lifted, origin.records, origin.outputs, origin.checksums
-    return SavedOrigin(stored, *known)
+    return SavedOrigin(stored, **{name: getattr(origin, name) for name in _KNOWN})
 
 
 def read_origin(saved: SavedOrigin, pool: Pool) -> Origin:
@@ -73,8 +77,8 @@ def read_origin(saved: SavedOrigin, pool: Pool) -> Origin:
     """
     proto = ModelProto.FromString(as_bytes(pool.take(saved.content)))
     check_inside(proto)
-    known = saved.attributes, saved.lifted, saved.records, saved.outputs, saved.checksums
-    return Origin(ir.from_proto(proto), *known)
+    known = {name: getattr(saved, name) for name in _KNOWN}
+    return Origin(ir.from_proto(proto), **known)
 
 
 def as_bytes(value: Tensor) -> bytes:

@@ -1,6 +1,6 @@
 """Kept nodes read what their calls read now: rounded values, integers, what precedes a fold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 import torch
@@ -18,6 +18,7 @@ from tersor.graph.nodes import source
 from tersor.graph.ops import WEIGHTED
 
 _SIZE = torch.ops.aten.sym_size.int
+Nodes = Mapping[str | None, ir.Node]
 
 
 def wire(draft: Draft, values: Values) -> None:
@@ -36,13 +37,14 @@ def wire(draft: Draft, values: Values) -> None:
         if name in draft.origin.lifted:
             wire_linear(draft, values, nodes, name)
         else:
-            _wire(draft, values, nodes[name], name)
+            _wire(draft, values, nodes, name)
             look_up(draft, nodes[name], name)
     values.before = None
 
 
-def _wire(draft: Draft, values: Values, node: ir.Node, name: str) -> None:
+def _wire(draft: Draft, values: Values, nodes: Nodes, name: str) -> None:
     """Match what the calls read with the inputs of the node, by what both were once."""
+    node, members = nodes[name], draft.origin.written_out.get(name, (name,))
     old, new = draft.origin.records[name].reads, draft.prints[name].reads
     for ref in dict.fromkeys(old):
         reads = [read for was, read in zip(old, new, strict=True) if was == ref]
@@ -50,7 +52,10 @@ def _wire(draft: Draft, values: Values, node: ir.Node, name: str) -> None:
             _add_bias(draft, values, node, name)
             continue
         places = [
-            p for p, v in enumerate(node.inputs) if v is not None and draft.refs.get(v) == ref
+            (member, place)
+            for member in map(nodes.__getitem__, members)
+            for place, value in enumerate(member.inputs)
+            if value is not None and draft.refs.get(value) == ref
         ]
         _rewire(draft, values, node, ref, places, reads)
 
@@ -60,7 +65,7 @@ def _rewire(
     values: Values,
     node: ir.Node,
     ref: str,
-    places: list[int],
+    places: list[tuple[ir.Node, int]],
     reads: list[fx.Node | None],
 ) -> None:
     different = list(dict.fromkeys(reads))
@@ -73,10 +78,10 @@ def _rewire(
         _rewire_inside(draft, values, node, ref, different)
         return
     each = reads if len(different) > 1 else different * len(places)
-    for place, read in zip(places, each, strict=True):
-        value = _value(values, read, str(node.inputs[place].name))  # type: ignore[union-attr]
+    for (member, place), read in zip(places, each, strict=True):
+        value = _value(values, read, str(member.inputs[place].name))  # type: ignore[union-attr]
         if value is not draft.homes.get(ref):  # else it may pass through an Identity
-            node.replace_input_with(place, value)
+            member.replace_input_with(place, value)
 
 
 def _reads_sizes(draft: Draft, node: ir.Node, read: list[fx.Node | None]) -> bool:

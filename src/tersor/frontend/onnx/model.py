@@ -22,6 +22,7 @@ from tersor.frontend.onnx.linear import lift_linear
 from tersor.frontend.onnx.node import Node
 from tersor.frontend.onnx.read import read
 from tersor.frontend.onnx.stored_tensors import stored_tensors
+from tersor.frontend.onnx.written_out import read_written_out
 from tersor.frontend.validate import TAKEN, fitting
 from tersor.graph.network import set_tensor
 from tersor.graph.origin import Origin
@@ -62,6 +63,7 @@ class OnnxModel(nn.Module):
         self.inputs: tuple[Input, ...] = contents.inputs
         self.outputs: tuple[str, ...] = contents.outputs
         nodes, constants = fold(contents)
+        nodes, written_out = read_written_out(nodes, constants, contents.outputs)
         self.nodes, constants, lifted = lift_linear(nodes, constants, contents.outputs)
         read = {name for node in self.nodes for name in node.inputs} | {*self.outputs}
         self.constants = {name: value for name, value in constants.items() if name in read}
@@ -72,7 +74,7 @@ class OnnxModel(nn.Module):
             set_tensor(self, self.attributes[name], nn.Parameter(value) if is_weight else value)
         self.changes = contents.changes
         file = contents.model
-        self.origin = None if file is None else Origin(file, self.attributes, lifted)
+        self.origin = None if file is None else Origin(file, self.attributes, lifted, written_out)
         self.path = ""
         self.fixed: Fixed = {}
         self.assumed: dict[str, tuple[str, bool]] = {}
