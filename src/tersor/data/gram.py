@@ -4,18 +4,18 @@ The means are taken over output positions that are sampled from every batch, in 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tersor.core.codes import Codes
+from tersor.core.products import FloatProducts, IntegerProducts, Products, multiplies_fast
 from tersor.core.quadratic import Quadratic
 from tersor.data.patches import choose_positions, read_patches, written_outputs
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer
-
-_ROWS = 128  # of a block of the Gram matrix
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Moments:
 
 def moments_of(
     layer: Layer,
-    pairs: Iterable[tuple[Tensor, Tensor]],
+    pairs: Iterable[tuple[Tensor | Codes, Tensor]],
     positions: int,
     generator: torch.Generator,
 ) -> Moments:
@@ -47,42 +47,59 @@ def moments_of(
 
     Args:
         layer: A linear layer or a convolution that is not transposed.
-        pairs: The input of the layer and its wanted output, bias included, for each batch.
+        pairs: The input of the layer and its wanted output, bias included, for each batch. All
+            inputs that are integers were rounded with one scale.
         positions: Number of output positions to draw from every sample of a batch.
         generator: The source of random numbers.
 
     Raises:
         InvalidInputError: The squares of values are beyond float32; names the layer.
     """
-    sums: list[Tensor] = []
-    samples = 0
-    for patches, outputs in sampled(layer, pairs, positions, generator):
-        samples += patches.shape[-1]
-        cross, energy = outputs @ patches.mT, outputs.square().sum(-1)
-        parts = cross, energy, patches.sum(-1), outputs.sum(-1)
-        if not sums:
-            size = patches.shape[1]
-            sums = [patches.new_zeros(len(patches), size, size), *map(torch.zeros_like, parts)]
-        _add_products(sums[0], patches)
-        for total, part in zip(sums[1:], parts, strict=True):
-            total += part
-    half, cross, energy, mean_x, mean_y = (total.div_(samples) for total in sums)
-    for what, squares in (("reads", half.diagonal(dim1=-2, dim2=-1)), ("writes", energy)):
+    products: Products | None = None
+    samples, energy, mean_y = 0, torch.zeros(()), torch.zeros(())
+    for x, y in _drawn(layer, pairs, positions, generator):
+        products = products or _products(x, y)
+        products.add(x.integers if isinstance(x, Codes) else x, y)
+        samples += y.shape[-1]
+        energy, mean_y = energy + y.square().sum(-1), mean_y + y.sum(-1)
+    assert products is not None
+    sums = *products.sums(), energy, mean_y
+    gram, cross, mean_x, energy, mean_y = (total.div_(samples) for total in sums)
+    for what, squares in (("reads", gram.diagonal(dim1=-2, dim2=-1)), ("writes", energy)):
         if not bool(squares.isfinite().all()):
             raise InvalidInputError(
                 f"layer {layer.name!r} {what} values whose squares are beyond float32; give "
                 "samples as the model expects them, or leave the layer as it is (exclude=, "
                 "--exclude)"
             )
-    gram = half.tril_().add_(half.tril(-1).mT)
     return _without_bias(layer, Moments(Quadratic(gram, cross, energy), mean_x, mean_y))
 
 
-def _add_products(total: Tensor, x: Tensor) -> None:
-    """Add the lower triangle of x xᵀ, and what of the upper one lies in the same blocks."""
-    for start in range(0, x.shape[1], _ROWS):
-        stop = start + _ROWS
-        total[:, start:stop, :stop].baddbmm_(x[:, start:stop], x[:, :stop].mT)
+def _products(x: Tensor | Codes, y: Tensor) -> Products:
+    return IntegerProducts(x, y) if isinstance(x, Codes) else FloatProducts(x, y)
+
+
+def _drawn(
+    layer: Layer,
+    pairs: Iterable[tuple[Tensor | Codes, Tensor]],
+    positions: int,
+    generator: torch.Generator,
+) -> Iterator[tuple[Tensor | Codes, Tensor]]:
+    """As `sampled`; inputs that are integers stay such where these are multiplied faster."""
+    inputs = layer.grouped_weight()[0, 0].numel()
+    for x, y in pairs:
+        if isinstance(x, Codes) and not multiplies_fast(x, layer.groups, inputs):
+            x = x.value()
+        values = x.integers if isinstance(x, Codes) else x
+        if y.ndim < layer.kernel_dims + 2:  # a single sample without a batch
+            values, y = values[None], y[None]
+        at = choose_positions(layer, y, positions, generator)
+        zero = int(x.zero_point) if isinstance(x, Codes) else 0
+        found = read_patches(layer, values, at, zero)
+        yield (
+            replace(x, integers=found) if isinstance(x, Codes) else found,
+            written_outputs(layer, y, at),
+        )
 
 
 def sampled(
@@ -102,11 +119,9 @@ def sampled(
     Yields:
         Patches `[groups, inputs, samples]` and outputs `[groups, outputs, samples]`.
     """
-    for x, y in pairs:
-        if y.ndim < layer.kernel_dims + 2:  # a single sample without a batch
-            x, y = x[None], y[None]
-        at = choose_positions(layer, y, positions, generator)
-        yield read_patches(layer, x, at), written_outputs(layer, y, at)
+    for found, outputs in _drawn(layer, pairs, positions, generator):
+        assert isinstance(found, Tensor)
+        yield found, outputs
 
 
 def _without_bias(layer: Layer, found: Moments) -> Moments:

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from tersor.graph.layers import Layer
@@ -27,21 +27,22 @@ def choose_positions(
 
 
 def read_patches(
-    layer: Layer, x: Tensor, positions: Int[Tensor, "batch positions"]
-) -> Float[Tensor, "groups inputs samples"]:
+    layer: Layer, x: Tensor, positions: Int[Tensor, "batch positions"], zero: int = 0
+) -> Real[Tensor, "groups inputs samples"]:
     """Extract the patch of the input for each position, flattened as a row of the grouped weight.
 
     Args:
         layer: A linear layer or a convolution that is not transposed.
         x: Its input.
         positions: Flat output positions, for each sample of the batch.
+        zero: What stands for 0 in the input, where it is padded.
     """
     if layer.is_linear:
         return _rows(x, positions).T[None]
     index, inside = _places(layer, x.shape[2:], positions)
     found = x.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1))
     if layer.pads_with_zeros:
-        found.masked_fill_(~inside.flatten(1)[:, None], 0)
+        found.masked_fill_(~inside.flatten(1)[:, None], zero)
     found = found.unflatten(2, index.shape[1:]).permute(1, 2, 0, 3)
     return found.reshape(layer.groups, -1, positions.numel())
 

@@ -1,6 +1,6 @@
 """The values of one node for every batch: kept on a shelf, or computed when they are read."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import torch
@@ -23,6 +23,10 @@ class Values(Sequence[Any]):
 
     def drop(self, index: int) -> None:
         """Forget the value for one batch, which is not read any more."""
+
+    def coded(self, index: int) -> Any:
+        """The value for one batch, as `Codes` where it is kept as such."""
+        return self[index]
 
     def length(self, index: int) -> int:
         """The length of the first axis for one batch; a single number counts as one."""
@@ -53,6 +57,12 @@ class Kept(Values):
     def drop(self, index: int) -> None:
         """Forget the value for one batch; it goes if nothing else refers to it."""
         self._items[index] = None
+
+    def coded(self, index: int) -> Any:
+        """The value for one batch, as it is kept."""
+        item = self._items[index]
+        assert item is not None
+        return item.kept()
 
     def length(self, index: int) -> int:
         """The length of the first axis for one batch, without a look at the value."""
@@ -149,6 +159,16 @@ class Picked(Values):
         """The length of the first axis for one place."""
         values, place = self._places[index]
         return values.length(place) if isinstance(values, Values) else _length(values[place])
+
+
+def coded(values: Sequence[Any]) -> Iterator[Any]:
+    """Iterate over values, which are `Codes` where they are kept as such.
+
+    Args:
+        values: Tensors.
+    """
+    for index in range(len(values)):
+        yield values.coded(index) if isinstance(values, Values) else values[index]
 
 
 def lengths(values: Sequence[Any]) -> list[int]:

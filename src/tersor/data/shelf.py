@@ -45,6 +45,10 @@ class Item:
         found = self._read()
         return found.value() if isinstance(found, Codes) else found
 
+    def kept(self) -> Any:
+        """The value as it was put there."""
+        return self._read()
+
     def rows(self, start: int, end: int) -> Tensor:
         """Some rows of a tensor, or a number as it is; of a file nothing else is read.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from tersor.core.plane import Scales
 from tersor.core.quadratic import Weights
 from tersor.data.gram import Moments, moments_of
-from tersor.data.per_batch import Computed, lengths
+from tersor.data.per_batch import Computed, coded, lengths
 from tersor.graph.layers import Layer
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
@@ -117,7 +117,7 @@ class LayerTask:
             batches: The batches to measure.
             positions: Number of output positions to sample in all batches of the task.
         """
-        given, wanted = self.given[batches], self.wanted[batches]
+        given, wanted = coded(self.given[batches]), self.wanted[batches]
         if self.missing is not None:
             wanted = Computed(torch.add, wanted, self.missing[batches])
         pairs = zip(given, wanted, strict=True)

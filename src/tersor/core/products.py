@@ -1,0 +1,165 @@
+"""Σ x xᵀ, Σ y xᵀ and Σ x over columns that come in parts: what a Gram matrix is made of.
+
+    Σ z zᵀ = Σ q qᵀ − c (Σ z 1ᵀ + 1 Σ zᵀ) − c² n        x = s z,  z = q − c,  −128 ≤ q ≤ 127
+
+Columns that were rounded to 8 bits are multiplied as integers, which many processors do several
+times as fast as floats. Their sums are exact.
+"""
+
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tersor.core.codes import Codes
+
+aten = torch.ops.aten
+_ROWS = 128  # of a block of the matrix
+_INTEGER_ROWS = 256  # the same for integers
+_AT_ONCE = 2048  # columns of integers that are multiplied at once
+_MOST = 1 << 16  # columns whose sums stay within 32 bits: 2¹⁶ · 128² = 2³⁰
+_FEW = 256  # inputs up to which floats are as fast
+_FAST = ("avx512_vnni", "avx_vnni", "amx_int8")
+
+Inputs = Float[Tensor, "groups inputs columns"]
+Outputs = Float[Tensor, "groups outputs columns"]
+Sums = tuple[
+    Float[Tensor, "groups inputs inputs"],
+    Float[Tensor, "groups outputs inputs"],
+    Float[Tensor, "groups inputs"],
+]
+
+
+class FloatProducts:
+    """The sums of floats."""
+
+    def __init__(self, x: Inputs, y: Outputs) -> None:
+        """Start with sums of 0.
+
+        Args:
+            x: Inputs of the right shape.
+            y: Outputs of the right shape.
+        """
+        groups, inputs = x.shape[:2]
+        self._half = x.new_zeros(groups, inputs, inputs)
+        self._cross = x.new_zeros(groups, y.shape[1], inputs)
+        self._inputs = x.new_zeros(groups, inputs)
+
+    def add(self, x: Inputs, y: Outputs) -> None:
+        """Add some columns.
+
+        Args:
+            x: Inputs.
+            y: Outputs.
+        """
+        for start in range(0, x.shape[1], _ROWS):
+            stop = start + _ROWS
+            self._half[:, start:stop, :stop].baddbmm_(x[:, start:stop], x[:, :stop].mT)
+        self._cross.baddbmm_(y, x.mT)
+        self._inputs += x.sum(-1)
+
+    def sums(self) -> Sums:
+        """Σ x xᵀ, Σ y xᵀ and Σ x of what was added; nothing more can be."""
+        return _mirrored(self._half), self._cross, self._inputs
+
+
+class IntegerProducts:
+    """The sums of one group that was rounded to 8 bits with one scale."""
+
+    def __init__(self, x: Codes, y: Outputs) -> None:
+        """Start with sums of 0.
+
+        Args:
+            x: Integers of the right shape; see `multiplies_fast`.
+            y: Outputs of the right shape.
+        """
+        inputs, self._zero_point = x.integers.shape[1], int(x.zero_point)
+        self._centre = self._zero_point - 128 * (x.integers.dtype == torch.uint8)
+        self._scale = x.scale.to(y)
+        self._half: Tensor | None = None
+        self._cross, self._inputs = y.new_zeros(y.shape[1], inputs), y.new_zeros(inputs)
+        self._recent = y.new_zeros(inputs, inputs, dtype=torch.int32)
+        self._count, self._of_recent = 0, y.new_zeros(inputs, dtype=torch.float64)
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, x: Tensor, y: Outputs) -> None:
+        """Add some columns.
+
+        Args:
+            x: Integers of the inputs, `[1, inputs, columns]`.
+            y: Outputs.
+        """
+        for part in zip(x[0].split(_AT_ONCE, 1), y[0].split(_AT_ONCE, 1), strict=True):
+            self._waiting.append(part)
+            if sum(each.shape[1] for each, _ in self._waiting) >= _AT_ONCE:
+                self._multiply()
+
+    def sums(self) -> Sums:
+        """Σ x xᵀ, Σ y xᵀ and Σ x of what was added; nothing more can be."""
+        self._multiply()
+        half = self._settled().mul_(self._scale.square())
+        cross, inputs = self._cross.mul_(self._scale), self._inputs * self._scale
+        return _mirrored(half[None]), cross[None], inputs[None]
+
+    def _multiply(self) -> None:
+        """Multiply the columns that wait, fewer than twice `_AT_ONCE`."""
+        if not self._waiting:
+            return
+        x, y = (torch.cat(parts, 1) for parts in zip(*self._waiting, strict=True))
+        self._waiting = []
+        if self._count + x.shape[1] > _MOST:
+            self._half = self._settled()
+        floats = x.to(y).sub_(self._zero_point)
+        self._cross.addmm_(y, floats.mT)
+        self._of_recent += floats.sum(1)
+        x = x if x.dtype == torch.int8 else x.bitwise_xor(128).view(torch.int8)
+        for start in range(0, len(x), _INTEGER_ROWS):
+            stop = start + _INTEGER_ROWS
+            self._recent[start:stop, :stop] += aten._int_mm(x[start:stop], x[:stop].mT)
+        self._count += x.shape[1]
+
+    def _settled(self) -> Tensor:
+        """The triangle in floating point, with what was added to the one of 32 bits."""
+        centre, sums = self._centre, self._of_recent
+        half = torch.empty_like(self._recent, dtype=self._cross.dtype)
+        for start in range(0, len(sums), _INTEGER_ROWS):
+            rows = slice(start, start + _INTEGER_ROWS)
+            means = centre * (sums[rows, None] + sums) + centre**2 * self._count
+            half[rows] = self._recent[rows] - means
+        self._inputs += sums
+        self._recent.zero_()
+        self._of_recent.zero_()
+        self._count = 0
+        return half if self._half is None else half.add_(self._half)
+
+
+Products = FloatProducts | IntegerProducts
+
+
+def multiplies_fast(x: Codes, groups: int, inputs: int) -> bool:
+    """Whether columns are multiplied faster as integers than as floats.
+
+    Args:
+        x: What they are made of.
+        groups: How many groups they have.
+        inputs: How many inputs each of these has.
+    """
+    is_one = groups == 1 and inputs > _FEW and x.integers.device.type == "cpu" and x.axis is None
+    return is_one and x.integers.dtype in (torch.int8, torch.uint8) and _has_fast_kernel()
+
+
+@cache
+def _has_fast_kernel() -> bool:
+    known = torch.cpu.get_capabilities()
+    return torch.backends.mkldnn.is_available() and any(known.get(name) for name in _FAST)
+
+
+def _mirrored(half: Tensor) -> Tensor:
+    """The symmetric matrix of a lower triangle, block by block, as far apart as numbers lie."""
+    for start in range(0, half.shape[1], _ROWS):
+        inside = slice(start, start + _ROWS)
+        square = half[:, inside, inside]
+        square.tril_().add_(square.tril(-1).mT)
+        half[:, :start, inside] = half[:, inside, :start].mT
+    return half
