@@ -15,7 +15,7 @@ from tersor.errors import InvalidInputError
 from tersor.export import onnx as writer
 from tersor.export.onnx import export_onnx
 from tersor.export.seal import changes
-from tersor.export.verify import verify
+from tersor.export.verify import Options, verify
 from tests.export.models import quantize_by_hand, small
 
 
@@ -163,7 +163,7 @@ def test_without_a_simulation_nothing_is_said_of_it(path, tmp_path):
     onnx.save(model, tmp_path / "changed.onnx")
     float_path = export_onnx(small(), tmp_path / "float.onnx").path
     images = torch.randn(4, 3, 8, 8)
-    found = verify(float_path, None, tmp_path / "changed.onnx", images, latency=False)
+    found = verify(float_path, None, tmp_path / "changed.onnx", images, Options(latency=False))
     said = dict(found.rows())
     assert not any("simulation" in name for name in said)
     assert "runtime against file without integer kernels" in said

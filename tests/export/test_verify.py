@@ -19,7 +19,7 @@ from tersor.export.kernels import Kernel, kernels
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.export.tally import Tally
-from tersor.export.verify import verify
+from tersor.export.verify import Options, verify
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.simulated import Simulation
@@ -92,7 +92,7 @@ def test_what_lies_beside_a_file_counts_if_the_file_refers_to_it(folder, images,
     onnx.save(model, beside, **kept)
     for stale in ("plain.onnx.data", "beside.onnx.data"):
         (tmp_path / stale).write_bytes(bytes(10_000))
-    found = verify(plain, None, beside, images[:2], latency=False)
+    found = verify(plain, None, beside, images[:2], Options(latency=False))
     assert found.float_bytes == plain.stat().st_size
     weights = (tmp_path / "weights.bin").stat().st_size
     assert weights > 64
@@ -132,7 +132,7 @@ def test_a_wrong_file_is_noticed(reference, simulation, folder, images, tmp_path
     values = -numpy_helper.to_array(tensor)
     tensor.CopyFrom(numpy_helper.from_array(values, "head.weight"))
     onnx.save(model, str(tmp_path / "wrong.onnx"))
-    result = verify(reference, simulation, tmp_path / "wrong.onnx", images, latency=False)
+    result = verify(reference, simulation, tmp_path / "wrong.onnx", images, Options(latency=False))
     assert result.exported["output"].sqnr < 10
     assert result.sqnr < 10
     assert result.latency is None
@@ -142,7 +142,9 @@ def test_a_wrong_file_is_noticed(reference, simulation, folder, images, tmp_path
 
 
 def test_two_files_without_a_simulation(folder, images):
-    result = verify(folder / "float.onnx", None, folder / "int8.onnx", images, latency=False)
+    result = verify(
+        folder / "float.onnx", None, folder / "int8.onnx", images, Options(latency=False)
+    )
     assert result.exported == {}
     assert result.sqnr > 40
     assert result.quantized["output"].sqnr > 15
@@ -152,7 +154,9 @@ def test_batches_add_up(reference, simulation, folder, images, verification):
     def generator():
         yield from images.split(9)
 
-    result = verify(reference, simulation, folder / "int8.onnx", generator(), latency=False)
+    result = verify(
+        reference, simulation, folder / "int8.onnx", generator(), Options(latency=False)
+    )
     assert result.samples == 70
     assert result.quantized["output"].sqnr == pytest.approx(
         verification.quantized["output"].sqnr, abs=0.01
@@ -165,14 +169,16 @@ def test_labels(source, reference, simulation, folder, images):
     path = folder / "int8.onnx"
     if source == "loader":
         data = DataLoader(TensorDataset(images, labels), batch_size=16)
-        result = verify(reference, simulation, path, data, latency=False)
+        result = verify(reference, simulation, path, data, Options(latency=False))
     else:
         given = labels if source == "argument" else labels.numpy()
-        result = verify(reference, simulation, path, images, labels=given, latency=False)
+        result = verify(reference, simulation, path, images, Options(labels=given, latency=False))
     assert result.accuracy["float"] == 1.0
     assert result.accuracy["runtime"] == pytest.approx(result.quantized["output"].top1)
     assert set(result.accuracy) == {"float", "runtime"}
-    few = verify(reference, simulation, path, images[:60], labels=labels[:60], latency=False)
+    few = verify(
+        reference, simulation, path, images[:60], Options(labels=labels[:60], latency=False)
+    )
     assert set(few.accuracy) == {"float", "simulation", "exact", "runtime"}
 
 
@@ -184,8 +190,8 @@ def test_of_many_samples_the_first_run_in_all_models(
     monkeypatch.setattr(
         Simulation, "__call__", lambda s, x: ran.append(len(x[0][0])) or plain(s, x)
     )
-    many = verify(reference, simulation, path, images.repeat(2, 1, 1, 1), latency=False)
-    few = verify(reference, simulation, path, images[:64], latency=False)
+    many = verify(reference, simulation, path, images.repeat(2, 1, 1, 1), Options(latency=False))
+    few = verify(reference, simulation, path, images[:64], Options(latency=False))
     assert (many.samples, many.closely, few.samples, few.closely) == (140, 64, 64, 64)
     assert sum(ran) == 128
     for name in ("exported", "runtime", "simulated", "first"):
@@ -209,15 +215,15 @@ def test_large_samples_run_a_few_at_a_time(tmp_path):
     sizes, run = [], Runtime.run
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Runtime, "run", lambda s, f: sizes.append(len(f["input"])) or run(s, f))
-        verify(path, None, path, x, latency=False)
+        verify(path, None, path, x, Options(latency=False))
     assert set(sizes) == {2, 1}
-    verify(path, None, path, x, latency=False, metric=metric)
+    verify(path, None, path, x, Options(latency=False, metric=metric))
     assert ran == [5]  # a metric sees what it is told to see
 
 
 def test_labels_that_do_not_fit(reference, simulation, folder, images):
     with pytest.raises(InvalidInputError, match="69 labels for 70 predictions"):
-        verify(reference, simulation, folder / "int8.onnx", images, labels=torch.zeros(69))
+        verify(reference, simulation, folder / "int8.onnx", images, Options(labels=torch.zeros(69)))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +268,7 @@ def test_outputs_of_many_kinds(tmp_path):
     reference = capture(Mixed(), torch.randn(2, 3, 6, 6))
     simulation = quantize_by_hand(reference.copy(), weight=SAFE)
     path = export_onnx(simulation, tmp_path / "mixed.onnx").path
-    result = verify(reference, simulation, path, torch.randn(3, 3, 6, 6), latency=False)
+    result = verify(reference, simulation, path, torch.randn(3, 3, 6, 6), Options(latency=False))
     assert list(result.runtime) == ["fork", "last", "index"]
     assert result.agreement is None
     assert dict(result.in_float).keys() == {"up"}

@@ -18,7 +18,7 @@ from tersor.data.images import FORMATS
 from tersor.data.synthetic import random_example
 from tersor.errors import UnsupportedError
 from tersor.export.onnx import ExportResult
-from tersor.export.verify import Verification
+from tersor.export.verification import Verification
 from tersor.files import check_writable
 from tersor.results.quantized import Quantized
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeGuard
 
@@ -16,14 +15,14 @@ from tersor.checked import checked
 from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
-from tersor.export.exact.comparison import verified
 from tersor.export.float_file import FloatFile
 from tersor.export.noise import noise_inputs
 from tersor.export.plausible_arrays import worst_arrays
 from tersor.export.runtime import Config, Runtime
 from tersor.export.same_model import check_same_model
 from tersor.export.serving import serving
-from tersor.export.verify import Verification
+from tersor.export.verification import Verification
+from tersor.export.verify import Options
 from tersor.export.verify import verify as verify_file
 from tersor.files import temporary_folder
 from tersor.frontend.capture import Example, capture
@@ -87,22 +86,16 @@ def verify(
             check_same_model(given, file)
         floating = _floating(given, example, file)
         inputs, words = (inputs, "") if inputs is not None else _own_inputs(file, floating)
-        runtime, config = runtime or usual, session if config is None else config
-
-        on_inputs = partial(
-            verify_file,
-            floating,
-            None,
-            path,
+        options = Options(
             labels=labels,
-            config=config,
-            runtime=runtime,
+            config=session if config is None else config,
+            runtime=runtime or usual,
             latency=latency,
             metric=metric,
             max_metric=max_metric,
-            on_step=on_step,
+            exact=exact,
         )
-        found = verified(inputs, path, runtime, config, on_inputs, exact)
+        found = verify_file(floating, None, path, inputs, options, on_step=on_step)
     if scheme and not scheme.computes_integers:
         found = replace(found, kernels=())
     return replace(found, on_samples=not words, inputs=words)

@@ -23,13 +23,13 @@ _LONGEST = 200  # characters of a name that leave room for what comes behind
 Leave = Callable[[Path, str], None]
 
 
-def write_beside(model: ir.Model, path: Path, leave: Leave) -> int:
+def write_beside(model: ir.Model, path: Path, leave: Leave | None) -> int:
     """Write a model and its weights as two files; the old pair stays whole until the new one is.
 
     Args:
         model: The model.
         path: Path of the model; its weights lie beside it.
-        leave: Adds to the file what it is expected to compute.
+        leave: Adds to the file what it is expected to compute, if that is wanted.
 
     Returns:
         The bytes of both.
@@ -49,7 +49,8 @@ def write_beside(model: ir.Model, path: Path, leave: Leave) -> int:
         data.rename(temporary.with_name(name))
         temporary.write_bytes(proto.SerializeToString())
         check(temporary)
-        leave(temporary, sealed)
+        if leave is not None:
+            leave(temporary, sealed)
 
     write_atomically(path, write)
     remove_unread(path)

@@ -61,20 +61,16 @@ class Evidence:
         return f"It computes what it did then, to {least:.1f} dB ({self.outcome.now})."
 
 
-def leave_expected(
-    path: Path, seal: str, network: Network | None, scheme: Scheme | None = None
-) -> None:
+def leave_expected(path: Path, seal: str, network: Network, scheme: Scheme | None = None) -> None:
     """Write into a file what it computes of four inputs.
 
     Args:
         path: The file, complete and sealed.
         seal: What `tersor.export.seal.seal` returned.
-        network: What it was written from; None to say that nothing is expected.
+        network: What it was written from.
         scheme: The target, if there is one.
     """
-    kept: dict[str, Any] = {"nothing": "it was written without"}
-    if network is not None:
-        kept = expected(lambda: load_as_used(path, scheme), network)
+    kept = expected(lambda: load_as_used(path, scheme), network)
     note = onnx.ModelProto()
     note.metadata_props.add(key=EXPECTED, value=as_text(kept, seal))
     with path.open("ab") as file:  # protocol buffers join messages that follow each other

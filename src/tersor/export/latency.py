@@ -12,13 +12,14 @@ from typing import Any
 from tersor.data.feeds import Arrays
 from tersor.export.runtime import CALM, Config, Runtime
 
-_WARM_UP = 2
 _SHORTEST = 2e-3  # seconds that one measurement should take at least
+_SLOW = 0.1  # seconds of a first run that need no trial
 _FEWEST = 7  # rounds before the ratio can be sure
 _LONG = 0.3  # seconds after which it is enough to know who is faster, and roughly by how much
 _ROUGH = 0.1  # of the ratio
-_LONGEST = 3.0  # seconds that suffice for a network whose runs take long
+_LONGER, _LONGEST = 1.0, 3.0  # seconds that suffice where runs take long and agree; or anyway
 _FEWEST_LONG = 3  # rounds of such a network, whose times differ little
+_AGREE = 0.05  # of the ratio: three rounds that differ by less
 #: A file that is slower by less is as fast: two timings of one file differ by that much.
 AS_FAST = 1.05
 _SLOWER = 1.1  # clearly more than that
@@ -131,8 +132,12 @@ def is_sure(ratios: Sequence[float], enough: float) -> bool:
         ratios: One for each round.
         enough: The share; 0 is never sure.
     """
+    return len(ratios) >= _FEWEST and _reaches_no_further(ratios, enough)
+
+
+def _reaches_no_further(ratios: Sequence[float], share: float) -> bool:
     (low, high), middle = _interval(ratios), median(ratios)
-    return len(ratios) >= _FEWEST and max(middle - low, high - middle) < enough * middle
+    return max(middle - low, high - middle) < share * middle
 
 
 def _interval(ratios: Sequence[float]) -> tuple[float, float]:
@@ -148,6 +153,8 @@ def _is_told(times: Sequence[tuple[float, ...]], ratios: Sequence[float]) -> boo
     if spent > _LONGEST:
         return len(ratios) >= _FEWEST_LONG
     is_clear = high < 1 or low > AS_FAST  # the verdict will not change any more
+    if spent > _LONGER and len(ratios) >= _FEWEST_LONG and _reaches_no_further(ratios, _AGREE):
+        return is_clear
     return spent > _LONG and is_clear and is_sure(ratios, _ROUGH)
 
 
@@ -193,10 +200,11 @@ def in_turns(
 def _rounds(
     runs: Sequence[tuple[Runtime, Arrays]], clock: Callable[[], float] = perf_counter
 ) -> Iterator[tuple[float, ...]]:
-    """Rounds without an end."""
-    for runtime, feed in [*runs] * _WARM_UP:
-        runtime.run(feed)
-    repeats = [max(1, ceil(_SHORTEST / _seconds(*run, 1, perf_counter))) for run in runs]
+    """Rounds without an end, after a run that sets up what each needs, and one for a trial."""
+    trials = [_seconds(*run, 1, perf_counter) for run in runs]
+    if max(trials) < _SLOW:
+        trials = [_seconds(*run, 1, perf_counter) for run in runs]
+    repeats = [max(1, ceil(_SHORTEST / taken)) for taken in trials]
     for order in cycle(permutations(range(len(runs)))):
         seconds = {i: _seconds(*runs[i], repeats[i], clock) for i in order}
         yield tuple(seconds[i] for i in range(len(runs)))

@@ -99,13 +99,14 @@ class Tail:
         return [plain(made[name]) if name in made else known[name] for name in names]
 
 
-def simulated(network: Network) -> Callable[[Arrays], list[np.ndarray]]:
+def simulated(network: Network, is_used_again: bool = True) -> Callable[[Arrays], list[np.ndarray]]:
     """What runs a simulation, with the tail of its file; outputs are in the order of the file's.
 
     Args:
         network: The simulation.
+        is_used_again: As for `Simulation`.
     """
-    simulation, tail = Simulation(network), Tail.of(network)
+    simulation, tail = Simulation(network, is_used_again), Tail.of(network)
 
     def run(feed: Arrays) -> list[np.ndarray]:
         leaves = pytree.tree_leaves(simulation(to_batch(network, feed)))

@@ -108,7 +108,8 @@ def export_onnx(
             matters more: onnxruntime's CPU kernels then compute these layers in float.
         input_names: Names of the inputs, in order. Default: those of the model.
         output_names: Names of the outputs, in order.
-        expected: Whether to run the file, and to keep what it computes.
+        expected: Whether the file is sealed, and run to keep in it what it computes. One that only
+            this process reads needs neither.
 
     Returns:
         The file that was written.
@@ -141,7 +142,7 @@ def export_onnx(
         )
     name_ends(model.graph, *ends)
     leave_notes(model, network, scheme, storage)
-    leave = partial(leave_expected, network=network if expected else None, scheme=scheme)
+    leave = partial(leave_expected, network=network, scheme=scheme) if expected else None
     outputs = [str(v.name) for v in model.graph.outputs] if tail is None else outputs_of(tail)
     result = ExportResult(
         path=path,
@@ -186,7 +187,7 @@ def _names(values: Sequence[ir.Value], given: Sequence[str] | None, option: str)
     return list(given)
 
 
-def _writer(model: ir.Model, path: Path, leave: Leave) -> Callable[[], int]:
+def _writer(model: ir.Model, path: Path, leave: Leave | None) -> Callable[[], int]:
     """What checks and writes the model, once, and returns the number of bytes."""
     weights = sum(
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value
@@ -201,14 +202,16 @@ def _writer(model: ir.Model, path: Path, leave: Leave) -> Callable[[], int]:
     return partial(_write, parts, path, leave)
 
 
-def _write(parts: Parts, path: Path, leave: Leave) -> int:
-    sealed, outline = seal(parts.model, contents=parts.contents), parts.outline()
+def _write(parts: Parts, path: Path, leave: Leave | None) -> int:
+    sealed = seal(parts.model, contents=parts.contents) if leave else ""
+    outline = parts.outline()
 
     def write(temporary: Path) -> None:
         write_parts(parts, temporary)
         check(temporary, outline)
         trim()
-        leave(temporary, sealed)
+        if leave is not None:
+            leave(temporary, sealed)
 
     write_atomically(path, write)
     remove_unread(path)

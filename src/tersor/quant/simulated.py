@@ -31,7 +31,8 @@ class Simulation:
             network: The network; its quantizers round.
             is_used_again: Whether there are several batches; a single one needs no rounded copies.
         """
-        self._network, self._runner = network, fx.Interpreter(network.module)
+        graph = network.graph if is_used_again else _late(network.graph)
+        self._network, self._runner = network, fx.Interpreter(network.module, graph=graph)
         with torch.no_grad():
             self._stored = _stored(network) if is_used_again else {}
 
@@ -46,6 +47,22 @@ class Simulation:
             leaves = in_order(network, *batch)
             outputs = self._runner.run(*leaves, initial_env=env, enable_io_processing=False)
         return network.graph.process_outputs(outputs)
+
+
+def _late(graph: fx.Graph) -> fx.Graph:
+    """The graph with what is computed of stored tensors right before it is read, and not in front.
+
+    So no more of it is held than what one call reads.
+    """
+    late = fx.Graph()
+    late.output(late.graph_copy(graph, {}))
+    fixed = set[fx.Node]()
+    for node in late.nodes:
+        if node.op == "get_attr" or (node.op == "call_module" and fixed >= {*node.all_input_nodes}):
+            fixed.add(node)
+    for node in reversed([node for node in late.nodes if node in fixed and node.users]):
+        min(node.users).prepend(node)
+    return late
 
 
 def _stored(network: Network) -> dict[fx.Node, Any]:

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,12 +13,12 @@ from tersor.data.feeds import Data, Labels
 from tersor.data.outputs import Metric, Outputs
 from tersor.data.plausible import Plausible
 from tersor.data.suitability import SAMPLES
-from tersor.export.exact.comparison import verified
 from tersor.export.float_file import FloatFile
 from tersor.export.html import table
 from tersor.export.onnx import ExportResult
 from tersor.export.runtime import Config
-from tersor.export.verify import Verification
+from tersor.export.verification import Verification
+from tersor.export.verify import Options
 from tersor.export.verify import verify as verify_file
 from tersor.frontend.capture import Example
 from tersor.frontend.network_module import converted
@@ -180,24 +179,24 @@ class Result(Keepable, ABC):
         """
         usual, session = self._runtime()
         own = self.own_inputs() if inputs is None else None
-        runtime, config = runtime or usual, session if config is None else config
-
-        on_inputs = partial(
-            verify_file,
-            self._float_file,
-            self.network,
-            path,
+        options = Options(
             labels=labels,
-            config=config,
-            runtime=runtime,
+            config=session if config is None else config,
+            runtime=runtime or usual,
             latency=latency,
             metric=metric,
             max_metric=max_metric,
+            exact=exact,
+        )
+        found = verify_file(
+            self._float_file,
+            self.network,
+            path,
+            inputs if own is None else own.inputs,
+            options,
             compressed=self._subject().compressed,
             on_step=on_step,
         )
-        given = inputs if own is None else own.inputs
-        found = verified(given, path, runtime, config, on_inputs, exact)
         doubts = (*self._doubts(own is None), *found.doubts)
         words = "" if own is None else own.words
         found = replace(found, on_samples=own is None, inputs=words, doubts=doubts)

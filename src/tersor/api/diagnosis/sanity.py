@@ -18,7 +18,7 @@ from tersor.data.stream import Stream
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
 from tersor.export.tally import Comparison
-from tersor.export.verify import verify
+from tersor.export.verify import Options, verify
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network, quiet_copy
 from tersor.quant.symptoms import may_saturate
@@ -134,15 +134,8 @@ def runtime_checks(
     path = quantized.export(float_path.with_name("quantized.onnx")).path
     inputs = [_inputs(batch) for batch in batches]
     runtime, session = runtime_of(quantized.scheme)
-    found = verify(
-        float_path,
-        quantized.network,
-        path,
-        inputs,
-        latency=False,
-        runtime=runtime,
-        config=session,
-    )
+    options = Options(latency=False, runtime=runtime, config=session)
+    found = verify(float_path, quantized.network, path, inputs, options)
     exact, runtime = _noise(found.exported), _noise(found.runtime)
     checks = [
         Check("the exported file without integer kernels against the simulation", exact, limit),

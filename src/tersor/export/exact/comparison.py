@@ -1,7 +1,7 @@
 """Compares a file as users run it with its exact simulation, and finds where the two part."""
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,7 @@ from tersor.export.closely import MOST
 from tersor.export.exact.simulation import KNOWN, ExactSimulation, name_of
 from tersor.export.kernels import INTEGER
 from tersor.export.runtime import Config, at_once
-from tersor.export.serving import serving
 from tersor.export.tally import Tally
-from tersor.export.verification import Verification
 from tersor.graph import carried_model
 from tersor.names import RuntimeName
 
@@ -29,43 +27,26 @@ _FOLLOWED = {"x86_64", "AMD64"}  # processors whose kernels are known
 _OWN = ("QLinear", "DynamicQuantize")  # what names of further integer kernels begin with
 
 
-def verified(
-    inputs: Data,
-    path: str | Path,
-    runtime: RuntimeName,
-    config: Config,
-    verify: Callable[[Data], Verification],
-    exact: bool,
-) -> Verification:
-    """Verify a file and, if wanted, compare its runtime with the exact simulation, too.
+def check_is_followed(path: Path, runtime: RuntimeName) -> None:
+    """Refuse kernels that the exact simulation does not follow.
 
     Args:
-        inputs: As for `verify`.
         path: The file.
-        runtime: The runtime that users run it in.
-        config: Session options that users of the file set.
-        verify: Verifies the file on what it is given.
-        exact: Whether the exact simulation is wanted.
+        runtime: What runs it.
 
     Raises:
-        InvalidInputError: It is wanted, and the file does not run in onnxruntime on x86-64.
+        InvalidInputError: It does not run in onnxruntime on x86-64.
     """
-    if not exact:
-        return verify(inputs)
     if platform.machine() not in _FOLLOWED:
         raise InvalidInputError(
             "exact=True simulates the kernels of x86-64 processors, and this one is "
             f"{platform.machine()}; leave it out"
         )
-    name = serving(runtime, Path(path)).name
-    if name != "onnxruntime":
+    if runtime != "onnxruntime":
         raise InvalidInputError(
-            f"exact=True simulates the kernels of onnxruntime, and {str(path)!r} runs in {name}; "
-            "leave it out"
+            f"exact=True simulates the kernels of onnxruntime, and {str(path)!r} runs in "
+            f"{runtime}; leave it out"
         )
-    kept = _FirstSamples(inputs)
-    found = verify(kept)
-    return replace(found, arithmetic=prove(path, kept.batches, config))
 
 
 def prove(path: str | Path, inputs: Sequence[Any], config: Config = ()) -> Arithmetic:
@@ -136,7 +117,7 @@ def _all_values(simulation: ExactSimulation, feed: Arrays) -> Mapping[str, Any]:
     return {**simulation.start(feed), **dict(zip(wanted, session.run(None, given), strict=True))}
 
 
-class _FirstSamples:
+class FirstSamples:
     """Passes batches on, and remembers the first of them.
 
     Attributes:
@@ -144,6 +125,11 @@ class _FirstSamples:
     """
 
     def __init__(self, inputs: Data) -> None:
+        """Wrap what a user gives as data.
+
+        Args:
+            inputs: See `tersor.data.feeds.batches`.
+        """
         self._inputs, self._count = inputs, 0
         self.batches: list[Any] = []
 
