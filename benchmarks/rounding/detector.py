@@ -1,7 +1,8 @@
 """AP50 of a detector with weights of few bits: FastestDet, ONNX in and out, in onnxruntime.
 
 128 images of COCO train2017 calibrate, 128 of val2017 judge. A seed draws the positions in the
-images that a solver sees.
+images that a solver sees. With `--average`, each layer has its own bits, which `search_bits`
+chooses for each seed; `--weights` does not count then.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import coco128
 from tersor.quant.range_methods import MSE, MinMax
 
-RANGES = {"minmax": MinMax(), "mse": MSE()}
+RANGES = {"auto": "auto", "minmax": MinMax(), "mse": MSE()}
 
 
 def main() -> None:
@@ -31,7 +32,9 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", type=int, default=[8, 4])
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=["nearest", "fast"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--ranges", choices=RANGES, default="minmax", help="of activations")
+    parser.add_argument("--ranges", choices=RANGES, default="auto", help="of activations")
+    parser.add_argument("--average", type=float, metavar="BITS", help="by bits of each layer")
+    parser.add_argument("--every-layer", action="store_true", help="none stays in float by default")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -45,12 +48,16 @@ def main() -> None:
         for bits, solver, seed in product(args.weights, args.solvers, range(args.seeds)):
             if seed and SOLVERS[solver] is None:
                 continue
-            name = f"W{bits}A8, {solver}, seed {seed}"
+            name = f"W{args.average or bits}A8, {solver}, seed {seed}"
             progress(name)
             options = tersor.WithData(
                 rounding=_seeded(SOLVERS[solver], seed), activation_range=RANGES[args.ranges]
             )
-            quantized = tersor.quantize(model, example, data=data, weights=bits, options=options)
+            given = {"data": data, "options": options}
+            if args.average is not None:
+                bits = tersor.search_bits(model, example, average=args.average, **given)
+            tolerance = None if args.every_layer else "auto"
+            quantized = tersor.quantize(model, example, weights=bits, tolerance=tolerance, **given)
             path = quantized.export(Path(folder) / "rounded.onnx").path
             add(table, name, path, judges, quantized.scheme.session)
 

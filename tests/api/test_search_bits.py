@@ -35,7 +35,7 @@ def widths(quantized):
 
 @pytest.fixture(scope="module")
 def searched():
-    return tersor.search_bits(*nets.with_example(), data=DATA, average=4.0)
+    return tersor.search_bits(*nets.with_example(), data=DATA, average=4.0, choices=CHOICES)
 
 
 def total(measured, assignment):

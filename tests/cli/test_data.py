@@ -13,7 +13,7 @@ from tersor import cli
 from tersor.quant.adaround import AdaRound
 from tersor.quant.block_rounding import Blocks
 from tersor.quant.fast_rounding import Rounding
-from tersor.quant.range_methods import Entropy, MinMax
+from tersor.quant.range_methods import Entropy
 from tests import nets
 
 MODEL = ["quantize", "tests.nets:with_example"]
@@ -147,7 +147,7 @@ def test_everything_else_that_can_be_chosen(data, asked, tmp_path):
     assert asked["weights"] == {"*": 4, "0": 6, "8": 8}
     assert asked["folder"] == tmp_path
     assert sum(len(batch) for batch in asked["data"]) == 20
-    assert tersor.WithData().activation_range == MinMax()
+    assert tersor.WithData().activation_range == "auto"
 
 
 def test_bits_of_single_layers_need_no_data(asked, tmp_path):

@@ -134,7 +134,7 @@ def search_bits(
     dynamic: Dynamic | None = None,
     average: Positive | None = None,
     megabytes: Positive | None = None,
-    choices: Iterable[int] = (2, 3, 4, 8),
+    choices: Iterable[int] = (2, 3, 4, 5, 6, 8),
     scheme: SchemeName | Scheme = "onnxruntime-cpu",
     exclude: Iterable[str] = (),
     metric: Metric | None = None,
@@ -165,7 +165,8 @@ def search_bits(
         exclude: As for `quantize`; give both functions the same names.
         metric: Damage to the outputs of a batch, compared with those of the float model:
             `metric(outputs, reference)`. Higher is worse, and infinity rules a width out. The mean
-            over the batches counts. Default: noise over signal, averaged over the outputs.
+            over the batches counts. Default: noise over signal, averaged over the parts of the
+            outputs, such as the boxes and the scores of a detector.
         options: How samples are used, layers are equalized and ranges are chosen. The search uses
             the fast solver, whichever solver is named here.
         on_step: Called with the name of each step before it runs. Default: a progress bar.

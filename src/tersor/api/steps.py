@@ -68,7 +68,7 @@ def place_with_data(
     frame.say(WEIGHT_RANGES)
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(ACTIVATION_RANGES)
-    (known or KnownRanges()).set(network, batches, options.activation_range)
+    (known or KnownRanges()).set(network, batches, options.activation_range, prepared)
     if frame.scheme.cast_weights:
         widen_stored(network, batches, kept=bool(frame.kept))
     guard_bias_overflow(network)

@@ -73,7 +73,7 @@ Iterations = Annotated[
 Ranges = Annotated[
     RangeName | None,
     typer.Option(
-        help="How activation ranges are chosen from the samples. [default: minmax]",
+        help="How activation ranges are chosen from the samples. [default: minmax or mse]",
         rich_help_panel=_DATA,
     ),
 ]

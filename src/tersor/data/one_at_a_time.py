@@ -36,7 +36,11 @@ class Rest:
             reference: The outputs for these batches without any change.
             metric: See `tersor.data.outputs.damage`.
         """
-        return damage(self.stream.finish(self.nodes), reference, metric)
+        return damage(self.outputs(), reference, metric)
+
+    def outputs(self) -> list[Any]:
+        """Compute the outputs, with the network as it is now."""
+        return self.stream.finish(self.nodes)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ They are those of the float network, so they do not depend on what is rounded.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor
 
 from tersor.core.grid import Grid
 from tersor.data.observe import Batch
 from tersor.graph.network import Network, Record
+from tersor.quant.better_ranges import better_ranges
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.observed import observed_ranges
 from tersor.quant.range_methods import ActivationRange
@@ -23,15 +25,25 @@ class KnownRanges:
     def __init__(self) -> None:
         self._found: dict[_Key, tuple[bool, Tensor, Tensor]] = {}
         self._records: dict[str, Record] = {}
+        self._better: ActivationRange | None = None
 
-    def set(self, network: Network, batches: Sequence[Batch], method: ActivationRange) -> None:
+    def set(
+        self,
+        network: Network,
+        batches: Sequence[Batch],
+        method: ActivationRange | Literal["auto"],
+        placed: Network,
+    ) -> None:
         """Set the range of every activation quantizer; what is unknown is measured.
 
         Args:
             network: Edited in place; always the same network, but for its quantizers.
             batches: The samples, always the same.
-            method: How to choose a range, always the same.
+            method: How to choose a range, always the same; `"auto"` is what is better on samples.
+            placed: The network as its quantizers were placed, all of them switched off.
         """
+        if isinstance(method, str):
+            self._better = method = self._better or better_ranges(placed, batches)
         wanted = activation_quantizers(network)
         keyed = [((value.name, quantizer.grid), quantizer) for value, quantizer in wanted]
         if not all(key in self._found for key, _ in keyed):

@@ -62,6 +62,8 @@ class WithData:
         weight_range: See `DataFree`.
         activation_range: How to choose activation ranges from the samples: `MinMax`,
             `Percentile`, `MSE` or `Entropy` of `tersor.quant.range_methods`. AdaRound uses min-max.
+            `"auto"` is min-max, or `MSE` where the outputs of some samples that no range was taken
+            from are more accurate with it.
         rounding: Options of the solver that rounds the weights. `Rounding` takes seconds,
             `AdaRound` is the paper's method, and `Blocks` is best for 2 and 3 bits. None rounds
             each weight to nearest, and subtracts the mean error on the samples from each bias.
@@ -72,7 +74,7 @@ class WithData:
     equalize: Equalization = "auto"
     smooth: Smoothing | None = Smoothing()  # noqa: RUF009
     weight_range: WeightRange | None = None
-    activation_range: SeenRange = MinMax()  # noqa: RUF009
+    activation_range: SeenRange | Literal["auto"] = "auto"
     rounding: Rounding | AdaRound | Blocks | None = Rounding()  # noqa: RUF009
     samples: Count | None = 1024
     held_back: ProperShare = 1 / 8

@@ -28,6 +28,8 @@ from tersor.graph.nodes import argument
 from tersor.quant.calibrate import weight_range
 from tersor.quant.fast_rounding import Rounding, both_moments, round_measured
 from tersor.quant.layer_task import LayerTask, restore, state
+from tersor.quant.noise_by_parts import noise_by_parts
+from tersor.quant.noise_shares import float_parts
 from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.range_methods import RangeMethod
@@ -59,7 +61,8 @@ class WidthTrial:
         pair_safe: See `tersor.quant.calibrate.weight_ranges`.
         metric: Damage to what the network returns for a batch, given what the float network
             returns: `metric(outputs, reference)`, higher is worse; its mean over the batches
-            counts. Default: ‖y − ŷ‖² / ‖y‖² over all batches, averaged over the outputs.
+            counts. Default: ‖y − ŷ‖² / ‖y‖² over all batches, averaged over the parts of the
+            outputs.
     """
 
     choices: tuple[int, ...]
@@ -133,7 +136,7 @@ def _tried(
     for bits in trial.choices:
         task.quantizer.grid = replace(task.quantizer.grid, bits=bits)
         _round(task, measured, trial)
-        damage[bits] = rest.damage(reference, trial.metric)
+        damage[bits] = _damage(rest, reference, trial.metric)
         if isnan(damage[bits]):
             raise InvalidInputError(
                 f"the metric is NaN with {bits}-bit weights in {layer.name!r}; return infinity for "
@@ -141,6 +144,13 @@ def _tried(
             )
         restore(layer, before)
     return damage
+
+
+def _damage(rest: Rest, reference: list[Any], metric: Metric | None) -> float:
+    parts = float_parts(reference[0]) if metric is None and reference else []
+    if not parts:
+        return rest.damage(reference, metric)
+    return noise_by_parts(rest.outputs(), reference, parts)
 
 
 def _round(task: LayerTask, measured: tuple[Moments, Moments] | None, trial: WidthTrial) -> None:

@@ -150,8 +150,7 @@ def test_the_simulation_and_the_runtime_agree(name, tmp_path):
 def test_outliers_move_into_the_weights_behind_a_gelu(tmp_path):
     body, stored = GELUS["PyTorch, opset 18"]
     plain, smoothed = (
-        decibels(body, stored, tmp_path, smooth, w0=PLAIN * LARGE)
-        for smooth in (None, Smoothing())
+        decibels(body, stored, tmp_path, smooth, w0=PLAIN * LARGE) for smooth in (None, Smoothing())
     )
     assert smoothed > plain + 10
 

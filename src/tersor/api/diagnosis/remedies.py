@@ -20,11 +20,12 @@ from tersor.graph.network import Network
 from tersor.quant.alone import QuantizerUse, Side
 from tersor.quant.calibrate import weight_ranges
 from tersor.quant.input_range import input_ranges
+from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.levels import DataFree, WithData
-from tersor.quant.observed import observed_ranges
 from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import ONNXRUNTIME_CPU
+from tersor.quant.shared_copy import shared_copy
 
 _MOST = 4  # largest number of layers that a remedy changes
 _BETTER = 0.8  # a remedy is worth suggesting if less than this share of the damage remains
@@ -77,8 +78,9 @@ class Case:
             return network
         assert self.seen is not None
         prepare(network, self.frame, None)
+        placed = shared_copy(network)
         weight_ranges(network, self.frame.scheme.pair_safe, options.weight_range)
-        observed_ranges(network, self.seen, options.activation_range)
+        KnownRanges().set(network, self.seen, options.activation_range, placed)
         return network
 
     @property

@@ -1,0 +1,51 @@
+"""Chooses between min-max and the least squared error for the activations of a network, by trial.
+
+In detectors a few values are far out, so min-max leaves few integers for the others; elsewhere a
+value that is cut off may decide. Ranges are taken from some samples, and the outputs are judged on
+others, with all weights in floating point: what these lose is for the solver. With few samples
+min-max has a margin for what they have not shown, so nothing is tried.
+"""
+
+from collections.abc import Sequence
+
+from tersor.data.observe import Batch
+from tersor.data.pieces import joined
+from tersor.data.sample_rows import first_batches, last_batches, sample_counts
+from tersor.graph.network import Network
+from tersor.quant.margin import ENOUGH
+from tersor.quant.noise_by_parts import noise_by_parts
+from tersor.quant.noise_shares import float_parts
+from tersor.quant.observed import observed_ranges
+from tersor.quant.range_methods import MSE, ActivationRange, MinMax
+from tersor.quant.shared_copy import shared_copy
+from tersor.quant.simulated import simulated
+
+_LEARNED, _JUDGED = 16, 8  # samples
+_GOOD = 1e-3  # noise over signal with which nothing else is tried: 30 dB
+_GAIN = 0.9  # of the noise may be left, or else min-max stays
+
+
+def better_ranges(placed: Network, batches: Sequence[Batch]) -> ActivationRange:
+    """Choose how the ranges of activations are taken from samples.
+
+    Args:
+        placed: The network, with its quantizers switched off; it is not changed.
+        batches: The samples.
+    """
+    parted = joined(placed, batches, most=_JUDGED)
+    learned, judged = first_batches(parted, _LEARNED), last_batches(parted, _JUDGED)
+    if sum(sample_counts(batches)) < ENOUGH or len(learned) + len(judged) > len(parted):
+        return MinMax()
+    reference = simulated(placed, judged)
+    parts = float_parts(reference[0])
+    if not parts:
+        return MinMax()
+
+    def noise(method: ActivationRange) -> float:
+        network = shared_copy(placed)
+        observed_ranges(network, learned, method)
+        return noise_by_parts(simulated(network, judged), reference, parts)
+
+    before = noise(MinMax())
+    is_better = before > _GOOD and noise(MSE()) < _GAIN * before
+    return MSE() if is_better else MinMax()
