@@ -69,6 +69,20 @@ def test_scales_that_suit_none_of_some_rows_are_not_tried_on_the_others(monkeypa
     assert {*map(float, ratios[1].flatten())} <= judged < wider
 
 
+@pytest.mark.parametrize("fine", [GRID.bits, GRID.bits + 1])
+def test_long_rows_share_a_factor_unless_they_have_few_bits(fine, monkeypatch):
+    monkeypatch.setattr(trials, "_FINE", fine)
+    weights, free, check = problems(0)
+    scale, problem, factors = scales(weights), free.damped(weights, 0.1), (1.0, 1.2, 1.5)
+    given = factorized(problem), best_weights(problem), check, (scale, GRID, None)
+    _, alone = best_start(*given, False, factors)
+    _, together = best_start(*given, True, factors)
+    assert not torch.equal(alone, together)
+    monkeypatch.setattr(trials, "_LONG", weights.shape[-1] - 1)
+    _, found = best_start(*given, False, factors)
+    assert torch.equal(found, together if fine <= GRID.bits else alone)
+
+
 def test_of_long_rows_the_first_columns_tell_which_damping_is_best(monkeypatch):
     weights, x, y = data(3, inputs=9, samples=24)
     free, check = problem_of(x[..., :12], y[..., :12]), problem_of(x[..., 12:], y[..., 12:])

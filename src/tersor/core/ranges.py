@@ -22,7 +22,7 @@ A step this small adds nothing to float32 values near one, and the product of tw
 scale of a bias) is still a normal float32 number.
 """
 
-_BLOCK = 2**20  # elements that the MSE search quantizes at once
+_BLOCK = 2**17  # elements that the MSE search quantizes at once: as many as a cache holds
 
 
 def scale_zero_point(
@@ -232,6 +232,6 @@ def _squared_error(rows: Tensor, lows: Tensor, highs: Tensor, grid: Grid) -> Ten
             some = block.expand(len(scale[i : i + group]), *block.shape).flatten(0, 1)
             s, z = scale[i : i + group].flatten(), zero_point[i : i + group].flatten()
             rounded = dequantize(quantize(some, s, z, grid, axis=0), s, z, axis=0)
-            squares = (rounded - some).square().sum(dim=1, dtype=torch.float64)
+            squares = rounded.sub_(some).square_().sum(dim=1, dtype=torch.float64)
             error[i : i + group] += squares.view(-1, len(rows))
     return error

@@ -58,10 +58,10 @@ class Rounding:
         damping: Candidates for the pull towards the float weights, as shares of the mean diagonal
             of the Gram matrix. The one that is best on held-out samples is used.
         starts: Candidates for the initial scale, as multiples of that of the range; each row, or
-            all rows together if they are long, use the one whose nearest plane is best on held-out
-            samples. With few bits, a scale fitted to the weights alone is too small, and
-            alternating between scale and integers does not leave it. None may be below 1: larger
-            integers than those of the range may overflow in pairs.
+            all long rows of a layer of 4 bits or more together, use the one whose nearest plane is
+            best on held-out samples. With few bits, a scale fitted to the weights alone is too
+            small, and alternating between scale and integers does not leave it. None may be below
+            1: larger integers than those of the range may overflow in pairs.
         rescale: Number of times that the scale is fitted to the integers, and these to the scale.
         sweeps: Largest number of sweeps of coordinate descent.
         least_gain: The share of a layer's error that real numbers in place of its integers could

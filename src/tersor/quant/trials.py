@@ -18,6 +18,7 @@ from tersor.core.quadratic import Quadratic, Weights, stacked
 Allowed = tuple[Scales, Grid, Partners | None]
 _JUDGED = 128  # rows of a group that tell dampings and scales apart
 _LONG = 400  # weights of a row, from which scales that are best for single rows are best by chance
+_FINE = 4  # bits of weights, from which that is so
 _COLUMNS = 1024  # of a row of more than twice as many that tell dampings apart
 _AT_ONCE = 1 << 23  # numbers of the Gram matrices that are factorized at once
 
@@ -108,8 +109,8 @@ def best_start(
     """Choose the scale of each row such that the error on held-out samples is least.
 
     Of many rows, some, evenly spaced, are tried first; scales that are best for none of them are
-    not tried on the others. Long rows share one factor: the best ones of single rows differ by
-    chance then, and are worse on other samples.
+    not tried on the others. Long rows of 4 bits or more share one factor: the best ones of single
+    rows differ by chance then, and are worse on other samples.
 
     Args:
         plane: The factorized problem.
@@ -122,7 +123,7 @@ def best_start(
     Returns:
         The integers and the scales.
     """
-    shared = shared or wanted.shape[-1] > _LONG
+    shared = shared or (wanted.shape[-1] > _LONG and allowed[1].bits >= _FINE)
     if wanted.shape[1] > _JUDGED and len(factors) > 1:
         rows = _some(wanted, max(1, _JUDGED // len(factors)))
         scale, grid, partner = allowed
