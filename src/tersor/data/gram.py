@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.codes import Codes
-from tersor.core.products import FloatProducts, IntegerProducts, Products, multiplies_fast
+from tersor.core.column_products import FloatProducts, IntegerProducts, Products, multiplies_fast
 from tersor.core.quadratic import Quadratic
 from tersor.data.patches import choose_positions, read_patches, written_outputs
 from tersor.errors import InvalidInputError

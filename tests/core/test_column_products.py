@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tersor.core import products
+from tersor.core import column_products
 from tersor.core.codes import codes
+from tersor.core.column_products import FloatProducts, IntegerProducts, multiplies_fast
 from tersor.core.grid import Grid
-from tersor.core.products import FloatProducts, IntegerProducts, multiplies_fast
 
 
 def _given(grid, inputs=150, columns=900):
@@ -20,8 +20,8 @@ def _given(grid, inputs=150, columns=900):
 @pytest.mark.parametrize("grid", [Grid(8, signed=False), Grid(8, signed=True, symmetric=True)])
 @pytest.mark.parametrize("most", [1 << 16, 500])
 def test_integers_have_the_sums_of_what_they_stand_for(grid, most, monkeypatch):
-    monkeypatch.setattr(products, "_AT_ONCE", 128)
-    monkeypatch.setattr(products, "_MOST", most)
+    monkeypatch.setattr(column_products, "_AT_ONCE", 128)
+    monkeypatch.setattr(column_products, "_MOST", most)
     found, y = _given(grid)
     x = found.value().double()
     wanted = x @ x.mT, y.double() @ x.mT, x.sum(-1)
