@@ -1,0 +1,1 @@
+"""The arithmetic of XNNPACK's integer kernels, where it is not that of `core.mlas`."""

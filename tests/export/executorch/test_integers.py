@@ -1,0 +1,70 @@
+"""The arithmetic of XNNPACK's kernels; ExecuTorch's own runtime is the oracle."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tersor
+from tersor.export.executorch import loaded
+from tersor.export.executorch.integers import IntegerProgram
+from tersor.export.executorch.loaded import ExecuTorchRuntime
+from tests.export.executorch.models import SCHEME, forms, samples
+
+pytestmark = pytest.mark.skipif(not loaded.is_installed(), reason="needs ExecuTorch")
+
+
+class Arithmetic(nn.Module):
+    """What has a kernel on integers: layers of each kind, a sum, a product, means."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 2, 1)
+        self.depthwise = nn.Conv2d(8, 8, 5, padding=2, groups=8)
+        self.pointwise = nn.Conv2d(8, 8, 1, bias=False)
+        self.head = nn.Linear(8, 6)
+
+    def forward(self, image):
+        x = nn.functional.relu6(self.stem(image) * 3)
+        y = self.depthwise(x)
+        x = (x + self.pointwise(y)).relu()
+        pooled = nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.head((x * y).mean((2, 3))), self.head(pooled)
+
+
+def outputs(q, folder, x):
+    """Those of the runtime, and those of the simulation, sample by sample."""
+    runtime = ExecuTorchRuntime(q.export(folder / "q.pte").path)
+    program = IntegerProgram(q.network)
+    pairs = []
+    for row in x.split(1):
+        found = runtime(row)
+        pairs += zip((found[name] for name in runtime.outputs), program.outputs([row]), strict=True)
+    return pairs, program
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_every_bit_is_that_of_the_runtime(tmp_path, data):
+    torch.manual_seed(0)
+    x = torch.randn(24, 3, 16, 16)
+    q = tersor.quantize(Arithmetic().eval(), x[:1], data=x if data else None, scheme=SCHEME)
+    pairs, program = outputs(q, tmp_path, x)
+    for wanted, found in pairs:
+        np.testing.assert_array_equal(found.numpy(), wanted)
+    kinds = sorted(program.computed.values())
+    assert kinds == ["adaptive_avg_pool2d", "add", *["conv2d"] * 3, "linear", "mean", "mul"]
+    assert not program.unknown
+
+
+def test_forms_that_are_rewritten_are_equal_too(tmp_path):
+    pairs, program = outputs(forms(), tmp_path, samples(8))
+    for wanted, found in pairs:
+        np.testing.assert_array_equal(found.numpy(), wanted)
+    assert {"stem", "body", "wide", "head"} <= program.computed.keys()
+
+
+def test_rows_are_not_known():
+    q = tersor.quantize(nn.Linear(8, 4).eval(), torch.randn(2, 8), scheme="executorch-dynamic")
+    program = IntegerProgram(q.network)
+    assert list(program.unknown.values()) == ["linear"]
+    assert program.others == 0
