@@ -70,24 +70,22 @@ class IntegerProgram(fx.Interpreter):
         if n not in self._last:
             return super().run_node(n)
         op, activation = self._last[n]
-        if op.op == "placeholder":
-            return self._converted(n, op)
         whole = _integer_inputs(op)
         if not whole or op.target in _MOVES:
-            return super().run_node(n)
+            return self._converted(n)
         known = _KNOWN.get(op.target, IntegerProgram.not_known)
         inputs = [(self.env[operand(dq)], _stepped(dq)) for dq in whole]
         found = known(self, op, inputs, _stepped(n), _limits(n, activation))
         (self.unknown if found is None else self.computed)[_name(op)] = _op(op)
-        return super().run_node(n) if found is None else found.to(torch.int8)
+        return self._converted(n) if found is None else found.to(torch.int8)
 
     def not_known(self, *_: object) -> None:
         """A kernel on integers whose arithmetic is not known."""
 
-    def _converted(self, node: fx.Node, source: fx.Node) -> Tensor:
-        """An input as integers: it is multiplied by the inverse of the step."""
-        to = _stepped(node)
-        return requantize(self.env[source], 1 / to.scale, to.zero_point, _INT8).to(torch.int8)
+    def _converted(self, node: fx.Node) -> Tensor:
+        """Floats as integers: they are multiplied by the inverse of the step."""
+        to, floats = _stepped(node), self.env[operand(node)]
+        return requantize(floats.clone(), 1 / to.scale, to.zero_point, _INT8).to(torch.int8)
 
     def layer(self, op: fx.Node, inputs: "Inputs", to: Stepped, limits: Limits) -> Tensor:
         """A convolution or a linear layer: whole sums, times one float per channel."""
@@ -152,12 +150,21 @@ def _rounds(node: fx.Node) -> bool:
 
 
 def _op_before(node: fx.Node) -> tuple[fx.Node, fx.Node | None]:
-    """The call whose kernel ends in a quantizer, and the activation between them, if any."""
+    """The call whose kernel ends in a quantizer, and the activation between them, if any.
+
+    XNNPACK fuses a clip with the kernel before it, so that nothing is rounded in between.
+    """
     source = operand(node)
     if clip_bounds(source) is None or len(source.users) > 1:
         return source, None
     before = operand(source)
-    return (before, source) if len(before.users) == 1 else (source, None)
+    if before.target is DEQUANTIZE and _is_read_once(before) and _is_read_once(operand(before)):
+        before = operand(operand(before))
+    return (before, source) if _is_read_once(before) else (source, None)
+
+
+def _is_read_once(node: fx.Node) -> bool:
+    return node.op == "call_function" and len(node.users) == 1
 
 
 def _integer_inputs(op: fx.Node) -> list[fx.Node]:
