@@ -23,9 +23,10 @@ from statistics import median
 from benchmarks.harness.environment import KEPT, environment
 from benchmarks.harness.table import Table, progress
 from benchmarks.peers.judge import Judge, integer_layers, ratio, times
-from benchmarks.peers.networks import NETWORKS, Subject
+from benchmarks.peers.networks import NETWORKS
 from benchmarks.peers.recipe import OURS, OURS_IN_4, RECIPES, Recipe
 from benchmarks.peers.run import Run, run
+from benchmarks.peers.subject import Subject
 from benchmarks.zoo import MODELS
 from tersor.errors import TersorError
 from tersor.export.runtime import Runtime

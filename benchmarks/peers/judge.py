@@ -7,8 +7,8 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks.peers.networks import Subject
 from benchmarks.peers.outputs import outputs
+from benchmarks.peers.subject import Subject
 from tersor.core.metrics import sqnr
 from tersor.export.kernels import kernels
 from tersor.export.latency import in_turns

@@ -1,8 +1,7 @@
 """The networks: a float file, samples to calibrate with, and others to test on."""
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,50 +11,17 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from benchmarks.peers.real_files import REAL_FILES, real_file
+from benchmarks.peers.subject import Subject, stored
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import average_precision, coco128, detections
 from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs
 from tersor.export.runtime import Runtime
 
-Arrays = Mapping[str, np.ndarray]
-#: Outputs, and numbers of the things that are scored → the score.
-Score = Callable[[np.ndarray, np.ndarray], float]
 _CALIBRATION = {"efficientnet_lite0": 128}  # samples; 256 of the small ones
 _OPSET = 18
 _SENTENCES = 256
-_DRAWINGS = 1000
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What all programs are given, and what their files are tested on.
-
-    Attributes:
-        name: Its name.
-        path: The float file.
-        samples: What is calibrated with: an .npz file with one array for each input.
-        test: Other samples, likewise.
-        measure: What the score is.
-        score: Scores outputs.
-        count: Things that are scored: images, or pairs of sentences.
-        drawings: Drawings of them for the interval.
-    """
-
-    name: str
-    path: Path
-    samples: Path
-    test: Path
-    measure: str
-    score: Score
-    count: int
-    drawings: int = _DRAWINGS
-
-    @property
-    def one(self) -> dict[str, np.ndarray]:
-        """One sample to be timed with."""
-        with np.load(self.test, allow_pickle=False) as arrays:
-            return {name: x[:1] for name, x in arrays.items()}
 
 
 def classifier(name: str, folder: Path, most: int) -> Subject:
@@ -74,7 +40,7 @@ def classifier(name: str, folder: Path, most: int) -> Subject:
     path = _exported(model.load(), (model.example(),), folder / f"{name}.onnx")
     (given,) = Runtime(path).inputs
     files = [
-        _stored(folder / f"{use}.npz", {given: model.normalize(pixels[numbers]).numpy()})
+        stored(folder / f"{use}.npz", {given: model.normalize(pixels[numbers]).numpy()})
         for use, numbers in (("samples", chosen), ("test", tested))
     ]
     labels = known[tested]
@@ -98,7 +64,7 @@ def detector(folder: Path, most: int) -> Subject:
     (name,) = Runtime(path).inputs
     seen, others = coco128("train2017"), coco128("val2017")[:most]
     files = [
-        _stored(folder / f"{use}.npz", {name: np.concatenate([x.pixels for x in photographs])})
+        stored(folder / f"{use}.npz", {name: np.concatenate([x.pixels for x in photographs])})
         for use, photographs in (("samples", seen), ("test", others))
     ]
     known: dict[bytes, np.ndarray] = {}
@@ -132,7 +98,7 @@ def transformer(folder: Path, most: int) -> Subject:
     path = _exported(minilm(), tuple(x[:2] for x in seen), folder / "minilm.onnx")
     names = tuple(Runtime(path).inputs)
     files = [
-        _stored(folder / f"{use}.npz", dict(zip(names, (x.numpy() for x in arrays), strict=True)))
+        stored(folder / f"{use}.npz", dict(zip(names, (x.numpy() for x in arrays), strict=True)))
         for use, arrays in (("samples", seen), ("test", tested))
     ]
 
@@ -161,11 +127,6 @@ def _exported(model: nn.Module, example: tuple[Tensor, ...], path: Path) -> Path
     return path
 
 
-def _stored(path: Path, arrays: Arrays) -> Path:
-    np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
-    return path
-
-
 NETWORKS: dict[str, Callable[[Path, int], Subject]] = {
     **{
         name: lambda folder, most, name=name: classifier(name, folder, most)
@@ -173,4 +134,5 @@ NETWORKS: dict[str, Callable[[Path, int], Subject]] = {
     },
     "fastestdet": detector,
     "minilm": transformer,
+    **{name: lambda folder, most, name=name: real_file(name, folder, most) for name in REAL_FILES},
 }
