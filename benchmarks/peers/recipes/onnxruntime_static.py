@@ -1,4 +1,7 @@
-"""onnxruntime's static quantization, as its documentation advises: prepared, QDQ, per channel."""
+"""onnxruntime's static quantization, as its documentation advises: prepared, QDQ, per channel.
+
+Where symbolic shapes cannot be inferred, they are left out, as it says.
+"""
 
 import logging
 import sys
@@ -34,7 +37,10 @@ def main() -> None:
     model, samples, result = sys.argv[1:]
     logging.disable(logging.WARNING)
     prepared = Path(result).with_suffix(".prepared.onnx")
-    quant_pre_process(model, prepared)
+    try:
+        quant_pre_process(model, prepared)
+    except Exception:  # noqa: BLE001
+        quant_pre_process(model, prepared, skip_symbolic_shape=True)
     quantize_static(
         prepared,
         result,
