@@ -24,8 +24,10 @@ from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs, tokenize
 from tersor.files import temporary_folder
 from tersor.results.quantized import Quantized
 
-SCHEMES = ("onnxruntime-cpu", "onnxruntime-vnni")
+PROGRAM = "executorch-xnnpack"
+SCHEMES = ("onnxruntime-cpu", "onnxruntime-vnni", PROGRAM)
 SAMPLES = 64
+LONGEST = {"axis_1": 128}  # tokens
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Case:
     name: str
     quantized: Quantized
     inputs: Any
+    largest: dict[str, int] | None = None
 
 
 def main() -> None:
@@ -42,12 +45,13 @@ def main() -> None:
     args = arguments(__doc__).parse_args()
     titles = ("network", "samples", "scheme", "agreement %", "against simulation, dB")
     table = Table(
-        args, *titles, "against exact simulation", "nodes computed", "by onnxruntime", "saturating"
+        args, *titles, "against exact simulation", "nodes computed", "others", "saturating"
     )
     for case in cases(args):
         progress(case.name, case.quantized.scheme.name)
         with temporary_folder() as folder:
-            path = case.quantized.export(folder / "int8.onnx").path
+            ending = ".pte" if case.quantized.scheme.name == PROGRAM else ".onnx"
+            path = case.quantized.export(folder / f"int8{ending}", largest=case.largest).path
             proof = case.quantized.verify(path, case.inputs, latency=False, exact=True)
         add(table, case, proof)
 
@@ -65,7 +69,8 @@ def cases(args: Any) -> Iterator[Case]:
     for scheme in SCHEMES:
         quantized = tersor.quantize(detector, scheme=scheme, input_range=(0.0, 1.0))
         yield Case("FastestDet", quantized, pixels)
-        yield Case("MiniLM", tersor.quantize(minilm(), tokenize(EXAMPLE), scheme=scheme), sentences)
+        encoder = tersor.quantize(minilm(), tokenize(EXAMPLE), scheme=scheme)
+        yield Case("MiniLM", encoder, sentences, LONGEST if scheme == PROGRAM else None)
 
 
 def add(table: Table, case: Case, proof: Any) -> None:

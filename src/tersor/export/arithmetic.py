@@ -45,6 +45,7 @@ class Arithmetic:
         others: Number of the other nodes. They move values or are in float.
         saturated: Name → share of the sums that saturate in the kernels of this machine.
         partings: The nodes at which runtime and simulation part, in order.
+        computed_by: What computed the others.
     """
 
     outputs: Mapping[str, Comparison]
@@ -54,6 +55,7 @@ class Arithmetic:
     others: int
     saturated: Mapping[str, float]
     partings: tuple[Parting, ...] = ()
+    computed_by: str = "onnxruntime"
 
     @property
     def is_equal(self) -> bool:
@@ -102,7 +104,8 @@ class Arithmetic:
         text = f"{len(self.computed)} nodes in the kernels' own arithmetic"
         if not self.others:
             return text
-        return f"{text}; onnxruntime computed {self.others} others, which move values or are float"
+        by = self.computed_by
+        return f"{text}; {by} computed {self.others} others, which move values or are float"
 
 
 def _listed(named: Mapping[str, str]) -> str:

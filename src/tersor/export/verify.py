@@ -19,7 +19,7 @@ from tersor.data.feeds import Data, Labels, batches
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.export.contest import Contest
-from tersor.export.exact.comparison import FirstSamples, check_is_followed, prove
+from tersor.export.exact.comparison import FirstSamples, check_is_followed, prove, simulated
 from tersor.export.float_file import FloatFile
 from tersor.export.latency import measure_latency
 from tersor.export.runtime import Config, Runtime
@@ -104,7 +104,7 @@ def verify(
     served, config = serving(options.runtime, path), options.config
     given = FirstSamples(inputs) if options.exact else None
     if options.exact:
-        check_is_followed(path, served.name)
+        check_is_followed(path, served.name, simulation)
     say(STEPS[0])
     floating = _Floating(reference, served)
     loaded = served.load(path, config=config)
@@ -146,7 +146,7 @@ def verify(
         max_metric=options.max_metric,
         changes=tuple(changes(path) or ()) if served.is_onnx else (),
         uncompared=contest.uncompared,
-        arithmetic=prove(path, given.batches, config) if given else None,
+        arithmetic=given and prove(simulated(path, served.name, simulation, config), given.batches),
     )
 
 

@@ -65,7 +65,7 @@ def mixed(tmp_path_factory):
 
 def test_every_bit_is_the_runtimes(mixed):
     _, path = mixed
-    found = prove(path, [images(70)])
+    found = prove(simulation.ExactSimulation(path), [images(70)])
     assert found.is_equal
     assert found.samples == 70
     kernels = {"QLinearConv", "QLinearAdd", "QLinearConcat", "QLinearSigmoid", "QGemm"}
@@ -78,7 +78,7 @@ def test_layers_in_float_are_the_runtimes_own(tmp_path):
     torch.manual_seed(1)
     x = torch.randn(6, 5, 8)
     tersor.quantize(Attending().eval(), x[:2], data=x).export(tmp_path / "a.onnx")
-    found = prove(tmp_path / "a.onnx", [x])
+    found = prove(simulation.ExactSimulation(tmp_path / "a.onnx"), [x])
     assert found.is_equal
     assert found.others > 0
     assert "MatMulIntegerToFloat" in found.computed.values()
@@ -94,7 +94,7 @@ def test_a_kernel_that_computes_something_else_is_found(mixed, monkeypatch):
         return found
 
     monkeypatch.setitem(simulation.KNOWN, "QLinearAdd", other)
-    found = prove(path, [images(4)])
+    found = prove(simulation.ExactSimulation(path), [images(4)])
     (parting,) = found.partings
     assert not found.is_equal
     assert parting.op == "QLinearAdd"
@@ -106,7 +106,7 @@ def test_a_kernel_that_computes_something_else_is_found(mixed, monkeypatch):
 def test_kernels_that_are_not_known_are_named_and_run_by_the_runtime(mixed, monkeypatch):
     _, path = mixed
     monkeypatch.delitem(simulation.KNOWN, "QGemm")
-    found = prove(path, [images(4)])
+    found = prove(simulation.ExactSimulation(path), [images(4)])
     assert found.is_equal
     assert found.unknown == {"head": "QGemm"}
     rows = dict(found.rows())
@@ -171,7 +171,9 @@ def test_a_node_reads_and_writes_sequences(tmp_path):
     graph = helper.make_graph(nodes, "sequences", ends[:1], ends[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     onnx.save(model, tmp_path / "a.onnx")
-    found = prove(tmp_path / "a.onnx", [torch.arange(6.0).reshape(2, 3)])
+    found = prove(
+        simulation.ExactSimulation(tmp_path / "a.onnx"), [torch.arange(6.0).reshape(2, 3)]
+    )
     assert found.is_equal
     assert found.others == 2
 

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 import tersor
+from tersor.errors import InvalidInputError
 from tersor.export.executorch import loaded
 from tersor.export.executorch.integers import IntegerProgram
 from tersor.export.executorch.loaded import ExecuTorchRuntime
-from tests.export.executorch.models import SCHEME, forms, samples
+from tests.export.executorch.models import SCHEME, Forms, forms, samples
 
 pytestmark = pytest.mark.skipif(not loaded.is_installed(), reason="needs ExecuTorch")
 
@@ -68,3 +69,19 @@ def test_rows_are_not_known():
     program = IntegerProgram(q.network)
     assert list(program.unknown.values()) == ["linear"]
     assert program.others == 0
+
+
+def test_verify_says_that_it_is_rounding(tmp_path):
+    q, x = forms(), samples(6)
+    path = q.export(tmp_path / "forms.pte").path
+    found = q.verify(path, x, latency=False, exact=True)
+    assert found.arithmetic.is_equal
+    assert found.arithmetic.samples == 6
+    assert "runtime against exact simulation  equal" in " ".join(str(found).split("\n"))
+    assert "PyTorch computed" in str(found)
+
+
+def test_a_program_alone_does_not_tell_its_calls(tmp_path):
+    path = forms().export(tmp_path / "forms.pte").path
+    with pytest.raises(InvalidInputError, match="call verify of the quantized model"):
+        tersor.verify(Forms().eval(), path, samples(2), latency=False, exact=True)

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -16,48 +16,74 @@ from tersor.errors import InvalidInputError
 from tersor.export.arithmetic import Arithmetic, Parting
 from tersor.export.closely import MOST
 from tersor.export.exact.simulation import KNOWN, ExactSimulation, name_of
-from tersor.export.kernels import INTEGER
+from tersor.export.executorch.loaded import NAME as PROGRAMS
 from tersor.export.runtime import Config, at_once
 from tersor.export.tally import Tally
 from tersor.graph import carried_model
+from tersor.graph.network import Network
 from tersor.names import RuntimeName
+
+if TYPE_CHECKING:
+    from tersor.export.executorch.exact_program import ExactProgram
 
 _CHUNK = 16  # at a time
 _FOLLOWED = {"x86_64", "AMD64"}  # processors whose kernels are known
-_OWN = ("QLinear", "DynamicQuantize")  # what names of further integer kernels begin with
 
 
-def check_is_followed(path: Path, runtime: RuntimeName) -> None:
+def check_is_followed(path: Path, runtime: RuntimeName, network: Network | None) -> None:
     """Refuse kernels that the exact simulation does not follow.
 
     Args:
         path: The file.
         runtime: What runs it.
+        network: The quantized network that it was written from, if that is known.
 
     Raises:
-        InvalidInputError: It does not run in onnxruntime on x86-64.
+        InvalidInputError: It does not run in onnxruntime on x86-64, and is no program of ExecuTorch
+            whose network is known.
     """
     if platform.machine() not in _FOLLOWED:
         raise InvalidInputError(
             "exact=True simulates the kernels of x86-64 processors, and this one is "
             f"{platform.machine()}; leave it out"
         )
-    if runtime != "onnxruntime":
+    if runtime == PROGRAMS and network is None:
         raise InvalidInputError(
-            f"exact=True simulates the kernels of onnxruntime, and {str(path)!r} runs in "
-            f"{runtime}; leave it out"
+            f"exact=True simulates the calls of a program of ExecuTorch, which {str(path)!r} does "
+            "not tell; call verify of the quantized model that wrote it, or leave exact out"
+        )
+    if runtime not in ("onnxruntime", PROGRAMS):
+        raise InvalidInputError(
+            f"exact=True simulates the kernels of onnxruntime and ExecuTorch, and {str(path)!r} "
+            f"runs in {runtime}; leave it out"
         )
 
 
-def prove(path: str | Path, inputs: Sequence[Any], config: Config = ()) -> Arithmetic:
-    """Compare a file as users run it with its exact simulation.
+def simulated(
+    path: Path, runtime: RuntimeName, network: Network | None, config: Config
+) -> "ExactSimulation | ExactProgram":
+    """The exact simulation of a file that `check_is_followed` accepts.
 
     Args:
         path: The file.
-        inputs: Batches, with labels or without.
+        runtime: What runs it.
+        network: The quantized network that it was written from, if that is known.
         config: Session options that users of the file set.
     """
-    simulation = ExactSimulation(path, config)
+    if runtime == PROGRAMS and network is not None:
+        from tersor.export.executorch.exact_program import ExactProgram  # loads PyTorch's own
+
+        return ExactProgram(path, network)
+    return ExactSimulation(path, config)
+
+
+def prove(simulation: "ExactSimulation | ExactProgram", inputs: Sequence[Any]) -> Arithmetic:
+    """Compare a file as users run it with its exact simulation.
+
+    Args:
+        simulation: The simulation of the file.
+        inputs: Batches, with labels or without.
+    """
     file, tallies, samples = simulation.file, list[Tally](), 0
     first: Arrays = {}
     for batch in inputs:
@@ -69,18 +95,18 @@ def prove(path: str | Path, inputs: Sequence[Any], config: Config = ()) -> Arith
             tallies = tallies or [Tally() for _ in pairs]
             for tally, (wanted, given) in zip(tallies, pairs, strict=True):
                 tally.add(wanted, given)
-    outputs = {name: t.comparison() for name, t in zip(file.compared, tallies, strict=True)}
-    left = simulation.left
-    unknown = {name: op for name, op in left.items() if op in INTEGER or op.startswith(_OWN)}
     found = Arithmetic(
-        outputs,
+        {name: t.comparison() for name, t in zip(file.compared, tallies, strict=True)},
         samples,
         simulation.computed,
-        unknown,
-        len(left) - len(unknown),
+        simulation.unknown,
+        simulation.others,
         simulation.saturated,
+        computed_by=simulation.others_by,
     )
-    return found if found.is_equal else replace(found, partings=tuple(partings(simulation, first)))
+    if found.is_equal or not isinstance(simulation, ExactSimulation):
+        return found
+    return replace(found, partings=tuple(partings(simulation, first)))
 
 
 def partings(simulation: ExactSimulation, feed: Arrays) -> Iterator[Parting]:

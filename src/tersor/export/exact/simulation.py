@@ -20,10 +20,12 @@ from tersor.data.feeds import Arrays
 from tersor.export.exact import layer_kernels, value_kernels
 from tersor.export.exact.call import Call, Unknown
 from tersor.export.exact.in_runtime import Alone, reads
+from tersor.export.kernels import INTEGER
 from tersor.export.machine import saturates
 from tersor.export.runtime import Config, Runtime
 from tersor.files import temporary_folder
 
+_OWN = ("QLinear", "DynamicQuantize")  # what names of further integer kernels begin with
 _CHANGED = re.compile(r"_token_\d+$")  # what a change of layout appends to a name
 #: Operator → its arithmetic.
 KNOWN: dict[str, Callable[[Call], np.ndarray]] = {
@@ -53,8 +55,11 @@ class ExactSimulation:
         file: The file, as users run it.
         computed: Name → operator of the nodes that were computed here, once it ran.
         left: Name → operator of the other nodes, which the runtime computed.
+        others_by: What computed those.
         saturated: Name → share of the sums that saturate, where some do.
     """
+
+    others_by = "onnxruntime"
 
     def __init__(self, path: str | Path, config: Config = ()) -> None:
         """Look the graph up.
@@ -75,6 +80,17 @@ class ExactSimulation:
         self.computed: dict[str, str] = {}
         self.left: dict[str, str] = {}
         self.saturated: dict[str, float] = {}
+
+    @property
+    def unknown(self) -> dict[str, str]:
+        """Name → operator of integer kernels whose arithmetic is not known."""
+        found = self.left.items()
+        return {name: op for name, op in found if op in INTEGER or op.startswith(_OWN)}
+
+    @property
+    def others(self) -> int:
+        """Number of the other nodes. They move values or are in float."""
+        return len(self.left) - len(self.unknown)
 
     def numbers(self, feed: Arrays) -> list[np.ndarray]:
         """Run arrays; returns the outputs that are numbers, in order."""
