@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from benchmarks.peers.real_files import REAL_FILES, real_file
+from benchmarks.peers.corpus import REAL_FILES, real_file
 from benchmarks.peers.subject import Subject, stored
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import asset

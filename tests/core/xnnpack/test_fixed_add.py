@@ -1,4 +1,4 @@
-"""Sums with fixed multipliers; real arithmetic is the oracle, and for kernels, test_integers.py."""
+"""Sums with fixed multipliers; real numbers are the oracle here, and the kernels elsewhere."""
 
 import torch
 from hypothesis import given

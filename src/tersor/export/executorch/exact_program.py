@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tersor.data.feeds import Arrays
-from tersor.export.executorch.integers import IntegerProgram
+from tersor.export.executorch.integer_program import IntegerProgram
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.graph.network import Network
 

@@ -8,7 +8,7 @@ from torch import nn
 import tersor
 from tersor.errors import InvalidInputError
 from tersor.export.executorch import loaded
-from tersor.export.executorch.integers import IntegerProgram
+from tersor.export.executorch.integer_program import IntegerProgram
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tests.export.executorch.models import SCHEME, Forms, forms, samples
 
