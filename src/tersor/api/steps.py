@@ -13,14 +13,19 @@ from tersor.passes.equalize import equalize
 from tersor.quant.bias import Nearest
 from tersor.quant.bias_check import correct_nearest, keep_better_biases
 from tersor.quant.calibrate import weight_ranges
+from tersor.quant.enough_samples import fewest_bits
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.float_layers import has_weights, nothing_to_quantize
 from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.layerwise import Setting
 from tersor.quant.levels import Equalization, WithData, equalization
 from tersor.quant.overflow import guard_bias_overflow
+from tersor.quant.range_methods import ActivationRange, MinMax
+from tersor.quant.scheme import WIDE
 from tersor.quant.shared_copy import shared_copy
 from tersor.quant.smooth import may_smooth, smooth
 from tersor.quant.stored_widths import widen_stored
+from tersor.quant.streamed_ranges import can_be_streamed
 from tersor.quant.tolerance import Judge, Rounded
 
 CAPTURE = "capture the model"
@@ -41,7 +46,8 @@ def place_and_round(
     network: Network, frame: Frame, batches: Sequence[Batch], options: WithData
 ) -> Rounded:
     """Run the steps of level 2 that change the function on a network, edited in place."""
-    return solve(place_with_data(network, frame, batches, options), frame, batches, options)
+    placed = place_with_data(network, frame, batches, options, on_the_way=True)
+    return solve(placed, frame, batches, options)
 
 
 def place_with_data(
@@ -50,6 +56,7 @@ def place_with_data(
     batches: Sequence[Batch],
     options: WithData,
     known: KnownRanges | None = None,
+    on_the_way: bool = False,
 ) -> Rounded:
     """Place quantizers with their ranges on a network, edited in place.
 
@@ -61,6 +68,7 @@ def place_with_data(
         batches: The samples.
         options: The options of level 2.
         known: What was measured when the same network was placed before.
+        on_the_way: Whether `solve` is to set the ranges of activations itself, if it can.
     """
     frame.say(PLACE)
     left_out = frame.place(network)
@@ -68,11 +76,16 @@ def place_with_data(
     frame.say(WEIGHT_RANGES)
     weight_ranges(network, frame.scheme.pair_safe, options.weight_range)
     frame.say(ACTIVATION_RANGES)
-    (known or KnownRanges()).set(network, batches, options.activation_range, prepared)
+    known = known or KnownRanges()
+    method = known.method(batches, options.activation_range, prepared)
+    later = on_the_way and _sets_ranges(network, options, method)
+    if not later:
+        known.set(network, batches, method, prepared)
     if frame.scheme.cast_weights:
         widen_stored(network, batches, kept=bool(frame.kept))
-    guard_bias_overflow(network)
-    return Rounded(network, prepared, left_out, weights="nearest")
+    if not later:
+        guard_bias_overflow(network)
+    return Rounded(network, prepared, left_out, weights="nearest", has_ranges=not later)
 
 
 def solve(
@@ -95,11 +108,19 @@ def solve(
     frame.say(ROUND)
     journal = frame.journal(network, batches, options)
     kept = held_back(batches, options.held_back)
-    setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal, frame.shelf)
+    ranges = not placed.has_ranges
+    setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal, frame.shelf, ranges)
     (options.rounding or Nearest()).round(network, batches, setting)
     seen = keep_better_biases(network, prepared, batches, judge)
     guard_bias_overflow(network)
-    return replace(placed, weights="solved", seen=seen)
+    return replace(placed, weights="solved", has_ranges=True, seen=seen)
+
+
+def _sets_ranges(network: Network, options: WithData, method: ActivationRange) -> bool:
+    """Whether the solver sees all samples, so that min-max ranges need no pass of their own."""
+    if not (isinstance(options.rounding, Rounding) and isinstance(method, MinMax)):
+        return False
+    return fewest_bits(network) < WIDE and can_be_streamed(network)
 
 
 def correct(placed: Rounded, batches: Sequence[Batch]) -> Rounded:

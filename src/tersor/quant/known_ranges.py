@@ -27,6 +27,24 @@ class KnownRanges:
         self._records: dict[str, Record] = {}
         self._better: ActivationRange | None = None
 
+    def method(
+        self,
+        batches: Sequence[Batch],
+        method: ActivationRange | Literal["auto"],
+        placed: Network,
+    ) -> ActivationRange:
+        """How to choose a range; `"auto"` is decided once.
+
+        Args:
+            batches: As for `set`.
+            method: As for `set`.
+            placed: As for `set`.
+        """
+        if not isinstance(method, str):
+            return method
+        self._better = self._better or better_ranges(placed, batches)
+        return self._better
+
     def set(
         self,
         network: Network,
@@ -42,8 +60,7 @@ class KnownRanges:
             method: How to choose a range, always the same; `"auto"` is what is better on samples.
             placed: The network as its quantizers were placed, all of them switched off.
         """
-        if isinstance(method, str):
-            self._better = method = self._better or better_ranges(placed, batches)
+        method = self.method(batches, method, placed)
         wanted = activation_quantizers(network)
         keyed = [((value.name, quantizer.grid), quantizer) for value, quantizer in wanted]
         if not all(key in self._found for key, _ in keyed):

@@ -37,6 +37,7 @@ from tersor.quant.place import weight_quantizer
 from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.shared_calls import gather, with_all_calls
 from tersor.quant.shared_copy import shared_copy
+from tersor.quant.streamed_ranges import StreamedRanges
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Setting:
         on_layer: Called after each layer with its number, the total number, and its record.
         journal: Saves finished layers, which are then not solved again.
         shelf: Keeps the values of both networks; by default one that has room for all.
+        ranges: Whether activations get min-max ranges on the way, and biases are made to fit; see
+            `tersor.quant.streamed_ranges`. Else ranges are there.
     """
 
     held_back: int = 0
@@ -58,6 +61,7 @@ class Setting:
     on_layer: OnLayer | None = None
     journal: Journal | None = None
     shelf: Shelf | None = None
+    ranges: bool = False
 
 
 class Solver(Protocol):
@@ -67,7 +71,8 @@ class Solver(Protocol):
         """Put every quantized weight on its grid, such that the outputs change least.
 
         Args:
-            network: A network whose quantizers have their ranges; edited in place.
+            network: A network whose quantizers have their ranges, but for those that are set on the
+                way; edited in place.
             batches: Unlabelled inputs, as `(args, kwargs)`.
             setting: The settings that all solvers share.
 
@@ -92,7 +97,7 @@ def round_layers(
     """Let a solver round the weights, layer by layer.
 
     Args:
-        network: A network whose quantizers have their ranges; edited in place.
+        network: As for `Solver.round`.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         round_layer: Rounds one layer, and returns a record of it.
         setting: The settings that all solvers share.
@@ -102,21 +107,20 @@ def round_layers(
     Raises:
         InvalidInputError: There is no batch, or all batches are held out.
     """
-    held_back = setting.held_back
-    if len(batches) <= held_back:
-        raise InvalidInputError(
-            f"there is no batch to round with: of {len(batches)}, {held_back} are held out; give "
-            "more samples"
-        )
+    _check_count(len(batches), setting.held_back)
     gather(network)
     shelf = setting.shelf or Shelf()
     floating = LiveStream(shared_copy(network), batches, shelf, simulate=False)
     quantized = LiveStream(network, batches, shelf, simulate=True)
+    ranges = StreamedRanges(network, floating, batches) if setting.ranges else None
     todo = {layer.node.name: layer for layer in layers(network)}
     twins = zip(floating.network.graph.nodes, list(network.graph.nodes), strict=True)
     done, rounded = 0, set[fx.Node]()
     for float_node, node in twins:
-        floating.run(float_node)
+        if ranges is None:
+            floating.run(float_node)
+        else:
+            ranges.run(float_node, node)
         if node.name in todo:
             trim()
             layer = todo[node.name]
@@ -130,7 +134,17 @@ def round_layers(
         quantized.run(node)
         if on_node is not None:
             on_node(node, floating, quantized)
+    if ranges is not None:
+        ranges.finish()
     network.finish()
+
+
+def _check_count(batches: int, held_back: int) -> None:
+    if batches <= held_back:
+        raise InvalidInputError(
+            f"there is no batch to round with: of {batches}, {held_back} are held out; give more "
+            "samples"
+        )
 
 
 _NOT_QUANTIZED = "its weight is not quantized"

@@ -9,6 +9,7 @@ more, the range is that of the samples.
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
@@ -52,6 +53,16 @@ class SampleExtremes:
         for known, found in zip(self._ends, ends, strict=True):
             known += found.tolist()
         self._like = value.new_empty(0)
+
+    @classmethod
+    def joined(cls, parts: Iterable["SampleExtremes"]) -> "SampleExtremes":
+        """What was seen by several, one after the other; there is one at least."""
+        whole = cls()
+        for part in parts:
+            for known, found in zip(whole._ends, part._ends, strict=True):
+                known += found
+            whole._like = part._like
+        return whole
 
     def ends(self) -> Ends:
         """The smallest and largest value of all."""

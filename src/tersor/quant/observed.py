@@ -20,6 +20,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.quant.calibrate import activation_quantizers, set_activation
 from tersor.quant.margin import SampleExtremes, has_margin
+from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.read_range import cut_by_readers
 from tersor.quant.scheme import WIDE
@@ -42,9 +43,29 @@ def observed_ranges(
     """
     wanted = activation_quantizers(network)
     found = seen_ranges(network, batches, [(v, quantizer.grid) for v, quantizer in wanted], method)
-    samples = sum(sample_counts(batches))
+    what = _what(sum(sample_counts(batches)))
     for (value, quantizer), ends in zip(wanted, found, strict=True):
-        set_activation(network, value, quantizer, ends, f"range measured on {samples:,} samples")
+        set_activation(network, value, quantizer, ends, what)
+
+
+def set_seen(
+    network: Network, value: fx.Node, quantizer: FakeQuantize, seen: SampleExtremes, samples: int
+) -> None:
+    """Set the min-max range of one activation quantizer from what was seen of its value.
+
+    Args:
+        network: Edited in place.
+        value: The activation.
+        quantizer: Its quantizer.
+        seen: The ends of its values.
+        samples: The number of samples, for the record.
+    """
+    ends = cut_by_readers(network, value, _seen(value, seen, quantizer.grid), quantizer.grid)
+    set_activation(network, value, quantizer, ends, _what(samples))
+
+
+def _what(samples: int) -> str:
+    return f"range measured on {samples:,} samples"
 
 
 def seen_ranges(

@@ -33,26 +33,41 @@ def guard_bias_overflow(network: Network) -> None:
         network: Edited in place.
     """
     for layer in layers(network):
-        of_input, of_weight = quantizer_at(network, operand(layer.node)), weight_quantizer(layer)
-        if of_input is not None and of_weight is not None and not of_input.scale.ndim:
-            _guard(layer, of_input, of_weight)
+        guard_bias(layer)
 
 
-def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> None:
-    bias, scale = None if layer.computed else layer.bias, of_weight.scale
-    if bias is None or not (of_input.enabled and of_weight.enabled):
+def overflows(layer: Layer) -> bool:
+    """Whether the bias of a layer does not fit into 32 bits, as far as ranges are set.
+
+    Args:
+        layer: The layer.
+    """
+    found = _quantizers(layer)
+    return found is not None and bool(_too_large(layer, *found).any())
+
+
+def guard_bias(layer: Layer) -> None:
+    """Make the bias of one layer fit; see `guard_bias_overflow`.
+
+    Args:
+        layer: The layer; edited in place.
+    """
+    found = _quantizers(layer)
+    if found is None or layer.bias is None:
         return
-    bias, largest = bias.detach(), LIMIT * of_input.scale / fineness(of_weight.grid)
-    too_large = bias.abs() > largest * scale
+    (of_input, of_weight), bias = found, layer.bias.detach()
+    too_large, scale = _too_large(layer, *found), of_weight.scale
     if not bool(too_large.any()):
         return
-    shown = _shown(layer.node, layer.network)
+    behind = quantizer_behind(layer)
+    quantizer = None if behind is None else quantizer_at(layer.network, behind)
+    shown = None if quantizer is None else _range(quantizer)
     if shown is not None:
         reach = _reach(layer, of_input)
         cut = bias.maximum(shown[0] - reach).minimum(shown[1] + reach)
         bias = torch.where(too_large, cut, bias)
         layer.set_bias(bias)
-    needed = bias.abs() / largest
+    needed = bias.abs() / _largest(of_input, of_weight)
     needed = needed if scale.ndim else needed.max()
     numbers = {
         "channels": float(too_large.sum()),
@@ -63,6 +78,26 @@ def _guard(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> Non
     layer.network.records.append(Applied(layer.name, "calibrate", what, numbers))
 
 
+def _quantizers(layer: Layer) -> tuple[FakeQuantize, FakeQuantize] | None:
+    """Those of the input and the weight of a layer with a bias, if both are on."""
+    of_input = quantizer_at(layer.network, operand(layer.node))
+    of_weight = weight_quantizer(layer)
+    if of_input is None or of_weight is None or of_input.scale.ndim:
+        return None
+    is_guarded = of_input.enabled and of_weight.enabled and not layer.computed
+    return (of_input, of_weight) if is_guarded and layer.bias is not None else None
+
+
+def _largest(of_input: FakeQuantize, of_weight: FakeQuantize) -> Tensor:
+    """The largest bias that fits, for a weight scale of 1."""
+    return LIMIT * of_input.scale / fineness(of_weight.grid)
+
+
+def _too_large(layer: Layer, of_input: FakeQuantize, of_weight: FakeQuantize) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias.detach().abs() > _largest(of_input, of_weight) * of_weight.scale
+
+
 def _reach(layer: Layer, of_input: FakeQuantize) -> Float[Tensor, " outputs"]:
     """The largest effect of the input on the output: Σ|Q(W)| max|x|, as |Q(W)| ≤ 2 |W|."""
     weight = layer.grouped_weight().abs()
@@ -71,13 +106,17 @@ def _reach(layer: Layer, of_input: FakeQuantize) -> Float[Tensor, " outputs"]:
     return expected_response(weight, largest, weight.new_ones(weight.shape[3:]))
 
 
-def _shown(node: fx.Node, network: Network) -> tuple[Tensor, Tensor] | None:
-    """The range of the quantizer that is the only reader, after clips that a kernel ends in."""
+def quantizer_behind(layer: Layer) -> fx.Node | None:
+    """The call of a module that alone reads an output, after clips that a kernel ends in.
+
+    Args:
+        layer: The layer that writes it.
+    """
+    node = layer.node
     while len(node.users) == 1:
         (user,) = node.users
         if user.op == "call_module":
-            quantizer = quantizer_at(network, user)
-            return None if quantizer is None else _range(quantizer)
+            return user
         if clip_bounds(user) is None and not _clips_at_stored(user):
             return None
         node = user

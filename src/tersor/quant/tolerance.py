@@ -85,6 +85,7 @@ class Rounded:
         prepared: The network before its weights were rounded.
         left_out: Names of calls that stay in floating point though they could be integers.
         weights: How its weights were rounded; see `Weights`.
+        has_ranges: Whether its activations have ranges; else the solver sets them.
         seen: How it is on the samples on which biases were tried, if that was measured.
     """
 
@@ -92,6 +93,7 @@ class Rounded:
     prepared: Network
     left_out: frozenset[str]
     weights: Weights = "solved"
+    has_ranges: bool = True
     seen: "Attempt | None" = None
 
     @property
