@@ -17,7 +17,7 @@ from tersor.data.pieces import pieces
 from tersor.data.stream import Stream
 from tersor.graph.batchnorm import BatchNorm, batch_norms
 from tersor.graph.network import Network
-from tersor.graph.nodes import argument
+from tersor.graph.nodes import ancestors, argument
 
 _EPS = 1e-5  # for statistics that a pass left behind; a BatchNorm has its own
 
@@ -105,21 +105,6 @@ def _kept(network: Network) -> Iterable[Expected]:
 
 def _depends_on_input(node: fx.Node) -> bool:
     return any(before.op == "placeholder" for before in ancestors([node]))
-
-
-def ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
-    """All nodes that some nodes are computed from, and these nodes themselves.
-
-    Args:
-        nodes: The nodes.
-    """
-    found, waiting = set(), list(nodes)
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting += node.all_input_nodes
-    return found
 
 
 def channel_moments(

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, fx
 
-from tersor.data.expected import ancestors, channel_moments
+from tersor.data.expected import channel_moments
 from tersor.data.observe import Batch
 from tersor.data.preparations import PIXELS, UNIT, could_be
 from tersor.data.some_values import some_values
 from tersor.data.synthetic import pictures
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
+from tersor.graph.nodes import ancestors
 
 _LARGE, _SMALL = 20.0, 1 / 30  # deviation over bias: from 0.4 to 1.1 where samples are right
 _RIGHT = (0.05, 5.0)  # the same once the samples are corrected

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from tersor.core.ranges import minmax
 from tersor.graph.network import Network
+from tersor.graph.nodes import ancestors
 
 Batch = tuple[tuple[Any, ...], dict[str, Any]]  # positional and keyword inputs
 
@@ -52,7 +53,7 @@ def observe(
     batches: Iterable[Batch],
     watchers: Mapping[fx.Node, Callable[[Tensor], None]],
 ) -> None:
-    """Run the float network on batches and pass chosen values to their watchers.
+    """Run the float network on batches, as far as needed, and pass values to their watchers.
 
     Args:
         network: The network; its quantizers have no effect.
@@ -82,8 +83,11 @@ class _Observer(fx.Interpreter):
     ) -> None:
         super().__init__(module)
         self.watchers = watchers
+        self._needed = ancestors(watchers)
 
     def run_node(self, n: fx.Node) -> Any:
+        if n not in self._needed and n.op != "placeholder":
+            return None
         if n.op == "call_module":  # in a Network, these are the quantizers
             return self.fetch_args_kwargs_from_env(n)[0][0]
         value = super().run_node(n)

@@ -1,5 +1,6 @@
 """Nodes of a graph: their arguments by name, and their neighbours across quantizers."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -66,6 +67,21 @@ def readers(node: fx.Node) -> list[fx.Node]:
     for user in node.users:
         is_quantized = user.op == "call_module" and user.args[0] is node
         found += readers(user) if is_quantized else [user]
+    return found
+
+
+def ancestors(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """All nodes that some nodes are computed from, and these nodes themselves.
+
+    Args:
+        nodes: The nodes.
+    """
+    found, waiting = set(), list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes
     return found
 
 

@@ -12,12 +12,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, fx
 
-from tersor.data.expected import ancestors
 from tersor.data.per_batch import Computed, Equal, Picked, Values
 from tersor.data.stream import Stream
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Network
-from tersor.graph.nodes import operand, readers
+from tersor.graph.nodes import ancestors, operand, readers
 from tersor.quant.layer_task import LayerTask
 
 
