@@ -32,7 +32,7 @@ class ChannelEnds:
         samples = value.reshape(len(value) if value.ndim > 1 else 1, -1, value.shape[-1])
         is_held = torch.arange(self._count, self._count + len(samples)) % _HELD == _HELD - 1
         self._count += len(samples)
-        lows, highs = samples.aminmax(dim=1)
+        lows, highs = samples.amin(1), samples.amax(1)  # far faster than `aminmax` of an axis
         for held in (False, True):
             part = is_held == held
             if bool(part.any()):

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.core.histogram import Ends
+from tersor.core.ranges import row_ends
 
 aten = torch.ops.aten
 
@@ -49,7 +50,7 @@ class SampleExtremes:
 
     def __call__(self, value: Float[Tensor, "..."]) -> None:
         """Add one batch of values, with samples along the first axis."""
-        ends = value.reshape(len(value) if value.ndim else 1, -1).aminmax(dim=1)
+        ends = row_ends(value.reshape(len(value) if value.ndim else 1, -1))
         for known, found in zip(self._ends, ends, strict=True):
             known += found.tolist()
         self._like = value.new_empty(0)
