@@ -24,10 +24,10 @@ def heavy_tailed(seed, count=4000):
 
 
 def counted(x, bins=2048):
-    counter = Counter(x.min(), x.max(), bins)
+    counter = Counter(bins)
     for part in x.split(999):
         counter(part)
-    return counter.histogram()
+    return counter.histogram(x.min(), x.max())
 
 
 def squared_error(x, ends, grid):
@@ -46,6 +46,21 @@ def test_every_value_is_counted_once_within_half_a_bin(seed):
     assert abs(float(sums[0] - sums[1])) <= 500 * float(x.max() - x.min()) / 64
     assert float(found.counts[found.values == 0].sum()) >= int((x == 0).sum())
     assert (float(found.values[0]), float(found.values[-1])) == (float(x.min()), float(x.max()))
+
+
+@given(st.integers(0, 1000))
+def test_the_order_of_values_does_not_matter(seed):
+    """Bins that get wider on the way hold what bins hold that were wide from the start."""
+    ascending = heavy_tailed(seed, 500).abs().sort().values
+    first, second = Counter(64), Counter(64)
+    for part in ascending.split(50):
+        first(part)
+    for part in ascending.flip(0).split(50):
+        second(part)
+    ends = ascending[0], ascending[-1]
+    one, other = first.histogram(*ends), second.histogram(*ends)
+    assert torch.equal(one.values, other.values)
+    assert torch.equal(one.counts, other.counts)
 
 
 @pytest.mark.parametrize("p", [90.0, 99.0, 100.0])

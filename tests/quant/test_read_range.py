@@ -7,6 +7,7 @@ from torch import nn
 
 from tersor.core.grid import Grid
 from tersor.frontend.capture import capture
+from tersor.quant import seen_values
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.observed import observed_ranges
 from tersor.quant.place import place
@@ -93,6 +94,6 @@ def test_a_gated_network_is_more_accurate_for_it(monkeypatch):
 
     with torch.no_grad():
         cut = noise()
-        monkeypatch.setattr("tersor.quant.observed.cut_by_readers", lambda _, __, ends, ___: ends)
+        monkeypatch.setattr(seen_values, "cut_by_readers", lambda _, __, ends, ___: ends)
         whole = noise()
     assert cut < whole / 2

@@ -13,6 +13,7 @@ from tersor.quant.observed import observed_ranges
 from tersor.quant.overflow import guard_bias_overflow
 from tersor.quant.place import place
 from tersor.quant.schemes import ONNXRUNTIME_CPU
+from tersor.quant.seen_values import SeenValues
 from tersor.quant.streamed_ranges import can_be_streamed
 from tests.captured import captured
 from tests.zoo import ZOO
@@ -127,11 +128,13 @@ def model_of_few_layers():
 def test_few_bits_need_no_pass_for_ranges(monkeypatch, bits, options, passes):
     data, count = torch.randn(16, 3, 12, 12, generator=torch.manual_seed(1)), list[int]()
 
-    def counted(*args):
-        count.append(1)
-        return observed_ranges(*args)
+    add = SeenValues.add
 
-    monkeypatch.setattr("tersor.quant.known_ranges.observed_ranges", counted)
+    def counted(seen, batches):
+        count.append(1)
+        add(seen, batches)
+
+    monkeypatch.setattr(SeenValues, "add", counted)
     quantize = lambda: tersor.quantize(  # noqa: E731
         model_of_few_layers(), data=data, weights=bits, options=options, tolerance=None
     )

@@ -12,6 +12,7 @@ Differs from the paper in: ranges may have two ends, and are searched as in
 `tersor.core.ranges.mse`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,8 +25,9 @@ from tersor.core.grid import Grid
 from tersor.core.ranges import scale_zero_point
 from tersor.errors import InvalidInputError
 
-_ENOUGH = 1 << 17  # values that are counted of those that come at once
-_STEPS = (1, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61)
+_LEAST = -64  # exponent of 2 that bins reach at least
+_ENOUGH = 1 << 15  # values that are counted of those that come at once
+_STEPS = (1, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79)
 _SMOOTHING = 1e-4  # of the mass: the value of Q where P is positive and Q is zero
 Ends = tuple[Float[Tensor, ""], Float[Tensor, ""]]
 
@@ -47,39 +49,64 @@ class Counter:
     """Counts values in bins of equal width, and zeros separately.
 
     Zero is on every grid and often half of all values; the middle of a bin would not be exactly 0.
-    Of many values that come at once, every third, fifth, … counts.
+    Bins get twice as wide when a value does not fit in. Of many values that come at once, every
+    third, fifth, … counts.
     """
 
-    def __init__(self, low: Float[Tensor, ""], high: Float[Tensor, ""], bins: int = 2048) -> None:
-        """Set up the bins.
+    def __init__(self, bins: int = 4096) -> None:
+        """Start with no value.
 
         Args:
-            low: Lowest value to come.
-            high: Highest value to come.
-            bins: Number of bins.
+            bins: Number of bins on each side of zero, a power of 2; more than half of them are used
+                on the side of the farthest value.
         """
-        self.low, self.high, self.bins = low, high, bins
-        self._counts = torch.zeros(bins, dtype=torch.float64, device=low.device)
-        self._zeros = torch.zeros((), dtype=torch.float64, device=low.device)
+        self.bins = bins
+        self._exponent = _LEAST
+        self._counts = torch.zeros(2 * bins, dtype=torch.float64)
+        self._zeros = 0
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> None:
-        """Count values."""
-        x = x.detach().flatten()[:: _step(x)]
-        other = x[x != 0]
-        self._zeros += len(x) - len(other)
-        width = (self.high - self.low).clamp(min=torch.finfo(x.dtype).tiny) / self.bins
-        place = ((other - self.low) / width).long().clamp(0, self.bins - 1)
-        self._counts += torch.bincount(place, minlength=self.bins)
+        """Count values; of what is not finite the ends tell."""
+        x = x.detach().flatten()[:: _step(x)].float()
+        reach = float(x.abs().max())
+        if not math.isfinite(reach):
+            return
+        self._widen(math.frexp(reach)[1] if reach else self._exponent)
+        place = x.div(self._width).add_(self.bins).int().clamp_(0, 2 * self.bins - 1)
+        counts = torch.bincount(place, minlength=2 * self.bins).to(self._counts)
+        zeros = len(x) - int(x.count_nonzero())
+        counts[self.bins] -= zeros
+        self._counts += counts
+        self._zeros += zeros
 
-    def histogram(self) -> Histogram:
-        """The histogram so far: bins by their middle, and both ends."""
-        edges = torch.linspace(0, 1, self.bins + 1, dtype=torch.float64, device=self.low.device)
-        middle = self.low + (self.high - self.low) * (edges[1:] + edges[:-1]) / 2
-        middle[0], middle[-1] = self.low, self.high
-        values = torch.cat((middle, middle.new_zeros(1))).to(self.low.dtype)
-        counts = torch.cat((self._counts, self._zeros[None])).to(self.low.dtype)
+    @property
+    def _width(self) -> float:
+        return math.ldexp(1 / self.bins, self._exponent)
+
+    def _widen(self, exponent: int) -> None:
+        """Make the bins reach as far as 2^exponent: neighbours become one."""
+        while self._exponent < exponent:
+            half = self.bins // 2
+            self._counts[half:-half] = self._counts.view(-1, 2).sum(1)
+            self._counts[:half] = self._counts[-half:] = 0
+            self._exponent += 1 if self._counts.any() else exponent - self._exponent
+
+    def histogram(self, low: Float[Tensor, ""], high: Float[Tensor, ""]) -> Histogram:
+        """The histogram so far: bins by their middle, and both ends.
+
+        Args:
+            low: The lowest of all values, whether counted or not.
+            high: The highest one.
+        """
+        used = self._counts.nonzero()
+        first, last = (int(used.min()), int(used.max())) if len(used) else (0, -1)
+        places = torch.arange(first, last + 1, dtype=torch.float64) - self.bins + 0.5
+        middle = (places * self._width).to(low).clamp(low, high)
+        values = torch.cat((low[None], middle, low.new_zeros(1), high[None]))
+        zeros = self._counts.new_tensor([self._zeros])
+        counts = torch.cat((zeros * 0, self._counts[first : last + 1], zeros, zeros * 0))
         order = values.argsort(stable=True)
-        return Histogram(values[order], counts[order])
+        return Histogram(values[order], counts.to(low)[order])
 
 
 def _step(x: Tensor) -> int:
@@ -117,11 +144,13 @@ def mse(seen: Histogram, grid: Grid, candidates: int = 100) -> Ends:
         grid: Integers to round to.
         candidates: Number of factors tried, see `tersor.core.ranges.mse`.
     """
+    occurs = seen.counts > 0
+    values, counts = seen.values[occurs], seen.counts[occurs].double()
 
     def losses(low: Tensor, high: Tensor) -> Tensor:
-        values = seen.values.expand(len(low), -1)
-        rounded = fake_quantize(values, *scale_zero_point(low, high, grid), grid, axis=0)
-        return ((rounded - values).double().square() * seen.counts).sum(1)
+        given = values.expand(len(low), -1)
+        rounded = fake_quantize(given, *scale_zero_point(low, high, grid), grid, axis=0)
+        return rounded.sub_(given).square_().double() @ counts
 
     return _search(seen, grid, losses, candidates)
 

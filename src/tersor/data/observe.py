@@ -10,6 +10,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from tersor.core.ranges import minmax
+from tersor.data.plain_run import PlainRun, stored_tensors
 from tersor.graph.network import Network
 from tersor.graph.nodes import ancestors
 
@@ -60,10 +61,12 @@ def observe(
         batches: Inputs, as `(args, kwargs)` in the structure of the network's own example.
         watchers: Node → function that is called with the node's value for every batch.
     """
-    runner = _Observer(network.module, watchers)
+    runner = _Observer(network, watchers)
+    stored = {node: x for node, x in stored_tensors(network).items() if node not in watchers}
     with torch.no_grad():
         for args, kwargs in batches:
-            runner.run(*in_order(network, args, kwargs), enable_io_processing=False)
+            leaves = in_order(network, args, kwargs)
+            runner.run(*leaves, initial_env=dict(stored), enable_io_processing=False)
 
 
 def in_order(network: Network, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -77,11 +80,13 @@ def in_order(network: Network, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     return pytree.tree_leaves((args, {name: kwargs[name] for name in network.kwargs}))
 
 
-class _Observer(fx.Interpreter):
+class _Observer(PlainRun):
+    """Runs what the watched nodes depend on."""
+
     def __init__(
-        self, module: fx.GraphModule, watchers: Mapping[fx.Node, Callable[[Tensor], None]]
+        self, network: Network, watchers: Mapping[fx.Node, Callable[[Tensor], None]]
     ) -> None:
-        super().__init__(module)
+        super().__init__(network.module)
         self.watchers = watchers
         self._needed = ancestors(watchers)
 
@@ -89,7 +94,7 @@ class _Observer(fx.Interpreter):
         if n not in self._needed and n.op != "placeholder":
             return None
         if n.op == "call_module":  # in a Network, these are the quantizers
-            return self.fetch_args_kwargs_from_env(n)[0][0]
+            return self.env[n.all_input_nodes[0]]
         value = super().run_node(n)
         if n in self.watchers:
             self.watchers[n](value)

@@ -6,15 +6,17 @@ They are those of the float network, so they do not depend on what is rounded.
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, fx
 
 from tersor.core.grid import Grid
 from tersor.data.observe import Batch
 from tersor.graph.network import Network, Record
 from tersor.quant.better_ranges import better_ranges
 from tersor.quant.calibrate import activation_quantizers
-from tersor.quant.observed import observed_ranges
+from tersor.quant.observed import seen_values
+from tersor.quant.quantizer import FakeQuantize
 from tersor.quant.range_methods import ActivationRange
+from tersor.quant.seen_values import SeenValues
 
 _Key = tuple[str, Grid]
 
@@ -26,6 +28,7 @@ class KnownRanges:
         self._found: dict[_Key, tuple[bool, Tensor, Tensor]] = {}
         self._records: dict[str, Record] = {}
         self._better: ActivationRange | None = None
+        self._begun: tuple[SeenValues, Sequence[Batch]] | None = None
 
     def method(
         self,
@@ -42,7 +45,9 @@ class KnownRanges:
         """
         if not isinstance(method, str):
             return method
-        self._better = self._better or better_ranges(placed, batches)
+        if self._better is None:
+            self._better, seen, others = better_ranges(placed, batches)
+            self._begun = seen, others
         return self._better
 
     def set(
@@ -62,15 +67,32 @@ class KnownRanges:
         """
         method = self.method(batches, method, placed)
         wanted = activation_quantizers(network)
-        keyed = [((value.name, quantizer.grid), quantizer) for value, quantizer in wanted]
-        if not all(key in self._found for key, _ in keyed):
+        keyed = [((value.name, quantizer.grid), value, quantizer) for value, quantizer in wanted]
+        unknown = [(value, q) for key, value, q in keyed if key not in self._found]
+        if unknown:
             before = len(network.records)
-            observed_ranges(network, batches, method)
+            self._measure(network, batches, unknown, method)
             self._records |= {record.layer: record for record in network.records[before:]}
-            self._found |= {key: (q.enabled, q.scale, q.zero_point) for key, q in keyed}
-            return
-        for (name, grid), quantizer in keyed:
+            del network.records[before:]
+            known = ((value.name, q) for value, q in unknown)
+            self._found |= {(n, q.grid): (q.enabled, q.scale, q.zero_point) for n, q in known}
+        for (name, grid), _, quantizer in keyed:
             is_used, scale, zero_point = self._found[name, grid]
             if is_used:
                 quantizer.set_scale(scale, zero_point)
             network.records.append(self._records[name])
+
+    def _measure(
+        self,
+        network: Network,
+        batches: Sequence[Batch],
+        wanted: list[tuple[fx.Node, FakeQuantize]],
+        method: ActivationRange,
+    ) -> None:
+        """Set ranges from samples; those of a trial have been seen."""
+        if self._begun is None:
+            seen = seen_values(network, batches, [value for value, _ in wanted], method)
+        else:
+            (seen, others), self._begun = self._begun, None
+            seen.add(others)
+        seen.set(network, wanted, method)

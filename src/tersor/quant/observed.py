@@ -3,8 +3,7 @@
     min-max      all values that occur; few samples: see `tersor.quant.margin`
     percentile, squared error, entropy: see `tersor.core.histogram`
 
-Samples pass through the network twice: first to find the ends of each activation, then to count in
-between. Only the counts are kept, so any number of samples will do.
+See `tersor.quant.seen_values`.
 """
 
 from collections.abc import Sequence
@@ -12,18 +11,12 @@ from collections.abc import Sequence
 from torch import fx
 
 from tersor.core.grid import Grid
-from tersor.core.histogram import Counter, Ends
-from tersor.data.observe import Batch, observe
-from tersor.data.pieces import joined
-from tersor.data.sample_rows import sample_counts
-from tersor.errors import InvalidInputError
+from tersor.core.histogram import Ends
+from tersor.data.observe import Batch
 from tersor.graph.network import Network
-from tersor.quant.calibrate import activation_quantizers, set_activation
-from tersor.quant.margin import SampleExtremes, has_margin
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.range_methods import ActivationRange, MinMax
-from tersor.quant.read_range import cut_by_readers
-from tersor.quant.scheme import WIDE
+from tersor.quant.seen_values import SeenValues
 
 
 def observed_ranges(
@@ -42,30 +35,8 @@ def observed_ranges(
         InvalidInputError: There is no batch.
     """
     wanted = activation_quantizers(network)
-    found = seen_ranges(network, batches, [(v, quantizer.grid) for v, quantizer in wanted], method)
-    what = _what(sum(sample_counts(batches)))
-    for (value, quantizer), ends in zip(wanted, found, strict=True):
-        set_activation(network, value, quantizer, ends, what)
-
-
-def set_seen(
-    network: Network, value: fx.Node, quantizer: FakeQuantize, seen: SampleExtremes, samples: int
-) -> None:
-    """Set the min-max range of one activation quantizer from what was seen of its value.
-
-    Args:
-        network: Edited in place.
-        value: The activation.
-        quantizer: Its quantizer.
-        seen: The ends of its values.
-        samples: The number of samples, for the record.
-    """
-    ends = cut_by_readers(network, value, _seen(value, seen, quantizer.grid), quantizer.grid)
-    set_activation(network, value, quantizer, ends, _what(samples))
-
-
-def _what(samples: int) -> str:
-    return f"range measured on {samples:,} samples"
+    seen = seen_values(network, batches, [value for value, _ in wanted], method)
+    seen.set(network, wanted, method)
 
 
 def seen_ranges(
@@ -85,23 +56,24 @@ def seen_ranges(
     Raises:
         InvalidInputError: There is no batch.
     """
-    if not batches:
-        raise InvalidInputError("there is no batch to calibrate with; give at least one sample")
-    extremes = {value: SampleExtremes() for value, _ in wanted}
-    observe(network, joined(network, batches), extremes)
-    if isinstance(method, MinMax):
-        found = [_seen(value, extremes[value], grid) for value, grid in wanted]
-    else:
-        ends = {value: seen.ends() for value, seen in extremes.items()}
-        counters = {value: Counter(*low_high) for value, low_high in ends.items()}
-        observe(network, joined(network, batches), counters)
-        found = [method.of(counters[value].histogram(), grid) for value, grid in wanted]
-    return [
-        cut_by_readers(network, value, low_high, grid)
-        for (value, grid), low_high in zip(wanted, found, strict=True)
-    ]
+    seen = seen_values(network, batches, [value for value, _ in wanted], method)
+    return [seen.range(value.name, grid, method) for value, grid in wanted]
 
 
-def _seen(value: fx.Node, seen: SampleExtremes, grid: Grid) -> Ends:
-    """With few bits, a finer step is worth more than a value that may come."""
-    return seen.widened() if has_margin(value) and grid.bits >= WIDE else seen.ends()
+def seen_values(
+    network: Network,
+    batches: Sequence[Batch],
+    values: Sequence[fx.Node],
+    method: ActivationRange,
+) -> SeenValues:
+    """Run the float network on samples, and keep what a method needs to choose ranges.
+
+    Args:
+        network: The network; its quantizers have no effect.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        values: The activations.
+        method: How ranges will be chosen.
+    """
+    seen = SeenValues(network, values, are_counted=not isinstance(method, MinMax))
+    seen.add(batches)
+    return seen

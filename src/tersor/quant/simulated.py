@@ -7,6 +7,7 @@ import torch
 from torch import fx
 
 from tersor.data.observe import Batch, in_order
+from tersor.data.plain_run import PlainRun
 from tersor.graph.network import Network
 
 
@@ -32,7 +33,7 @@ class Simulation:
             is_used_again: Whether there are several batches; a single one needs no rounded copies.
         """
         graph = network.graph if is_used_again else _late(network.graph)
-        self._network, self._runner = network, fx.Interpreter(network.module, graph=graph)
+        self._network, self._runner = network, PlainRun(network.module, graph=graph)
         with torch.no_grad():
             self._stored = _stored(network) if is_used_again else {}
 
@@ -66,11 +67,11 @@ def _late(graph: fx.Graph) -> fx.Graph:
 
 
 def _stored(network: Network) -> dict[fx.Node, Any]:
-    """What quantizers make of stored weights and biases."""
+    """Stored weights and biases, and what quantizers make of them."""
     runner, found = fx.Interpreter(network.module), dict[fx.Node, Any]()
     runner.env = found
     for node in network.graph.nodes:
         is_rounded = node.op == "call_module" and found.keys() >= set(node.all_input_nodes)
         if node.op == "get_attr" or is_rounded:
             found[node] = runner.run_node(node)
-    return {node: value for node, value in found.items() if node.op == "call_module"}
+    return found

@@ -22,9 +22,9 @@ from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Network
 from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.margin import SampleExtremes
-from tersor.quant.observed import set_seen
 from tersor.quant.overflow import guard_bias, overflows, quantizer_behind
 from tersor.quant.quantizer import FakeQuantize, quantizer_at
+from tersor.quant.seen_values import set_seen
 from tersor.quant.shared_calls import other_calls
 
 
