@@ -26,8 +26,8 @@ from tersor.core.ranges import scale_zero_point
 from tersor.errors import InvalidInputError
 
 _LEAST = -64  # exponent of 2 that bins reach at least
-_ENOUGH = 1 << 15  # values that are counted of those that come at once
-_STEPS = (1, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79)
+_ENOUGH = 1 << 17  # values that are counted of those that come at once
+_STEPS = (1, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61)
 _SMOOTHING = 1e-4  # of the mass: the value of Q where P is positive and Q is zero
 Ends = tuple[Float[Tensor, ""], Float[Tensor, ""]]
 
@@ -53,7 +53,7 @@ class Counter:
     third, fifth, … counts.
     """
 
-    def __init__(self, bins: int = 4096) -> None:
+    def __init__(self, bins: int = 2048) -> None:
         """Start with no value.
 
         Args:
