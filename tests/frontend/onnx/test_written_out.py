@@ -10,6 +10,7 @@ import torch
 
 import tersor
 from tersor.core.metrics import sqnr
+from tersor.frontend.onnx import written_out
 from tersor.quant.smooth import Smoothing
 from tests.frontend.onnx.files import model, random, write
 
@@ -159,6 +160,14 @@ def test_outliers_move_through_the_weight_of_a_norm(tmp_path):
     """The first channel, 30 times as large, would leave the others few integers."""
     body, stored = NORMS["power"]
     assert decibels(body, {**stored, "g": LARGE}, tmp_path) > 35
+
+
+def test_a_file_with_very_many_candidates_is_not_searched_for_long(tmp_path, monkeypatch):
+    body, stored = NORMS["power"]
+    path = file(body, stored, tmp_path)
+    assert calls(path)[aten.layer_norm.default] == 1
+    monkeypatch.setattr(written_out, "_MOST_WORK", 5 * written_out._CALL)
+    assert calls(path)[aten.layer_norm.default] == 0
 
 
 def decibels(body, stored, folder, smooth=None, w0=PLAIN):

@@ -33,6 +33,9 @@ _ENDS = {"Add", "Mul", "Div"}
 _CLOSE = 1e-6  # constants are rounded to float32, or to as many digits
 _POINTS = torch.linspace(-8, 8, 129, dtype=torch.float64)
 _WIDEST = 1 << 16  # channels of a LayerNorm that is tried
+_MOST_WORK = 1 << 29  # numbers that are tried in one file: some seconds
+_CALL = 10_000  # what a node costs, however few numbers it computes
+_ROWS = 4  # of the values that a LayerNorm is tried on
 _RANK = 7  # of the value that a LayerNorm is tried on, so that only its last axis is the last one
 
 
@@ -53,6 +56,12 @@ class _Group:
     def has(self, ops: set[str]) -> bool:
         """Whether one of the nodes is of one of these types."""
         return any(node.op in ops for node in self.nodes)
+
+    @property
+    def work(self) -> int:
+        """The numbers that are computed to try it."""
+        widest = max((x.size for x in self.constants.values()), default=1)
+        return len(self.nodes) * (_CALL + _ROWS * widest)
 
     def of(self, x: Tensor) -> Tensor | None:
         """What the nodes compute from a value of the root; None if they do not take it."""
@@ -83,7 +92,7 @@ def read_written_out(
 
     Returns:
         The nodes, and for each new one, which has the name of the last that it replaces, the names
-        of all of these.
+        of all of these. In a file with very many candidates the first ones stay written out.
     """
     if not any(node.op in _CURVES | _MEANS for node in nodes):
         return list(nodes), {}
@@ -91,10 +100,16 @@ def read_written_out(
     found: dict[str, Node] = {}
     members: dict[str, tuple[str, ...]] = {}
     gone: set[str] = set()
+    work = 0
     for end in reversed(nodes):
         if end.op not in _ENDS or end.name in gone:
             continue
         for group in around.groups(end):
+            if not group.has(_CURVES | _MEANS):
+                continue
+            work += group.work
+            if work > _MOST_WORK:
+                break
             op = _gelu(group) or _layer_norm(group)
             if op is not None:
                 found[end.name] = op
@@ -182,7 +197,7 @@ def _is_row(x: np.ndarray) -> bool:
 def _samples(channels: int) -> Tensor:
     """Values of which some are so small that ε counts."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(4, *[1] * (_RANK - 2), channels, generator=generator, dtype=torch.float64)
+    x = torch.randn(_ROWS, *[1] * (_RANK - 2), channels, generator=generator, dtype=torch.float64)
     sizes = torch.tensor([1e-3, 0.1, 1.0, 10.0], dtype=torch.float64)
     return x * sizes.reshape(-1, *[1] * (_RANK - 1)) + 0.1
 
