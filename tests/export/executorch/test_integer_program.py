@@ -23,13 +23,14 @@ class Arithmetic(nn.Module):
         self.stem = nn.Conv2d(3, 8, 3, 2, 1)
         self.depthwise = nn.Conv2d(8, 8, 5, padding=2, groups=8)
         self.pointwise = nn.Conv2d(8, 8, 1, bias=False)
+        self.single = nn.Conv2d(8, 1, 1)
         self.head = nn.Linear(8, 6)
 
     def forward(self, image):
         x = nn.functional.relu6(self.stem(image) * 3)
         y = self.depthwise(x)
         x = (x + self.pointwise(y)).relu()
-        pooled = nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        pooled = nn.functional.adaptive_avg_pool2d(x * self.single(x), 1).flatten(1)
         return self.head((x * y).mean((2, 3))), self.head(pooled)
 
 
@@ -53,7 +54,7 @@ def test_every_bit_is_that_of_the_runtime(tmp_path, data):
     for wanted, found in pairs:
         np.testing.assert_array_equal(found.numpy(), wanted)
     kinds = sorted(program.computed.values())
-    assert kinds == ["adaptive_avg_pool2d", "add", *["conv2d"] * 3, "linear", "mean", "mul"]
+    assert kinds == ["adaptive_avg_pool2d", "add", *["conv2d"] * 4, "linear", "mean", "mul", "mul"]
     assert not program.unknown
 
 

@@ -97,7 +97,7 @@ class IntegerProgram(fx.Interpreter):
         bias = argument(op, "bias")
         if bias is not None:
             unit = (of_x.scale * step).double()
-            bias = (self.network.tensor(bias) / unit).round_().expand(len(weight))
+            bias = (self.network.tensor(bias).double() / unit).round_().expand(len(weight))
         target: Any = op.target
         sums = target(x.double() - of_x.zero_point, weight, bias, *op.args[3:], **op.kwargs)
         scale = output_scale(of_x.scale, step, to.scale)
