@@ -11,7 +11,9 @@ A conversion serves all readers of a value, so it is an edge of its own with a h
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -182,17 +184,24 @@ class Calls:
     def total(self, chosen: Collection[fx.Node]) -> float:
         """Nanoseconds of a mixture, in which these calls are computed in integers."""
         found = 0.0
+        for node, costs in self._costs.items():
+            is_integer = node in chosen
+            found += costs.times[is_integer]
+            if is_integer and costs.pooled_anew and operand(node) not in chosen:
+                found += costs.pooled_anew
+            if any((reader in chosen) != is_integer for reader in costs.readers):
+                found += costs.conversions[is_integer]
+        return found
+
+    @cached_property
+    def _costs(self) -> "dict[fx.Node, _Costs]":
+        """What each value costs in either form; searches ask for many mixtures."""
+        found = dict[fx.Node, _Costs]()
         for node in self.flow.values:
-            if self.is_free(node):
-                found += self.time(node, node in chosen)
-                if node in chosen and node.target in _POOLINGS and operand(node) not in chosen:
-                    found += self.pooled_anew(node)
-            forward, back = self.conversions(node)
-            forms = {reader in chosen for reader in self.readers(node)}
-            if node in chosen:
-                found += back if False in forms else 0.0
-            else:
-                found += forward if True in forms else 0.0
+            is_free, is_pooling = self.is_free(node), node.target in _POOLINGS
+            times = (self.time(node, False), self.time(node, True)) if is_free else (0.0, 0.0)
+            anew = self.pooled_anew(node) if is_free and is_pooling else 0.0
+            found[node] = _Costs(times, anew, self.conversions(node), self.readers(node))
         return found
 
     def best(self, free: list[fx.Node]) -> frozenset[fx.Node]:
@@ -234,6 +243,15 @@ class Calls:
                 end = vertices.get(reader, 1)
                 yield end, to_integers, NEVER
                 yield to_floats, end, NEVER
+
+
+class _Costs(NamedTuple):
+    """Nanoseconds of a call and of the conversion of its value, in floating point and integers."""
+
+    times: tuple[float, float]
+    pooled_anew: float
+    conversions: tuple[float, float]
+    readers: list[fx.Node]
 
 
 def side(starts: Ends, ends: Ends, costs: Costs, size: int) -> set[int]:
