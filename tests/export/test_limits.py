@@ -121,3 +121,5 @@ def test_kernels_that_differ_are_explained(runtime, quantized, said):
     rows = dict(replace(proof(), quantized=floats, **changes).rows())
     assert ("kernels" in rows) == (said is not None)
     assert said is None or rows["kernels"].startswith(said)
+    unnamed = dict(replace(proof(), quantized=floats, **changes, kernels=()).rows())
+    assert said is None or unnamed["kernels"].startswith(said.replace(" (QLinearConv)", ""))

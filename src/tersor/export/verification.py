@@ -222,7 +222,7 @@ class Verification:
         if not self.exported or _worst(self.runtime) >= _worst(self.exported) - _APART:
             return
         names = {kernel.kernel for kernel in self.kernels if kernel.is_integer}
-        which = f"the kernels ({', '.join(sorted(names))})"
+        which = f"the kernels ({', '.join(sorted(names))})" if names else "the kernels"
         if _worst(self.first or self.quantized) >= _worst(self.simulated) - _AS_CLOSE:
             yield (
                 f"{which} round sums in the middle of two integers to the other one, which costs "
