@@ -162,9 +162,9 @@ def test_verify_uses_the_session_options_of_the_scheme(tmp_path, monkeypatch):
     seen = []
     verify_file = checks.verify_file
 
-    def spy(*args, config, **options):
-        seen.append(dict(config))
-        return verify_file(*args, config=config, **options)
+    def spy(*args, **others):
+        seen.append(dict(args[-1].config))
+        return verify_file(*args, **others)
 
     monkeypatch.setattr(checks, "verify_file", spy)
     tersor.verify(model, path, latency=False)

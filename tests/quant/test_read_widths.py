@@ -9,6 +9,7 @@ import tersor
 from tersor.errors import InvalidInputError
 from tersor.graph.nodes import source
 from tersor.quant.place import quantizers
+from tersor.quant.range_methods import MinMax
 
 
 class Residual(nn.Module):
@@ -97,7 +98,8 @@ def test_a_shortcut_keeps_its_bits_where_layers_read_few():
 @pytest.mark.parametrize("data", [None, MANY], ids=["no data", "data"])
 def test_what_is_rounded_again_runs_as_it_was_simulated(tmp_path, data):
     torch.manual_seed(0)
-    q = tersor.quantize(Shortcut(), X, data=data, activations=FEW)
+    options = None if data is None else tersor.WithData(activation_range=MinMax())
+    q = tersor.quantize(Shortcut(), X, data=data, activations=FEW, options=options)
     q.export(tmp_path / "few.onnx")
     proof = q.verify(tmp_path / "few.onnx", torch.randn(64, 3, 8, 8))
     assert proof.sqnr > 60

@@ -191,7 +191,7 @@ def _plain(value: Tensor | np.ndarray, dtype: torch.dtype) -> Tensor | np.ndarra
         return value
     if value.dtype != object:
         is_size = value.dtype == np.int64 and not (dtype.is_floating_point or dtype == torch.bool)
-        return as_array(torch.from_numpy(value).to(dtype)) if is_size else value
+        return as_array(torch.from_numpy(np.array(value)).to(dtype)) if is_size else value
     parts = [torch.scalar_tensor(size, dtype=dtype) for size in value.ravel().tolist()]
     return torch.stack(parts).reshape(value.shape)
 
