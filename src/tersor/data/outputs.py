@@ -1,6 +1,6 @@
 """Compares what networks return: the damage that a change does to the outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -44,6 +44,15 @@ def noise_to_signal(outputs: list[Any], reference: list[Any]) -> float:
         raise InvalidInputError(
             "the model returns nothing in floating point to measure noise in; give a metric"
         )
+    return mean_share(energies)
+
+
+def mean_share(energies: Sequence[Sequence[tuple[float, float]]]) -> float:
+    """Noise over signal, averaged over what is told apart.
+
+    Args:
+        energies: Signal and noise of each output, or part of one, for every batch.
+    """
     signal, noise = torch.tensor(energies, dtype=torch.float64).sum(0).unbind(-1)
     return float(torch.where(noise > 0, noise / signal, 0.0).mean())
 

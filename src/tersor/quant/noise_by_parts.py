@@ -7,11 +7,9 @@ hide what happens to its scores.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from tersor.core.metrics import signal_and_noise
 from tersor.data.output_parts import Part
-from tersor.data.outputs import floats
+from tersor.data.outputs import floats, mean_share
 
 
 def noise_by_parts(
@@ -29,5 +27,4 @@ def noise_by_parts(
         [signal_and_noise(part.of(wanted[k]), part.of(found[k])) for k, part in parts]
         for wanted, found in pairs
     ]
-    signal, noise = torch.tensor(energies, dtype=torch.float64).sum(0).unbind(-1)
-    return float(torch.where(noise > 0, noise / signal, 0.0).mean())
+    return mean_share(energies)

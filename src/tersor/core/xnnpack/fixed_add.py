@@ -29,15 +29,9 @@ def fixed_add(
     of_c: Stepped,
     limits: Limits,
 ) -> Int64[Tensor, "*shape"]:
-    """Integers of the sum.
+    """Integers of the sum; the arguments are those of `tersor.core.mlas.integer_add.add`.
 
-    Args:
-        a: Integers; broadcast with `b`.
-        of_a: What they stand for.
-        b: Integers.
-        of_b: What they stand for.
-        of_c: What the sum stands for.
-        limits: Of the sum's type, or narrower ones if an activation follows.
+    The limits are narrower than those of the type if an activation follows.
     """
     ratios = [float(x.scale / of_c.scale) for x in (of_a, of_b)]
     shift = _BITS + 1 - math.frexp(max(ratios))[1]

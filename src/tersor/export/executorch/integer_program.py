@@ -91,8 +91,8 @@ class IntegerProgram(fx.Interpreter):
         """A convolution or a linear layer: whole sums, times one float per channel."""
         ((x, of_x),) = inputs
         read = argument(op, "weight")
-        step = torch.tensor(read.args[1]) if read.target is DEQUANTIZE else None
-        step = self.network.tensor(read.args[1]) if step is None else step
+        is_one = read.target is DEQUANTIZE
+        step = torch.tensor(read.args[1]) if is_one else self.network.tensor(read.args[1])
         weight = self.network.tensor(read.args[0]).double()
         bias = argument(op, "bias")
         if bias is not None:
