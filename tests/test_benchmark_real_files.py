@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from zipfile import ZipFile
 
@@ -94,6 +95,8 @@ def test_inputs_are_the_same_each_time(monkeypatch):
     assert [line.text for line in first] == [line.text for line in second]
     assert all(a.image.tobytes() == b.image.tobytes() for a, b in zip(first, second, strict=True))
     files = contents.contents(20)
+    tomorrow = time.localtime(time.time() + 86_400)
+    monkeypatch.setattr("time.localtime", lambda *_: tomorrow)
     assert len({kind for kind, _ in files}) == 20
     assert files == contents.contents(20)
     images = photographs.photographs(8)
