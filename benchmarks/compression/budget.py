@@ -8,13 +8,15 @@
 Several methods joined by `+` are chosen for each part; with `>` one call follows another, and each
 takes the same share of what is left of the budget. Level 3 trains what level 2 left, distilled from
 the float network on augmented training images; `vib`, `bayes` and `l0` are of level 3 only, and
-spend half of their training with gates. `trained` is a mean over seeds of the training. `W8A8` and
-such are quantized last, with 1,024 images; `kB` are the files: before, of floats, and of these,
-four-bit weights two per byte. Parts are tried once for all budgets; `--work` keeps what was tried
-for another run.
+spend half of their training with gates: `spatial+vib` factorizes, then gates choose ranks and
+channels; `vib>spatial` factorizes what gates left, each with half of the training. `trained` is a
+mean over seeds of the training. `W8A8` and such are quantized last, with 1,024 images; `kB` are the
+files: before, of floats, and of these, four-bit weights two per byte. Parts are tried once for all
+budgets; `--work` keeps what was tried, and trainings, for another run.
 """
 
 import argparse
+import re
 import statistics
 import tempfile
 import time
@@ -33,7 +35,7 @@ from tersor.api.compress import compress
 from tersor.api.quantize import quantize
 from tersor.api.train import train
 from tersor.compression.options import Compression
-from tersor.names import KINDS, SCORES, BudgetRule, GateKind
+from tersor.names import KINDS, SCORES, BudgetRule
 from tersor.names import METHODS as DECOMPOSITIONS
 from tersor.results.compressed import Compressed
 from tersor.results.quantized import Quantized
@@ -64,7 +66,7 @@ class Way:
     @property
     def is_gated(self) -> bool:
         """Are channels chosen by training, so that there is nothing before it?"""
-        return self.methods in KINDS
+        return not set(KINDS).isdisjoint(re.split("[+>]", self.methods))
 
 
 @dataclass(frozen=True)
@@ -180,13 +182,32 @@ def _compressed(task: TrainingTask, way: Way, args: argparse.Namespace) -> Compr
 def _trained(
     task: TrainingTask, way: Way, start: Found | None, args: argparse.Namespace, seed: int
 ) -> Compressed:
-    batches = task.batches(args.batch)
-    options = Training(epochs=args.epochs, steps=args.steps, rate=args.rate, seed=seed)
+    stages = way.methods.split(">") if start is None else [way.methods]
+    batches, told = task.batches(args.batch), f"{way} seed {seed} {args.precision or ''}"
+    options = Training(
+        epochs=args.epochs // len(stages),
+        steps=args.steps and args.steps // len(stages),
+        rate=args.rate,
+        seed=seed,
+        precision=args.precision,
+        checkpoint_every=100,
+    )
+    folder = args.work / re.sub(r"[^\w.>+]+", " ", told)
     if start is not None:
-        return train(start.first, batches, options=options)
-    gates = Compression(methods=(cast("GateKind", way.methods),))
-    network = task.task.network
-    return compress(network, macs=way.share, train=batches, training=options, options=gates)
+        return train(start.first, batches, options=options, folder=folder)
+    found: Any = Compressed(task.task.network, task.task.network)
+    for number, stage in enumerate(stages):
+        names: Any = tuple(stage.split("+"))
+        found = compress(
+            found,
+            macs=way.share ** (1 / len(stages)),
+            data=task.task.calibration(args.images, args.seed),
+            train=batches,
+            training=options,
+            options=Compression(names),
+            folder=folder / str(number),
+        )
+    return found
 
 
 def _quantized(
@@ -219,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="of level 3, instead")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, help="highest, of level 3")
+    parser.add_argument("--precision", choices=["bf16"], help="of level 3")
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
     parser.add_argument("--runtime", action="store_true", help="integers in onnxruntime")
     parser.add_argument("--seeds", type=int, default=1, help="of the training")

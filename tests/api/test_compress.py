@@ -11,6 +11,7 @@ import tersor
 from benchmarks.zoo import MODELS
 from tersor.compression import trial
 from tersor.compression import within_latency as timing
+from tersor.compression.gate_training import Gating
 from tersor.compression.options import Compression
 from tersor.errors import InvalidInputError
 from tersor.graph import shapes
@@ -214,6 +215,55 @@ def test_gates_meet_the_budget(kind):
     assert found(x).shape == found.original(x).shape
 
 
+@pytest.mark.parametrize(
+    "methods", [("spatial", "vib"), ("svd", "l0"), ("prune", "bayes")], ids=str
+)
+def test_gates_choose_from_what_other_methods_leave(methods):
+    """The ranks of chains are channels, too, and both kinds of methods take their share."""
+    options = Compression(methods=methods, gating=Gating(others=0.25))
+    model, example = three_layers(), nets.images(2)
+    given = {"data": nets.images(32), "train": BATCHES, "training": SHORT, "options": options}
+    found = tersor.compress(model, example, macs=0.4, **given)
+    assert 0.36 < found.cost.macs / found.original_cost.macs <= 0.4
+    alone = Compression(methods=methods[:1])
+    first = tersor.compress(model, example, macs=0.4**0.25, data=nets.images(32), options=alone)
+    before, after = (
+        {layer.name: layer.weight.shape[0] for layer in layers(each.network)}
+        for each in (first, found)
+    )
+    assert before.keys() == after.keys()
+    assert all(after[name] <= before[name] for name in before)
+    ranks = [name for name in before if name.endswith(".0")]
+    assert bool(ranks) == (methods[0] != "prune")
+    assert not ranks or any(after[name] < before[name] for name in ranks)
+    assert any(after[name] < before[name] for name in before if name not in ranks)
+    x = nets.images(4)
+    assert found(x).shape == found.original(x).shape
+
+
+def test_the_budget_of_methods_before_gates_is_named_as_such():
+    options = Compression(methods=("svd", "vib"), gating=Gating(others=0.9))
+    said = r"macs=0\.\d+ before gates, with Gating\(others=0\.9\), is too small"
+    with pytest.raises(tersor.TersorError, match=said):
+        compress(macs=0.01, train=BATCHES, training=SHORT, options=options)
+
+
+@pytest.mark.parametrize("learns", [False, True], ids=["the same", "something new"])
+def test_what_gates_leave_is_fitted_to_the_model_where_that_lowers_the_loss(learns):
+    """The fit makes up for the channels that are gone, and undoes what was learned meanwhile."""
+    labelled = [(x, torch.ones(len(x), 4)) for x in BATCHES]
+    new = {"train": labelled, "loss": lambda y, wanted: (y - wanted).square().mean()}
+    given = new if learns else {"train": BATCHES}
+    training = tersor.Training(steps=200, bias_rate=0.01)
+    options = Compression(methods=("vib",))
+    given |= {"training": training, "options": options, "macs": 0.5, "data": nets.images(32)}
+    found = tersor.compress(three_layers(), nets.images(2), **given)
+    (record,) = [record for record in found.records if record.step == "fit"]
+    lost = record.numbers
+    assert (lost["loss fitted"] < lost["loss as trained"]) == (not learns)
+    assert str(record.what) == ("as the training left it" if learns else "fitted to the samples")
+
+
 def test_a_training_with_gates_that_was_stopped_goes_on(tmp_path):
     options, training = Compression(methods=("vib",)), tersor.Training(steps=8, checkpoint_every=2)
     given = {"macs": 0.6, "training": training, "options": options, "data": BATCHES}
@@ -328,8 +378,8 @@ def test_gates_say_what_they_need():
         compress(parameters=0.5, train=BATCHES, options=options)
     with pytest.raises(tersor.TersorError, match="metric= has no effect with 'vib'"):
         compress(macs=0.5, train=BATCHES, options=options, metric=lambda y, x: 0.0)
-    with pytest.raises(tersor.TersorError, match="cannot be combined"):
-        Compression(methods=("vib", "spatial"))
+    with pytest.raises(tersor.TersorError, match="'vib' and 'l0' are both kinds of gates"):
+        Compression(methods=("l0", "vib", "spatial"))
 
 
 @needs_assets

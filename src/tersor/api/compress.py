@@ -88,7 +88,7 @@ def compress(
         exclude: Names of layers and sub-modules that stay as they are; `*` and `?` are wildcards.
             Channels that such a layer computes or reads stay, too.
         metric: Damage to the outputs of a batch, `metric(outputs, reference)`; higher is worse.
-            Default: noise over signal. Gates minimize `loss`, so they take no metric.
+            Default: noise over signal. Gates minimize `loss`, so they alone take no metric.
         train: Batches for training the compressed model: level 3, as in `tersor.train`.
         loss: Loss of the training. Default: the distance to the outputs of the original model.
         training: Options of the training.
@@ -120,33 +120,32 @@ def compress(
     batches = optional_samples(start.network, data, options.samples)
     start.network.records += samples_told(start.original, batches)
     asked = _asked(start.network, macs, parameters, megabytes, latency)
-    if train is not None and options.gates is not None:
-        say(STEPS[-1])
-        with training_bar(on_batch) as bar, asked.told():
-            given = start.network, start.original, train, loss, training, folder, bar
-            run = TrainingRun(*given)
-            gated = train_gates(asked.most, run, options.gates, options, batches, exclude)
-        return _with(start, *gated)
     if latency is not None and options.multiple is None:
         options = replace(options, multiple=_BLOCK)
-    trial = try_parts(
-        start.network,
-        batches,
-        options,
-        exclude=exclude,
-        metric=metric,
-        jobs=jobs,
-        folder=folder,
-        say=say,
-        on_part=on_part,
-    )
-    found = _within(trial, asked, latency)
+    found = start.network
+    if options.others:
+        trial = try_parts(
+            start.network,
+            batches,
+            options,
+            exclude=exclude,
+            metric=metric,
+            jobs=jobs,
+            folder=folder,
+            say=say,
+            on_part=on_part,
+        )
+        part = asked.before_gates(options.gating.others) if options.gates else asked
+        found = _within(trial, part, latency)
     if train is None:
         return _with(start, found)
     say(STEPS[-1])
-    with training_bar(on_batch) as bar:
+    with training_bar(on_batch) as bar, asked.told():
         run = TrainingRun(found, start.original, train, loss, training, folder, bar)
-        return _with(start, *train_compressed(run))
+        if options.gates is None:
+            return _with(start, *train_compressed(run))
+        gated = train_gates(asked.most, run, options.gates, options, batches, exclude)
+        return _with(start, *gated)
 
 
 def _within(trial: Trial, asked: Asked, latency: float | None) -> Network:
@@ -209,10 +208,10 @@ def _check_together(
         )
     if macs is None:
         raise InvalidInputError(f"{options.gates!r} needs a budget of multiplications; give macs=")
-    if metric is not None:
+    if metric is not None and not options.others:
         raise InvalidInputError(
-            f"metric= has no effect with {options.gates!r}, which minimizes the training loss; "
-            "give loss= instead"
+            f"metric= has no effect with {options.gates!r} alone, which minimizes the training "
+            "loss; give loss= instead"
         )
 
 

@@ -245,8 +245,8 @@ Methods = Annotated[
         metavar="NAME",
         autocompletion=lambda: list(WAYS),
         help=f"A method that may be used; give the option once per method. Choose from "
-        f"{', '.join(WAYS)}. The last three learn which channels to remove, and need --train. "
-        "[default: spatial and prune]",
+        f"{', '.join(WAYS)}. One of the last three may be given, which learn what to remove from "
+        "what the others leave, and need --train. [default: spatial and prune]",
     ),
 ]
 Rule = Annotated[

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tersor.compression.budget import TooSmallError
 from tersor.compression.meter import Unit
@@ -22,11 +22,13 @@ class Asked:
         name: The name of the argument: `macs`, `parameters` or `megabytes`.
         value: A number; for the first two also a share, if it is at most 1.
         whole: The cost of the network before compression.
+        purpose: What the budget is for, if it is not the user's own.
     """
 
     name: str
     value: float
     whole: Cost
+    purpose: str = ""
 
     @property
     def unit(self) -> Unit:
@@ -37,6 +39,16 @@ class Asked:
     def most(self) -> int:
         """The budget in that unit."""
         return int(self.value * self._one)
+
+    def before_gates(self, part: float) -> "Asked":
+        """The budget of the methods that come before gates.
+
+        Args:
+            part: Their share of the reduction; see `Gating.others`.
+        """
+        share = (self.most / getattr(self.whole, self.unit)) ** part
+        purpose = f" before gates, with Gating(others={part:g}),"
+        return replace(self, value=min(share, 1.0), purpose=purpose)
 
     @property
     def _is_share(self) -> bool:
@@ -66,6 +78,6 @@ class Asked:
                 given, reached = f"{self.value:g}", f"{math.ceil(least * _DIGITS) / _DIGITS:g}"
             what = "share" if self._is_share else "budget"
             raise InvalidInputError(
-                f"{self.name}={given} is too small: the smallest value reached is {reached}. "
-                f"Give a larger {what}, or allow more methods"
+                f"{self.name}={given}{self.purpose} is too small: the smallest value reached is "
+                f"{reached}. Give a larger {what}, or allow more methods"
             ) from error

@@ -19,8 +19,9 @@ class Compression:
     Attributes:
         methods: The allowed methods: `"prune"`, and the decompositions of layers `"svd"`,
             `"spatial"`, `"cp"`, `"tucker"` and `"tensor_train"`. Each part uses the method that
-            serves the budget best. Alternatively `"vib"`, `"bayes"` or `"l0"` alone: gates then
-            choose the channels during training.
+            serves the budget best. One of `"vib"`, `"bayes"` and `"l0"` may be given: gates then
+            choose channels during training. Beside decompositions, they come second, and choose
+            ranks, too; see `Gating.others`.
         ratios: Compression ratios to try: shares of a part's cost that remain.
         multiple: Ranks and numbers of channels are multiples of this number where possible, which
             some kernels prefer. Default: 8 for a budget of latency, otherwise 1.
@@ -55,15 +56,21 @@ class Compression:
         if not self.methods or not self.ratios:
             name = "ratios" if self.methods else "methods"
             raise InvalidInputError(f"Compression: {name} is empty; give one or more")
-        if self.gates is not None and len(self.methods) > 1:
+        kinds = [kind for kind in KINDS if kind in self.methods]
+        if len(kinds) > 1:
             raise InvalidInputError(
-                f"{self.gates!r} cannot be combined with other methods; compress twice to use both"
+                f"Compression: {kinds[0]!r} and {kinds[1]!r} are both kinds of gates; choose one"
             )
 
     @property
     def decompositions(self) -> list[Method]:
         """The methods that decompose layers."""
         return [method for method in METHODS if method in self.methods]
+
+    @property
+    def others(self) -> list[WayName]:
+        """The methods that choose without training; before gates, if there are any."""
+        return [method for method in self.methods if method not in KINDS]
 
     @property
     def gates(self) -> GateKind | None:

@@ -2,31 +2,38 @@
 
 arXiv 1912.09802 compares such methods with factorization; see `tersor.compression.gate_training`
 for the loss. The training has two parts. In the first, gates choose the channels, starting from the
-importance of units measured on samples. Then the pruned network is fitted to the float network on
-these samples, and the second part trains it without gates.
+importance of units measured on samples. Then the pruned network is fitted to the network before on
+these samples, where that helps, and the second part trains it without gates.
+
+If layers were factorized before, the ranks of their chains are channels like others, and gates
+choose these, too. The BatchNorms do not come back then; see `Training.near`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from tersor.compression.channel_gates import Gates, insert_gates
 from tersor.compression.counts import Counts
 from tersor.compression.gate_training import GatePenalty, remove_gates, units_kept
-from tersor.compression.groups import channel_groups
+from tersor.compression.groups import UnitMasks, channel_groups
 from tersor.compression.options import Compression
-from tersor.compression.reconstruct import reconstruct
+from tersor.compression.reconstruct import Reconstruct, reconstruct
 from tersor.compression.scores import gradient_scores
 from tersor.compression.trial import layers_named
 from tersor.compression.unit_choice import per_mac
-from tersor.data.observe import Batch
+from tersor.data.observe import Batch, samples_of
 from tersor.errors import InvalidInputError
-from tersor.graph.network import Network
+from tersor.graph.network import Applied, Network, Record
 from tersor.names import GateKind
 from tersor.training.log import Line
 from tersor.training.optimizer import total_rate
 from tersor.training.options import Training
 from tersor.training.run import TrainingRun, train_network
+
+_JUDGING = 512  # training samples that tell whether a fit to the others helps
 
 
 def train_gates(
@@ -42,7 +49,7 @@ def train_gates(
     Args:
         most: MACs that may remain.
         run: The training run; its `folder` gets one folder for each part. It starts from a float
-            network with folded BatchNorms, which is not changed.
+            network with folded BatchNorms, perhaps compressed by other methods.
         kind: The kind of the gates.
         options: See `Compression`.
         batches: Samples.
@@ -55,30 +62,63 @@ def train_gates(
         InvalidInputError: A name matches nothing, or no group of channels remains to prune.
         TooSmallError: Even one channel per group takes more MACs than may remain.
     """
-    original, multiple = run.network, options.multiple or 1
-    network, gating = original.copy(), options.gating
+    network, multiple = run.network.copy(), options.multiple or 1
     groups = channel_groups(network).apart_from(layers_named(network, exclude))
     if not groups.found:
         raise InvalidInputError(
             f"there are no channels for {kind!r} gates: every group of channels is refused or "
             "excluded. See the records of `tersor inspect`, or exclude fewer layers"
         )
-    counts = Counts(network, groups)
+    counts, gating = Counts(network, groups), options.gating
     share = most / counts.whole.macs
     first, second = _divided(run.options, gating.share)
-    part = _part(run, first, "gates")
+    part = _part(run, first.near(1.0) if options.others else first, "gates")
     gated = _insert(counts, part, kind, options, batches)
+    likely = units_kept(network, share, multiple)
     steps = part.feed.total(first.epochs, first.steps)
     given = share, gating.strength, gating.strength_growth, gating.border_openness
     penalty = GatePenalty(gated, steps, *given, multiple=multiple)
     lines = train_network(network, part, penalty, kind, gating, share, multiple)
     keep = units_kept(network, share, multiple)
     remove_gates(network, keep)
-    reconstruct(network, original, keep, batches, options.reconstruct)
+    network.records.append(_moved(likely, keep))
+    network = _fitted(network, keep, run, options.reconstruct, batches)
     if second is not None:
         rest = replace(_part(run, second.near(1.0), "rest"), network=network.copy())
         lines += train_network(network, rest)
     return network, lines
+
+
+def _moved(likely: UnitMasks, keep: UnitMasks) -> Record:
+    """Record how far the training departed from the order in which gates started."""
+    was, stays = (torch.cat([masks[name] for name in keep]) for masks in (likely, keep))
+    new = int((stays & ~was).sum())
+    what = f"{new} of the {int(stays.sum())} units kept would have been closed before the training"
+    numbers = {"units": len(stays), "kept": int(stays.sum()), "kept by training only": new}
+    return Applied("network", "gates", what, {name: float(x) for name, x in numbers.items()})
+
+
+def _fitted(
+    network: Network,
+    keep: UnitMasks,
+    run: TrainingRun,
+    options: Reconstruct,
+    batches: Sequence[Batch],
+) -> Network:
+    """Fit the pruned network to the samples, if that lowers the loss on other batches.
+
+    After a short training it does. A long training teaches weights more than it undoes.
+    """
+    fitted = network.copy()
+    reconstruct(fitted, run.network, keep, batches, options)
+    count = sum(map(samples_of, batches))  # the first batches may be these samples
+    judge = replace(run, options=run.options.near(1.0))
+    before, after = (judge.loss_of(each, count, _JUDGING) for each in (network, fitted))
+    better = fitted if after < before else network
+    what = "fitted to the samples" if after < before else "as the training left it"
+    numbers = {"loss as trained": before, "loss fitted": after}
+    better.records.append(Applied("network", "fit", what, numbers))
+    return better
 
 
 def _insert(

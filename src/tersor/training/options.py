@@ -51,7 +51,8 @@ class Training:
         damping: Options for pulling weights to the middle of their step, or None. Meant for
             depthwise layers.
         freezing: Options for freezing weights that oscillate, or None. Meant for depthwise layers.
-        precision: `"bf16"` or `"fp16"` for mixed precision on a GPU, or None.
+        precision: `"bf16"` or `"fp16"` for mixed precision on a GPU, or `"bf16"` on a CPU that has
+            instructions for it, or None.
         seed: Seed of the order of the batches and of all other random choices.
         checkpoint_every: Number of steps between two checkpoints, if there is a folder.
         log_every: Number of steps between two lines of the log.

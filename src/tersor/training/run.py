@@ -9,6 +9,7 @@ import torch
 from accelerate import PartialState
 
 from tersor.data.fingerprint import fingerprint, hash_tensors
+from tersor.data.observe import samples_of
 from tersor.data.outputs import noise_to_signal
 from tersor.errors import InvalidInputError
 from tersor.files import held
@@ -18,12 +19,13 @@ from tersor.graph.simplify import fold
 from tersor.quant.nearest_start import TRAINED
 from tersor.quant.scheme import Scheme
 from tersor.training.checkpoint import Checkpoint
-from tersor.training.feed import Batches, Feed
+from tersor.training.feed import Batches, Feed, to_device
 from tersor.training.kept_batchnorm import keep_batchnorm, settle_batchnorm
 from tersor.training.log import Line, OnBatch
 from tersor.training.loop import Penalty, run_training
 from tersor.training.objective import Distillation, Loss
 from tersor.training.options import Training
+from tersor.training.seeds import own_randomness
 
 _TOLD = 2  # batches that tell the data of a run
 _SEEN = 128  # samples on which the effect of compression is measured
@@ -84,12 +86,38 @@ class TrainingRun:
         checkpoint = None
         if self.folder is not None:
             checkpoint = Checkpoint.open(self.folder, self._fingerprint(also))
-        objective = self.loss or _distillation(self.original, options)
         is_first = checkpoint is not None and PartialState().is_main_process
         with held(checkpoint.folder) if checkpoint and is_first else nullcontext():
             return run_training(
-                network, self.feed, objective, options, checkpoint, self.on_batch, penalty
+                network, self.feed, self._objective, options, checkpoint, self.on_batch, penalty
             )
+
+    @torch.no_grad()
+    def loss_of(self, network: Network, skipped: int, samples: int) -> float:
+        """Compute the mean loss of a network on training samples.
+
+        Args:
+            network: A network with the inputs and outputs of the one that is trained.
+            skipped: Number of samples that come before, in whole batches.
+            samples: Number of samples, in whole batches.
+        """
+        objective, home = self._objective, next(network.module.parameters()).device
+        found, seen = list[float](), 0
+        with own_randomness():
+            for example in self.feed.stream():
+                seen += samples_of(example.inputs)
+                if seen > skipped:
+                    (args, kwargs), targets = to_device((example.inputs, example.targets), home)
+                    if isinstance(objective, Distillation):
+                        targets = objective.to(home).targets(args, kwargs)
+                    found.append(float(objective(network(*args, **kwargs), targets)))
+                if seen >= skipped + samples:
+                    return sum(found) / len(found)
+        raise AssertionError("a stream of batches has no end")
+
+    @property
+    def _objective(self) -> Loss | Distillation:
+        return self.loss or _distillation(self.original, self.options)
 
     def _fingerprint(self, also: tuple[Any, ...]) -> dict[str, str]:
         """Everything that the result depends on; of the batches, the first ones."""
