@@ -175,6 +175,18 @@ NOT_USED = {
         lambda n, q, c: tersor.train(q, [(X, X)], nn.MSELoss(), options=Training(distil="kl")),
         "distil='kl'",
     ),
+    "a temperature beside a loss": (
+        lambda n, q, c: tersor.train(q, [(X, X)], nn.MSELoss(), options=Training(temperature=2.0)),
+        "temperature=2 has no effect",
+    ),
+    "a temperature of squared errors": (
+        lambda n, q, c: tersor.train(q, [X], options=Training(temperature=2.0, distil="mse")),
+        "temperature=2 has no effect",
+    ),
+    "a temperature of a compressed network": (
+        lambda n, q, c: tersor.train(c, [X], options=Training(temperature=2.0)),
+        "temperature=2 has no effect",
+    ),
     "labels of no batches": (lambda n, q, c: tersor.trainable(q, labelled=True), "labelled="),
 }
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate.state import AcceleratorState
 from torch.utils.data import DataLoader, TensorDataset
 
 import tersor
@@ -237,18 +236,21 @@ def test_a_loss_may_draw_random_numbers():
     assert difference(*runs) == 0
 
 
-@pytest.fixture
-def fresh_accelerate():
-    """Accelerate keeps the precision of a process; forget it, before and after."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.mark.usefixtures("fresh_accelerate")
 def test_mixed_precision():
     q = quantized(bits=3)
     trained = tersor.train(q, batches(), options=short(epochs=20, precision="bf16"))
     # It learns, if not as much as in float32 (above): eight bits of mantissa are noise here.
     assert distance(trained) < distance(q)
     assert all(x.dtype != torch.bfloat16 for x in state(trained).values())
+
+
+def test_each_training_has_its_own_precision():
+    """Accelerate keeps the precision of a process; trainings before and after another do not."""
+    q = quantized(bits=3)
+    full, half, again, own = (
+        tersor.train(q, batches(), options=short(precision=precision))
+        for precision in (None, "bf16", None, "bf16")
+    )
+    assert difference(full, again) == 0
+    assert difference(half, own) == 0
+    assert difference(full, half) > 0

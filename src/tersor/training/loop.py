@@ -28,6 +28,7 @@ from tersor.training.log import Line, Log, OnBatch
 from tersor.training.objective import Distillation, Loss
 from tersor.training.optimizer import parameter_groups, rate_at, set_rates
 from tersor.training.options import Training
+from tersor.training.precision import own_precision
 from tersor.training.seeds import own_randomness, step_randomness
 
 _RECENT = "recent losses"
@@ -79,7 +80,7 @@ def run_training(
     Raises:
         InvalidInputError: A batch does not fit, or the loss is not finite.
     """
-    with own_randomness(), torch.enable_grad():
+    with own_randomness(), own_precision(options.precision), torch.enable_grad():
         run = Run(network, feed, loss, options, checkpoint, penalty)
         run.go(on_batch or (lambda *_: None))
         network.module.load_state_dict(run.result())

@@ -43,7 +43,7 @@ class Training:
         distil: How the outputs are compared with those of the float network: `"kl"` for logits,
             `"mse"` for other outputs. `"auto"` treats a single output `[samples, classes]` as
             logits, but uses `"mse"` for compressed networks.
-        temperature: Temperature of the distillation of logits.
+        temperature: Temperature of the distillation of logits, `"kl"`.
         batchnorm: `"kept"` restores, during training, the BatchNorms that `quantize` folded into
             weights with one step per channel; low widths need it. `"folded"` leaves them folded,
             which is faster and does not depend on how a batch is divided among processes. Default:
@@ -109,9 +109,16 @@ class Training:
                 f"Training: distil={self.distil!r} has no effect with loss=, which replaces the "
                 "comparison with the float network; give either distil= or loss="
             )
+        usual = Training()
+        compares = "mse" if labelled or not (quantized or self.distil == "kl") else self.distil
+        if compares == "mse" and self.temperature != usual.temperature:
+            raise InvalidInputError(
+                f"Training: temperature={self.temperature:g} has no effect here: it is for logits "
+                "that are compared by distil='kl', and this training has "
+                f"{'a loss of its own' if labelled else 'squared errors'}; leave it out"
+            )
         if quantized:
             return
-        usual = Training()
         for name in ("quantizers", "quantizer_rate", "damping", "freezing"):
             if getattr(self, name) != getattr(usual, name):
                 raise InvalidInputError(
