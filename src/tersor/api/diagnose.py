@@ -36,10 +36,12 @@ from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
+from tersor.quant.idle_options import range_matters
 from tersor.quant.input_range import InputRange, input_ranges
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.patterns import patterns
 from tersor.quant.scheme import Scheme
+from tersor.quant.schemes import find_scheme
 from tersor.report.progress import shows_progress
 from tersor.results.quantized import Quantized
 
@@ -126,6 +128,8 @@ def diagnose(
         return Diagnosis((), findings=(wrong,))
     told = samples_findings(network, batches if judged is not None else [])
     chosen: dict[str, Any] = {"scheme": scheme, "weights": weights, "activations": activations}
+    if judged is None and not range_matters(network, find_scheme(scheme)):
+        input_range = None  # nothing but the random inputs lies within it
     chosen |= {"input_range": input_range, "exclude": patterns(exclude), "options": options}
     with temporary_folder() as folder:
         path = folder / "float.onnx"

@@ -44,6 +44,7 @@ from tersor.names import SchemeName
 from tersor.quant.bias import correct_bias
 from tersor.quant.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.far_ranges import tell_far_ranges
+from tersor.quant.idle_options import check_options, check_range
 from tersor.quant.input_range import InputRange, assumed_inputs
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.overflow import guard_bias_overflow
@@ -161,6 +162,7 @@ def quantize(
     all_weights, weight_bits = split_bits(weights)
     all_activations, activation_bits = split_bits(activations)
     target = find_scheme(scheme).with_bits(all_weights, all_activations)
+    check_options(target, chosen, folder)
     say(CAPTURE)
     model, example = opened(model, example)
     network, data = captured_with(model, example, kwargs, data, dynamic)
@@ -173,7 +175,8 @@ def quantize(
         target, weight_bits, activation_bits, names, say=say, on_layer=on_layer, folder=folder
     )
     if isinstance(chosen, DataFree):
-        assumed = assumed_inputs(network, input_range)
+        matters = check_range(network, target, chosen, input_range)
+        assumed = assumed_inputs(network, input_range, tell=matters)
         prepared = data_free(network, frame, assumed.ranges, chosen)
         return Quantized(network, floats[0], target, prepared, assumed, floats[1])
     plain = weights is None and activations is None

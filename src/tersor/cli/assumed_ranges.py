@@ -6,15 +6,20 @@ from tersor.data.feeds import input_names
 from tersor.data.synthetic import example_tensors
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied, Network
+from tersor.quant.idle_options import range_matters
 from tersor.quant.input_range import GUESS, guessed_inputs
+from tersor.quant.scheme import Scheme
 from tersor.results.quantized import Quantized
 
 
-def check_range(network: Network, data: str | None, input_range: Any, guess: bool) -> None:
+def check_range(
+    network: Network, scheme: Scheme, data: str | None, input_range: Any, guess: bool
+) -> None:
     """Ask for the range of pictures that cannot be known.
 
     Args:
         network: The captured network.
+        scheme: The target.
         data: The samples, if any.
         input_range: Smallest and largest value of the inputs, if the user gave them.
         guess: The option `--guess`.
@@ -23,12 +28,13 @@ def check_range(network: Network, data: str | None, input_range: Any, guess: boo
         InvalidInputError: The range has to be guessed and the user did not ask for it, or asked
             where it is given.
     """
-    is_known = data is not None or input_range is not None
+    is_known = data is not None or input_range is not None or not range_matters(network, scheme)
     names = dict(zip(example_tensors(network), input_names(network), strict=True))
     unknown = [] if is_known else [names[name] for name in guessed_inputs(network)]
     if guess and is_known:
         raise InvalidInputError(
-            "--guess has no effect: the ranges of all inputs are known; leave it out"
+            "--guess has no effect: the ranges of all inputs are known, or nothing depends on "
+            "them; leave it out"
         )
     if unknown and not guess:
         raise InvalidInputError(
@@ -47,6 +53,8 @@ def untold(quantized: Quantized, input_range: Any) -> list[str]:
         input_range: Smallest and largest value of the inputs, if the user gave them.
     """
     if quantized.assumed is None or input_range is not None:
+        return []
+    if not range_matters(quantized.original, quantized.scheme):
         return []
     examples = example_tensors(quantized.original)
     names = dict(zip(examples, input_names(quantized.original), strict=True))

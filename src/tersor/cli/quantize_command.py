@@ -78,7 +78,7 @@ def quantize(
     from tersor.cli.proving import Proved, prove
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
-    from tersor.cli.slower import at_float_speed
+    from tersor.cli.slower import at_float_speed, in_float
     from tersor.cli.widths import check_average, with_widths
     from tersor.export.limits import Limits
     from tersor.export.verify import STEPS as VERIFY_STEPS
@@ -114,7 +114,7 @@ def quantize(
         captured = choices.captured(
             model, example, seen, dequantize, input_range, fix, custom_ops, dynamic
         )
-        assumed_ranges.check_range(captured, data, input_range, guess)
+        assumed_ranges.check_range(captured, target, data, input_range, guess)
         seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
         sensitivity = ()
@@ -132,22 +132,25 @@ def quantize(
             sensitivity = found.sensitivities
             asked_bits["weights"] = found | dict(bits) if bits else found
 
-        def made(scheme: Scheme) -> tuple[Quantized, Proved]:
-            is_first = scheme is target
+        def made(scheme: Scheme, earlier: Quantized | None = None) -> tuple[Quantized, Proved]:
+            is_first = earlier is None
+            told = (input_range, level) if is_first else (None, in_float(level))
             quantized = quantize_model(
                 captured,
                 data=seen,
                 scheme=wanted if is_first else scheme,
                 **asked_bits,
-                input_range=input_range,
+                input_range=told[0],
                 exclude=exclude or (),
-                options=level,
+                options=told[1],
                 tolerance={None: "auto", "off": None}.get(tolerance, tolerance),
                 folder=work if is_first else None,
                 memory=memory,
                 on_step=bar.step,
                 on_layer=bar.layer,
             )
+            if earlier is not None:
+                quantized.assumed = earlier.assumed  # about inputs to verify on
             bar.step("write the file")
             batches, labels = choices.read(tested, bar)
             return quantized, prove(

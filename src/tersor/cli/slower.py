@@ -8,6 +8,7 @@ from tersor.data.sources import Source
 from tersor.errors import UnsupportedError
 from tersor.export.latency import Latency
 from tersor.graph.network import Skipped
+from tersor.quant.levels import WithData
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import ONNXRUNTIME_WEIGHTS
 from tersor.results.quantized import Quantized
@@ -25,14 +26,18 @@ _WHY = (
 
 
 def at_float_speed(
-    first: Made, samples: Source | None, again: Callable[[Scheme], Made], asked: Mapping[str, Any]
+    first: Made,
+    samples: Source | None,
+    again: Callable[[Scheme, Quantized], Made],
+    asked: Mapping[str, Any],
 ) -> Made:
     """Take the float file's speed if integers are slower, and nobody asked for integers.
 
     Args:
         first: A model on integers, and its file.
         samples: What it was verified on, if there are samples.
-        again: Quantizes for another target, and writes that in the place of the file.
+        again: Quantizes for another target, and writes that in the place of the file; it is given
+            the model on integers, too.
         asked: Options of bits, ranges and rounding, each with its value, or None.
     """
     quantized, proved = first
@@ -45,11 +50,20 @@ def at_float_speed(
     if times <= 1:
         return first
     try:
-        found = again(ONNXRUNTIME_WEIGHTS)
+        found = again(ONNXRUNTIME_WEIGHTS, quantized)
     except UnsupportedError:  # nothing is stored that integers would make smaller
         return first
     found[0].records.append(Skipped("every layer", "place", _WHY.format(times)))
     return found
+
+
+def in_float(options: WithData | None) -> WithData | None:
+    """The options that still count if every layer computes in float.
+
+    Args:
+        options: Those of a run with data, or None without data.
+    """
+    return None if options is None else WithData(samples=options.samples)
 
 
 def _may_be_slower(timed: Latency) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from torch import fx
 
 from tersor.core.grid import Grid
-from tersor.errors import UnsupportedError
+from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.carried import CARRIED, carried_nodes, part_name, part_ops
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Skipped
@@ -72,6 +72,34 @@ def leave_slower(
     left_out |= predicted.slower
     network.records += [Skipped(layer.name, "place", SLOWER) for layer in found]
     return found
+
+
+def check_stored(
+    scheme: Scheme, weights: Collection[object], activations: Collection[object]
+) -> None:
+    """Refuse bits with a scheme whose layers all compute in floating point.
+
+    Args:
+        scheme: The target.
+        weights: The layers whose weights have bits of their own.
+        activations: The layers whose inputs have.
+
+    Raises:
+        InvalidInputError: Bits were given, other than those that weights are stored in.
+    """
+    if scheme.computes_integers:
+        return
+    stored = INT8.bits
+    option = ""
+    if weights or scheme.weight.bits != stored:
+        option = "weights= (--weights)"
+    if activations or scheme.few or scheme.activation.bits != stored:
+        option = "activations= (--activations)"
+    if option:
+        raise InvalidInputError(
+            f"{option} has no effect with {scheme.name!r}, where layers compute in float and store "
+            f"their weights in {stored} bits; leave it out"
+        )
 
 
 def store_in_integers(

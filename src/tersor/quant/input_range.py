@@ -52,17 +52,20 @@ def _without_example(network: Network) -> dict[str, tuple[float, float]]:
     }
 
 
-def assumed_inputs(network: Network, given: InputRange | None = None) -> Assumed:
+def assumed_inputs(
+    network: Network, given: InputRange | None = None, *, tell: bool = True
+) -> Assumed:
     """Find the ranges of the inputs if there are no data, and tell which ones are a guess.
 
     Args:
         network: The network; gets a record for each guess.
         given: As for `input_ranges`.
+        tell: Whether guesses are told: something depends on them.
 
     Raises:
         InvalidInputError: As `input_ranges`.
     """
-    ranges = input_ranges(network, given)
+    ranges = input_ranges(network, given, tell=tell)
     names = dict(zip(example_tensors(network), input_names(network), strict=True))
     named = set(given) if isinstance(given, Mapping) else set()
     guesses = _without_example(network) if given is None or named else {}
@@ -72,7 +75,7 @@ def assumed_inputs(network: Network, given: InputRange | None = None) -> Assumed
         what = f"its range is that of {way.words}, which the BatchNorms have seen in training"
         network.records += [Applied(name, GUESS, what) for name in guesses]
         return Assumed({**ranges, **dict.fromkeys(guesses, ends_of(way))})
-    for name, ends in guesses.items():
+    for name, ends in guesses.items() if tell else ():
         words = _guess(names[name], ends)
         network.records.append(Skipped(name, GUESS, words))
         if min(example_tensors(network)[name].shape[2:]) >= _SMALL:
@@ -89,7 +92,7 @@ def _guess(name: str, ends: Ends) -> str:
 
 
 def input_ranges(
-    network: Network, given: InputRange | None = None
+    network: Network, given: InputRange | None = None, *, tell: bool = True
 ) -> dict[str, tuple[float, float]]:
     """Find the range of every input that has one.
 
@@ -100,6 +103,7 @@ def input_ranges(
     Args:
         network: The network; gets a record for each input whose range stays unknown.
         given: One range for all inputs, or ranges by input name.
+        tell: Whether to leave these records.
 
     Returns:
         Input name → smallest and largest value. Inputs whose example holds a single value, and
@@ -120,7 +124,7 @@ def input_ranges(
         low, high = ends or (float(example.min()), float(example.max()))
         if low < high:
             ranges[name] = (float(low), float(high))
-        else:
+        elif tell:
             reason = f"its example holds nothing but {low:g}; give its range, such as (0.0, 1.0)"
             network.records.append(Skipped(name, "calibrate", reason))
     return ranges

@@ -83,7 +83,7 @@ class Flow:
     def fused_with(self, node: fx.Node) -> fx.Node | None:
         """The op whose kernel also computes this activation."""
         bounds = clip_bounds(node) if self._is_one_of(node, self.scheme.fused) else None
-        if bounds is None or bounds[0] != 0:
+        if bounds is None or not (bounds[0] == 0 or self.scheme.any_clip):
             return None
         producer = operand(node)
         has_kernel = producer in self.layers or self._is_integer(producer)

@@ -25,6 +25,7 @@ from tersor.graph.network import Network, Skipped
 from tersor.graph.nodes import argument, computed_from_inputs, operand, set_argument
 from tersor.quant.few_bits import asked_widths
 from tersor.quant.float_layers import (
+    check_stored,
     leave_slower,
     nothing_to_quantize,
     refusal,
@@ -69,6 +70,7 @@ def place(
     """
     if quantizers(network):
         raise InvalidModelError("the network already has quantizers; start from the float model")
+    check_stored(scheme, bits or {}, activations or {})
     left_out = excluded(network, exclude)
     width, reading = asked_widths(network, scheme, bits or {}, activations or {})
     recurrent = choose_recurrent(network, left_out)

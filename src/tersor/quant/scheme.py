@@ -96,6 +96,7 @@ class Scheme:
         float_outputs: Integer kernels of layers that can also write floating point.
         pass_through: ATen ops that keep the scale of their input.
         fused: Activations that an integer kernel computes before it rounds its output.
+        any_clip: Whether a clip is fused whatever its bounds are, and not only if it ends at 0.
         fused_add: Whether a layer adds a residual to its accumulator, before anything is rounded.
         integer_bias: Whether biases are rounded to the grid of the accumulator, and stored as
             int32.
@@ -126,6 +127,7 @@ class Scheme:
     float_outputs: frozenset[object] = FLOAT_OUTPUTS
     pass_through: frozenset[object] = PASS_THROUGH
     fused: frozenset[object] = FUSED
+    any_clip: bool = False
     fused_add: bool = False
     integer_bias: bool = True
     integer_clip: bool = True

@@ -68,6 +68,7 @@ EXECUTORCH_XNNPACK = Scheme(
     ),
     matmuls=frozenset(),
     float_outputs=frozenset(),
+    any_clip=True,
     integer_clip=False,
     cast_weights=False,
     runtime="executorch",

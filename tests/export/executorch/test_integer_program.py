@@ -65,6 +65,43 @@ def test_forms_that_are_rewritten_are_equal_too(tmp_path):
     assert {"stem", "body", "wide", "head"} <= program.computed.keys()
 
 
+class Clips(nn.Module):
+    """A clip behind a convolution, one behind a sum, and one behind a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.wide, self.head = nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, image):
+        x = nn.functional.hardtanh(self.stem(image), -0.3, 0.4)
+        x = (self.body(x) + x).clamp(-0.5, 0.6).mean((2, 3))
+        return self.head(self.wide(x).clamp(min=-0.2))
+
+
+@pytest.mark.parametrize("exclude", [(), ("hardtanh",)])
+def test_a_clip_is_part_of_the_kernel_before_it_whatever_its_bounds(tmp_path, exclude):
+    torch.manual_seed(0)
+    x = torch.randn(24, 3, 8, 8)
+    q = tersor.quantize(Clips().eval(), data=x, scheme=SCHEME, exclude=exclude)
+    pairs, program = outputs(q, tmp_path, x)
+    for wanted, found in pairs:
+        np.testing.assert_array_equal(found.numpy(), wanted)
+    assert sorted(program.computed.values()) == [
+        "add",
+        "conv2d",
+        "conv2d",
+        "linear",
+        "linear",
+        "mean",
+    ]
+    if not exclude:  # nothing is rounded in between: not in the simulation either
+        with torch.no_grad():
+            simulated = torch.cat([q.network(row) for row in x.split(1)])
+        runtime = np.concatenate([wanted for wanted, _ in pairs])
+        np.testing.assert_allclose(simulated.numpy(), runtime, rtol=1e-5, atol=1e-6)
+
+
 def test_rows_are_not_known():
     q = tersor.quantize(nn.Linear(8, 4).eval(), torch.randn(2, 8), scheme="executorch-dynamic")
     program = IntegerProgram(q.network)
@@ -76,6 +113,7 @@ def test_verify_says_that_it_is_rounding(tmp_path):
     q, x = forms(), samples(6)
     path = q.export(tmp_path / "forms.pte").path
     found = q.verify(path, x, latency=False, exact=True)
+    assert found.arithmetic is not None
     assert found.arithmetic.is_equal
     assert found.arithmetic.samples == 6
     assert "runtime against exact simulation  equal" in " ".join(str(found).split("\n"))
