@@ -76,6 +76,20 @@ def test_without_a_compiler_it_runs_call_by_call(monkeypatch, path):
     assert {kernel.is_integer for kernel in runtime.kernels()} == {False}
 
 
+@needs_compiler
+def test_where_inductor_fails_the_program_runs_call_by_call(tmp_path):
+    """The int8 activations of this scheme are for phones; Inductor's kernels take uint8 only."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(128, 5)]
+    model = nn.Sequential(*layers).eval()
+    phone = tersor.quantize(model, samples(), scheme="executorch-xnnpack")
+    proof = phone.verify(phone.export(tmp_path / "phone.pt2").path, samples(8), latency=False)
+    assert proof.runtime["output"].sqnr > 100
+    assert proof.integer_share == 0
+    assert all("Inductor cannot compile" in kernel.reason for kernel in proof.kernels)
+    assert "call by call" in PyTorchRuntime(tmp_path / "phone.pt2", optimize=False).version
+
+
 def test_a_compressed_network_is_written_too(tmp_path):
     images = samples(32)
     small = tersor.compress(Forms().eval(), images[:1], macs=0.7, data=images)

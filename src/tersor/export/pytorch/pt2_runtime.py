@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -82,8 +82,8 @@ class PyTorchRuntime(Runtime):
 
         Args:
             path: The file.
-            optimize: Let Inductor compile it at its first run, if there is a C++ compiler. If
-                False, every call is computed as it is in the file.
+            optimize: Let Inductor compile it at its first run, if there is a C++ compiler and
+                Inductor can. If False, every call is computed as it is in the file.
             config: Ignored, since these are onnxruntime's session options.
             threads: Number of threads; PyTorch chooses by default.
 
@@ -105,13 +105,18 @@ class PyTorchRuntime(Runtime):
                 f"{str(path)!r} does not fit what is noted in it ({first_line(error)}); write it "
                 "again"
             ) from error
-        self._threads, self._optimize = threads, optimize and has_compiler()
-        how = "Inductor" if self._optimize else "call by call"
-        self.version = f"PyTorch {torch.__version__}, {how}"
+        self._threads, self._in_float = threads, ""
+        self._compile_if(optimize and has_compiler(), "without a C++ compiler")
         self.metadata = {"tersor.scheme": self.notes.scheme} if self.notes else {}
         self._module = self._program.module()
         self._calls: dict[tuple[torch.Size, ...], Any] = {}  # compiled, by the sizes of inputs
         self._integer = 0  # integer kernels that Inductor uses
+
+    def _compile_if(self, possible: bool, why: str) -> None:
+        """Let Inductor compile the program, or say why every layer computes in float."""
+        self._optimize, how = possible, "Inductor" if possible else "call by call"
+        self.version = f"PyTorch {torch.__version__}, {how}"
+        self._in_float = "" if possible else f"{why}, PyTorch computes in float"
 
     def _describe(self, program: ExportedProgram) -> None:
         """Read names, shapes and types of inputs and outputs."""
@@ -158,14 +163,13 @@ class PyTorchRuntime(Runtime):
         if not self._optimize:
             return self._module
         if sizes not in self._calls:
-            with without_deprecations(), torch.no_grad(), _frozen(), quiet():
-                from torch._dynamo.utils import counters
-
-                before = Counter(counters["inductor"])
-                call = torch.compile(self._module, dynamic=False)
-                call(*args, **kwargs)
-            self._integer = sum(counters["inductor"][name] - before[name] for name in _COUNTS)
-            self._calls[sizes] = call
+            try:
+                self._calls[sizes], self._integer = _compile(self._module, args, kwargs)
+            except Exception as error:  # noqa: BLE001  (of Inductor, or of one of its kernels)
+                inner = getattr(error, "inner_exception", error)
+                why = f"since Inductor cannot compile the program ({first_line(inner)})"
+                self._compile_if(False, why)
+                return self._module
         return self._calls[sizes]
 
     def kernels(self) -> list[Kernel]:
@@ -178,8 +182,7 @@ class PyTorchRuntime(Runtime):
         stored = [name for name, is_integer in found.items() if is_integer]
         floats = [Kernel(name, "layer", NAME, _FLOAT) for name in found if name not in stored]
         if not self._optimize:
-            why = "without a C++ compiler, PyTorch computes in float"
-            return [*floats, *(Kernel(name, "layer", NAME, why) for name in stored)]
+            return [*floats, *(Kernel(name, "layer", NAME, self._in_float) for name in stored)]
         missing = len(stored) - min(len(stored), self._integer)
         if missing:
             why = "Inductor has no integer kernel for it"
@@ -192,6 +195,17 @@ class PyTorchRuntime(Runtime):
         values = [x.numpy() for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         feed = dict(zip(self.inputs, values, strict=True))
         return self._in_fixed_batches(feed)[0]
+
+
+def _compile(module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, int]:
+    """A module that Inductor has compiled for these sizes, and its number of integer kernels."""
+    with without_deprecations(), torch.no_grad(), _frozen(), quiet():
+        from torch._dynamo.utils import counters
+
+        before = Counter(counters["inductor"])
+        call = torch.compile(module, dynamic=False)
+        call(*args, **kwargs)
+    return call, sum(counters["inductor"][name] - before[name] for name in _COUNTS)
 
 
 def read_notes(path: Path) -> Notes | None:
