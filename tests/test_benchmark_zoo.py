@@ -8,6 +8,7 @@ from benchmarks.training.augment import augment, batches
 from benchmarks.training.silunet import save
 from benchmarks.zoo import MODELS, accuracy
 from benchmarks.zoo.data import asset
+from benchmarks.zoo.detection import Photograph, average_precision, matched, precision_of
 from benchmarks.zoo.resnet import CifarResNet
 from benchmarks.zoo.shufflenet import ShuffleNetV2
 from benchmarks.zoo.silunet import SiluNet
@@ -121,3 +122,56 @@ def test_augmented_images_are_shifted_crops_with_a_grey_hole():
         assert 4 <= grey.sum() <= 16
         columns = [set(row[~grey[i]].flatten().tolist()) for i, row in enumerate(image)]
         assert all(len(values) == 1 for values in columns)
+
+
+def photographs_with_boxes(seed, count=6):
+    """Photographs with objects of three classes, and detections near them and elsewhere."""
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(count):
+        corner = rng.uniform(0, 60, (rng.integers(0, 5), 2))
+        truth = np.hstack([corner, corner + rng.uniform(20, 40, corner.shape)])
+        objects = np.hstack([truth, rng.integers(0, 3, (len(truth), 1))])
+        near = objects[rng.integers(0, len(objects), 6)] if len(objects) else np.zeros((0, 5))
+        boxes = near[:, :4] + rng.normal(0, 6, (len(near), 4))
+        scores = rng.choice([0.1, 0.2, 0.5, 0.7, 0.9], (len(near), 1))
+        found = np.hstack([boxes, scores, near[:, 4:]])
+        pairs.append((found, Photograph(np.zeros(0), (100, 100), objects)))
+    return pairs
+
+
+def overlap(a, b):
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:4], b[2:4])
+    shared = np.prod(np.maximum(high - low, 0))
+    return shared / (np.prod(a[2:4] - a[:2]) + np.prod(b[2:4] - b[:2]) - shared)
+
+
+def precision_by_definition(pairs):
+    """Boxes of all images together, the best first; each may take one object that is left."""
+    found = []
+    for c in {c for _, photo in pairs for c in photo.boxes[:, 4]}:
+        boxes = [(box, k) for k, (all_, _) in enumerate(pairs) for box in all_ if box[5] == c]
+        boxes.sort(key=lambda pair: -pair[0][4])
+        left = {k: [x for x in photo.boxes if x[4] == c] for k, (_, photo) in enumerate(pairs)}
+        total, hits, curve = sum(map(len, left.values())), 0, []
+        for number, (box, k) in enumerate(boxes, 1):
+            best = max(left[k], key=lambda x, box=box: overlap(box, x), default=None)
+            if best is not None and overlap(box, best) >= 0.5:
+                left[k] = [x for x in left[k] if x is not best]
+                hits += 1
+            curve.append((hits / total, hits / number))
+        reached = [[p for r, p in curve if r >= at] for at in np.linspace(0, 1, 101)]
+        found.append(np.mean([max(p, default=0.0) for p in reached]))
+    return 100 * np.mean(found)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_is_that_of_its_definition_for_drawings_too(seed):
+    pairs = photographs_with_boxes(seed)
+    assert average_precision(*map(list, zip(*pairs, strict=True))) == pytest.approx(
+        precision_by_definition(pairs)
+    )
+    images = [matched(*pair) for pair in pairs]
+    drawn = np.random.default_rng(seed).choice(len(pairs), len(pairs))
+    wanted = precision_by_definition([pairs[k] for k in drawn])
+    assert precision_of([images[k] for k in drawn]) == pytest.approx(wanted)

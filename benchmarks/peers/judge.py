@@ -72,7 +72,8 @@ class Judge:
         return Quality(float(scores[0]), float(gains[0]), (float(low), float(high)), noise)
 
     def _of(self, found: np.ndarray) -> np.ndarray:
-        return np.array([self._subject.score(found, chosen) for chosen in self._drawn])
+        facts = self._subject.facts(found)
+        return np.array([self._subject.score(facts, chosen) for chosen in self._drawn])
 
 
 def integer_layers(path: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from benchmarks.peers.corpus import REAL_FILES, real_file
 from benchmarks.peers.subject import Subject, stored
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import asset
-from benchmarks.zoo.detection import average_precision, coco128, detections
+from benchmarks.zoo.detection import Matched, coco128, detections, matched, precision_of
 from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs
 from tersor.export.runtime import Runtime
 
@@ -67,20 +67,15 @@ def detector(folder: Path, most: int) -> Subject:
         stored(folder / f"{use}.npz", {name: np.concatenate([x.pixels for x in photographs])})
         for use, photographs in (("samples", seen), ("test", others))
     ]
-    known: dict[bytes, np.ndarray] = {}
 
-    def boxes(output: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        key = output.tobytes()
-        if key not in known:
-            known[key] = detections(output, size)
-        return known[key]
+    def found(outputs: np.ndarray) -> list[Matched]:
+        both = zip(outputs, others, strict=True)
+        return [matched(detections(output, photo.size), photo) for output, photo in both]
 
-    def ap50(outputs: np.ndarray, numbers: np.ndarray) -> float:
-        chosen = [others[number] for number in numbers]
-        found = [boxes(outputs[n], photo.size) for n, photo in zip(numbers, chosen, strict=True)]
-        return average_precision(found, chosen)
+    def ap50(images: list[Matched], numbers: np.ndarray) -> float:
+        return precision_of([images[number] for number in numbers])
 
-    return Subject("fastestdet", path, *files, "AP50", ap50, len(others), drawings=200)
+    return Subject("fastestdet", path, *files, "AP50", ap50, len(others), found)
 
 
 def transformer(folder: Path, most: int) -> Subject:

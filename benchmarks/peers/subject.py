@@ -3,13 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
-#: Outputs, and numbers of the things that are scored → the score.
-Score = Callable[[np.ndarray, np.ndarray], float]
+#: Facts of outputs, and numbers of the things that are scored → the score.
+Score = Callable[[Any, np.ndarray], float]
 _DRAWINGS = 1000
+
+
+def _as_they_are(outputs: np.ndarray) -> np.ndarray:
+    return outputs
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,10 @@ class Subject:
         samples: What is calibrated with: an .npz file with one array for each input.
         test: Other samples, likewise.
         measure: What the score is.
-        score: Scores outputs.
+        score: Scores some of the things, by the facts of outputs.
         count: Things that are scored: images, or pairs of sentences.
-        drawings: Drawings of them for the interval.
+        facts: What the score needs to know of outputs, found once for all drawings.
+        drawings: Drawings of the things for the interval.
     """
 
     name: str
@@ -34,6 +40,7 @@ class Subject:
     measure: str
     score: Score
     count: int
+    facts: Callable[[np.ndarray], Any] = _as_they_are
     drawings: int = _DRAWINGS
 
     @property

@@ -4,6 +4,7 @@ The decoding is that of dog-qiuqiu/FastestDet (BSD-3).
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -104,6 +105,42 @@ def _overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / np.maximum((box[2:4] - box[:2]).prod() + areas - shared, 1e-9)
 
 
+@dataclass(frozen=True)
+class Matched:
+    """What average precision needs to know of one image.
+
+    Attributes:
+        classes: The class of each box, the best of a class first.
+        scores: The score of each box.
+        hits: Whether each box finds an object that no better one has found.
+        objects: The class of each object.
+    """
+
+    classes: np.ndarray
+    scores: np.ndarray
+    hits: np.ndarray
+    objects: np.ndarray
+
+
+def matched(boxes: np.ndarray, photograph: Photograph) -> Matched:
+    """Match detections with the objects of an image.
+
+    Args:
+        boxes: The detections: (n, 6), as `detections` returns them.
+        photograph: The image.
+    """
+    truth = photograph.boxes
+    parts = [np.zeros((0, 6))]
+    hits: list[bool] = []
+    for c in np.unique(boxes[:, 5]):
+        mine = boxes[boxes[:, 5] == c]
+        mine = mine[np.argsort(-mine[:, 4], kind="stable")]
+        parts.append(mine)
+        hits += _hits(mine, truth[truth[:, 4] == c])
+    ordered = np.concatenate(parts)
+    return Matched(ordered[:, 5], ordered[:, 4], np.array(hits, bool), truth[:, 4])
+
+
 def average_precision(found: list[np.ndarray], photographs: list[Photograph]) -> float:
     """AP at an overlap of 0.5, 101-point, the mean over the classes present; in percent.
 
@@ -111,25 +148,32 @@ def average_precision(found: list[np.ndarray], photographs: list[Photograph]) ->
         found: Detections of each image.
         photographs: The images.
     """
-    classes = np.unique(np.concatenate([photo.boxes[:, 4] for photo in photographs]))
-    return 100 * float(np.mean([_class_precision(c, found, photographs) for c in classes]))
+    return precision_of([matched(*pair) for pair in zip(found, photographs, strict=True)])
 
 
-def _class_precision(c: float, found: list[np.ndarray], photographs: list[Photograph]) -> float:
-    scores, hits, total = [], [], 0
-    for boxes, photo in zip(found, photographs, strict=True):
-        truth = photo.boxes[photo.boxes[:, 4] == c]
-        total += len(truth)
-        mine = boxes[boxes[:, 5] == c]
-        mine = mine[np.argsort(-mine[:, 4], kind="stable")]
-        scores += mine[:, 4].tolist()
-        hits += _hits(mine, truth)
-    order = np.argsort(-np.array(scores), kind="stable")
-    right = np.cumsum(np.array(hits)[order]) if hits else np.zeros(0)
+def precision_of(images: Sequence[Matched]) -> float:
+    """As `average_precision`, of images that are matched already and may be there repeatedly.
+
+    Args:
+        images: What was found in each image.
+    """
+    objects = np.concatenate([image.objects for image in images])
+    names, totals = np.unique(objects, return_counts=True)
+    classes = np.concatenate([image.classes for image in images])
+    scores = np.concatenate([image.scores for image in images])
+    order = np.lexsort((-scores, classes))
+    hits = np.concatenate([image.hits for image in images])[order]
+    starts = np.searchsorted(classes[order], names, side="left")
+    ends = np.searchsorted(classes[order], names, side="right")
+    spans = zip(starts, ends, totals, strict=True)
+    return 100 * float(np.mean([_class_precision(hits[a:b], total) for a, b, total in spans]))
+
+
+def _class_precision(hits: np.ndarray, total: int) -> float:
+    right = np.cumsum(hits)
     recall, precision = right / total, right / np.arange(1, len(right) + 1)
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(recall, np.linspace(0, 1, 101), side="left")
-    return float(np.mean([best[p] if p < len(best) else 0.0 for p in places]))
+    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    return float(best[np.searchsorted(recall, np.linspace(0, 1, 101), side="left")].mean())
 
 
 def _hits(boxes: np.ndarray, truth: np.ndarray) -> list[bool]:
