@@ -24,7 +24,7 @@ from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs, tokenize
 from tersor.files import temporary_folder
 from tersor.results.quantized import Quantized
 
-PROGRAM = "executorch-xnnpack"
+PROGRAM, ROWS = "executorch-xnnpack", "executorch-dynamic"
 SCHEMES = ("onnxruntime-cpu", "onnxruntime-vnni", PROGRAM)
 SAMPLES = 64
 LONGEST = {"axis_1": 128}  # tokens
@@ -50,7 +50,7 @@ def main() -> None:
     for case in cases(args):
         progress(case.name, case.quantized.scheme.name)
         with temporary_folder() as folder:
-            ending = ".pte" if case.quantized.scheme.name == PROGRAM else ".onnx"
+            ending = ".pte" if case.quantized.scheme.name in (PROGRAM, ROWS) else ".onnx"
             path = case.quantized.export(folder / f"int8{ending}", largest=case.largest).path
             proof = case.quantized.verify(path, case.inputs, latency=False, exact=True)
         add(table, case, proof)
@@ -69,8 +69,9 @@ def cases(args: Any) -> Iterator[Case]:
     for scheme in SCHEMES:
         quantized = tersor.quantize(detector, scheme=scheme, input_range=(0.0, 1.0))
         yield Case("FastestDet", quantized, pixels)
+    for scheme in (*SCHEMES, ROWS):
         encoder = tersor.quantize(minilm(), tokenize(EXAMPLE), scheme=scheme)
-        yield Case("MiniLM", encoder, sentences, LONGEST if scheme == PROGRAM else None)
+        yield Case("MiniLM", encoder, sentences, LONGEST if scheme in (PROGRAM, ROWS) else None)
 
 
 def add(table: Table, case: Case, proof: Any) -> None:
