@@ -171,3 +171,13 @@ def test_a_diagnosis_draws_its_inputs_from_a_range_that_nothing_else_needs():
         for top in (1, 90)
     ]
     assert str(found[0]) != str(found[1])
+
+
+def test_what_pairs_of_8_bit_weights_do_not_allow_is_told():
+    """AdaRound and other ranges could let sums of two products overflow; 4 bits cannot."""
+    options = WithData(rounding=AdaRound(iterations=5), weight_range=MSE())
+    for bits, is_told in ((8, True), (4, False)):
+        q = tersor.quantize(perceptron(), DATA, data=DATA, options=options, weights=bits)
+        told = [str(record) for record in q.records]
+        assert any("weight_range= was not used" in text for text in told) == is_told
+        assert any("by the fast solver, since pairs" in text for text in told) == is_told

@@ -8,6 +8,7 @@ import tersor
 from tersor.core.grid import Grid
 from tersor.core.rows import fake_quantize_rows
 from tersor.errors import InvalidInputError, UnsupportedError
+from tersor.export.executorch import loaded
 from tersor.quant.row_ranges import RowQuantize
 
 SCHEME = "executorch-dynamic"
@@ -69,3 +70,9 @@ def test_onnx_has_no_op_for_them(tmp_path):
 def test_a_network_without_linear_layers_has_nothing_to_round():
     with pytest.raises(UnsupportedError, match=r"no integer kernel for aten\.conv2d"):
         tersor.quantize(nn.Conv2d(3, 8, 3), torch.randn(1, 3, 8, 8), scheme=SCHEME)
+
+
+def test_without_executorch_a_tolerance_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr(loaded, "is_installed", lambda: False)
+    with pytest.raises(InvalidInputError, match=r"ExecuTorch is missing: pip install"):
+        heads(data=torch.randn(16, 8), tolerance=30.0)

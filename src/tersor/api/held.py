@@ -12,7 +12,7 @@ from tersor.api.frame import Frame
 from tersor.api.steps import TOLERATE, correct, place_with_data, solve
 from tersor.data.observe import Batch
 from tersor.errors import TersorError
-from tersor.export.onnx import export_onnx
+from tersor.export.by_name import export_file, suffix_of
 from tersor.export.runtime import Runtime
 from tersor.export.serving import serving
 from tersor.files import temporary_folder
@@ -119,7 +119,8 @@ def in_runtime(scheme: Scheme) -> Run:
 
     def run(network: Network, batches: Sequence[Batch]) -> list[object]:
         with temporary_folder() as folder:
-            path = export_onnx(network, folder / "judged.onnx", scheme=scheme, expected=False).path
+            path = folder / f"judged{suffix_of(scheme)}"
+            export_file(network, path, scheme=scheme, expected=False)
             file = serving(name, path).load(path, config=config)
             return [_outputs(file, batch) for batch in batches]
 

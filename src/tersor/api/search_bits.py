@@ -177,7 +177,8 @@ def search_bits(
         budgets.
 
     Raises:
-        TersorError: The model, the data or an option cannot be used, or the budget is too small.
+        TersorError: The model, the data or an option cannot be used, the budget is too small, or
+            there is nothing to choose.
             The message says what to do.
     """
     say, options, target = on_step or (lambda _: None), options or WithData(), find_scheme(scheme)
@@ -194,6 +195,11 @@ def search_bits(
     solver = options.rounding if isinstance(options.rounding, Rounding) else Rounding()
     trial = WidthTrial(widths, solver, options.weight_range, target.pair_safe, metric)
     measured = sensitivities(network, batches, trial, kept, on_layer)
+    if not measured:
+        raise InvalidInputError(
+            f"no layer has weights that {target.name!r} rounds to a number of bits, so there are "
+            "none to choose; inspect the model, and choose another scheme or exclude less"
+        )
     return Bits(measured, _budget(measured, average, megabytes))
 
 

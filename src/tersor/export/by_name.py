@@ -4,12 +4,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tersor.errors import InvalidInputError
-from tersor.export.executorch.loaded import NAME
+from tersor.export.executorch.loaded import NAME, is_installed
 from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.serving import PROGRAM, PT2
 from tersor.graph.network import Network
 from tersor.names import Storage
 from tersor.quant.scheme import Scheme
+
+
+def suffix_of(scheme: Scheme) -> str:
+    """The ending of the files in which a scheme is proven.
+
+    Without ExecuTorch, its programs are proven as ONNX files, unless ONNX has no op for them.
+
+    Args:
+        scheme: The target.
+    """
+    is_program = scheme.runtime == NAME and (is_installed() or scheme.by_row)
+    return PROGRAM if is_program else ".onnx"
 
 
 def export_file(
@@ -22,6 +34,7 @@ def export_file(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     largest: Mapping[str, int] | None = None,
+    expected: bool = True,
 ) -> ExportResult:
     """Write a network in the format that the name of the file asks for.
 
@@ -34,6 +47,7 @@ def export_file(
         input_names: Only for `.onnx`.
         output_names: Only for `.onnx`.
         largest: Only for `.pte`; see `tersor.export.executorch.program.export_pte`.
+        expected: Only for `.onnx`: whether the file keeps what it computes, as proof.
 
     Raises:
         InvalidInputError: An option is not for this format, or the scheme is for another runtime.
@@ -54,6 +68,7 @@ def export_file(
             storage=storage,
             input_names=input_names,
             output_names=output_names,
+            expected=expected,
         )
     only_onnx = {"opset": opset, "input_names": input_names, "output_names": output_names}
     only_onnx["storage"] = None if storage == "int8" else storage

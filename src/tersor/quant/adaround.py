@@ -21,7 +21,7 @@ better, on held-out samples if there are any, keeps nearest rounding.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,8 @@ from tersor.graph.network import Applied, Network, Record, Skipped
 from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.layer_task import LayerTask
 from tersor.quant.layerwise import Setting, round_layers
+
+_FAST = "by the fast solver, since pairs of 8-bit weights must not overflow"
 
 
 @checked()
@@ -82,7 +84,8 @@ class AdaRound:
     ) -> None:
         """Round every quantized weight up or down.
 
-        Layers in which pairs of 8-bit weights must not overflow are rounded by the fast solver.
+        Layers in which pairs of 8-bit weights must not overflow are rounded by the fast solver, and
+        their records say so.
 
         Args:
             network: As for `tersor.quant.layerwise.Solver`.
@@ -92,7 +95,10 @@ class AdaRound:
 
         def round_one(task: LayerTask) -> Record:
             if setting.pair_safe and task.quantizer.grid.bits == 8:
-                return round_layer(task, Rounding(), setting.pair_safe)
+                record = round_layer(task, Rounding(), setting.pair_safe)
+                if isinstance(record, Skipped):
+                    return replace(record, reason=f"{record.reason}; it was rounded {_FAST}")
+                return replace(record, what=f"{record.what} {_FAST}")
             return adaround_layer(task, self)
 
         round_layers(network, batches, round_one, setting, self.seed)

@@ -36,6 +36,12 @@ _MASK = 1e30
 _BEYOND = 1.0
 
 
+_OTHER_RANGE = (
+    "weight_range= was not used: its 8-bit weights have the largest range in which no pair of "
+    "products overflows 16 bits"
+)
+
+
 def weight_ranges(
     network: Network, pair_safe: Pairs | None = None, method: RangeMethod | None = None
 ) -> None:
@@ -52,6 +58,10 @@ def weight_ranges(
     for node, quantizer in quantizers(network):
         if source(node).op == "get_attr":
             weight_range(network, node, quantizer, pair_safe, method)
+            if pair_safe and method is not None:
+                readers = [Layer(user, network) for user in node.users if is_layer(user)]
+                pairs = [layer.name for layer in readers if adds_pairs(layer, quantizer)]
+                network.records.extend(Skipped(x, "calibrate", _OTHER_RANGE) for x in pairs)
 
 
 def weight_range(

@@ -91,6 +91,21 @@ def test_rows_find_their_own_ranges(tmp_path, bits):
 
 @needs_executorch
 @pytest.mark.parametrize("scheme", ["executorch-xnnpack", "executorch-dynamic"])
+def test_tolerances_and_diagnoses_ask_the_program(scheme):
+    """ONNX files have no op for rows with ranges of their own."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 6)).eval()
+    x = torch.randn(32, 16)
+    tight = tersor.quantize(model, data=x, scheme=scheme, tolerance=100.0)
+    told = [str(record) for record in tight.records if record.step == "tolerance"]
+    assert any("in the runtime on samples that were held back" in text for text in told)
+    found = tersor.diagnose(model, data=x, scheme=scheme)
+    assert "the file in executorch against the simulation" in str(found)
+    assert not found.findings
+
+
+@needs_executorch
+@pytest.mark.parametrize("scheme", ["executorch-xnnpack", "executorch-dynamic"])
 def test_a_table_of_words_is_stored_in_integers(tmp_path, scheme):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(2000, 32), nn.Linear(32, 8)).eval()
