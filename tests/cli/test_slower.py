@@ -15,8 +15,8 @@ MODEL = "tests.nets:with_example"
 RANGE = ("--input-range", "-5", "5")
 
 
-def run(*args):
-    result = CliRunner().invoke(cli.app, ["quantize", MODEL, "-o", *map(str, args), *RANGE])
+def run(*args, ranges=RANGE):
+    result = CliRunner().invoke(cli.app, ["quantize", MODEL, "-o", *map(str, args), *ranges])
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -43,6 +43,28 @@ def test_the_weights_alone_become_integers_and_that_is_told(tmp_path, data):
     verification = found["verification"]
     assert verification["quantized"]["output"]["sqnr_db"] > 40
     assert "integers" not in verification["verdict"]["reason"]
+
+
+def test_options_that_say_nothing_about_integers_do_not_stand_in_the_way(tmp_path, data):
+    path = tmp_path / "a.onnx"
+    given = ("--data", data, "--samples", "16", "--held-back", "0.25", "--seed", "3")
+    run(path, *given, ranges=())
+    assert not ops(path) & {"QuantizeLinear", "QLinearConv"}
+
+
+def test_it_is_verified_within_the_range_that_was_given(tmp_path, monkeypatch):
+    assumed = []
+    verified = Quantized.verify
+
+    def verify_and_tell(self, *args, **kwargs):
+        assumed.append((self.scheme.name, self.assumed))
+        return verified(self, *args, **kwargs)
+
+    monkeypatch.setattr(Quantized, "verify", verify_and_tell)
+    run(tmp_path / "a.onnx")
+    schemes, told = zip(*assumed, strict=True)
+    assert {"onnxruntime-cpu", "onnxruntime-weights"} <= set(schemes)
+    assert {tuple(x.ranges.values()) for x in told} == {((-5.0, 5.0),)}
 
 
 @pytest.mark.parametrize("options", [["--every-layer"], ["--weights", "8"], ["--no-verify"]])
