@@ -109,6 +109,25 @@ def test_rows_are_not_known():
     assert program.others == 0
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_layer_returns_the_sums_of_the_integers_of_its_rows(tmp_path, bits):
+    torch.manual_seed(0)
+    layer = nn.Linear(96, 24).eval()
+    rows = torch.randn(64, 96) * torch.rand(64, 1) * 3
+    q = tersor.quantize(layer, rows, scheme="executorch-dynamic", weights=bits)
+    runtime = ExecuTorchRuntime(q.export(tmp_path / "rows.pte").path)
+    found = np.concatenate([runtime(row)[runtime.outputs[0]] for row in rows.split(1)])
+    tensors = q.network.module.state_dict()
+    (step,) = (x for name, x in tensors.items() if name.endswith("scale") and x.ndim)
+    weight, bias = (tensors[name].double() for name in ("weight", "bias"))
+    whole = (weight / step.double()[:, None]).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    low, high = rows.amin(1, True).clamp(max=0), rows.amax(1, True).clamp(min=0)
+    unit = (high - low) / 255
+    x = (rows / unit).round().double()
+    wanted = (x @ whole.T) * unit.double() * step.double() + bias
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=2e-6, atol=2e-6)
+
+
 def test_verify_says_that_it_is_rounding(tmp_path):
     q, x = forms(), samples(6)
     path = q.export(tmp_path / "forms.pte").path
