@@ -86,9 +86,10 @@ def fake_quantize(
     zero_point) · scale, as all of these are integers, and that takes fewer passes over the values.
     """
     is_number = zero_point.is_cpu and not zero_point.ndim and not zero_point.requires_grad
-    if not is_number or torch.finfo(x.dtype).bits < _WIDE:
+    is_wide = is_number and torch.finfo(x.dtype).bits >= _WIDE
+    if not (is_wide or grid.symmetric):
         return dequantize(quantize(x, scale, zero_point, grid, axis), scale, zero_point, axis)
-    (low, high), zero = grid.limits(x.dtype), float(zero_point)
+    (low, high), zero = grid.limits(x.dtype), 0.0 if grid.symmetric else float(zero_point)
     step = _along(scale, x, axis)
     return torch.div(x, step).round_().clamp_(low - zero, high - zero).mul_(step)
 

@@ -4,13 +4,14 @@ Every range is a pair `(low, high)`, 0-d for the tensor (`axis=None`) or 1-d alo
 `scale_zero_point` turns it into the numbers that `tersor.core.affine` takes.
 """
 
+from collections.abc import Callable
 from math import ceil
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tersor.core.affine import dequantize, quantize
+from tersor.core.affine import fake_quantize
 from tersor.core.grid import Grid
 from tersor.core.pairs import Partners
 from tersor.errors import InvalidInputError
@@ -23,6 +24,7 @@ scale of a bias) is still a normal float32 number.
 """
 
 _BLOCK = 2**17  # elements that the MSE search quantizes at once: as many as a cache holds
+_EVERY = 8  # ranges: how often the MSE search looks whether smaller ones can be better
 
 
 def scale_zero_point(
@@ -122,7 +124,8 @@ def mse(
 
     The ends of the min-max range, widened to contain 0, are multiplied by `k / candidates` for
     `k = candidates … 1`: both together, and on asymmetric grids then the high end alone and the
-    low end alone. Each channel keeps its own best.
+    low end alone. Each channel keeps its own best. Smaller ranges are not tried once what is cut
+    off is more than the whole error of a larger one.
 
     Args:
         x: Values.
@@ -139,7 +142,7 @@ def mse(
     for move_low, move_high in ((1, 1),) if grid.symmetric else ((1, 1), (0, 1), (1, 0)):
         lows = low * factors[:, None] ** move_low
         highs = high * factors[:, None] ** move_high
-        best = _squared_error(rows, lows, highs, grid).argmin(dim=0, keepdim=True)
+        best = _closest(rows, *scale_zero_point(lows, highs, grid), grid)[None]
         low, high = lows.gather(0, best)[0], highs.gather(0, best)[0]
     return _squeeze((low, high), axis)
 
@@ -232,17 +235,45 @@ def _squeeze(ends: tuple[Tensor, Tensor], axis: int | None) -> tuple[Tensor, Ten
     return (low[0], high[0]) if axis is None else (low, high)
 
 
-def _squared_error(rows: Tensor, lows: Tensor, highs: Tensor, grid: Grid) -> Tensor:
-    """`‖x̂ - x‖²` of every row `[channels, values]` under ranges `[candidates, channels]`."""
-    scale, zero_point = scale_zero_point(lows, highs, grid)
-    error = torch.zeros_like(scale, dtype=torch.float64)
-    width = max(1, _BLOCK // len(rows))
-    for block in rows.split(width, dim=1):
-        group = max(1, _BLOCK // block.numel())
-        for i in range(0, len(scale), group):
-            some = block.expand(len(scale[i : i + group]), *block.shape).flatten(0, 1)
-            s, z = scale[i : i + group].flatten(), zero_point[i : i + group].flatten()
-            rounded = dequantize(quantize(some, s, z, grid, axis=0), s, z, axis=0)
-            squares = rounded.sub_(some).square_().sum(dim=1, dtype=torch.float64)
-            error[i : i + group] += squares.view(-1, len(rows))
-    return error
+def _closest(rows: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
+    """The number of the closest of some ranges `[candidates, channels]`, widest first, by row."""
+    height = max(1, _BLOCK // rows.shape[1])
+    blocks = (x.split(height, dim=-1) for x in (scale, zero_point))
+    return torch.cat(
+        [_closest_of(*each, grid) for each in zip(rows.split(height), *blocks, strict=True)]
+    )
+
+
+def _closest_of(rows: Tensor, scales: Tensor, zero_points: Tensor, grid: Grid) -> Tensor:
+    """The same for rows that a cache holds, or for a single one."""
+    errors, least = list[Tensor](), scales.new_tensor(torch.inf, dtype=torch.float64)
+    for number, (scale, zero_point) in enumerate(zip(scales, zero_points, strict=True)):
+        errors.append(_squared_error(rows, scale, zero_point, grid))
+        least = torch.minimum(least, errors[-1])
+        is_checked = number % _EVERY == _EVERY - 1
+        if is_checked and bool((_cut_off(rows, scale, zero_point, grid) > least).all()):
+            break
+    return torch.stack(errors).argmin(0)
+
+
+def _squared_error(rows: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
+    """`‖x̂ - x‖²` of every row."""
+    return _distance(rows, lambda x: fake_quantize(x, scale, zero_point, grid, axis=0))
+
+
+def _cut_off(rows: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
+    """Less than the squared error of every row with this scale or any smaller one.
+
+    That is the distance to the ends of the grid, whose zero point is rounded.
+    """
+    spare = 0 if grid.symmetric else 1
+    ends = (((end - zero_point) * scale)[:, None] for end in (grid.qmin - spare, grid.qmax + spare))
+    low, high = ends
+    return _distance(rows, lambda x: x.clamp(low, high))
+
+
+def _distance(rows: Tensor, moved: Callable[[Tensor], Tensor]) -> Float[Tensor, " channels"]:
+    """How far values are moved, squared and summed for each row, block by block."""
+    blocks = rows.split(max(1, _BLOCK // len(rows)), dim=1)
+    parts = (moved(block).sub_(block).square_().sum(1) for block in blocks)
+    return torch.stack([part.double() for part in parts]).sum(0)
