@@ -189,6 +189,19 @@ def test_mse_per_channel_is_mse_of_each_channel_in_blocks_of_any_size(grid, monk
         assert torch.equal(torch.stack(mse(x, grid, axis=1, candidates=20)), whole)
 
 
+@given(
+    st.sampled_from(GRIDS),
+    hnp.arrays(np.float64, (3, 9), elements=st.floats(-1e3, 1e3)),
+)
+def test_mse_leaves_out_only_ranges_that_cannot_be_better(grid, x):
+    ends = []
+    for every in (1, 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ranges, "_EVERY", every)
+            ends.append(torch.stack(mse(torch.from_numpy(x), grid, axis=0, candidates=30)))
+    assert torch.equal(*ends)
+
+
 def test_mse_refuses_values_that_are_not_finite():
     with pytest.raises(InvalidInputError, match="not a range"):
         mse(tensor(0.0, float("nan"), 1.0), Grid())

@@ -39,5 +39,23 @@ def test_patches_times_the_weight_are_the_output(module, shape, count):
     assert all(len(row.unique()) == len(row) for row in positions)
 
 
+@pytest.mark.parametrize("count", [3, 1000])
+@pytest.mark.parametrize("name", ["conv", "strided", "dilated", "same", "valid", "grouped"])
+def test_the_order_in_memory_changes_nothing(name, count):
+    module, shape = LAYERS[name]
+    x = torch.randn(4, *shape, generator=torch.manual_seed(0), dtype=torch.float64)
+    network = capture(nn.Sequential(module).double(), x)
+    (layer,) = layers(network)
+    with torch.no_grad():
+        output = network(x)
+    positions = choose_positions(layer, output, count, torch.Generator().manual_seed(1))
+    turned = (each.contiguous(memory_format=torch.channels_last) for each in (x, output))
+    other_x, other_output = turned
+    patches = [read_patches(layer, each, positions, zero=7) for each in (x, other_x)]
+    assert torch.equal(*patches)
+    outputs = [written_outputs(layer, each, positions) for each in (output, other_output)]
+    assert torch.equal(*outputs)
+
+
 def _bias(layer, output):
     return layer.bias.detach().reshape(-1, *[1] * layer.kernel_dims).expand_as(output[0])

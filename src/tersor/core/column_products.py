@@ -2,16 +2,16 @@
 
     Σ z zᵀ = Σ q qᵀ − c (Σ z 1ᵀ + 1 Σ zᵀ) − c² n        x = s z,  z = q − c,  −128 ≤ q ≤ 127
 
-Columns that were rounded to 8 bits are multiplied as integers, which many processors do several
-times as fast as floats. Their sums are exact.
+Columns x that were rounded to 8 bits are multiplied as integers, which many processors do several
+times as fast as floats. Their sums are exact. Each row of y is rounded to 16 bits for that, two
+digits of 8 bits.
 """
-
-from functools import cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tersor.core import integer_kernels
 from tersor.core.codes import Codes
 
 aten = torch.ops.aten
@@ -19,8 +19,9 @@ _ROWS = 128  # of a block of the matrix
 _INTEGER_ROWS = 256  # the same for integers
 _AT_ONCE = 2048  # columns of integers that are multiplied at once
 _MOST = 1 << 16  # columns whose sums stay within 32 bits: 2¹⁶ · 128² = 2³⁰
-_FEW = 256  # inputs up to which floats are as fast
-_FAST = ("avx512_vnni", "avx_vnni", "amx_int8")
+_FEW = 128  # inputs up to which floats are as fast
+_DIGIT = 256  # y = 256 a + b,  −128 ≤ a, b ≤ 127
+_LARGEST = 127 * _DIGIT + 127
 
 Inputs = Float[Tensor, "groups inputs columns"]
 Outputs = Float[Tensor, "groups outputs columns"]
@@ -106,14 +107,17 @@ class IntegerProducts:
         """Multiply the columns that wait, fewer than twice `_AT_ONCE`."""
         if not self._waiting:
             return
-        x, y = (torch.cat(parts, 1) for parts in zip(*self._waiting, strict=True))
+        x, y = (_joined(parts) for parts in zip(*self._waiting, strict=True))
         self._waiting = []
         if self._count + x.shape[1] > _MOST:
             self._half = self._settled()
-        floats = x.to(y).sub_(self._zero_point)
-        self._cross.addmm_(y, floats.mT)
-        self._of_recent += floats.sum(1)
         x = x if x.dtype == torch.int8 else x.bitwise_xor(128).view(torch.int8)
+        rows, scale = _digits(y)
+        sums = rows.sum(1, keepdim=True, dtype=torch.int32)
+        found = aten._int_mm(rows.to(torch.int8), x.mT)
+        self._of_recent += found[-1] - self._centre * x.shape[1]
+        high, low = (found - self._centre * sums)[:-1].to(y).chunk(2)
+        self._cross += high.mul_(_DIGIT).add_(low).mul_(scale)
         for start in range(0, len(x), _INTEGER_ROWS):
             stop = start + _INTEGER_ROWS
             self._recent[start:stop, :stop] += aten._int_mm(x[start:stop], x[:stop].mT)
@@ -137,6 +141,15 @@ class IntegerProducts:
 Products = FloatProducts | IntegerProducts
 
 
+def has_bytes(x: Codes) -> bool:
+    """Whether integers take a byte each and have one scale.
+
+    Args:
+        x: The integers.
+    """
+    return x.axis is None and x.integers.dtype in (torch.int8, torch.uint8)
+
+
 def multiplies_fast(x: Codes, groups: int, inputs: int) -> bool:
     """Whether columns are multiplied faster as integers than as floats.
 
@@ -145,14 +158,27 @@ def multiplies_fast(x: Codes, groups: int, inputs: int) -> bool:
         groups: How many groups they have.
         inputs: How many inputs each of these has.
     """
-    is_one = groups == 1 and inputs > _FEW and x.integers.device.type == "cpu" and x.axis is None
-    return is_one and x.integers.dtype in (torch.int8, torch.uint8) and _has_fast_kernel()
+    is_one = groups == 1 and inputs > _FEW and x.integers.device.type == "cpu"
+    return is_one and has_bytes(x) and integer_kernels.are_fast()
 
 
-@cache
-def _has_fast_kernel() -> bool:
-    known = torch.cpu.get_capabilities()
-    return torch.backends.mkldnn.is_available() and any(known.get(name) for name in _FAST)
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    """Columns one after the other, as they lie in memory: row by row or column by column."""
+    if len(parts) == 1:
+        return parts[0]
+    by_column = parts[0].stride(0) == 1
+    return torch.cat([x.mT for x in parts]).mT if by_column else torch.cat(parts, 1)
+
+
+def _digits(y: Float[Tensor, "outputs columns"]) -> tuple[Tensor, Float[Tensor, "outputs 1"]]:
+    """The first digits of all rows, then the second ones, and a row of ones; the last digits' unit.
+
+    A row of 0 has any unit.
+    """
+    scale = y.abs().amax(1, keepdim=True).div_(_LARGEST)
+    units = (y / scale.clamp(min=torch.finfo(y.dtype).tiny)).round_()
+    high = ((units + _DIGIT // 2) / _DIGIT).floor_()
+    return torch.cat([high, units.sub_(high, alpha=_DIGIT), torch.ones_like(y[:1])]), scale
 
 
 def _mirrored(half: Tensor) -> Tensor:

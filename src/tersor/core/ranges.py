@@ -238,10 +238,8 @@ def _squeeze(ends: tuple[Tensor, Tensor], axis: int | None) -> tuple[Tensor, Ten
 def _closest(rows: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
     """The number of the closest of some ranges `[candidates, channels]`, widest first, by row."""
     height = max(1, _BLOCK // rows.shape[1])
-    blocks = (x.split(height, dim=-1) for x in (scale, zero_point))
-    return torch.cat(
-        [_closest_of(*each, grid) for each in zip(rows.split(height), *blocks, strict=True)]
-    )
+    parts = rows.split(height), scale.split(height, dim=-1), zero_point.split(height, dim=-1)
+    return torch.cat([_closest_of(x, s, z, grid) for x, s, z in zip(*parts, strict=True)])
 
 
 def _closest_of(rows: Tensor, scales: Tensor, zero_points: Tensor, grid: Grid) -> Tensor:

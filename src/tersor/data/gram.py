@@ -11,7 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.core.codes import Codes
-from tersor.core.column_products import FloatProducts, IntegerProducts, Products, multiplies_fast
+from tersor.core.column_products import (
+    FloatProducts,
+    IntegerProducts,
+    Products,
+    has_bytes,
+    multiplies_fast,
+)
 from tersor.core.quadratic import Quadratic
 from tersor.data.patches import choose_positions, read_patches, written_outputs
 from tersor.errors import InvalidInputError
@@ -88,7 +94,7 @@ def _drawn(
     """As `sampled`; inputs that are integers stay such where these are multiplied faster."""
     inputs = layer.grouped_weight()[0, 0].numel()
     for x, y in pairs:
-        if isinstance(x, Codes) and not multiplies_fast(x, layer.groups, inputs):
+        if isinstance(x, Codes) and not has_bytes(x):
             x = x.value()
         values = x.integers if isinstance(x, Codes) else x
         if y.ndim < layer.kernel_dims + 2:  # a single sample without a batch
@@ -96,10 +102,10 @@ def _drawn(
         at = choose_positions(layer, y, positions, generator)
         zero = int(x.zero_point) if isinstance(x, Codes) else 0
         found = read_patches(layer, values, at, zero)
-        yield (
-            replace(x, integers=found) if isinstance(x, Codes) else found,
-            written_outputs(layer, y, at),
-        )
+        if isinstance(x, Codes):
+            found = replace(x, integers=found)
+            found = found if multiplies_fast(x, layer.groups, inputs) else found.value()
+        yield found, written_outputs(layer, y, at)
 
 
 def sampled(

@@ -1,4 +1,7 @@
-"""The inputs of a layer at some of its output positions: im2col for a sample of positions."""
+"""The inputs of a layer at some of its output positions: im2col for a sample of positions.
+
+Where channels lie next to each other in memory, they are read together.
+"""
 
 import math
 
@@ -13,7 +16,7 @@ from tersor.graph.nodes import argument
 def choose_positions(
     layer: Layer, output: Tensor, count: int, generator: torch.Generator
 ) -> Int[Tensor, "batch positions"]:
-    """Choose random output positions, different ones for every sample of a batch.
+    """Choose random output positions, different ones for every sample of a batch; in order.
 
     Args:
         layer: The layer.
@@ -22,8 +25,11 @@ def choose_positions(
         generator: The source of random numbers.
     """
     size = math.prod(output.shape[1:-1] if layer.is_linear else output.shape[2:])
+    if count >= size:
+        return torch.arange(size, device=output.device).expand(len(output), size)
     drawn = torch.rand(len(output), size, generator=generator)
-    return drawn.topk(min(count, size), 1, largest=False).indices.to(output.device)
+    found = drawn.topk(count, 1, largest=False, sorted=False).indices
+    return found.sort(1).values.to(output.device)
 
 
 def read_patches(
@@ -40,6 +46,8 @@ def read_patches(
     if layer.is_linear:
         return _rows(x, positions).T[None]
     index, inside = _places(layer, x.shape[2:], positions)
+    if layer.groups == 1 and _has_channels_last(x):
+        return _patches_of_rows(layer, x, index, inside, zero)
     found = x.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1))
     if layer.pads_with_zeros:
         found.masked_fill_(~inside.flatten(1)[:, None], zero)
@@ -59,8 +67,40 @@ def written_outputs(
     """
     if layer.is_linear:
         return _rows(y, positions).T[None]
+    if layer.groups == 1 and _has_channels_last(y):
+        return _read_rows(y, positions).T[None]
     found = y.flatten(2).gather(2, positions[:, None].expand(-1, y.shape[1], -1))
     return found.transpose(0, 1).reshape(layer.groups, -1, positions.numel())
+
+
+def _has_channels_last(x: Tensor) -> bool:
+    return x.shape[1] > 1 and x.movedim(1, -1).is_contiguous()
+
+
+def _read_rows(x: Tensor, places: Int[Tensor, "batch places"]) -> Real[Tensor, "rows channels"]:
+    """The channels at some places of each sample, given as flat indices."""
+    rows = x.movedim(1, -1).flatten(0, -2)
+    size = len(rows) // len(x)
+    if places.shape[1] == size and not places.stride(0):  # all of them, in order
+        return rows
+    first = torch.arange(len(x), device=x.device)[:, None] * size
+    return rows.index_select(0, (places + first).flatten())
+
+
+def _patches_of_rows(
+    layer: Layer,
+    x: Tensor,
+    index: Int[Tensor, "batch taps positions"],
+    inside: Bool[Tensor, "batch taps positions"],
+    zero: int,
+) -> Real[Tensor, "1 inputs samples"]:
+    """The patches at the places that `_places` finds, for one group."""
+    taps = index.shape[1]
+    found = _read_rows(x, index.mT.flatten(1) if taps > 1 else index[:, 0])
+    if layer.pads_with_zeros:
+        found.masked_fill_(~inside.mT.reshape(-1, 1), zero)
+    found = found.view(-1, taps, x.shape[1]).transpose(1, 2).flatten(1)
+    return found.T[None]
 
 
 def _rows(x: Tensor, positions: Tensor) -> Tensor:

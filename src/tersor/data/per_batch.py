@@ -135,6 +135,34 @@ class Computed(Values):
                 part.drop(index)
 
 
+class AsKept(Values):
+    """Values as they are kept: `Codes` where they were rounded to integers."""
+
+    def __init__(self, values: Values) -> None:
+        """Refer to values.
+
+        Args:
+            values: The values.
+        """
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return AsKept(self._values[index])
+        return self._values.coded(index)
+
+    def drop(self, index: int) -> None:
+        """Forget the value for one batch."""
+        self._values.drop(index)
+
+    def length(self, index: int) -> int:
+        """The length of the first axis for one batch."""
+        return self._values.length(index)
+
+
 class Picked(Values):
     """The values of several sequences, in some order."""
 

@@ -55,7 +55,7 @@ def best_damping(
         shares: The dampings to try, as shares of the mean diagonal of the Gram matrix.
         allowed: Scale, grid and partners.
     """
-    share, error = shares[0], 0.0
+    found = _Tried(shares[0])
     if len(shares) > 1:
         rows, inputs = _some(weights, _JUDGED), weights.shape[-1]
         columns = inputs if inputs <= 2 * _COLUMNS else _COLUMNS
@@ -63,10 +63,11 @@ def best_damping(
         scale, grid, partner = allowed
         partner = partner if columns == inputs else None
         few = scale[:, rows], grid, partner
-        share, error = _best_share(some, judge, weights[:, rows, :columns], shares, few)
-    problem = free.damped(weights, share)
-    plane = factorized(problem)
-    return Damped(problem, plane, plane.wanted(problem.target), error)
+        found = _best_share(some, judge, weights[:, rows, :columns], shares, few)
+    problem, plane = free.damped(weights, found.share), found.plane
+    if plane is None or plane.order.shape != weights[:, 0].shape:
+        plane = factorized(problem)
+    return Damped(problem, plane, plane.wanted(problem.target), found.error)
 
 
 def _some(weights: Weights, count: int) -> slice:
@@ -74,19 +75,31 @@ def _some(weights: Weights, count: int) -> slice:
     return slice(None, None, max(1, weights.shape[1] // count))
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """A damping, what it leaves on held-out samples, and its Gram matrix, factorized."""
+
+    share: float
+    error: float = 0.0
+    plane: Plane | None = None
+
+
 def _best_share(
     free: Quadratic, check: Quadratic, weights: Weights, shares: Sequence[float], allowed: Allowed
-) -> tuple[float, float]:
-    """The damping whose nearest plane is best on held-out samples, and what it leaves there."""
-    scale, grid, partner = allowed
-    errors: list[float] = []
+) -> _Tried:
+    """The damping whose nearest plane is best on held-out samples."""
+    (scale, grid, partner), left, best = allowed, iter(shares), None
     for problems in _damped(free, weights, shares):
         steps, together = scale.repeat(len(problems), 1), stacked(problems)
         plane = factorized(together)
         rounded = plane.round(plane.wanted(together.target), steps, grid, partner)
         guesses = (steps[..., None] * rounded).split(len(scale))
-        errors += [float(check.error(guess).sum()) for guess in guesses]
-    return min(zip(shares, errors, strict=True), key=lambda found: found[1])
+        for guess, own in zip(guesses, plane.split(len(scale)), strict=True):
+            found = _Tried(next(left), float(check.error(guess).sum()), own)
+            if best is None or found.error < best.error:
+                best = found
+    assert best is not None
+    return best
 
 
 def _damped(
