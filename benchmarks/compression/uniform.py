@@ -18,7 +18,7 @@ from benchmarks.zoo.data import cifar10_train
 from tersor.compression.chain import LayerSizes
 from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
-from tersor.compression.on_data import factorize_with_data
+from tersor.compression.reconstruct import factorize_with_data
 from tersor.core.metrics import sqnr
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total

@@ -5,6 +5,7 @@ from math import inf
 import pytest
 import torch
 
+from tersor.compression import mixture
 from tersor.compression.counts import Counts
 from tersor.compression.meter import Counted
 from tersor.compression.mixture import WEIGHTS, best_mixture, weighed
@@ -19,6 +20,7 @@ from tersor.data.outputs import damage
 from tersor.data.samples import samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
+from tersor.graph.network import Applied
 from tests import nets
 
 RATIOS = (0.8, 0.6, 0.4)
@@ -49,11 +51,10 @@ def lost(tried, weight):
     sweep = tried[2]
     ways = choosing(tried)(weight)
     execution = Execution(halves(BATCHES)[0], None, sweep.refit, Reconstruct())
-    mixture = carry_out(COUNTS, ways, execution)
+    made = carry_out(COUNTS, ways, execution)
     with torch.no_grad():
         got, wanted = (
-            [net(*args, **kwargs) for args, kwargs in halves(BATCHES)[1]]
-            for net in (mixture, NETWORK)
+            [net(*args, **kwargs) for args, kwargs in halves(BATCHES)[1]] for net in (made, NETWORK)
         )
     return damage(got, wanted)
 
@@ -70,12 +71,15 @@ def test_the_ends_are_one_kind_alone(tried):
         assert after == pytest.approx([factor * x for x in before])
 
 
-def test_the_best_of_all_is_taken(tried):
+def test_the_best_of_all_is_taken(tried, monkeypatch):
     network = NETWORK.copy()
-    parts, _, sweep = tried
+    parts, alone, sweep = tried
     choose = choosing(tried)
-    found = best_mixture(Counts(network), parts, choose, sweep, Reconstruct())
-    every = dict(zip(WEIGHTS, network.records[-1].numbers.values(), strict=True))
+    monkeypatch.setattr(mixture, "_FAR", inf)
+    found = best_mixture(Counts(network), parts, alone, choose, sweep, Reconstruct())
+    record = network.records[-1]
+    assert isinstance(record, Applied)
+    every = dict(zip(WEIGHTS, record.numbers.values(), strict=True))
     best, worst = (which(every, key=lambda weight: every[weight]) for which in (min, max))
     assert every[best] < every[worst]
     assert found == choose(best)
@@ -87,16 +91,32 @@ def test_nothing_to_mix(tried):
     parts, found, sweep = tried
     pruned, lost = weighed(parts, found, 0.0)
     alone = ways_within(Counted(COUNTS), pruned, lost, HALF)
-    assert best_mixture(COUNTS, pruned, lambda _: alone, sweep, Reconstruct()) == alone
+    given = COUNTS, pruned, lost, lambda _: alone
+    assert best_mixture(*given, sweep, Reconstruct()) == alone
     choose = choosing(tried)
-    assert best_mixture(COUNTS, parts, choose, Sweep([]), Reconstruct()) == choose(1.0)
+    given = COUNTS, parts, found, choose
+    assert best_mixture(*given, Sweep([]), Reconstruct()) == choose(1.0)
     assert not any(record.step == "mix" for record in NETWORK.records)
 
 
 def test_a_budget_that_no_mixture_meets(tried):
-    parts, _, sweep = tried
+    parts, alone, sweep = tried
     with pytest.raises(InvalidInputError, match="too small"):
-        best_mixture(COUNTS, parts, choosing(tried, 1), sweep, Reconstruct())
+        best_mixture(COUNTS, parts, alone, choosing(tried, 1), sweep, Reconstruct())
+
+
+def test_what_is_far_worse_by_its_parts_is_not_carried_out(tried):
+    """The damages of one kind are a thousandth of what they were."""
+    network, choose = NETWORK.copy(), choosing(tried)
+    parts, alone, sweep = tried
+    factors = [1e-3 if isinstance(part.ways[0], Pruned) else 1.0 for part in parts]
+    alone = [tuple(f * x for x in each) for f, each in zip(factors, alone, strict=True)]
+    found = best_mixture(Counts(network), parts, alone, choose, sweep, Reconstruct())
+    assert found == choose(0.0) or found == choose(1.0)
+    record = network.records[-1]
+    assert isinstance(record, Applied)
+    assert "pruning alone" in record.numbers
+    assert "factorization alone" not in record.numbers
 
 
 def test_outputs_and_halves():

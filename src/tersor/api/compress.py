@@ -1,7 +1,7 @@
 """Fewer multiplications: factorization and pruning under one budget.
 
 arXiv 1912.09802: every part of the network, a layer or a group of channels, is compressed by
-several ratios, one part at a time, to measure the damage to the outputs. Then each part gets the
+several ratios, one part at a time, to find the damage to the outputs. Then each part gets the
 ratio that the budget allows. Without data this is level 1 of the paper, with a few unlabelled
 samples level 2; training what remains is level 3.
 """
@@ -93,8 +93,9 @@ def compress(
         loss: Loss of the training. Default: the distance to the outputs of the original model.
         training: Options of the training.
         options: See `Compression`.
-        jobs: Number of processes that try parts; −1 uses all cores. A backend of joblib spreads
-            them over several machines.
+        jobs: Number of processes that try parts where there is a `metric`, or no gradient passes
+            through the model; −1 uses all cores. A backend of joblib spreads them over several
+            machines. Otherwise one pass estimates the damage of all parts.
         folder: Saves the parts that have been tried, and the training, so that an interrupted run
             resumes from there.
         on_step: Called with the name of each step before it runs. Default: a progress bar.

@@ -47,7 +47,7 @@ class Refit:
 
     damping: PositiveOrZero = 0.01
     steps: CountOrZero = 50
-    samples: Count = 50_000
+    samples: Count = 20_000
     samples_per_weight: Count = 20
     seed: int = 0
     relu: bool = True

@@ -4,9 +4,10 @@ The graph is not edited for this. A chain computes the same as its layer with th
 factors as weight, and pruned channels are zeros in the weights that read them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from tersor.compression.chain_fit import Fitted, Refit, chain_fits
@@ -15,7 +16,7 @@ from tersor.compression.ways import Factored, Way
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.core.ranks import Ranks
-from tersor.data.gram import Moments
+from tersor.data.gram import Moments, moments_of
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.names import Method
@@ -44,24 +45,56 @@ def weights_by_way(
         moments: Data of the changed layers. Layers without data are not fitted.
         options: How the weights are fitted.
     """
-    layer = changed.get(part.name)
+    of_layers = {
+        name: weight_by_way(changed[name], part, moments.get(name), options)
+        for name in part.changes
+    }
+    return lambda way: {name: weight_of(way) for name, weight_of in of_layers.items()}
+
+
+def weight_by_way(
+    layer: Layer, part: Part, moments: Moments | None, options: Refit
+) -> Callable[[Way], Changed]:
+    """Compute the weight of one of the layers that a part changes; see `weights_by_way`.
+
+    Args:
+        layer: The layer, before its weight is changed.
+        part: The part.
+        moments: Data of the layer. Without any, it is not fitted.
+        options: How the weight is fitted.
+    """
 
     @cache
     def fits(method: Method) -> Callable[[Ranks], Fitted]:
-        assert layer is not None
-        return chain_fits(layer, method, moments.get(part.name), options)
+        return chain_fits(layer, method, moments, options)
 
-    def weights(way: Way) -> dict[str, Changed]:
+    def weight(way: Way) -> Changed:
         if isinstance(way, Factored):
             fitted = fits(way.method)(way.ranks)
-            return {way.layer: (compose(fitted.chain), fitted.shift)}
-        found: dict[str, Changed] = {}
-        for name, unit in part.reads.items():
-            stays = ((unit < 0) | way.mask[unit]).to(changed[name].weight.device)
-            found[name] = _without(changed[name], stays, moments.get(name), options.damping)
-        return found
+            return compose(fitted.chain), fitted.shift
+        unit = part.reads[layer.name]
+        stays = ((unit < 0) | way.mask[unit]).to(layer.weight.device)
+        return _without(layer, stays, moments, options.damping)
 
-    return weights
+    return weight
+
+
+def moments_at(
+    layer: Layer, given: Sequence[Tensor], written: Sequence[Tensor], options: Refit
+) -> Moments | None:
+    """Measure the data that a chain or a weight can be fitted to; None if it cannot be fitted.
+
+    Args:
+        layer: The layer.
+        given: Its input for every batch.
+        written: Its output for every batch.
+        options: How the weights are fitted.
+    """
+    if layer.groups > 1 or layer.is_transposed:
+        return None
+    count = options.positions(layer, sum(map(len, given)))
+    generator = torch.Generator().manual_seed(options.seed)
+    return moments_of(layer, zip(given, written, strict=True), count, generator)
 
 
 def _without(layer: Layer, stays: Tensor, moments: Moments | None, damping: float) -> Changed:

@@ -11,7 +11,8 @@ only factorized. So on the samples that judge, the mixture is at least as good a
 This is an addition of Tersor. That the combination is best is a finding of arXiv 1912.09802.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 
 from tersor.compression.counts import Counts
@@ -26,6 +27,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied
 
 WEIGHTS = (1.0, 4.0, 16.0, inf, 0.0)
+_FAR = 2.0  # times the damage that is expected of another mixture: not worth trying
 Damages = Sequence[tuple[float, ...]]
 
 
@@ -50,6 +52,7 @@ def weighed(parts: Sequence[Part], damages: Damages, weight: float) -> tuple[lis
 def best_mixture(
     counts: Counts,
     parts: Sequence[Part],
+    damages: Damages,
     choose: Callable[[float], list[Way]],
     sweep: Sweep,
     reconstruct: Reconstruct,
@@ -59,6 +62,7 @@ def best_mixture(
     Args:
         counts: The counts of the network, which gets a record, but is not changed otherwise.
         parts: Its parts.
+        damages: The damage of each of their ways.
         choose: Returns the ways for a weight w that fit into the budget.
         sweep: How parts were tried; mixtures are tried in the same manner.
         reconstruct: As in `Execution`.
@@ -69,29 +73,56 @@ def best_mixture(
     kinds = {isinstance(part.ways[0], Pruned) for part in parts}
     if len(kinds) < 2 or not sweep.batches:
         return choose(1.0)
+    chosen = _promising(_mixtures(choose), parts, damages)
+    if not chosen:
+        return choose(1.0)  # raises the reason
     fitting, judging = halves(sweep.batches)
-    reference, chosen = outputs_of(counts.network, judging), dict[float, tuple[Way, ...]]()
+    reference = outputs_of(counts.network, judging)
     execution = Execution(fitting, None, sweep.refit, reconstruct)
     lost: dict[tuple[Way, ...], float] = {}  # several weights may give the same ways
-    for number, weight in enumerate(WEIGHTS):
-        try:
-            ways = tuple(choose(weight))
-        except InvalidInputError:  # the budget is too small for one kind alone
-            continue
+    for number, (weight, ways) in enumerate(chosen.items()):
         if ways not in lost:
             mixture = carry_out(counts, ways, execution)
             lost[ways] = damage(outputs_of(mixture, judging), reference, sweep.metric)
-        chosen[weight] = ways
         if sweep.on_part is not None:
             record = Applied("network", "mix", _words(weight), {"damage": lost[ways]})
-            sweep.on_part(number + 1, len(WEIGHTS), record)
-    if not chosen:
-        return choose(1.0)  # raises the reason
+            sweep.on_part(number + 1, len(chosen), record)
     best = min(chosen, key=lambda weight: lost[chosen[weight]])
     numbers = {_words(weight): lost[ways] for weight, ways in chosen.items()}
     record = Applied("network", "mix", f"{_words(best)} is best", numbers)
     counts.network.records.append(record)
     return list(chosen[best])
+
+
+def _mixtures(choose: Callable[[float], list[Way]]) -> dict[float, tuple[Way, ...]]:
+    """The ways for every weight; the budget may be too small for one kind alone."""
+    found = dict[float, tuple[Way, ...]]()
+    for weight in WEIGHTS:
+        with suppress(InvalidInputError):
+            found[weight] = tuple(choose(weight))
+    return found
+
+
+def _promising(
+    chosen: Mapping[float, tuple[Way, ...]], parts: Sequence[Part], damages: Damages
+) -> dict[float, tuple[Way, ...]]:
+    """Leave out mixtures whose parts are damaged far more than those of another one."""
+    known = {
+        way: lost
+        for part, each in zip(parts, damages, strict=True)
+        for way, lost in zip(part.ways, each, strict=True)
+    }
+    expected = {w: sum(_expected(way, known) for way in ways) for w, ways in chosen.items()}
+    least = min(expected.values(), default=0.0)
+    return {w: ways for w, ways in chosen.items() if expected[w] <= _FAR * least}
+
+
+def _expected(way: Way, known: Mapping[Way, float]) -> float:
+    """The damage of a way, or of the one of the same group with about as many units."""
+    if way in known or not isinstance(way, Pruned):
+        return known[way]
+    alike = [each for each in known if isinstance(each, Pruned) and each.group == way.group]
+    return known[min(alike, key=lambda each: abs(sum(each.keep) - sum(way.keep)))]
 
 
 def _words(weight: float) -> str:

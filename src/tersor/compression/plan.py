@@ -14,7 +14,7 @@ from tersor.compression.chain_fit import Refit
 from tersor.compression.counts import Counts
 from tersor.compression.factorize import factorize
 from tersor.compression.meter import Counted, Meter, SharesLeft, Timed
-from tersor.compression.on_data import factorize_with_data
+from tersor.compression.on_data import Chains
 from tersor.compression.parts import Part
 from tersor.compression.prune import prune_groups
 from tersor.compression.reconstruct import Reconstruct, reconstruct
@@ -221,17 +221,14 @@ def carry_out(counts: Counts, ways: Sequence[Way], execution: Execution) -> Netw
         The smaller network.
     """
     network, batches = counts.network.copy(), execution.batches
-    masks, on_layer = masks_of(ways), execution.on_layer
+    masks, choices = masks_of(ways), counts.choices(ways)
     if masks:
         expected = None if batches else execution.distributions
         prune_groups(network, masks, expected, counts.groups.in_copy(network))
-        if batches:
-            given = counts.network, masks, batches, execution.reconstruct, on_layer
-            reconstruct(network, *given, counts.groups)
-    choices = counts.choices(ways)
-    if choices and batches:
-        given = choices, batches, execution.refit, on_layer
-        factorize_with_data(network, *given, counts.sizes)
+    if batches:
+        given = counts.network, masks, batches, execution.reconstruct, execution.on_layer
+        chains = Chains(choices, counts.sizes, execution.refit)
+        reconstruct(network, *given, counts.groups, chains)
         return network
     for layer in [layer for layer in layers(network) if layer.name in choices]:
         factorize(layer, choices[layer.name], sizes=counts.sizes[layer.name])

@@ -1,17 +1,18 @@
 """min over W, b of  E‖y − W x̂ − b‖²:  W = Cov(y, x̂) Cov(x̂)⁻¹,  b = E[y] − W E[x̂].
 
 He et al., arXiv 1707.06168, §3.1 (the second step) and §3.3: once channels are pruned, every layer
-with a changed input is fitted to its output in the original network. x̂ is its input in the pruned
-network, so that a layer compensates the errors of the layers before it. If its output is added to a
-shortcut, it also compensates the error of the shortcut.
+with a changed input is fitted to its output in the original network. x̂ is its input in the
+compressed network, so that a layer compensates the errors of the layers before it. If its output is
+added to a shortcut, it also compensates the error of the shortcut. Layers that become chains
+(`tersor.compression.on_data`) do so in the same walk, and the layers behind them compensate theirs.
 
 Differs from the paper in: all layers after the first change are fitted, not only those that lost
-inputs. The bias is fitted, too. A pull towards the original weights prevents overfitting to few
-samples.
+inputs. The bias is fitted, too. A pull towards the original weights prevents overfitting: the
+layers before were fitted to the same samples, where their errors are smaller than elsewhere.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,11 @@ from torch import Tensor, fx
 
 from tersor.channels.narrow import Remaining, what_is_left
 from tersor.checked import Count, PositiveOrZero, checked
+from tersor.compression.chain import LayerSizes
+from tersor.compression.chain_fit import Refit
+from tersor.compression.factorize import Factorization
 from tersor.compression.groups import Groups, UnitMasks, channel_groups
+from tersor.compression.on_data import Chains
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.data.gram import moments_of
@@ -30,6 +35,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Applied, Network, OnLayer, Record, Skipped
 from tersor.graph.nodes import operand
+from tersor.graph.shapes import shapes
 
 aten = torch.ops.aten
 
@@ -46,7 +52,7 @@ class Reconstruct:
     """
 
     positions: Count = 20_000
-    damping: PositiveOrZero = 1e-3
+    damping: PositiveOrZero = 0.05
     seed: int = 0
 
 
@@ -58,8 +64,9 @@ def reconstruct(
     options: Reconstruct = Reconstruct(),
     on_layer: OnLayer | None = None,
     groups: Groups | None = None,
+    chains: Chains | None = None,
 ) -> None:
-    """Fit the layers of a pruned network to their original outputs, in forward order.
+    """Fit the layers of a compressed network to their original outputs, in forward order.
 
     Args:
         network: The original after `prune_groups(…, keep)`; edited in place.
@@ -69,25 +76,57 @@ def reconstruct(
         options: See `Reconstruct`.
         on_layer: Called after each layer with its number, the total number, and its record.
         groups: All groups of the original, if they are known.
+        chains: The layers that become chains on the way.
 
     Raises:
-        InvalidInputError: There is no batch.
+        InvalidInputError: There is no batch, no layer has a given name, or ranks do not suit their
+            layer.
     """
     if not batches:
         raise InvalidInputError("there is no batch to reconstruct with; give at least one sample")
+    todo, chains = {layer.node: layer.name for layer in layers(network)}, chains or Chains()
+    if missing := chains.choices.keys() - set(todo.values()):
+        raise InvalidInputError(f"there is no layer {min(missing)!r}; see `tersor inspect`")
     found = channel_groups(original) if groups is None else groups
-    pair = _Pair(network, original, found, keep, batches)
-    todo = [layer.node for layer in layers(network)]
+    pair, number = _Pair(network, original, found, keep, batches), 0
     for node in network.nodes():
         pair.catch_up(node)
-        if is_layer(node) and pair.is_changed(node):
-            number = todo.index(node)
-            record = _fit(Layer(node, network), pair, options, options.seed + number)
+        if node not in todo:
+            pair.pruned.run(node)
+            continue
+        record = _next(Layer(node, network), pair, options, chains, number)
+        number += 1
+        if record is not None:
             network.records.append(record)
             if on_layer is not None:
-                on_layer(number + 1, len(todo), record)
-        pair.pruned.run(node)
+                on_layer(number, len(todo), record)
     network.finish()
+
+
+def factorize_with_data(
+    network: Network,
+    choices: Mapping[str, Factorization],
+    batches: Sequence[Batch],
+    refit: Refit | None = None,
+    on_layer: OnLayer | None = None,
+) -> None:
+    """Factorize layers in forward order, and fit the layers behind them to their outputs before.
+
+    Args:
+        network: The float network; edited in place.
+        choices: Layer name → its factorization.
+        batches: Unlabelled inputs, as `(args, kwargs)`.
+        refit: How the factors are fitted to the data.
+        on_layer: See `reconstruct`.
+
+    Raises:
+        InvalidInputError: As for `reconstruct`.
+    """
+    seen = shapes(network)
+    found = [layer for layer in layers(network) if layer.name in choices]
+    sizes = {layer.name: LayerSizes.of(layer, seen) for layer in found}
+    chains = Chains(choices, sizes, refit or Refit())
+    reconstruct(network, network.copy(), {}, batches, on_layer=on_layer, chains=chains)
 
 
 class _Pair:
@@ -131,6 +170,15 @@ class _Pair:
         """Whether the remaining channels of a value differ from the original ones."""
         return node in self._changed
 
+    def run(self, chain: Sequence[Layer], is_new: bool) -> None:
+        """Run a layer, or the chain in its place, and drop the values between its factors."""
+        for layer in chain:
+            self.pruned.run(layer.node)
+        for layer in chain[:-1]:
+            self.pruned.values.pop(layer.node.name, None)
+        if is_new:
+            self._changed.add(chain[-1].node)
+
     def wanted(self, layer: Layer) -> list[Tensor]:
         """The wanted output for every batch: the original one, plus the error of a shortcut."""
         values = self._was(layer.node)
@@ -160,6 +208,20 @@ def _pick(value: Tensor, left: Remaining | None) -> Tensor:
     return value.index_select(left[0], left[1].nonzero().flatten().to(value.device))
 
 
+def _next(
+    layer: Layer, pair: _Pair, options: Reconstruct, chains: Chains, number: int
+) -> Record | None:
+    """Replace or fit the layer that runs next, if it has to change, and run it."""
+    chain, record, is_chosen = [layer], None, layer.name in chains.choices
+    if is_chosen:
+        given = pair.pruned.of(operand(layer.node)), pair.wanted(layer)
+        record, chain = chains.put(layer, *given, number)
+    elif pair.is_changed(layer.node):
+        record = _fit(layer, pair, options, options.seed + number)
+    pair.run(chain, is_chosen)
+    return record
+
+
 def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
     reason = _refusal(layer)
     if reason is not None:
@@ -177,7 +239,7 @@ def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
     }
     layer.set_grouped_weight(weights.reshape(layer.grouped_weight().shape))
     layer.add_to_bias(shift)
-    return Applied(layer.name, "reconstruct", "fitted to its outputs before pruning", numbers)
+    return Applied(layer.name, "reconstruct", "fitted to its outputs before", numbers)
 
 
 def _share(errors: Tensor, free: Quadratic) -> float:

@@ -3,6 +3,8 @@
 arXiv 1912.09802 measures accuracy instead, which needs labels; `metric` can do the same. Without
 data, the damage is the squared error of the weights, relative to their squares, summed over layers.
 
+Where gradients pass through the network and there is no `metric`, the damage is estimated from them
+(`tersor.compression.estimate`). Otherwise the rest of the network runs for every way of every part.
 Parts are independent: joblib distributes them over processes, or over several machines with a
 backend such as Ray's or Dask's (`joblib.parallel_config`).
 """
@@ -18,14 +20,21 @@ from joblib.parallel import get_active_backend
 from torch import Tensor, fx
 
 from tersor.compression.chain_fit import Refit
-from tersor.compression.changed_weights import Changed, changed_layers, weights_by_way
+from tersor.compression.changed_weights import (
+    Changed,
+    changed_layers,
+    moments_at,
+    weights_by_way,
+)
+from tersor.compression.estimate import estimates
 from tersor.compression.parts import Part
-from tersor.data.gram import Moments, moments_of
+from tersor.data.gram import Moments
 from tersor.data.journal import Journal
 from tersor.data.observe import Batch
 from tersor.data.one_at_a_time import Rest, Stop, outputs_of, stops
 from tersor.data.outputs import Metric, check_numbers
 from tersor.errors import InvalidInputError
+from tersor.graph.carried import carried_nodes
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.shapes import shapes
@@ -33,7 +42,7 @@ from tersor.graph.shapes import shapes
 T = TypeVar("T")
 OnPart = Callable[[int, int, Record], None]
 _ROUND = 4  # tasks for each process
-_SWEPT = Refit(steps=0)  # a quick fit suffices to show which parts matter
+_SWEPT = Refit(steps=0, samples=12_000)  # a quick fit suffices to show which parts matter
 
 
 @dataclass(frozen=True)
@@ -100,15 +109,21 @@ def _tried(
     network: Network, parts: Sequence[Part], todo: list[int], given: Any, jobs: int
 ) -> Iterator[tuple[int, tuple[float, ...]]]:
     """Iterate over the numbers of parts, in any order, and the damages of their ways."""
+    batches, reference, metric, refit = given
+    edited = network.copy()
+    if batches and metric is None and not any(carried_nodes(network)):
+        some, (fitting, judging) = [parts[number] for number in todo], halves(batches)
+        found = estimates(edited, some, fitting, judging, reference, refit)
+        known = {number: tuple(values) for number, values in zip(todo, found, strict=True)}
+        yield from ((number, values) for number, values in known.items() if any(values))
+        todo = [number for number, values in known.items() if not any(values)]
     if effective_n_jobs(jobs) > 1:
         yield from _results((delayed(_alone)(n, network, parts[n], *given) for n in todo), jobs)
         return
-    edited = network.copy()
-    batches, *rest = given
     apart = [number for number in todo if not batches or len(parts[number].changes) > 1]
     together = {number: parts[number] for number in todo if number not in apart}
     if together:
-        yield from _in_one_walk(edited, together, batches, *rest)
+        yield from _in_one_walk(edited, together, batches, reference, metric, refit)
     for number in apart:
         yield number, try_part(edited, parts[number], *given)
 
@@ -230,12 +245,9 @@ def _stops(
 
 def _moments(layer: Layer, stop: Stop, refit: Refit) -> dict[str, Moments]:
     """The data of a layer that a chain or a weight can be fitted to, by its name."""
-    if layer.groups > 1 or layer.is_transposed:
-        return {}
-    pairs, _ = halves(list(zip(stop.given, stop.written, strict=True)))
-    count = refit.positions(layer, sum(len(x) for x, _ in pairs))
-    generator = torch.Generator().manual_seed(refit.seed)
-    return {layer.name: moments_of(layer, pairs, count, generator)}
+    (given, _), (written, _) = halves(stop.given), halves(stop.written)
+    found = moments_at(layer, given, written, refit)
+    return {} if found is None else {layer.name: found}
 
 
 def halves(batches: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:

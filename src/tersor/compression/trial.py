@@ -104,7 +104,7 @@ class Trial:
     def _best(self, choose: Callable[[float], list[Way]]) -> list[Way]:
         """Choose the ways of the best mixture; see `tersor.compression.mixture`."""
         self.say(STEPS[1])
-        given = self.counts, self.parts, choose
+        given = self.counts, self.parts, self.lost, choose
         return best_mixture(*given, self.sweep, self.options.reconstruct)
 
     def _carried_out(self, ways: list[Way]) -> Network:
