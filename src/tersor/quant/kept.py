@@ -165,11 +165,20 @@ class Mixtures:
             kept: The calls in floating point.
         """
         weighted = {layer.node.name for layer in self._layers}
-        wanted = self._seen(kept).values
+        seen = self._seen(kept)
+        others = {node.name: node for node in self._network.graph.nodes if node.name in kept}
         for name in sorted(kept - weighted):
-            if self._seen(kept - {name}).values == wanted:
+            if (
+                self._is_apart(others[name], seen)
+                or self._seen(kept - {name}).values == seen.values
+            ):
                 kept -= {name}
         return kept
+
+    def _is_apart(self, node: fx.Node, seen: "_Seen") -> bool:
+        """Whether a call in floating point could be in integers, and nothing would be rounded."""
+        near = {node, *node.users}
+        return node.target not in self._scheme.fused and near.isdisjoint(seen.needed)
 
     def _at(self, exponent: float) -> Kept:
         self._calls.worth = self._calls.floating * 2.0**exponent
@@ -187,7 +196,7 @@ class Mixtures:
             flow = self._flow(kept)
             values = frozenset(node for node in flow.values if flow.is_quantized(node))
             origins = sorted({flow.origin(node).name for node in values})
-            self._known[kept] = _Seen(values, tuple(origins))
+            self._known[kept] = _Seen(values, tuple(origins), frozenset(flow.needed))
         return self._known[kept]
 
     def _flow(self, kept: Kept) -> Flow:
@@ -198,10 +207,17 @@ class Mixtures:
 
 
 class _Seen(NamedTuple):
-    """The values that a mixture rounds, and the names of those whose numbers they hold."""
+    """The values that a mixture rounds, the names of those whose numbers they hold, and more.
+
+    Attributes:
+        values: The values that are rounded.
+        origins: The names of those whose numbers they hold.
+        needed: All values that are integers, also those inside of kernels.
+    """
 
     values: frozenset[fx.Node]
     origins: tuple[str, ...]
+    needed: frozenset[fx.Node]
 
 
 def _first(

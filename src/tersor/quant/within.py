@@ -115,7 +115,8 @@ def within(
     if tolerance is AUTO and _count(batches) > _count(judge.batches):
         judge = _judge(network, batches, tolerance)
         start = judge.attempt(NOTHING, start.result)
-    return _held(tolerance, target, start, again, judge, run)
+    glance = looked if tolerance is AUTO else judge
+    return _held(tolerance, target, start, again, (judge, glance), run)
 
 
 def _count(batches: Sequence[Batch]) -> int:
@@ -149,10 +150,14 @@ def _held(
     target: tuple[Network, Scheme],
     simulated: Attempt,
     again: Again,
-    judge: Judge,
+    judges: tuple[Judge, Judge],
     run: Run,
 ) -> Rounded:
-    """Leave layers in floating point; for the arguments see `within`."""
+    """Leave layers in floating point; for the arguments see `within`.
+
+    The second judge has fewer samples, for mixtures that are only tried.
+    """
+    judge, _ = judges
     first, in_runtime, start = simulated.result, judge.in_runtime(run), simulated
     if tolerance is not AUTO or start.worst <= _OUT_OF_REACH:
         start = in_runtime.attempt(NOTHING, first)
@@ -167,7 +172,7 @@ def _held(
         return first
     best = simulated
     if not simulated.meets:
-        best = _best(simulated, mixtures, judge, again, tolerance)
+        best = _best(simulated, mixtures, judges, again, tolerance)
     best = proven(best, mixtures, in_runtime, _as_it_was(best, again), tolerance)
     if tolerance is AUTO and best.is_bad:
         first = again(NOTHING, "solved")
@@ -200,7 +205,11 @@ def _mixtures(start: Attempt, network: Network, scheme: Scheme, judge: Judge) ->
 
 
 def _best(
-    start: Attempt, mixtures: Mixtures, judge: Judge, again: Again, tolerance: Tolerance
+    start: Attempt,
+    mixtures: Mixtures,
+    judges: tuple[Judge, Judge],
+    again: Again,
+    tolerance: Tolerance,
 ) -> Attempt:
     """Search with nearest integers, which takes a moment, and round the result with the solver.
 
@@ -208,12 +217,14 @@ def _best(
     they keep the nearest integers, if the outputs have something to spare once biases make up for
     that.
     """
+    judge, glance = judges
     if start.result.fewest_bits < _FINE:
         measure = judge.measure(lambda kept: again(kept, "solved"))
         return search(start, mixtures, measure, tolerance)
     nearest = again(NOTHING, "nearest")
-    measure = switched(nearest, mixtures, judge)
-    plain = start if start.result is nearest else measure(NOTHING)
+    measure = switched(nearest, mixtures, glance)
+    is_known = start.result is nearest and glance is judge
+    plain = start if is_known else measure(NOTHING)
     found = search(plain, mixtures, measure, tolerance)
     if found.meets and _is_little(found, mixtures):
         corrected = judge.attempt(found.kept, again(found.kept, "corrected"))
