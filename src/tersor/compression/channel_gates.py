@@ -128,7 +128,7 @@ class Gate(nn.Module):
         values = torch.cat([values, values.new_ones(len(values), 1)], 1)[:, channels]
         shape = [len(values), *[1] * (x.ndim - 1)]
         shape[self.axes[site]] = x.shape[self.axes[site]]
-        return x * values.reshape(shape)
+        return x * values.reshape(shape).to(x.dtype)
 
     def sample(self, noise: Float[Tensor, "samples units"]) -> Float[Tensor, "samples units"]:
         """Compute z from noise, which is normal, or uniform for hard concrete gates."""
