@@ -103,6 +103,16 @@ def test_noise_is_the_same_for_all_readers_and_differs_between_samples():
     assert (noisy[0] - noisy[1]).abs().max() > 1e-2
 
 
+def test_mixed_precision_stays_what_it_is():
+    network, _ = small()
+    insert_gates(network)
+    gate = next(gates(network))
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.ones(2, 16, 6, 6, dtype=dtype)
+        assert gate(x, 0).dtype == dtype
+        torch.testing.assert_close(gate(x, 0).float(), x.float(), rtol=0, atol=0.3)
+
+
 def small():
     """Two layers whose channels 0 to 3 carry nearly all, and data for it."""
     torch.manual_seed(0)
