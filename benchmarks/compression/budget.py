@@ -8,7 +8,7 @@
 Several methods joined by `+` are chosen for each part; with `>` one call follows another, and each
 takes the same share of what is left of the budget. Level 3 trains what level 2 left, distilled from
 the float network on augmented training images; `vib`, `bayes` and `l0` are of level 3 only, and
-spend half of their training with gates: `spatial+vib` factorizes, then gates choose ranks and
+spend `--share` of their training with gates: `spatial+vib` factorizes, then gates choose ranks and
 channels; `vib>spatial` factorizes what gates left, each with half of the training. `trained` is a
 mean over seeds of the training. `W8A8` and such are quantized last, with 1,024 images; `kB` are the
 files: before, of floats, and of these, four-bit weights two per byte. Parts are tried once for all
@@ -34,6 +34,7 @@ from benchmarks.zoo import MODELS
 from tersor.api.compress import compress
 from tersor.api.quantize import quantize
 from tersor.api.train import train
+from tersor.compression.gate_training import Gating
 from tersor.compression.options import Compression
 from tersor.names import KINDS, SCORES, BudgetRule
 from tersor.names import METHODS as DECOMPOSITIONS
@@ -204,7 +205,7 @@ def _trained(
             data=task.task.calibration(args.images, args.seed),
             train=batches,
             training=options,
-            options=Compression(names),
+            options=Compression(names, gating=Gating(share=args.share)),
             folder=folder / str(number),
         )
     return found
@@ -240,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="of level 3, instead")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, help="highest, of level 3")
+    parser.add_argument("--share", type=float, default=0.5, help="of level 3, with gates")
     parser.add_argument("--precision", choices=["bf16"], help="of level 3")
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
     parser.add_argument("--runtime", action="store_true", help="integers in onnxruntime")
