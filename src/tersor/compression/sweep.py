@@ -42,7 +42,7 @@ from tersor.graph.shapes import shapes
 T = TypeVar("T")
 OnPart = Callable[[int, int, Record], None]
 _ROUND = 4  # tasks for each process
-_SWEPT = Refit(steps=0, samples=12_000)  # a quick fit suffices to show which parts matter
+_SWEPT = Refit(steps=0, samples=12_000, relu=False)  # shows which parts and mixtures matter
 
 
 @dataclass(frozen=True)
