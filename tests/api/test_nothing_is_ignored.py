@@ -195,6 +195,16 @@ def compress(model, **given):
     return tersor.compress(model, **({"macs": 0.7} | given))
 
 
+def test_gates_compare_logits_at_a_temperature():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4)).eval()
+    options, found = Compression(methods=("vib",)), []
+    for temperature in (2.0, 4.0):
+        training = Training(steps=4, temperature=temperature)
+        given = {"train": [X], "training": training, "options": options}
+        found.append(compress(model, example=X[:2], **given)(X))
+    assert not torch.equal(*found)
+
+
 @pytest.mark.parametrize("case", NOT_USED)
 def test_an_option_that_would_do_nothing(case, captured, quantized, compressed):
     ask, named = NOT_USED[case]

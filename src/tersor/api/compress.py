@@ -112,7 +112,7 @@ def compress(
     """
     say, options = on_step or (lambda _: None), options or Compression()
     _check_together(options, train, macs, metric)
-    _check_used(train, loss, training, data, metric)
+    _check_used(train, loss, training, data, metric, options)
     say(STEPS[0])
     start, data = prepared(model, example, kwargs, data, dynamic)
     training = training or Training()
@@ -222,6 +222,7 @@ def _check_used(
     training: Training | None,
     data: Data,
     metric: Metric | None,
+    options: Compression,
 ) -> None:
     """Check that every argument has an effect."""
     for name, value in (("loss", loss), ("training", training)):
@@ -232,7 +233,8 @@ def _check_used(
     if metric is not None and data is None and train is None:
         raise InvalidInputError("metric= has no effect without samples; give them with data=")
     if training is not None:
-        training.check_used(labelled=loss is not None, quantized=False)
+        is_labelled, is_gated = loss is not None, options.gates is not None
+        training.check_used(labelled=is_labelled, quantized=False, gated=is_gated)
 
 
 def _asked(

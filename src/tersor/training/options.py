@@ -94,12 +94,13 @@ class Training:
         """Whether BatchNorms are restored during training."""
         return self.batchnorm != "folded"
 
-    def check_used(self, labelled: bool, quantized: bool) -> None:
+    def check_used(self, labelled: bool, quantized: bool, gated: bool = False) -> None:
         """Refuse options that would have no effect in this training.
 
         Args:
             labelled: Whether the user gave a loss.
             quantized: Whether the network is quantized; otherwise it is compressed.
+            gated: Whether gates are trained in it first, which compares logits as usual.
 
         Raises:
             InvalidInputError: An option would have no effect. The message names it and says why.
@@ -110,7 +111,8 @@ class Training:
                 "comparison with the float network; give either distil= or loss="
             )
         usual = Training()
-        compares = "mse" if labelled or not (quantized or self.distil == "kl") else self.distil
+        is_near = not (quantized or gated or self.distil == "kl")
+        compares = "mse" if labelled or is_near else self.distil
         if compares == "mse" and self.temperature != usual.temperature:
             raise InvalidInputError(
                 f"Training: temperature={self.temperature:g} has no effect here: it is for logits "
