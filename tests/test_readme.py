@@ -8,7 +8,8 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs" / "results").glob("*.md"))
+RESULTS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 #: Column of the README → column of the results of `benchmarks.dfq_accuracy`.
 COLUMNS = {
     "float": "float",

@@ -88,7 +88,7 @@ def equalization(scheme: Scheme, solved: bool = False) -> Equalize | None:
 
     With one scale per weight channel, only the activations are left to equalize. With one scale per
     layer, weights and activations share the imbalance. A solver compensates imbalance by itself,
-    and works best on the network as it was trained: see docs/results.md.
+    and works best on the network as it was trained: see docs/results/few_bits.md.
 
     Args:
         scheme: The target.

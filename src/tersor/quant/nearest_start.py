@@ -2,7 +2,7 @@
 
 A solver moves weights away from the float weights so that the outputs change least without any
 training. Training moves all weights together, and reaches more from the float weights: see
-docs/results.md.
+docs/results/training.md.
 """
 
 from collections.abc import Sequence

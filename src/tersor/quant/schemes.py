@@ -14,7 +14,7 @@ from tersor.quant.speed import ONNXRUNTIME
 
 aten = torch.ops.aten
 
-# Measured with the kernels themselves: docs/results.md.
+# Measured with the kernels themselves: docs/results/simulation.md.
 ONNXRUNTIME_CPU = Scheme(
     "onnxruntime-cpu", TARGETS["onnxruntime-cpu"], pair_safe="rows", speed=ONNXRUNTIME
 )
@@ -32,10 +32,9 @@ ONNXRUNTIME_WEIGHTS = Scheme(
 # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 # Dot products are summed in 32 bits (udot, sdot), so weights have their full range.
 ARM_DOTPROD = Scheme("arm-dotprod", TARGETS["arm-dotprod"])
-# Measured with OpenVINO's AVX2 kernels, docs/results.md: they add pairs of u8×s8 products in 16
-# bits, except for depthwise layers, and a convolution adds the residual before it rounds. What has
-# integer kernels:
-# https://docs.openvino.ai/2024/documentation/openvino-extensibility/openvino-plugin-library/advanced-guides/low-precision-transformations.html
+# Measured with OpenVINO's AVX2 kernels, docs/results/runtimes.md: they add pairs of u8×s8 products
+# in 16 bits, except for depthwise layers, and a convolution adds the residual before it rounds. What
+# has integer kernels:
 OPENVINO_CPU = Scheme(
     "openvino-cpu",
     TARGETS["openvino-cpu"],
