@@ -33,8 +33,9 @@ ONNXRUNTIME_WEIGHTS = Scheme(
 # Dot products are summed in 32 bits (udot, sdot), so weights have their full range.
 ARM_DOTPROD = Scheme("arm-dotprod", TARGETS["arm-dotprod"])
 # Measured with OpenVINO's AVX2 kernels, docs/results/runtimes.md: they add pairs of u8×s8 products
-# in 16 bits, except for depthwise layers, and a convolution adds the residual before it rounds. What
-# has integer kernels:
+# in 16 bits, except for depthwise layers, and a convolution adds the residual before it rounds.
+# What has integer kernels:
+# https://docs.openvino.ai/2024/documentation/openvino-extensibility/openvino-plugin-library/advanced-guides/low-precision-transformations.html
 OPENVINO_CPU = Scheme(
     "openvino-cpu",
     TARGETS["openvino-cpu"],
