@@ -23,15 +23,21 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("count", [3, 1000])
-@pytest.mark.parametrize(("module", "shape"), LAYERS.values(), ids=LAYERS.keys())
-def test_patches_times_the_weight_are_the_output(module, shape, count):
+def run(module, shape, count):
+    """A layer, its input and output, and some positions of the latter."""
     x = torch.randn(4, *shape, generator=torch.manual_seed(0), dtype=torch.float64)
     network = capture(nn.Sequential(module).double(), x)
     (layer,) = layers(network)
     with torch.no_grad():
         output = network(x)
     positions = choose_positions(layer, output, count, torch.Generator().manual_seed(1))
+    return layer, x, output, positions
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+@pytest.mark.parametrize(("module", "shape"), LAYERS.values(), ids=LAYERS.keys())
+def test_patches_times_the_weight_are_the_output(module, shape, count):
+    layer, x, output, positions = run(module, shape, count)
     weight = layer.grouped_weight().flatten(2)
     want = written_outputs(layer, output - _bias(layer, output), positions)
     assert torch.allclose(weight @ read_patches(layer, x, positions), want)
@@ -43,12 +49,7 @@ def test_patches_times_the_weight_are_the_output(module, shape, count):
 @pytest.mark.parametrize("name", ["conv", "strided", "dilated", "same", "valid", "grouped"])
 def test_the_order_in_memory_changes_nothing(name, count):
     module, shape = LAYERS[name]
-    x = torch.randn(4, *shape, generator=torch.manual_seed(0), dtype=torch.float64)
-    network = capture(nn.Sequential(module).double(), x)
-    (layer,) = layers(network)
-    with torch.no_grad():
-        output = network(x)
-    positions = choose_positions(layer, output, count, torch.Generator().manual_seed(1))
+    layer, x, output, positions = run(module, shape, count)
     turned = (each.contiguous(memory_format=torch.channels_last) for each in (x, output))
     other_x, other_output = turned
     patches = [read_patches(layer, each, positions, zero=7) for each in (x, other_x)]

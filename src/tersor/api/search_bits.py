@@ -178,8 +178,7 @@ def search_bits(
 
     Raises:
         TersorError: The model, the data or an option cannot be used, the budget is too small, or
-            there is nothing to choose.
-            The message says what to do.
+            there is nothing to choose. The message says what to do.
     """
     say, options, target = on_step or (lambda _: None), options or WithData(), find_scheme(scheme)
     widths = _widths(choices, target)

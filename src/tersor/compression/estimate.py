@@ -11,7 +11,7 @@ This takes the place of running the rest of the network for every way of every p
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -87,7 +87,7 @@ def _moves(
     network: Network, parts: Sequence[Part], batches: Sequence[Batch], refit: Refit
 ) -> list[Moves]:
     """Fit the changed weights of all parts while the data pass once."""
-    todo = _changed(network, parts)
+    todo = _named(network, {name for part in parts for name in part.changes})
     moves, stream = [Moves() for _ in parts], Stream(network, batches, simulate=False)
     for node in network.nodes():
         if not todo:
@@ -105,8 +105,7 @@ def _moves(
     return moves
 
 
-def _changed(network: Network, parts: Sequence[Part]) -> dict[fx.Node, Layer]:
-    names = {name for part in parts for name in part.changes}
+def _named(network: Network, names: Collection[str]) -> dict[fx.Node, Layer]:
     return {layer.node: layer for layer in layers(network) if layer.name in names}
 
 
@@ -120,8 +119,7 @@ def _squared(
     network: Network, moves: Sequence[Moves], batches: Sequence[Batch], units: Sequence[float]
 ) -> list[Float[Tensor, " ways"]]:
     """Σ_n E_v (Σ_l ⟨ΔW_l, G_nl(v)⟩)² of each way of each part."""
-    names = {name for of_part in moves for name in of_part}
-    found = {layer.node: layer for layer in layers(network) if layer.name in names}
+    found = _named(network, {name for of_part in moves for name in of_part})
     sizes = [len(next(iter(of_part.values()))) for of_part in moves]
     total = [torch.zeros(size, dtype=torch.float64) for size in sizes]
     least, most = _DRAWS

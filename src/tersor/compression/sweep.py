@@ -114,9 +114,12 @@ def _tried(
     if batches and metric is None and not any(carried_nodes(network)):
         some, (fitting, judging) = [parts[number] for number in todo], halves(batches)
         found = estimates(edited, some, fitting, judging, reference, refit)
-        known = {number: tuple(values) for number, values in zip(todo, found, strict=True)}
-        yield from ((number, values) for number, values in known.items() if any(values))
-        todo = [number for number, values in known.items() if not any(values)]
+        todo, estimated = [], zip(todo, found, strict=True)
+        for number, values in estimated:
+            if any(values):
+                yield number, tuple(values)
+            else:
+                todo.append(number)
     if effective_n_jobs(jobs) > 1:
         yield from _results((delayed(_alone)(n, network, parts[n], *given) for n in todo), jobs)
         return

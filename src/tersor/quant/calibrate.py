@@ -59,7 +59,7 @@ def weight_ranges(
         if source(node).op == "get_attr":
             weight_range(network, node, quantizer, pair_safe, method)
             if pair_safe and method is not None:
-                readers = [Layer(user, network) for user in node.users if is_layer(user)]
+                readers = _readers(network, node)
                 pairs = [layer.name for layer in readers if adds_pairs(layer, quantizer)]
                 network.records.extend(Skipped(x, "calibrate", _OTHER_RANGE) for x in pairs)
 
@@ -81,8 +81,13 @@ def weight_range(
         method: See `weight_ranges`.
     """
     weight = network.tensor(source(node)).detach()
-    readers = [Layer(user, network) for user in node.users if is_layer(user)]
+    readers = _readers(network, node)
     quantizer.set_range(*weight_ends(weight, quantizer, readers, pair_safe, method))
+
+
+def _readers(network: Network, node: fx.Node) -> list[Layer]:
+    """The layers that read a value."""
+    return [Layer(user, network) for user in node.users if is_layer(user)]
 
 
 def weight_ends(

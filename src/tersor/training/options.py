@@ -111,9 +111,8 @@ class Training:
                 "comparison with the float network; give either distil= or loss="
             )
         usual = Training()
-        is_near = not (quantized or gated or self.distil == "kl")
-        compares = "mse" if labelled or is_near else self.distil
-        if compares == "mse" and self.temperature != usual.temperature:
+        has_logits = self.distil == "kl" or (self.distil == "auto" and (quantized or gated))
+        if (labelled or not has_logits) and self.temperature != usual.temperature:
             raise InvalidInputError(
                 f"Training: temperature={self.temperature:g} has no effect here: it is for logits "
                 "that are compared by distil='kl', and this training has "

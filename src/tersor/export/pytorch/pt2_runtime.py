@@ -105,7 +105,7 @@ class PyTorchRuntime(Runtime):
                 f"{str(path)!r} does not fit what is noted in it ({first_line(error)}); write it "
                 "again"
             ) from error
-        self._threads, self._in_float = threads, ""
+        self._threads = threads
         self._compile_if(optimize and has_compiler(), "without a C++ compiler")
         self.metadata = {"tersor.scheme": self.notes.scheme} if self.notes else {}
         self._module = self._program.module()
