@@ -173,10 +173,10 @@ def _joined(parts: tuple[Tensor, ...]) -> Tensor:
 def _digits(y: Float[Tensor, "outputs columns"]) -> tuple[Tensor, Float[Tensor, "outputs 1"]]:
     """The first digits of all rows, then the second ones, and a row of ones; the last digits' unit.
 
-    A row of 0 has any unit.
+    A row of 0 has any unit, and no unit is smaller than the smallest normal number.
     """
-    scale = y.abs().amax(1, keepdim=True).div_(_LARGEST)
-    units = (y / scale.clamp(min=torch.finfo(y.dtype).tiny)).round_()
+    scale = y.abs().amax(1, keepdim=True).div_(_LARGEST).clamp_(min=torch.finfo(y.dtype).tiny)
+    units = (y / scale).round_()
     high = ((units + _DIGIT // 2) / _DIGIT).floor_()
     return torch.cat([high, units.sub_(high, alpha=_DIGIT), torch.ones_like(y[:1])]), scale
 

@@ -168,11 +168,10 @@ class Mixtures:
         seen = self._seen(kept)
         others = {node.name: node for node in self._network.graph.nodes if node.name in kept}
         for name in sorted(kept - weighted):
-            if (
-                self._is_apart(others[name], seen)
-                or self._seen(kept - {name}).values == seen.values
-            ):
+            if self._is_apart(others[name], seen):
                 kept -= {name}
+            elif (fewer := self._seen(kept - {name})).values == seen.values:
+                kept, seen = kept - {name}, fewer
         return kept
 
     def _is_apart(self, node: fx.Node, seen: "_Seen") -> bool:
