@@ -26,7 +26,7 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Network
 from tersor.graph.shapes import shapes
 from tersor.graph.simplify import fold
-from tersor.names import METHODS
+from tersor.names import METHODS, Method
 
 TITLES = ("network", "method", "level", "MACs", "parameters", "top-1", "SQNR dB", "CPU s")
 FITS = {"1": None, "2, linear": Refit(relu=False), "2": Refit()}
@@ -58,7 +58,7 @@ def main() -> None:
                 _add(table, (name, method, level), figures)
 
 
-def _choices(network: Network, method: str, ratio: float) -> dict[str, Factorization]:
+def _choices(network: Network, method: Method, ratio: float) -> dict[str, Factorization]:
     seen, inner = shapes(network), list(layers(network))[1:-1]
     ranks = {each.name: rank_for(each, method, ratio, seen) for each in inner if not refusal(each)}
     return {name: Factorization(method, found) for name, found in ranks.items() if found}

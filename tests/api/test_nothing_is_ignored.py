@@ -205,6 +205,15 @@ def test_gates_compare_logits_at_a_temperature():
     assert not torch.equal(*found)
 
 
+def test_a_temperature_is_for_logits_of_one_axis():
+    quantized = tersor.quantize(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), X[:2])
+    for temperature, distil in ((4.0, "auto"), (2.0, "kl")):
+        options = Training(steps=1, temperature=temperature, distil=distil)
+        tersor.train(quantized, [X], options=options)
+    with pytest.raises(InvalidInputError, match="does not return one output"):
+        tersor.train(quantized, [X], options=Training(temperature=2.0))
+
+
 @pytest.mark.parametrize("case", NOT_USED)
 def test_an_option_that_would_do_nothing(case, captured, quantized, compressed):
     ask, named = NOT_USED[case]

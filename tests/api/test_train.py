@@ -229,6 +229,11 @@ def test_logits_and_other_outputs():
     p, q = (torch.softmax(x / 3, 1) for x in (maps[:, :, 0, 0], logits))
     expected = 9 * (p * (p / q).log()).sum(1).mean()
     assert divergence(logits, maps[:, :, 0, 0], 3.0) == pytest.approx(float(expected), rel=1e-4)
+    positions = [
+        divergence(maps[..., i, j], maps[..., j, i] + 1, 2.0) for i in (0, 1) for j in (0, 1)
+    ]
+    whole = divergence(maps, maps.mT + 1, 2.0)  # such as of a segmentation
+    assert whole == pytest.approx(float(sum(positions)) / 4, rel=1e-4)
 
 
 def test_a_loss_may_draw_random_numbers():

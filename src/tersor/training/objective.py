@@ -22,19 +22,26 @@ Loss = Callable[[Outputs, Targets], Tensor]  # → 0-d
 
 
 def divergence(
-    outputs: Float[Tensor, "samples classes"],
-    wanted: Float[Tensor, "samples classes"],
+    outputs: Float[Tensor, "samples classes *positions"],
+    wanted: Float[Tensor, "samples classes *positions"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """KL(softmax(t / T) ‖ softmax(y / T)) · T², averaged over the samples.
+    """KL(softmax(t / T) ‖ softmax(y / T)) · T², averaged over the samples and positions.
 
     Args:
         outputs: y.
         wanted: t.
         temperature: T.
     """
-    got, target = (F.log_softmax(x.float() / temperature, dim=1) for x in (outputs, wanted))
+    rows = (x.float().movedim(1, -1).flatten(0, -2) for x in (outputs, wanted))
+    got, target = (F.log_softmax(x / temperature, dim=1) for x in rows)
     return temperature**2 * F.kl_div(got, target, reduction="batchmean", log_target=True)
+
+
+def are_logits(outputs: Outputs) -> bool:
+    """Whether outputs are a single tensor `[samples, classes]`."""
+    found = floats(outputs)
+    return len(found) == 1 and found[0].ndim == 2
 
 
 class Distillation(nn.Module):
@@ -61,7 +68,6 @@ class Distillation(nn.Module):
     def forward(self, outputs: Any, targets: Any) -> Float[Tensor, ""]:
         """The loss."""
         pairs = list(zip(floats(outputs), floats(targets), strict=True))
-        is_logits = len(pairs) == 1 and pairs[0][0].ndim == 2
-        if self.kind == "kl" or (self.kind == "auto" and is_logits):
+        if self.kind == "kl" or (self.kind == "auto" and are_logits(outputs)):
             return torch.stack([divergence(y, t, self.temperature) for y, t in pairs]).sum()
         return torch.stack([F.mse_loss(y.float(), t.float()) for y, t in pairs]).sum()

@@ -41,8 +41,8 @@ class Training:
         ema: Decay of an exponential moving average of all parameters, which replaces them at the
             end. 0 turns it off.
         distil: How the outputs are compared with those of the float network: `"kl"` for logits,
-            `"mse"` for other outputs. `"auto"` treats a single output `[samples, classes]` as
-            logits, but uses `"mse"` for compressed networks.
+            also of each position of a map, `"mse"` for other outputs. `"auto"` treats a single
+            output `[samples, classes]` as logits, but uses `"mse"` for compressed networks.
         temperature: Temperature of the distillation of logits, `"kl"`.
         batchnorm: `"kept"` restores, during training, the BatchNorms that `quantize` folded into
             weights with one step per channel; low widths need it. `"folded"` leaves them folded,

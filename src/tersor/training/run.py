@@ -13,6 +13,7 @@ from tersor.data.observe import samples_of
 from tersor.data.outputs import noise_to_signal
 from tersor.errors import InvalidInputError
 from tersor.files import held
+from tersor.graph.footprint import output_nodes
 from tersor.graph.mode import set_training
 from tersor.graph.network import Applied, Network
 from tersor.graph.simplify import fold
@@ -23,7 +24,7 @@ from tersor.training.feed import Batches, Feed, to_device
 from tersor.training.kept_batchnorm import keep_batchnorm, settle_batchnorm
 from tersor.training.log import Line, OnBatch
 from tersor.training.loop import Penalty, run_training
-from tersor.training.objective import Distillation, Loss
+from tersor.training.objective import Distillation, Loss, are_logits
 from tersor.training.options import Training
 from tersor.training.seeds import own_randomness
 
@@ -54,6 +55,18 @@ class TrainingRun:
     folder: str | Path | None = None
     on_batch: OnBatch | None = None
     scheme: Scheme | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a temperature where no logits are compared."""
+        options = self.options
+        if self.loss or options.distil != "auto" or options.temperature == Training.temperature:
+            return
+        if not are_logits([node.meta["val"] for node in output_nodes(self.original)]):
+            raise InvalidInputError(
+                f"Training: temperature={options.temperature:g} has no effect here: it is for "
+                "logits, and this network does not return one output [samples, classes]; leave "
+                "it out, or give distil='kl' if these are logits of another shape"
+            )
 
     @property
     def feed(self) -> Feed:
