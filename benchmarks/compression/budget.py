@@ -3,6 +3,7 @@
     python -m benchmarks.compression.budget --models resnet56 --macs 0.75 0.5 0.35
     python -m benchmarks.compression.budget --models resnet56 --macs 0.5 --levels 3 --epochs 3
     python -m benchmarks.compression.budget --models resnet56 --macs 0.5 --bits 8 4 --runtime
+    python -m benchmarks.compression.budget --models efficientnet_lite0 --macs 0.75 --halves
     python -m benchmarks.compression.budget --models resnet20 --rules "least loss" "equal loss"
 
 Several methods joined by `+` are chosen for each part; with `>` one call follows another, and each
@@ -116,7 +117,7 @@ def main() -> None:
     """Print the table."""
     parser = _parser()
     args = parser.parse_args()
-    if 3 in args.levels:
+    if 3 in args.levels and not args.halves:
         need_training_images(parser, args.models)
     torch.set_num_threads(args.threads)
     titles = [*TITLES, *(("trained", "±") if 3 in args.levels else ())]
@@ -125,7 +126,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         args.work = args.work or Path(folder)
         for name in args.models:
-            runs = Runs(TrainingTask.of(name, args.limit), args)
+            halved = TrainingTask.halved(name) if args.halves else None
+            runs = Runs(halved or TrainingTask.of(name, args.limit), args)
             for each in product([name], args.macs, args.methods, args.rules, args.levels):
                 way = Way(*each)
                 if way.level == 3 or not way.is_gated:
@@ -163,7 +165,7 @@ def _mean_and_spread(top1: Sequence[float]) -> list[str]:
 
 def _compressed(task: TrainingTask, way: Way, args: argparse.Namespace) -> Compressed:
     """Without training."""
-    data = task.task.calibration(args.images, args.seed) if way.level > 1 else None
+    data = task.calibration(args.images, args.seed) if way.level > 1 else None
     stages = way.methods.split(">")
     found: Any = Compressed(task.task.network, task.task.network)
     done = f"{way.network} {way.rule} {'with' if way.level > 1 else 'without'} data"
@@ -202,7 +204,7 @@ def _trained(
         found = compress(
             found,
             macs=way.share ** (1 / len(stages)),
-            data=task.task.calibration(args.images, args.seed),
+            data=task.calibration(args.images, args.seed),
             train=batches,
             training=options,
             options=Compression(names, gating=Gating(share=args.share)),
@@ -215,7 +217,7 @@ def _quantized(
     task: TrainingTask, found: Compressed, bits: int, args: argparse.Namespace
 ) -> tuple[float, float]:
     """Top-1, and the size of the file."""
-    data = task.task.calibration(1024, args.seed)
+    data = task.calibration(1024, args.seed)
     quantized = quantize(found.network, data=data, weights=bits)
     top1 = task.task.runtime_top1(quantized) if args.runtime else task.task.top1(quantized)
     return top1, _kilobytes(quantized, storage="int4")
@@ -247,7 +249,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runtime", action="store_true", help="integers in onnxruntime")
     parser.add_argument("--seeds", type=int, default=1, help="of the training")
     parser.add_argument("--seed", type=int, default=0, help="of the images of level 2")
-    parser.add_argument("--limit", type=int, help="test images")
+    tested = parser.add_mutually_exclusive_group()
+    tested.add_argument("--limit", type=int, help="test images")
+    tested.add_argument(
+        "--halves", action="store_true", help="samples and training: every second test image"
+    )
     parser.add_argument("--work", type=Path, help="keep what was tried here")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)

@@ -3,11 +3,14 @@
     python -m benchmarks.compression.transformer --macs 0.9 0.75 0.5
     python -m benchmarks.compression.transformer --methods svd --macs 0.75 --bits 8 4
     python -m benchmarks.compression.transformer --macs --latency 0.8
+    python -m benchmarks.compression.transformer --methods svd+prune --macs 0.5 --levels 2 3
 
 `svd` makes two linear layers of one, `prune` takes neurons of the layers between. Level 1 sees the
-weights only; at level 2 sentences of a set that is not measured serve as samples. `time` is that of
-50 sentences at once, relative to the float file, in turns. A budget of latency is one of the time
-of one sentence; `time of one` is that, measured anew. `W8A8` and such are quantized last.
+weights only; at level 2 sentences of a set that is not measured serve as samples. Level 3 trains
+what level 2 left, distilled from the float network on the sentences of three sets that are not
+measured. `time` is that of 50 sentences at once, relative to the float file, in turns. A budget of
+latency is one of the time of one sentence; `time of one` is that, measured anew. `W8A8` and such
+are quantized last.
 """
 
 import argparse
@@ -22,7 +25,7 @@ import torch
 import tersor
 from benchmarks.harness.table import Table, progress
 from benchmarks.minilm import EXAMPLE, FLOAT, figures, latencies
-from benchmarks.zoo.sentences import PUBLISHED, Batch, calibration, minilm, tokenize
+from benchmarks.zoo.sentences import PUBLISHED, Batch, Sentences, calibration, minilm, tokenize
 from tersor.export.latency import measure_latency
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
@@ -63,8 +66,10 @@ def main() -> None:
         budgets += [("latency", share) for share in args.latency]
         for methods, budget, level in product(args.methods, budgets, args.levels):
             progress(methods, *budget, "level", level)
-            work = folder / f"{methods} {level} {budget[0]}"
+            work = folder / f"{methods} {min(level, 2)} {budget[0]}"
             found = _compressed(methods, budget, data if level > 1 else None, work)
+            if level == 3:
+                found = _trained(found, args, work / "trained")
             macs = found.cost.macs / found.original_cost.macs
             what = (methods, str(level), budget[0], str(budget[1]), f"{macs:.3f}")
             for bits, path in _files(found, folder, data, args.bits):
@@ -79,6 +84,11 @@ def _compressed(
     options = tersor.Compression(methods=names)
     given: Any = {"data": data, "options": options, "folder": work, budget[0]: budget[1]}
     return tersor.compress(minilm(), tokenize(EXAMPLE), **given)
+
+
+def _trained(start: Compressed, args: argparse.Namespace, folder: Path) -> Compressed:
+    options = tersor.Training(epochs=args.epochs, rate=args.rate, precision=args.precision)
+    return tersor.train(start, Sentences(args.batch), options=options, folder=folder)
 
 
 def _files(
@@ -113,9 +123,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--macs", nargs="*", type=float, default=[0.9, 0.75, 0.5])
     parser.add_argument("--latency", nargs="*", type=float, default=[])
     parser.add_argument("--methods", nargs="+", default=["svd", "prune", "svd+prune"])
-    parser.add_argument("--levels", nargs="+", type=int, default=[1, 2], choices=[1, 2])
+    parser.add_argument("--levels", nargs="+", type=int, default=[1, 2], choices=[1, 2, 3])
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
-    parser.add_argument("--sentences", type=int, default=256)
+    parser.add_argument("--sentences", type=int, default=256, help="of level 2")
+    parser.add_argument("--epochs", type=int, default=1, help="of level 3")
+    parser.add_argument("--batch", type=int, default=32, help="sentences, of level 3")
+    parser.add_argument("--rate", type=float, help="highest, of level 3")
+    parser.add_argument("--precision", choices=["bf16"], help="of level 3")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures here")
     return parser
 

