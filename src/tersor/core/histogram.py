@@ -72,7 +72,7 @@ class Counter:
         if not math.isfinite(reach):
             return
         self._widen(math.frexp(reach)[1] if reach else self._exponent)
-        place = x.div(self._width).add_(self.bins).int().clamp_(0, 2 * self.bins - 1)
+        place = x.div(self._width).floor_().int().add_(self.bins).clamp_(0, 2 * self.bins - 1)
         counts = torch.bincount(place, minlength=2 * self.bins).to(self._counts)
         zeros = len(x) - int(x.count_nonzero())
         counts[self.bins] -= zeros
