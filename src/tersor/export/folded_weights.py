@@ -27,16 +27,17 @@ def fold_weights(graph: ir.Graph, names: Collection[str]) -> None:
         graph: Changed in place.
         names: Names of the stored integers that no kernel computes with.
     """
+    taken = _names(graph)
     for read in [node for node in graph if node.op_type == "DequantizeLinear"]:
         rows = producer(read.inputs[0], "Gather")
         whole = read.inputs[0] if rows is None else rows.inputs[0]
         if whole is not None and whole.name in names and _has_no_offset(read):
             _spread(graph, read, rows is not None)
-            _replace(graph, read.outputs[0], read, str(whole.name))
-    _fold_recurrent_weights(graph)
+            _replace(graph, read.outputs[0], read, (str(whole.name), taken))
+    _fold_recurrent_weights(graph, taken)
 
 
-def _fold_recurrent_weights(graph: ir.Graph) -> None:
+def _fold_recurrent_weights(graph: ir.Graph, taken: set[str]) -> None:
     for node in list(graph):
         for position in RECURRENT.get(node.op_type, ()):
             value = node.inputs[position]
@@ -45,7 +46,8 @@ def _fold_recurrent_weights(graph: ir.Graph) -> None:
             if value is not None and read is not None and _is_alone(value, read, shaped):
                 for stored, array in zip(read.inputs, _arrays(read, shaped), strict=False):
                     _store(stored, array)
-                _replace(graph, value, read, str(read.inputs[0].name), shaped)  # type: ignore[union-attr]
+                called = str(read.inputs[0].name)  # type: ignore[union-attr]
+                _replace(graph, value, read, (called, taken), shaped)
 
 
 def scaled_integers(value: ir.Value | None) -> ir.Value | None:
@@ -107,16 +109,20 @@ def _is_alone(value: ir.Value, read: ir.Node, shaped: ir.Node | None) -> bool:
 
 
 def _replace(
-    graph: ir.Graph, value: ir.Value, read: ir.Node, name: str, shaped: ir.Node | None = None
+    graph: ir.Graph,
+    value: ir.Value,
+    read: ir.Node,
+    names: tuple[str, set[str]],
+    shaped: ir.Node | None = None,
 ) -> None:
-    """Read integers by Cast and Mul."""
+    """Read integers by Cast and Mul; for `names` see `_name`."""
     whole, scale = read.inputs[:2]
     step = constant(scale)
     assert step is not None
     cast = ir.node("Cast", [whole], {"to": ir.DataType.from_numpy(step.dtype)})
     product = ir.node("Mul", [cast.outputs[0], scale])
     graph.insert_before(read, [cast, product])
-    _name(graph, name, cast, product)
+    _name(*names, cast, product)
     _take_place(value, product.outputs[0])
     old = [node for node in (shaped, read) if node is not None]
     stored = [x for node in old for x in node.inputs if x is not None and x.is_initializer()]
@@ -155,13 +161,23 @@ def _store(value: ir.Value | None, array: np.ndarray) -> None:
     value.shape = ir.Shape(array.shape)
 
 
-def _name(graph: ir.Graph, name: str, *nodes: ir.Node) -> None:
-    """Name new nodes and their results after the weight, by names that nothing else has."""
-    others = [node for node in graph if node not in nodes]
-    taken = {str(value.name) for node in others for value in (*node.outputs, *node.inputs) if value}
-    taken |= {str(node.name) for node in others}
+def _names(graph: ir.Graph) -> set[str]:
+    """The names of all nodes and values."""
+    values = (value for node in graph for value in (*node.outputs, *node.inputs) if value)
+    return {str(value.name) for value in values} | {str(node.name) for node in graph}
+
+
+def _name(name: str, taken: set[str], *nodes: ir.Node) -> None:
+    """Name new nodes and their results after the weight, by names that nothing else has.
+
+    Args:
+        name: That of the weight.
+        taken: All names; gets the new ones.
+        nodes: The new nodes.
+    """
     for node in nodes:
         free, number = f"{name}_{node.op_type}", 2
         while free in taken:
             free, number = f"{name}_{node.op_type}_{number}", number + 1
         node.name = node.outputs[0].name = free
+        taken.add(free)

@@ -9,6 +9,7 @@ call that is faster in floating point gains nothing here: as few layers as possi
 """
 
 from collections.abc import Callable, Collection
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -114,15 +115,16 @@ class Mixtures:
             kept: The calls in floating point.
         """
         chosen = {node for node in self._free if node.name not in kept}
-        flow = self._calls.flow
-        moved = {node for node in chosen if not self._calls.computes(node)}
-        idle = {node for node in moved if self._written_by(node, flow).name in kept}
+        idle = {node for node, writer in self._writers.items() if writer.name in kept}
         return self._calls.total(chosen - idle) / self._calls.floating
 
-    def _written_by(self, node: fx.Node, flow: Flow) -> fx.Node:
-        """The call whose kernel computes the numbers of a value, however they were moved since."""
-        origin = flow.origin(node)
-        return flow.fused_with(origin) or origin
+    @cached_property
+    def _writers(self) -> dict[fx.Node, fx.Node]:
+        """Call that only moves values → the call whose kernel computes their numbers."""
+        flow = self._calls.flow
+        moved = [node for node in self._free if not self._calls.computes(node)]
+        origins = {node: flow.origin(node) for node in moved}
+        return {node: flow.fused_with(origin) or origin for node, origin in origins.items()}
 
     def layers(self, kept: Kept) -> list[Layer]:
         """The layers in floating point, in order.
