@@ -7,8 +7,10 @@ times as fast as floats. Their sums are exact. Each row of y is rounded to 16 bi
 digits of 8 bits.
 """
 
+import sys
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 from tersor.core import integer_kernels
@@ -22,6 +24,7 @@ _MOST = 1 << 16  # columns whose sums stay within 32 bits: 2¹⁶ · 128² = 2³
 _FEW = 128  # inputs up to which floats are as fast
 _DIGIT = 256  # y = 256 a + b,  −128 ≤ a, b ≤ 127
 _LARGEST = 127 * _DIGIT + 127
+_UPPER = int(sys.byteorder == "little")  # place of the upper one of two bytes
 
 Inputs = Float[Tensor, "groups inputs columns"]
 Outputs = Float[Tensor, "groups outputs columns"]
@@ -114,7 +117,7 @@ class IntegerProducts:
         x = x if x.dtype == torch.int8 else x.bitwise_xor(128).view(torch.int8)
         rows, scale = _digits(y)
         sums = rows.sum(1, keepdim=True, dtype=torch.int32)
-        found = aten._int_mm(rows.to(torch.int8), x.mT)
+        found = aten._int_mm(rows, x.mT)
         self._of_recent += found[-1] - self._centre * x.shape[1]
         high, low = (found - self._centre * sums)[:-1].to(y).chunk(2)
         self._cross += high.mul_(_DIGIT).add_(low).mul_(scale)
@@ -170,15 +173,21 @@ def _joined(parts: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([x.mT for x in parts]).mT if by_column else torch.cat(parts, 1)
 
 
-def _digits(y: Float[Tensor, "outputs columns"]) -> tuple[Tensor, Float[Tensor, "outputs 1"]]:
+def _digits(
+    y: Float[Tensor, "outputs columns"],
+) -> tuple[Int8[Tensor, "rows columns"], Float[Tensor, "outputs 1"]]:
     """The first digits of all rows, then the second ones, and a row of ones; the last digits' unit.
 
-    A row of 0 has any unit, and no unit is smaller than the smallest normal number.
+    The second digit is the lower byte of a number of 16 bits, and the first one is the upper byte
+    of what is half of 256 larger. A row of 0 has any unit, and no unit is smaller than the smallest
+    normal number.
     """
     scale = y.abs().amax(1, keepdim=True).div_(_LARGEST).clamp_(min=torch.finfo(y.dtype).tiny)
-    units = (y / scale).round_()
-    high = ((units + _DIGIT // 2) / _DIGIT).floor_()
-    return torch.cat([high, units.sub_(high, alpha=_DIGIT), torch.ones_like(y[:1])]), scale
+    units = (y / scale).round_().to(torch.int16, memory_format=torch.contiguous_format)
+    high, low = (number.view(torch.int8) for number in (units + _DIGIT // 2, units))
+    rows = y.new_ones(2 * len(y) + 1, y.shape[1], dtype=torch.int8)
+    rows[: len(y)], rows[len(y) : -1] = high[:, _UPPER::2], low[:, 1 - _UPPER :: 2]
+    return rows, scale
 
 
 def _mirrored(half: Tensor) -> Tensor:

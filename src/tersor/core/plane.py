@@ -92,12 +92,12 @@ class Plane:
         self, centre: Tensor, bounds: "_Bounds", integers: Tensor, error: Tensor, inside: slice
     ) -> None:
         """Round the columns of one block, last one first."""
-        pull = self.factor[:, inside, inside].mT.contiguous()[..., None]
-        for j in reversed(range(centre.shape[1])):
-            wanted, z = centre[:, j], integers[:, j]
-            z.copy_(bounds.nearest(wanted, j))
-            error[:, j].sub_(z)
-            centre[:, :j].addcmul_(pull[:, j, :j], error[:, j, None])
+        pull = self.factor[:, inside, inside].mT.contiguous()[..., None].unbind(1)
+        wanted, z, left = centre.unbind(1), integers.unbind(1), error.split(1, 1)
+        for j in reversed(range(len(wanted))):
+            z[j].copy_(bounds.nearest(wanted[j], j))
+            left[j][:, 0].sub_(z[j])
+            centre[:, :j].addcmul_(pull[j][:, :j], left[j])
 
 
 class _Bounds:

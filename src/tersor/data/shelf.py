@@ -7,7 +7,7 @@ does not depend on the room. A value is gone as soon as nothing refers to it any
 import mmap
 import weakref
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -145,8 +145,19 @@ def _in_pages(tensor: Tensor) -> Tensor:
 
     Between values that come and go, those that stay would tear the memory to pieces.
     """
-    flat = torch.frombuffer(mmap.mmap(-1, tensor.nbytes), dtype=tensor.dtype)
+    flat = torch.frombuffer(_pages(tensor.nbytes), dtype=tensor.dtype)
     return flat.as_strided(tensor.shape, tensor.stride()).copy_(tensor.detach())
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Memory of this process alone, in large pages if there are any: they are filled far faster."""
+    if not hasattr(mmap, "MAP_PRIVATE"):  # another system
+        return mmap.mmap(-1, size)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
 
 
 @dataclass(frozen=True)

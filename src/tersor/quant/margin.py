@@ -21,6 +21,7 @@ from tersor.core.ranges import row_ends
 aten = torch.ops.aten
 
 ENOUGH = 64  # samples
+_ROWS = 2  # axes of values without places, whose channels lie next to each other in any case
 _GUMBEL = math.sqrt(6) / math.pi
 # What has bounds of its own, and inputs, whose range is that of their type or preparation.
 _BOUNDED = frozenset(
@@ -50,6 +51,8 @@ class SampleExtremes:
 
     def __call__(self, value: Float[Tensor, "..."]) -> None:
         """Add one batch of values, with samples along the first axis."""
+        lies = value.movedim(1, -1) if value.ndim > _ROWS else value
+        value = lies if lies.is_contiguous() else value  # in which order does not matter
         ends = row_ends(value.reshape(len(value) if value.ndim else 1, -1))
         for known, found in zip(self._ends, ends, strict=True):
             known += found.tolist()
