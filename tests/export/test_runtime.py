@@ -91,6 +91,15 @@ def test_split_cuts_all_inputs_alike(two):
     np.testing.assert_array_equal(np.concatenate([p["left"] for p in parts]), LEFT)
 
 
+@pytest.mark.parametrize("first", [1, 2, 3, 4])
+def test_the_first_part_may_be_smaller(two, first):
+    feed = two.feed((LEFT, VALUE, COUNT))
+    parts = list(two.split(feed, 3, first))
+    assert len(parts[0]["left"]) == first
+    assert all(len(part["left"]) <= 3 for part in parts[1:])
+    np.testing.assert_array_equal(np.concatenate([p["left"] for p in parts]), LEFT)
+
+
 def test_a_fixed_batch_is_not_split(tmp_path):
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4, 3])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 3])

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
+from tersor.export import contest
 from tersor.export.kernels import Kernel, kernels
 from tersor.export.onnx import export_onnx
 from tersor.export.runtime import Runtime
@@ -180,6 +181,31 @@ def test_labels(source, reference, simulation, folder, images):
         reference, simulation, path, images[:60], Options(labels=labels[:60], latency=False)
     )
     assert set(few.accuracy) == {"float", "simulation", "exact", "runtime"}
+
+
+@pytest.mark.parametrize(("at_once", "closely"), [(6, 2), (20, 16)])  # 16 tell what an output is
+def test_a_batch_is_cut_where_the_samples_of_all_models_end(
+    reference, simulation, folder, images, monkeypatch, at_once, closely
+):
+    monkeypatch.setattr(contest, "closely", lambda _: 2)
+    monkeypatch.setattr(contest, "at_once", lambda *_: at_once)
+    found = verify(reference, simulation, folder / "int8.onnx", images[:30], Options(latency=False))
+    assert (found.samples, found.closely) == (30, closely)
+    parts = list(images[:30].split(5))
+    several = verify(reference, simulation, folder / "int8.onnx", parts, Options(latency=False))
+    assert (several.samples, several.closely) == (30, 2 if at_once == 6 else 5)
+
+
+def test_both_files_are_timed_as_they_were_loaded_to_be_compared(
+    reference, simulation, folder, images, monkeypatch
+):
+    loaded, start = [], Runtime.__init__
+    monkeypatch.setattr(
+        Runtime, "__init__", lambda s, *a, **k: loaded.append((a, k)) or start(s, *a, **k)
+    )
+    assert verify(reference, simulation, folder / "int8.onnx", images[:8]).latency is not None
+    timed = [given for given in loaded if given[1].get("config") and len(given[0]) == 1]
+    assert sum("optimized_path" not in given[1] for given in timed) == 2
 
 
 def test_of_many_samples_the_first_run_in_all_models(

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 import tersor
+from tersor.data import shelf
 from tersor.data.verdict import Verdict
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.layers import layers
 from tersor.graph.nodes import operand
 from tersor.quant.place import weight_quantizer
 from tersor.quant.sensitivity import Sensitivity
+from tersor.report import measure
+from tersor.report.charts import unchecked
 from tersor.report.contents import Budget
 from tersor.report.drawing import draw
 from tersor.report.headline import sentence, tiles
@@ -124,6 +127,36 @@ def test_plots_are_there_for_what_was_measured():
     chart = plots(report())["weights"].to_dict()
     worst = min(report().layers, key=lambda layer: layer.own)
     assert chart["params"][0]["value"] == worst.name
+
+
+def test_a_page_draws_what_the_schema_of_vega_lite_allows():
+    budgets = (Budget(0.9, 30.0, 0.91, None), Budget(0.5, 20.0, 0.84, 0.6))
+    damage = (Sensitivity("stem", 216, {4: 1e-3, 8: 0.0}), Sensitivity("head", 32, {4: 2e-3}))
+    curve = tuple(Line(step, 1.0 / step, 1e-3, 0.0, 1.0) for step in (1, 2, 3))
+    found = [replace(x(), sensitivity=damage, training=curve) for x in (report, compressed_report)]
+    for each in (found[0], replace(found[1], curve=budgets)):
+        checked = {name: plot.to_dict() for name, plot in plots(each).items()}  # raises if not
+        with unchecked():
+            drawn = {name: plot.to_dict(validate=False) for name, plot in plots(each).items()}
+        assert drawn == checked
+
+
+def test_layers_are_the_same_where_values_have_no_room(monkeypatch):
+    expected = quantized().report(None, inputs(), verify=False).layers
+    monkeypatch.setattr(measure, "room_for", lambda *_: 0)
+    monkeypatch.setattr(shelf, "_SMALL", 0)
+    files = []
+    monkeypatch.setattr(shelf.Shelf, "_in_file", counted(shelf.Shelf._in_file, files))
+    assert quantized().report(None, inputs(), verify=False).layers == expected
+    assert files
+
+
+def counted(function, calls):
+    def call(*given):
+        calls.append(given)
+        return function(*given)
+
+    return call
 
 
 def test_a_curve_shows_the_score_if_there_is_one():

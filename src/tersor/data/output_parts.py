@@ -17,7 +17,8 @@ _NARROW = 8  # numbers: a shorter vector is not an embedding
 _FEATURES = 64  # the width of a vector of features is a multiple of this
 _ENOUGH = 64  # values that tell whether all of an index lie within 0…1
 _MOST_PARTS = 8
-_FEW, _ROWS = 32, 16  # columns that may be numbers of a regression, and rows that tell
+_FEW = 32  # columns that may be numbers of a regression
+ROWS = 16  # samples that tell
 _APART = 0.5
 _SINGLE = 4  # scores of a sample; where there are more, none decides alone
 _FAR = 32.0  # neighbours whose ranges differ by more than this are different things
@@ -128,7 +129,7 @@ def _vary_apart(x: Tensor) -> bool:
     of trained logits hardly varies: by less than 10⁻⁵ of that, for networks trained on CIFAR-10.
     Independent numbers give 1.
     """
-    if x.shape[1] > _FEW or len(x) < _ROWS:
+    if x.shape[1] > _FEW or len(x) < ROWS:
         return False
     return bool(x.sum(1).var() >= _APART * x.var(0).sum())
 

@@ -11,7 +11,7 @@ import torch
 
 from tersor.data.feeds import Arrays, Labels, as_array, split_labels
 from tersor.data.memory import trim
-from tersor.data.output_parts import Part, find_parts
+from tersor.data.output_parts import ROWS, Part, find_parts
 from tersor.data.outputs import Metric
 from tersor.export import misfits, odd_values
 from tersor.export.accuracy import accuracy
@@ -84,23 +84,22 @@ class Contest:
         self,
         served: Serving,
         runtime: Runtime,
-        float_path: Path,
+        floating: Runtime,
         networks: Mapping[str, Network | None],
         metric: Metric | None = None,
         labelled: bool = False,
     ) -> None:
-        """Load the two files.
+        """Begin with no sample.
 
         Args:
             served: What runs the file.
             runtime: The file as users run it.
-            float_path: The float model as an ONNX file.
+            floating: The float model, loaded by onnxruntime.
             networks: What runs in PyTorch, by name; `"simulation"` is what the file computes.
             metric: The user's own metric.
             labelled: Whether the classes of the samples are known.
         """
-        self.files = {"runtime": runtime, "float": Runtime(float_path)}
-        trim()  # what loading a file takes is much more than what stays
+        self.files = {"runtime": runtime, "float": floating}
         self._on_few = _OnFew(served, runtime.path, networks)
         self.outputs, self.samples, self.closely = runtime.compared, 0, 0
         self._metric, self._labelled = metric, labelled
@@ -132,7 +131,7 @@ class Contest:
             self.beyond.add(feed)
         if labels is not None:
             self.labels.append(labels)
-        for part in runtime.split(feed, _CHUNK if self._metric else at_once(feed, _CHUNK)):
+        for part in runtime.split(feed, *self._sizes(feed)):
             count = len(next(iter(part.values())))
             is_close = self.closely < self._close
             self.samples += count
@@ -143,8 +142,18 @@ class Contest:
                 both = _structure(results["runtime"]), _structure(results["float"])
                 self._damage += count * float(self._metric(*both))
 
+    def _sizes(self, feed: Arrays) -> tuple[int, int]:
+        """How many samples run at a time, and how many at first: no more than all models run.
+
+        Those that tell what an output is stay together, and so do those of the user's own metric.
+        """
+        most, left = at_once(feed, _CHUNK), self._close - self.closely
+        if self._metric is not None or left <= 0:
+            return _CHUNK if self._metric else most, 0
+        return most, min(most, left if most < ROWS else max(left, ROWS))
+
     def close(self) -> None:
-        """Forget the models: those that are timed are loaded for themselves."""
+        """Forget the models."""
         self.files.clear()
         self._on_few.forget()
 

@@ -12,6 +12,7 @@ from typing import Any
 from tersor.data.feeds import Arrays
 from tersor.export.runtime import CALM, Config, Runtime
 
+_ROUNDS = 25  # at most, unless more are asked for
 _SHORTEST = 2e-3  # seconds that one measurement should take at least
 _SLOW = 0.1  # seconds of a first run that need no trial
 _FEWEST = 7  # rounds before the ratio can be sure
@@ -66,7 +67,7 @@ def measure_latency(
     batch: Any,
     *,
     config: Config = (),
-    rounds: int = 25,
+    rounds: int = _ROUNDS,
     enough: float = 0.0,
     load: Callable[..., Runtime] = Runtime,
 ) -> Latency:
@@ -87,7 +88,30 @@ def measure_latency(
         The times, with the runtime's default number of threads.
     """
     floating = load(float_path, config=CALM)
-    quantized = load(path, config={**dict(config), **CALM})
+    return compare_latency(floating, load(path, config=calm(config)), batch, rounds, enough)
+
+
+def calm(config: Config) -> Config:
+    """Session options with which a file can be timed.
+
+    Args:
+        config: Those that users of the file set.
+    """
+    return {**dict(config), **CALM}
+
+
+def compare_latency(
+    floating: Runtime, quantized: Runtime, batch: Any, rounds: int = _ROUNDS, enough: float = 0.0
+) -> Latency:
+    """Time two files that are loaded already.
+
+    Args:
+        floating: The float file, loaded with the options `CALM`.
+        quantized: The quantized file, loaded with `calm` options.
+        batch: As for `measure_latency`.
+        rounds: As for `measure_latency`.
+        enough: As for `measure_latency`.
+    """
     times, ratios = list[tuple[float, ...]](), list[float]()
     for before, after in islice(_rounds(_both(floating, quantized, batch)), rounds):
         times.append((before, after))
@@ -114,7 +138,7 @@ def slowdown(float_path: str | Path, path: str | Path, batch: Any, config: Confi
         config: As for `measure_latency`.
     """
     floating = Runtime(float_path, config=CALM, threads=1)
-    quantized = Runtime(path, config={**dict(config), **CALM}, threads=1)
+    quantized = Runtime(path, config=calm(config), threads=1)
     rounds = _rounds(_both(floating, quantized, batch), thread_time)
     times = list[tuple[float, ...]]()
     for each in islice(rounds, _MOST):

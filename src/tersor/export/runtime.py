@@ -1,6 +1,7 @@
 """Creates onnxruntime sessions in one place, and checks batches against what a file expects."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +149,15 @@ class Runtime:
             )
         return dict(zip(self.inputs, feed.values(), strict=True))
 
-    def split(self, feed: Arrays, size: int) -> Iterator[Arrays]:
+    def split(self, feed: Arrays, size: int, first: int = 0) -> Iterator[Arrays]:
         """Split into at most `size` samples each, or into batches of the one size that is taken.
 
         Nothing is split if some inputs have a free batch axis and others have none.
+
+        Args:
+            feed: The inputs by name.
+            size: The largest number of samples in a part.
+            first: That of the first part, if it is another one.
         """
         if self._fixed_batch() is not None:
             yield from self._in_fixed_batches(feed)
@@ -161,8 +167,9 @@ class Runtime:
         if fixed or len(lengths) > 1:
             yield feed
             return
-        for start in range(0, lengths.pop(), size):
-            yield {name: array[start : start + size] for name, array in feed.items()}
+        ends = [*range(first or size, count := lengths.pop(), size), count]
+        for start, end in pairwise([0, *ends] if count else []):
+            yield {name: array[start:end] for name, array in feed.items()}
 
 
 def at_once(feed: Arrays, most: int) -> int:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tersor.data.feeds import Data, Labels, batches
+from tersor.data.memory import trim
 from tersor.data.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.export.contest import Contest
 from tersor.export.exact.comparison import FirstSamples, check_is_followed, prove, simulated
 from tersor.export.float_file import FloatFile
-from tersor.export.latency import measure_latency
+from tersor.export.latency import CALM, calm, compare_latency
 from tersor.export.runtime import Config, Runtime
 from tersor.export.seal import changes
 from tersor.export.serving import Serving, serving
@@ -107,22 +108,23 @@ def verify(
         check_is_followed(path, served.name, simulation)
     say(STEPS[0])
     floating = _Floating(reference, served)
-    loaded = served.load(path, config=config)
+    loaded = served.load(path, config=calm(config))
     before = floating.like(served, loaded)
     say(STEPS[1])
     networks = {"simulation": simulation, "compressed": compressed}
     is_labelled = options.labels is not None
-    contest = Contest(served, loaded, floating.path, networks, options.metric, is_labelled)
+    floats = Runtime(floating.path, config=CALM)
+    trim()  # what loading a file takes is much more than what stays
+    contest = Contest(served, loaded, floats, networks, options.metric, is_labelled)
     for batch in batches(given or inputs):
         contest.add(batch)
     contest.close()
-    del loaded
     say(STEPS[2])
     timed = None
     if options.latency:
-        timed = measure_latency(
-            before, path, contest.first, config=config, enough=_SURE, load=served.load
-        )
+        floats = floats if served.load is Runtime else served.load(before, config=CALM)
+        timed = compare_latency(floats, loaded, contest.first, enough=_SURE)
+    del loaded, floats
     say(STEPS[3])
     compared = "simulation" if simulation else "exact"
     return Verification(

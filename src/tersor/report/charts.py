@@ -1,6 +1,7 @@
 """Parts of plots, in Altair, which is loaded when the first plot is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,3 +63,17 @@ def altair() -> Any:
     except ImportError as error:
         raise missing() from error
     return alt
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Build charts without comparing each part with the schema of Vega-Lite, which takes seconds.
+
+    Raises:
+        UnsupportedError: The package is not installed.
+    """
+    altair()
+    from altair.utils import schemapi
+
+    with schemapi.debug_mode(False):
+        yield

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from tersor.core.metrics import decibels, signal_and_noise
 from tersor.data.observe import Batch
+from tersor.data.room import room_for
+from tersor.data.shelf import Shelf
 from tersor.data.stream import Stream
+from tersor.data.widest import widest
 from tersor.graph.activation import activation
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, OnLayer
@@ -26,6 +30,8 @@ from tersor.quant.quantizer import quantizer_at
 from tersor.report.contents import GridHistogram
 
 _BINS = 64
+_PIECE = 1 << 17  # numbers at a time
+_ALIVE = 12  # values as wide as the widest that both streams hold together, at most
 _MOST = 120.0  # dB: float32 has no digits beyond this
 
 
@@ -54,8 +60,10 @@ def measure(
     Returns:
         Name of a layer's node → what was measured.
     """
-    pairs = _pairs(floating, network)
-    streams = Stream(floating, batches, simulate=False), Stream(network, batches, simulate=True)
+    pairs, shelf = _pairs(floating, network), _shelf(network, batches)
+    streams = tuple(
+        Stream(each, batches, simulate=each is network, shelf=shelf) for each in (floating, network)
+    )
     found: dict[str, Measured] = {}
     ahead = iter(list(floating.graph.nodes))
     with torch.no_grad():
@@ -70,6 +78,13 @@ def measure(
                 record = Applied(layer.name, "measure", "compared with the float network")
                 on_layer(len(found), len(pairs), record)
     return found
+
+
+def _shelf(network: Network, batches: Sequence[Batch]) -> Shelf:
+    """What keeps the values: as they are if there is surely room for all, or else in files, too."""
+    leaves = [[x for x in pytree.tree_leaves(batch) if x.ndim] for batch in batches]
+    count, room = sum(len(x[0]) if x else 1 for x in leaves), room_for(network, None)
+    return Shelf(None if room is None or 4 * _ALIVE * count * widest(network) < room else room)
 
 
 def _pairs(floating: Network, network: Network) -> dict[fx.Node, fx.Node]:
@@ -149,9 +164,8 @@ def _weights(layer: Layer) -> GridHistogram | None:
     steps = (layer.weight.detach() / quantizer.scale.reshape(axes)).round()
     grid, least = quantizer.grid, float(steps.min())
     width = max(1, math.ceil((float(steps.max()) - least + 1) / _BINS))
-    return _histogram(
-        steps, least - 0.5, float(width), (float(grid.qmin), float(grid.qmax)), grid.bits
-    )
+    ends = (float(grid.qmin), float(grid.qmax))
+    return _histogram([steps], least - 0.5, float(width), ends, grid.bits)
 
 
 def _inputs(layer: Layer, given: Sequence[Tensor]) -> GridHistogram | None:
@@ -159,19 +173,22 @@ def _inputs(layer: Layer, given: Sequence[Tensor]) -> GridHistogram | None:
     module = quantizer_at(layer.network, operand(layer.node))
     if module is None or not module.enabled or module.axis is not None:
         return None
-    values = torch.cat([x.flatten() for x in given]).float()
-    least, most = float(values.min()), float(values.max())
+    ends_of_each = torch.stack([torch.stack(x.float().aminmax()) for x in given])
+    least, most = float(ends_of_each[:, 0].min()), float(ends_of_each[:, 1].max())
     grid, scale, zero = module.grid, float(module.scale), float(module.zero_point)
     ends = ((grid.qmin - zero) * scale, (grid.qmax - zero) * scale)
-    return _histogram(values, least, max(most - least, 1e-12) / _BINS, ends, grid.bits)
+    return _histogram(given, least, max(most - least, 1e-12) / _BINS, ends, grid.bits)
 
 
 def _histogram(
-    values: Tensor, start: float, width: float, ends: tuple[float, float], bits: int
+    values: Sequence[Tensor], start: float, width: float, ends: tuple[float, float], bits: int
 ) -> GridHistogram:
-    bins = ((values.flatten() - start) / width).long().clamp_(0, _BINS - 1)
-    counts = torch.bincount(bins)
-    shares = tuple(short(share) for share in (counts / counts.sum()).tolist())
+    counts = torch.zeros(_BINS, dtype=torch.long)
+    for piece in (piece for x in values for piece in x.flatten().float().split(_PIECE)):
+        bins = ((piece - start) / width).long().clamp_(0, _BINS - 1)
+        counts += torch.bincount(bins, minlength=_BINS)
+    used = counts[: int(counts.nonzero().max()) + 1]
+    shares = tuple(short(share) for share in (used / used.sum()).tolist())
     return GridHistogram(
         short(start), short(width), shares, short(ends[0]), short(ends[1]), 2**bits
     )

@@ -113,6 +113,10 @@ class Result(Keepable, ABC):
                 Other open axes have the size of the example there, and the batch is 1.
         """
 
+    @abstractmethod
+    def _write(self, path: Path) -> ExportResult:
+        """Write an ONNX file that only this process reads."""
+
     @property
     def _float_file(self) -> FloatFile:
         """The file of the float model, for every verification and report of this result."""
@@ -250,7 +254,7 @@ class Result(Keepable, ABC):
         return make_report(
             self._subject(),
             Wanted(path, inputs, labels, *known),
-            self.export,
+            self._write,
             check,
             on_step=on_step,
             on_layer=on_layer,

@@ -78,6 +78,9 @@ class Compressed(Result):
             largest=largest,
         )
 
+    def _write(self, path: Path) -> ExportResult:
+        return export_onnx(self.network, path, expected=False)
+
     @checked()
     def latency(self, rounds: Count = 25) -> Latency:
         """Time its file and that of the original alternately in onnxruntime.
@@ -86,7 +89,7 @@ class Compressed(Result):
             rounds: Number of times that each file is measured.
         """
         with temporary_folder() as folder:
-            after = export_onnx(self.network, folder / "after.onnx", expected=False).path
+            after = self._write(folder / "after.onnx").path
             before = self._float_file.path()
             return measure_latency(before, after, example_tensors(self.network), rounds=rounds)
 

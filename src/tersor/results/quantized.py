@@ -12,7 +12,7 @@ from tersor.export import openvino
 from tersor.export.by_name import export_file
 from tersor.export.executorch import loaded
 from tersor.export.latency import slowdown
-from tersor.export.onnx import ExportResult
+from tersor.export.onnx import ExportResult, export_onnx
 from tersor.export.runtime import Config
 from tersor.export.verification import Verification
 from tersor.graph.network import Network
@@ -78,6 +78,9 @@ class Quantized(Result):
             output_names=output_names,
             largest=largest,
         )
+
+    def _write(self, path: Path) -> ExportResult:
+        return export_onnx(self.network, path, scheme=self.scheme, expected=False)
 
     @checked()
     def slowdown(self, path: str | Path, inputs: Data = None) -> float:
