@@ -9,6 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 Counts = dict[str, int]
+#: Products of integers, which the table of PyTorch does not know → how many numbers each result
+#: multiplies, from the arguments.
+_INTEGERS: dict[str, Callable[[Sequence[Any]], int]] = {
+    "aten._int_mm": lambda args: args[0].shape[1],
+    "onednn.qconv2d_pointwise": lambda args: args[3].shape[1:].numel(),
+}
 
 
 class _Operators(TorchDispatchMode):
@@ -35,7 +41,9 @@ class _Operators(TorchDispatchMode):
         found = func(*args, **kwargs or {})
         self.calls += 1
         packet = func.overloadpacket
-        if packet in flop_registry and not getattr(found, "is_meta", False):
+        if str(packet) in _INTEGERS:
+            self.flops += 2 * found.numel() * _INTEGERS[str(packet)](args)
+        elif packet in flop_registry and not getattr(found, "is_meta", False):
             flops = flop_registry[packet](*args, **kwargs or {}, out_val=found)
             self.flops += 0 if isinstance(flops, SymInt) else flops
         return found

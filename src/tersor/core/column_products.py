@@ -131,9 +131,9 @@ class IntegerProducts:
         centre, sums = self._centre, self._of_recent
         half = torch.empty_like(self._recent, dtype=self._cross.dtype)
         for start in range(0, len(sums), _INTEGER_ROWS):
-            rows = slice(start, start + _INTEGER_ROWS)
-            means = centre * (sums[rows, None] + sums) + centre**2 * self._count
-            half[rows] = self._recent[rows] - means
+            rows, left = slice(start, start + _INTEGER_ROWS), slice(start + _INTEGER_ROWS)
+            means = centre * (sums[rows, None] + sums[left]) + centre**2 * self._count
+            half[rows, left] = self._recent[rows, left] - means
         self._inputs += sums
         self._recent.zero_()
         self._of_recent.zero_()
