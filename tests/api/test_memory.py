@@ -52,6 +52,20 @@ def test_results_do_not_depend_on_the_memory(model, shelves, tmp_path, monkeypat
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.skipif(not resident(), reason="the system does not tell what a process holds")
+def test_bits_do_not_depend_on_the_memory(model, shelves, monkeypatch):
+    data = torch.randn(64, 3, 40, 40)
+    plain = tersor.search_bits(model, data=data, average=4.5, choices=(3, 8))
+    assert not any(shelf.spilled for shelf in shelves)
+    monkeypatch.setattr(room, "_needed", lambda _: 0)
+    monkeypatch.setattr(room, "resident", lambda: 0)
+    shelves.clear()
+    few = tersor.search_bits(model, data=data, average=4.5, choices=(3, 8), memory="2MB")
+    assert few.sensitivities == plain.sensitivities
+    assert sum(shelf.spilled for shelf in shelves) > 2_000_000
+    assert max(shelf.most for shelf in shelves) <= 2_000_000
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("2GB", 2 * 10**9), ("800MB", 8 * 10**8), ("1.5 gb", 15 * 10**8), (4096, 4096)],
@@ -73,15 +87,36 @@ def test_too_little_memory_names_what_is_enough(model):
         tersor.quantize(model, data=torch.randn(2, 3, 16, 16), memory="1MB")
 
 
+def test_too_little_memory_for_a_search(model):
+    with pytest.raises(InvalidInputError, match=r"give memory='\d+MB' or more"):
+        tersor.search_bits(model, data=torch.randn(2, 3, 16, 16), average=4.0, memory="1MB")
+
+
 def test_no_effect_without_samples(model):
     with pytest.raises(InvalidInputError, match=r"memory='2GB' is for the values of samples"):
         tersor.quantize(model, torch.randn(2, 3, 16, 16), memory="2GB")
 
 
-def test_an_allocation_that_fails_says_what_to_do(model, monkeypatch):
-    def full(*_):
-        torch.empty(1 << 60, dtype=torch.uint8)
+def full(*_, **__):
+    torch.empty(1 << 60, dtype=torch.uint8)
 
+
+def test_an_allocation_that_fails_says_what_to_do(model, monkeypatch):
     monkeypatch.setattr("tersor.api.quantize.check_samples", full)
     with pytest.raises(OutOfMemoryError, match=r"samples=.*--samples.*memory=.*--memory"):
         tersor.quantize(model, data=torch.randn(2, 3, 16, 16))
+
+
+def test_a_search_says_it_too(model, monkeypatch):
+    monkeypatch.setattr("tersor.api.search_bits.sensitivities", full)
+    with pytest.raises(OutOfMemoryError, match=r"WithData\(samples=.*memory=.*--memory"):
+        tersor.search_bits(model, data=torch.randn(2, 3, 16, 16), average=4.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "budget"), [("compress", {"macs": 0.5}), ("pareto", {"macs": (0.5, 0.6)})]
+)
+def test_what_has_no_bound_names_samples_alone(model, monkeypatch, name, budget):
+    monkeypatch.setattr(f"tersor.api.{name}.try_parts", full)
+    with pytest.raises(OutOfMemoryError, match=r"Compression\(samples=…\), .*--samples$"):
+        getattr(tersor, name)(model, data=torch.randn(2, 3, 16, 16), **budget)

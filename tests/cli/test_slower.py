@@ -24,7 +24,7 @@ def run(*args, ranges=RANGE):
 @pytest.fixture(autouse=True)
 def slower(monkeypatch):
     """Every file on integers takes 1.4 times as long as the float file."""
-    monkeypatch.setattr(verify, "measure_latency", lambda *_, **__: Latency(1.0, 1.4, 7))
+    monkeypatch.setattr(verify, "compare_latency", lambda *_, **__: Latency(1.0, 1.4, 7))
     monkeypatch.setattr(Quantized, "slowdown", lambda *_: 1.4)
 
 

@@ -20,6 +20,7 @@ from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import Trial, try_parts
 from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
+from tersor.data.room import told_if_full
 from tersor.data.samples import optional_samples
 from tersor.data.shown import captured_with
 from tersor.data.suitability import samples_told
@@ -45,6 +46,7 @@ _PERCENT = 100  # more may be meant as a number
 
 @checked("model", "exclude", "macs", "parameters", "megabytes", "latency")
 @shows_progress(len(STEPS))
+@told_if_full("Compression(samples=…)", has_memory=False)
 def compress(
     model: Model | Compressed | str | Path,
     example: Example = None,

@@ -22,6 +22,7 @@ from tersor.core.metrics import decibels
 from tersor.data.feeds import Data
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, noise_to_signal
+from tersor.data.room import told_if_full
 from tersor.data.samples import given_or_example, optional_samples, samples
 from tersor.data.suitability import samples_told
 from tersor.errors import InvalidInputError
@@ -115,6 +116,7 @@ class Pareto:
 
 @checked("model", "exclude")
 @shows_progress(len(STEPS))
+@told_if_full("Compression(samples=…)", has_memory=False)
 def pareto(
     model: Model | Compressed | str | Path,
     example: Example = None,

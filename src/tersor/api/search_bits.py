@@ -20,7 +20,9 @@ from tersor.checked import Positive, checked
 from tersor.core.knapsack import knapsack
 from tersor.data.feeds import Data
 from tersor.data.outputs import Metric
+from tersor.data.room import Memory, room_for, told_if_full, values_fit
 from tersor.data.samples import held_back, samples
+from tersor.data.shelf import Shelf
 from tersor.data.shown import captured_with
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
@@ -125,6 +127,7 @@ class Bits(dict[str, int]):
 
 @checked("model", "exclude")
 @shows_progress(len(STEPS))
+@told_if_full()
 def search_bits(
     model: Model | str | Path,
     example: Example = None,
@@ -139,6 +142,7 @@ def search_bits(
     exclude: Iterable[str] = (),
     metric: Metric | None = None,
     options: WithData | None = None,
+    memory: Memory | None = None,
     on_step: OnStep | None = None,
     on_layer: OnLayer | None = None,
 ) -> Bits:
@@ -169,6 +173,7 @@ def search_bits(
             outputs, such as the boxes and the scores of a detector.
         options: How samples are used, layers are equalized and ranges are chosen. The search uses
             the fast solver, whichever solver is named here.
+        memory: What the process may hold, as for `quantize`.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_layer: Called after each layer with its number, the number of layers, and its record.
 
@@ -186,14 +191,17 @@ def search_bits(
     say(CAPTURE)
     model, example = opened(model, example)
     network, data = captured_with(model, example, kwargs, data, dynamic)
-    batches = samples(network, data, options.samples)
+    shelf = Shelf(room_for(network, memory))
+    batches = samples(network, data, options.samples, shelf)
+    if values_fit(network, batches, shelf.room):
+        shelf = Shelf()
     kept = held_back(batches, options.held_back)
     frame, solved = Frame(target, exclude=patterns(exclude), say=say), options.rounding is not None
     prepare(network, frame, options.equalize, solved=solved)
     say(MEASURE)
     solver = options.rounding if isinstance(options.rounding, Rounding) else Rounding()
     trial = WidthTrial(widths, solver, options.weight_range, target.pair_safe, metric)
-    measured = sensitivities(network, batches, trial, kept, on_layer)
+    measured = sensitivities(network, batches, trial, kept, on_layer, shelf)
     if not measured:
         raise InvalidInputError(
             f"no layer has weights that {target.name!r} rounds to a number of bits, so there are "

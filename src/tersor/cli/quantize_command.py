@@ -126,6 +126,7 @@ def quantize(
                 scheme=target,
                 exclude=exclude or (),
                 options=level,
+                memory=memory,
                 on_step=bar.step,
                 on_layer=bar.layer,
             )

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from tersor.data.observe import Batch
 from tersor.data.outputs import Metric, damage
+from tersor.data.shelf import Shelf
 from tersor.data.stream import Stream
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
@@ -66,6 +67,7 @@ def stops(
     nodes: Collection[fx.Node],
     simulate: bool = False,
     judged: slice = slice(None),
+    shelf: Shelf | None = None,
 ) -> Iterator[Stop]:
     """Stop at some nodes, in order. Undo each change before the walk continues.
 
@@ -75,9 +77,10 @@ def stops(
         nodes: The nodes to stop at.
         simulate: Whether quantizers round.
         judged: The batches on which damage is measured; the others only provide inputs of nodes.
+        shelf: Keeps the values; by default one that has room for all.
     """
     every, left = list(network.graph.nodes), set(nodes)
-    stream = Stream(network, batches, simulate)
+    stream = Stream(network, batches, simulate, shelf)
     for index, node in enumerate(every):
         if not left:
             return
@@ -90,12 +93,17 @@ def stops(
         yield Stop(node, given, stream.values.get(node.name, []), rest)
 
 
-def outputs_of(network: Network, batches: Sequence[Batch], simulate: bool = False) -> list[Any]:
+def outputs_of(
+    network: Network, batches: Sequence[Batch], simulate: bool = False, shelf: Shelf | None = None
+) -> list[Any]:
     """Compute the outputs of a network for every batch.
 
     Args:
         network: The network.
         batches: Unlabelled inputs, as `(args, kwargs)`.
         simulate: Whether quantizers round, or pass values on unchanged.
+        shelf: As for `stops`.
     """
-    return Stream(network, batches, simulate).finish(network.graph.nodes) if batches else []
+    if not batches:
+        return []
+    return Stream(network, batches, simulate, shelf).finish(network.graph.nodes)

@@ -7,10 +7,13 @@ What finds no room goes to files. Results do not depend on it.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from torch.utils._pytree import tree_leaves
+
 from tersor.data.memory import free, resident
+from tersor.data.observe import Batch
 from tersor.data.pieces import NUMBERS
 from tersor.data.widest import widest
 from tersor.errors import InvalidInputError, OutOfMemoryError
@@ -22,6 +25,7 @@ Memory = int | str  # bytes, or a size in words, such as "2GB"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", re.IGNORECASE)
 _VALUES, _MATRICES = 12, 8  # of a batch, and of a layer, that are there at the same time
+_ALIVE = 12  # values as wide as the widest that two networks hold together, at most
 _SHARE = 0.5  # of what is free, if nothing is asked for
 _FULL = ("can't allocate memory", "out of memory", "cannot allocate memory", "not enough memory")
 
@@ -73,9 +77,28 @@ def room_for(network: Network, memory: Memory | None) -> int | None:
     return None if left is None else max(0, int(_SHARE * left) - needed)
 
 
+def values_fit(network: Network, batches: Sequence[Batch], room: int | None) -> bool:
+    """Whether the values of all samples surely find room, also those of two networks side by side.
+
+    They need not be copied to pages of their own then, which takes as long as computing them.
+
+    Args:
+        network: The network.
+        batches: The samples.
+        room: What `room_for` returned.
+    """
+    leaves = [[x for x in tree_leaves(batch) if getattr(x, "ndim", 0)] for batch in batches]
+    count = sum(len(found[0]) if found else 1 for found in leaves)
+    return room is None or 4 * _ALIVE * count * widest(network) < room
+
+
 @contextmanager
-def told_if_full() -> Iterator[None]:
+def told_if_full(samples: str = "WithData(samples=…)", has_memory: bool = True) -> Iterator[None]:
     """Say what to do about an allocation that fails.
+
+    Args:
+        samples: The option that bounds the number of samples.
+        has_memory: Whether there is an option that bounds the memory.
 
     Raises:
         OutOfMemoryError: An allocation failed.
@@ -86,10 +109,10 @@ def told_if_full() -> Iterator[None]:
         words = str(error)
         if isinstance(error, RuntimeError) and not any(x in words.lower() for x in _FULL):
             raise
+        lower = ", or lower memory=, on the command line --memory, so that more values are in files"
         raise OutOfMemoryError(
-            "there is not enough memory: an allocation failed. Read fewer samples with "
-            "WithData(samples=…), on the command line --samples, or lower memory=, on the command "
-            "line --memory, so that more values are kept in files"
+            f"there is not enough memory: an allocation failed. Read fewer samples with {samples}, "
+            f"on the command line --samples{lower if has_memory else ''}"
         ) from error
 
 

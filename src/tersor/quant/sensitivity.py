@@ -20,6 +20,7 @@ from tersor.data.gram import Moments
 from tersor.data.observe import Batch
 from tersor.data.one_at_a_time import Rest, outputs_of, stops
 from tersor.data.outputs import Metric
+from tersor.data.shelf import Shelf
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, is_layer
@@ -78,6 +79,7 @@ def sensitivities(
     trial: WidthTrial,
     held_back: int = 0,
     on_layer: OnLayer | None = None,
+    shelf: Shelf | None = None,
 ) -> list[Sensitivity]:
     """Try every width for every layer whose weight has a quantizer.
 
@@ -88,6 +90,7 @@ def sensitivities(
         held_back: Number of batches, the last ones, that are held out to measure the damage; the
             others are used for rounding. With 0, all are used for both.
         on_layer: Called after each layer with its number, the total number, and its record.
+        shelf: Keeps the values of all samples; by default one that has room for all.
 
     Raises:
         InvalidInputError: The metric is NaN, or there is none and the network returns nothing in
@@ -95,9 +98,9 @@ def sensitivities(
     """
     judged = slice(-held_back if held_back else None, None)
     todo = _first_readers(network)
-    reference = outputs_of(network, batches[judged])
+    reference = outputs_of(network, batches[judged], shelf=shelf)
     found: list[Sensitivity] = []
-    for stop in stops(network, batches, todo, judged=judged):
+    for stop in stops(network, batches, todo, judged=judged, shelf=shelf):
         layer, quantizer = todo[stop.node]
         seed = trial.rounding.seed + len(found)
         task = LayerTask(layer, quantizer, stop.given, stop.written, None, held_back, seed)

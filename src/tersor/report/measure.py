@@ -13,14 +13,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
 from tersor.core.metrics import decibels, signal_and_noise
 from tersor.data.observe import Batch
-from tersor.data.room import room_for
+from tersor.data.room import room_for, values_fit
 from tersor.data.shelf import Shelf
 from tersor.data.stream import Stream
-from tersor.data.widest import widest
 from tersor.graph.activation import activation
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, OnLayer
@@ -31,7 +29,6 @@ from tersor.report.contents import GridHistogram
 
 _BINS = 64
 _PIECE = 1 << 17  # numbers at a time
-_ALIVE = 12  # values as wide as the widest that both streams hold together, at most
 _MOST = 120.0  # dB: float32 has no digits beyond this
 
 
@@ -82,9 +79,8 @@ def measure(
 
 def _shelf(network: Network, batches: Sequence[Batch]) -> Shelf:
     """What keeps the values: as they are if there is surely room for all, or else in files, too."""
-    leaves = [[x for x in pytree.tree_leaves(batch) if x.ndim] for batch in batches]
-    count, room = sum(len(x[0]) if x else 1 for x in leaves), room_for(network, None)
-    return Shelf(None if room is None or 4 * _ALIVE * count * widest(network) < room else room)
+    room = room_for(network, None)
+    return Shelf(None if values_fit(network, batches, room) else room)
 
 
 def _pairs(floating: Network, network: Network) -> dict[fx.Node, fx.Node]:
