@@ -25,6 +25,7 @@ from tersor.graph.network import Applied, Network
 from tersor.graph.nodes import source
 from tersor.quant.kept import NOTHING
 from tersor.quant.place import weight_quantizer
+from tersor.quant.simulated import Watchers
 from tersor.quant.tolerance import AUTO, Attempt, Judge, Rounded
 
 _SAMPLES = 16
@@ -54,14 +55,17 @@ class _Mean:
         return self._sum / self._count
 
 
-def judge_of_biases(network: Network, batches: Sequence[Batch]) -> Judge:
+def judge_of_biases(
+    network: Network, batches: Sequence[Batch], watchers: Watchers | None = None
+) -> Judge:
     """The outputs of the float network for the samples on which biases are tried.
 
     Args:
         network: The float network.
         batches: Samples, of which the last few are used.
+        watchers: Those of values of the float network for these samples.
     """
-    return Judge(network, last_batches(batches, _SAMPLES), AUTO)
+    return Judge(network, last_batches(batches, _SAMPLES), AUTO, watchers)
 
 
 def keep_better_biases(
@@ -79,13 +83,19 @@ def keep_better_biases(
     Returns:
         How the network is on these samples, if that was measured.
     """
-    judge = judge or judge_of_biases(prepared, batches)
     pairs = _pairs(network, prepared)
-    if not judge.parts or not pairs:
+    if not pairs or not (judge is None or judge.parts):
+        return None
+    means = _Means(pairs)
+    if judge is None:
+        judge = judge_of_biases(prepared, batches, means.by_name)
+    else:
+        means.see(prepared, judge.batches)
+    if not judge.parts:
         return None
     before = judge.attempt(NOTHING, Rounded(network, prepared, frozenset()))
     corrected = [layer.bias.detach().clone() for layer, _ in pairs if layer.bias is not None]
-    _set_own(pairs, prepared, judge.batches)
+    means.set_own()
     after = judge.attempt(NOTHING, Rounded(network, prepared, frozenset()))
     if after.worst < _CLEARLY * before.worst:
         numbers = {"noise": after.worst / before.worst}
@@ -106,13 +116,10 @@ def correct_nearest(network: Network, prepared: Network, batches: Sequence[Batch
     """
     pairs = _pairs(network, prepared)
     if pairs:
-        _set_own(pairs, prepared, batches)
+        means = _Means(pairs)
+        means.see(prepared, batches)
+        means.set_own()
         network.records.append(Applied("biases", "correct bias", _NEAREST))
-
-
-def _set_own(pairs: list[tuple[Layer, Layer]], prepared: Network, batches: Sequence[Batch]) -> None:
-    for (layer, _), bias in zip(pairs, _own(pairs, prepared, batches), strict=True):
-        layer.set_bias(bias)
 
 
 def _pairs(network: Network, prepared: Network) -> list[tuple[Layer, Layer]]:
@@ -131,16 +138,28 @@ def _is_rounded(layer: Layer) -> bool:
     return integers and layer.computed is None
 
 
-def _own(
-    pairs: list[tuple[Layer, Layer]], prepared: Network, batches: Sequence[Batch]
-) -> list[Tensor]:
-    """The biases that make up for the rounding of each layer's own weight."""
-    reads: dict[fx.Node, _Mean] = {}
-    for _, floating in pairs:
-        value = source(floating.input)
-        reads[value] = _Mean(floating.channel_axis)
-    observe(prepared, joined(prepared, batches), reads)
-    return [_corrected(layer, floating, reads[source(floating.input)]) for layer, floating in pairs]
+class _Means:
+    """The means of the inputs of layers in floating point, for biases that make up for rounding.
+
+    Attributes:
+        by_name: Name of a value that a layer reads → its mean, which is called with the values.
+    """
+
+    def __init__(self, pairs: list[tuple[Layer, Layer]]) -> None:
+        """Start with no sample; for the pairs see `_pairs`."""
+        self._pairs, self._reads = pairs, dict[fx.Node, _Mean]()
+        for _, floating in pairs:
+            self._reads[source(floating.input)] = _Mean(floating.channel_axis)
+        self.by_name = {node.name: mean for node, mean in self._reads.items()}
+
+    def see(self, prepared: Network, batches: Sequence[Batch]) -> None:
+        """Run the float network."""
+        observe(prepared, joined(prepared, batches), self._reads)
+
+    def set_own(self) -> None:
+        """Let each bias make up for the rounding of its layer's own weight."""
+        for layer, floating in self._pairs:
+            layer.set_bias(_corrected(layer, floating, self._reads[source(floating.input)]))
 
 
 def _corrected(layer: Layer, floating: Layer, mean: _Mean) -> Tensor:

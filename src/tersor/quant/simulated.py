@@ -1,39 +1,48 @@
 """Runs a quantized network on batches in the simulation; weights are rounded once for all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from tersor.data.observe import Batch, in_order
 from tersor.data.plain_run import PlainRun
 from tersor.graph.network import Network
 
+#: Name of a value that depends on an input → what is called with it for every batch.
+Watchers = Mapping[str, Callable[[Tensor], None]]
 
-def simulated(network: Network, batches: Sequence[Batch]) -> list[object]:
+
+def simulated(
+    network: Network, batches: Sequence[Batch], watchers: Watchers | None = None
+) -> list[object]:
     """What a network returns for each batch.
 
     Args:
         network: The network; its quantizers round.
         batches: Inputs, as `(args, kwargs)`.
+        watchers: See `Watchers`.
     """
-    simulation = Simulation(network, is_used_again=len(batches) > 1)
+    simulation = Simulation(network, is_used_again=len(batches) > 1, watchers=watchers)
     return [simulation(batch) for batch in batches]
 
 
 class Simulation:
     """A quantized network that must not change between batches."""
 
-    def __init__(self, network: Network, is_used_again: bool = True) -> None:
+    def __init__(
+        self, network: Network, is_used_again: bool = True, watchers: Watchers | None = None
+    ) -> None:
         """Round what is stored.
 
         Args:
             network: The network; its quantizers round.
             is_used_again: Whether there are several batches; a single one needs no rounded copies.
+            watchers: See `Watchers`.
         """
         graph = network.graph if is_used_again else _late(network.graph)
-        self._network, self._runner = network, PlainRun(network.module, graph=graph)
+        self._network, self._runner = network, _WatchedRun(network, graph, watchers or {})
         with torch.no_grad():
             self._stored = _stored(network) if is_used_again else {}
 
@@ -48,6 +57,20 @@ class Simulation:
             leaves = in_order(network, *batch)
             outputs = self._runner.run(*leaves, initial_env=env, enable_io_processing=False)
         return network.graph.process_outputs(outputs)
+
+
+class _WatchedRun(PlainRun):
+    """Runs a network, and shows values to whoever watches them."""
+
+    def __init__(self, network: Network, graph: fx.Graph, watchers: Watchers) -> None:
+        super().__init__(network.module, graph=graph)
+        self._watchers = watchers
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n.name in self._watchers:
+            self._watchers[n.name](value)
+        return value
 
 
 def _late(graph: fx.Graph) -> fx.Graph:

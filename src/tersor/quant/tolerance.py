@@ -28,7 +28,7 @@ from tersor.graph.network import Network
 from tersor.quant.kept import Kept
 from tersor.quant.noise_shares import float_parts
 from tersor.quant.place import quantizers
-from tersor.quant.simulated import simulated
+from tersor.quant.simulated import Watchers, simulated
 
 
 @checked()
@@ -168,20 +168,27 @@ class Judge:
         parts: The parts of the outputs in floating point, each with the number of its output.
     """
 
-    def __init__(self, floating: Network, batches: Sequence[Batch], tolerance: Tolerance) -> None:
+    def __init__(
+        self,
+        floating: Network,
+        batches: Sequence[Batch],
+        tolerance: Tolerance,
+        watchers: Watchers | None = None,
+    ) -> None:
         """Run the float network.
 
         Args:
             floating: The network.
             batches: Samples, as `(args, kwargs)`.
             tolerance: What may differ.
+            watchers: Those of values of the float network.
         """
         whole = tolerance.metric is not None  # of what a batch returns
         self.batches = batches if whole else joined(floating, batches)
         self._tolerance = tolerance
         self._run: Run = simulated
         self._where: Literal["simulation", "runtime"] = "simulation"
-        self._reference = simulated(floating, self.batches)
+        self._reference = simulated(floating, self.batches, watchers)
         self.parts = float_parts(self._reference[0], floating.output_names)
 
     def in_runtime(self, run: Run) -> "Judge":
