@@ -8,7 +8,7 @@ import torch
 from tersor.compression import mixture
 from tersor.compression.counts import Counts
 from tersor.compression.meter import Counted
-from tersor.compression.mixture import WEIGHTS, best_mixture, weighed
+from tersor.compression.mixture import WEIGHTS, Mixture, best_mixture, weighed
 from tersor.compression.parts import group_parts, layer_parts
 from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.reconstruct import Reconstruct
@@ -43,13 +43,13 @@ def tried():
 def choosing(tried, budget=HALF):
     """The ways that a weight chooses."""
     parts, found, _ = tried
-    return lambda weight: ways_within(Counted(COUNTS), *weighed(parts, found, weight), budget)
+    return lambda mixture: ways_within(Counted(COUNTS), *weighed(parts, found, mixture), budget)
 
 
 def lost(tried, weight):
     """The damage of a mixture to samples that did not fit it, measured here again."""
     sweep = tried[2]
-    ways = choosing(tried)(weight)
+    ways = choosing(tried)(Mixture(weight))
     execution = Execution(halves(BATCHES)[0], None, sweep.refit, Reconstruct())
     made = carry_out(COUNTS, ways, execution)
     with torch.no_grad():
@@ -61,10 +61,10 @@ def lost(tried, weight):
 
 def test_the_ends_are_one_kind_alone(tried):
     parts, found, _ = tried
-    kinds = {w: {type(p.ways[0]) for p in weighed(parts, found, w)[0]} for w in (0.0, inf)}
+    kinds = {w: {type(p.ways[0]) for p in weighed(parts, found, Mixture(w))[0]} for w in (0.0, inf)}
     assert kinds[0.0] == {Pruned}
     assert Pruned not in kinds[inf]
-    kept, values = weighed(parts, found, 4.0)
+    kept, values = weighed(parts, found, Mixture(4.0))
     assert kept == parts
     for part, before, after in zip(parts, found, values, strict=True):
         factor = 4 if isinstance(part.ways[0], Pruned) else 1
@@ -82,20 +82,20 @@ def test_the_best_of_all_is_taken(tried, monkeypatch):
     every = dict(zip(WEIGHTS, record.numbers.values(), strict=True))
     best, worst = (which(every, key=lambda weight: every[weight]) for which in (min, max))
     assert every[best] < every[worst]
-    assert found == choose(best)
+    assert found == choose(Mixture(best))
     for weight in (best, worst):
         assert lost(tried, weight) == pytest.approx(every[weight], rel=1e-4)
 
 
 def test_nothing_to_mix(tried):
     parts, found, sweep = tried
-    pruned, lost = weighed(parts, found, 0.0)
+    pruned, lost = weighed(parts, found, Mixture(0.0))
     alone = ways_within(Counted(COUNTS), pruned, lost, HALF)
     given = COUNTS, pruned, lost, lambda _: alone
     assert best_mixture(*given, sweep, Reconstruct()) == alone
     choose = choosing(tried)
     given = COUNTS, parts, found, choose
-    assert best_mixture(*given, Sweep([]), Reconstruct()) == choose(1.0)
+    assert best_mixture(*given, Sweep([]), Reconstruct()) == choose(Mixture())
     assert not any(record.step == "mix" for record in NETWORK.records)
 
 
@@ -112,7 +112,7 @@ def test_what_is_far_worse_by_its_parts_is_not_carried_out(tried):
     factors = [1e-3 if isinstance(part.ways[0], Pruned) else 1.0 for part in parts]
     alone = [tuple(f * x for x in each) for f, each in zip(factors, alone, strict=True)]
     found = best_mixture(Counts(network), parts, alone, choose, sweep, Reconstruct())
-    assert found == choose(0.0) or found == choose(1.0)
+    assert found == choose(Mixture(0.0)) or found == choose(Mixture())
     record = network.records[-1]
     assert isinstance(record, Applied)
     assert "pruning alone" in record.numbers

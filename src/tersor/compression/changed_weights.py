@@ -1,7 +1,8 @@
 """Simulates the compression of a part by changed weights.
 
 The graph is not edited for this. A chain computes the same as its layer with the product of the
-factors as weight, and pruned channels are zeros in the weights that read them.
+factors as weight, pruned channels are zeros in the weights that read them, and of a branch that is
+left out only the bias of its last layer remains.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from tersor.compression.chain_fit import Fitted, Refit, chain_fits
 from tersor.compression.parts import Part
-from tersor.compression.ways import Factored, Way
+from tersor.compression.ways import Dropped, Factored, Way
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.core.ranks import Ranks
@@ -72,11 +73,18 @@ def weight_by_way(
         if isinstance(way, Factored):
             fitted = fits(way.method)(way.ranks)
             return compose(fitted.chain), fitted.shift
+        if isinstance(way, Dropped):
+            return torch.zeros_like(layer.weight), _mean(moments)
         unit = part.reads[layer.name]
         stays = ((unit < 0) | way.mask[unit]).to(layer.weight.device)
         return _without(layer, stays, moments, options.damping)
 
     return weight
+
+
+def _mean(moments: Moments | None) -> Tensor | None:
+    """E[y] without the bias."""
+    return None if moments is None else moments.outputs.flatten()
 
 
 def moments_at(

@@ -22,7 +22,7 @@ from torch import Tensor, fx
 from tersor.compression.chain import LayerSizes
 from tersor.compression.factorize import Factorization, method_of, ranks_at
 from tersor.compression.groups import Groups, UnitMasks, UnitScores, channel_groups
-from tersor.compression.ways import Factored, Way, masks_of
+from tersor.compression.ways import Factored, Way, dropped_in, masks_of
 from tersor.core.ranks import shapes_of
 from tersor.graph.costs import Cost, total
 from tersor.graph.layers import Layer, layers
@@ -124,6 +124,8 @@ class Counts:
     def after(self, ways: Sequence[Way]) -> dict[str, Cost]:
         """Count the exact cost of each layer, by name; a chain has the name of its layer.
 
+        The last layer of a branch that is left out keeps one number for each channel.
+
         Args:
             ways: The ways.
         """
@@ -131,7 +133,11 @@ class Counts:
         stays, touched = self._stays(masks), [self._touched.get(name, set()) for name in masks]
         changed = chains.keys() | set().union(*touched)
         names = changed & self._calls.keys()
-        return self.each | {name: self._after(name, stays, chains.get(name)) for name in names}
+        found = {name: self._after(name, stays, chains.get(name)) for name in names}
+        dropped = dropped_in(ways)
+        gone = {name: Cost(0, 0) for branch in dropped for name in branch.layers}
+        constants = {b.last: Cost(0, self._outputs(b.last, stays)) for b in dropped}
+        return self.each | found | gone | constants
 
     def choices(self, ways: Sequence[Way]) -> dict[str, Factorization]:
         """Choose the ranks of the layers that become chains, by name.
@@ -193,6 +199,11 @@ class Counts:
             self._known[key] = found
         return self._known[key]
 
+    def _outputs(self, name: str, stays: Tensor) -> int:
+        """The number of output channels that stay of a layer that is not transposed."""
+        (call,) = self._calls[name]
+        return call.weight.shape_with(stays)[0]
+
     def _chain_cost(self, name: str, stays: Tensor, choice: Factorization, whole: Cost) -> Cost:
         (call,) = self._calls[name]
         shape = call.weight.shape_with(stays)
@@ -214,7 +225,9 @@ class Counts:
 
 
 def _chains(ways: Sequence[Way]) -> dict[str, Factored]:
-    return {way.layer: way for way in ways if isinstance(way, Factored)}
+    gone = {name for branch in dropped_in(ways) for name in branch.layers}
+    found = (way for way in ways if isinstance(way, Factored))
+    return {way.layer: way for way in found if way.layer not in gone}
 
 
 def _calls(network: Network, groups: Groups) -> dict[str, list[_Call]]:

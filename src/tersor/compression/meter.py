@@ -12,12 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, fx
 
+from tersor.compression.branches import leave_out
 from tersor.compression.chain import replace_by_chain
 from tersor.compression.counts import Counts
 from tersor.compression.factorize import Factorization, method_of
 from tersor.compression.parts import Part
 from tersor.compression.prune import prune_groups
-from tersor.compression.ways import Factored, Way, masks_of
+from tersor.compression.ways import Dropped, Factored, Way, dropped_in, masks_of
 from tersor.core.ranks import shapes_of
 from tersor.graph.calls import Call, calls
 from tersor.graph.layers import Layer, layers
@@ -92,6 +93,10 @@ class Timed:
         Args:
             parts: Parts of the network.
         """
+        for part in parts:
+            for way, shares in zip(part.ways, part.shares, strict=True):
+                if isinstance(way, Dropped):
+                    self.known[way] = dict.fromkeys(shares, 0.0)
         new = [part for part in parts if not self.known.keys() >= set(part.ways)]
         if not new:
             return self.known
@@ -154,6 +159,7 @@ def hollow(counts: Counts, ways: Iterable[Way]) -> tuple[Network, dict[fx.Node, 
     masks, choices = masks_of(ways), counts.choices(ways)
     if masks:
         prune_groups(network, masks, groups=counts.groups.in_copy(network))
+    leave_out(network, dropped_in(ways))
     names = {layer.node: layer.name for layer in layers(network)}
     generator = torch.Generator().manual_seed(0)
     for layer in [layer for layer in layers(network) if layer.name in choices]:

@@ -1,6 +1,7 @@
 """Divides a network into parts, and lists the ways to compress each of them.
 
-A part is a layer that can become a chain of factors, or a group of channels that can be pruned.
+A part is a layer that can become a chain of factors, a group of channels that can be pruned, or a
+residual branch that can be left out.
 """
 
 import math
@@ -11,10 +12,11 @@ from typing import NamedTuple
 from jaxtyping import Int
 from torch import Tensor
 
+from tersor.compression.branches import branches
 from tersor.compression.counts import Counts
 from tersor.compression.factorize import method_of, ranks_at, refusal
 from tersor.compression.groups import Group
-from tersor.compression.ways import Factored, Pruned, Way
+from tersor.compression.ways import Dropped, Factored, Pruned, Way
 from tersor.core.ranks import Ranks
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Skipped
@@ -35,7 +37,7 @@ class Part:
     """A part of a network with all ways to compress it.
 
     Attributes:
-        name: The name of the layer, or of the group.
+        name: The name of the layer, of the group, or of the last layer of the branch.
         ways: The ways to compress it.
         shares: For each way, the remaining share of each layer that it changes, by name.
         reads: The layers that read a group: name → the unit of each of the inputs, −1 for those of
@@ -117,6 +119,19 @@ def group_parts(
             shares = tuple(_shares(counts, way, group.layers) for way in ways)
             found.append(Part(group.name, tuple(ways), shares, reads))
     return found, counts.groups.refused
+
+
+def branch_parts(counts: Counts) -> list[Part]:
+    """List the residual branches that can be left out.
+
+    Args:
+        counts: The counts of the network.
+    """
+    found = []
+    for branch in branches(counts.network):
+        way = Dropped(branch)
+        found.append(Part(branch.last, (way,), (_shares(counts, way, branch.layers),)))
+    return found
 
 
 def _shares(counts: Counts, way: Way, names: Sequence[str]) -> dict[str, Share]:

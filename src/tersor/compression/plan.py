@@ -8,17 +8,20 @@ resulting network meets the requested budget.
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
-from tersor.compression.budget import Candidate, Curve, TooSmallError, choose
+from tersor.compression.branches import leave_out
+from tersor.compression.budget import Curve, TooSmallError, choose
 from tersor.compression.chain_fit import Refit
 from tersor.compression.counts import Counts
+from tersor.compression.curves import curves
 from tersor.compression.factorize import factorize
 from tersor.compression.meter import Counted, Meter, SharesLeft, Timed
 from tersor.compression.on_data import Chains
 from tersor.compression.parts import Part
 from tersor.compression.prune import prune_groups
 from tersor.compression.reconstruct import Reconstruct, reconstruct
-from tersor.compression.ways import Factored, Pruned, Way, masks_of
+from tersor.compression.ways import Pruned, Way, dropped_in, masks_of
 from tersor.data.observe import Batch
 from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
@@ -79,8 +82,8 @@ def ways_within(
             "`tersor inspect`, allow more methods, or exclude fewer layers"
         )
     left = meter.left(parts)
-    curves = [_curve(part, lost, each, left) for part, lost in zip(parts, damages, strict=True)]
-    search = _Search(curves, left, each, rule)
+    tried = list(zip(parts, damages, strict=True))
+    search = _Search(curves(tried, each, left), left, each, rule)
     if isinstance(meter, Timed):
         ways, cost = search.within(budget)
         if cost > budget:
@@ -189,28 +192,14 @@ def _estimate(shares: Sequence[Mapping[str, float]], each: Mapping[str, int]) ->
     return round(sum(cost * left[name] for name, cost in each.items()))
 
 
-def _curve(
-    part: Part, damages: tuple[float, ...], each: Mapping[str, int], left: SharesLeft
-) -> Curve:
-    """Build the curve of a part; costs are relative to the largest saving, so none is negative."""
-    saved = [
-        round(sum(each[name] * (1 - share) for name, share in left[way].items()))
-        for way in part.ways
-    ]
-    most = max(*saved, 0)
-    ways = zip(part.ways, saved, damages, strict=True)
-    found = [Candidate(way, most - less, lost) for way, less, lost in ways]
-    return Curve(part.name, (Candidate(None, most, 0.0), *found))
-
-
 def _chosen(curves: Sequence[Curve], budget: int, rule: BudgetRule) -> list[Way]:
     unnamed = [Curve(str(i), curve.candidates) for i, curve in enumerate(curves)]
     picked = choose(unnamed, budget, rule).values()
-    return [c.what for c in picked if isinstance(c.what, Factored | Pruned)]
+    return [way for candidate in picked for way in cast("tuple[Way, ...]", candidate.what)]
 
 
 def carry_out(counts: Counts, ways: Sequence[Way], execution: Execution) -> Network:
-    """Prune the network, then factorize the layers that remain.
+    """Prune the network, leave out branches, then factorize the layers that remain.
 
     Args:
         counts: The counts of the network, which is not changed.
@@ -225,11 +214,13 @@ def carry_out(counts: Counts, ways: Sequence[Way], execution: Execution) -> Netw
     if masks:
         expected = None if batches else execution.distributions
         prune_groups(network, masks, expected, counts.groups.in_copy(network))
+    constants = leave_out(network, dropped_in(ways))
     if batches:
         given = counts.network, masks, batches, execution.reconstruct, execution.on_layer
         chains = Chains(choices, counts.sizes, execution.refit)
-        reconstruct(network, *given, counts.groups, chains)
+        reconstruct(network, *given, counts.groups, chains, constants)
         return network
+    network.finish()
     for layer in [layer for layer in layers(network) if layer.name in choices]:
         factorize(layer, choices[layer.name], sizes=counts.sizes[layer.name])
     return network

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, fx
 
 from tersor.channels.narrow import Remaining, what_is_left
@@ -65,6 +66,7 @@ def reconstruct(
     on_layer: OnLayer | None = None,
     groups: Groups | None = None,
     chains: Chains | None = None,
+    constants: Mapping[str, fx.Node] | None = None,
 ) -> None:
     """Fit the layers of a compressed network to their original outputs, in forward order.
 
@@ -77,6 +79,8 @@ def reconstruct(
         on_layer: Called after each layer with its number, the total number, and its record.
         groups: All groups of the original, if they are known.
         chains: The layers that become chains on the way.
+        constants: The sums of branches that were left out, by name, with the constant that each of
+            them adds instead.
 
     Raises:
         InvalidInputError: There is no batch, no layer has a given name, or ranks do not suit their
@@ -92,7 +96,7 @@ def reconstruct(
     for node in network.nodes():
         pair.catch_up(node)
         if node not in todo:
-            pair.pruned.run(node)
+            pair.pass_on(node, (constants or {}).get(node.name))
             continue
         record = _next(Layer(node, network), pair, options, chains, number)
         number += 1
@@ -179,6 +183,17 @@ class _Pair:
         if is_new:
             self._changed.add(chain[-1].node)
 
+    def pass_on(self, node: fx.Node, constant: fx.Node | None) -> None:
+        """Run a node that is no layer; a constant that it adds is set to the mean of what lacks."""
+        if constant is not None:
+            (trunk,) = (arg for arg in node.all_input_nodes if arg is not constant)
+            value = self.pruned.network.tensor(constant)
+            pairs = zip(self._was(node), self.pruned.of(trunk), strict=True)
+            lacking = torch.cat([_of_samples(was - now, value.ndim) for was, now in pairs])
+            self.pruned.network.replace_tensor(constant, lacking.mean(0).reshape(value.shape))
+            self._changed.add(node)
+        self.pruned.run(node)
+
     def wanted(self, layer: Layer) -> list[Tensor]:
         """The wanted output for every batch: the original one, plus the error of a shortcut."""
         values = self._was(layer.node)
@@ -191,6 +206,11 @@ class _Pair:
 
     def _was(self, node: fx.Node) -> list[Tensor]:
         return [_pick(x, self.left.get(node.name)) for x in self.whole.values[node.name]]
+
+
+def _of_samples(value: Tensor, places: int) -> Float[Tensor, "samples channels"]:
+    """The means of the channels, which lie so many axes from the end, of each sample."""
+    return value.movedim(-places, -1).flatten(1, -2).mean(1) if value.ndim > 2 else value
 
 
 def _shortcut(node: fx.Node) -> fx.Node | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tersor.compression.counts import Counts
 from tersor.compression.meter import Counted, Meter, Timed, Unit
-from tersor.compression.mixture import best_mixture, weighed
+from tersor.compression.mixture import Mixture, best_mixture, weighed
 from tersor.compression.options import Compression
-from tersor.compression.parts import Part, Scorer, group_parts, layer_parts
+from tersor.compression.parts import Part, Scorer, branch_parts, group_parts, layer_parts
 from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import NEED_DATA, scorer
 from tersor.compression.sweep import OnPart, Sweep, damages
@@ -68,7 +68,7 @@ class Trial:
             TooSmallError: The budget is too small.
         """
         meter = Counted(self.counts, unit)
-        return self._carried_out(self._best(lambda weight: self._ways(most, meter, weight)))
+        return self._carried_out(self._best(lambda mixture: self._ways(most, meter, mixture)))
 
     def within_latency(self, share: float) -> Network:
         """Compress the network to a latency with the least damage.
@@ -88,8 +88,8 @@ class Trial:
 
         with racing(self.counts) as race:
 
-            def choose(weight: float) -> list[Way]:
-                found = ways_in_time(race, lambda m: self._ways(m, meter, weight), whole, share)
+            def choose(mixture: Mixture) -> list[Way]:
+                found = ways_in_time(race, lambda m: self._ways(m, meter, mixture), whole, share)
                 tried[tuple(found.ways)] = found
                 return found.ways
 
@@ -97,11 +97,11 @@ class Trial:
         self.counts.network.records.append(tried[tuple(ways)].record)
         return self._carried_out(ways)
 
-    def _ways(self, most: int, meter: Meter, weight: float) -> list[Way]:
-        given = weighed(self.parts, self.lost, weight)
+    def _ways(self, most: int, meter: Meter, mixture: Mixture) -> list[Way]:
+        given = weighed(self.parts, self.lost, mixture)
         return ways_within(meter, *given, most, self.options.rule)
 
-    def _best(self, choose: Callable[[float], list[Way]]) -> list[Way]:
+    def _best(self, choose: Callable[[Mixture], list[Way]]) -> list[Way]:
         """Choose the ways of the best mixture; see `tersor.compression.mixture`."""
         self.say(STEPS[1])
         given = self.counts, self.parts, self.lost, choose
@@ -199,6 +199,12 @@ def _parts(
         parts, refused = group_parts(counts, score, options.ratios, multiple)
         found += parts
         records += refused
+    if "drop" in options.methods:
+        if not batches:
+            raise InvalidInputError(
+                "'drop' judges branches by the outputs, so it needs samples; give them with data="
+            )
+        found += branch_parts(counts)
     return [part for part in found if stay.isdisjoint(part.shares[0])]
 
 

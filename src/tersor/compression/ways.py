@@ -1,4 +1,4 @@
-"""The ways to compress a part of a network: a layer becomes a chain, or a group is pruned."""
+"""The ways to compress a part of a network: a chain, a pruned group, a branch that is left out."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from tersor.compression.branches import Branch
 from tersor.names import Method
 
 
@@ -49,7 +50,18 @@ class Pruned:
         return torch.tensor(self.keep)
 
 
-Way = Factored | Pruned
+@dataclass(frozen=True)
+class Dropped:
+    """A residual branch that is left out.
+
+    Attributes:
+        branch: The branch.
+    """
+
+    branch: Branch
+
+
+Way = Factored | Pruned | Dropped
 
 
 def masks_of(ways: Iterable[Way]) -> dict[str, Tensor]:
@@ -59,3 +71,12 @@ def masks_of(ways: Iterable[Way]) -> dict[str, Tensor]:
         ways: The ways; those that are not pruning are ignored.
     """
     return {way.group: way.mask for way in ways if isinstance(way, Pruned)}
+
+
+def dropped_in(ways: Iterable[Way]) -> list[Branch]:
+    """Collect the branches that are left out.
+
+    Args:
+        ways: The ways; those that drop no branch are ignored.
+    """
+    return [way.branch for way in ways if isinstance(way, Dropped)]
