@@ -21,7 +21,7 @@ Storage = Literal["int8", "int4"]  # how weights are stored in a file
 BudgetRule = Literal["least loss", "equal loss"]  # how parts share a budget
 Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions
 GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels to remove
-WayName = Literal["prune", "drop"] | Method | GateKind  # to compress
+WayName = Literal["prune"] | Method | Literal["drop"] | GateKind  # to compress
 # what decides which channels are removed first
 ScoreKind = Literal["fisher", "taylor", "magnitude", "batchnorm", "lasso"]
 
@@ -34,7 +34,7 @@ PICTURE_RANGES: dict[str, tuple[float, float]] = {
     "pixels": (0.0, 255.0),
     "imagenet": (-2.118, 2.64),
 }
-WAYS: tuple[WayName, ...] = ("prune", "drop", *METHODS, *KINDS)
+WAYS: tuple[WayName, ...] = ("prune", *METHODS, "drop", *KINDS)
 
 # The description of each scheme of `tersor.quant.schemes`.
 TARGETS: dict[SchemeName, str] = {

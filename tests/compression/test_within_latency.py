@@ -4,7 +4,7 @@ import pytest
 
 from tersor.compression import within_latency as timing
 from tersor.compression.budget import TooSmallError
-from tersor.compression.ways import Pruned
+from tersor.compression.ways import Pruned, Way
 from tersor.compression.within_latency import ways_in_time
 from tersor.errors import InvalidInputError
 
@@ -18,14 +18,16 @@ class Race(timing.Race):
         self.left = left
 
     def ratio(self, ways):
-        return self.left(1 - ways[0].multiple / WHOLE)
+        (way,) = ways
+        assert isinstance(way, Pruned)
+        return self.left(1 - way.multiple / WHOLE)
 
 
 def search(left, share, least=0.0):
     """Ways hold the budget, down to what the layers take at least."""
     asked = []
 
-    def choose(budget):
+    def choose(budget) -> list[Way]:
         asked.append(budget)
         if budget < least * WHOLE:
             raise TooSmallError(int(budget), int(least * WHOLE))
@@ -63,3 +65,22 @@ def test_it_says_what_was_reached():
         InvalidInputError, match=r"could not reach latency=0\.6; the best attempt reached 0\.[78]"
     ):
         search(LEFT["half of it"], 0.6, least=0.5)
+
+
+@pytest.mark.parametrize(("slow", "attempts"), [(0.64, 10), (0.8, 8)])
+def test_what_is_almost_fast_enough_is_tried_further(slow, attempts):
+    """The first nine files are too slow, however much the layers save."""
+    times = iter([slow] * 9 + [0.6] * 9)
+    seen = []
+
+    def left(saving):
+        seen.append(next(times))
+        return seen[-1]
+
+    if attempts > 8:
+        assert search(left, 0.6)[0].ratio == 0.6
+    else:
+        with pytest.raises(InvalidInputError, match=r"reached 0\.8"):
+            search(left, 0.6)
+    assert len(seen) <= attempts
+    assert (0.6 in seen) == (slow < 0.7)

@@ -12,12 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, fx
 
-from tersor.compression.branches import leave_out
 from tersor.compression.chain import replace_by_chain
 from tersor.compression.counts import Counts
 from tersor.compression.factorize import Factorization, method_of
 from tersor.compression.parts import Part
 from tersor.compression.prune import prune_groups
+from tersor.compression.residual_branches import leave_out
 from tersor.compression.ways import Dropped, Factored, Way, dropped_in, masks_of
 from tersor.core.ranks import shapes_of
 from tersor.graph.calls import Call, calls

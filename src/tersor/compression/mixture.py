@@ -2,21 +2,21 @@
 
     Ω_u ← w · Ω_u   for every group of channels u,   w ∈ {0, 1, 4, 16, ∞}
 
-and branches may be left out, or not.
+and the best of these again, where residual branches may be left out.
 
 Parts are tried alone (`tersor.compression.sweep`), and their damages are additive unless the parts
 overlap. Pruning and chains do overlap, as a pruned layer can also be factorized. So a few mixtures
 are carried out: the first half of the samples fits them, and the other half determines which
 mixture preserves the outputs best. With w = 0 channels are only pruned, and with w = ∞ layers are
-only factorized. The best one is also tried without leaving out branches, whose damages are large,
-and so estimated with more error. On the samples that judge, the result is at least as good as all.
+only factorized. So on the samples that judge, the mixture is at least as good as either, and as one
+that leaves out no branch.
 
 This is an addition of Tersor. That the combination is best is a finding of arXiv 1912.09802.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from tersor.compression.counts import Counts
@@ -24,7 +24,7 @@ from tersor.compression.parts import Part
 from tersor.compression.plan import Execution, carry_out
 from tersor.compression.reconstruct import Reconstruct
 from tersor.compression.sweep import Sweep, halves
-from tersor.compression.ways import Dropped, Pruned, Way, dropped_in
+from tersor.compression.ways import Dropped, Factored, Pruned, Way
 from tersor.data.one_at_a_time import outputs_of
 from tersor.data.outputs import damage
 from tersor.errors import InvalidInputError
@@ -47,7 +47,7 @@ class Mixture:
         """Plain words."""
         alone = {0.0: "pruning alone", inf: "factorization alone"}
         words = alone.get(self.weight, f"damage of pruning weighted by {self.weight:g}")
-        return words if self.drops else f"{words}, all branches stay"
+        return f"{words}, branches left out" if self.drops else words
 
 
 WEIGHTS = (1.0, 4.0, 16.0, inf, 0.0)
@@ -100,70 +100,73 @@ def best_mixture(
     """
     if not sweep.batches or len({type(part.ways[0]) for part in parts}) < 2:
         return choose(Mixture())
-    chosen = _promising(_mixtures(choose, parts), parts, damages)
-    if not chosen:
+    trial = _Trial(counts, sweep, reconstruct)
+    kinds = {type(part.ways[0]) for part in parts}
+    weights = WEIGHTS if kinds >= {Factored, Pruned} else WEIGHTS[:1]
+    plain = _mixtures(choose, [Mixture(weight, drops=False) for weight in weights])
+    trial.carry_out(_promising(plain, parts, damages))
+    if Dropped in kinds:
+        again = [trial.best.weight] if trial.chosen else weights
+        trial.carry_out(_mixtures(choose, [Mixture(weight) for weight in again]))
+    if not trial.chosen:
         return choose(Mixture())  # raises the reason
-    lost = _Lost(counts, sweep, reconstruct)
-    for mixture, ways in chosen.items():
-        lost.of(mixture, ways, len(chosen))
-    best = min(chosen, key=lambda mixture: lost.known[chosen[mixture]])
-    if dropped_in(chosen[best]):
-        plain = replace(best, drops=False)
-        with suppress(InvalidInputError):
-            chosen[plain] = tuple(choose(plain))
-            lost.of(plain, chosen[plain], len(chosen))
-    best = min(chosen, key=lambda mixture: lost.known[chosen[mixture]])
-    numbers = {str(mixture): lost.known[ways] for mixture, ways in chosen.items()}
-    counts.network.records.append(Applied("network", "mix", f"{best} is best", numbers))
-    return list(chosen[best])
+    counts.network.records.append(trial.record)
+    return list(trial.chosen[trial.best])
 
 
-class _Lost:
-    """Carries mixtures out and measures their damage.
+class _Trial:
+    """Carries mixtures out, and measures their damage.
 
     Attributes:
-        known: The damage of ways; several mixtures may have the same.
+        chosen: The ways of each mixture.
+        lost: The damage of ways; several mixtures may have the same.
     """
 
     def __init__(self, counts: Counts, sweep: Sweep, reconstruct: Reconstruct) -> None:
         fitting, self._judging = halves(sweep.batches)
-        self._counts, self._sweep, self._tried = counts, sweep, 0
+        self._counts, self._sweep = counts, sweep
         self._reference = outputs_of(counts.network, self._judging)
         self._execution = Execution(fitting, None, sweep.refit, reconstruct)
-        self.known: dict[tuple[Way, ...], float] = {}
+        self.chosen: dict[Mixture, tuple[Way, ...]] = {}
+        self.lost: dict[tuple[Way, ...], float] = {}
 
-    def of(self, mixture: Mixture, ways: tuple[Way, ...], total: int) -> None:
-        """Measure the damage of a mixture.
+    def carry_out(self, mixtures: Mapping[Mixture, tuple[Way, ...]]) -> None:
+        """Carry out some mixtures.
 
         Args:
-            mixture: The mixture.
-            ways: Its ways.
-            total: The number of mixtures.
+            mixtures: The ways of each of them.
         """
-        if ways not in self.known:
-            made = carry_out(self._counts, ways, self._execution)
-            outputs = outputs_of(made, self._judging)
-            self.known[ways] = damage(outputs, self._reference, self._sweep.metric)
-        self._tried += 1
-        if self._sweep.on_part is not None:
-            record = Applied("network", "mix", str(mixture), {"damage": self.known[ways]})
-            self._sweep.on_part(self._tried, total, record)
+        total = len(self.chosen) + len(mixtures)
+        for mixture, ways in mixtures.items():
+            if ways not in self.lost:
+                outputs = outputs_of(carry_out(self._counts, ways, self._execution), self._judging)
+                self.lost[ways] = damage(outputs, self._reference, self._sweep.metric)
+            self.chosen[mixture] = ways
+            if self._sweep.on_part is not None:
+                record = Applied("network", "mix", str(mixture), {"damage": self.lost[ways]})
+                self._sweep.on_part(len(self.chosen), total, record)
+
+    @property
+    def best(self) -> Mixture:
+        """The mixture of least damage."""
+        return min(self.chosen, key=lambda mixture: self.lost[self.chosen[mixture]])
+
+    @property
+    def record(self) -> Applied:
+        """The damage of all mixtures, and which is best."""
+        numbers = {str(mixture): self.lost[ways] for mixture, ways in self.chosen.items()}
+        return Applied("network", "mix", f"{self.best} is best", numbers)
 
 
 def _mixtures(
-    choose: Callable[[Mixture], list[Way]], parts: Sequence[Part]
+    choose: Callable[[Mixture], list[Way]], mixtures: Sequence[Mixture]
 ) -> dict[Mixture, tuple[Way, ...]]:
-    """The ways for every weight; the budget may be too small for one kind alone."""
-    kinds = {isinstance(part.ways[0], Pruned) for part in parts if not _drops(part)}
+    """The ways of mixtures; the budget may be too small for some."""
     found = dict[Mixture, tuple[Way, ...]]()
-    for weight in WEIGHTS if len(kinds) > 1 else WEIGHTS[:1]:
+    for mixture in mixtures:
         with suppress(InvalidInputError):
-            found[Mixture(weight)] = tuple(choose(Mixture(weight)))
+            found[mixture] = tuple(choose(mixture))
     return found
-
-
-def _drops(part: Part) -> bool:
-    return isinstance(part.ways[0], Dropped)
 
 
 def _promising(

@@ -17,11 +17,12 @@ class Compression:
     """Options of `compress`.
 
     Attributes:
-        methods: The allowed methods: `"prune"`, and the decompositions of layers `"svd"`,
-            `"spatial"`, `"cp"`, `"tucker"` and `"tensor_train"`. Each part uses the method that
-            serves the budget best. One of `"vib"`, `"bayes"` and `"l0"` may be given: gates then
-            choose channels during training. Beside decompositions, they come second, and choose
-            ranks, too; see `Gating.others`.
+        methods: The allowed methods: `"prune"`, the decompositions of layers `"svd"`, `"spatial"`,
+            `"cp"`, `"tucker"` and `"tensor_train"`, and `"drop"`, which leaves out whole residual
+            branches and needs samples. Each part uses the method that serves the budget best.
+            One of `"vib"`, `"bayes"` and `"l0"` may be given: gates then choose channels during
+            training. Beside decompositions, they come second, and choose ranks, too; see
+            `Gating.others`.
         ratios: Compression ratios to try: shares of a part's cost that remain.
         multiple: Ranks and numbers of channels are multiples of this number where possible, which
             some kernels prefer. Default: 8 for a budget of latency, otherwise 1.

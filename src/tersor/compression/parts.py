@@ -12,10 +12,10 @@ from typing import NamedTuple
 from jaxtyping import Int
 from torch import Tensor
 
-from tersor.compression.branches import branches
 from tersor.compression.counts import Counts
 from tersor.compression.factorize import method_of, ranks_at, refusal
 from tersor.compression.groups import Group
+from tersor.compression.residual_branches import branches
 from tersor.compression.ways import Dropped, Factored, Pruned, Way
 from tersor.core.ranks import Ranks
 from tersor.graph.layers import Layer, layers

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from tersor.compression.branches import leave_out
 from tersor.compression.budget import Curve, TooSmallError, choose
 from tersor.compression.chain_fit import Refit
 from tersor.compression.counts import Counts
@@ -21,6 +20,7 @@ from tersor.compression.on_data import Chains
 from tersor.compression.parts import Part
 from tersor.compression.prune import prune_groups
 from tersor.compression.reconstruct import Reconstruct, reconstruct
+from tersor.compression.residual_branches import leave_out
 from tersor.compression.ways import Pruned, Way, dropped_in, masks_of
 from tersor.data.observe import Batch
 from tersor.distributions.distribution import Distribution

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from tersor.compression.branches import Branch
+from tersor.compression.residual_branches import Branch
 from tersor.names import Method
 
 

@@ -33,14 +33,12 @@ class Branch:
         trunk: The name of the node that it is added to.
         last: The name of its last layer, whose output is added.
         layers: The names of its layers.
-        axis: The axis of the channels of the sum, counted from the end.
     """
 
     sum: str
     trunk: str
     last: str
     layers: tuple[str, ...] = field(repr=False)
-    axis: int
 
     @property
     def name(self) -> str:
@@ -79,7 +77,7 @@ def _branch(node: fx.Node, inside: list[fx.Node], network: Network) -> Branch | 
     last = owned[-1]
     if last.is_transposed:
         return None
-    return Branch(node.name, trunk.name, last.name, tuple(o.name for o in owned), last.channel_axis)
+    return Branch(node.name, trunk.name, last.name, tuple(o.name for o in owned))
 
 
 def _operands(node: fx.Node) -> list[fx.Node]:
@@ -136,6 +134,8 @@ def leave_out(network: Network, dropped: Collection[Branch]) -> dict[str, fx.Nod
         node.args = (nodes[branch.trunk], found[branch.sum])
         network.records.append(_record(branch))
     network.drop_unread()
+    left = {node.name for node in network.graph.nodes}
+    network.statistics = {k: v for k, v in network.statistics.items() if k in left}
     return found
 
 
