@@ -220,7 +220,6 @@ def carry_out(counts: Counts, ways: Sequence[Way], execution: Execution) -> Netw
         chains = Chains(choices, counts.sizes, execution.refit)
         reconstruct(network, *given, counts.groups, chains, constants)
         return network
-    network.finish()
     for layer in [layer for layer in layers(network) if layer.name in choices]:
         factorize(layer, choices[layer.name], sizes=counts.sizes[layer.name])
     return network

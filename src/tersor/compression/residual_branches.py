@@ -120,9 +120,11 @@ def leave_out(network: Network, dropped: Collection[Branch]) -> dict[str, fx.Nod
         dropped: The branches.
 
     Returns:
-        The name of the sum → the node of the constant, as far as it still has one.
+        The name of each sum → the node of its constant.
     """
     found = dict[str, fx.Node]()
+    if not dropped:
+        return found
     nodes = {node.name: node for node in network.graph.nodes}
     last = {layer.name: layer for layer in _layers(nodes.values(), network)}
     for branch in dropped:
@@ -133,7 +135,7 @@ def leave_out(network: Network, dropped: Collection[Branch]) -> dict[str, fx.Nod
         found[branch.sum] = network.add_tensor(f"{branch.last}.constant", value, before=node)
         node.args = (nodes[branch.trunk], found[branch.sum])
         network.records.append(_record(branch))
-    network.drop_unread()
+    network.finish()
     left = {node.name for node in network.graph.nodes}
     network.statistics = {k: v for k, v in network.statistics.items() if k in left}
     return found
