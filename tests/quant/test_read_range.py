@@ -8,7 +8,7 @@ from torch import nn
 from tersor.core.grid import Grid
 from tersor.frontend.capture import capture
 from tersor.quant import seen_values
-from tersor.quant.calibrate import activation_quantizers
+from tersor.quant.calibrate import activation_quantizers, data_free_ranges
 from tersor.quant.observed import observed_ranges
 from tersor.quant.place import place
 from tersor.quant.range_methods import MinMax
@@ -31,6 +31,18 @@ class Gated(nn.Module):
         seen = self.first(x)
         given = self.second(self.function(seen))
         return (given, seen) if self.returns_both else given
+
+
+class Biased(Gated):
+    """The same with a bias of its own, behind calls that only move values."""
+
+    def __init__(self, function):
+        super().__init__(function)
+        self.bias = nn.Parameter(torch.linspace(-4.0, 3.0, 8).reshape(8, 1))
+
+    def forward(self, x):
+        seen = self.first(x)[:, :, :, 0] + self.bias
+        return self.second(self.function(seen).unsqueeze(3))
 
 
 def gate(x):
@@ -72,6 +84,24 @@ def test_what_is_zero_behind_the_only_reader_takes_no_integers(function, bits):
     assert -14 < low < -3 + step  # zero is on the grid
     cut = seen[seen < low]
     assert float((function(cut) - function(torch.tensor(low))).abs().max()) < step / 16
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_bias_between_a_value_and_its_only_reader_moves_the_cut(bits):
+    model, x = Biased(F.gelu), picture()
+    low, seen = low_end(quantized(model, x, bits)), model.first(x).detach()[:, :, :, 0]
+    step = (float(seen.max()) - low) / Grid(bits).steps
+    assert -14 < low < -6 + step
+    lost = F.gelu(seen + model.bias) - F.gelu(seen.clamp(min=low) + model.bias)
+    assert float(lost.detach().abs().max()) < step / 16
+
+
+def test_ranges_that_are_guessed_are_cut_as_well():
+    model, x = Gated(F.gelu), picture()
+    network = capture(model.eval(), x[:2])
+    place(network, ONNXRUNTIME_CPU)
+    data_free_ranges(network, {}, {"x": (-4.0, 4.0)})
+    assert -14 < low_end(network) < -3
 
 
 @pytest.mark.parametrize(

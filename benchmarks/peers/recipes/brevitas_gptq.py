@@ -39,8 +39,10 @@ def main() -> None:
         scale_factor_type="float_scale",
         quant_format="int",
     )
+    with torch.no_grad():
+        quantized(images[:_BATCH])  # finds the scales of the weights, as its example says
     calibrate(batches, quantized)
-    apply_gptq(batches, quantized, act_order=True)
+    apply_gptq(batches, quantized, act_order=True, create_weight_orig=True)
     apply_bias_correction(batches, quantized)
     export_onnx_qcdq(quantized, args=images[:1], export_path=result, dynamo=False)
 

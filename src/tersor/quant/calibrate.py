@@ -162,7 +162,8 @@ def _run_synthetic(
         assert seen.low is not None
         assert seen.high is not None
         wider = 1 + (_BEYOND if _is_result(value) else options.margin)
-        ends = (seen.low * wider, seen.high * wider)
+        ends = seen.low * wider, seen.high * wider
+        ends = cut_by_readers(network, value, ends, quantizer.grid)
         what = "range guessed on random inputs: no BatchNorm statistics reach it; give samples"
         set_activation(network, value, quantizer, ends, what)
 

@@ -2,6 +2,7 @@
 
     x → min(x, b)                 nothing above b
     x → SiLU(x), GELU(x), …       nothing below ℓ, where |f(ℓ)| is a trifle of one step
+    x → GELU(x + c), …            nothing below ℓ − max c: a bias that is added by itself
 
 Left of zero these functions soon are zero, but a layer may write values far below: without the cut
 most of the integers would stand for what is zero behind the function.
@@ -16,6 +17,7 @@ from torch import Tensor, fx
 from tersor.core.grid import Grid
 from tersor.graph.network import Network
 from tersor.graph.nodes import source
+from tersor.graph.ops import MOVEMENT
 from tersor.quant.range_methods import Range
 
 aten = torch.ops.aten
@@ -43,9 +45,10 @@ def cut_by_readers(network: Network, value: fx.Node, ends: Range, grid: Grid) ->
     bound = _upper_bound(network, readers)
     if bound is not None:
         return ends[0], torch.minimum(ends[1], bound.to(ends[1]))
-    flat = _flat_function(readers)
-    if flat is not None:
-        low = _lower_bound(flat, float(ends[1].max()), grid)
+    behind = _flat_behind(network, value)
+    if behind is not None:
+        flat, added = behind
+        low = _lower_bound(flat, float(ends[1].max()) + added, grid) - added
         return ends[0].clamp(min=low), ends[1].clamp(min=low)
     return ends
 
@@ -62,8 +65,36 @@ def _upper_bound(network: Network, readers: set[fx.Node]) -> Tensor | None:
     if {reader.target for reader in readers} != {aten.minimum.default} or len(readers) > 1:
         return None
     (reader,) = readers
-    stored = [source(x) for x in reader.all_input_nodes if source(x).op == "get_attr"]
+    return _largest_stored(network, reader)
+
+
+def _largest_stored(network: Network, call: fx.Node) -> Tensor | None:
+    """The largest number of the stored tensor that a call reads, if it reads one."""
+    stored = [source(x) for x in call.all_input_nodes if source(x).op == "get_attr"]
     return network.tensor(stored[0]).detach().max() if stored else None
+
+
+def _flat_behind(
+    network: Network, value: fx.Node
+) -> tuple[Callable[[Tensor], Tensor], float] | None:
+    """The flat function that is all that is read of a value, and the most that is added before."""
+    added = 0.0
+    while True:
+        readers = _readers(value)
+        flat = _flat_function(readers)
+        if flat is not None or len(readers) != 1:
+            return flat and (flat, added)
+        (value,) = readers
+        if value.target in MOVEMENT:
+            continue
+        more = _largest_stored(network, value) if _is_sum(value) else None
+        if more is None:
+            return None
+        added += float(more)
+
+
+def _is_sum(call: fx.Node) -> bool:
+    return call.target is aten.add.Tensor and not call.kwargs  # which could scale one of the two
 
 
 def _flat_function(readers: set[fx.Node]) -> Callable[[Tensor], Tensor] | None:

@@ -23,7 +23,7 @@ TANH = {
     "a": np.float32(0.044715),
     "b": np.float32((2 / np.pi) ** 0.5),
 }
-GELUS = {
+GELUS: dict[str, tuple[str, dict]] = {
     "PyTorch, opset 18": (
         "d = Div(h, root) e = Erf(d) s = Add(e, one) m = Mul(half, s) y = Mul(h, m)",
         ERF,
@@ -40,6 +40,11 @@ GELUS = {
         "d = Div(h, root) e = Erf(d) s = Add(e, one) m = Mul(h, s) y = Div(m, two)",
         {"root": np.float32(1.41421), "one": np.float32(1), "two": np.float32(2)},
     ),
+    "a number with axes": (
+        "o = Add(h, row) d = Div(o, root) e = Erf(d) s = Add(e, one) m = Mul(o, s) "
+        "y = Mul(m, half)",
+        {**ERF, "row": random(1, 1, 4), "one": np.ones((1, 1, 1), np.float32)},
+    ),
     "tanh": (
         "c = Pow(h, three) k = Mul(c, a) i = Add(h, k) j = Mul(i, b) t = Tanh(j) s = Add(t, one) "
         "g = Mul(h, half) y = Mul(g, s)",
@@ -55,6 +60,10 @@ OTHERS = {
     "another constant": (GELUS["PyTorch, earlier"][0], {**ERF, "root": np.float32(1.5)}),
     "no half": ("d = Div(h, root) e = Erf(d) s = Add(e, one) y = Mul(h, s)", ERF),
     "read inside": (f"{GELUS['PyTorch, earlier'][0].replace('y =', 'w =')} y = Add(w, e)", ERF),
+    "a number with axes that the value may lack": (
+        GELUS["PyTorch, earlier"][0],
+        {**ERF, "one": np.ones((1, 1, 1), np.float32)},
+    ),
     "per channel": (GELUS["PyTorch, earlier"][0], {**ERF, "half": np.full(4, 0.5, np.float32)}),
     "another value": (
         "d = Div(h, root) e = Erf(d) s = Add(e, one) m = Mul(x0, s) y = Mul(m, half)",
@@ -64,7 +73,7 @@ OTHERS = {
 PLAIN = random(4, 4)
 LARGE = np.array([30, 1, 1, 1], np.float32)
 ROWS = {"g": random(4) + 2, "b": random(4, seed=1), "eps": np.float32(1e-5)}
-NORMS = {
+NORMS: dict[str, tuple[str, dict]] = {
     "power": (
         "m = ReduceMean <axes = [-1]> (h) d = Sub(h, m) q = Pow(d, two) "
         "v = ReduceMean <axes = [-1]> (q) e = Add(v, eps) s = Sqrt(e) n = Div(d, s) "

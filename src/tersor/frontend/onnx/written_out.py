@@ -27,6 +27,7 @@ Constants = Mapping[str, np.ndarray]
 
 _MOST = 12  # nodes of one function
 _ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Reciprocal", "Neg"}
+_BROADCAST = {"Add", "Sub", "Mul", "Div", "Pow"}
 _CURVES = {"Erf", "Tanh"}
 _MEANS = {"ReduceMean"}
 _ENDS = {"Add", "Mul", "Div"}
@@ -47,11 +48,13 @@ class _Group:
         nodes: The nodes, in execution order.
         root: The only other value that they read.
         constants: The stored values that they read.
+        rank: The axes that the root has at least.
     """
 
     nodes: tuple[Node, ...]
     root: str
     constants: Constants
+    rank: int
 
     def has(self, ops: set[str]) -> bool:
         """Whether one of the nodes is of one of these types."""
@@ -142,7 +145,8 @@ class _Around:
             if len(waiting) == 1 and len(members) > 1:
                 names = {name for node in members for name in node.inputs}
                 stored = {name: self.constants[name] for name in names if name in self.constants}
-                yield _Group(tuple(reversed(members)), next(iter(waiting)), stored)
+                (root,) = waiting
+                yield _Group(tuple(reversed(members)), root, stored, self._rank(root))
             last = max(waiting, key=lambda name: self.places.get(name, -1), default="")
             maker = self.nodes[self.places[last]] if last in self.places else None
             if maker is None or not self._belongs(maker, ends):
@@ -154,6 +158,14 @@ class _Around:
     def _computed(self, node: Node) -> set[str]:
         return {name for name in node.inputs if name and name not in self.constants}
 
+    def _rank(self, name: str) -> int:
+        """The axes of a value at least: a sum with a stored tensor has no fewer than that."""
+        place = self.places.get(name)
+        if place is None or self.nodes[place].op not in _BROADCAST:
+            return 0
+        stored = (self.constants.get(given) for given in self.nodes[place].inputs)
+        return max((x.ndim for x in stored if x is not None), default=0)
+
     def _belongs(self, node: Node, members: set[str]) -> bool:
         """Whether a node does arithmetic, and nothing but these nodes reads its result."""
         is_known = node.op in _ARITHMETIC | _CURVES | _MEANS and len(node.outputs) == 1
@@ -161,13 +173,17 @@ class _Around:
 
 
 def _gelu(group: _Group) -> Node | None:
-    if not group.has(_CURVES) or any(x.size != 1 or x.ndim > 1 for x in group.constants.values()):
+    axes = max(group.rank, 1)  # more would change the shape of the result
+    if not group.has(_CURVES) or any(
+        x.size != 1 or x.ndim > axes for x in group.constants.values()
+    ):
         return None
-    found = group.of(_POINTS)
+    points = _POINTS.reshape(*[1] * (axes - 1), -1)
+    found = group.of(points)
     if found is None:
         return None
     for approximate in ("none", "tanh"):
-        if _is_close(found, F.gelu(_POINTS, approximate=approximate)):
+        if _is_close(found, F.gelu(points, approximate=approximate)):
             return group.as_op("Gelu", (), approximate=approximate)
     return None
 
