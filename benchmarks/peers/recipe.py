@@ -8,6 +8,7 @@ from typing import Literal
 _FOLDER = Path(__file__).parent / "recipes"
 _TORCH = "torch==2.13.0"
 _ONNX = ("onnx==1.23.2", "onnxruntime==1.32.0")
+_NNCF = ("nncf==3.4.0", "openvino==2026.4.1", *_ONNX)
 _BREVITAS = ("brevitas==0.13.4", "onnxoptimizer", "tqdm")
 #: What the networks of the zoo need in an environment of their own.
 _ZOO = (
@@ -67,7 +68,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("tersor_without_data"),
         Recipe("onnxruntime_static"),
         Recipe("onnxruntime_dynamic"),
-        Recipe("nncf_onnx", ("nncf==3.4.0", *_ONNX)),
+        Recipe("nncf_onnx", _NNCF),
         Recipe("aimet_onnx", (_TORCH, "aimet-onnx==2.42.0")),
         Recipe("modelopt_onnx", (_TORCH, "nvidia-modelopt[onnx]==0.47.0")),
         Recipe("quark_onnx", (_TORCH, "amd-quark==0.13", "onnxruntime==1.32.0")),
@@ -76,5 +77,15 @@ RECIPES: dict[str, Recipe] = {
         Recipe(OURS_IN_4, bits=4),
         Recipe("aimet_adaround", (_TORCH, "aimet-onnx==2.42.0"), bits=4),
         Recipe("brevitas_gptq", (_TORCH, *_BREVITAS, *_ONNX, *_ZOO), "module", bits=4),
+    )
+}
+#: What is judged in OpenVINO instead.
+OURS_IN_OPENVINO = "tersor_openvino"
+IN_OPENVINO: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(OURS_IN_OPENVINO),
+        Recipe("nncf_openvino", _NNCF),
+        Recipe("nncf_accuracy", _NNCF),
     )
 }
