@@ -9,6 +9,7 @@ _FOLDER = Path(__file__).parent / "recipes"
 _TORCH = "torch==2.13.0"
 _ONNX = ("onnx==1.23.2", "onnxruntime==1.32.0")
 _NNCF = ("nncf==3.4.0", "openvino==2026.4.1", *_ONNX)
+_NEURAL = ("onnx-neural-compressor==1.0", "prettytable", "scipy")  # it forgets these two
 _BREVITAS = ("brevitas==0.13.4", "onnxoptimizer", "tqdm")
 #: What the networks of the zoo need in an environment of their own.
 _ZOO = (
@@ -72,6 +73,12 @@ RECIPES: dict[str, Recipe] = {
         Recipe("aimet_onnx", (_TORCH, "aimet-onnx==2.42.0")),
         Recipe("modelopt_onnx", (_TORCH, "nvidia-modelopt[onnx]==0.47.0")),
         Recipe("quark_onnx", (_TORCH, "amd-quark==0.13", "onnxruntime==1.32.0")),
+        Recipe("neuralort_static", _NEURAL),
+        Recipe(
+            "neural_pt2e",
+            (_TORCH, "neural-compressor-pt==3.10", "onnxscript", *_ONNX, *_ZOO),
+            "module",
+        ),
         Recipe("brevitas_ptq", (_TORCH, *_BREVITAS, *_ONNX, *_ZOO), "module"),
         Recipe("torchao_pt2e", (_TORCH, "torchao==0.18.0", "onnxscript", *_ONNX, *_ZOO), "module"),
         Recipe(OURS_IN_4, bits=4),
