@@ -2,7 +2,7 @@
 
     python -m benchmarks.growth
 
-A chain of 3×3 convolutions with ReLU on pictures of 64×64, in 4 bits, so that every picture counts.
+A chain of 3×3 convolutions with ReLU on pictures, in 4 bits, so that every picture counts.
 Each row is measured in a process of its own, on one thread. Memory is what its peak exceeds that of
 the process when `quantize` starts, pictures included there. The last column is the exponent of the
 growth of time from the row above: 1 is linear. `--plot docs/growth.svg` draws all rows.
@@ -21,24 +21,26 @@ from torch import nn
 import tersor
 from benchmarks.harness import Table, alone, peak_megabytes
 
-#: What grows → (images, layers, width) of each row.
-ROWS: dict[str, list[tuple[int, int, int]]] = {
-    "images": [(32, 6, 16), (64, 6, 16), (128, 6, 16), (256, 6, 16)],
-    "layers": [(64, 4, 16), (64, 8, 16), (64, 16, 16), (64, 32, 16)],
-    "width": [(64, 4, 8), (64, 4, 16), (64, 4, 32), (64, 4, 64)],
+#: What grows → (images, layers, width, pixels of a side) of each row.
+ROWS: dict[str, list[tuple[int, int, int, int]]] = {
+    "images": [(32, 6, 16, 64), (64, 6, 16, 64), (128, 6, 16, 64), (256, 6, 16, 64)],
+    "large images": [(4, 6, 16, 320), (8, 6, 16, 320), (16, 6, 16, 320), (32, 6, 16, 320)],
+    "layers": [(64, 4, 16, 64), (64, 8, 16, 64), (64, 16, 16, 64), (64, 32, 16, 64)],
+    "width": [(64, 4, 8, 64), (64, 4, 16, 64), (64, 4, 32, 64), (64, 4, 64, 64)],
 }
 #: The plot: pixels for each doubling, and where 1× is.
 _UNIT, _LEFT, _BOTTOM = 90, 50, 400
-_COLORS = ("#1f77b4", "#2ca02c", "#d62728")
+_COLORS = ("#1f77b4", "#9467bd", "#2ca02c", "#d62728")
 
 
-def run(images: int, depth: int, width: int, memory: str | None, results: Any) -> None:
+def run(images: int, depth: int, width: int, pixels: int, memory: str | None, results: Any) -> None:
     """Quantize one network, and put the figures into a queue.
 
     Args:
         images: How many pictures.
         depth: How many layers.
         width: Their channels.
+        pixels: Height and width of a picture.
         memory: As for `tersor.quantize`.
         results: The queue.
     """
@@ -48,8 +50,8 @@ def run(images: int, depth: int, width: int, memory: str | None, results: Any) -
     pairs = itertools.pairwise(sizes)
     parts = [part for a, b in pairs for part in (nn.Conv2d(a, b, 3, padding=1), nn.ReLU())]
     model = nn.Sequential(*parts).eval()
-    x = torch.rand(images, 3, 64, 64)
-    tersor.quantize(model, data=x[:8], weights=4)  # what is loaded once
+    x = torch.rand(images, 3, pixels, pixels)
+    tersor.quantize(model, data=x[:8, :, :64, :64], weights=4)  # what is loaded once
     before, start = peak_megabytes(), time.process_time()
     tersor.quantize(model, data=x, weights=4, memory=memory)
     results.put((peak_megabytes() - before, time.process_time() - start))
@@ -66,7 +68,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="an SVG file to write")
     args = parser.parse_args()
     times: dict[str, list[float]] = {}
-    table = Table(args, "what grows", "images", "layers", "width", "MB", "CPU s", "exponent")
+    columns = ("images", "layers", "width", "pixels", "MB", "CPU s", "exponent")
+    table = Table(args, "what grows", *columns)
     for name in args.grow:
         last = None
         for sizes in ROWS[name]:

@@ -12,7 +12,7 @@ from tersor.quant.scheme import Scheme
 from tersor.results.quantized import Quantized
 
 
-def check_range(
+def check_guess(
     network: Network, scheme: Scheme, data: str | None, input_range: Any, guess: bool
 ) -> None:
     """Ask for the range of pictures that cannot be known.

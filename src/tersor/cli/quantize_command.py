@@ -114,7 +114,7 @@ def quantize(
         captured = choices.captured(
             model, example, seen, dequantize, input_range, fix, custom_ops, dynamic
         )
-        assumed_ranges.check_range(captured, target, data, input_range, guess)
+        assumed_ranges.check_guess(captured, target, data, input_range, guess)
         seen = choices.fit(captured, seen)
         tested = choices.fit(captured, tested) or seen
         sensitivity = ()
