@@ -9,7 +9,7 @@ the default scheme in a default session.
 from dataclasses import replace
 
 from benchmarks.harness import DFQ, NAIVE, Table, arguments, progress, subjects
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.quant.levels import PAPER
 
 PER_TENSOR, DEFAULT = "dfq-paper", "onnxruntime-cpu"

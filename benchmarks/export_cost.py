@@ -25,9 +25,9 @@ import tersor
 from benchmarks.borrowed import yolov8n
 from benchmarks.harness.table import Table, progress
 from tersor.core.metrics import sqnr
-from tersor.export import anew
-from tersor.export.anew import write_anew
-from tersor.export.runtime import Runtime
+from tersor.export.onnx import anew
+from tersor.export.onnx.anew import write_anew
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.frontend.dynamic import Dynamic
 from tersor.results.quantized import Quantized

@@ -12,7 +12,7 @@ import tersor
 from benchmarks.harness.table import Table, progress
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import Photograph, average_precision, coco128, detections
-from tersor.export.runtime import Config, Runtime
+from tersor.export.sessions.runtime import Config, Runtime
 
 SCHEMES = ("onnxruntime-cpu", "onnxruntime-vnni", "dfq-paper")
 

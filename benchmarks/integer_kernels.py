@@ -11,9 +11,9 @@ from statistics import median
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.harness.peer import quantize_with_onnxruntime
 from tersor.export.kernels import Kernel, kernels
-from tersor.export.latency import CALM, in_turns
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.latency import CALM, in_turns
+from tersor.export.sessions.runtime import Runtime
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 CALIBRATION = 32

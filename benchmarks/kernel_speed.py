@@ -18,8 +18,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.harness.table import Table
-from tersor.export.latency import CALM, in_turns
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.latency import CALM, in_turns
+from tersor.export.sessions.runtime import Runtime
 
 COPIES, ROUNDS = 8, 20
 GRID = ["s", "z"]

@@ -21,8 +21,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tersor.core.pairs import lane_partners
-from tersor.export.machine import doctor
 from tersor.export.serving import serving
+from tersor.export.sessions.machine import doctor
 from tersor.names import RuntimeName
 
 LARGEST, ACTIVATION, STEP = 127, 255, 300.0

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 import tersor
 from benchmarks.borrowed import yolov8
 from benchmarks.harness import Table, alone, peak_megabytes
-from tersor.data.photographs import photographs
-from tersor.data.sources import find_source
+from tersor.data.given.sources import find_source
+from tersor.data.pictures.photographs import photographs
 
 _BATCH = 8
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import tersor
 from benchmarks.harness import Table, alone, progress
 from benchmarks.zoo import MODELS
-from tersor.data.memory import resident
+from tersor.data.runs.memory import resident
 from tersor.errors import InvalidInputError
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")

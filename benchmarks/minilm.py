@@ -36,10 +36,10 @@ from benchmarks.zoo.sentences import (
 )
 from tersor.core.metrics import sqnr
 from tersor.export.kernels import kernels
-from tersor.export.latency import CALM, in_turns
-from tersor.export.onnx import export_onnx
-from tersor.export.openvino import OpenVINORuntime
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.latency import CALM, in_turns
+from tersor.export.sessions.openvino import OpenVINORuntime
+from tersor.export.sessions.runtime import Runtime
 
 SCHEMES = ("onnxruntime-cpu", "onnxruntime-vnni", "openvino-cpu")
 FLOAT, PEER = "float", "quantize_dynamic"

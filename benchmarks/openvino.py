@@ -18,11 +18,11 @@ import torch
 
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from tersor.export.kernels import kernels, openvino_kernels
-from tersor.export.latency import CALM, in_turns
-from tersor.export.onnx import export_onnx
-from tersor.export.openvino import OpenVINORuntime
-from tersor.export.runtime import Runtime
-from tersor.export.tally import Comparison, Tally
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.proof.tally import Comparison, Tally
+from tersor.export.sessions.latency import CALM, in_turns
+from tersor.export.sessions.openvino import OpenVINORuntime
+from tersor.export.sessions.runtime import Runtime
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI, OPENVINO_CPU
 from tersor.results.quantized import Quantized
 

@@ -23,7 +23,7 @@ from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import average_precision, coco128, detections
 from benchmarks.zoo.sentences import PUBLISHED, minilm, spearman, tokenize
 from tersor.export.executorch.loaded import ExecuTorchRuntime
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 from tersor.results.quantized import Quantized
 
 PROGRAM, DYNAMIC, USUAL = "executorch-xnnpack", "executorch-dynamic", "onnxruntime-cpu"

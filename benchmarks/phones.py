@@ -23,10 +23,10 @@ from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from tersor.core.metrics import sqnr
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.executorch.program import export_pte
-from tersor.export.latency import measure_latency
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.export.pytorch.pt2_runtime import PyTorchRuntime
 from tersor.export.serving import serving
+from tersor.export.sessions.latency import measure_latency
 from tersor.results.quantized import Quantized
 
 NETWORKS = ["resnet20", "resnet56", "shufflenetv2_x0_5", "efficientnet_lite0"]

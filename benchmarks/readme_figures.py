@@ -22,7 +22,7 @@ from benchmarks.training.task import TrainingTask
 from benchmarks.zoo import sentences
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import coco128
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 
 README = Path(__file__).parents[1] / "README.md"
 #: Row of the README → network.

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 import tersor
 from benchmarks.harness.table import Table, progress
 from tersor.core.metrics import sqnr
-from tersor.export.latency import CALM, in_turns
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.latency import CALM, in_turns
+from tersor.export.sessions.runtime import Runtime
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.results.quantized import Quantized
 

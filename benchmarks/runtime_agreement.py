@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.zoo import MODELS
-from tersor.export.tally import Tally
+from tersor.export.proof.tally import Tally
 from tersor.graph.network import Network
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI

@@ -27,9 +27,9 @@ from benchmarks.harness import Subject, Table, arguments, progress, subjects
 from benchmarks.harness.subject import spread
 from benchmarks.zoo.data import cifar10_train
 from tersor.api.quantize import Quantized
-from tersor.export.latency import CALM, in_turns
-from tersor.quant.fast_rounding import Rounding
-from tersor.quant.layerwise import Setting
+from tersor.export.sessions.latency import CALM, in_turns
+from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant.rounding.layerwise import Setting
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 
 NETWORKS = ("resnet20", "shufflenetv2_x0_5", "efficientnet_lite0")

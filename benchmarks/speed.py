@@ -19,7 +19,7 @@ from torch.export import Dim
 from benchmarks.harness import Table, arguments, progress
 from benchmarks.zoo import MODELS, Model
 from tersor.api.quantize import Quantized, quantize
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tersor.graph.simplify import fold

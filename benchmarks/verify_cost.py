@@ -25,7 +25,7 @@ from torch import nn
 import tersor
 from benchmarks.export_cost import vit
 from benchmarks.harness import Table, alone, progress
-from tersor.data.photographs import photographs
+from tersor.data.pictures.photographs import photographs
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _BATCH = 4

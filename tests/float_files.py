@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 
 from tersor.export import float_file
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 
 
 def write_once(patch, folder):

@@ -7,7 +7,7 @@ from functools import wraps
 
 import onnxruntime as ort
 
-from tersor.export import latency
+from tersor.export.sessions import latency
 
 
 def use_one_thread(patch):

@@ -15,7 +15,7 @@ from benchmarks.peers.judge import Judge, ratio
 from benchmarks.peers.networks import Subject
 from benchmarks.peers.recipe import IN_OPENVINO, RECIPES
 from benchmarks.peers.run import run
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 
 

@@ -17,7 +17,7 @@ from benchmarks.harness.subject import spread
 from benchmarks.lanes import CASES, expected, meeting
 from benchmarks.without_vnni.__main__ import CPUID, TRAP, patch
 from tersor.channels.partition import channels
-from tersor.export.machine import saturates
+from tersor.export.sessions.machine import saturates
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tests.nets import images, plain

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.export.lower import lower
+from tersor.export.onnx.lower import lower
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tests.frontend.onnx.files import model, random, write

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tersor.cli import app
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.export.pytorch.pt2_runtime import has_compiler
 from tersor.frontend.capture import capture
 from tests import nets

@@ -31,7 +31,7 @@ def test_ci_runs_the_command_of_the_readme():
 
 
 #: Options stand in a file beside what they are of; `api/verify.py` is the verb that
-#: `export/verify.py` carries out.
+#: `export/proof/verify.py` carries out.
 SHARED_NAMES = {"__init__.py", "options.py", "verify.py"}
 
 

@@ -17,8 +17,8 @@ from benchmarks.breadth.randomize import randomize
 from tersor.api.quantize import quantize
 from tersor.errors import InvalidInputError
 from tersor.export.kernels import kernels
-from tersor.export.runtime import Runtime
-from tersor.export.tally import Tally
+from tersor.export.proof.tally import Tally
+from tersor.export.sessions.runtime import Runtime
 from tersor.results.quantized import Quantized
 
 EXACT = {"session.x64quantprecision": "1"}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.breadth.results import DOUBLE, ENOUGH, Results, Row, agrees, passed
-from tersor.export.machine import doctor
+from tersor.export.sessions.machine import doctor
 
 LIBRARIES = ("torchvision", "timm", "transformers")
 _SUMMARY = (

@@ -28,7 +28,7 @@ from tersor.api.compress import STEPS, compress
 from tersor.api.train import train
 from tersor.compression.options import Compression
 from tersor.errors import InvalidInputError
-from tersor.export.latency import Latency
+from tersor.export.sessions.latency import Latency
 from tersor.results.compressed import Compressed
 from tersor.training.options import Training
 

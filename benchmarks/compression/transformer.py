@@ -26,9 +26,9 @@ import tersor
 from benchmarks.harness.table import Table, progress
 from benchmarks.minilm import EXAMPLE, FLOAT, figures, latencies
 from benchmarks.zoo.sentences import PUBLISHED, Batch, Sentences, calibration, minilm, tokenize
-from tersor.export.latency import measure_latency
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.latency import measure_latency
+from tersor.export.sessions.runtime import Runtime
 from tersor.results.compressed import Compressed
 
 TITLES = (

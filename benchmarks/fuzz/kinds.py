@@ -18,10 +18,10 @@ from benchmarks.fuzz.opaque import mutate_opaque, opaque_files, read_opaque
 from benchmarks.fuzz.pictures import mutate_picture, picture_files, read_picture
 from benchmarks.fuzz.sound import npz_files, onnx_files, pt2_files, table_files, tensor_files
 from benchmarks.fuzz.structure import mutate_onnx
-from tersor.data.number_tables import load_table
-from tersor.data.numpy_files import load_inputs
-from tersor.data.tensor_files import load_tensors
-from tersor.export.examined import examine
+from tersor.data.given.number_tables import load_table
+from tersor.data.given.numpy_files import load_inputs
+from tersor.data.given.tensor_files import load_tensors
+from tersor.export.proof.examined import examine
 from tersor.frontend.capture import capture
 from tersor.frontend.explain import quiet
 from tersor.frontend.load import load

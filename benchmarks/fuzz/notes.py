@@ -13,8 +13,8 @@ from torch import nn
 import tersor
 from benchmarks.fuzz.damage import NAMES, mutate_bytes, mutate_json
 from benchmarks.fuzz.structure import mutate_onnx
-from tersor.export.expected_outputs import as_text
-from tersor.export.seal import seal
+from tersor.export.evidence.expected_outputs import as_text
+from tersor.export.evidence.seal import seal
 
 
 @cache

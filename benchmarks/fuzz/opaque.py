@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, helper, numpy_helper, parser
 
 from benchmarks.fuzz.structure import STRUCTURE, mutate_onnx
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tersor.frontend.onnx.model import OnnxModel

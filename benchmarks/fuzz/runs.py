@@ -13,8 +13,8 @@ from torch import nn
 
 import tersor
 from benchmarks.fuzz.damage import mutate_bytes, mutate_json
-from tersor.data.journal import Journal
-from tersor.export.examined import examine
+from tersor.data.runs.journal import Journal
+from tersor.export.proof.examined import examine
 from tersor.graph.network import Applied
 from tersor.report.differences import compare
 from tersor.report.page import page

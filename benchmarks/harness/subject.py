@@ -14,11 +14,11 @@ from benchmarks.harness.table import progress
 from benchmarks.zoo import MODELS, Model, accuracy
 from tersor.api.frame import Frame
 from tersor.api.quantize import data_free
-from tersor.export.runtime import Config, Runtime
+from tersor.export.sessions.runtime import Config, Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network
-from tersor.quant.input_range import input_ranges
 from tersor.quant.levels import DataFree
+from tersor.quant.ranges.input_range import input_ranges
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.results.quantized import Quantized

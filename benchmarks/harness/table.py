@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from tersor.export.machine import doctor
+from tersor.export.sessions.machine import doctor
 
 
 class Table:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 import tersor
-from tersor.export import onnx as writer
+from tersor.export.evidence.seal import changes
 from tersor.export.executorch.mark import read_mark
-from tersor.export.seal import changes
+from tersor.export.onnx import writer as writer
 from tersor.files import write_atomically
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network
-from tersor.quant.adaround import AdaRound
+from tersor.quant.rounding.adaround import AdaRound
 
 FILE, PROGRAM = "q.onnx", "q.pte"
 _SMALL = 1000  # bytes from which a pair of files is written here

@@ -18,7 +18,7 @@ import tersor
 from benchmarks.harness.table import Table, progress
 from benchmarks.late_norms.tasks import TASKS, Task
 from tersor.core.metrics import sqnr
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 
 _BATCH = 20
 

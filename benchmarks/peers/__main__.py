@@ -29,7 +29,7 @@ from benchmarks.peers.run import Run, run
 from benchmarks.peers.subject import Subject
 from benchmarks.zoo import MODELS
 from tersor.errors import TersorError
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.explain import first_line
 
 _TITLES = (

@@ -13,7 +13,7 @@ from benchmarks.real_files.entries import ENTRIES
 from benchmarks.real_files.entry import Entry, total
 from benchmarks.real_files.session import Feed, Session
 from benchmarks.real_files.wheels import Wheel
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 
 #: Name here → name in the corpus: a classifier of TensorFlow's, one of Keras', and two detectors.
 REAL_FILES = {

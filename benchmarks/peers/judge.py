@@ -11,8 +11,8 @@ from benchmarks.peers.outputs import outputs
 from benchmarks.peers.subject import Subject
 from tersor.core.metrics import sqnr
 from tersor.export.kernels import kernels
-from tersor.export.latency import in_turns
-from tersor.export.runtime import CALM, Runtime
+from tersor.export.sessions.latency import in_turns
+from tersor.export.sessions.runtime import CALM, Runtime
 
 _SHARE = 0.025  # of the drawings on each side of the interval
 _ROUNDS = 15

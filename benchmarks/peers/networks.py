@@ -17,7 +17,7 @@ from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import Matched, coco128, detections, matched, precision_of
 from benchmarks.zoo.sentences import PUBLISHED, minilm, pairs
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 
 _CALIBRATION = {"efficientnet_lite0": 128}  # samples; 256 of the small ones
 _OPSET = 18

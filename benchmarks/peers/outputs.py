@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 
 _BATCH = 16
 _HERE = "benchmarks.peers.outputs"

@@ -16,8 +16,8 @@ from benchmarks.real_files.session import Feed, Session
 from benchmarks.real_files.signature import differences
 from benchmarks.real_files.variants import VARIANTS, Made, Work, calibration
 from benchmarks.real_files.wheels import Wheel
-from tersor.export.latency import CALM, in_turns
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.latency import CALM, in_turns
+from tersor.export.sessions.runtime import Runtime
 
 _TOLERANCE = 0.005
 _COMPARED = 32  # runs that are compared value by value

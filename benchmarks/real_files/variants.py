@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.real_files.entry import Entry
 from benchmarks.real_files.session import Feed, Session
-from tersor.data.synthetic import is_picture_shape
-from tersor.export.runtime import Runtime
+from tersor.data.invented.synthetic import is_picture_shape
+from tersor.export.sessions.runtime import Runtime
 
 #: Seconds that one command may take.
 PATIENCE = 1200

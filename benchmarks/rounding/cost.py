@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from benchmarks.harness import Table, alone, peak_megabytes
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant.calibrate import weight_ranges
-from tersor.quant.fast_rounding import Rounding, round_measured
-from tersor.quant.layer_task import LayerTask
-from tersor.quant.place import place, weight_quantizer
+from tersor.quant.placement.place import place, weight_quantizer
+from tersor.quant.ranges.calibrate import weight_ranges
+from tersor.quant.rounding.fast_rounding import Rounding, round_measured
+from tersor.quant.rounding.layer_task import LayerTask
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 #: Name → layer and the shape of one input.

@@ -19,7 +19,7 @@ from benchmarks.harness.subject import spread
 from benchmarks.zoo import MODELS, Model, accuracy
 from benchmarks.zoo.data import asset, cifar10_train
 from tersor.api.quantize import quantize
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Network

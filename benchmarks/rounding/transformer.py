@@ -14,8 +14,8 @@ from benchmarks.harness.table import Table, progress
 from benchmarks.minilm import EXAMPLE, encoder
 from benchmarks.rounding.accuracy import SOLVERS
 from benchmarks.zoo.sentences import PUBLISHED, calibration, minilm, spearman, tokenize
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.runtime import Runtime
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import coco128
 from benchmarks.zoo.sentences import PUBLISHED, calibration, minilm, pairs
 from benchmarks.zoo.sentences import tokenize as tokens
-from tersor.data.feeds import split_labels
-from tersor.export.latency import CALM, in_turns
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.data.given.feeds import split_labels
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.latency import CALM, in_turns
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 
 _BATCH, _FEW = 16, 4

@@ -14,7 +14,7 @@ import tersor
 from benchmarks.harness.table import Table, progress
 from benchmarks.real_files.entries.ddddocr import DETECTOR
 from benchmarks.tolerance.networks import Subject, detector, of_entry
-from tersor.export.verification import Verification
+from tersor.export.proof.verification import Verification
 
 
 def main() -> None:

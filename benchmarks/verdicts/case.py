@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tersor
-from tersor.data.feeds import Data
-from tersor.data.verdict import Grade
-from tersor.export.onnx import export_onnx
-from tersor.export.verification import Verification
+from tersor.data.given.feeds import Data
+from tersor.data.outputs.verdict import Grade
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.proof.verification import Verification
 from tersor.frontend.capture import capture
 
 #: Points that a good file may lose, and that a file may lose that is not ruined.

@@ -16,7 +16,7 @@ from benchmarks.zoo import MODELS, accuracy
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import average_precision, coco128, detections
 from benchmarks.zoo.sentences import PUBLISHED, calibration, minilm, pairs, spearman, tokenize
-from tersor.export.runtime import Config, Runtime
+from tersor.export.sessions.runtime import Config, Runtime
 
 _NEAREST = tersor.WithData(rounding=None)
 _IMAGES = {"resnet20": 1000, "shufflenetv2_x0_5": 1000, "efficientnet_lite0": 200}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import tersor
 from benchmarks.verdicts.case import Case
-from tersor.data.verdict import Grade
+from tersor.data.outputs.verdict import Grade
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 

@@ -15,7 +15,7 @@ from .api.train import trainable as trainable
 from .api.verify import verify as verify
 from .compression.options import Compression as Compression
 from .errors import TersorError as TersorError
-from .export.machine import doctor as doctor
+from .export.sessions.machine import doctor as doctor
 from .quant.levels import DataFree as DataFree
 from .quant.levels import WithData as WithData
 from .quant.lsq import LSQ as LSQ

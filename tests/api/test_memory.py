@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.data import room
-from tersor.data.memory import resident
-from tersor.data.room import bytes_of
-from tersor.data.shelf import Shelf
+from tersor.data.runs import room
+from tersor.data.runs.memory import resident
+from tersor.data.runs.room import bytes_of
+from tersor.data.walk.shelf import Shelf
 from tersor.errors import InvalidInputError, OutOfMemoryError
 
 

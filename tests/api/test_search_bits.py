@@ -9,7 +9,7 @@ from torch import nn
 
 import tersor
 from tersor.graph.layers import layers
-from tersor.quant.place import weight_quantizer
+from tersor.quant.placement.place import weight_quantizer
 from tests import nets
 
 CHOICES = (2, 3, 4, 8)

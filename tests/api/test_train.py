@@ -12,7 +12,7 @@ import tersor
 from tersor import Training
 from tersor.errors import InvalidInputError
 from tersor.quant.lsq import LSQ
-from tersor.quant.place import quantizers
+from tersor.quant.placement.place import quantizers
 from tersor.training.damping import Damping, Freezing
 from tersor.training.objective import Distillation, divergence
 from tests.training.setting import (

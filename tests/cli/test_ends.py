@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tersor.cli import app
-from tersor.export.expected_outputs import as_text
-from tersor.export.seal import EXPECTED, seal
+from tersor.export.evidence.expected_outputs import as_text
+from tersor.export.evidence.seal import EXPECTED, seal
 from tersor.report.tables import compared_table
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tersor import cli
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tests import nets
 

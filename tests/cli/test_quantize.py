@@ -15,7 +15,7 @@ import tersor
 from tersor import cli
 from tersor.api import demo
 from tersor.api import verify as checks
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tests import nets
 from tests.export.exact.nodes import on_x86

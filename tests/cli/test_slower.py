@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tersor import cli
-from tersor.export import verify
-from tersor.export.latency import Latency
+from tersor.export.proof import verify
+from tersor.export.sessions.latency import Latency
 from tersor.results.quantized import Quantized
 
 MODEL = "tests.nets:with_example"

@@ -16,10 +16,10 @@ from tersor.compression.estimate import estimates
 from tersor.compression.parts import group_parts, layer_parts
 from tersor.compression.scores import scorer
 from tersor.compression.sweep import Sweep, damages, try_part
-from tersor.data.one_at_a_time import outputs_of
-from tersor.data.output_gradients import output_pulls
-from tersor.data.outputs import noise_to_signal
-from tersor.data.samples import samples
+from tersor.data.given.samples import samples
+from tersor.data.outputs.outputs import noise_to_signal
+from tersor.data.walk.one_at_a_time import outputs_of
+from tersor.data.walk.output_gradients import output_pulls
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.simplify import simplify

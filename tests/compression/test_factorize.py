@@ -12,7 +12,7 @@ from tersor.compression.chain import LayerSizes, replace_by_chain
 from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
 from tersor.core.ranks import decompose, full_ranks, shapes_of
-from tersor.data.gram import moments_of
+from tersor.data.walk.gram import moments_of
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total

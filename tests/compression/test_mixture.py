@@ -15,9 +15,9 @@ from tersor.compression.reconstruct import Reconstruct
 from tersor.compression.scores import scorer
 from tersor.compression.sweep import Sweep, damages, halves
 from tersor.compression.ways import Pruned
-from tersor.data.one_at_a_time import outputs_of
-from tersor.data.outputs import damage
-from tersor.data.samples import samples
+from tersor.data.given.samples import samples
+from tersor.data.outputs.outputs import damage
+from tersor.data.walk.one_at_a_time import outputs_of
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.network import Applied

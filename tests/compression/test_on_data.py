@@ -16,10 +16,10 @@ from tersor.compression.chain_fit import Refit
 from tersor.compression.factorize import Factorization, factorize, rank_for, refusal
 from tersor.compression.reconstruct import factorize_with_data
 from tersor.core.metrics import sqnr
-from tersor.data.gram import moments_of
-from tersor.data.observe import observe
+from tersor.data.walk.gram import moments_of
+from tersor.data.walk.observe import observe
 from tersor.errors import InvalidInputError
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.layers import layers

@@ -14,10 +14,10 @@ from tersor.compression.plan import Execution, carry_out, ways_within
 from tersor.compression.scores import scorer
 from tersor.compression.sweep import Sweep, damages, try_part
 from tersor.compression.ways import Factored, Pruned
-from tersor.data.journal import Journal
-from tersor.data.one_at_a_time import outputs_of
-from tersor.data.outputs import noise_to_signal
-from tersor.data.samples import samples
+from tersor.data.given.samples import samples
+from tersor.data.outputs.outputs import noise_to_signal
+from tersor.data.runs.journal import Journal
+from tersor.data.walk.one_at_a_time import outputs_of
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total
 from tersor.graph.simplify import simplify

@@ -7,7 +7,7 @@ import pytest
 import tersor
 from tersor.compression.prune import prune_groups
 from tersor.core.metrics import sqnr
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.graph.simplify import fold
 from tests.captured import outputs

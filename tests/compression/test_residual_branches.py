@@ -20,8 +20,8 @@ from tersor.compression.scores import scorer
 from tersor.compression.sweep import Sweep, damages, halves, try_part
 from tersor.compression.ways import Dropped, Factored, Pruned
 from tersor.core.metrics import sqnr
-from tersor.data.one_at_a_time import outputs_of
-from tersor.data.samples import samples
+from tersor.data.given.samples import samples
+from tersor.data.walk.one_at_a_time import outputs_of
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.costs import costs, total

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tersor.data.described import described
+from tersor.data.runs.described import described
 
 WEIGHT = 1.0
 LOG = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from tersor.core.metrics import sqnr
-from tersor.data.figures import figures
-from tersor.data.verdict import grade
+from tersor.data.outputs.figures import figures
+from tersor.data.outputs.verdict import grade
 from tersor.errors import InvalidInputError
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.data.gram import moments_of
+from tersor.data.walk.gram import moments_of
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.data.feeds import in_order, split_labels
-from tersor.data.samples import samples
+from tersor.data.given.feeds import in_order, split_labels
+from tersor.data.given.samples import samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 

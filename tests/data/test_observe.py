@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tersor.data.observe import observe
+from tersor.data.walk.observe import observe
 from tersor.frontend.capture import capture
 
 

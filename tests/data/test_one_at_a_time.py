@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tersor.data.one_at_a_time import outputs_of, stops
-from tersor.data.outputs import noise_to_signal
+from tersor.data.outputs.outputs import noise_to_signal
+from tersor.data.walk.one_at_a_time import outputs_of, stops
 from tersor.graph.layers import Layer, layers
 from tests.captured import captured
 from tests.zoo import ZOO

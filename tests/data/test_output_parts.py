@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tersor.data.output_parts import find_parts
+from tersor.data.outputs.output_parts import find_parts
 
 
 def drawn(*shape):

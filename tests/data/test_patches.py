@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.data.patches import choose_positions, read_patches, written_outputs
+from tersor.data.walk.patches import choose_positions, read_patches, written_outputs
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 

@@ -6,8 +6,8 @@ from torch import nn
 
 import tersor
 from tersor.core.neighbours import neighbour_correlation
-from tersor.data import photographs as shipped
-from tersor.data.plausible import Assumed, plausible, worst_plausible
+from tersor.data.invented.plausible import Assumed, plausible, worst_plausible
+from tersor.data.pictures import photographs as shipped
 from tersor.frontend.capture import capture
 
 

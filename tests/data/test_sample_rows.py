@@ -11,15 +11,15 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tersor.api.quantize import quantize
-from tersor.data import kept_rows
-from tersor.data.fingerprint import fingerprint
-from tersor.data.images import Pixels
-from tersor.data.observe import samples_of
-from tersor.data.pieces import joined, pieces
-from tersor.data.sample_rows import first_batches, last_batches, sample_counts
-from tersor.data.samples import samples
-from tersor.data.shelf import Shelf
-from tersor.data.sources import find_source
+from tersor.data.given import kept_rows
+from tersor.data.given.pieces import joined, pieces
+from tersor.data.given.sample_rows import first_batches, last_batches, sample_counts
+from tersor.data.given.samples import samples
+from tersor.data.given.sources import find_source
+from tersor.data.pictures.images import Pixels
+from tersor.data.runs.fingerprint import fingerprint
+from tersor.data.walk.observe import samples_of
+from tersor.data.walk.shelf import Shelf
 from tersor.frontend.capture import capture
 
 X = torch.rand(21, 3, 96, 96, generator=torch.manual_seed(0))  # 110 kB each: more is in files
@@ -128,7 +128,7 @@ def test_samples_of_several_sizes_stay_apart(monkeypatch):
 def test_pieces_are_cut_without_a_look(network, monkeypatch):
     monkeypatch.setattr(kept_rows, "_MOST", 0)
     found = samples(network, (x.clone() for x in X.split(4)))
-    monkeypatch.setattr("tersor.data.pieces.NUMBERS", 2 * 3 * 96 * 96)
+    monkeypatch.setattr("tersor.data.given.pieces.NUMBERS", 2 * 3 * 96 * 96)
     cut, views = pieces(network, found), pieces(network, list(found))
     assert sample_counts(cut) == list(map(samples_of, views)) == [2, 1] * 7
     for a, b in zip(cut, views, strict=True):
@@ -139,7 +139,7 @@ def test_pieces_are_cut_without_a_look(network, monkeypatch):
 def test_small_batches_are_joined_without_a_look(network, monkeypatch):
     monkeypatch.setattr(kept_rows, "_MOST", 0)
     found = samples(network, (x.clone() for x in X.split(4)))
-    monkeypatch.setattr("tersor.data.pieces.NUMBERS", 5 * 3 * 96 * 96)
+    monkeypatch.setattr("tersor.data.given.pieces.NUMBERS", 5 * 3 * 96 * 96)
     together = joined(network, found[1:])
     assert sample_counts(together) == [5, 5, 5, 3]
     assert sample_counts(joined(network, found[1:], most=4)) == [4, 4, 4, 4, 2]
@@ -152,7 +152,7 @@ def test_samples_of_several_sizes_are_not_joined(monkeypatch):
     axes = {"input": {0: "batch", 2: "height", 3: "width"}}
     network = capture(model, X[:2], dynamic=axes)
     found = samples(network, [X[:5], X[5:6, :, :80], X[6:7]])
-    monkeypatch.setattr("tersor.data.pieces.NUMBERS", 3 * 3 * 96 * 96)
+    monkeypatch.setattr("tersor.data.given.pieces.NUMBERS", 3 * 3 * 96 * 96)
     assert sample_counts(joined(network, found)) == [3, 2, 1, 1]
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.data.samples import samples
+from tersor.data.given.samples import samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 

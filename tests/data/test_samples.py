@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tersor.data.samples import fixed_batch, held_back, samples
+from tersor.data.given.samples import fixed_batch, held_back, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 
@@ -142,5 +142,5 @@ def test_a_symbol_for_a_single_number_is_that_batch(monkeypatch):
 
     size = ShapeEnv().create_unbacked_symint()
     torch._check(size == 3)
-    monkeypatch.setattr("tersor.data.samples._input_shapes", lambda _: [(size, 2)])
+    monkeypatch.setattr("tersor.data.given.samples._input_shapes", lambda _: [(size, 2)])
     assert fixed_batch(capture(nn.Linear(2, 2), torch.zeros(2, 2))) == 3

@@ -7,7 +7,7 @@ import torch
 
 from tersor.core.codes import codes
 from tersor.core.grid import Grid
-from tersor.data.shelf import Shelf
+from tersor.data.walk.shelf import Shelf
 from tersor.errors import ExportError
 
 SIZE = 4 * 64 * 64 * 4  # bytes

@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tersor
-from tersor.data.samples import samples
-from tersor.data.shown import captured_with
+from tersor.data.given.samples import samples
+from tersor.data.given.shown import captured_with
 from tersor.errors import InvalidInputError
 from tests.frontend.onnx.files import model, write
 

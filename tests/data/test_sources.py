@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tersor.data import sources
-from tersor.data.images import Pixels
-from tersor.data.sources import find_source
+from tersor.data.given import sources
+from tersor.data.given.sources import find_source
+from tersor.data.pictures.images import Pixels
 from tersor.errors import InvalidInputError
 
 CODE = """

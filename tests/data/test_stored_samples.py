@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tersor.data.number_tables import load_table
-from tersor.data.sources import find_source
-from tersor.data.tensor_files import load_tensors
-from tersor.data.texts import load_texts
+from tersor.data.given.number_tables import load_table
+from tersor.data.given.sources import find_source
+from tersor.data.given.tensor_files import load_tensors
+from tersor.data.given.texts import load_texts
 from tersor.errors import InvalidInputError
 
 TABLES = {

@@ -5,7 +5,7 @@ import weakref
 import torch
 from torch import nn
 
-from tersor.data.stream import Stream
+from tersor.data.walk.stream import Stream
 from tersor.frontend.capture import capture
 
 BATCHES = 3

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.data.expected import channel_moments, expected, untrained
-from tersor.data.samples import samples
-from tersor.data.suitability import misfit
-from tersor.data.synthetic import Synthetic, synthetic_batches
+from tersor.data.given.samples import samples
+from tersor.data.invented.synthetic import Synthetic, synthetic_batches
+from tersor.data.suitability.expected import channel_moments, expected, untrained
+from tersor.data.suitability.suitability import misfit
 from tersor.errors import SamplesWarning
 from tersor.frontend.capture import capture
 from tersor.graph.network import Skipped

@@ -4,8 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.data.observe import Extremes, observe
-from tersor.data.synthetic import Synthetic, example_inputs, synthetic_batches, vocabularies
+from tersor.data.invented.synthetic import (
+    Synthetic,
+    example_inputs,
+    synthetic_batches,
+    vocabularies,
+)
+from tersor.data.walk.observe import Extremes, observe
 from tersor.frontend.capture import capture
 
 

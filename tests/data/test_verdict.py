@@ -2,9 +2,9 @@
 
 import pytest
 
-from tersor.data.figures import Figure
-from tersor.data.output_parts import Part
-from tersor.data.verdict import GRADES, Reservation, Verdict, grade, judge, needed, worst
+from tersor.data.outputs.figures import Figure
+from tersor.data.outputs.output_parts import Part
+from tersor.data.outputs.verdict import GRADES, Reservation, Verdict, grade, judge, needed, worst
 
 CLASSES = Part("logits", "classes")
 BOXES, SCORES = Part("y", "values", 1, 0, 4), Part("y", "scores", 1, 4, 22)

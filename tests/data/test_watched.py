@@ -2,8 +2,8 @@
 
 import torch
 
-from tersor.data.per_batch import Computed
-from tersor.data.watched import Watched
+from tersor.data.walk.per_batch import Computed
+from tersor.data.walk.watched import Watched
 
 
 def test_each_value_is_shown_once():

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from tersor.data.observe import observe
+from tersor.data.walk.observe import observe
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.simplify import fold

@@ -11,7 +11,7 @@ from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Gaussian
 from tersor.graph.simplify import fold
-from tersor.quant.place import place
+from tersor.quant.placement.place import place
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured
 from tests.distributions.sampling import SAMPLES, calibrated, folded, normals, result, sampled

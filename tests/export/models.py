@@ -8,7 +8,7 @@ from tersor.frontend.capture import capture
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument, set_argument, source
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.placement.quantizer import BiasQuantize, FakeQuantize
 
 UINT8 = Grid(8)
 INT8 = Grid(8, signed=True, symmetric=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 import tersor
 from tersor.errors import InvalidInputError
-from tersor.export.accuracy import accuracy
+from tersor.export.proof.accuracy import accuracy
 from tests import nets
 
 X = nets.images(16)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.export.beyond import Beyond, quantized_inputs
+from tersor.export.proof.beyond import Beyond, quantized_inputs
 
 SCHEMES = ["onnxruntime-cpu", "tensorrt"]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.export import clock as clock_module
-from tersor.export.clock import Clock, _file
+from tersor.export.sessions import clock as clock_module
+from tersor.export.sessions.clock import Clock, _file
 from tersor.frontend.capture import capture
 from tersor.graph.calls import Call, calls
 from tests import nets

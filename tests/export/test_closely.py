@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.export import closely as module
-from tersor.export.closely import MOST, closely
+from tersor.export.proof import closely as module
+from tersor.export.proof.closely import MOST, closely
 from tersor.frontend.capture import capture
 
 EACH = 8 * 27 * 16 * 16

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tersor.export.drawbacks import contents, drawbacks
-from tersor.export.latency import Latency
+from tersor.export.sessions.latency import Latency
 
 SLOW = Latency(float_ms=1.0, ratio=2.0, rounds=1)
 FAST = Latency(float_ms=2.0, ratio=0.5, rounds=1)

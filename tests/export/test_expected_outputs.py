@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 import tersor
 from tersor import cli
-from tersor.export import expected_outputs
-from tersor.export.evidence import leave_expected
-from tersor.export.examined import examine
-from tersor.export.expected_outputs import from_text
-from tersor.export.onnx import export_onnx
-from tersor.export.seal import EXPECTED, notes, seal, short_seal
+from tersor.export.evidence import expected_outputs
+from tersor.export.evidence.evidence import leave_expected
+from tersor.export.evidence.expected_outputs import from_text
+from tersor.export.evidence.seal import EXPECTED, notes, seal, short_seal
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.proof.examined import examine
 from tersor.frontend.capture import capture
 from tests.export.models import quantize_by_hand, small
 from tests.export.test_seal import TAMPERED

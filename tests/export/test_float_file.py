@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tersor.export import float_file
 from tersor.export.float_file import FloatFile
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tests.export.models import small
 from tests.report.models import quantized
 

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tersor.export.in_parts import divide, write
+from tersor.export.onnx.in_parts import divide, write
 
 _SIZES = [1, 127, 128, 20_000, 70_000]
 

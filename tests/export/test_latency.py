@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.export import latency
-from tersor.export.latency import is_sure, measure_latency, slowdown
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions import latency
+from tersor.export.sessions.latency import is_sure, measure_latency, slowdown
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 
 RNG = np.random.default_rng(0)

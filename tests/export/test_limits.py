@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from tersor.data.figures import Figure
-from tersor.data.output_parts import Part
+from tersor.data.outputs.figures import Figure
+from tersor.data.outputs.output_parts import Part
 from tersor.errors import InvalidInputError
 from tersor.export.kernels import Kernel
-from tersor.export.latency import Latency
-from tersor.export.limits import Limits
-from tersor.export.tally import Comparison
-from tersor.export.verification import Verification
+from tersor.export.proof.limits import Limits
+from tersor.export.proof.tally import Comparison
+from tersor.export.proof.verification import Verification
+from tersor.export.sessions.latency import Latency
 
 
 def proof(part=None, sqnr=25.0, share=0.98, **changes):

@@ -9,12 +9,12 @@ from torch.utils import _pytree as pytree
 
 from tersor.core.grid import Grid
 from tersor.errors import ExportError, UnsupportedError
-from tersor.export.lower import lower
+from tersor.export.onnx.lower import lower
 from tersor.frontend.capture import capture
 from tersor.graph.mode import set_training
-from tersor.quant.calibrate import weight_ranges
-from tersor.quant.place import place
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.placement.place import place
+from tersor.quant.placement.quantizer import FakeQuantize
+from tersor.quant.ranges.calibrate import weight_ranges
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.export.models import INT8, quantize_by_hand, small
 from tests.zoo import ZOO

@@ -7,7 +7,7 @@ import onnxruntime
 from typer.testing import CliRunner
 
 from tersor.cli import app
-from tersor.export.machine import doctor
+from tersor.export.sessions.machine import doctor
 
 
 def test_versions_are_those_that_run():

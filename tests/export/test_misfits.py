@@ -4,8 +4,8 @@ from math import inf
 
 import pytest
 
-from tersor.export.misfits import other_than_simulated, without_numbers
-from tersor.export.tally import Comparison
+from tersor.export.proof.misfits import other_than_simulated, without_numbers
+from tersor.export.proof.tally import Comparison
 
 
 def outputs(sqnr):

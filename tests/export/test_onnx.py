@@ -20,12 +20,12 @@ from tersor.api.quantize import quantize
 from tersor.core.grid import Grid
 from tersor.core.metrics import sqnr
 from tersor.errors import ExportError, InvalidInputError, UnsupportedError
-from tersor.export import anew
-from tersor.export import onnx as writer
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx import anew
+from tersor.export.onnx import writer as writer
+from tersor.export.onnx.writer import export_onnx
 from tersor.files import temporary_folder
 from tersor.frontend.capture import capture
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.placement.quantizer import FakeQuantize
 from tersor.quant.scheme import Scheme
 from tests.export.models import quantize_by_hand, small
 from tests.frontend.onnx.files import model, random, write

@@ -6,7 +6,7 @@ import pytest
 from onnx import parser
 
 from tersor.errors import ExportError
-from tersor.export.opset import with_opset
+from tersor.export.onnx.opset import with_opset
 
 PLAIN = "g (float[N, 3] x) => (float[N, 3] y) { y = Softplus(x) }"
 ROUNDED = """g (float[N, 3] x) => (float[N, 3] y) <float s = {0.1}, TYPE z = {0}> {

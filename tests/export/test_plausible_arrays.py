@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.export.onnx import export_onnx
-from tersor.export.plausible_arrays import worst_arrays
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.proof.plausible_arrays import worst_arrays
+from tersor.export.sessions.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from torch import nn
 import tersor
 from tersor.core.metrics import sqnr
 from tersor.export.kernels import optimized_nodes
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.names import SchemeName
 from tersor.quant.scheme import Scheme

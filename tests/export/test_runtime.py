@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.data.feeds import batches
+from tersor.data.given.feeds import batches
 from tersor.errors import InvalidInputError
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import CALM, Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.runtime import CALM, Runtime
 from tersor.frontend.capture import capture
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import tersor
 from tersor.errors import InvalidInputError
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 
 MODELS = {

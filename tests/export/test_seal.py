@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from tersor import cli
 from tersor.errors import InvalidInputError
-from tersor.export import onnx as writer
-from tersor.export.onnx import export_onnx
-from tersor.export.seal import changes
-from tersor.export.verify import Options, verify
+from tersor.export.evidence.seal import changes
+from tersor.export.onnx import writer as writer
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.proof.verify import Options, verify
 from tests.export.models import quantize_by_hand, small
 
 

@@ -14,11 +14,11 @@ from tersor.api.quantize import quantize
 from tersor.cli import app
 from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant.place import weight_quantizer
+from tersor.quant.placement.place import weight_quantizer
 from tests.zoo import ZOO
 
 NAMES = ["vgg", "grouped", "shufflenet", "conv1d", "encoder_layer", "tied_embedding"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tersor.api.quantize import quantize
 from tersor.errors import InvalidInputError
-from tersor.export import openvino
+from tersor.export.sessions import openvino
 from tersor.results.quantized import Quantized
 from tests.nets import images
 

@@ -15,15 +15,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tersor.core.grid import Grid
 from tersor.errors import InvalidInputError
-from tersor.export import contest
 from tersor.export.kernels import Kernel, kernels
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
-from tersor.export.tally import Tally
-from tersor.export.verify import Options, verify
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.proof import contest
+from tersor.export.proof.tally import Tally
+from tersor.export.proof.verify import Options, verify
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant.simulated import Simulation
+from tersor.quant.noise.simulated import Simulation
 from tests.export.models import quantize_by_hand, small
 
 SAFE = Grid(7, signed=True, symmetric=True)

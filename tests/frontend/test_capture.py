@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from tersor.data.samples import fixed_batch
+from tersor.data.given.samples import fixed_batch
 from tersor.frontend.axes import FIXED
 from tersor.frontend.capture import capture
 from tersor.graph.mode import set_training

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.data.samples import samples
+from tersor.data.given.samples import samples
 from tersor.errors import CaptureError, InvalidInputError
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture, captured
 from tersor.graph.network import Skipped
 from tersor.graph.shapes import is_free

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.data.samples import check_first, fixed_batch, samples
+from tersor.data.given.samples import check_first, fixed_batch, samples
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load

@@ -7,8 +7,8 @@ from torch import nn
 
 from tersor.channels.partition import channels
 from tersor.distributions.propagation import propagate
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.network import Applied
 from tersor.passes.equalize import Equalize, equalize

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from tersor.frontend.capture import capture
 from tersor.graph.activation import activation
 from tersor.graph.layers import layers
-from tersor.quant.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.place import place
+from tersor.quant.placement.place import place
+from tersor.quant.ranges.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 

@@ -10,7 +10,7 @@ from tersor.frontend.capture import capture
 from tersor.graph.blocks import blocks
 from tersor.graph.layers import layers
 from tersor.graph.simplify import fold
-from tersor.quant.place import place
+from tersor.quant.placement.place import place
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured
 from tests.zoo import ZOO

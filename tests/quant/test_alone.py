@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from tersor.data.outputs import noise_to_signal
+from tersor.data.outputs.outputs import noise_to_signal
 from tersor.frontend.capture import capture
-from tersor.quant.alone import only, quantizer_uses, sweep
-from tersor.quant.calibrate import weight_ranges
-from tersor.quant.observed import observed_ranges
-from tersor.quant.place import place, quantizers
+from tersor.quant.noise.alone import only, quantizer_uses, sweep
+from tersor.quant.noise.symptoms import may_saturate
+from tersor.quant.placement.place import place, quantizers
+from tersor.quant.ranges.calibrate import weight_ranges
+from tersor.quant.ranges.observed import observed_ranges
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
-from tersor.quant.symptoms import may_saturate
 from tests.api.patients import healthy, images
 from tests.captured import captured
 from tests.zoo import ZOO

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.data.observe import observe
+from tersor.data.walk.observe import observe
 from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.layers import Layer, layers
@@ -14,11 +14,11 @@ from tersor.graph.network import Applied, Skipped
 from tersor.graph.nodes import argument
 from tersor.graph.ops import WEIGHTED
 from tersor.graph.simplify import fold
-from tersor.quant.bias import correct_bias
-from tersor.quant.calibrate import weight_ranges
-from tersor.quant.place import place, quantizers
-from tersor.quant.quantizer import BiasQuantize
-from tersor.quant.range_methods import MinMax
+from tersor.quant.placement.place import place, quantizers
+from tersor.quant.placement.quantizer import BiasQuantize
+from tersor.quant.ranges.calibrate import weight_ranges
+from tersor.quant.ranges.range_methods import MinMax
+from tersor.quant.rounding.bias import correct_bias
 from tersor.quant.schemes import DFQ_PAPER
 
 WEIGHTS_ONLY = replace(DFQ_PAPER, kernels=frozenset(WEIGHTED)).with_bits(4, 16)

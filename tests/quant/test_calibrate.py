@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tersor.core.grid import Grid
-from tersor.data.observe import Extremes, observe
+from tersor.data.walk.observe import Extremes, observe
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
@@ -17,10 +17,10 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.nodes import source
 from tersor.graph.simplify import fold
-from tersor.quant.calibrate import activation_quantizers, data_free_ranges, weight_ranges
-from tersor.quant.input_range import input_ranges
-from tersor.quant.place import place, quantizers, weight_quantizer
-from tersor.quant.range_methods import MSE, MinMax, Percentile
+from tersor.quant.placement.place import place, quantizers, weight_quantizer
+from tersor.quant.ranges.calibrate import activation_quantizers, data_free_ranges, weight_ranges
+from tersor.quant.ranges.input_range import input_ranges
+from tersor.quant.ranges.range_methods import MSE, MinMax, Percentile
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tests.captured import captured
 

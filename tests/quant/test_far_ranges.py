@@ -7,8 +7,8 @@ from torch import nn
 import tersor
 from tersor.graph.layers import Layer, layers
 from tersor.graph.nodes import operand
-from tersor.quant.far_ranges import STEP, _lost
-from tersor.quant.quantizer import quantizer_at
+from tersor.quant.placement.quantizer import quantizer_at
+from tersor.quant.ranges.far_ranges import STEP, _lost
 from tests.far_ranges import pictures, ranges
 
 COLUMNS = torch.tensor([1, 10, 1, 1000.0, 1, 1e4])

@@ -4,13 +4,13 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Skipped
 from tersor.graph.nodes import source
-from tersor.quant.few_bits import STEP, inner_layers
-from tersor.quant.place import quantizers, weight_quantizer
+from tersor.quant.placement.few_bits import STEP, inner_layers
+from tersor.quant.placement.place import quantizers, weight_quantizer
 from tersor.quant.scheme import FewBits
 from tersor.quant.schemes import find_scheme
 from tests.quant.test_read_widths import Residual, Shortcut, X, bits

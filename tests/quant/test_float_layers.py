@@ -11,10 +11,10 @@ import tersor
 from tersor.errors import UnsupportedError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant.calibrate import weight_ranges
-from tersor.quant.float_layers import STORED
 from tersor.quant.levels import DataFree
-from tersor.quant.place import place, quantizers, weight_quantizer
+from tersor.quant.placement.float_layers import STORED
+from tersor.quant.placement.place import place, quantizers, weight_quantizer
+from tersor.quant.ranges.calibrate import weight_ranges
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, OPENVINO_CPU
 
 #: No layer has an integer kernel.

@@ -13,10 +13,10 @@ from torch import nn
 import tersor
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant.float_layers import SLOWER
-from tersor.quant.gains import Calls, side, times
-from tersor.quant.integer_values import Flow
-from tersor.quant.place import place, quantizers
+from tersor.quant.placement.float_layers import SLOWER
+from tersor.quant.placement.gains import Calls, side, times
+from tersor.quant.placement.integer_values import Flow
+from tersor.quant.placement.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.speed import ONNXRUNTIME
 

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.data.photographs import photographs
-from tersor.data.synthetic import Synthetic, looked_up, random_example, synthetic_batches
+from tersor.data.invented.synthetic import Synthetic, looked_up, random_example, synthetic_batches
+from tersor.data.pictures.photographs import photographs
 from tersor.errors import InvalidInputError, RangeWarning
 from tersor.frontend.capture import capture
-from tersor.quant.input_range import assumed_inputs, guessed_inputs, input_ranges
+from tersor.quant.ranges.input_range import assumed_inputs, guessed_inputs, input_ranges
 
 
 class Picture(nn.Module):

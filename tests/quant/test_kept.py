@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tersor.graph.layers import layers
-from tersor.quant.kept import Mixtures
-from tersor.quant.noisy_calls import Noise
+from tersor.quant.placement.kept import Mixtures
+from tersor.quant.placement.noisy_calls import Noise
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured
 

@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from tersor.data.per_batch import Kept
-from tersor.data.shelf import Shelf
-from tersor.data.stream import Stream
+from tersor.data.walk.per_batch import Kept
+from tersor.data.walk.shelf import Shelf
+from tersor.data.walk.stream import Stream
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.nodes import operand
-from tersor.quant import live_streams
-from tersor.quant.calibrate import weight_ranges
-from tersor.quant.live_streams import LiveStream
-from tersor.quant.observed import observed_ranges
-from tersor.quant.place import place
+from tersor.quant.placement.place import place
+from tersor.quant.ranges.calibrate import weight_ranges
+from tersor.quant.ranges.observed import observed_ranges
+from tersor.quant.rounding import live_streams
+from tersor.quant.rounding.live_streams import LiveStream
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured
 from tests.zoo import ZOO

@@ -12,13 +12,13 @@ from torch import fx, nn
 
 import tersor
 from tersor.core.grid import Grid
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.configuration import configured, sign
 from tersor.quant.lsq import LSQ, LearnedQuantize, learn, learned_quantizers, settle
-from tersor.quant.place import quantizers, weight_quantizer
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.placement.place import quantizers, weight_quantizer
+from tersor.quant.placement.quantizer import BiasQuantize, FakeQuantize
 from tests.nets import images, plain
 
 aten = torch.ops.aten

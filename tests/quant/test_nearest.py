@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tersor.data.stream import Stream
+from tersor.data.walk.stream import Stream
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied
-from tersor.quant.bias import Nearest
-from tersor.quant.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.place import place
-from tersor.quant.range_methods import MinMax
+from tersor.quant.placement.place import place
+from tersor.quant.ranges.calibrate import data_free_ranges, weight_ranges
+from tersor.quant.ranges.range_methods import MinMax
+from tersor.quant.rounding.bias import Nearest
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured, outputs
 from tests.zoo import ZOO

@@ -6,7 +6,7 @@ import torch
 import tersor
 from tersor import LSQ, Training, WithData
 from tersor.graph.layers import layers
-from tersor.quant.nearest_start import nearest_start
+from tersor.quant.rounding.nearest_start import nearest_start
 from tests.nets import images, plain
 
 FEW = {"weights": {"*": 3}, "activations": {"*": 4}}

@@ -7,11 +7,11 @@ from scipy.stats import spearmanr
 from tersor.api.frame import Frame
 from tersor.api.steps import place_and_round
 from tersor.core.metrics import signal_and_noise
-from tersor.data.output_parts import Part
+from tersor.data.outputs.output_parts import Part
 from tersor.frontend.capture import capture
-from tersor.quant.alone import only, quantizer_uses
 from tersor.quant.levels import WithData
-from tersor.quant.noise_shares import Projections, noise_shares
+from tersor.quant.noise.alone import only, quantizer_uses
+from tersor.quant.noise.noise_shares import Projections, noise_shares
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.far_ranges import pictures, ranges
 

@@ -13,8 +13,8 @@ from tersor.frontend.capture import capture
 from tersor.graph.layers import is_layer, layers
 from tersor.graph.network import Network, Skipped
 from tersor.graph.nodes import source
-from tersor.quant.patterns import excluded, widths
-from tersor.quant.place import place, quantizers
+from tersor.quant.placement.patterns import excluded, widths
+from tersor.quant.placement.place import place, quantizers
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.detector import IMAGE, detector
 

@@ -20,9 +20,9 @@ from tersor.graph.network import Network, Skipped
 from tersor.graph.nodes import argument, readers, source
 from tersor.graph.simplify import simplify
 from tersor.passes.equalize import equalize
-from tersor.quant.integer_values import DROPOUTS
-from tersor.quant.place import place, quantizers
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.placement.integer_values import DROPOUTS
+from tersor.quant.placement.place import place, quantizers
+from tersor.quant.placement.quantizer import BiasQuantize, FakeQuantize
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, TENSORRT
 from tests.captured import outputs

@@ -9,7 +9,7 @@ from torch import nn
 from tersor.core.affine import fake_quantize
 from tersor.core.grid import Grid
 from tersor.core.ranges import scale_zero_point
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize, fake_quantize_op
+from tersor.quant.placement.quantizer import BiasQuantize, FakeQuantize, fake_quantize_op
 
 UINT8 = Grid(8)
 INT8 = Grid(8, signed=True, symmetric=True)

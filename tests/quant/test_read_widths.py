@@ -8,8 +8,8 @@ from torch import nn
 import tersor
 from tersor.errors import InvalidInputError
 from tersor.graph.nodes import source
-from tersor.quant.place import quantizers
-from tersor.quant.range_methods import MinMax
+from tersor.quant.placement.place import quantizers
+from tersor.quant.ranges.range_methods import MinMax
 
 
 class Residual(nn.Module):

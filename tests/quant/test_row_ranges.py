@@ -9,7 +9,7 @@ from tersor.core.grid import Grid
 from tersor.core.rows import fake_quantize_rows
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.export.executorch import loaded
-from tersor.quant.row_ranges import RowQuantize
+from tersor.quant.placement.row_ranges import RowQuantize
 
 SCHEME = "executorch-dynamic"
 

@@ -4,7 +4,7 @@ import torch
 from torch import fx, nn
 
 import tersor
-from tersor.quant.simulated import Simulation, simulated
+from tersor.quant.noise.simulated import Simulation, simulated
 from tests.far_ranges import pictures, ranges
 
 

@@ -8,13 +8,13 @@ from torch import nn
 
 import tersor
 from tersor.core.metrics import sqnr
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant.calibrate import weight_ranges
-from tersor.quant.observed import observed_ranges
-from tersor.quant.place import place, quantizers
-from tersor.quant.range_methods import MinMax
+from tersor.quant.placement.place import place, quantizers
+from tersor.quant.ranges.calibrate import weight_ranges
+from tersor.quant.ranges.observed import observed_ranges
+from tersor.quant.ranges.range_methods import MinMax
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.stored_widths import widen_stored
 from tests.frontend.onnx.files import model, random, write

@@ -12,20 +12,20 @@ import tersor
 from tersor.api.frame import Frame
 from tersor.api.steps import place_with_data
 from tersor.core.metrics import sqnr
-from tersor.data.figures import Figure
-from tersor.data.output_parts import Part
+from tersor.data.outputs.figures import Figure
+from tersor.data.outputs.output_parts import Part
 from tersor.errors import InvalidInputError
-from tersor.export.runtime import Runtime
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant import float_search
-from tersor.quant.float_search import search
-from tersor.quant.kept import ACCURATE, NOTHING, Mixtures
 from tersor.quant.levels import WithData
-from tersor.quant.noise_shares import noise_shares, weight_readers
-from tersor.quant.proven import proven
+from tersor.quant.noise.noise_shares import noise_shares, weight_readers
+from tersor.quant.placement.kept import ACCURATE, NOTHING, Mixtures
 from tersor.quant.schemes import ONNXRUNTIME_CPU
-from tersor.quant.tolerance import Attempt, Judge, Rounded, Tolerance
+from tersor.quant.tolerance import float_search
+from tersor.quant.tolerance.float_search import search
+from tersor.quant.tolerance.proven import proven
+from tersor.quant.tolerance.tolerance import Attempt, Judge, Rounded, Tolerance
 from tests.far_ranges import pictures, ranges
 
 NEAREST = WithData(rounding=None)
@@ -88,7 +88,7 @@ def test_scores_that_are_not_good_are_mended_by_default_other_parts_if_they_are_
 
 
 def test_where_leaving_layers_in_float_is_too_slow_the_default_says_so(monkeypatch):
-    monkeypatch.setattr("tersor.quant.kept.SHORTEST", 0.0)
+    monkeypatch.setattr("tersor.quant.placement.kept.SHORTEST", 0.0)
     monkeypatch.setattr(Mixtures, "time", lambda self, kept: 1.1 if kept else 0.5)
     q = tersor.quantize(ranges(), data=pictures(32))
     (record,) = told(q)
@@ -222,7 +222,7 @@ def test_a_score_that_decides_alone_gets_more(tmp_path):
 
 @pytest.mark.parametrize(("little", "solved"), [(0.0, True), (1.0, False)])
 def test_the_solver_rests_where_weights_make_little_noise(monkeypatch, little, solved):
-    monkeypatch.setattr("tersor.quant.within._LITTLE", little)
+    monkeypatch.setattr("tersor.quant.tolerance.within._LITTLE", little)
     q = tersor.quantize(ranges(), data=pictures(32))
     assert any(record.step == "round" for record in q.records) == solved
     assert ("little of the noise is theirs" in told(q)[-1].what) != solved
@@ -230,7 +230,7 @@ def test_the_solver_rests_where_weights_make_little_noise(monkeypatch, little, s
 
 
 def test_a_solver_that_was_asked_for_does_not_rest(monkeypatch):
-    monkeypatch.setattr("tersor.quant.within._LITTLE", 1.0)
+    monkeypatch.setattr("tersor.quant.tolerance.within._LITTLE", 1.0)
     q = tersor.quantize(ranges(), data=pictures(32), options=NEAREST)
     assert any(record.step == "correct bias" for record in q.records)
     assert "little of the noise" not in told(q)[-1].what

@@ -5,8 +5,8 @@ import torch
 
 from tersor.core.plane import factorized, nearest_plane
 from tersor.core.quadratic import best_weights
-from tersor.quant import trials
-from tersor.quant.trials import best_damping, best_start
+from tersor.quant.rounding import trials
+from tersor.quant.rounding.trials import best_damping, best_start
 from tests.core.test_lattice import GRID, data, problem_of, scales
 
 SHARES = (1e-4, 1e-2, 1.0)

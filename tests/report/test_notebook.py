@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tersor
-from tersor.export.html import table
+from tersor.export.proof.html import table
 from tests import nets
 from tests.report.models import inputs, quantized, report
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import tersor
-from tersor.data import shelf
-from tersor.data.verdict import Verdict
+from tersor.data.outputs.verdict import Verdict
+from tersor.data.walk import shelf
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.graph.layers import layers
 from tersor.graph.nodes import operand
-from tersor.quant.place import weight_quantizer
+from tersor.quant.placement.place import weight_quantizer
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report import measure
 from tersor.report.charts import unchecked

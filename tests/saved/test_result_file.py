@@ -8,10 +8,10 @@ from torch.utils import _pytree as pytree
 
 import tersor
 from tersor.core.grid import Grid
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.graph.network import Network
 from tersor.graph.origin import Origin
-from tersor.quant.quantizer import FakeQuantize
+from tersor.quant.placement.quantizer import FakeQuantize
 from tersor.saved.origin_file import SavedOrigin
 from tersor.saved.result_file import to_bytes
 from tests.saved.results import X, compressed, net, parts_of, quantized, recurrent

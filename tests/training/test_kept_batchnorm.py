@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import tersor
 from tersor.api.train import trainable
 from tersor.graph.layers import layers
-from tersor.quant.place import weight_quantizer
+from tersor.quant.placement.place import weight_quantizer
 from tersor.training.kept_batchnorm import reestimate
 from tests.training.setting import batches, inputs, model, quantized
 

@@ -7,7 +7,7 @@ import torch
 
 import tersor
 from tersor import Training
-from tersor.data.described import untold
+from tersor.data.runs.described import untold
 from tersor.errors import InvalidInputError
 from tersor.files import held
 from tests.training.setting import inputs, quantized

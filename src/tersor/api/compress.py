@@ -18,12 +18,12 @@ from tersor.compression.sweep import OnPart
 from tersor.compression.train_gates import train_gates
 from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import Trial, try_parts
-from tersor.data.feeds import Data
-from tersor.data.outputs import Metric
-from tersor.data.room import told_if_full
-from tersor.data.samples import optional_samples
-from tersor.data.shown import captured_with
-from tersor.data.suitability import samples_told
+from tersor.data.given.feeds import Data
+from tersor.data.given.samples import optional_samples
+from tersor.data.given.shown import captured_with
+from tersor.data.outputs.outputs import Metric
+from tersor.data.runs.room import told_if_full
+from tersor.data.suitability.suitability import samples_told
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model, captured
 from tersor.frontend.dynamic import Dynamic

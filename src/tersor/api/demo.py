@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from tersor.api.quantize import quantize
-from tersor.data.images import FORMATS
-from tersor.data.synthetic import random_example
+from tersor.data.invented.synthetic import random_example
+from tersor.data.pictures.images import FORMATS
 from tersor.errors import UnsupportedError
-from tersor.export.onnx import ExportResult
-from tersor.export.verification import Verification
+from tersor.export.onnx.writer import ExportResult
+from tersor.export.proof.verification import Verification
 from tersor.files import check_writable
 from tersor.results.quantized import Quantized
 

@@ -26,20 +26,20 @@ from tersor.api.loading import opened
 from tersor.api.quantize import quantize
 from tersor.api.steps import STEPS as LEVEL_STEPS
 from tersor.checked import Count, Positive, checked
-from tersor.data.feeds import Data
-from tersor.data.observe import Batch
-from tersor.data.outputs import Metric, Outputs
-from tersor.data.samples import repeatable, samples, samples_or_random
-from tersor.data.shown import captured_with
+from tersor.data.given.feeds import Data
+from tersor.data.given.samples import repeatable, samples, samples_or_random
+from tersor.data.given.shown import captured_with
+from tersor.data.outputs.outputs import Metric, Outputs
+from tersor.data.walk.observe import Batch
 from tersor.files import temporary_folder
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
 from tersor.quant.idle_options import range_matters
-from tersor.quant.input_range import InputRange, input_ranges
 from tersor.quant.levels import DataFree, WithData
-from tersor.quant.patterns import patterns
+from tersor.quant.placement.patterns import patterns
+from tersor.quant.ranges.input_range import InputRange, input_ranges
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.report.progress import shows_progress

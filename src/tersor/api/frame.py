@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tersor.data.fingerprint import fingerprint
-from tersor.data.journal import Journal
-from tersor.data.observe import Batch
-from tersor.data.shelf import Shelf
+from tersor.data.runs.fingerprint import fingerprint
+from tersor.data.runs.journal import Journal
+from tersor.data.walk.observe import Batch
+from tersor.data.walk.shelf import Shelf
 from tersor.graph.network import Network, OnLayer
 from tersor.quant.levels import WithData
-from tersor.quant.place import place
+from tersor.quant.placement.place import place
 from tersor.quant.scheme import Scheme
 
 OnStep = Callable[[str], None]

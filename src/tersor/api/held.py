@@ -10,21 +10,21 @@ from torch.utils import _pytree as pytree
 
 from tersor.api.frame import Frame
 from tersor.api.steps import TOLERATE, correct, place_with_data, solve
-from tersor.data.observe import Batch
+from tersor.data.walk.observe import Batch
 from tersor.errors import TersorError
 from tersor.export.by_name import export_file, suffix_of
-from tersor.export.runtime import Runtime
 from tersor.export.serving import serving
+from tersor.export.sessions.runtime import Runtime
 from tersor.files import temporary_folder
 from tersor.graph.network import Network
-from tersor.quant.bias_check import judge_of_biases
-from tersor.quant.kept import NOTHING, Kept
-from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.levels import WithData
+from tersor.quant.placement.kept import NOTHING, Kept
+from tersor.quant.ranges.known_ranges import KnownRanges
 from tersor.quant.scheme import Scheme
 from tersor.quant.shared_copy import shared_copy
-from tersor.quant.tolerance import AUTO, Rounded, Run, Tolerance, Weights
-from tersor.quant.within import within
+from tersor.quant.tolerance.bias_check import judge_of_biases
+from tersor.quant.tolerance.tolerance import AUTO, Rounded, Run, Tolerance, Weights
+from tersor.quant.tolerance.within import within
 from tersor.results.quantized import runtime_of
 
 

@@ -19,12 +19,12 @@ from tersor.compression.sweep import OnPart
 from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import Trial, try_parts
 from tersor.core.metrics import decibels
-from tersor.data.feeds import Data
-from tersor.data.observe import Batch
-from tersor.data.outputs import Metric, noise_to_signal
-from tersor.data.room import told_if_full
-from tersor.data.samples import given_or_example, optional_samples, samples
-from tersor.data.suitability import samples_told
+from tersor.data.given.feeds import Data
+from tersor.data.given.samples import given_or_example, optional_samples, samples
+from tersor.data.outputs.outputs import Metric, noise_to_signal
+from tersor.data.runs.room import told_if_full
+from tersor.data.suitability.suitability import samples_told
+from tersor.data.walk.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic

@@ -27,13 +27,13 @@ from tersor.api.steps import (
     reshape,
 )
 from tersor.checked import checked
-from tersor.data.feeds import Data
-from tersor.data.memory import trim
-from tersor.data.room import Memory, room_for, told_if_full
-from tersor.data.samples import samples
-from tersor.data.shelf import Shelf
-from tersor.data.shown import captured_with
-from tersor.data.suitability import check_samples, check_trained
+from tersor.data.given.feeds import Data
+from tersor.data.given.samples import samples
+from tersor.data.given.shown import captured_with
+from tersor.data.runs.memory import trim
+from tersor.data.runs.room import Memory, room_for, told_if_full
+from tersor.data.suitability.suitability import check_samples, check_trained
+from tersor.data.walk.shelf import Shelf
 from tersor.distributions.norm_inputs import read_norms
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
@@ -41,19 +41,19 @@ from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
-from tersor.quant.bias import correct_bias
-from tersor.quant.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.far_ranges import tell_far_ranges
 from tersor.quant.idle_options import check_options, check_range
-from tersor.quant.input_range import InputRange, assumed_inputs
 from tersor.quant.levels import DataFree, WithData
-from tersor.quant.overflow import guard_bias_overflow
-from tersor.quant.patterns import patterns
+from tersor.quant.placement.patterns import patterns
+from tersor.quant.ranges.calibrate import data_free_ranges, weight_ranges
+from tersor.quant.ranges.far_ranges import tell_far_ranges
+from tersor.quant.ranges.input_range import InputRange, assumed_inputs
+from tersor.quant.ranges.overflow import guard_bias_overflow
+from tersor.quant.rounding.bias import correct_bias
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quant.shared_copy import shared_copy
-from tersor.quant.tolerance import Allowed, Tolerance
-from tersor.quant.within import check_tolerance, divided, tolerance_of
+from tersor.quant.tolerance.tolerance import Allowed, Tolerance
+from tersor.quant.tolerance.within import check_tolerance, divided, tolerance_of
 from tersor.report.progress import shows_progress
 from tersor.results.compressed import Compressed
 from tersor.results.quantized import Quantized
@@ -197,7 +197,7 @@ def data_free(
     Args:
         network: The captured network.
         frame: The target and the callbacks.
-        inputs: Input name → smallest and largest value; see `tersor.quant.input_range`.
+        inputs: Input name → smallest and largest value; see `tersor.quant.ranges.input_range`.
         options: The options of the level.
     """
     check_trained(network)

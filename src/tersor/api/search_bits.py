@@ -18,20 +18,20 @@ from tersor.api.loading import opened
 from tersor.api.steps import CAPTURE, PREPARATION, prepare
 from tersor.checked import Positive, checked
 from tersor.core.knapsack import knapsack
-from tersor.data.feeds import Data
-from tersor.data.outputs import Metric
-from tersor.data.room import Memory, room_for, told_if_full, values_fit
-from tersor.data.samples import held_back, samples
-from tersor.data.shelf import Shelf
-from tersor.data.shown import captured_with
+from tersor.data.given.feeds import Data
+from tersor.data.given.samples import held_back, samples
+from tersor.data.given.shown import captured_with
+from tersor.data.outputs.outputs import Metric
+from tersor.data.runs.room import Memory, room_for, told_if_full, values_fit
+from tersor.data.walk.shelf import Shelf
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import OnLayer
 from tersor.names import SchemeName
-from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
-from tersor.quant.patterns import patterns
+from tersor.quant.placement.patterns import patterns
+from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quant.sensitivity import Sensitivity, WidthTrial, sensitivities

@@ -12,15 +12,15 @@ from typing import TypeVar
 from torch import nn
 
 from tersor.checked import checked
-from tersor.data.outputs import Outputs
-from tersor.data.suitability import ENOUGH, samples_told
+from tersor.data.outputs.outputs import Outputs
+from tersor.data.suitability.suitability import ENOUGH, samples_told
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example
 from tersor.graph.network import Network
 from tersor.names import BatchNormMode
 from tersor.quant.lsq import LSQ, learn
-from tersor.quant.nearest_start import nearest_start
-from tersor.quant.overflow import guard_bias_overflow
+from tersor.quant.ranges.overflow import guard_bias_overflow
+from tersor.quant.rounding.nearest_start import nearest_start
 from tersor.report.progress import training_bar
 from tersor.results.compressed import Compressed
 from tersor.results.quantized import Quantized

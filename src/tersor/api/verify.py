@@ -12,18 +12,18 @@ from torch.export import ExportedProgram
 
 from tersor.api.loading import opened
 from tersor.checked import checked
-from tersor.data.feeds import Data, Labels
-from tersor.data.outputs import Metric
+from tersor.data.given.feeds import Data, Labels
+from tersor.data.outputs.outputs import Metric
 from tersor.errors import InvalidInputError
 from tersor.export.float_file import FloatFile
-from tersor.export.noise import noise_inputs
-from tersor.export.plausible_arrays import worst_arrays
-from tersor.export.runtime import Config, Runtime
-from tersor.export.same_model import check_same_model
+from tersor.export.proof.noise import noise_inputs
+from tersor.export.proof.plausible_arrays import worst_arrays
+from tersor.export.proof.same_model import check_same_model
+from tersor.export.proof.verification import Verification
+from tersor.export.proof.verify import Options
+from tersor.export.proof.verify import verify as verify_file
 from tersor.export.serving import serving
-from tersor.export.verification import Verification
-from tersor.export.verify import Options
-from tersor.export.verify import verify as verify_file
+from tersor.export.sessions.runtime import Config, Runtime
 from tersor.files import temporary_folder
 from tersor.frontend.capture import Example, capture
 from tersor.frontend.onnx.fixed_inputs import Fixed, write_fixed

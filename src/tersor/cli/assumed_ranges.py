@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from tersor.data.feeds import input_names
-from tersor.data.synthetic import example_tensors
+from tersor.data.given.feeds import input_names
+from tersor.data.invented.synthetic import example_tensors
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied, Network
 from tersor.quant.idle_options import range_matters
-from tersor.quant.input_range import GUESS, guessed_inputs
+from tersor.quant.ranges.input_range import GUESS, guessed_inputs
 from tersor.quant.scheme import Scheme
 from tersor.results.quantized import Quantized
 

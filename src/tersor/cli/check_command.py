@@ -107,8 +107,8 @@ def verify(
     from tersor.cli import choices
     from tersor.cli.limit_options import check_labels, check_limits
     from tersor.cli.proving import SAMPLES, fail, say_verdict
-    from tersor.export.limits import Limits
-    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.export.proof.limits import Limits
+    from tersor.export.proof.verify import STEPS as VERIFY_STEPS
     from tersor.frontend.own_code import find_function
     from tersor.report.progress import progress
     from tersor.report.tables import pairs_table

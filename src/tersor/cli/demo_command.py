@@ -28,7 +28,7 @@ def demo(
     from tersor.api.steps import STEPS
     from tersor.cli.proving import Proved
     from tersor.cli.results import show_quantized
-    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.export.proof.verify import STEPS as VERIFY_STEPS
     from tersor.report.progress import progress
 
     with one_line(debug), progress(len(STEPS) + 2 + len(VERIFY_STEPS)) as bar:

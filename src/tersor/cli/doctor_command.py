@@ -13,7 +13,7 @@ def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
 
         tersor doctor --json
     """
-    from tersor.export.machine import doctor as look
+    from tersor.export.sessions.machine import doctor as look
     from tersor.report.tables import pairs_table
 
     with one_line(debug):

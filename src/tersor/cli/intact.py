@@ -17,7 +17,7 @@ def check_intact(path: str, given: dict[str, object], as_json: bool, debug: bool
     """
     from tersor.cli.proving import fail
     from tersor.errors import InvalidInputError
-    from tersor.export.examined import examine
+    from tersor.export.proof.examined import examine
 
     with one_line(debug):
         idle = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]

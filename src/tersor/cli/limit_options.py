@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tersor.data.sources import Source
-    from tersor.export.limits import Limits
+    from tersor.data.given.sources import Source
+    from tersor.export.proof.limits import Limits
 
 _LIMITS = "Limits for scripts: exit code 3 if one is not kept"
 
@@ -123,7 +123,7 @@ def check_labels(limits: "Limits", source: "Source | None") -> None:
     Raises:
         InvalidInputError: There are no labels, or they are no classes of the samples.
     """
-    from tersor.data.sources import GeneratedSamples
+    from tersor.data.given.sources import GeneratedSamples
     from tersor.errors import InvalidInputError
 
     if limits.max_drop is None or isinstance(source, GeneratedSamples):

@@ -8,9 +8,9 @@ import typer
 
 from tersor.cli.output import say
 from tersor.errors import TersorError
-from tersor.export.limits import Limits
-from tersor.export.onnx import ExportResult
-from tersor.export.verification import Verification
+from tersor.export.onnx.writer import ExportResult
+from tersor.export.proof.limits import Limits
+from tersor.export.proof.verification import Verification
 from tersor.files import temporary_folder
 
 SAMPLES = "SOURCE"  # stands for samples that the user has yet to name

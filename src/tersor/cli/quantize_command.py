@@ -80,8 +80,8 @@ def quantize(
     from tersor.cli.results import show_quantized
     from tersor.cli.slower import at_float_speed, in_float
     from tersor.cli.widths import check_average, with_widths
-    from tersor.export.limits import Limits
-    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.export.proof.limits import Limits
+    from tersor.export.proof.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function
     from tersor.quant.scheme import Scheme

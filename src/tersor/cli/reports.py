@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tersor.cli.output import say
-from tersor.data.sources import Source
+from tersor.data.given.sources import Source
 from tersor.errors import TersorError
-from tersor.export.verification import Verification
+from tersor.export.proof.verification import Verification
 from tersor.report.progress import Bar
 from tersor.report.saved import check
 from tersor.results.compressed import Compressed

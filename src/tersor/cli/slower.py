@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tersor.cli.proving import Proved
-from tersor.data.sources import Source
+from tersor.data.given.sources import Source
 from tersor.errors import UnsupportedError
-from tersor.export.latency import Latency
+from tersor.export.sessions.latency import Latency
 from tersor.graph.network import Skipped
 from tersor.quant.levels import WithData
 from tersor.quant.scheme import Scheme

@@ -70,9 +70,9 @@ def train(
     from tersor.cli.reports import check_report, said, save_report
     from tersor.cli.results import show_quantized
     from tersor.cli.widths import with_widths
-    from tersor.data.sources import BATCH, GeneratedSamples
-    from tersor.export.limits import Limits
-    from tersor.export.verify import STEPS as VERIFY_STEPS
+    from tersor.data.given.sources import BATCH, GeneratedSamples
+    from tersor.export.proof.limits import Limits
+    from tersor.export.proof.verify import STEPS as VERIFY_STEPS
     from tersor.files import check_output
     from tersor.frontend.own_code import find_function, is_function
     from tersor.quant.levels import WithData

@@ -18,7 +18,8 @@ def with_widths(
     """Combine options into `scheme`, `weights` and `activations`, as `tersor.quantize` takes them.
 
     A mapping in which `"*"` has few bits gives them to everything. A number does not: see
-    `tersor.quant.few_bits`. So if there are names as well, the number goes into the scheme.
+    `tersor.quant.placement.few_bits`. So if there are names as well, the number goes into the
+    scheme.
 
     Args:
         target: The scheme.

@@ -22,7 +22,7 @@ from tersor.core.fit_before_relu import fit_before_relu
 from tersor.core.quadratic import Quadratic, best_bias
 from tersor.core.ranks import Ranks, decompositions
 from tersor.core.refit import decompose_on_data, decompositions_on_data, descend, error, refit_last
-from tersor.data.gram import Moments
+from tersor.data.walk.gram import Moments
 from tersor.graph.layers import Layer
 from tersor.names import Method
 

@@ -17,7 +17,7 @@ from tersor.compression.ways import Dropped, Factored, Way
 from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.core.ranks import Ranks
-from tersor.data.gram import Moments, moments_of
+from tersor.data.walk.gram import Moments, moments_of
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.names import Method

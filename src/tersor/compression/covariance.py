@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.data.gram import moments_of
-from tersor.data.observe import Batch
-from tersor.data.stream import Stream
+from tersor.data.walk.gram import moments_of
+from tersor.data.walk.observe import Batch
+from tersor.data.walk.stream import Stream
 from tersor.graph.layers import Layer
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand

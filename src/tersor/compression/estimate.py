@@ -5,7 +5,7 @@
 is the gradient of the outputs, times random signs v, with respect to the weight of layer l, of
 sample n alone; x_p is the patch that the layer reads at position p. A way changes the weights by
 ΔW and the biases by Δb, so that the sum is vᵀ J δ for the error δ that it makes: to first order,
-its mean square is the squared error of the outputs (`tersor.data.output_gradients`).
+its mean square is the squared error of the outputs (`tersor.data.walk.output_gradients`).
 
 This takes the place of running the rest of the network for every way of every part.
 """
@@ -21,11 +21,11 @@ from torch import Tensor, fx
 from tersor.compression.chain_fit import Refit
 from tersor.compression.changed_weights import moments_at, weight_by_way
 from tersor.compression.parts import Part
-from tersor.data.observe import Batch, samples_of
-from tersor.data.output_gradients import output_pulls
-from tersor.data.outputs import floats
-from tersor.data.patches import read_patches, written_outputs
-from tersor.data.stream import Stream
+from tersor.data.outputs.outputs import floats
+from tersor.data.walk.observe import Batch, samples_of
+from tersor.data.walk.output_gradients import output_pulls
+from tersor.data.walk.patches import read_patches, written_outputs
+from tersor.data.walk.stream import Stream
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand

@@ -26,7 +26,7 @@ from tersor.core.ranks import (
     full_ranks,
     shapes_of,
 )
-from tersor.data.gram import Moments
+from tersor.data.walk.gram import Moments
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer
 from tersor.graph.network import Applied, Record, Skipped

@@ -25,8 +25,8 @@ from tersor.compression.plan import Execution, carry_out
 from tersor.compression.reconstruct import Reconstruct
 from tersor.compression.sweep import Sweep, halves
 from tersor.compression.ways import Dropped, Factored, Pruned, Way
-from tersor.data.one_at_a_time import outputs_of
-from tersor.data.outputs import damage
+from tersor.data.outputs.outputs import damage
+from tersor.data.walk.one_at_a_time import outputs_of
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied
 

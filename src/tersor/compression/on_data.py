@@ -20,7 +20,7 @@ from torch import Tensor
 from tersor.compression.chain import LayerSizes
 from tersor.compression.chain_fit import Refit, Samples
 from tersor.compression.factorize import Factorization, refusal, replace
-from tersor.data.gram import Moments, moments_of, sampled
+from tersor.data.walk.gram import Moments, moments_of, sampled
 from tersor.graph.layers import Layer
 from tersor.graph.network import Record
 

@@ -22,7 +22,7 @@ from tersor.compression.prune import prune_groups
 from tersor.compression.reconstruct import Reconstruct, reconstruct
 from tersor.compression.residual_branches import leave_out
 from tersor.compression.ways import Pruned, Way, dropped_in, masks_of
-from tersor.data.observe import Batch
+from tersor.data.walk.observe import Batch
 from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import layers

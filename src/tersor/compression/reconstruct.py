@@ -29,9 +29,9 @@ from tersor.compression.groups import Groups, UnitMasks, channel_groups
 from tersor.compression.on_data import Chains
 from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
-from tersor.data.gram import moments_of
-from tersor.data.observe import Batch
-from tersor.data.stream import Stream
+from tersor.data.walk.gram import moments_of
+from tersor.data.walk.observe import Batch
+from tersor.data.walk.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Applied, Network, OnLayer, Record, Skipped

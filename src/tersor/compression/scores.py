@@ -15,8 +15,8 @@ from tersor.compression.covariance import input_covariances
 from tersor.compression.groups import Group
 from tersor.core import channel_scores
 from tersor.core.lasso import contributions, strongest
-from tersor.data.observe import Batch, in_order
-from tersor.data.outputs import floats
+from tersor.data.outputs.outputs import floats
+from tersor.data.walk.observe import Batch, in_order
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument

@@ -28,11 +28,11 @@ from tersor.compression.changed_weights import (
 )
 from tersor.compression.estimate import estimates
 from tersor.compression.parts import Part
-from tersor.data.gram import Moments
-from tersor.data.journal import Journal
-from tersor.data.observe import Batch
-from tersor.data.one_at_a_time import Rest, Stop, outputs_of, stops
-from tersor.data.outputs import Metric, check_numbers
+from tersor.data.outputs.outputs import Metric, check_numbers
+from tersor.data.runs.journal import Journal
+from tersor.data.walk.gram import Moments
+from tersor.data.walk.observe import Batch
+from tersor.data.walk.one_at_a_time import Rest, Stop, outputs_of, stops
 from tersor.errors import InvalidInputError
 from tersor.graph.carried import carried_nodes
 from tersor.graph.layers import Layer

@@ -24,7 +24,7 @@ from tersor.compression.reconstruct import Reconstruct, reconstruct
 from tersor.compression.scores import gradient_scores
 from tersor.compression.trial import layers_named
 from tersor.compression.unit_choice import per_mac
-from tersor.data.observe import Batch, samples_of
+from tersor.data.walk.observe import Batch, samples_of
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Applied, Network, Record
 from tersor.names import GateKind

@@ -17,20 +17,20 @@ from tersor.compression.scores import NEED_DATA, scorer
 from tersor.compression.sweep import OnPart, Sweep, damages
 from tersor.compression.ways import Way
 from tersor.compression.within_latency import InTime, racing, ways_in_time
-from tersor.data.fingerprint import fingerprint
-from tersor.data.journal import Journal
-from tersor.data.observe import Batch
-from tersor.data.outputs import Metric
-from tersor.data.sample_rows import first_batches
+from tersor.data.given.sample_rows import first_batches
+from tersor.data.outputs.outputs import Metric
+from tersor.data.runs.fingerprint import fingerprint
+from tersor.data.runs.journal import Journal
+from tersor.data.walk.observe import Batch
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
-from tersor.export.clock import Clock
+from tersor.export.sessions.clock import Clock
 from tersor.graph.carried import carried_nodes
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network
 from tersor.names import ScoreKind
-from tersor.quant.input_range import input_ranges
-from tersor.quant.patterns import excluded, patterns
+from tersor.quant.placement.patterns import excluded, patterns
+from tersor.quant.ranges.input_range import input_ranges
 
 STEPS = ("try every part alone", "choose within the budget", "compress")
 

@@ -19,11 +19,11 @@ from tersor.compression.budget import TooSmallError
 from tersor.compression.counts import Counts
 from tersor.compression.meter import hollow
 from tersor.compression.ways import Way
-from tersor.data.synthetic import example_tensors
+from tersor.data.invented.synthetic import example_tensors
 from tersor.errors import InvalidInputError
-from tersor.export.latency import CALM, both_in_turns
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.latency import CALM, both_in_turns
+from tersor.export.sessions.runtime import Runtime
 from tersor.files import temporary_folder
 from tersor.graph.network import Applied
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tersor.errors import InvalidInputError
 from tersor.export.executorch.loaded import NAME, is_installed
-from tersor.export.onnx import ExportResult, export_onnx
+from tersor.export.onnx.writer import ExportResult, export_onnx
 from tersor.export.serving import PROGRAM, PT2
 from tersor.graph.network import Network
 from tersor.names import Storage
@@ -42,7 +42,7 @@ def export_file(
         network: The network.
         path: Path of the file: `.onnx`, `.pte` for ExecuTorch, or `.pt2` for PyTorch.
         scheme: The target that the network was quantized for, if it was.
-        opset: Only for `.onnx`; see `tersor.export.onnx.export_onnx`.
+        opset: Only for `.onnx`; see `tersor.export.onnx.writer.export_onnx`.
         storage: Only for `.onnx`.
         input_names: Only for `.onnx`.
         output_names: Only for `.onnx`.

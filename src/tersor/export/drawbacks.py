@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from tersor.export.kernels import INTEGER, optimized_nodes
-from tersor.export.latency import AS_FAST, Latency
-from tersor.export.runtime import Config
+from tersor.export.sessions.latency import AS_FAST, Latency
+from tersor.export.sessions.runtime import Config
 from tersor.frontend.onnx.opening import open_file
 from tersor.frontend.onnx.stored import size
 

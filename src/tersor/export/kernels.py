@@ -11,12 +11,12 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from tersor.export.folded_weights import scaled_integers
-from tersor.export.openvino import OpenVINORuntime
-from tersor.export.recurrent_weights import RECURRENT
-from tersor.export.rewrite import producer
-from tersor.export.runtime import Config, Runtime
-from tersor.export.tidy import WEIGHTED, stored_weight
+from tersor.export.onnx.folded_weights import scaled_integers
+from tersor.export.onnx.recurrent_weights import RECURRENT
+from tersor.export.onnx.rewrite import producer
+from tersor.export.onnx.tidy import WEIGHTED, stored_weight
+from tersor.export.sessions.openvino import OpenVINORuntime
+from tersor.export.sessions.runtime import Config, Runtime
 from tersor.files import temporary_folder
 from tersor.frontend.onnx.opening import open_file
 

@@ -9,11 +9,11 @@ from tersor.export.drawbacks import drawbacks
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.float_file import FloatFile
 from tersor.export.kernels import Kernel, kernels, openvino_kernels
-from tersor.export.latency import Latency
-from tersor.export.openvino import OpenVINORuntime
 from tersor.export.pytorch.pt2_runtime import NAME as PYTORCH
 from tersor.export.pytorch.pt2_runtime import PyTorchRuntime
-from tersor.export.runtime import Config, Runtime
+from tersor.export.sessions.latency import Latency
+from tersor.export.sessions.openvino import OpenVINORuntime
+from tersor.export.sessions.runtime import Config, Runtime
 from tersor.names import RuntimeName
 
 PROGRAM = ".pte"  # the files of ExecuTorch

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.export import Dim, ShapesCollection
 
-from tersor.data.feeds import input_names
+from tersor.data.given.feeds import input_names
 from tersor.errors import InvalidInputError
 from tersor.frontend.axes import Axes
 from tersor.frontend.given import Inputs, resized, sizes_of, tensors

@@ -6,10 +6,7 @@ from typing import Literal
 from tersor.checked import Count, Positive, ProperShare, checked
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
-from tersor.quant.adaround import AdaRound
-from tersor.quant.block_rounding import Blocks
-from tersor.quant.fast_rounding import Rounding
-from tersor.quant.range_methods import (
+from tersor.quant.ranges.range_methods import (
     MSE,
     ActivationRange,
     Entropy,
@@ -17,8 +14,11 @@ from tersor.quant.range_methods import (
     Percentile,
     RangeMethod,
 )
+from tersor.quant.ranges.smooth import Smoothing
+from tersor.quant.rounding.adaround import AdaRound
+from tersor.quant.rounding.block_rounding import Blocks
+from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.scheme import Scheme
-from tersor.quant.smooth import Smoothing
 
 WeightRange = MinMax | Percentile | MSE | RangeMethod
 SeenRange = MinMax | Percentile | MSE | Entropy | ActivationRange
@@ -36,9 +36,9 @@ class DataFree:
         absorb: Options of high-bias absorption, or None to skip it. It only pays off after the
             paper's equalization, which uses weights only and makes biases large.
         weight_range: How to choose weight ranges: `MinMax`, `Percentile` or `MSE` of
-            `tersor.quant.range_methods`. The default is the smallest squared error below 8 bits,
-            where outliers are costly (white paper arXiv 2106.08295, §3.1), and min-max with 8.
-            8-bit weights of a pair-safe scheme keep their pair-safe range regardless.
+            `tersor.quant.ranges.range_methods`. The default is the smallest squared error below 8
+            bits, where outliers are costly (white paper arXiv 2106.08295, §3.1), and min-max with
+            8. 8-bit weights of a pair-safe scheme keep their pair-safe range regardless.
         correct_bias: Whether to subtract the expected rounding error from each bias.
         sigmas: Range of activations, in standard deviations from the mean.
     """
@@ -58,12 +58,12 @@ class WithData:
     Attributes:
         equalize: See `DataFree`; `"auto"` skips it if a solver rounds the weights.
         smooth: Options of SmoothQuant, which moves the outliers of activations into the weights of
-            linear layers where that pays; None leaves them. See `tersor.quant.smooth`.
+            linear layers where that pays; None leaves them. See `tersor.quant.ranges.smooth`.
         weight_range: See `DataFree`.
         activation_range: How to choose activation ranges from the samples: `MinMax`,
-            `Percentile`, `MSE` or `Entropy` of `tersor.quant.range_methods`. AdaRound uses min-max.
-            `"auto"` is min-max, or `MSE` where the outputs of some samples that no range was taken
-            from are more accurate with it.
+            `Percentile`, `MSE` or `Entropy` of `tersor.quant.ranges.range_methods`. AdaRound uses
+            min-max. `"auto"` is min-max, or `MSE` where the outputs of some samples that no range
+            was taken from are more accurate with it.
         rounding: Options of the solver that rounds the weights. `Rounding` takes seconds,
             `AdaRound` is the paper's method, and `Blocks` is best for 2 and 3 bits. None rounds
             each weight to nearest, and subtracts the mean error on the samples from each bias.

@@ -15,8 +15,8 @@ Steps start from those of the network, or from (§3.3):
 
 Differs from the paper in: the logarithm of s is trained, and β in units of the initial s, so that
 s stays positive and one learning rate suits every layer. β is restricted to whole steps if it
-cannot be moved into a bias (`tersor.quant.offsets`). The least squared error is found by search,
-not by gradient descent. Biases stay in floating point.
+cannot be moved into a bias (`tersor.quant.ranges.offsets`). The least squared error is found by
+search, not by gradient descent. Biases stay in floating point.
 """
 
 from collections import defaultdict
@@ -34,23 +34,30 @@ from tersor.core.grid import Grid
 from tersor.core.learned_step import fake_quantize_learned, gradient_scale, zero_point
 from tersor.core.ranges import SMALLEST_SCALE, scale_zero_point
 from tersor.core.starts import mean_range, sigma_range
-from tersor.data.observe import Batch
+from tersor.data.walk.observe import Batch
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
 from tersor.graph.nodes import source
-from tersor.quant.calibrate import activation_quantizers
 from tersor.quant.configuration import Configuration, configured
-from tersor.quant.observed import seen_ranges
-from tersor.quant.offsets import (
+from tersor.quant.placement.place import quantizers
+from tersor.quant.placement.quantizer import FakeQuantize, adds_pairs
+from tersor.quant.ranges.calibrate import activation_quantizers
+from tersor.quant.ranges.observed import seen_ranges
+from tersor.quant.ranges.offsets import (
     goes_into_biases,
     move_into_biases,
     pad_again,
     pad_before_rounding,
 )
-from tersor.quant.place import quantizers
-from tersor.quant.quantizer import FakeQuantize, adds_pairs
-from tersor.quant.range_methods import MSE, ActivationRange, MeanRange, MinMax, Range, RangeMethod
+from tersor.quant.ranges.range_methods import (
+    MSE,
+    ActivationRange,
+    MeanRange,
+    MinMax,
+    Range,
+    RangeMethod,
+)
 
 _FINE = 8  # bits from which on a whole step is small
 _WEIGHTS: dict[str, RangeMethod] = {"sigma": sigma_range, "minmax": MinMax(), "mean": mean_range}
@@ -71,7 +78,7 @@ class LSQ:
         activations: How the steps and offsets of activations are initialized: `"mse"` (the
             paper's), `"minmax"`, `"mean"` or `"keep"`.
         whole: Whether offsets are whole steps everywhere. Otherwise only offsets with 8 bits or
-            more are, and those that cannot be moved into biases: see `tersor.quant.offsets`.
+            more are, and those that cannot be moved into biases: see `tersor.quant.ranges.offsets`.
         samples: Largest number of samples on which activations are measured.
         start: Whether weights of few bits start from the nearest integers, or from those of the
             solver that rounded them (`"keep"`).

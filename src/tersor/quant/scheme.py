@@ -63,7 +63,7 @@ _BITS = (2, 16)  # narrowest and widest
 @checked()
 @dataclass(frozen=True)
 class FewBits:
-    """Bits of the layers between the first and the last; see `tersor.quant.few_bits`.
+    """Bits of the layers between the first and the last; see `tersor.quant.placement.few_bits`.
 
     Attributes:
         activations: Bits of what these layers read, below 8.
@@ -146,7 +146,7 @@ class Scheme:
         """The same scheme with other bit widths; None keeps a width.
 
         Activations of fewer than 8 bits are the inputs of the layers between the first and the
-        last, and everything else has 8 bits: see `tersor.quant.few_bits`.
+        last, and everything else has 8 bits: see `tersor.quant.placement.few_bits`.
 
         Raises:
             InvalidInputError: A width is not between 2 and 16 bits.

@@ -16,24 +16,24 @@ from typing import Any
 import torch
 from torch import fx
 
-from tersor.data.gram import Moments
-from tersor.data.observe import Batch
-from tersor.data.one_at_a_time import Rest, outputs_of, stops
-from tersor.data.outputs import Metric
-from tersor.data.shelf import Shelf
+from tersor.data.outputs.outputs import Metric
+from tersor.data.walk.gram import Moments
+from tersor.data.walk.observe import Batch
+from tersor.data.walk.one_at_a_time import Rest, outputs_of, stops
+from tersor.data.walk.shelf import Shelf
 from tersor.errors import InvalidInputError
 from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import argument
-from tersor.quant.calibrate import weight_range
-from tersor.quant.fast_rounding import Rounding, both_moments, round_measured
-from tersor.quant.layer_task import LayerTask, restore, state
-from tersor.quant.noise_by_parts import noise_by_parts
-from tersor.quant.noise_shares import float_parts
-from tersor.quant.place import weight_quantizer
-from tersor.quant.quantizer import FakeQuantize
-from tersor.quant.range_methods import RangeMethod
+from tersor.quant.noise.noise_by_parts import noise_by_parts
+from tersor.quant.noise.noise_shares import float_parts
+from tersor.quant.placement.place import weight_quantizer
+from tersor.quant.placement.quantizer import FakeQuantize
+from tersor.quant.ranges.calibrate import weight_range
+from tersor.quant.ranges.range_methods import RangeMethod
+from tersor.quant.rounding.fast_rounding import Rounding, both_moments, round_measured
+from tersor.quant.rounding.layer_task import LayerTask, restore, state
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ class WidthTrial:
     Attributes:
         choices: The widths.
         rounding: Options of the fast solver.
-        weight_range: How weight ranges are chosen; see `tersor.quant.calibrate.weight_ranges`.
-        pair_safe: See `tersor.quant.calibrate.weight_ranges`.
+        weight_range: How weight ranges are chosen; see
+            `tersor.quant.ranges.calibrate.weight_ranges`.
+        pair_safe: See `tersor.quant.ranges.calibrate.weight_ranges`.
         metric: Damage to what the network returns for a batch, given what the float network
             returns: `metric(outputs, reference)`, higher is worse; its mean over the batches
             counts. Default: ‖y − ŷ‖² / ‖y‖² over all batches, averaged over the parts of the

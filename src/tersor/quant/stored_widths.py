@@ -17,16 +17,16 @@ from dataclasses import replace
 from functools import partial
 
 from tersor.core.metrics import decibels, signal_and_noise
-from tersor.data.observe import Batch
-from tersor.data.output_parts import Part
-from tersor.data.outputs import damage, floats
-from tersor.data.pieces import joined
-from tersor.data.sample_rows import last_batches
+from tersor.data.given.pieces import joined
+from tersor.data.given.sample_rows import last_batches
+from tersor.data.outputs.output_parts import Part
+from tersor.data.outputs.outputs import damage, floats
+from tersor.data.walk.observe import Batch
 from tersor.graph.network import Applied, Network
-from tersor.quant.alone import QuantizerUse, only, quantizer_uses, sweep
-from tersor.quant.calibrate import weight_range
-from tersor.quant.noise_shares import float_parts
-from tersor.quant.simulated import simulated
+from tersor.quant.noise.alone import QuantizerUse, only, quantizer_uses, sweep
+from tersor.quant.noise.noise_shares import float_parts
+from tersor.quant.noise.simulated import simulated
+from tersor.quant.ranges.calibrate import weight_range
 
 _MOST = 10**-2.5  # noise over signal
 _SHARE = 0.1  # of all noise, if layers are left in float

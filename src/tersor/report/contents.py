@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tersor.data.verdict import Verdict
+from tersor.data.outputs.verdict import Verdict
 from tersor.graph.costs import Cost
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.summary import Refusal, Step

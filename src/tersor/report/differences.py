@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Group
 
 from tersor.checked import checked
-from tersor.data.verdict import GRADES
+from tersor.data.outputs.verdict import GRADES
 from tersor.errors import InvalidInputError
 from tersor.files import write_atomically
 from tersor.report.contents import LayerReport, Report, Verified

@@ -10,7 +10,7 @@ from tersor.graph.costs import Cost, costs
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network, Record
 from tersor.graph.nodes import operand
-from tersor.quant.place import weight_quantizer
+from tersor.quant.placement.place import weight_quantizer
 from tersor.report.contents import LayerCosts, LayerReport, Note
 from tersor.report.describe import describe
 from tersor.report.measure import Measured, short

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, fx
 
 from tersor.core.metrics import decibels, signal_and_noise
-from tersor.data.observe import Batch
-from tersor.data.room import room_for, values_fit
-from tersor.data.shelf import Shelf
-from tersor.data.stream import Stream
+from tersor.data.runs.room import room_for, values_fit
+from tersor.data.walk.observe import Batch
+from tersor.data.walk.shelf import Shelf
+from tersor.data.walk.stream import Stream
 from tersor.graph.activation import activation
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import operand, source
-from tersor.quant.place import weight_quantizer
-from tersor.quant.quantizer import quantizer_at
+from tersor.quant.placement.place import weight_quantizer
+from tersor.quant.placement.quantizer import quantizer_at
 from tersor.report.contents import GridHistogram
 
 _BINS = 64

@@ -9,7 +9,7 @@ from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
 from tersor.graph.nodes import readers, source
 from tersor.graph.shapes import shapes
-from tersor.quant.quantizer import quantizer_at
+from tersor.quant.placement.quantizer import quantizer_at
 from tersor.report.contents import Cell, Link
 
 

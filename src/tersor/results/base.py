@@ -9,22 +9,22 @@ from typing import ClassVar
 from torch import Tensor
 
 from tersor.checked import Count, checked
-from tersor.data.feeds import Data, Labels
-from tersor.data.outputs import Metric, Outputs
-from tersor.data.plausible import Plausible
-from tersor.data.suitability import SAMPLES
+from tersor.data.given.feeds import Data, Labels
+from tersor.data.invented.plausible import Plausible
+from tersor.data.outputs.outputs import Metric, Outputs
+from tersor.data.suitability.suitability import SAMPLES
 from tersor.export.float_file import FloatFile
-from tersor.export.html import table
-from tersor.export.onnx import ExportResult
-from tersor.export.runtime import Config
-from tersor.export.verification import Verification
-from tersor.export.verify import Options
-from tersor.export.verify import verify as verify_file
+from tersor.export.onnx.writer import ExportResult
+from tersor.export.proof.html import table
+from tersor.export.proof.verification import Verification
+from tersor.export.proof.verify import Options
+from tersor.export.proof.verify import verify as verify_file
+from tersor.export.sessions.runtime import Config
 from tersor.frontend.capture import Example
 from tersor.frontend.network_module import converted
 from tersor.graph.network import Network, OnLayer, Record, Skipped
 from tersor.names import RuntimeName
-from tersor.quant.input_range import GUESS
+from tersor.quant.ranges.input_range import GUESS
 from tersor.quant.sensitivity import Sensitivity
 from tersor.report.contents import Budget, Report
 from tersor.report.summary import Summary, summarize

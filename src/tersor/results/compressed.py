@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tersor.checked import Count, checked
-from tersor.data.synthetic import example_tensors
+from tersor.data.invented.synthetic import example_tensors
 from tersor.export.by_name import export_file
-from tersor.export.latency import Latency, measure_latency
-from tersor.export.onnx import ExportResult, export_onnx
-from tersor.export.runtime import Config
-from tersor.export.verification import Verification
+from tersor.export.onnx.writer import ExportResult, export_onnx
+from tersor.export.proof.verification import Verification
+from tersor.export.sessions.latency import Latency, measure_latency
+from tersor.export.sessions.runtime import Config
 from tersor.files import temporary_folder
 from tersor.graph.costs import Cost, costs, total
 from tersor.graph.network import Network

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from tersor.checked import checked
-from tersor.data.feeds import Data, batches, input_names, split_labels
-from tersor.data.plausible import Assumed, Plausible, worst_plausible
-from tersor.export import openvino
+from tersor.data.given.feeds import Data, batches, input_names, split_labels
+from tersor.data.invented.plausible import Assumed, Plausible, worst_plausible
 from tersor.export.by_name import export_file
 from tersor.export.executorch import loaded
-from tersor.export.latency import slowdown
-from tersor.export.onnx import ExportResult, export_onnx
-from tersor.export.runtime import Config
-from tersor.export.verification import Verification
+from tersor.export.onnx.writer import ExportResult, export_onnx
+from tersor.export.proof.verification import Verification
+from tersor.export.sessions import openvino
+from tersor.export.sessions.latency import slowdown
+from tersor.export.sessions.runtime import Config
 from tersor.graph.network import Network
 from tersor.names import RuntimeName, Storage
 from tersor.quant.scheme import Scheme

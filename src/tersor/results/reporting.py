@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from tersor.data.feeds import Data, Labels
-from tersor.data.samples import given_or_example, repeatable, samples
-from tersor.export.machine import doctor
-from tersor.export.verification import Verification
-from tersor.export.verify import STEPS as VERIFY_STEPS
+from tersor.data.given.feeds import Data, Labels
+from tersor.data.given.samples import given_or_example, repeatable, samples
+from tersor.export.proof.verification import Verification
+from tersor.export.proof.verify import STEPS as VERIFY_STEPS
+from tersor.export.sessions.machine import doctor
 from tersor.files import temporary_folder
 from tersor.graph.costs import costs, total
 from tersor.graph.network import Network, OnLayer

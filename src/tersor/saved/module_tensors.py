@@ -7,8 +7,8 @@ from torch import Tensor, fx, nn
 from tersor.core.grid import Grid
 from tersor.errors import UnsupportedError
 from tersor.frontend.validate import check_names
-from tersor.quant.quantizer import BiasQuantize, FakeQuantize
-from tersor.quant.row_ranges import RowQuantize
+from tersor.quant.placement.quantizer import BiasQuantize, FakeQuantize
+from tersor.quant.placement.row_ranges import RowQuantize
 from tersor.saved.tensor_pool import Pool, Store, Stored
 
 

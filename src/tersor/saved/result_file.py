@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tersor.data.fingerprint import hash_tensors
-from tersor.data.plausible import Assumed
+from tersor.data.invented.plausible import Assumed
+from tersor.data.runs.fingerprint import hash_tensors
 from tersor.errors import InvalidModelError, TersorError, UnsupportedError
 from tersor.frontend.explain import first_line, quiet
 from tersor.graph.network import Network

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tersor.data.described import hash_tensor
+from tersor.data.runs.described import hash_tensor
 from tersor.errors import UnsupportedError
 
 

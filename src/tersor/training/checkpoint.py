@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tersor.data.fingerprint import Fingerprint, differences, hash_tensors
+from tersor.data.runs.fingerprint import Fingerprint, differences, hash_tensors
 from tersor.errors import CheckpointWarning, InvalidInputError
 from tersor.files import check_plain, remove_left, write_tensors
 from tersor.frontend.explain import first_line
@@ -40,7 +40,7 @@ class Checkpoint:
 
     Attributes:
         folder: The folder of the files.
-        fingerprint: What the result of the run depends on, see `tersor.data.fingerprint`.
+        fingerprint: What the result of the run depends on, see `tersor.data.runs.fingerprint`.
     """
 
     folder: Path

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import Data, in_order, input_names
-from tersor.data.observe import Batch
+from tersor.data.given.feeds import Data, in_order, input_names
+from tersor.data.walk.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.training.seeds import own_randomness, seed_epoch

@@ -20,15 +20,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from tersor.data.observe import Batch
+from tersor.data.walk.observe import Batch
 from tersor.graph.batchnorm import BatchNorm, batch_norms
 from tersor.graph.layers import Layer, layers, per_output
 from tersor.graph.network import Network, set_tensor
 from tersor.graph.nodes import argument
 from tersor.graph.simplify import fold
 from tersor.quant.lsq import LearnedQuantize, settle
-from tersor.quant.place import weight_quantizer
-from tersor.quant.quantizer import module_at
+from tersor.quant.placement.place import weight_quantizer
+from tersor.quant.placement.quantizer import module_at
 
 aten = torch.ops.aten
 _EPSILON = 1e-5

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tersor.data.outputs import Outputs, floats
+from tersor.data.outputs.outputs import Outputs, floats
 from tersor.names import Distance
 
 Targets = Any  # what the user's batches hold besides the inputs

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from tersor.data.fingerprint import fingerprint, hash_tensors
-from tersor.data.observe import samples_of
-from tersor.data.outputs import noise_to_signal
+from tersor.data.outputs.outputs import noise_to_signal
+from tersor.data.runs.fingerprint import fingerprint, hash_tensors
+from tersor.data.walk.observe import samples_of
 from tersor.errors import InvalidInputError
 from tersor.files import held
 from tersor.graph.footprint import output_nodes
 from tersor.graph.mode import set_training
 from tersor.graph.network import Applied, Network
 from tersor.graph.simplify import fold
-from tersor.quant.nearest_start import TRAINED
+from tersor.quant.rounding.nearest_start import TRAINED
 from tersor.quant.scheme import Scheme
 from tersor.training.checkpoint import Checkpoint
 from tersor.training.feed import Batches, Feed, to_device

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import tersor
 from tersor.cli import app
 from tersor.export.kernels import kernels
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.passes.equalize import Equalize
 from tests.frontend.onnx.files import model, random, write
 

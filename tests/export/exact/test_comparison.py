@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import tersor
 from tersor.errors import InvalidInputError
-from tersor.export.arithmetic import Arithmetic
-from tersor.export.exact import simulation
-from tersor.export.exact.comparison import prove
-from tersor.export.exact.in_runtime import Alone, reads
+from tersor.export.proof.arithmetic import Arithmetic
+from tersor.export.proof.exact import simulation
+from tersor.export.proof.exact.comparison import prove
+from tersor.export.proof.exact.in_runtime import Alone, reads
 from tests.export.exact.nodes import on_x86
 
 pytestmark = on_x86

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tersor.export.exact.call import Call, Unknown
-from tersor.export.exact.simulation import KNOWN
-from tersor.export.machine import saturates
+from tersor.export.proof.exact.call import Call, Unknown
+from tersor.export.proof.exact.simulation import KNOWN
+from tersor.export.sessions.machine import saturates
 from tests.export.exact.nodes import CONTRIB, node_and_output, on_x86
 
 pytestmark = on_x86

@@ -12,12 +12,12 @@ import tersor
 from tersor.cli import app
 from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError
-from tersor.export.examined import examine
+from tersor.export.evidence.expected_outputs import as_text, from_text
 from tersor.export.executorch import loaded, mark
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.executorch.program import export_pte
-from tersor.export.expected_outputs import as_text, from_text
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.proof.examined import examine
 from tersor.frontend.capture import capture
 from tests.export.executorch.models import Forms, forms, samples
 from tests.export.pytorch.test_decomposed import detector

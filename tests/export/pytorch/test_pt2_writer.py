@@ -14,7 +14,7 @@ import tersor
 from tersor.cli import app
 from tersor.core.metrics import sqnr
 from tersor.errors import InvalidInputError, UnsupportedError
-from tersor.export.examined import examine
+from tersor.export.proof.examined import examine
 from tersor.export.pytorch.pt2_runtime import NOTES, PyTorchRuntime, has_compiler
 from tests.export.executorch.models import Forms, samples
 

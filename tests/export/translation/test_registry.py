@@ -2,7 +2,7 @@
 
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from tersor.export.translation.registry import registry
+from tersor.export.onnx.translation.registry import registry
 
 
 def functions(table):

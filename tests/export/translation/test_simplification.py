@@ -5,8 +5,8 @@ from collections import Counter
 import onnxscript.optimizer
 import pytest
 
-from tersor.export.anew import write_anew
-from tersor.export.translation import translate
+from tersor.export.onnx.anew import write_anew
+from tersor.export.onnx.translation import translate
 from tersor.frontend.capture import capture
 from tests.export.models import quantize_by_hand
 from tests.zoo import ZOO

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.export import anew
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
+from tersor.export.onnx import anew
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 
@@ -87,7 +87,7 @@ def test_a_network_of_another_type_is_exported_as_a_whole(tmp_path):
 
 
 def test_another_version_of_pytorch_exports_the_graph_as_a_whole(tmp_path, monkeypatch):
-    monkeypatch.delattr("tersor.export.translation.translate.translate")
+    monkeypatch.delattr("tersor.export.onnx.translation.translate.translate")
     network = capture(nn.Linear(3, 2), torch.randn(2, 3))
     path = export_onnx(network, tmp_path / "a.onnx").path
     x = torch.randn(2, 3)

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 import tersor
 from tersor.cli import app
-from tersor.data.synthetic import vocabularies
+from tersor.data.invented.synthetic import vocabularies
 from tersor.errors import InvalidInputError
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tersor.frontend.onnx.model import read_model

@@ -8,8 +8,8 @@ import torch
 
 import tersor
 from tersor.errors import InvalidInputError
-from tersor.export.anew import write_anew
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.anew import write_anew
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tests.frontend.onnx.files import model, random, write

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 import tersor
 from benchmarks.onnx_backend import not_applicable
-from tersor.export.onnx import export_onnx
+from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.frontend.load import load
 from tersor.frontend.onnx import stored

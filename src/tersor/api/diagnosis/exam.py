@@ -5,8 +5,8 @@ from itertools import accumulate
 from tersor.api.diagnosis.findings import Check, Culprit, Finding, amount
 from tersor.api.diagnosis.remedies import Case, remedies
 from tersor.graph.network import Network, OnLayer, Skipped
-from tersor.quant.alone import QuantizerUse, Side, only, quantizer_uses, sweep
-from tersor.quant.symptoms import symptoms
+from tersor.quant.noise.alone import QuantizerUse, Side, only, quantizer_uses, sweep
+from tersor.quant.noise.symptoms import symptoms
 
 _SIDES: tuple[Side, ...] = ("weights", "activations")
 _SWEPT = 2  # batches on which each quantizer is tried
@@ -58,7 +58,7 @@ class Exam:
         """Try each quantizer alone, and look for what is unusual about the worst.
 
         Args:
-            on_layer: See `tersor.quant.alone.sweep`.
+            on_layer: See `tersor.quant.noise.alone.sweep`.
         """
         case = self._case
         few = case.batches[:_SWEPT]

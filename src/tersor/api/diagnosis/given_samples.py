@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from tersor.api.diagnosis.findings import Finding
-from tersor.data.expected import untrained
-from tersor.data.observe import Batch
-from tersor.data.suitability import misfit
+from tersor.data.suitability.expected import untrained
+from tersor.data.suitability.suitability import misfit
+from tersor.data.walk.observe import Batch
 from tersor.graph.network import Network
 
 _SHOWN = 4

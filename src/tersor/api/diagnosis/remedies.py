@@ -12,17 +12,17 @@ from tersor.api.diagnosis.findings import Fix
 from tersor.api.frame import Frame
 from tersor.api.quantize import data_free
 from tersor.api.steps import move_outliers, prepare, reshape
-from tersor.data.observe import Batch
-from tersor.data.outputs import Metric, damage
+from tersor.data.outputs.outputs import Metric, damage
+from tersor.data.walk.observe import Batch
 from tersor.errors import TersorError
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
-from tersor.quant.alone import QuantizerUse, Side
-from tersor.quant.calibrate import weight_ranges
-from tersor.quant.input_range import input_ranges
-from tersor.quant.known_ranges import KnownRanges
 from tersor.quant.levels import DataFree, WithData
-from tersor.quant.range_methods import MSE, MinMax, Percentile
+from tersor.quant.noise.alone import QuantizerUse, Side
+from tersor.quant.ranges.calibrate import weight_ranges
+from tersor.quant.ranges.input_range import input_ranges
+from tersor.quant.ranges.known_ranges import KnownRanges
+from tersor.quant.ranges.range_methods import MSE, MinMax, Percentile
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.shared_copy import shared_copy
@@ -44,7 +44,7 @@ class Case:
         input_range: As for `tersor.quantize`.
         batches: The samples on which the damage is measured.
         reference: The outputs of the float network for `batches`.
-        metric: See `tersor.data.outputs.damage`.
+        metric: See `tersor.data.outputs.outputs.damage`.
         reshaped: The network, equalized for the target according to the options; see `reshape`.
     """
 

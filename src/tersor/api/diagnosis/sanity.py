@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tersor.api.diagnosis.findings import Check, Finding, Fix
-from tersor.data.feeds import network_feed
-from tersor.data.observe import Batch
-from tersor.data.outputs import floats, noise_to_signal
-from tersor.data.stream import Stream
+from tersor.data.given.feeds import network_feed
+from tersor.data.outputs.outputs import floats, noise_to_signal
+from tersor.data.walk.observe import Batch
+from tersor.data.walk.stream import Stream
 from tersor.export.by_name import suffix_of
-from tersor.export.onnx import export_onnx
-from tersor.export.runtime import Runtime
-from tersor.export.tally import Comparison
-from tersor.export.verify import Options, verify
+from tersor.export.onnx.writer import export_onnx
+from tersor.export.proof.tally import Comparison
+from tersor.export.proof.verify import Options, verify
+from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network, quiet_copy
-from tersor.quant.symptoms import may_saturate
+from tersor.quant.noise.symptoms import may_saturate
 from tersor.results.quantized import Quantized, runtime_of
 
 SAME = 1e-4  # 40 dB: acceptable noise over signal between float networks that should be equal

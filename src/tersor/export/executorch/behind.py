@@ -1,8 +1,8 @@
-"""What a program is expected to compute, kept in its file (see `tersor.export.evidence`)."""
+"""What a program is expected to compute, kept in its file; see `tersor.export.evidence`."""
 
 from pathlib import Path
 
-from tersor.export.evidence import Evidence, expected, judged, without_proof
+from tersor.export.evidence.evidence import Evidence, expected, judged, without_proof
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.export.executorch.mark import read_mark, write_mark
 from tersor.graph.network import Network

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tersor.data.feeds import Arrays
+from tersor.data.given.feeds import Arrays
 from tersor.export.executorch.integer_program import IntegerProgram
 from tersor.export.executorch.loaded import ExecuTorchRuntime
 from tersor.graph.network import Network

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tersor.data.feeds import Arrays
+from tersor.data.given.feeds import Arrays
 from tersor.errors import InvalidInputError
 from tersor.export.executorch.mark import check_mark
 from tersor.export.kernels import Kernel
-from tersor.export.runtime import Config, Runtime
+from tersor.export.sessions.runtime import Config, Runtime
 from tersor.frontend.explain import first_line
 
 NAME = "executorch"

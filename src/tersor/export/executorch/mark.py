@@ -1,6 +1,6 @@
 """The end of a `.pte` file: what Tersor writes behind the program, where ExecuTorch does not look.
 
-program, mark, its outputs of four inputs and its digest   (see `tersor.export.evidence`)
+program, mark, its outputs of four inputs and its digest   (see `tersor.export.evidence.evidence`)
 """
 
 import hashlib
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tersor.errors import InvalidInputError
-from tersor.export.expected_outputs import as_text, from_text
+from tersor.export.evidence.expected_outputs import as_text, from_text
 
 _MARK = b"\ntersor.expected "
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from tersor.data.fingerprint import own_version
+from tersor.data.runs.fingerprint import own_version
 from tersor.errors import ExportError, TersorError
 from tersor.export.executorch.behind import leave_behind
 from tersor.export.executorch.forms import fit
 from tersor.export.executorch.loaded import NOTES, Notes, check_installed
-from tersor.export.onnx import ExportResult
+from tersor.export.onnx.signature import output_names
+from tersor.export.onnx.writer import ExportResult
 from tersor.export.pytorch.decomposed import DEQUANTIZE_CHANNELS, decomposed, weights
-from tersor.export.signature import output_names
 from tersor.export.sizes import Sizes, sized
 from tersor.files import write_atomically
 from tersor.frontend.explain import first_line, quiet, without_deprecations

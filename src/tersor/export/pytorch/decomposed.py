@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from tersor.core.affine import dequantize
 from tersor.errors import UnsupportedError
-from tersor.export.lower import Lowered, lower
+from tersor.export.onnx.lower import Lowered, lower
 from tersor.export.pytorch.decomposed_rows import DEQUANTIZE_ROWS, decomposed_rows
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument, operand

@@ -14,8 +14,8 @@ from torch import fx
 from tersor.errors import UnsupportedError
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
-from tersor.quant.quantizer import module_at
-from tersor.quant.row_ranges import RowQuantize
+from tersor.quant.placement.quantizer import module_at
+from tersor.quant.placement.row_ranges import RowQuantize
 from tersor.quant.shared_copy import shared_copy
 
 ops = torch.ops.quantized_decomposed

@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 
 from tersor.errors import InvalidInputError
-from tersor.export.evidence import Evidence, expected, judged, without_proof
-from tersor.export.expected_outputs import as_text, from_text
+from tersor.export.evidence.evidence import Evidence, expected, judged, without_proof
+from tersor.export.evidence.expected_outputs import as_text, from_text
 from tersor.export.pytorch.pt2_runtime import NOTES, Notes, PyTorchRuntime
 from tersor.frontend.pt2 import check_stored
 from tersor.graph.network import Network

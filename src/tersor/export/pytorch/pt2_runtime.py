@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import Arrays
+from tersor.data.given.feeds import Arrays
 from tersor.errors import InvalidInputError, TersorError
 from tersor.export.kernels import Kernel
-from tersor.export.runtime import Config, Runtime
+from tersor.export.sessions.runtime import Config, Runtime
 from tersor.frontend.explain import first_line, quiet, without_deprecations
 from tersor.frontend.pt2 import load_program
 

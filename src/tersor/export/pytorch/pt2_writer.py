@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from tersor.data.feeds import input_names
-from tersor.data.fingerprint import own_version
+from tersor.data.given.feeds import input_names
+from tersor.data.runs.fingerprint import own_version
 from tersor.errors import ExportError, TersorError, UnsupportedError
-from tersor.export.onnx import ExportResult
+from tersor.export.onnx.signature import free_axes, output_names
+from tersor.export.onnx.writer import ExportResult
 from tersor.export.pytorch.decomposed import decomposed, weights
 from tersor.export.pytorch.proof import prove
 from tersor.export.pytorch.pt2_runtime import Notes
-from tersor.export.signature import free_axes, output_names
 from tersor.export.sizes import open_axes
 from tersor.files import write_atomically
 from tersor.frontend.explain import first_line, quiet

@@ -1,0 +1,1 @@
+"""Inputs for where the user gave none."""

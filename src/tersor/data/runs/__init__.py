@@ -1,0 +1,1 @@
+"""Long runs: what they need in memory, and how they go on after an interruption."""

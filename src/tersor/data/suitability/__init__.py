@@ -1,0 +1,1 @@
+"""Whether samples are what a network expects to see."""

@@ -1,0 +1,1 @@
+"""The proof in the runtime: a file beside its simulation and the float file."""

@@ -1,0 +1,1 @@
+"""Runtimes on this machine: sessions, their clocks, and what the CPU can do."""

@@ -1,0 +1,1 @@
+"""What each quantizer alone does to the outputs."""

@@ -1,0 +1,1 @@
+"""Where quantizers stand: on the edges that a target computes in integers."""

@@ -1,0 +1,1 @@
+"""Weights rounded with samples: one walk over the layers, and its solvers."""
