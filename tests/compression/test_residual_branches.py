@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.compression.budget import Candidate, Curve
 from tersor.compression.counts import Counts
-from tersor.compression.curves import _hull, curves
+from tersor.compression.curves import curves
 from tersor.compression.meter import Counted, hollow
 from tersor.compression.parts import branch_parts, group_parts, layer_parts
 from tersor.compression.plan import Execution, carry_out, ways_within
@@ -271,20 +270,6 @@ def test_parts_of_a_branch_are_one_curve(tried):
         saved = counts.whole.macs - counts.cost(ways).macs
         most = max(c.cost for c in of_branch.candidates)
         assert most - candidate.cost == pytest.approx(saved, abs=0.01 * counts.whole.macs)
-
-
-def test_the_hull_is_what_is_best_at_some_price():
-    generator = torch.manual_seed(3)
-    costs_, lost = torch.randint(1000, (2, 60), generator=generator).tolist()
-    pairs = zip(costs_, lost, strict=True)
-    every = Curve("x", tuple(Candidate(n, c, float(d)) for n, (c, d) in enumerate(pairs)))
-    kept = _hull(every.front()).candidates
-    prices = torch.logspace(-3, 3, 4001).tolist()
-    best = {min(c.damage + price * c.cost for c in every.candidates) for price in prices}
-    of_kept = {min(c.damage + price * c.cost for c in kept) for price in prices}
-    assert best == of_kept
-    needed = {min(every.candidates, key=lambda c: c.damage + p * c.cost).what for p in prices}
-    assert needed == {c.what for c in kept}
 
 
 def test_no_branch_no_constant(network):

@@ -6,7 +6,8 @@ are best at some price of the cost, damage + λ · cost: the lower convex hull.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 from tersor.compression.budget import Candidate, Curve
 from tersor.compression.parts import Part
@@ -69,21 +70,30 @@ def _bundles(tried: Sequence[Tried]) -> list[list[Tried]]:
 
 
 def _curve(together: Sequence[Tried], each: Costs, left: SharesLeft) -> Curve:
-    """Build a curve; costs are relative to the largest saving, so none is negative."""
+    """Build the curve of a part, or of a branch; only its best combinations are kept on the way."""
     options, apart = [_Option()], list[_Option]()
     for part, damages in together:
         ways = list(zip(part.ways, damages, strict=True))
         if isinstance(part.ways[0], Dropped):
             apart += [_Option().with_way(way, left[way], lost) for way, lost in ways]
-        else:
-            options += [
-                option.with_way(way, left[way], lost) for option in options for way, lost in ways
-            ]
-    saved = [(option, option.saved(each)) for option in (*options, *apart)]
-    most = max(max(less for _, less in saved), 0)
-    found = (Candidate(option.ways, most - less, option.lost) for option, less in saved)
-    curve = Curve(together[0][0].name, tuple(found))
-    return curve if len(together) == 1 else _hull(curve.front())
+            continue
+        options += [o.with_way(way, left[way], lost) for o in options for way, lost in ways]
+        if len(together) > 1:
+            hull = _hull(_offered(part.name, options, each).front())
+            options = [cast("_Option", candidate.what) for candidate in hull.candidates]
+    found = _offered(together[0][0].name, [*options, *apart], each)
+    found = found if len(together) == 1 else _hull(found.front())
+    ways_of = [cast("_Option", candidate.what).ways for candidate in found.candidates]
+    pairs = zip(found.candidates, ways_of, strict=True)
+    return Curve(found.part, tuple(replace(each, what=ways) for each, ways in pairs))
+
+
+def _offered(name: str, options: Sequence[_Option], each: Costs) -> Curve:
+    """Options as candidates; costs are relative to the largest saving, so none is negative."""
+    saved = [option.saved(each) for option in options]
+    most = max(*saved, 0)
+    pairs = zip(options, saved, strict=True)
+    return Curve(name, tuple(Candidate(option, most - less, option.lost) for option, less in pairs))
 
 
 def _hull(front: Curve) -> Curve:
