@@ -19,7 +19,7 @@ Distance = Literal["auto", "kl", "mse"]  # between outputs, in a training
 Precision = Literal["bf16", "fp16"]  # mixed with float32, in a training
 Storage = Literal["int8", "int4"]  # how weights are stored in a file
 BudgetRule = Literal["least loss", "equal loss"]  # how parts share a budget
-Method = Literal["svd", "spatial", "cp", "tucker", "tensor_train"]  # decompositions
+Method = Literal["svd", "spatial", "cp", "depthwise", "tucker", "tensor_train"]  # of layers
 GateKind = Literal["vib", "bayes", "l0"]  # gates that learn which channels to remove
 WayName = Literal["prune"] | Method | Literal["drop"] | GateKind  # to compress
 # what decides which channels are removed first

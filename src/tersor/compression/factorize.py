@@ -1,9 +1,9 @@
 """W ≈ K_n ∘ … ∘ K_1: a linear layer or convolution becomes two to four smaller ones.
 
-The decompositions are those of arXiv 1912.09802, §3.1: weight SVD, spatial SVD, CP, Tucker-2 and
-tensor-train. The equations are in `tersor.core.decompose`, and those with data in
-`tersor.core.refit`. For layers without kernel axes, which are linear layers and 1×1 convolutions,
-every method is the SVD.
+The decompositions are those of arXiv 1912.09802, §3.1 (weight SVD, spatial SVD, CP, Tucker-2 and
+tensor-train), and CP with whole kernels. The equations are in `tersor.core.decompose`, those with
+data in `tersor.core.refit`. For layers without kernel axes, which are linear layers and 1×1
+convolutions, every method is the SVD.
 
 Differs from the paper in: if a decomposition has several ranks, they are chosen for the least loss
 at a given cost (`tersor.core.ranks`). With data, all factors of any decomposition and the bias are
@@ -41,7 +41,7 @@ class Factorization:
     """The factorization to apply to a layer.
 
     Attributes:
-        method: `"svd"`, `"spatial"`, `"cp"`, `"tucker"` or `"tensor_train"`.
+        method: `"svd"`, `"spatial"`, `"cp"`, `"depthwise"`, `"tucker"` or `"tensor_train"`.
         ranks: Numbers of channels between the factors, such as `rank_for` returns.
     """
 

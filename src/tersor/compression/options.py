@@ -18,8 +18,9 @@ class Compression:
 
     Attributes:
         methods: The allowed methods: `"prune"`, the decompositions of layers `"svd"`, `"spatial"`,
-            `"cp"`, `"tucker"` and `"tensor_train"`, and `"drop"`, which leaves out whole residual
-            branches and needs samples. Each part uses the method that serves the budget best.
+            `"cp"`, `"depthwise"`, `"tucker"` and `"tensor_train"`, and `"drop"`, which leaves out
+            whole residual branches and needs samples. Each part uses the method that serves the
+            budget best.
             One of `"vib"`, `"bayes"` and `"l0"` may be given: gates then choose channels during
             training. Beside decompositions, they come second, and choose ranks, too; see
             `Gating.others`.

@@ -4,6 +4,7 @@
     spatial       k×1, 1×k                 arXiv 1405.3866, §2.1 (Jaderberg et al.), scheme 2
     tucker        1×1, k×k, 1×1            arXiv 1511.06530, §3.1 (Kim et al.)
     cp            1×1, depthwise k×1 and 1×k, 1×1      arXiv 1412.6553, §3.2 (Lebedev et al.)
+    depthwise     1×1, depthwise k×k, 1×1  the same of `[out, in, taps]`: arXiv 2008.05441, §2
     tensor_train  1×1, k×1, 1×k, 1×1       Oseledets, SIAM J. Sci. Comput. 33(5), 2011, algorithm 1
 
 A weight is `[out, in, *kernel]` with any number of kernel axes; a linear layer has none. Each
@@ -11,7 +12,7 @@ factor is such a weight, too, with size 1 along the kernel axes that belong to a
 Factors have no bias, so zero padding passes through them: the chain equals one convolution with the
 weight `compose(chain)`.
 
-Differs from the papers in: all five start from the same function, `low_rank`, which minimizes the
+Differs from the papers in: all six start from the same function, `low_rank`, which minimizes the
 error on data if a Gram matrix is given. CP starts from the singular vectors of each tap.
 """
 
@@ -165,10 +166,28 @@ def cp(weight: Weight, rank: int) -> Chain:
         found = decomposition.parafac(
             weight, rank, _CP_ITERATIONS, init=(None, start), l2_reg=ridge
         )
-    behind, front, *kernel = found.factors
+    chains = _cp_chain(found.factors), _cp_chain(start)  # the ridge may cost more than is gained
+    return min(chains, key=lambda chain: float((compose(chain) - weight).square().sum()))
+
+
+def _cp_chain(factors: Sequence[Tensor]) -> Chain:
+    behind, front, *kernel = factors
     axes = len(kernel)
     along = [_depthwise(taps, axis, axes) for axis, taps in enumerate(kernel) if len(taps) > 1]
     return [_pointwise(front.mT, axes), *along, _pointwise(behind, axes)]
+
+
+def depthwise(weight: Weight, rank: int) -> Chain:
+    """`cp` with all taps of a kernel as one axis: 1×1, the whole kernel channel by channel, 1×1.
+
+    Args:
+        weight: W.
+        rank: r, up to `taps · min(out, in)`.
+    """
+    axes, kernel = weight.ndim - 2, weight.shape[2:]
+    front, *along, behind = cp(weight.reshape(*weight.shape[:2], -1), rank)
+    whole = [each.reshape(rank, 1, *kernel) for each in along]
+    return [_pointwise(front[..., 0], axes), *whole, _pointwise(behind[..., 0], axes)]
 
 
 def _taps_apart(weight: Weight, rank: int) -> list[Tensor]:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tersor.core.decompose import Chain, Weight, cp, spatials, svds, tensor_train, tucker
+from tersor.core.decompose import Chain, Weight, cp, depthwise, spatials, svds, tensor_train, tucker
 from tersor.names import Method
 
 Shape = tuple[int, ...]
@@ -55,6 +55,8 @@ def decompositions(
             return lambda ranks: by_axis(ranks[0])
         case "cp":
             return lambda ranks: cp(weight, ranks[0])
+        case "depthwise":
+            return lambda ranks: depthwise(weight, ranks[0])
         case "tucker":
             return lambda ranks: tucker(weight, ranks)
         case "tensor_train":
@@ -81,6 +83,9 @@ def shapes_of(method: Method, weight: Sequence[int], ranks: Sequence[int]) -> li
         case "cp":
             along = [(first, 1, *taps) for taps in alone]
             return [(first, inputs, *point), *along, (out, first, *point)]
+        case "depthwise":
+            along = [(first, 1, *kernel)] if alone else []
+            return [(first, inputs, *point), *along, (out, first, *point)]
         case "tucker":
             return [(first, inputs, *point), (last, first, *kernel), (out, last, *point)]
         case "tensor_train":
@@ -100,7 +105,7 @@ def full_ranks(method: Method, weight: Weight) -> Ranks:
         method: The decomposition.
         weight: W.
     """
-    if method == "cp":
+    if method in ("cp", "depthwise"):
         return (min(weight.shape[:2]) * weight[0, 0].numel(),)
     return tuple(min(matrix.shape) for matrix in unfoldings(method, weight))
 
@@ -108,7 +113,7 @@ def full_ranks(method: Method, weight: Weight) -> Ranks:
 def unfoldings(method: Method, weight: Weight) -> list[Float[Tensor, "..."]]:
     """The matrices whose ranks a decomposition limits, one for each of its ranks.
 
-    CP limits the rank of no matrix; its own rank is bounded by the sum over taps.
+    CP and `"depthwise"` limit the rank of no matrix; theirs is bounded by the sum over taps.
 
     Args:
         method: The decomposition.
@@ -120,7 +125,7 @@ def unfoldings(method: Method, weight: Weight) -> list[Float[Tensor, "..."]]:
             return [weight.flatten(1)]
         case "spatial":
             return [weight.reshape(out, inputs * kernel[0], -1).mT.flatten(0, 1)]
-        case "cp":
+        case "cp" | "depthwise":
             return []
         case "tucker":
             return [weight.movedim(1, 0).flatten(1), weight.flatten(1)]
