@@ -220,7 +220,7 @@ def _quantized(
     data = task.calibration(1024, args.seed)
     quantized = quantize(found.network, data=data, weights=bits)
     top1 = task.task.runtime_top1(quantized) if args.runtime else task.task.top1(quantized)
-    return top1, _kilobytes(quantized, storage="int4")
+    return top1, _kilobytes(quantized, **({"storage": "int4"} if bits <= 4 else {}))
 
 
 def _kilobytes(found: Compressed | Quantized, **storage: Any) -> float:
