@@ -32,10 +32,10 @@ from tersor.data.walk.stream import Stream
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network, Skipped
 from tersor.graph.simplify import fold
+from tersor.quant.adaround import AdaRound, Problem, learn_rounding
+from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.placement.place import place, quantizers, weight_quantizer
 from tersor.quant.ranges.calibrate import MSE, weight_ranges
-from tersor.quant.rounding.adaround import AdaRound, Problem, learn_rounding
-from tersor.quant.rounding.fast_rounding import Rounding, round_layer
 from tersor.quant.rounding.layer_task import LayerTask
 from tersor.quant.rounding.layerwise import round_layers
 from tersor.quant.schemes import find_scheme

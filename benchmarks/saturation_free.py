@@ -28,7 +28,7 @@ from benchmarks.harness.subject import spread
 from benchmarks.zoo.data import cifar10_train
 from tersor.api.quantize import Quantized
 from tersor.export.sessions.latency import CALM, in_turns
-from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.rounding.layerwise import Setting
 from tersor.quant.schemes import ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 

@@ -15,13 +15,13 @@ from tersor import names
 from tersor.compression.chain_fit import Refit
 from tersor.compression.gate_training import Gating
 from tersor.compression.reconstruct import Reconstruct
-from tersor.data.pictures.images import Pixels
+from tersor.data.images import Pixels
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
-from tersor.quant.ranges import range_methods
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.block_rounding import Blocks
-from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant import range_methods
+from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.schemes import SCHEMES
 from tersor.training.damping import Damping, Freezing
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.fuzz.damage import mutate_bytes
-from tersor.data.pictures.images import Pixels, find_images, read_images
+from tersor.data.images import Pixels, find_images, read_images
 
 _SIZES = (0, 1, 2, 7, 64, 255, 2**12, 2**15 - 1, 2**16 - 1, 2**24, 2**31 - 1)
 _KINDS = (

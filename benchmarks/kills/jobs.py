@@ -15,7 +15,7 @@ from tersor.export.onnx import writer as writer
 from tersor.files import write_atomically
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network
-from tersor.quant.rounding.adaround import AdaRound
+from tersor.quant.adaround import AdaRound
 
 FILE, PROGRAM = "q.onnx", "q.pte"
 _SMALL = 1000  # bytes from which a pair of files is written here

@@ -22,10 +22,10 @@ import torch
 from benchmarks.harness import Table, progress
 from benchmarks.rounding.task import SCHEMES, Task
 from benchmarks.zoo import MODELS
+from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.block_rounding import Blocks
-from tersor.quant.rounding.fast_rounding import Rounding
 
 Run = tuple[float, float, float | None]  # top-1, CPU seconds, top-1 in onnxruntime
 TITLES = (

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from benchmarks.harness import Table, alone, peak_megabytes
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
+from tersor.quant.fast_rounding import Rounding, round_measured
 from tersor.quant.placement.place import place, weight_quantizer
 from tersor.quant.ranges.calibrate import weight_ranges
-from tersor.quant.rounding.fast_rounding import Rounding, round_measured
 from tersor.quant.rounding.layer_task import LayerTask
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 

@@ -20,7 +20,7 @@ from benchmarks.harness.table import Table, progress
 from benchmarks.rounding.accuracy import SOLVERS
 from benchmarks.zoo.data import asset
 from benchmarks.zoo.detection import coco128
-from tersor.quant.ranges.range_methods import MSE, MinMax
+from tersor.quant.range_methods import MSE, MinMax
 
 RANGES = {"auto": "auto", "minmax": MinMax(), "mse": MSE()}
 

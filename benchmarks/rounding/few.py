@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmarks.harness import Table, progress
 from benchmarks.rounding.task import SCHEMES, Task
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
-from tersor.quant.rounding.fast_rounding import Rounding
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import tersor
 from benchmarks.harness.table import Table, progress
 from benchmarks.tolerance.networks import NETWORKS, Subject, latencies
 from tersor.graph.network import Applied, Record
-from tersor.quant.tolerance.tolerance import Allowed
+from tersor.quant.tolerance import Allowed
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import cifar10_train
 from tersor.api.quantize import quantize
 from tersor.graph.layers import layers
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.results.quantized import Quantized
 
 #: Where training starts → the solver that rounds before.

@@ -9,15 +9,15 @@ import tersor
 from tersor.compression.chain_fit import Refit
 from tersor.compression.gate_training import Gating
 from tersor.compression.reconstruct import Reconstruct
-from tersor.data.pictures.images import Pixels
+from tersor.data.images import Pixels
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
-from tersor.quant.ranges.range_methods import MSE, Entropy, Percentile
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.block_rounding import Blocks
-from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.range_methods import MSE, Entropy, Percentile
 from tersor.training.damping import Damping, Freezing
 
 X = torch.rand(16, 3, 6, 6, generator=torch.manual_seed(0))

@@ -7,9 +7,9 @@ from torch import nn
 import tersor
 from tersor.errors import TersorError
 from tersor.graph.nodes import source
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.placement.place import quantizers
-from tersor.quant.ranges.range_methods import MSE, MinMax, Percentile
-from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tests import nets
 
 

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 import tersor
 from tersor import cli
-from tersor.quant.ranges.range_methods import Entropy
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.block_rounding import Blocks
-from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.range_methods import Entropy
 from tests import nets
 
 MODEL = ["quantize", "tests.nets:with_example"]
@@ -106,7 +106,7 @@ def test_a_run_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
         solved.append(site.layer.name)
         return round_layer(site, *args, **kwargs)
 
-    from tersor.quant.rounding import fast_rounding as rounding
+    from tersor.quant import fast_rounding as rounding
 
     round_layer = rounding.round_layer
     monkeypatch.setattr(rounding, "round_layer", spy)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tersor.data.pictures.images import Pixels, find_classes, find_images, read_images
+from tersor.data.images import Pixels, find_classes, find_images, read_images
 from tersor.errors import InvalidInputError, UnsupportedError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -176,7 +176,7 @@ def test_pixels_are_counted_before_they_are_resized(tmp_path):
 
 
 def test_the_pixels_of_a_file_are_counted_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("tersor.data.pictures.images._MOST", 99)
+    monkeypatch.setattr("tersor.data.images._MOST", 99)
     Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
     with pytest.raises(InvalidInputError, match=r"a.png.*10×10 pixels; cut it"):
         read_images([tmp_path / "a.png"], Pixels())

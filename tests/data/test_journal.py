@@ -14,9 +14,9 @@ import tersor
 from tersor.data.runs.journal import Journal
 from tersor.errors import ExportError, InvalidInputError
 from tersor.graph.network import Applied, Skipped
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.block_rounding import Blocks
-from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
+from tersor.quant.fast_rounding import Rounding
 from tests.nets import images, plain
 
 SOLVERS = {
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
 
 def test_finished_layers_are_not_solved_again(tmp_path, monkeypatch):
     first = quantized(tmp_path)
-    monkeypatch.setattr("tersor.quant.rounding.fast_rounding._solve", None)
+    monkeypatch.setattr("tersor.quant.fast_rounding._solve", None)
     assert_equal(quantized(tmp_path), first)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tersor.data.pictures.images import Pixels, read_images
+from tersor.data.images import Pixels, read_images
 from tersor.errors import InvalidInputError
 
 

@@ -16,7 +16,7 @@ from tersor.data.given.pieces import joined, pieces
 from tersor.data.given.sample_rows import first_batches, last_batches, sample_counts
 from tersor.data.given.samples import samples
 from tersor.data.given.sources import find_source
-from tersor.data.pictures.images import Pixels
+from tersor.data.images import Pixels
 from tersor.data.runs.fingerprint import fingerprint
 from tersor.data.walk.observe import samples_of
 from tersor.data.walk.shelf import Shelf

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tersor.data.given import sources
 from tersor.data.given.sources import find_source
-from tersor.data.pictures.images import Pixels
+from tersor.data.images import Pixels
 from tersor.errors import InvalidInputError
 
 CODE = """

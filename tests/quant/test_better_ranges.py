@@ -7,9 +7,9 @@ from torch import nn
 from tersor.api.frame import Frame
 from tersor.frontend.capture import capture
 from tersor.quant.placement.place import quantizers
+from tersor.quant.range_methods import MSE, MinMax
 from tersor.quant.ranges.better_ranges import better_ranges
 from tersor.quant.ranges.known_ranges import KnownRanges
-from tersor.quant.ranges.range_methods import MSE, MinMax
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 

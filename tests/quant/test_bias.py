@@ -16,8 +16,8 @@ from tersor.graph.ops import WEIGHTED
 from tersor.graph.simplify import fold
 from tersor.quant.placement.place import place, quantizers
 from tersor.quant.placement.quantizer import BiasQuantize
+from tersor.quant.range_methods import MinMax
 from tersor.quant.ranges.calibrate import weight_ranges
-from tersor.quant.ranges.range_methods import MinMax
 from tersor.quant.rounding.bias import correct_bias
 from tersor.quant.schemes import DFQ_PAPER
 

@@ -9,9 +9,9 @@ from tersor.api.frame import Frame
 from tersor.api.steps import place_with_data
 from tersor.core.metrics import decibels, signal_and_noise
 from tersor.frontend.capture import capture
+from tersor.quant.in_float.bias_check import correct_nearest
 from tersor.quant.noise.alone import only, quantizer_uses
 from tersor.quant.schemes import ONNXRUNTIME_CPU
-from tersor.quant.tolerance.bias_check import correct_nearest
 from tests import nets
 
 _CHANNELS = 64

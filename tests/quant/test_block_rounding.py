@@ -17,11 +17,11 @@ from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
 from tersor.graph.nodes import argument
 from tersor.graph.simplify import fold
+from tersor.quant.block_rounding import Blocks
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.placement.place import place
+from tersor.quant.range_methods import MSE
 from tersor.quant.ranges.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.ranges.range_methods import MSE
-from tersor.quant.rounding.block_rounding import Blocks
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.rounding.layerwise import Setting
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
 from tests.captured import outputs

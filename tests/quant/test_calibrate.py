@@ -18,9 +18,9 @@ from tersor.graph.network import Applied, Skipped
 from tersor.graph.nodes import source
 from tersor.graph.simplify import fold
 from tersor.quant.placement.place import place, quantizers, weight_quantizer
+from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tersor.quant.ranges.calibrate import activation_quantizers, data_free_ranges, weight_ranges
 from tersor.quant.ranges.input_range import input_ranges
-from tersor.quant.ranges.range_methods import MSE, MinMax, Percentile
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU, ONNXRUNTIME_VNNI
 from tests.captured import captured
 

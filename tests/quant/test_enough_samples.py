@@ -7,9 +7,9 @@ from torch import nn
 import tersor
 from tersor.frontend.capture import capture
 from tersor.graph.nodes import source
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.placement.place import quantizers
 from tersor.quant.rounding.enough_samples import enough
-from tersor.quant.rounding.fast_rounding import Rounding
 
 WIDEST = 4 * 6 * 6  # numbers of the first layer's output
 

@@ -11,10 +11,10 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.placement.place import place, weight_quantizer
+from tersor.quant.range_methods import MSE
 from tersor.quant.ranges.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.ranges.range_methods import MSE
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.rounding.layerwise import Setting
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_CPU
 from tests.captured import captured, outputs

@@ -7,9 +7,9 @@ from torch import nn
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Skipped
+from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.placement.place import place, weight_quantizer
 from tersor.quant.ranges.calibrate import weight_ranges
-from tersor.quant.rounding.fast_rounding import Rounding, round_layer
 from tersor.quant.rounding.layer_task import LayerTask
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 

@@ -9,13 +9,13 @@ from torch import nn
 import tersor
 from tersor.errors import InvalidInputError, RangeWarning
 from tersor.frontend.capture import capture
+from tersor.quant.adaround import AdaRound
 from tersor.quant.idle_options import range_matters
 from tersor.quant.levels import DataFree, WithData
+from tersor.quant.range_methods import MSE, Percentile
 from tersor.quant.ranges.input_range import guessed_inputs
-from tersor.quant.ranges.range_methods import MSE, Percentile
-from tersor.quant.ranges.smooth import Smoothing
-from tersor.quant.rounding.adaround import AdaRound
 from tersor.quant.schemes import find_scheme
+from tersor.quant.smooth import Smoothing
 
 ROWS, FLOAT, WHOLE = "executorch-dynamic", "onnxruntime-weights", "onnxruntime-cpu"
 DATA = torch.rand(32, 12, generator=torch.manual_seed(0))

@@ -6,10 +6,10 @@ from torch import nn
 
 from tersor.frontend.capture import capture
 from tersor.quant.placement.place import place
+from tersor.quant.range_methods import Percentile
 from tersor.quant.ranges.calibrate import activation_quantizers
 from tersor.quant.ranges.margin import ENOUGH, SampleExtremes
 from tersor.quant.ranges.observed import observed_ranges
-from tersor.quant.ranges.range_methods import Percentile
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 

@@ -9,8 +9,8 @@ from tersor.data.walk.stream import Stream
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied
 from tersor.quant.placement.place import place
+from tersor.quant.range_methods import MinMax
 from tersor.quant.ranges.calibrate import data_free_ranges, weight_ranges
-from tersor.quant.ranges.range_methods import MinMax
 from tersor.quant.rounding.bias import Nearest
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tests.captured import captured, outputs

@@ -9,9 +9,9 @@ from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.network import Applied
 from tersor.quant.placement.place import place
+from tersor.quant.range_methods import MSE, Entropy, MinMax, Percentile
 from tersor.quant.ranges.calibrate import activation_quantizers
 from tersor.quant.ranges.observed import observed_ranges
-from tersor.quant.ranges.range_methods import MSE, Entropy, MinMax, Percentile
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 

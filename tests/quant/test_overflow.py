@@ -11,11 +11,11 @@ from tersor.distributions.propagation import propagate
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.graph.nodes import source
+from tersor.quant.adaround import AdaRound
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.placement.place import place, quantizers
 from tersor.quant.ranges.calibrate import data_free_ranges, weight_ranges
 from tersor.quant.ranges.overflow import guard_bias_overflow
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.schemes import DFQ_PAPER, ONNXRUNTIME_VNNI
 
 SCHEMES = pytest.mark.parametrize(

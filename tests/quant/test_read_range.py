@@ -8,10 +8,10 @@ from torch import nn
 from tersor.core.grid import Grid
 from tersor.frontend.capture import capture
 from tersor.quant.placement.place import place
+from tersor.quant.range_methods import MinMax
 from tersor.quant.ranges import seen_values
 from tersor.quant.ranges.calibrate import activation_quantizers, data_free_ranges
 from tersor.quant.ranges.observed import observed_ranges
-from tersor.quant.ranges.range_methods import MinMax
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 
 

@@ -9,7 +9,7 @@ import tersor
 from tersor.errors import InvalidInputError
 from tersor.graph.nodes import source
 from tersor.quant.placement.place import quantizers
-from tersor.quant.ranges.range_methods import MinMax
+from tersor.quant.range_methods import MinMax
 
 
 class Residual(nn.Module):

@@ -9,9 +9,9 @@ from torch import nn
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.placement.place import place, quantizers, weight_quantizer
 from tersor.quant.ranges.calibrate import weight_ranges
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.rounding.layerwise import Setting
 from tersor.quant.schemes import ONNXRUNTIME_CPU, TENSORRT
 from tersor.quant.sensitivity import WidthTrial, sensitivities

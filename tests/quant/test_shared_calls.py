@@ -9,8 +9,8 @@ import tersor
 from tersor.core.metrics import sqnr
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant.adaround import AdaRound
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.rounding.shared_calls import gather, other_calls
 
 SAMPLES = torch.randn(64, 4, 8, 8, generator=torch.manual_seed(0))

@@ -16,11 +16,11 @@ from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.network import Applied, Network, Skipped, get_tensor
 from tersor.graph.simplify import simplify
+from tersor.quant.adaround import AdaRound
 from tersor.quant.placement.place import place
-from tersor.quant.ranges.smooth import STEP, Smoothing, may_smooth, smooth
-from tersor.quant.rounding.adaround import AdaRound
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.shared_copy import shared_copy
+from tersor.quant.smooth import STEP, Smoothing, may_smooth, smooth
 from tests.captured import assert_same_function, captured
 from tests.frontend.onnx.files import model as file_model
 from tests.frontend.onnx.files import random, write

@@ -12,9 +12,9 @@ from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
 from tersor.quant.placement.place import place, quantizers
+from tersor.quant.range_methods import MinMax
 from tersor.quant.ranges.calibrate import weight_ranges
 from tersor.quant.ranges.observed import observed_ranges
-from tersor.quant.ranges.range_methods import MinMax
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.stored_widths import widen_stored
 from tests.frontend.onnx.files import model, random, write

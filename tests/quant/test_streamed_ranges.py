@@ -6,12 +6,12 @@ from torch import nn
 
 import tersor
 from tersor.frontend.capture import capture
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.placement.place import place
 from tersor.quant.ranges.calibrate import activation_quantizers, weight_ranges
 from tersor.quant.ranges.observed import observed_ranges
 from tersor.quant.ranges.overflow import guard_bias_overflow
 from tersor.quant.ranges.seen_values import SeenValues
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.rounding.layerwise import Setting
 from tersor.quant.rounding.streamed_ranges import can_be_streamed
 from tersor.quant.schemes import ONNXRUNTIME_CPU

@@ -10,14 +10,14 @@ from tersor.api.frame import Frame
 from tersor.api.steps import place_with_data
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
+from tersor.quant.in_float.switched import switched
 from tersor.quant.levels import WithData
 from tersor.quant.noise.noise_shares import noise_shares, weight_readers
 from tersor.quant.placement.kept import NOTHING, Mixtures
 from tersor.quant.placement.place import quantizers
 from tersor.quant.ranges.known_ranges import KnownRanges
 from tersor.quant.schemes import ONNXRUNTIME_CPU
-from tersor.quant.tolerance.switched import switched
-from tersor.quant.tolerance.tolerance import Judge, Tolerance
+from tersor.quant.tolerance import Judge, Tolerance
 from tests.far_ranges import pictures, ranges
 
 STORED = 10 * math.log10(1.1)  # dB: weights of layers in float are not rounded, and may add a tenth

@@ -18,14 +18,14 @@ from tersor.errors import InvalidInputError
 from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.capture import capture
 from tersor.graph.layers import layers
+from tersor.quant.in_float import float_search
+from tersor.quant.in_float.float_search import search
+from tersor.quant.in_float.proven import proven
 from tersor.quant.levels import WithData
 from tersor.quant.noise.noise_shares import noise_shares, weight_readers
 from tersor.quant.placement.kept import ACCURATE, NOTHING, Mixtures
 from tersor.quant.schemes import ONNXRUNTIME_CPU
-from tersor.quant.tolerance import float_search
-from tersor.quant.tolerance.float_search import search
-from tersor.quant.tolerance.proven import proven
-from tersor.quant.tolerance.tolerance import Attempt, Judge, Rounded, Tolerance
+from tersor.quant.tolerance import Attempt, Judge, Rounded, Tolerance
 from tests.far_ranges import pictures, ranges
 
 NEAREST = WithData(rounding=None)
@@ -222,7 +222,7 @@ def test_a_score_that_decides_alone_gets_more(tmp_path):
 
 @pytest.mark.parametrize(("little", "solved"), [(0.0, True), (1.0, False)])
 def test_the_solver_rests_where_weights_make_little_noise(monkeypatch, little, solved):
-    monkeypatch.setattr("tersor.quant.tolerance.within._LITTLE", little)
+    monkeypatch.setattr("tersor.quant.in_float.within._LITTLE", little)
     q = tersor.quantize(ranges(), data=pictures(32))
     assert any(record.step == "round" for record in q.records) == solved
     assert ("little of the noise is theirs" in told(q)[-1].what) != solved
@@ -230,7 +230,7 @@ def test_the_solver_rests_where_weights_make_little_noise(monkeypatch, little, s
 
 
 def test_a_solver_that_was_asked_for_does_not_rest(monkeypatch):
-    monkeypatch.setattr("tersor.quant.tolerance.within._LITTLE", 1.0)
+    monkeypatch.setattr("tersor.quant.in_float.within._LITTLE", 1.0)
     q = tersor.quantize(ranges(), data=pictures(32), options=NEAREST)
     assert any(record.step == "correct bias" for record in q.records)
     assert "little of the noise" not in told(q)[-1].what

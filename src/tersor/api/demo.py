@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from tersor.api.quantize import quantize
+from tersor.data.images import FORMATS
 from tersor.data.invented.synthetic import random_example
-from tersor.data.pictures.images import FORMATS
 from tersor.errors import UnsupportedError
 from tersor.export.onnx.writer import ExportResult
 from tersor.export.proof.verification import Verification

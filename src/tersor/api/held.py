@@ -17,14 +17,14 @@ from tersor.export.serving import serving
 from tersor.export.sessions.runtime import Runtime
 from tersor.files import temporary_folder
 from tersor.graph.network import Network
+from tersor.quant.in_float.bias_check import judge_of_biases
+from tersor.quant.in_float.within import within
 from tersor.quant.levels import WithData
 from tersor.quant.placement.kept import NOTHING, Kept
 from tersor.quant.ranges.known_ranges import KnownRanges
 from tersor.quant.scheme import Scheme
 from tersor.quant.shared_copy import shared_copy
-from tersor.quant.tolerance.bias_check import judge_of_biases
-from tersor.quant.tolerance.tolerance import AUTO, Rounded, Run, Tolerance, Weights
-from tersor.quant.tolerance.within import within
+from tersor.quant.tolerance import AUTO, Rounded, Run, Tolerance, Weights
 from tersor.results.quantized import runtime_of
 
 

@@ -42,6 +42,7 @@ from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import Network, OnLayer
 from tersor.names import SchemeName
 from tersor.quant.idle_options import check_options, check_range
+from tersor.quant.in_float.within import check_tolerance, divided, tolerance_of
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.placement.patterns import patterns
 from tersor.quant.ranges.calibrate import data_free_ranges, weight_ranges
@@ -52,8 +53,7 @@ from tersor.quant.rounding.bias import correct_bias
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quant.shared_copy import shared_copy
-from tersor.quant.tolerance.tolerance import Allowed, Tolerance
-from tersor.quant.tolerance.within import check_tolerance, divided, tolerance_of
+from tersor.quant.tolerance import Allowed, Tolerance
 from tersor.report.progress import shows_progress
 from tersor.results.compressed import Compressed
 from tersor.results.quantized import Quantized

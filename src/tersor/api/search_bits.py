@@ -29,9 +29,9 @@ from tersor.frontend.capture import Example, Keywords, Model
 from tersor.frontend.dynamic import Dynamic
 from tersor.graph.network import OnLayer
 from tersor.names import SchemeName
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
 from tersor.quant.placement.patterns import patterns
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import find_scheme
 from tersor.quant.sensitivity import Sensitivity, WidthTrial, sensitivities

@@ -10,23 +10,23 @@ from tersor.graph.network import Network
 from tersor.graph.simplify import simplify
 from tersor.passes.absorb import Absorb, absorb
 from tersor.passes.equalize import equalize
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.in_float.bias_check import correct_nearest, keep_better_biases
 from tersor.quant.levels import Equalization, WithData, equalization
 from tersor.quant.placement.float_layers import has_weights, nothing_to_quantize
+from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.ranges.calibrate import weight_ranges
 from tersor.quant.ranges.known_ranges import KnownRanges
 from tersor.quant.ranges.overflow import guard_bias_overflow
-from tersor.quant.ranges.range_methods import ActivationRange, MinMax
-from tersor.quant.ranges.smooth import may_smooth, smooth
 from tersor.quant.rounding.bias import Nearest
 from tersor.quant.rounding.enough_samples import fewest_bits
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.rounding.layerwise import Setting
 from tersor.quant.rounding.streamed_ranges import can_be_streamed
 from tersor.quant.scheme import WIDE
 from tersor.quant.shared_copy import shared_copy
+from tersor.quant.smooth import may_smooth, smooth
 from tersor.quant.stored_widths import widen_stored
-from tersor.quant.tolerance.bias_check import correct_nearest, keep_better_biases
-from tersor.quant.tolerance.tolerance import Judge, Rounded
+from tersor.quant.tolerance import Judge, Rounded
 
 CAPTURE = "capture the model"
 FOLD = "fold BatchNorm"
@@ -102,7 +102,7 @@ def solve(
         frame: The target and the callbacks.
         batches: The samples.
         options: The options of level 2.
-        judge: As for `tersor.quant.tolerance.bias_check.keep_better_biases`.
+        judge: As for `tersor.quant.in_float.bias_check.keep_better_biases`.
     """
     network, prepared = placed.network, placed.prepared
     frame.say(ROUND)

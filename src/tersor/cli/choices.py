@@ -10,17 +10,17 @@ from tersor.data.given.samples import check_first, fixed_batch
 from tersor.data.given.shown import captured_with
 from tersor.data.given.sources import Source, find_source
 from tersor.data.given.texts import TEXTS
+from tersor.data.images import Pixels
 from tersor.data.invented.synthetic import random_example
-from tersor.data.pictures.images import Pixels
 from tersor.errors import InvalidInputError
 from tersor.frontend.load import input_types
 from tersor.frontend.onnx.model import OnnxModel
 from tersor.graph.network import Network
+from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
+from tersor.quant.fast_rounding import Rounding
 from tersor.quant.levels import WithData
-from tersor.quant.ranges.range_methods import MSE, ActivationRange, Entropy, MinMax, Percentile
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.block_rounding import Blocks
-from tersor.quant.rounding.fast_rounding import Rounding
+from tersor.quant.range_methods import MSE, ActivationRange, Entropy, MinMax, Percentile
 from tersor.report.progress import Bar
 
 _RANGES: dict[str, ActivationRange] = {
@@ -58,10 +58,10 @@ def sources(
 
     Args:
         names: The sources, each a name or None.
-        resize: See `tersor.data.pictures.images.Pixels`.
-        crop: See `tersor.data.pictures.images.Pixels`.
-        mean: See `tersor.data.pictures.images.Pixels`; None stands for 0.
-        std: See `tersor.data.pictures.images.Pixels`; None stands for 1.
+        resize: See `tersor.data.images.Pixels`.
+        crop: See `tersor.data.images.Pixels`.
+        mean: See `tersor.data.images.Pixels`; None stands for 0.
+        std: See `tersor.data.images.Pixels`; None stands for 1.
         tokenizer: Turns texts into numbers.
 
     Raises:

@@ -6,7 +6,10 @@ from typing import Literal
 from tersor.checked import Count, Positive, ProperShare, checked
 from tersor.passes.absorb import Absorb
 from tersor.passes.equalize import Equalize
-from tersor.quant.ranges.range_methods import (
+from tersor.quant.adaround import AdaRound
+from tersor.quant.block_rounding import Blocks
+from tersor.quant.fast_rounding import Rounding
+from tersor.quant.range_methods import (
     MSE,
     ActivationRange,
     Entropy,
@@ -14,11 +17,8 @@ from tersor.quant.ranges.range_methods import (
     Percentile,
     RangeMethod,
 )
-from tersor.quant.ranges.smooth import Smoothing
-from tersor.quant.rounding.adaround import AdaRound
-from tersor.quant.rounding.block_rounding import Blocks
-from tersor.quant.rounding.fast_rounding import Rounding
 from tersor.quant.scheme import Scheme
+from tersor.quant.smooth import Smoothing
 
 WeightRange = MinMax | Percentile | MSE | RangeMethod
 SeenRange = MinMax | Percentile | MSE | Entropy | ActivationRange
@@ -36,7 +36,7 @@ class DataFree:
         absorb: Options of high-bias absorption, or None to skip it. It only pays off after the
             paper's equalization, which uses weights only and makes biases large.
         weight_range: How to choose weight ranges: `MinMax`, `Percentile` or `MSE` of
-            `tersor.quant.ranges.range_methods`. The default is the smallest squared error below 8
+            `tersor.quant.range_methods`. The default is the smallest squared error below 8
             bits, where outliers are costly (white paper arXiv 2106.08295, §3.1), and min-max with
             8. 8-bit weights of a pair-safe scheme keep their pair-safe range regardless.
         correct_bias: Whether to subtract the expected rounding error from each bias.
@@ -58,10 +58,10 @@ class WithData:
     Attributes:
         equalize: See `DataFree`; `"auto"` skips it if a solver rounds the weights.
         smooth: Options of SmoothQuant, which moves the outliers of activations into the weights of
-            linear layers where that pays; None leaves them. See `tersor.quant.ranges.smooth`.
+            linear layers where that pays; None leaves them. See `tersor.quant.smooth`.
         weight_range: See `DataFree`.
         activation_range: How to choose activation ranges from the samples: `MinMax`,
-            `Percentile`, `MSE` or `Entropy` of `tersor.quant.ranges.range_methods`. AdaRound uses
+            `Percentile`, `MSE` or `Entropy` of `tersor.quant.range_methods`. AdaRound uses
             min-max. `"auto"` is min-max, or `MSE` where the outputs of some samples that no range
             was taken from are more accurate with it.
         rounding: Options of the solver that rounds the weights. `Rounding` takes seconds,

@@ -42,6 +42,14 @@ from tersor.graph.nodes import source
 from tersor.quant.configuration import Configuration, configured
 from tersor.quant.placement.place import quantizers
 from tersor.quant.placement.quantizer import FakeQuantize, adds_pairs
+from tersor.quant.range_methods import (
+    MSE,
+    ActivationRange,
+    MeanRange,
+    MinMax,
+    Range,
+    RangeMethod,
+)
 from tersor.quant.ranges.calibrate import activation_quantizers
 from tersor.quant.ranges.observed import seen_ranges
 from tersor.quant.ranges.offsets import (
@@ -49,14 +57,6 @@ from tersor.quant.ranges.offsets import (
     move_into_biases,
     pad_again,
     pad_before_rounding,
-)
-from tersor.quant.ranges.range_methods import (
-    MSE,
-    ActivationRange,
-    MeanRange,
-    MinMax,
-    Range,
-    RangeMethod,
 )
 
 _FINE = 8  # bits from which on a whole step is small

@@ -26,13 +26,13 @@ from tersor.graph.lanes import Pairs
 from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Applied, Network, OnLayer
 from tersor.graph.nodes import argument
+from tersor.quant.fast_rounding import Rounding, both_moments, round_measured
 from tersor.quant.noise.noise_by_parts import noise_by_parts
 from tersor.quant.noise.noise_shares import float_parts
 from tersor.quant.placement.place import weight_quantizer
 from tersor.quant.placement.quantizer import FakeQuantize
+from tersor.quant.range_methods import RangeMethod
 from tersor.quant.ranges.calibrate import weight_range
-from tersor.quant.ranges.range_methods import RangeMethod
-from tersor.quant.rounding.fast_rounding import Rounding, both_moments, round_measured
 from tersor.quant.rounding.layer_task import LayerTask, restore, state
 
 

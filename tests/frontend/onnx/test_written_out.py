@@ -11,7 +11,7 @@ import torch
 import tersor
 from tersor.core.metrics import sqnr
 from tersor.frontend.onnx import written_out
-from tersor.quant.ranges.smooth import Smoothing
+from tersor.quant.smooth import Smoothing
 from tests.frontend.onnx.files import model, random, write
 
 aten = torch.ops.aten

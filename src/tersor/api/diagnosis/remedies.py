@@ -19,10 +19,10 @@ from tersor.graph.layers import Layer, is_layer
 from tersor.graph.network import Network
 from tersor.quant.levels import DataFree, WithData
 from tersor.quant.noise.alone import QuantizerUse, Side
+from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tersor.quant.ranges.calibrate import weight_ranges
 from tersor.quant.ranges.input_range import input_ranges
 from tersor.quant.ranges.known_ranges import KnownRanges
-from tersor.quant.ranges.range_methods import MSE, MinMax, Percentile
 from tersor.quant.scheme import Scheme
 from tersor.quant.schemes import ONNXRUNTIME_CPU
 from tersor.quant.shared_copy import shared_copy

@@ -21,7 +21,7 @@ from tersor.data.given.number_tables import load_table
 from tersor.data.given.numpy_files import load_inputs, read_rows
 from tersor.data.given.tensor_files import load_tensors
 from tersor.data.given.texts import TEXTS, load_texts
-from tersor.data.pictures.images import SUFFIXES, Pixels, find_classes, read_images
+from tersor.data.images import SUFFIXES, Pixels, find_classes, read_images
 from tersor.errors import InvalidInputError, TersorError
 from tersor.frontend.own_code import find_function, in_short, is_function
 

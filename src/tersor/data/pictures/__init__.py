@@ -1,1 +1,1 @@
-"""Pictures: how they are read, and the usual ways to prepare them."""
+"""Photographs, and the usual ways to prepare pictures."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tersor.data.pictures.images import FORMATS
+from tersor.data.images import FORMATS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

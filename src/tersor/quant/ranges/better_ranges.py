@@ -16,9 +16,9 @@ from tersor.graph.network import Network
 from tersor.quant.noise.noise_by_parts import noise_by_parts
 from tersor.quant.noise.noise_shares import float_parts
 from tersor.quant.noise.simulated import simulated
+from tersor.quant.range_methods import MSE, ActivationRange, MinMax
 from tersor.quant.ranges.calibrate import activation_quantizers
 from tersor.quant.ranges.margin import ENOUGH
-from tersor.quant.ranges.range_methods import MSE, ActivationRange, MinMax
 from tersor.quant.ranges.seen_values import SeenValues
 from tersor.quant.shared_copy import shared_copy
 

@@ -25,7 +25,7 @@ from tersor.graph.nodes import source
 from tersor.graph.ops import LINEAR
 from tersor.quant.placement.place import quantizers
 from tersor.quant.placement.quantizer import FakeQuantize, adds_pairs
-from tersor.quant.ranges.range_methods import MSE, MinMax, Range, RangeMethod
+from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
 from tersor.quant.ranges.read_range import cut_by_readers
 
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than

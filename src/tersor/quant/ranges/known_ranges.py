@@ -12,10 +12,10 @@ from tersor.core.grid import Grid
 from tersor.data.walk.observe import Batch
 from tersor.graph.network import Network, Record
 from tersor.quant.placement.quantizer import FakeQuantize
+from tersor.quant.range_methods import ActivationRange
 from tersor.quant.ranges.better_ranges import better_ranges
 from tersor.quant.ranges.calibrate import activation_quantizers
 from tersor.quant.ranges.observed import seen_values
-from tersor.quant.ranges.range_methods import ActivationRange
 from tersor.quant.ranges.seen_values import SeenValues
 
 _Key = tuple[str, Grid]

@@ -14,8 +14,8 @@ from tersor.core.grid import Grid
 from tersor.core.histogram import Ends
 from tersor.data.walk.observe import Batch
 from tersor.graph.network import Network
+from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.ranges.calibrate import activation_quantizers
-from tersor.quant.ranges.range_methods import ActivationRange, MinMax
 from tersor.quant.ranges.seen_values import SeenValues
 
 

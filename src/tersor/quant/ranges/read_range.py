@@ -18,7 +18,7 @@ from tersor.core.grid import Grid
 from tersor.graph.network import Network
 from tersor.graph.nodes import source
 from tersor.graph.ops import MOVEMENT
-from tersor.quant.ranges.range_methods import Range
+from tersor.quant.range_methods import Range
 
 aten = torch.ops.aten
 

@@ -16,9 +16,9 @@ from tersor.data.walk.observe import Batch, observe
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.quant.placement.quantizer import FakeQuantize
+from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.ranges.calibrate import set_activation
 from tersor.quant.ranges.margin import SampleExtremes, has_margin
-from tersor.quant.ranges.range_methods import ActivationRange, MinMax
 from tersor.quant.ranges.read_range import cut_by_readers
 from tersor.quant.scheme import WIDE
 

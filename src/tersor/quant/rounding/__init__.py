@@ -1,1 +1,1 @@
-"""Weights rounded with samples: one walk over the layers, and its solvers."""
+"""Weights rounded with samples: one walk over the layers, which every solver uses."""

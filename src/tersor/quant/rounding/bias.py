@@ -11,7 +11,7 @@ and everything before it are quantized. Both means are taken over the data.
 Differs from the paper in: E[x] comes from the propagation through the whole graph, not only from
 the BatchNorm and ReLU just before the layer. Taps that read zero padding are weighted by the share
 of positions at which they do not. With data, the layers before a layer are already corrected, and
-`tersor.quant.tolerance.bias_check` judges all corrections by the outputs.
+`tersor.quant.in_float.bias_check` judges all corrections by the outputs.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tersor.checked import Count, checked
-from tersor.data.pictures.jpeg_scans import check_scans
+from tersor.data.jpeg_scans import check_scans
 from tersor.errors import InvalidInputError, UnsupportedError
 from tersor.frontend.explain import first_line
 

@@ -1,8 +1,8 @@
 """Holds in the runtime what holds in the simulation: more calls stay in float until it does."""
 
+from tersor.quant.in_float.float_search import closer
 from tersor.quant.placement.kept import Mixtures
-from tersor.quant.tolerance.float_search import closer
-from tersor.quant.tolerance.tolerance import Attempt, Judge, Quantize, Tolerance
+from tersor.quant.tolerance import Attempt, Judge, Quantize, Tolerance
 
 
 def proven(

@@ -5,7 +5,7 @@ from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Record, Skipped
 from tersor.quant.placement.kept import NOTHING, Mixtures
 from tersor.quant.placement.place import weight_quantizer
-from tersor.quant.tolerance.tolerance import AUTO, Attempt, Tolerance
+from tersor.quant.tolerance import AUTO, Attempt, Tolerance
 
 STEP = "tolerance"
 _FLOAT, _INTEGER = 4, 1  # bytes of a weight

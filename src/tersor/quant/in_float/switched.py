@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from tersor.quant.noise.alone import QuantizerUse, only, quantizer_uses
 from tersor.quant.placement.kept import Kept, Mixtures
-from tersor.quant.tolerance.tolerance import Attempt, Judge, Measure, Rounded
+from tersor.quant.tolerance import Attempt, Judge, Measure, Rounded
 
 _SPARE = 1.25  # times the noise
 

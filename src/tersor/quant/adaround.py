@@ -5,7 +5,7 @@
 AdaRound, arXiv 2004.10568, eq. 25: for every weight, Adam decides whether it is rounded up or down,
 such that the output of its layer changes least. x̂ comes from the previous layers, which are
 already quantized, and f_a is the activation that follows. The scale s is that of the quantizer:
-choose it first, such that ‖W − W̄‖² is smallest (§5, `tersor.quant.ranges.range_methods.MSE`).
+choose it first, such that ‖W − W̄‖² is smallest (§5, `tersor.quant.range_methods.MSE`).
 
 A weight is rounded to the side that h(V) is closer to. The paper specifies neither λ, nor the decay
 of β, nor the weighting of the terms. These are taken from the authors' own code, AIMET
@@ -17,7 +17,7 @@ error grows with the square of the outputs and f_reg does not. In a last layer, 
 largest errors, the authors' λ leaves most weights undecided. A layer for which nearest rounding is
 better, on held-out samples if there are any, keeps nearest rounding.
 
-`tersor.quant.rounding.fast_rounding` solves nearly the same problem many times faster.
+`tersor.quant.fast_rounding` solves nearly the same problem many times faster.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ from tersor.core.soft_rounding import (
 from tersor.data.walk.observe import Batch
 from tersor.graph.activation import activation
 from tersor.graph.network import Applied, Network, Record, Skipped
-from tersor.quant.rounding.fast_rounding import Rounding, round_layer
+from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.rounding.layer_task import LayerTask
 from tersor.quant.rounding.layerwise import Setting, round_layers
 

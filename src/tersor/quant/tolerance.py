@@ -3,7 +3,7 @@
     ‖y − ŷ‖² / ‖y‖² ≤ 10^(−dB/10) for each part
 
 y is what the float network returns for samples that are held back, and a part is what an output
-holds of one nature: boxes and scores are two parts. `tersor.quant.tolerance.float_search` looks for
+holds of one nature: boxes and scores are two parts. `tersor.quant.in_float.float_search` looks for
 a network that is within the tolerance.
 """
 

@@ -6,7 +6,7 @@ order of the graph. QDrop, arXiv 2203.05740: while weights are learned, random q
 are replaced by their float values, so that the result does not depend on the rounding errors of the
 calibration set.
 
-Differs from the papers in: the fast solver (`tersor.quant.rounding.fast_rounding`) runs first, and
+Differs from the papers in: the fast solver (`tersor.quant.fast_rounding`) runs first, and
 every weight decides between its integer and a neighbour of it, not between those next to the float
 weight. Weight scales and biases are learned along with the weights, scales of activations are not.
 There are few iterations with a high learning rate. The loss contains no Fisher information. Blocks
@@ -33,9 +33,9 @@ from tersor.data.walk.stream import Stream
 from tersor.graph.blocks import Block, blocks, is_float
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network, Record, Skipped
+from tersor.quant.fast_rounding import Rounding, round_layer
 from tersor.quant.placement.quantizer import FakeQuantize
 from tersor.quant.rounding.block_task import BlockTask, mix, simulate
-from tersor.quant.rounding.fast_rounding import Rounding, round_layer
 from tersor.quant.rounding.layer_task import restore, state
 from tersor.quant.rounding.layerwise import Setting, round_layers
 from tersor.quant.rounding.learnable import Body, LearnableLayer, Values, is_learnable

@@ -7,7 +7,7 @@ chooses the calls that stay in float for a bound on the noise (`tersor.quant.pla
 network is quantized anew without them and measured. The bound of the cut is tightened until the
 outputs are within the tolerance, and then loosened between what was too much and what was enough.
 At last layers are put back in turn, and stay in integers if the outputs allow it and no time is
-lost. What holds in the simulation is then held in the runtime: see `tersor.quant.tolerance.proven`.
+lost. What holds in the simulation is then held in the runtime: see `tersor.quant.in_float.proven`.
 """
 
 import math
@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tersor.quant.placement.kept import NOTHING, Kept, Mixtures
-from tersor.quant.tolerance.tolerance import Attempt, Measure, Tolerance
+from tersor.quant.tolerance import Attempt, Measure, Tolerance
 
 _TIGHTER = 0.8  # by which a bound that was missed is tightened beyond the miss
 _HOPELESS = 1.5  # what is predicted to exceed the bound so many times is not measured

@@ -26,7 +26,7 @@ from tersor.graph.nodes import source
 from tersor.quant.noise.simulated import Watchers
 from tersor.quant.placement.kept import NOTHING
 from tersor.quant.placement.place import weight_quantizer
-from tersor.quant.tolerance.tolerance import AUTO, Attempt, Judge, Rounded
+from tersor.quant.tolerance import AUTO, Attempt, Judge, Rounded
 
 _SAMPLES = 16
 _CLEARLY = 0.8  # of the noise of the worst part

@@ -9,14 +9,14 @@ from tersor.data.walk.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import layers
 from tersor.graph.network import Applied, Network
+from tersor.quant.in_float.float_search import closer, search
+from tersor.quant.in_float.prices import STEP, in_vain, nothing_left, prices, reached, said
+from tersor.quant.in_float.proven import proven
+from tersor.quant.in_float.switched import switched
 from tersor.quant.noise.noise_shares import noise_shares, weight_readers
 from tersor.quant.placement.kept import NOTHING, Kept, Mixtures
 from tersor.quant.scheme import Scheme
-from tersor.quant.tolerance.float_search import closer, search
-from tersor.quant.tolerance.prices import STEP, in_vain, nothing_left, prices, reached, said
-from tersor.quant.tolerance.proven import proven
-from tersor.quant.tolerance.switched import switched
-from tersor.quant.tolerance.tolerance import (
+from tersor.quant.tolerance import (
     AUTO,
     Allowed,
     Attempt,
