@@ -126,8 +126,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         args.work = args.work or Path(folder)
         for name in args.models:
-            halved = TrainingTask.halved(name) if args.halves else None
-            runs = Runs(halved or TrainingTask.of(name, args.limit), args)
+            halved, limit = args.halves, args.limit
+            task = TrainingTask.halved(name) if halved else TrainingTask.of(name, limit)
+            runs = Runs(task, args)
             for each in product([name], args.macs, args.methods, args.rules, args.levels):
                 way = Way(*each)
                 if way.level == 3 or not way.is_gated:

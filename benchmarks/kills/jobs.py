@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import tersor
 from tersor.export.evidence.seal import changes
 from tersor.export.executorch.mark import read_mark
-from tersor.export.onnx import writer as writer
+from tersor.export.onnx import writer
 from tersor.files import write_atomically
 from tersor.frontend.capture import capture
 from tersor.graph.network import Network

@@ -31,6 +31,7 @@ from benchmarks.zoo import MODELS
 from tersor.errors import TersorError
 from tersor.export.sessions.runtime import Runtime
 from tersor.frontend.explain import first_line
+from tersor.frontend.onnx.stored import size
 
 _TITLES = (
     "network",
@@ -138,7 +139,7 @@ class _Rows:
             "–" if old is None else f"{old.score:.2f}, {old.sqnr:.1f}",
             f"{integers} of {layers}",
             "–" if time is None else f"{time:.2f}",
-            f"{_bytes(path) / 1e3:,.0f}",
+            f"{size(path) / 1e3:,.0f}",
             f"{median(each.seconds for each in runs):.1f}",
             "–" if cost is None else f"{cost:.2f}",
             f"{max(each.peak for each in runs):,.0f}",
@@ -151,11 +152,6 @@ class _Rows:
             time=time,
             runs=[asdict(each) for each in runs],
         )
-
-
-def _bytes(path: Path) -> int:
-    """Those of a file, and of weights that are stored beside it."""
-    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
 
 
 def _cost(ours: list[Run], theirs: list[Run]) -> float | None:

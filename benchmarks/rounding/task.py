@@ -81,8 +81,7 @@ class Task:
         return self._drawn(_crops(self.model.size), count, seed)
 
     def _drawn(self, pixels: np.ndarray, count: int, seed: int) -> Tensor:
-        order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))
-        return self.model.normalize(pixels[order[:count].numpy()])
+        return self.model.normalize(pixels[drawn(len(pixels), count, seed).numpy()])
 
     def bits(self, weights: int, ends: int | None) -> Mapping[str, int]:
         """Bits of all layers, and others of the first and the last."""
@@ -134,6 +133,11 @@ class Task:
                 return runtime(batch)[runtime.outputs[0]]
 
             return accuracy(predict, self.images, self.labels)
+
+
+def drawn(most: int, count: int, seed: int) -> Tensor:
+    """Numbers of random images, none of them twice: at most `count` of `most`."""
+    return torch.randperm(most, generator=torch.Generator().manual_seed(seed))[:count]
 
 
 @cache

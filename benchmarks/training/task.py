@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.rounding.task import CIFAR, Task
+from benchmarks.rounding.task import CIFAR, Task, drawn
 from benchmarks.zoo import MODELS
 from benchmarks.zoo.data import cifar10_train
 from tersor.api.quantize import quantize
@@ -74,8 +74,7 @@ class TrainingTask:
         """Random training images, or photographs where there are none for this network."""
         if self.inputs.shape[-1] != self.task.model.size:
             return self.task.calibration(count, seed)
-        generator = torch.Generator().manual_seed(seed)
-        return self.inputs[torch.randperm(len(self.inputs), generator=generator)[:count]]
+        return self.inputs[drawn(len(self.inputs), count, seed)]
 
     def quantize(self, bits: int, start: str, seed: int, others: int = _OTHERS) -> Quantized:
         """The network with few bits, before training.

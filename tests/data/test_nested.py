@@ -6,7 +6,10 @@ from torch import nn
 
 import tersor
 from tersor.data.given.feeds import in_order, split_labels
+from tersor.data.given.sample_rows import sample_counts
 from tersor.data.given.samples import samples
+from tersor.data.runs.room import values_fit
+from tersor.data.walk.observe import samples_of
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import capture
 
@@ -56,6 +59,13 @@ def test_a_mapping_in_any_order(keyed, batch):
     (found,), _ = _joined(samples(keyed, [batch]))
     assert torch.equal(found["a"], A)
     assert torch.equal(found["b"], B)
+
+
+def test_samples_inside_are_counted(pair):
+    batches = [(((A[:5], B[:5]),), {}), (((A[5:], B[5:]),), {})]
+    assert [samples_of(batch) for batch in batches] == sample_counts(batches) == [5, 3]
+    assert values_fit(pair, batches, 10**6)
+    assert not values_fit(pair, batches * 1000, 10**6)
 
 
 def _joined(batches):

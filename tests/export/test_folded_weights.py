@@ -11,7 +11,7 @@ from torch import nn
 
 import tersor
 from tersor.export.kernels import kernels, optimized_nodes
-from tersor.export.onnx import writer as writer
+from tersor.export.onnx import writer
 from tersor.export.onnx.writer import export_onnx
 from tersor.frontend.capture import capture
 from tersor.quant.schemes import ONNXRUNTIME_CPU

@@ -20,8 +20,7 @@ from tersor.api.quantize import quantize
 from tersor.core.grid import Grid
 from tersor.core.metrics import sqnr
 from tersor.errors import ExportError, InvalidInputError, UnsupportedError
-from tersor.export.onnx import anew
-from tersor.export.onnx import writer as writer
+from tersor.export.onnx import anew, writer
 from tersor.export.onnx.writer import export_onnx
 from tersor.files import temporary_folder
 from tersor.frontend.capture import capture

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tersor import cli
 from tersor.errors import InvalidInputError
 from tersor.export.evidence.seal import changes
-from tersor.export.onnx import writer as writer
+from tersor.export.onnx import writer
 from tersor.export.onnx.writer import export_onnx
 from tersor.export.proof.verify import Options, verify
 from tests.export.models import quantize_by_hand, small

@@ -26,7 +26,7 @@ from tersor.data.walk.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.quant.noise.noise_shares import float_parts
-from tersor.quant.noise.simulated import Watchers, simulated
+from tersor.quant.noise.simulated import NamedWatchers, simulated
 from tersor.quant.placement.kept import Kept
 from tersor.quant.placement.place import quantizers
 
@@ -173,7 +173,7 @@ class Judge:
         floating: Network,
         batches: Sequence[Batch],
         tolerance: Tolerance,
-        watchers: Watchers | None = None,
+        watchers: NamedWatchers | None = None,
     ) -> None:
         """Run the float network.
 

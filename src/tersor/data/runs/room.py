@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from torch.utils._pytree import tree_leaves
-
 from tersor.data.given.pieces import NUMBERS
+from tersor.data.given.sample_rows import sample_counts
 from tersor.data.runs.memory import free, resident
 from tersor.data.walk.observe import Batch
 from tersor.data.walk.widest import widest
@@ -87,8 +86,7 @@ def values_fit(network: Network, batches: Sequence[Batch], room: int | None) -> 
         batches: The samples.
         room: What `room_for` returned.
     """
-    leaves = [[x for x in tree_leaves(batch) if getattr(x, "ndim", 0)] for batch in batches]
-    count = sum(len(found[0]) if found else 1 for found in leaves)
+    count = sum(sample_counts(batches))
     return room is None or 4 * _ALIVE * count * widest(network) < room
 
 

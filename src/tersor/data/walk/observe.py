@@ -1,6 +1,6 @@
 """Runs the network on batches, and passes chosen values to watchers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from tersor.core.ranges import minmax
-from tersor.data.walk.plain_run import PlainRun, stored_tensors
+from tersor.data.walk.plain_run import PlainRun, Watchers, stored_tensors
 from tersor.graph.network import Network
 from tersor.graph.nodes import ancestors
 
@@ -23,8 +23,7 @@ def samples_of(batch: Batch) -> int:
     Args:
         batch: Inputs, as `(args, kwargs)`.
     """
-    args, kwargs = batch
-    sizes = [len(x) for x in (*args, *kwargs.values()) if getattr(x, "ndim", 0)]
+    sizes = [len(x) for x in pytree.tree_leaves(batch) if getattr(x, "ndim", 0)]
     return max(sizes, default=1)
 
 
@@ -49,11 +48,7 @@ class Extremes:
         self.high = high if self.high is None else torch.maximum(self.high, high)
 
 
-def observe(
-    network: Network,
-    batches: Iterable[Batch],
-    watchers: Mapping[fx.Node, Callable[[Tensor], None]],
-) -> None:
+def observe(network: Network, batches: Iterable[Batch], watchers: Watchers) -> None:
     """Run the float network on batches, as far as needed, and pass values to their watchers.
 
     Args:
@@ -83,11 +78,8 @@ def in_order(network: Network, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 class _Observer(PlainRun):
     """Runs what the watched nodes depend on."""
 
-    def __init__(
-        self, network: Network, watchers: Mapping[fx.Node, Callable[[Tensor], None]]
-    ) -> None:
-        super().__init__(network.module)
-        self.watchers = watchers
+    def __init__(self, network: Network, watchers: Watchers) -> None:
+        super().__init__(network, watchers)
         self._needed = ancestors(watchers)
 
     def run_node(self, n: fx.Node) -> Any:
@@ -95,7 +87,4 @@ class _Observer(PlainRun):
             return None
         if n.op == "call_module":  # in a Network, these are the quantizers
             return self.env[n.all_input_nodes[0]]
-        value = super().run_node(n)
-        if n in self.watchers:
-            self.watchers[n](value)
-        return value
+        return super().run_node(n)

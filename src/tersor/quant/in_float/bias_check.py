@@ -23,7 +23,7 @@ from tersor.distributions.coverage import tap_coverage
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Applied, Network
 from tersor.graph.nodes import source
-from tersor.quant.noise.simulated import Watchers
+from tersor.quant.noise.simulated import NamedWatchers
 from tersor.quant.placement.kept import NOTHING
 from tersor.quant.placement.place import weight_quantizer
 from tersor.quant.tolerance import AUTO, Attempt, Judge, Rounded
@@ -56,7 +56,7 @@ class _Mean:
 
 
 def judge_of_biases(
-    network: Network, batches: Sequence[Batch], watchers: Watchers | None = None
+    network: Network, batches: Sequence[Batch], watchers: NamedWatchers | None = None
 ) -> Judge:
     """The outputs of the float network for the samples on which biases are tried.
 
@@ -84,12 +84,12 @@ def keep_better_biases(
         How the network is on these samples, if that was measured.
     """
     pairs = _pairs(network, prepared)
-    if not pairs or not (judge is None or judge.parts):
+    if not pairs:
         return None
     means = _Means(pairs)
     if judge is None:
         judge = judge_of_biases(prepared, batches, means.by_name)
-    else:
+    elif judge.parts:
         means.see(prepared, judge.batches)
     if not judge.parts:
         return None

@@ -11,18 +11,18 @@ from tersor.data.walk.plain_run import PlainRun
 from tersor.graph.network import Network
 
 #: Name of a value that depends on an input → what is called with it for every batch.
-Watchers = Mapping[str, Callable[[Tensor], None]]
+NamedWatchers = Mapping[str, Callable[[Tensor], None]]
 
 
 def simulated(
-    network: Network, batches: Sequence[Batch], watchers: Watchers | None = None
+    network: Network, batches: Sequence[Batch], watchers: NamedWatchers | None = None
 ) -> list[object]:
     """What a network returns for each batch.
 
     Args:
         network: The network; its quantizers round.
         batches: Inputs, as `(args, kwargs)`.
-        watchers: See `Watchers`.
+        watchers: See `NamedWatchers`.
     """
     simulation = Simulation(network, is_used_again=len(batches) > 1, watchers=watchers)
     return [simulation(batch) for batch in batches]
@@ -32,17 +32,19 @@ class Simulation:
     """A quantized network that must not change between batches."""
 
     def __init__(
-        self, network: Network, is_used_again: bool = True, watchers: Watchers | None = None
+        self, network: Network, is_used_again: bool = True, watchers: NamedWatchers | None = None
     ) -> None:
         """Round what is stored.
 
         Args:
             network: The network; its quantizers round.
             is_used_again: Whether there are several batches; a single one needs no rounded copies.
-            watchers: See `Watchers`.
+            watchers: See `NamedWatchers`.
         """
         graph = network.graph if is_used_again else _late(network.graph)
-        self._network, self._runner = network, _WatchedRun(network, graph, watchers or {})
+        named = watchers or {}
+        watched = {node: named[node.name] for node in graph.nodes if node.name in named}
+        self._network, self._runner = network, PlainRun(network, watched, graph)
         with torch.no_grad():
             self._stored = _stored(network) if is_used_again else {}
 
@@ -57,20 +59,6 @@ class Simulation:
             leaves = in_order(network, *batch)
             outputs = self._runner.run(*leaves, initial_env=env, enable_io_processing=False)
         return network.graph.process_outputs(outputs)
-
-
-class _WatchedRun(PlainRun):
-    """Runs a network, and shows values to whoever watches them."""
-
-    def __init__(self, network: Network, graph: fx.Graph, watchers: Watchers) -> None:
-        super().__init__(network.module, graph=graph)
-        self._watchers = watchers
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if n.name in self._watchers:
-            self._watchers[n.name](value)
-        return value
 
 
 def _late(graph: fx.Graph) -> fx.Graph:
