@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 import tersor
+from tersor.compression.memory import bytes_needed
 from tersor.data.runs import room
 from tersor.data.runs.memory import resident
 from tersor.data.runs.room import bytes_of
 from tersor.data.walk.shelf import Shelf
 from tersor.errors import InvalidInputError, OutOfMemoryError
+from tersor.frontend.capture import captured
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +115,66 @@ def test_a_search_says_it_too(model, monkeypatch):
         tersor.search_bits(model, data=torch.randn(2, 3, 16, 16), average=4.0)
 
 
-@pytest.mark.parametrize(
-    ("name", "budget"), [("compress", {"macs": 0.5}), ("pareto", {"macs": (0.5, 0.6)})]
-)
-def test_what_has_no_bound_names_samples_alone(model, monkeypatch, name, budget):
+BUDGETS = [("compress", {"macs": 0.5}), ("pareto", {"macs": (0.5, 0.6)})]
+
+
+@pytest.mark.parametrize(("name", "budget"), BUDGETS)
+def test_compression_says_it_too(model, monkeypatch, name, budget):
     monkeypatch.setattr(f"tersor.api.{name}.try_parts", full)
-    with pytest.raises(OutOfMemoryError, match=r"Compression\(samples=…\), .*--samples$"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"Compression\(samples=…\), .*--samples, .*--memory"
+    ):
         getattr(tersor, name)(model, data=torch.randn(2, 3, 16, 16), **budget)
+
+
+@pytest.mark.parametrize(("name", "budget"), BUDGETS)
+def test_compression_refuses_a_bound_that_cannot_be(model, name, budget):
+    compress = getattr(tersor, name)
+    with pytest.raises(InvalidInputError, match=r"memory='2GB' is for the values of samples"):
+        compress(model, torch.randn(2, 3, 16, 16), memory="2GB", **budget)
+    with pytest.raises(InvalidInputError, match=r"give memory='\d+MB' or more"):
+        compress(model, data=torch.randn(2, 3, 16, 16), memory="1MB", **budget)
+
+
+class WithShortcut(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.third, self.last = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 4, 3)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        return self.last((self.third(self.second(x).relu()) + x).relu()).mean((2, 3))
+
+
+@pytest.mark.skipif(not resident(), reason="the system does not tell what a process holds")
+@pytest.mark.parametrize("scores", ["fisher", "lasso"])
+@pytest.mark.parametrize("metric", [None, lambda x, y: float((x - y).square().mean())])
+def test_compressed_networks_do_not_depend_on_the_memory(shelves, monkeypatch, scores, metric):
+    torch.manual_seed(0)
+    model, data = WithShortcut().eval(), torch.randn(64, 3, 24, 24)
+    options = tersor.Compression(methods=("spatial", "prune", "drop"), scores=scores)
+    given = {"macs": 0.6, "data": data, "options": options, "metric": metric}
+    plain = tersor.compress(model, **given)
+    assert not any(shelf.spilled for shelf in shelves)
+    monkeypatch.setattr("tersor.compression.memory.bytes_needed", lambda *_: 0)
+    monkeypatch.setattr("tersor.data.walk.shelf._SMALL", 1)  # values that are held in any case
+    monkeypatch.setattr(room, "resident", lambda: 0)
+    shelves.clear()
+    few = tersor.compress(model, memory="1MB", **given)
+    assert sum(shelf.spilled for shelf in shelves) > 2_000_000
+    assert max(shelf.most for shelf in shelves) <= 1_000_000
+    ours, theirs = weights(plain.network), weights(few.network)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_what_compression_needs_grows_with_pictures_and_weights():
+    def needed(width, size, **options):
+        model = nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.Conv2d(width, width, 3))
+        network = captured(model.eval(), torch.zeros(2, 3, size, size))
+        return bytes_needed(network, tersor.Compression(**options))
+
+    assert needed(16, 32) < needed(32, 32) < needed(32, 512)
+    assert needed(64, 64, methods=("prune",)) < needed(64, 64)  # no fit in front of the ReLU
+    assert needed(16, 64, tried=64) < needed(16, 64, tried=4096)  # outputs of what is tried

@@ -13,16 +13,16 @@ from pathlib import Path
 from tersor.api.loading import opened
 from tersor.checked import checked
 from tersor.compression.asked import Asked
+from tersor.compression.memory import samples_within
 from tersor.compression.options import Compression
 from tersor.compression.sweep import OnPart
 from tersor.compression.train_gates import train_gates
 from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import Trial, try_parts
 from tersor.data.given.feeds import Data
-from tersor.data.given.samples import optional_samples
 from tersor.data.given.shown import captured_with
 from tersor.data.outputs.outputs import Metric
-from tersor.data.runs.room import told_if_full
+from tersor.data.runs.room import Memory, check_memory, told_if_full
 from tersor.data.suitability.suitability import samples_told
 from tersor.errors import InvalidInputError
 from tersor.frontend.capture import Example, Keywords, Model, captured
@@ -46,7 +46,7 @@ _PERCENT = 100  # more may be meant as a number
 
 @checked("model", "exclude", "macs", "parameters", "megabytes", "latency")
 @shows_progress(len(STEPS))
-@told_if_full("Compression(samples=…)", has_memory=False)
+@told_if_full("Compression(samples=…)")
 def compress(
     model: Model | Compressed | str | Path,
     example: Example = None,
@@ -66,6 +66,7 @@ def compress(
     options: Compression | None = None,
     jobs: int = 1,
     folder: str | Path | None = None,
+    memory: Memory | None = None,
     on_step: Callable[[str], None] | None = None,
     on_part: OnPart | None = None,
     on_batch: OnBatch | None = None,
@@ -100,6 +101,10 @@ def compress(
             machines. Otherwise one pass estimates the damage of all parts.
         folder: Saves the parts that have been tried, and the training, so that an interrupted run
             resumes from there.
+        memory: What the process may hold while it compresses with data, such as `"2GB"`, or bytes.
+            Values that find no room go to files, in `folder` or else the system's folder for
+            temporary files; the result is the same to the bit. Each process of `jobs` may hold as
+            much; a training holds what its batches need. Default: half of what is free.
         on_step: Called with the name of each step before it runs. Default: a progress bar.
         on_part: Called after each part that is tried, and each layer that is fitted, with its
             number, the total number, and its record.
@@ -115,12 +120,13 @@ def compress(
     say, options = on_step or (lambda _: None), options or Compression()
     _check_together(options, train, macs, metric)
     _check_used(train, loss, training, data, metric, options)
+    check_memory(memory, data if train is None else train)
     say(STEPS[0])
     start, data = prepared(model, example, kwargs, data, dynamic)
     training = training or Training()
     if data is None and train is not None:
         data = first_epoch(train, training.seed)
-    batches = optional_samples(start.network, data, options.samples)
+    batches, shelf = samples_within(start.network, data, options, memory, folder)
     start.network.records += samples_told(start.original, batches)
     asked = _asked(start.network, macs, parameters, megabytes, latency)
     if latency is not None and options.multiple is None:
@@ -135,6 +141,7 @@ def compress(
             metric=metric,
             jobs=jobs,
             folder=folder,
+            shelf=shelf,
             say=say,
             on_part=on_part,
         )

@@ -14,15 +14,16 @@ from rich.table import Table
 from tersor.api.compress import prepared
 from tersor.checked import Part, checked
 from tersor.compression.asked import Asked
+from tersor.compression.memory import samples_within
 from tersor.compression.options import Compression
 from tersor.compression.sweep import OnPart
 from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import Trial, try_parts
 from tersor.core.metrics import decibels
 from tersor.data.given.feeds import Data
-from tersor.data.given.samples import given_or_example, optional_samples, samples
+from tersor.data.given.samples import given_or_example, samples
 from tersor.data.outputs.outputs import Metric, noise_to_signal
-from tersor.data.runs.room import told_if_full
+from tersor.data.runs.room import Memory, check_memory, told_if_full
 from tersor.data.suitability.suitability import samples_told
 from tersor.data.walk.observe import Batch
 from tersor.errors import InvalidInputError
@@ -116,7 +117,7 @@ class Pareto:
 
 @checked("model", "exclude")
 @shows_progress(len(STEPS))
-@told_if_full("Compression(samples=…)", has_memory=False)
+@told_if_full("Compression(samples=…)")
 def pareto(
     model: Model | Compressed | str | Path,
     example: Example = None,
@@ -133,6 +134,7 @@ def pareto(
     options: Compression | None = None,
     jobs: int = 1,
     folder: str | Path | None = None,
+    memory: Memory | None = None,
     on_step: Callable[[str], None] | None = None,
     on_part: OnPart | None = None,
 ) -> Pareto:
@@ -154,6 +156,7 @@ def pareto(
         options: As for `compress`.
         jobs: As for `compress`.
         folder: As for `compress`.
+        memory: As for `compress`.
         on_step: As for `compress`.
         on_part: As for `compress`.
 
@@ -170,9 +173,10 @@ def pareto(
         )
     if metric is not None and data is None:
         raise InvalidInputError("metric= has no effect without samples; give them with data=")
+    check_memory(memory, data)
     say(STEPS[0])
     start, data = prepared(model, example, kwargs, data, dynamic)
-    batches = optional_samples(start.network, data, options.samples)
+    batches, shelf = samples_within(start.network, data, options, memory, folder)
     start.network.records += samples_told(start.original, batches)
     seen = _seen(start, batches, test)
     trial = try_parts(
@@ -183,6 +187,7 @@ def pareto(
         metric=metric,
         jobs=jobs,
         folder=folder,
+        shelf=shelf,
         say=say,
         on_part=on_part,
     )

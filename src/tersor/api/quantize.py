@@ -31,7 +31,7 @@ from tersor.data.given.feeds import Data
 from tersor.data.given.samples import samples
 from tersor.data.given.shown import captured_with
 from tersor.data.runs.memory import trim
-from tersor.data.runs.room import Memory, room_for, told_if_full
+from tersor.data.runs.room import Memory, check_memory, room_for, told_if_full
 from tersor.data.suitability.suitability import check_samples, check_trained
 from tersor.data.walk.shelf import Shelf
 from tersor.distributions.norm_inputs import read_norms
@@ -152,11 +152,7 @@ def quantize(
             f"folder={str(folder)!r} saves layers that are rounded with data, and no layer is "
             "rounded with data here. Leave out folder=, or give data="
         )
-    if memory is not None and data is None:
-        raise InvalidInputError(
-            f"memory={memory!r} is for the values of samples, and there are none here. Leave out "
-            "memory=, or give data="
-        )
+    check_memory(memory, data)
     check_tolerance(tolerance, data is not None)
     say = _after_trim(on_step)
     all_weights, weight_bits = split_bits(weights)

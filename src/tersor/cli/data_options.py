@@ -117,7 +117,7 @@ Memory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="What the process may hold while it rounds with data, such as 800MB or 2GB. What "
+        help="What the process may hold while it works with data, such as 800MB or 2GB. What "
         "finds no room goes to files. [default: half of what is free]",
         rich_help_panel=_DATA,
     ),

@@ -18,6 +18,7 @@ from tersor.core.decompose import compose
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.core.ranks import Ranks
 from tersor.data.walk.gram import Moments, moments_of
+from tersor.data.walk.per_batch import lengths
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.names import Method
@@ -100,7 +101,7 @@ def moments_at(
     """
     if layer.groups > 1 or layer.is_transposed:
         return None
-    count = options.positions(layer, sum(map(len, given)))
+    count = options.positions(layer, sum(lengths(given)))
     generator = torch.Generator().manual_seed(options.seed)
     return moments_of(layer, zip(given, written, strict=True), count, generator)
 
@@ -120,3 +121,18 @@ def _without(layer: Layer, stays: Tensor, moments: Moments | None, damping: floa
     fitted[..., inside] = best_weights(part.damped(fitted[..., inside], damping))
     shift = best_bias(fitted, moments.inputs, moments.outputs)[0]
     return layer.ungrouped(fitted.reshape(weight.shape)), shift
+
+
+def weights_lost(changed: Mapping[str, Layer], weights: Mapping[str, Changed]) -> float:
+    """Compute Σ ‖W − Ŵ‖² / ‖W‖² over the changed layers.
+
+    Args:
+        changed: The layers, before their weights are changed.
+        weights: Layer name → its changed weight.
+    """
+    total = 0.0
+    for name, (weight, _) in weights.items():
+        was = changed[name].weight.detach()
+        energy = was.square().sum().clamp(min=torch.finfo(was.dtype).tiny)
+        total += float((weight - was).square().sum() / energy)
+    return total

@@ -25,14 +25,15 @@ from tersor.data.outputs.outputs import floats
 from tersor.data.walk.observe import Batch, samples_of
 from tersor.data.walk.output_gradients import output_pulls
 from tersor.data.walk.patches import read_patches, written_outputs
+from tersor.data.walk.shelf import Shelf
 from tersor.data.walk.stream import Stream
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
 from tersor.graph.nodes import operand
 
 _PULLS = 256  # samples times v, at least; fewer give a noisy mean
-_DRAWS = 2, 8  # v for every batch, at least and at most
-_ROOM = 2**26  # numbers of changed weights that are held at a time
+DRAWS = 2, 8  # v for every batch, at least and at most
+ROOM = 2**26  # numbers of changed weights that are held at a time
 
 Moves = dict[str, Float[Tensor, "ways numbers"]]  # layer → ΔW and Δb of each way, flattened
 
@@ -44,6 +45,7 @@ def estimates(
     judging: Sequence[Batch],
     reference: Sequence[Any],
     refit: Refit,
+    shelf: Shelf | None = None,
 ) -> Iterator[list[float]]:
     """Estimate the damage of every way, part by part.
 
@@ -54,10 +56,11 @@ def estimates(
         judging: Unlabelled inputs on which the damage is estimated.
         reference: The outputs for these.
         refit: How the weights are fitted.
+        shelf: Keeps the values; by default one that has room for all.
     """
     units = _units(reference)
     for some in _rounds(network, parts):
-        moves = _moves(network, some, fitting, refit)
+        moves = _moves(network, some, fitting, refit, shelf)
         for damages in _squared(network, moves, judging, units):
             yield damages.tolist()
 
@@ -74,7 +77,7 @@ def _rounds(network: Network, parts: Sequence[Part]) -> Iterator[list[Part]]:
     some, used = list[Part](), 0
     for part in parts:
         size = len(part.ways) * sum(sizes[name] for name in part.changes)
-        if some and used + size > _ROOM:
+        if some and used + size > ROOM:
             yield some
             some, used = [], 0
         some.append(part)
@@ -84,11 +87,15 @@ def _rounds(network: Network, parts: Sequence[Part]) -> Iterator[list[Part]]:
 
 
 def _moves(
-    network: Network, parts: Sequence[Part], batches: Sequence[Batch], refit: Refit
+    network: Network,
+    parts: Sequence[Part],
+    batches: Sequence[Batch],
+    refit: Refit,
+    shelf: Shelf | None,
 ) -> list[Moves]:
     """Fit the changed weights of all parts while the data pass once."""
     todo = _named(network, {name for part in parts for name in part.changes})
-    moves, stream = [Moves() for _ in parts], Stream(network, batches, simulate=False)
+    moves, stream = [Moves() for _ in parts], Stream(network, batches, False, shelf)
     for node in network.nodes():
         if not todo:
             break
@@ -122,20 +129,21 @@ def _squared(
     found = _named(network, {name for of_part in moves for name in of_part})
     sizes = [len(next(iter(of_part.values()))) for of_part in moves]
     total = [torch.zeros(size, dtype=torch.float64) for size in sizes]
-    least, most = _DRAWS
+    least, most = DRAWS
     draws = min(max(math.ceil(_PULLS / sum(map(samples_of, batches))), least), most)
     generator = torch.Generator().manual_seed(0)
     for batch in batches:
-        pulled, count = [torch.zeros(1, size, 1) for size in sizes], samples_of(batch)
+        pulled, count = [[torch.zeros(size, 1)] * draws for size in sizes], samples_of(batch)
         for pull in output_pulls(network, found, batch, units, draws, generator):
             layer = found[pull.node]
-            each = [_of_samples(layer, pull.given, g, count) for g in pull.gradients]
-            gradients = torch.stack(each)
-            for number, of_part in enumerate(moves):
-                if layer.name in of_part:
-                    pulled[number] = pulled[number] + of_part[layer.name] @ gradients.mT
+            for draw, gradient in enumerate(pull.gradients):
+                gradients = _of_samples(layer, pull.given, gradient, count).mT
+                for each, of_part in zip(pulled, moves, strict=True):
+                    if layer.name in of_part:
+                        each[draw] = each[draw] + of_part[layer.name] @ gradients
         for number, values in enumerate(pulled):
-            total[number] = total[number] + values.double().square().sum(2).mean(0)
+            squares = torch.stack(values).double().square()
+            total[number] = total[number] + squares.sum(2).mean(0)
     return total
 
 

@@ -125,8 +125,8 @@ class _Trial:
     def __init__(self, counts: Counts, sweep: Sweep, reconstruct: Reconstruct) -> None:
         fitting, self._judging = halves(sweep.batches)
         self._counts, self._sweep = counts, sweep
-        self._reference = outputs_of(counts.network, self._judging)
-        self._execution = Execution(fitting, None, sweep.refit, reconstruct)
+        self._reference = outputs_of(counts.network, self._judging, shelf=sweep.shelf)
+        self._execution = Execution(fitting, None, sweep.refit, reconstruct, None, sweep.shelf)
         self.chosen: dict[Mixture, tuple[Way, ...]] = {}
         self.lost: dict[tuple[Way, ...], float] = {}
 
@@ -139,7 +139,8 @@ class _Trial:
         total = len(self.chosen) + len(mixtures)
         for mixture, ways in mixtures.items():
             if ways not in self.lost:
-                outputs = outputs_of(carry_out(self._counts, ways, self._execution), self._judging)
+                made = carry_out(self._counts, ways, self._execution)
+                outputs = outputs_of(made, self._judging, shelf=self._sweep.shelf)
                 self.lost[ways] = damage(outputs, self._reference, self._sweep.metric)
             self.chosen[mixture] = ways
             if self._sweep.on_part is not None:

@@ -21,6 +21,7 @@ from tersor.compression.chain import LayerSizes
 from tersor.compression.chain_fit import Refit, Samples
 from tersor.compression.factorize import Factorization, refusal, replace
 from tersor.data.walk.gram import Moments, moments_of, sampled
+from tersor.data.walk.per_batch import lengths
 from tersor.graph.layers import Layer
 from tersor.graph.network import Record
 
@@ -60,7 +61,7 @@ class Chains:
         self, layer: Layer, given: Sequence[Tensor], wanted: Sequence[Tensor], number: int
     ) -> Moments | Samples:
         pairs = zip(given, wanted, strict=True)
-        count = self.refit.positions(layer, sum(map(len, given)))
+        count = self.refit.positions(layer, sum(lengths(given)))
         generator = torch.Generator().manual_seed(self.refit.seed + number)
         readers = {user.target for user in layer.node.users}
         if not (self.refit.relu and readers == {aten.relu.default}):

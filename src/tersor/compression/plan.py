@@ -23,6 +23,7 @@ from tersor.compression.reconstruct import Reconstruct, reconstruct
 from tersor.compression.residual_branches import leave_out
 from tersor.compression.ways import Pruned, Way, dropped_in, masks_of
 from tersor.data.walk.observe import Batch
+from tersor.data.walk.shelf import Shelf
 from tersor.distributions.distribution import Distribution
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import layers
@@ -43,6 +44,7 @@ class Execution:
         refit: How chains are fitted to the data.
         reconstruct: How the layers that read pruned channels are fitted to the data.
         on_layer: Called after each layer that is fitted.
+        shelf: Keeps the values of the samples; by default one that has room for all.
     """
 
     batches: Sequence[Batch] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Execution:
     refit: Refit = Refit()  # noqa: RUF009
     reconstruct: Reconstruct = Reconstruct()  # noqa: RUF009
     on_layer: OnLayer | None = None
+    shelf: Shelf | None = None
 
 
 def ways_within(
@@ -218,7 +221,7 @@ def carry_out(counts: Counts, ways: Sequence[Way], execution: Execution) -> Netw
     if batches:
         given = counts.network, masks, batches, execution.reconstruct, execution.on_layer
         chains = Chains(choices, counts.sizes, execution.refit)
-        reconstruct(network, *given, counts.groups, chains, constants)
+        reconstruct(network, *given, counts.groups, chains, constants, execution.shelf)
         return network
     for layer in [layer for layer in layers(network) if layer.name in choices]:
         factorize(layer, choices[layer.name], sizes=counts.sizes[layer.name])

@@ -31,6 +31,8 @@ from tersor.compression.prune import classes_kept
 from tersor.core.quadratic import Quadratic, best_bias, best_weights
 from tersor.data.walk.gram import moments_of
 from tersor.data.walk.observe import Batch
+from tersor.data.walk.per_batch import Computed, Values, lengths
+from tersor.data.walk.shelf import Shelf
 from tersor.data.walk.stream import Stream
 from tersor.errors import InvalidInputError
 from tersor.graph.layers import Layer, is_layer, layers
@@ -67,6 +69,7 @@ def reconstruct(
     groups: Groups | None = None,
     chains: Chains | None = None,
     constants: Mapping[str, fx.Node] | None = None,
+    shelf: Shelf | None = None,
 ) -> None:
     """Fit the layers of a compressed network to their original outputs, in forward order.
 
@@ -81,6 +84,7 @@ def reconstruct(
         chains: The layers that become chains on the way.
         constants: The sums of branches that were left out, by name, with the constant that each of
             them adds instead.
+        shelf: Keeps the values of both networks; by default one that has room for all.
 
     Raises:
         InvalidInputError: There is no batch, no layer has a given name, or ranks do not suit their
@@ -92,7 +96,7 @@ def reconstruct(
     if missing := chains.choices.keys() - set(todo.values()):
         raise InvalidInputError(f"there is no layer {min(missing)!r}; see `tersor inspect`")
     found = channel_groups(original) if groups is None else groups
-    pair, number = _Pair(network, original, found, keep, batches), 0
+    pair, number = _Pair(network, original, found, keep, batches, shelf), 0
     for node in network.nodes():
         pair.catch_up(node)
         if node not in todo:
@@ -149,12 +153,13 @@ class _Pair:
         groups: Groups,
         keep: UnitMasks,
         batches: Sequence[Batch],
+        shelf: Shelf | None,
     ) -> None:
         stays = classes_kept(groups, keep)
         values = groups.partition.values
         self.left: dict[str, Any] = {n.name: what_is_left(v, stays) for n, v in values.items()}
-        self.whole = Stream(original, batches, simulate=False)
-        self.pruned = Stream(network, batches, simulate=False)
+        self.whole = Stream(original, batches, simulate=False, shelf=shelf)
+        self.pruned = Stream(network, batches, simulate=False, shelf=shelf)
         self._ahead = list(original.graph.nodes)
         self._known = {node.name for node in self._ahead}
         self._changed: set[fx.Node] = set()
@@ -194,18 +199,23 @@ class _Pair:
             self._changed.add(node)
         self.pruned.run(node)
 
-    def wanted(self, layer: Layer) -> list[Tensor]:
+    def wanted(self, layer: Layer) -> Values:
         """The wanted output for every batch: the original one, plus the error of a shortcut."""
         values = self._was(layer.node)
         other = _shortcut(layer.node)
         if other is None or other.name not in self.pruned.values:
             return values
-        lacking = zip(self._was(other), self.pruned.of(other), strict=True)
-        pairs = zip(values, (was - now for was, now in lacking), strict=True)
-        return [y + lack if y.shape == lack.shape else y for y, lack in pairs]
+        return Computed(_with_error, values, self._was(other), self.pruned.of(other))
 
-    def _was(self, node: fx.Node) -> list[Tensor]:
-        return [_pick(x, self.left.get(node.name)) for x in self.whole.values[node.name]]
+    def _was(self, node: fx.Node) -> Values:
+        left = self.left.get(node.name)
+        return Computed(lambda x: _pick(x, left), self.whole.values[node.name][:])
+
+
+def _with_error(value: Tensor, was: Tensor, now: Tensor) -> Tensor:
+    """An output, plus the error of the shortcut that is added to it."""
+    lack = was - now
+    return value + lack if value.shape == lack.shape else value
 
 
 def _of_samples(value: Tensor, places: int) -> Float[Tensor, "samples channels"]:
@@ -247,7 +257,7 @@ def _fit(layer: Layer, pair: _Pair, options: Reconstruct, seed: int) -> Record:
     if reason is not None:
         return Skipped(layer.name, "reconstruct", reason)
     given, wanted = pair.pruned.of(operand(layer.node)), pair.wanted(layer)
-    count = math.ceil(options.positions / sum(map(len, given)))
+    count = math.ceil(options.positions / sum(lengths(given)))
     generator = torch.Generator().manual_seed(seed)
     found = moments_of(layer, zip(given, wanted, strict=True), count, generator)
     free, before = found.centered(), layer.grouped_weight().detach().flatten(2)

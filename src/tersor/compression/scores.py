@@ -17,6 +17,7 @@ from tersor.core import channel_scores
 from tersor.core.lasso import contributions, strongest
 from tersor.data.outputs.outputs import floats
 from tersor.data.walk.observe import Batch, in_order
+from tersor.data.walk.shelf import Shelf
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.graph.nodes import argument
@@ -30,7 +31,11 @@ _POSITIONS = 4096  # output positions of each layer that are sampled for the LAS
 
 
 def scorer(
-    network: Network, groups: list[Group], batches: Sequence[Batch], kind: ScoreKind
+    network: Network,
+    groups: list[Group],
+    batches: Sequence[Batch],
+    kind: ScoreKind,
+    shelf: Shelf | None = None,
 ) -> Callable[[Group, int], Score]:
     """Make a function that scores the units of a group for a given number of units to keep.
 
@@ -39,13 +44,14 @@ def scorer(
         groups: Some of its groups.
         batches: Inputs, as `(args, kwargs)`; required by the kinds in `NEED_DATA`.
         kind: The kind of score. Only that of the LASSO depends on how many units stay.
+        shelf: Keeps the values; by default one that has room for all.
 
     Raises:
         InvalidInputError: As for `batchnorm`.
     """
     if kind == "lasso":
         nodes = {node for group in groups for node in readers(group)}
-        covariances = input_covariances(network, nodes, batches, _POSITIONS)
+        covariances = input_covariances(network, nodes, batches, _POSITIONS, shelf=shelf)
         parts = {group.name: contributed(group, covariances) for group in groups}
         return lambda group, count: lasso_scores(parts[group.name], count)
     if kind == "fisher" or kind == "taylor":

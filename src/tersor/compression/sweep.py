@@ -21,10 +21,10 @@ from torch import Tensor, fx
 
 from tersor.compression.chain_fit import Refit
 from tersor.compression.changed_weights import (
-    Changed,
     changed_layers,
     moments_at,
     weights_by_way,
+    weights_lost,
 )
 from tersor.compression.estimate import estimates
 from tersor.compression.parts import Part
@@ -33,6 +33,7 @@ from tersor.data.runs.journal import Journal
 from tersor.data.walk.gram import Moments
 from tersor.data.walk.observe import Batch
 from tersor.data.walk.one_at_a_time import Rest, Stop, outputs_of, stops
+from tersor.data.walk.shelf import Shelf
 from tersor.errors import InvalidInputError
 from tersor.graph.carried import carried_nodes
 from tersor.graph.layers import Layer
@@ -57,6 +58,7 @@ class Sweep:
         refit: How a compressed part is fitted to the data.
         jobs: Number of processes; −1 uses all cores.
         journal: Saves the parts that are done.
+        shelf: Keeps the values of the samples; by default one that has room for all.
         on_part: Called after each part with the number of parts that are done, the total number,
             and its record.
     """
@@ -66,6 +68,7 @@ class Sweep:
     refit: Refit = _SWEPT
     jobs: int = 1
     journal: Journal | None = None
+    shelf: Shelf | None = None
     on_part: OnPart | None = None
 
     def __post_init__(self) -> None:
@@ -90,12 +93,12 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
         if known is not None:
             found[number] = tuple(known[0]["damage"].tolist())
             _tell(sweep, len(found), len(parts), part, found[number])
-    reference = outputs_of(network, halves(sweep.batches)[1])
+    reference = outputs_of(network, halves(sweep.batches)[1], shelf=sweep.shelf)
     if sweep.metric is None:
         check_numbers(reference)
     given = sweep.batches, reference, sweep.metric, sweep.refit
     todo = [number for number in range(len(parts)) if number not in found]
-    for number, values in _tried(network, parts, todo, given, sweep.jobs):
+    for number, values in _tried(network, parts, todo, given, sweep):
         found[number] = values
         if sweep.journal is not None:
             tensor = torch.tensor(values, dtype=torch.float64)
@@ -106,14 +109,15 @@ def damages(network: Network, parts: Sequence[Part], sweep: Sweep) -> list[tuple
 
 
 def _tried(
-    network: Network, parts: Sequence[Part], todo: list[int], given: Any, jobs: int
+    network: Network, parts: Sequence[Part], todo: list[int], given: Any, sweep: Sweep
 ) -> Iterator[tuple[int, tuple[float, ...]]]:
     """Iterate over the numbers of parts, in any order, and the damages of their ways."""
     batches, reference, metric, refit = given
+    jobs, shelf = sweep.jobs, sweep.shelf
     edited = network.copy()
     if batches and metric is None and not any(carried_nodes(network)):
         some, (fitting, judging) = [parts[number] for number in todo], halves(batches)
-        found = estimates(edited, some, fitting, judging, reference, refit)
+        found = estimates(edited, some, fitting, judging, reference, refit, shelf)
         todo, estimated = [], zip(todo, found, strict=True)
         for number, values in estimated:
             if any(values):
@@ -121,14 +125,16 @@ def _tried(
             else:
                 todo.append(number)
     if effective_n_jobs(jobs) > 1:
-        yield from _results((delayed(_alone)(n, network, parts[n], *given) for n in todo), jobs)
+        room = None if shelf is None else shelf.room
+        tasks = (delayed(_alone)(n, room, network, parts[n], *given) for n in todo)
+        yield from _results(tasks, jobs)
         return
     apart = [number for number in todo if not batches or len(parts[number].changes) > 1]
     together = {number: parts[number] for number in todo if number not in apart}
     if together:
-        yield from _in_one_walk(edited, together, batches, reference, metric, refit)
+        yield from _in_one_walk(edited, together, *given, shelf=shelf)
     for number in apart:
-        yield number, try_part(edited, parts[number], *given)
+        yield number, try_part(edited, parts[number], *given, shelf=shelf)
 
 
 def _in_one_walk(
@@ -138,6 +144,7 @@ def _in_one_walk(
     reference: list[Any],
     metric: Metric | None,
     refit: Refit,
+    shelf: Shelf | None,
 ) -> Iterator[tuple[int, tuple[float, ...]]]:
     """Try parts that change one layer each, in the order of these layers, while the data pass once.
 
@@ -149,7 +156,7 @@ def _in_one_walk(
         (layer,) = found.values()
         layer.ensure_bias()
         at.setdefault(layer.node, []).append(number)
-    for stop in _stops(network, batches, at):
+    for stop in _stops(network, batches, at, shelf):
         (layer,) = changed[at[stop.node][0]].values()
         moments = _moments(layer, stop, refit)
         for number in at[stop.node]:
@@ -172,11 +179,13 @@ def _results(tasks: Iterable[Any], jobs: int) -> Iterator[tuple[int, tuple[float
         yield from run(some)
 
 
-def _alone(number: int, network: Network, *rest: Any) -> tuple[int, tuple[float, ...]]:
+def _alone(
+    number: int, room: int | None, network: Network, *rest: Any
+) -> tuple[int, tuple[float, ...]]:
     """Try one part in another process or thread; tasks may end in any order."""
     network = network.copy()
     _note_shapes(network)
-    return number, try_part(network, *rest)
+    return number, try_part(network, *rest, shelf=Shelf(room))
 
 
 def _note_shapes(network: Network) -> None:
@@ -193,6 +202,7 @@ def try_part(
     reference: list[Any],
     metric: Metric | None = None,
     refit: Refit = _SWEPT,
+    shelf: Shelf | None = None,
 ) -> tuple[float, ...]:
     """Measure the damage of every way of one part.
 
@@ -204,16 +214,17 @@ def try_part(
         reference: The original outputs for the batches that judge.
         metric: See `Sweep`.
         refit: See `Sweep`.
+        shelf: See `Sweep`.
     """
     changed = changed_layers(network, part)
     if not batches:
         weights_at = weights_by_way(changed, part, {}, _SWEPT)
-        return tuple(_weights_lost(changed, weights_at(way)) for way in part.ways)
+        return tuple(weights_lost(changed, weights_at(way)) for way in part.ways)
     for layer in changed.values():
         layer.ensure_bias()
     todo = {layer.node: layer for layer in changed.values()}
     rests, moments = list[Rest](), dict[str, Moments]()
-    for stop in _stops(network, batches, todo):
+    for stop in _stops(network, batches, todo, shelf):
         rests = rests or [stop.rest]
         moments |= _moments(todo[stop.node], stop, refit)
     return _damages(changed, part, moments, rests[0], reference, metric, refit)
@@ -240,10 +251,10 @@ def _damages(
 
 
 def _stops(
-    network: Network, batches: Sequence[Batch], nodes: Collection[fx.Node]
+    network: Network, batches: Sequence[Batch], nodes: Collection[fx.Node], shelf: Shelf | None
 ) -> Iterator[Stop]:
     """Walk to the nodes; the batches that judge go on from there."""
-    return stops(network, batches, nodes, judged=slice(len(batches) // 2, None))
+    return stops(network, batches, nodes, judged=slice(len(batches) // 2, None), shelf=shelf)
 
 
 def _moments(layer: Layer, stop: Stop, refit: Refit) -> dict[str, Moments]:
@@ -274,16 +285,6 @@ def _swap(layer: Layer, weight: Tensor, shift: Tensor | None) -> tuple[Tensor, T
 def _put(layer: Layer, weight: Tensor, bias: Tensor) -> None:
     layer.network.replace_tensor(layer.weight_node, weight)
     layer.set_bias(bias)
-
-
-def _weights_lost(changed: Mapping[str, Layer], weights: Mapping[str, Changed]) -> float:
-    """Compute Σ ‖W − Ŵ‖² / ‖W‖² over the changed layers."""
-    total = 0.0
-    for name, (weight, _) in weights.items():
-        was = changed[name].weight.detach()
-        energy = was.square().sum().clamp(min=torch.finfo(was.dtype).tiny)
-        total += float((weight - was).square().sum() / energy)
-    return total
 
 
 def _record(part: Part, values: tuple[float, ...]) -> Applied:

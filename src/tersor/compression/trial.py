@@ -22,6 +22,7 @@ from tersor.data.outputs.outputs import Metric
 from tersor.data.runs.fingerprint import fingerprint
 from tersor.data.runs.journal import Journal
 from tersor.data.walk.observe import Batch
+from tersor.data.walk.shelf import Shelf
 from tersor.distributions.propagation import propagate
 from tersor.errors import InvalidInputError
 from tersor.export.sessions.clock import Clock
@@ -125,6 +126,7 @@ def try_parts(
     metric: Metric | None = None,
     jobs: int = 1,
     folder: str | Path | None = None,
+    shelf: Shelf | None = None,
     say: Callable[[str], None],
     on_part: OnPart | None = None,
 ) -> Trial:
@@ -138,17 +140,19 @@ def try_parts(
         metric: See `tersor.compress`.
         jobs: See `tersor.compress`.
         folder: See `tersor.compress`.
+        shelf: Keeps the values of the samples; by default one that has room for all.
         say: Called with the name of each step before it runs.
         on_part: See `tersor.compress`.
     """
     say(STEPS[0])
     counts, stay = Counts(network), layers_named(network, exclude)
-    parts = _parts(counts, batches, options, stay)
-    sweep = Sweep(first_batches(batches, options.tried), metric, jobs=jobs, on_part=on_part)
+    parts = _parts(counts, batches, options, stay, shelf)
+    tried = first_batches(batches, options.tried)
+    sweep = Sweep(tried, metric, jobs=jobs, shelf=shelf, on_part=on_part)
     sweep = _kept(sweep, network, parts, options, folder)
     lost = damages(network, parts, sweep)
     expected = None if batches else propagate(network, input_ranges(network))
-    execution = Execution(batches, expected, options.refit, options.reconstruct, on_part)
+    execution = Execution(batches, expected, options.refit, options.reconstruct, on_part, shelf)
     return Trial(counts, parts, lost, execution, sweep, options, say)
 
 
@@ -186,7 +190,11 @@ def _kept(
 
 
 def _parts(
-    counts: Counts, batches: Sequence[Batch], options: Compression, stay: set[str]
+    counts: Counts,
+    batches: Sequence[Batch],
+    options: Compression,
+    stay: set[str],
+    shelf: Shelf | None,
 ) -> list[Part]:
     """List the parts that can be compressed, and record those that cannot."""
     found, multiple, records = list[Part](), options.multiple or 1, counts.network.records
@@ -195,7 +203,7 @@ def _parts(
         found += parts
         records += refused
     if "prune" in options.methods:
-        score = _scorer(counts, batches, options)
+        score = _scorer(counts, batches, options, shelf)
         parts, refused = group_parts(counts, score, options.ratios, multiple)
         found += parts
         records += refused
@@ -208,7 +216,9 @@ def _parts(
     return [part for part in found if stay.isdisjoint(part.shares[0])]
 
 
-def _scorer(counts: Counts, batches: Sequence[Batch], options: Compression) -> Scorer:
+def _scorer(
+    counts: Counts, batches: Sequence[Batch], options: Compression, shelf: Shelf | None
+) -> Scorer:
     has_gradients = not any(carried_nodes(counts.network))
     default: ScoreKind = "fisher" if has_gradients else "lasso"
     kind = options.scores or (default if batches else "magnitude")
@@ -216,4 +226,5 @@ def _scorer(counts: Counts, batches: Sequence[Batch], options: Compression) -> S
         raise InvalidInputError(
             f"scores={kind!r} needs samples; give them with data=, or use scores='magnitude'"
         )
-    return scorer(counts.network, counts.groups.found, first_batches(batches, options.tried), kind)
+    tried = first_batches(batches, options.tried)
+    return scorer(counts.network, counts.groups.found, tried, kind, shelf)

@@ -27,7 +27,7 @@ from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
 from tersor.graph.shapes import is_free
 
-_LARGEST = 32  # samples in one batch
+LARGEST = 32  # samples in one batch
 _PARTS = 8  # the number of batches of a small set of samples
 _NUMBERS = 1 << 25  # of the widest value of a network, for one batch
 Again = Callable[[int, int], Any]  # reads some samples of a batch once more
@@ -42,7 +42,11 @@ class _Given(NamedTuple):
 
 
 def samples(
-    network: Network, data: Any, most: int | None = None, shelf: Shelf | None = None
+    network: Network,
+    data: Any,
+    most: int | None = None,
+    shelf: Shelf | None = None,
+    numbers: int = _NUMBERS,
 ) -> Sequence[Batch]:
     """Put samples into batches that the network takes.
 
@@ -57,6 +61,7 @@ def samples(
         most: Largest number of samples to read.
         shelf: Keeps samples that cannot be read again; by default one in the system's folder for
             temporary files.
+        numbers: Of the widest value of the network, for one batch; one sample may have more.
 
     Raises:
         InvalidInputError: There is no sample, or one has another shape or type than the network
@@ -76,19 +81,27 @@ def samples(
     if not can_cut or len(shapes) != 1:
         return whole(network, parts, can_cut)
     count, wide = sum(part.count for part in parts), widest(network)
-    size = min(_LARGEST, math.ceil(count / _PARTS), max(1, _NUMBERS // wide))
+    size = min(LARGEST, math.ceil(count / _PARTS), max(1, numbers // wide))
     return divided(network, parts, size, wide)
 
 
-def optional_samples(network: Network, data: Any, most: int | None = None) -> Sequence[Batch]:
+def optional_samples(
+    network: Network,
+    data: Any,
+    most: int | None = None,
+    shelf: Shelf | None = None,
+    numbers: int = _NUMBERS,
+) -> Sequence[Batch]:
     """As `samples`, but return an empty list without data.
 
     Args:
         network: As for `samples`.
         data: As for `samples`, or None.
         most: As for `samples`.
+        shelf: As for `samples`.
+        numbers: As for `samples`.
     """
-    return [] if data is None else samples(network, data, most)
+    return [] if data is None else samples(network, data, most, shelf, numbers)
 
 
 def samples_or_random(

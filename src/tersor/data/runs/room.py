@@ -49,12 +49,13 @@ def bytes_of(memory: Memory) -> int:
     return size
 
 
-def room_for(network: Network, memory: Memory | None) -> int | None:
+def room_for(network: Network, memory: Memory | None, needed: int | None = None) -> int | None:
     """Estimate how many bytes of values may be in memory, for all samples together.
 
     Args:
         network: The network.
         memory: What the process may hold in all. Default: what it holds, and half of what is free.
+        needed: Bytes that the work takes beside these values. Default: what rounding takes.
 
     Returns:
         Bytes, or None if the system does not tell what is free.
@@ -63,7 +64,8 @@ def room_for(network: Network, memory: Memory | None) -> int | None:
         InvalidInputError: The memory is no size, or less than the work needs with all values in
             files.
     """
-    needed, held, left = _needed(network), resident(), free()
+    needed = _needed(network) if needed is None else needed
+    held, left = resident(), free()
     if memory is not None:
         most = bytes_of(memory)
         if most < held + needed:
@@ -74,6 +76,23 @@ def room_for(network: Network, memory: Memory | None) -> int | None:
             )
         return most - held - needed
     return None if left is None else max(0, int(_SHARE * left) - needed)
+
+
+def check_memory(memory: Memory | None, data: object) -> None:
+    """Check that a bound of memory has samples whose values it bounds.
+
+    Args:
+        memory: What a user asked for, or None.
+        data: Samples, or None.
+
+    Raises:
+        InvalidInputError: There are none.
+    """
+    if memory is not None and data is None:
+        raise InvalidInputError(
+            f"memory={memory!r} is for the values of samples, and there are none here. Leave out "
+            "memory=, or give data="
+        )
 
 
 def values_fit(network: Network, batches: Sequence[Batch], room: int | None) -> bool:
@@ -91,12 +110,11 @@ def values_fit(network: Network, batches: Sequence[Batch], room: int | None) -> 
 
 
 @contextmanager
-def told_if_full(samples: str = "WithData(samples=…)", has_memory: bool = True) -> Iterator[None]:
+def told_if_full(samples: str = "WithData(samples=…)") -> Iterator[None]:
     """Say what to do about an allocation that fails.
 
     Args:
         samples: The option that bounds the number of samples.
-        has_memory: Whether there is an option that bounds the memory.
 
     Raises:
         OutOfMemoryError: An allocation failed.
@@ -107,10 +125,10 @@ def told_if_full(samples: str = "WithData(samples=…)", has_memory: bool = True
         words = str(error)
         if isinstance(error, RuntimeError) and not any(x in words.lower() for x in _FULL):
             raise
-        lower = ", or lower memory=, on the command line --memory, so that more values are in files"
         raise OutOfMemoryError(
             f"there is not enough memory: an allocation failed. Read fewer samples with {samples}, "
-            f"on the command line --samples{lower if has_memory else ''}"
+            "on the command line --samples, or lower memory=, on the command line --memory, so "
+            "that more values are in files"
         ) from error
 
 
