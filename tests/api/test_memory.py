@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import tersor
-from tersor.compression.memory import bytes_needed
+from tersor.compression.chain_fit import Refit
+from tersor.compression.room_needed import bytes_needed
 from tersor.data.runs import room
 from tersor.data.runs.memory import resident
 from tersor.data.runs.room import bytes_of
@@ -148,16 +149,18 @@ class WithShortcut(nn.Module):
 
 
 @pytest.mark.skipif(not resident(), reason="the system does not tell what a process holds")
-@pytest.mark.parametrize("scores", ["fisher", "lasso"])
-@pytest.mark.parametrize("metric", [None, lambda x, y: float((x - y).square().mean())])
+@pytest.mark.parametrize(
+    ("scores", "metric"), [("fisher", None), ("lasso", lambda x, y: float((x - y).square().mean()))]
+)
 def test_compressed_networks_do_not_depend_on_the_memory(shelves, monkeypatch, scores, metric):
     torch.manual_seed(0)
     model, data = WithShortcut().eval(), torch.randn(64, 3, 24, 24)
-    options = tersor.Compression(methods=("spatial", "prune", "drop"), scores=scores)
+    methods, quick = ("spatial", "prune", "drop"), Refit(steps=3)
+    options = tersor.Compression(methods, ratios=(0.7, 0.4), scores=scores, refit=quick)
     given = {"macs": 0.6, "data": data, "options": options, "metric": metric}
     plain = tersor.compress(model, **given)
     assert not any(shelf.spilled for shelf in shelves)
-    monkeypatch.setattr("tersor.compression.memory.bytes_needed", lambda *_: 0)
+    monkeypatch.setattr("tersor.compression.room_needed.bytes_needed", lambda *_: 0)
     monkeypatch.setattr("tersor.data.walk.shelf._SMALL", 1)  # values that are held in any case
     monkeypatch.setattr(room, "resident", lambda: 0)
     shelves.clear()

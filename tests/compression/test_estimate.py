@@ -82,7 +82,7 @@ def test_random_signs_serve_many_outputs():
     network, batches = linear(outputs=5)
     parts = parts_of(network)
     for found, wanted in zip(*both(network, parts, batches), strict=True):
-        spread = 4 * sqrt(2 / (16 * estimate._DRAWS[1]))  # of a mean of squares, four times
+        spread = 4 * sqrt(2 / (16 * estimate.DRAWS[1]))  # of a mean of squares, four times
         assert found == pytest.approx(wanted, rel=spread)
 
 
@@ -90,7 +90,7 @@ def test_room_changes_nothing(monkeypatch):
     network, batches = linear()
     parts = parts_of(network)
     before, _ = both(network, parts, batches)
-    monkeypatch.setattr(estimate, "_ROOM", 1)
+    monkeypatch.setattr(estimate, "ROOM", 1)
     after, _ = both(network, parts, batches)
     for found, wanted in zip(after, before, strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)

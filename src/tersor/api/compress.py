@@ -13,8 +13,8 @@ from pathlib import Path
 from tersor.api.loading import opened
 from tersor.checked import checked
 from tersor.compression.asked import Asked
-from tersor.compression.memory import samples_within
 from tersor.compression.options import Compression
+from tersor.compression.room_needed import samples_within
 from tersor.compression.sweep import OnPart
 from tersor.compression.train_gates import train_gates
 from tersor.compression.trial import STEPS as TRIAL_STEPS

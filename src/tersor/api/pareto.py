@@ -14,8 +14,8 @@ from rich.table import Table
 from tersor.api.compress import prepared
 from tersor.checked import Part, checked
 from tersor.compression.asked import Asked
-from tersor.compression.memory import samples_within
 from tersor.compression.options import Compression
+from tersor.compression.room_needed import samples_within
 from tersor.compression.sweep import OnPart
 from tersor.compression.trial import STEPS as TRIAL_STEPS
 from tersor.compression.trial import Trial, try_parts
