@@ -62,8 +62,8 @@ def test_the_detector_and_the_transformer_have_the_figures_of_the_results():
 
 def test_compression_costs_what_the_results_say():
     found = measured(
-        "benchmarks.compression.budget --models resnet20 resnet56 --macs 0.5 "
-        "--methods spatial+prune --levels 2"
+        "benchmarks.compression.budget --models resnet20 resnet32 resnet56 --macs 0.5 "
+        "--methods depthwise+spatial+prune --levels 2"
     )
     lost = {row.split(",")[0]: cells["lost"] for row, cells in found.items()}
     words = re.search(r"half of the multiplications costs ([^)]*)\)", " ".join(README.split()))[1]

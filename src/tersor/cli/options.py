@@ -246,7 +246,7 @@ Methods = Annotated[
         autocompletion=lambda: list(WAYS),
         help=f"A method that may be used; give the option once per method. Choose from "
         f"{', '.join(WAYS)}. One of the last three may be given, which learn what to remove from "
-        "what the others leave, and need --train. [default: spatial and prune]",
+        "what the others leave, and need --train. [default: depthwise, spatial and prune]",
     ),
 ]
 Rule = Annotated[

@@ -51,7 +51,7 @@ class Mixture:
 
 
 WEIGHTS = (1.0, 4.0, 16.0, inf, 0.0)
-_FAR = 2.0  # times the damage that is expected of another mixture: not worth trying
+_FAR = 1.1  # times the damage that is expected of another mixture: not worth trying
 Damages = Sequence[tuple[float, ...]]
 
 

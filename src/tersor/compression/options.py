@@ -42,7 +42,7 @@ class Compression:
             code Python cannot see.
     """
 
-    methods: Sequence[WayName] = ("spatial", "prune")
+    methods: Sequence[WayName] = ("depthwise", "spatial", "prune")
     ratios: Sequence[Part] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
     multiple: Count | None = None
     rule: BudgetRule = "least loss"

@@ -98,6 +98,7 @@ def ways_within(
 def _met(search: "_Search", budget: int, meter: Counted) -> list[Way]:
     """Adjust the budget of the choice until the resulting network meets the requested budget."""
     best, most, least, aim = list[Way](), 0, sum(search.each.values()), budget
+    step, same = 0, list[Way]()
     for _ in range(_TRIES):
         ways, _ = search.within(aim)
         cost = meter.cost(ways)
@@ -106,7 +107,8 @@ def _met(search: "_Search", budget: int, meter: Counted) -> list[Way]:
             best, most = ways, cost
         if 0 <= budget - cost < _CLOSE * sum(search.each.values()):
             break
-        aim -= cost - budget
+        step, same = (2 * step if ways == same else cost - budget), ways
+        aim -= step
     if not best:
         raise TooSmallError(budget, least)
     return best

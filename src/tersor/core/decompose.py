@@ -13,7 +13,7 @@ Factors have no bias, so zero padding passes through them: the chain equals one 
 weight `compose(chain)`.
 
 Differs from the papers in: all six start from the same function, `low_rank`, which minimizes the
-error on data if a Gram matrix is given. CP starts from the singular vectors of each tap.
+error on data if a Gram matrix is given, or from `tersor.core.canonical`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +25,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tersor.core.canonical import canonical
+
 Weight = Float[Tensor, "out in *kernel"]
 Chain = list[Tensor]  # weights of convolutions, in the order in which they run
-
-_CP_ITERATIONS = 50
 
 
 def low_rank(
@@ -153,28 +153,18 @@ def tucker(weight: Weight, ranks: Sequence[int]) -> Chain:
 
 
 def cp(weight: Weight, rank: int) -> Chain:
-    """Canonical polyadic decomposition by alternating least squares: 1×1, one axis at a time, 1×1.
+    """Canonical polyadic decomposition: 1×1, one kernel axis at a time, 1×1.
 
     Args:
         weight: W.
         rank: r, up to `taps · min(out, in)`.
     """
-    energy = float(weight.square().mean()) or 1.0
-    ridge = torch.finfo(weight.dtype).eps * energy  # channels of zeros would make it singular
-    start = _taps_apart(weight, rank)
-    with _tensorly() as decomposition:
-        found = decomposition.parafac(
-            weight, rank, _CP_ITERATIONS, init=(None, start), l2_reg=ridge
-        )
-    chains = _cp_chain(found.factors), _cp_chain(start)  # the ridge may cost more than is gained
-    return min(chains, key=lambda chain: float((compose(chain) - weight).square().sum()))
-
-
-def _cp_chain(factors: Sequence[Tensor]) -> Chain:
-    behind, front, *kernel = factors
-    axes = len(kernel)
-    along = [_depthwise(taps, axis, axes) for axis, taps in enumerate(kernel) if len(taps) > 1]
-    return [_pointwise(front.mT, axes), *along, _pointwise(behind, axes)]
+    axes = [axis for axis, taps in enumerate(weight.shape[2:]) if taps > 1]
+    longer = weight.reshape(*weight.shape[:2], *(weight.shape[2 + axis] for axis in axes))
+    behind, front, *kernel = canonical(longer, rank)
+    among = weight.ndim - 2
+    along = [_depthwise(taps, axis, among) for axis, taps in zip(axes, kernel, strict=True)]
+    return [_pointwise(front.mT, among), *along, _pointwise(behind, among)]
 
 
 def depthwise(weight: Weight, rank: int) -> Chain:
@@ -188,20 +178,6 @@ def depthwise(weight: Weight, rank: int) -> Chain:
     front, *along, behind = cp(weight.reshape(*weight.shape[:2], -1), rank)
     whole = [each.reshape(rank, 1, *kernel) for each in along]
     return [_pointwise(front[..., 0], axes), *whole, _pointwise(behind[..., 0], axes)]
-
-
-def _taps_apart(weight: Weight, rank: int) -> list[Tensor]:
-    """The largest r components of the SVDs of all taps: exact at full rank."""
-    kernel = weight.shape[2:]
-    left, values, right = torch.linalg.svd(
-        weight.reshape(*weight.shape[:2], -1).movedim(2, 0), full_matrices=False
-    )
-    largest = values.flatten().topk(rank).indices
-    tap, index = largest // values.shape[1], largest % values.shape[1]
-    factors = [(left[tap, :, index] * values[tap, index, None]).mT, right[tap, index].mT]
-    places = torch.unravel_index(tap, kernel) if kernel else ()
-    one_hot = (torch.nn.functional.one_hot(p, n).T for p, n in zip(places, kernel, strict=True))
-    return [*factors, *(each.to(weight) for each in one_hot)]
 
 
 def tensor_train(weight: Weight, ranks: Sequence[int]) -> Chain:
