@@ -22,11 +22,9 @@ from tersor.data.given.samples import LARGEST, optional_samples
 from tersor.data.runs.room import Memory, room_for, values_fit
 from tersor.data.walk.observe import Batch
 from tersor.data.walk.shelf import Shelf
-from tersor.graph.costs import batch_size
+from tersor.data.walk.widest import numbers, returned
 from tersor.graph.layers import Layer, layers
 from tersor.graph.network import Network
-from tersor.graph.nodes import computed_from_inputs
-from tersor.graph.shapes import shapes
 
 aten = torch.ops.aten
 _WEIGHTS, _OUTPUTS = 4, 3  # copies of the network, and of the outputs of what is tried
@@ -67,50 +65,39 @@ def bytes_needed(network: Network, options: Compression) -> int:
         network: The network.
         options: See `Compression`.
     """
-    numbers, found = _numbers(network), list(layers(network))
+    of_values, found = numbers(network), list(layers(network))
     weights = sum(layer.weight.numel() for layer in found)
-    ends = network.graph.output_node().all_input_nodes
-    outputs = sum(numbers.get(node, 0) for node in ends) * math.ceil(options.tried / 2)
-    count = _batch(numbers)
-    takes = _gradients(numbers, found, options, count), _fits(numbers, found, options, count)
+    outputs = returned(network) * math.ceil(options.tried / 2)
+    count = _batch(of_values)
+    takes = _gradients(of_values, found, options, count), _fits(of_values, found, options, count)
     return 4 * (_WEIGHTS * weights + _OUTPUTS * outputs + max(takes))
 
 
-def _numbers(network: Network) -> dict[fx.Node, int]:
-    """How many numbers each value that depends on an input has for one sample."""
-    of_all, size = shapes(network), batch_size(network)
-    nodes = computed_from_inputs(network.graph)
-    found = {node: of_all[node] for node in nodes}
-    return {
-        node: math.ceil(shape.numel() / size)
-        for node, shape in found.items()
-        if isinstance(shape, torch.Size)
-    }
-
-
-def _batch(numbers: dict[fx.Node, int]) -> int:
+def _batch(of_values: dict[fx.Node, int]) -> int:
     """The samples of a batch, at most."""
-    return min(LARGEST, max(1, NUMBERS // max(numbers.values(), default=1)))
+    return min(LARGEST, max(1, NUMBERS // max(of_values.values(), default=1)))
 
 
 def _gradients(
-    numbers: dict[fx.Node, int], found: list[Layer], options: Compression, count: int
+    of_values: dict[fx.Node, int], found: list[Layer], options: Compression, count: int
 ) -> int:
     """What is there with the gradients of one batch, and with the changed weights."""
     sizes = [layer.weight.numel() for layer in found]
-    written = sum(numbers.get(layer.node, 0) for layer in found)
+    written = sum(of_values.get(layer.node, 0) for layer in found)
     draws = min(DRAWS[1] * count, DRAWS[0] * LARGEST)  # few samples are pulled at more often
     ways = len(options.ratios) * (len(options.decompositions) + 1)
     changed = min(ROOM, ways * sum(sizes)) + ways * max(sizes, default=0)
     each = 3 * count * max(sizes, default=0)  # gradients with respect to the weight, by sample
-    return 2 * count * sum(numbers.values()) + draws * written + changed + each
+    return 2 * count * sum(of_values.values()) + draws * written + changed + each
 
 
-def _fits(numbers: dict[fx.Node, int], found: list[Layer], options: Compression, count: int) -> int:
+def _fits(
+    of_values: dict[fx.Node, int], found: list[Layer], options: Compression, count: int
+) -> int:
     """What is there while one layer is fitted."""
     squares = (groups * math.prod(rest) ** 2 for groups, _, *rest in _shapes(found))
-    values = _VALUES * max(NUMBERS, count * max(numbers.values(), default=0))
-    patches = (_behind_relu(numbers, layer, options) for layer in found)
+    values = _VALUES * max(NUMBERS, count * max(of_values.values(), default=0))
+    patches = (_behind_relu(of_values, layer, options) for layer in found)
     return values + _MATRICES * max(squares, default=0) + max(patches, default=0)
 
 
@@ -118,12 +105,12 @@ def _shapes(found: list[Layer]) -> list[torch.Size]:
     return [layer.grouped_weight().shape for layer in found if not layer.computed]
 
 
-def _behind_relu(numbers: dict[fx.Node, int], layer: Layer, options: Compression) -> int:
+def _behind_relu(of_values: dict[fx.Node, int], layer: Layer, options: Compression) -> int:
     """Patches and outputs of a layer that is fitted to the outputs of a ReLU."""
     readers = {user.target for user in layer.node.users}
     if not (options.decompositions and options.refit.relu and readers == {aten.relu.default}):
         return 0
     written, inputs = len(layer.weight), layer.weight[0].numel()
-    places = math.ceil(numbers.get(layer.node, 0) / written) * options.samples
+    places = math.ceil(of_values.get(layer.node, 0) / written) * options.samples
     positions = min(places, options.refit.positions(layer, 1))
     return positions * (2 * inputs + _BEHIND * written)

@@ -1,6 +1,7 @@
 """Estimates what a run needs in memory, and how much room is left for the values of all samples.
 
     room = memory − what the process holds − 12 · widest value of a batch − 8 · largest E[x x̂ᵀ]
+                  − 3 · what the network returns for 16 samples
 
 What finds no room goes to files. Results do not depend on it.
 """
@@ -14,7 +15,7 @@ from tersor.data.given.pieces import NUMBERS
 from tersor.data.given.sample_rows import sample_counts
 from tersor.data.runs.memory import free, resident
 from tersor.data.walk.observe import Batch
-from tersor.data.walk.widest import widest
+from tersor.data.walk.widest import returned, widest
 from tersor.errors import InvalidInputError, OutOfMemoryError
 from tersor.graph.layers import layers
 from tersor.graph.network import Network
@@ -24,6 +25,7 @@ Memory = int | str  # bytes, or a size in words, such as "2GB"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", re.IGNORECASE)
 _VALUES, _MATRICES = 12, 8  # of a batch, and of a layer, that are there at the same time
+_OUTPUTS, _JUDGED = 3, 16  # of two networks and their difference, for the samples that judge
 _ALIVE = 12  # values as wide as the widest that two networks hold together, at most
 _SHARE = 0.5  # of what is free, if nothing is asked for
 _FULL = ("can't allocate memory", "out of memory", "cannot allocate memory", "not enough memory")
@@ -137,7 +139,8 @@ def _needed(network: Network) -> int:
     values = max(widest(network), NUMBERS)
     matrices = (layer.grouped_weight().shape for layer in layers(network) if not layer.computed)
     largest = max((groups * math.prod(rest) ** 2 for groups, _, *rest in matrices), default=0)
-    return 4 * (_VALUES * values + _MATRICES * largest)
+    outputs = _OUTPUTS * _JUDGED * returned(network)
+    return 4 * (_VALUES * values + _MATRICES * largest + outputs)
 
 
 def _words(size: int) -> str:
