@@ -85,7 +85,8 @@ def compress(
         macs: Multiply-accumulates that may remain: a share of those of the model, or a number.
         parameters: Weights and biases that may remain: a share, or a number.
         megabytes: Size of the remaining weights in 10⁶ bytes, 4 bytes per weight.
-        latency: Share of the time that the model takes in onnxruntime on this machine.
+        latency: Share of the processor time that the model takes in onnxruntime on this machine,
+            with one thread.
         data: Unlabelled samples, as for `quantize`. Default: the first training batches, if there
             are any. Without data, parts are judged by their weights alone.
         exclude: Names of layers and sub-modules that stay as they are; `*` and `?` are wildcards.

@@ -234,7 +234,7 @@ LatencyShare = Annotated[
     float | None,
     typer.Option(
         "--latency",
-        help="Share of the model's time in onnxruntime on this machine, such as 0.7.",
+        help="Share of the model's processor time in onnxruntime on this machine, such as 0.7.",
         rich_help_panel=_BUDGET,
     ),
 ]

@@ -3,12 +3,14 @@
     find the saving of the layers with  t(after) / t(before) = share   by false position
 
 The network does not save exactly as much time as its layers do when they are timed alone:
-additions, copies and waiting threads belong to no layer. So the requested saving of the layers is
+additions and copies belong to no layer. So the requested saving of the layers is
 adjusted until the network is fast enough. The timed files have arbitrary weights, so that an
 attempt takes seconds; only the final ways are fitted to data.
+
+What counts is the processor time of one thread, as for single layers: the time until a run ends
+depends on what else the machine does, and so did the ways that were found.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,18 +24,14 @@ from tersor.compression.ways import Way
 from tersor.data.invented.synthetic import example_tensors
 from tersor.errors import InvalidInputError
 from tersor.export.onnx.writer import export_onnx
-from tersor.export.sessions.latency import CALM, both_in_turns
-from tersor.export.sessions.runtime import Runtime
+from tersor.export.sessions.latency import shortest_times
 from tersor.files import temporary_folder
 from tersor.graph.network import Applied
 
 _TRIES = 8
 _MORE = 4  # further ones where the best attempt is too slow by little
 _LITTLE = 0.1  # of the requested time
-_FAIR = 3  # number of undisturbed measurements, each with newly loaded files
-_LOADS = 12  # largest number of measurements
-_ROUNDS = 15  # rounds per measurement
-_SLOWER = 0.1  # a measurement slower than the fastest by this share was disturbed
+_LOADS = 3  # number of measurements, each with newly loaded files
 _CLOSE = 0.02  # tolerance, as a share of the requested time
 _LEAST = 1e-3  # assumed saving, as a share of the time, of an attempt that saved nothing
 _STRIDE = 2.0  # largest factor between the savings requested in two attempts
@@ -47,7 +45,8 @@ class InTime:
     Attributes:
         ways: The ways.
         budget: The nanoseconds of single layers that they were chosen for.
-        ratio: Time of the compressed file in onnxruntime, divided by that of the original file.
+        ratio: Processor time of the compressed file in onnxruntime with one thread, divided by that
+            of the original file.
     """
 
     ways: list[Way]
@@ -155,7 +154,6 @@ class Race:
         """
         self._counts, self._example = counts, example_tensors(counts.network)
         self._before = export_onnx(counts.network, folder / "before.onnx", expected=False).path
-        self._shortest = math.inf
         self._known: dict[tuple[Way, ...], float] = {}
 
     def ratio(self, ways: Sequence[Way]) -> float:
@@ -172,23 +170,10 @@ class Race:
         return self._known[key]
 
     def _measured(self, ways: Sequence[Way]) -> float:
-        """Measure the two files.
-
-        A measurement in which the original file is slower than it can be does not count: other
-        processes slow the machine down, and do not affect both files alike. Both files are loaded
-        anew for each measurement, as the placement of threads may be unfavourable.
-        """
+        """Measure the two files, loaded anew each time, as their memory may lie unfavourably."""
         after = export_onnx(
             hollow(self._counts, ways)[0], self._before.with_name("after.onnx"), expected=False
         )
-        seen = list[tuple[float, float]]()
-        while len(self._fair(seen)) < _FAIR and len(seen) < _LOADS:
-            files = Runtime(self._before, config=CALM), Runtime(after.path, config=CALM)
-            times = both_in_turns(*files, self._example, _ROUNDS)
-            shortest, of_ways = map(min, zip(*times, strict=True))
-            self._shortest = min(self._shortest, shortest)
-            seen.append((shortest, of_ways / shortest))
-        return median(self._fair(seen) or [min(seen)[1]])
-
-    def _fair(self, seen: list[tuple[float, float]]) -> list[float]:
-        return [ratio for before, ratio in seen if before <= (1 + _SLOWER) * self._shortest]
+        files = self._before, after.path
+        times = [shortest_times(*files, self._example) for _ in range(_LOADS)]
+        return median(of_ways / of_network for of_network, of_ways in times)

@@ -128,8 +128,24 @@ def compare_latency(
 def slowdown(float_path: str | Path, path: str | Path, batch: Any, config: Config = ()) -> float:
     """How many times as long as the float file a file takes, if that is clearly longer; else 1.
 
-    What counts is the processor time of one thread, and the shortest of many runs of each file.
-    Both hardly depend on what else the machine does, so that the answer is the same in every run.
+    The shortest times of a thread are compared, so that the answer is the same in every run.
+
+    Args:
+        float_path: As for `measure_latency`.
+        path: As for `measure_latency`.
+        batch: As for `measure_latency`.
+        config: As for `measure_latency`.
+    """
+    before, after = shortest_times(float_path, path, batch, config)
+    return after / before if after > _SLOWER * before else 1.0
+
+
+def shortest_times(
+    float_path: str | Path, path: str | Path, batch: Any, config: Config = ()
+) -> tuple[float, float]:
+    """The seconds of the processor that one thread takes for each file, the shortest of many runs.
+
+    They hardly depend on what else the machine does, in contrast to the time until a run ends.
 
     Args:
         float_path: As for `measure_latency`.
@@ -146,7 +162,7 @@ def slowdown(float_path: str | Path, path: str | Path, batch: Any, config: Confi
         if len(times) >= _FEWEST and sum(map(sum, times)) > _ENOUGH:
             break
     before, after = map(min, zip(*times, strict=True))
-    return after / before if after > _SLOWER * before else 1.0
+    return before, after
 
 
 def is_sure(ratios: Sequence[float], enough: float) -> bool:
@@ -180,20 +196,6 @@ def _is_told(times: Sequence[tuple[float, ...]], ratios: Sequence[float]) -> boo
     if spent > _LONGER and len(ratios) >= _FEWEST_LONG and _reaches_no_further(ratios, _AGREE):
         return is_clear
     return spent > _LONG and is_clear and is_sure(ratios, _ROUGH)
-
-
-def both_in_turns(
-    before: Runtime, after: Runtime, batch: Any, rounds: int
-) -> list[tuple[float, ...]]:
-    """Time two files on one sample, in seconds, in several rounds.
-
-    Args:
-        before: A file, loaded with the options `CALM`.
-        after: Another file that takes the same inputs, loaded in the same way.
-        batch: See `measure_latency`.
-        rounds: Number of times that both are measured.
-    """
-    return in_turns(_both(before, after, batch), rounds)
 
 
 def _both(before: Runtime, after: Runtime, batch: Any) -> list[tuple[Runtime, Arrays]]:
