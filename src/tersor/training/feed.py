@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from tersor.core.mixup import mixed, partners
 from tersor.data.given.feeds import Data, in_order, input_names
 from tersor.data.walk.observe import Batch
 from tersor.errors import InvalidInputError
 from tersor.graph.network import Network
-from tersor.training.seeds import own_randomness, seed_epoch
+from tersor.training.seeds import mixup_randomness, own_randomness, seed_epoch
 
 Batches = Iterable[Data] | Callable[[], Iterable[Data]]
 
@@ -81,16 +82,20 @@ class Feed:
             )
         return steps or epochs * (length or 0)
 
-    def stream(self, first: int = 0, part: tuple[int, int] = (0, 1)) -> Iterator[FedBatch]:
+    def stream(
+        self, first: int = 0, part: tuple[int, int] = (0, 1), mixup: float = 0.0
+    ) -> Iterator[FedBatch]:
         """Iterate over batches without end, epoch by epoch.
 
         Args:
             first: Number of batches to skip.
             part: The index of this process, and their number; a batch is divided among them.
+            mixup: α of `tersor.core.mixup`; with 0, samples stay as they are.
 
         Raises:
             InvalidInputError: There is no batch, or one does not fit.
         """
+        step = first
         number, left = divmod(first, self.length) if self.length else (0, first)
         while True:
             seed_epoch(self.seed, number, self.batches)
@@ -100,7 +105,8 @@ class Feed:
                 if left:
                     left -= 1
                 else:
-                    yield self.example(batch, part)
+                    yield self.example(batch, part, mixup, step)
+                    step += 1
             if not count:
                 raise InvalidInputError("batches hold no batch; give at least one")
             number += 1
@@ -134,7 +140,9 @@ class Feed:
         found = [torch.as_tensor(x) for x in leaves if isinstance(x, Tensor | np.ndarray)]
         return {f"{number:05}": tensor for number, tensor in enumerate(found)}
 
-    def example(self, batch: Any, part: tuple[int, int] = (0, 1)) -> FedBatch:
+    def example(
+        self, batch: Any, part: tuple[int, int] = (0, 1), mixup: float = 0.0, step: int = 0
+    ) -> FedBatch:
         """Convert one batch of the user to the arguments of the network, and the targets."""
         targets = None
         if self.labelled:
@@ -144,6 +152,9 @@ class Feed:
                 )
             batch, targets = batch
         args, kwargs = _ordinary(self._arguments(batch))
+        if mixup:
+            with mixup_randomness(self.seed, step):
+                args, kwargs = _mixed((args, kwargs), mixup)
         targets = _ordinary(targets)
         rank, parts = part
         if parts == 1:
@@ -207,6 +218,26 @@ def to_device(values: Any, device: torch.device) -> Any:
     """
     return pytree.tree_map(
         lambda x: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x, values
+    )
+
+
+def _mixed(inputs: Batch, alpha: float) -> Batch:
+    """Mix the samples of all inputs that have one value per sample, each with the same other one.
+
+    Raises:
+        InvalidInputError: Samples are integers, which have nothing in between.
+    """
+    size = _size(inputs)
+    partner, weight = partners(size, alpha)
+    for x in pytree.tree_leaves(inputs):
+        if isinstance(x, Tensor) and x.ndim and len(x) == size and not x.is_floating_point():
+            raise InvalidInputError(
+                f"Training: mixup={alpha:g} mixes samples, and an input of this model holds "
+                f"{str(x.dtype).removeprefix('torch.')} numbers, which have nothing in between; "
+                "leave it out"
+            )
+    return pytree.tree_map_only(
+        Tensor, lambda x: mixed(x, partner, weight) if x.ndim and len(x) == size else x, inputs
     )
 
 

@@ -156,7 +156,8 @@ class Run:
         """Take all remaining steps."""
         begun, shown = time.perf_counter(), float("nan")
         part = self.accelerator.process_index, self.accelerator.num_processes
-        for example in islice(self.feed.stream(self.step, part), self.total - self.step):
+        examples = self.feed.stream(self.step, part, self.options.mixup)
+        for example in islice(examples, self.total - self.step):
             self.recent.append(self._take(example))
             self.step += 1
             if self.step % self.options.log_every == 0 or self.step == self.total:

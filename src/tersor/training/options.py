@@ -44,6 +44,10 @@ class Training:
             also of each position of a map, `"mse"` for other outputs. `"auto"` treats a single
             output `[samples, classes]` as logits, but uses `"mse"` for compressed networks.
         temperature: Temperature of the distillation of logits, `"kl"`.
+        mixup: α of arXiv 1710.09412: every sample is mixed with another one of its batch, by a
+            weight from Beta(α, α), and the float network answers for the mixture. So the two are
+            compared between the samples, too, where few samples would be learned by heart (arXiv
+            2106.05237). For inputs of floating-point numbers. 0 turns it off.
         batchnorm: `"kept"` restores, during training, the BatchNorms that `quantize` folded into
             weights with one step per channel; low widths need it. `"folded"` leaves them folded,
             which is faster and does not depend on how a batch is divided among processes. Default:
@@ -74,6 +78,7 @@ class Training:
     ema: ProperShare = 0.0
     distil: Distance = "auto"
     temperature: Positive = 4.0
+    mixup: PositiveOrZero = 0.0
     batchnorm: BatchNormMode | None = None
     damping: Damping | None = None
     freezing: Freezing | None = None
@@ -109,6 +114,11 @@ class Training:
             raise InvalidInputError(
                 f"Training: distil={self.distil!r} has no effect with loss=, which replaces the "
                 "comparison with the float network; give either distil= or loss="
+            )
+        if labelled and self.mixup:
+            raise InvalidInputError(
+                f"Training: mixup={self.mixup:g} has no effect with loss=: nobody knows the labels "
+                "of a mixture; mix them in the batches and the loss, or leave out loss="
             )
         usual = Training()
         has_logits = self.distil == "kl" or (self.distil == "auto" and (quantized or gated))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-_EPOCHS, _STEPS = 0, 1
+_EPOCHS, _STEPS, _MIXES = 0, 1, 2
 
 
 def seed_epoch(seed: int, epoch: int, batches: Any) -> None:
@@ -45,6 +45,19 @@ def step_randomness(seed: int, step: int) -> Iterator[None]:
     """
     with torch.random.fork_rng(_devices()):
         torch.manual_seed(_mixed(seed, _STEPS, step))
+        yield
+
+
+@contextlib.contextmanager
+def mixup_randomness(seed: int, step: int) -> Iterator[None]:
+    """The same for what mixes the batch of a step, so that other draws do not depend on it.
+
+    Args:
+        seed: Seed of the run.
+        step: Number of the step.
+    """
+    with torch.random.fork_rng(_devices()):
+        torch.manual_seed(_mixed(seed, _MIXES, step))
         yield
 
 
