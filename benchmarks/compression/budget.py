@@ -187,12 +187,16 @@ def _trained(
     task: TrainingTask, way: Way, start: Found | None, args: argparse.Namespace, seed: int
 ) -> Compressed:
     stages = way.methods.split(">") if start is None else [way.methods]
-    batches, told = task.batches(args.batch), f"{way} seed {seed} {args.precision or ''}"
+    batches, told = (
+        task.batches(args.batch),
+        f"{way} seed {seed} {args.mixup} {args.precision or ''}",
+    )
     options = Training(
         epochs=args.epochs // len(stages),
         steps=args.steps and args.steps // len(stages),
         rate=args.rate,
         seed=seed,
+        mixup=args.mixup,
         precision=args.precision,
         checkpoint_every=100,
     )
@@ -245,6 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, help="highest, of level 3")
     parser.add_argument("--share", type=float, default=0.5, help="of level 3, with gates")
+    parser.add_argument("--mixup", type=float, default=0.0, help="α of it, of level 3")
     parser.add_argument("--precision", choices=["bf16"], help="of level 3")
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
     parser.add_argument("--runtime", action="store_true", help="integers in onnxruntime")
