@@ -8,6 +8,7 @@ import tersor
 from tersor.frontend.capture import capture
 from tersor.quant.fast_rounding import Rounding
 from tersor.quant.placement.place import place
+from tersor.quant.range_methods import MSE, MinMax, Percentile
 from tersor.quant.ranges.calibrate import activation_quantizers, weight_ranges
 from tersor.quant.ranges.observed import observed_ranges
 from tersor.quant.ranges.overflow import guard_bias_overflow
@@ -19,6 +20,7 @@ from tests.captured import captured
 from tests.zoo import ZOO
 
 FEW = ONNXRUNTIME_CPU.with_bits(4, 8)
+WHOLE = MinMax()
 
 
 def channels_last(x):
@@ -26,14 +28,14 @@ def channels_last(x):
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
-def both_ways(network, batches, held_back=1):
+def both_ways(network, batches, held_back=1, method=WHOLE):
     """The network rounded after a pass for the ranges, and rounded with ranges on the way."""
     weight_ranges(network)
     before, way = network.copy(), network.copy()
-    observed_ranges(before, batches)
+    observed_ranges(before, batches, method)
     guard_bias_overflow(before)
     Rounding().round(before, batches, Setting(held_back))
-    Rounding().round(way, batches, Setting(held_back, ranges=True))
+    Rounding().round(way, batches, Setting(held_back, ranges=method))
     return before, way
 
 
@@ -49,12 +51,14 @@ def assert_equal(before, way):
     assert steps == sorted(steps)
 
 
+@pytest.mark.parametrize("method", [MinMax(), MSE(), Percentile(99.0)])
 @pytest.mark.parametrize("name", ["resnet", "separable", "densenet", "shufflenet", "conv1d"])
-def test_all_is_the_same_to_the_bit(name):
+def test_all_is_the_same_to_the_bit(name, method):
     network = captured(name)
     place(network, FEW)
     given = [ZOO[name].args(torch.float64, batch=4, seed=seed) for seed in range(3)]
-    before, way = both_ways(network, [(tuple(map(channels_last, args)), {}) for args in given])
+    batches = [(tuple(map(channels_last, args)), {}) for args in given]
+    before, way = both_ways(network, batches, method=method)
     assert_equal(before, way)
     assert any(record.step == "round" for record in way.records)
     assert all(quantizer.enabled for _, quantizer in activation_quantizers(way))
@@ -126,6 +130,7 @@ def model_of_few_layers():
     ("bits", "options", "passes"),
     [
         (4, tersor.WithData(), 0),
+        (4, tersor.WithData(activation_range=MSE()), 0),
         (8, tersor.WithData(), 1),
         (4, tersor.WithData(rounding=None), 1),
     ],

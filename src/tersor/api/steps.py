@@ -14,7 +14,6 @@ from tersor.quant.fast_rounding import Rounding
 from tersor.quant.in_float.bias_check import correct_nearest, keep_better_biases
 from tersor.quant.levels import Equalization, WithData, equalization
 from tersor.quant.placement.float_layers import has_weights, nothing_to_quantize
-from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.ranges.calibrate import weight_ranges
 from tersor.quant.ranges.known_ranges import KnownRanges
 from tersor.quant.ranges.overflow import guard_bias_overflow
@@ -78,14 +77,14 @@ def place_with_data(
     frame.say(ACTIVATION_RANGES)
     known = known or KnownRanges()
     method = known.method(batches, options.activation_range, prepared)
-    later = on_the_way and _sets_ranges(network, options, method)
+    later = on_the_way and _sets_ranges(network, options)
     if not later:
         known.set(network, batches, method, prepared)
     if frame.scheme.cast_weights:
         widen_stored(network, batches, kept=bool(frame.kept))
     if not later:
         guard_bias_overflow(network)
-    return Rounded(network, prepared, left_out, weights="nearest", has_ranges=not later)
+    return Rounded(network, prepared, left_out, weights="nearest", ranges=method if later else None)
 
 
 def solve(
@@ -108,17 +107,17 @@ def solve(
     frame.say(ROUND)
     journal = frame.journal(network, batches, options)
     kept = held_back(batches, options.held_back)
-    ranges = not placed.has_ranges
-    setting = Setting(kept, frame.scheme.pair_safe, frame.on_layer, journal, frame.shelf, ranges)
+    parts = frame.scheme.pair_safe, frame.on_layer, journal, frame.shelf, placed.ranges
+    setting = Setting(kept, *parts)
     (options.rounding or Nearest()).round(network, batches, setting)
     seen = keep_better_biases(network, prepared, batches, judge)
     guard_bias_overflow(network)
-    return replace(placed, weights="solved", has_ranges=True, seen=seen)
+    return replace(placed, weights="solved", ranges=None, seen=seen)
 
 
-def _sets_ranges(network: Network, options: WithData, method: ActivationRange) -> bool:
-    """Whether the solver sees all samples, so that min-max ranges need no pass of their own."""
-    if not (isinstance(options.rounding, Rounding) and isinstance(method, MinMax)):
+def _sets_ranges(network: Network, options: WithData) -> bool:
+    """Whether the solver sees all samples, so that ranges need no pass of their own."""
+    if not isinstance(options.rounding, Rounding):
         return False
     return fewest_bits(network) < WIDE and can_be_streamed(network)
 

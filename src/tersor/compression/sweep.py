@@ -19,6 +19,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 from torch import Tensor, fx
 
+from tersor.compression.between import thinned, with_left_out
 from tersor.compression.chain_fit import Refit
 from tersor.compression.changed_weights import (
     changed_layers,
@@ -116,12 +117,12 @@ def _tried(
     jobs, shelf = sweep.jobs, sweep.shelf
     edited = network.copy()
     if batches and metric is None and not any(carried_nodes(network)):
-        some, (fitting, judging) = [parts[number] for number in todo], halves(batches)
+        some, (fitting, judging) = [thinned(parts[number]) for number in todo], halves(batches)
         found = estimates(edited, some, fitting, judging, reference, refit, shelf)
         todo, estimated = [], zip(todo, found, strict=True)
         for number, values in estimated:
             if any(values):
-                yield number, tuple(values)
+                yield number, tuple(with_left_out(parts[number], values))
             else:
                 todo.append(number)
     if effective_n_jobs(jobs) > 1:

@@ -183,11 +183,14 @@ def _digits(
     normal number.
     """
     scale = y.abs().amax(1, keepdim=True).div_(_LARGEST).clamp_(min=torch.finfo(y.dtype).tiny)
-    units = (y / scale).round_().to(torch.int16, memory_format=torch.contiguous_format)
+    units = (y / scale).round_().to(torch.int16)
+    by_column = y.stride(0) == 1  # in whatever order numbers lie, as copies in another are slow
+    units = (units.mT if by_column else units).contiguous()
     high, low = (number.view(torch.int8) for number in (units + _DIGIT // 2, units))
-    rows = y.new_ones(2 * len(y) + 1, y.shape[1], dtype=torch.int8)
-    rows[: len(y)], rows[len(y) : -1] = high[:, _UPPER::2], low[:, 1 - _UPPER :: 2]
-    return rows, scale
+    size = (len(units), 1) if by_column else (1, units.shape[1])
+    digits = high[:, _UPPER::2], low[:, 1 - _UPPER :: 2], high.new_ones(size)
+    rows = torch.cat(digits, int(by_column))
+    return (rows.mT if by_column else rows), scale
 
 
 def _mirrored(half: Tensor) -> Tensor:

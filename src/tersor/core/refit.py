@@ -23,7 +23,7 @@ from tersor.core.ranks import decompositions
 from tersor.names import Method
 
 #: Found in many sweeps: a second start costs as much again, and ResNet-20 had 0.1 points of it.
-_ITERATED: tuple[Method, ...] = ("cp", "depthwise")
+ITERATED: tuple[Method, ...] = ("cp", "depthwise")
 _RIDGE = 1e-6  # pulls components that nothing reads towards their previous values
 
 
@@ -57,7 +57,7 @@ def decompositions_on_data(
     of_best = decompositions(method, best, problem.gram[0])
     if method == "svd":
         return of_best
-    others = [] if method in _ITERATED else [decompositions(method, weight)]
+    others = [] if method in ITERATED else [decompositions(method, weight)]
 
     def at(ranks: Sequence[int]) -> Chain:
         starts = [refit_last(start(ranks), problem) for start in (of_best, *others)]
@@ -112,9 +112,12 @@ def descend(chain: Chain, problem: Quadratic, steps: int) -> Chain:
 
     def closure() -> Tensor:
         search.zero_grad()
-        loss = error(factors, problem) / unit
-        loss.backward()
-        return loss
+        weight = compose(factors)
+        flat = weight.detach().flatten(1)[None]
+        product = flat @ problem.gram
+        pull = 2 / unit * (product - problem.target)  # dE/dŴ = 2 (Ŵ G − B)
+        weight.backward(pull[0].view_as(weight))
+        return problem.error(flat, product).sum() / unit
 
     with torch.enable_grad():
         search.step(closure)  # pyright: ignore[reportArgumentType]

@@ -29,6 +29,7 @@ from tersor.quant.noise.noise_shares import float_parts
 from tersor.quant.noise.simulated import NamedWatchers, simulated
 from tersor.quant.placement.kept import Kept
 from tersor.quant.placement.place import quantizers
+from tersor.quant.range_methods import ActivationRange
 
 
 @checked()
@@ -85,7 +86,7 @@ class Rounded:
         prepared: The network before its weights were rounded.
         left_out: Names of calls that stay in floating point though they could be integers.
         weights: How its weights were rounded; see `Weights`.
-        has_ranges: Whether its activations have ranges; else the solver sets them.
+        ranges: How the solver is to choose the ranges of its activations; None if they are there.
         seen: How it is on the samples on which biases were tried, if that was measured.
     """
 
@@ -93,7 +94,7 @@ class Rounded:
     prepared: Network
     left_out: frozenset[str]
     weights: Weights = "solved"
-    has_ranges: bool = True
+    ranges: ActivationRange | None = None
     seen: "Attempt | None" = None
 
     @property

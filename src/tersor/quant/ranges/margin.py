@@ -51,8 +51,7 @@ class SampleExtremes:
 
     def __call__(self, value: Float[Tensor, "..."]) -> None:
         """Add one batch of values, with samples along the first axis."""
-        lies = value.movedim(1, -1) if value.ndim > _ROWS else value
-        value = lies if lies.is_contiguous() else value  # in which order does not matter
+        value = as_it_lies(value)  # in which order does not matter
         ends = row_ends(value.reshape(len(value) if value.ndim else 1, -1))
         for known, found in zip(self._ends, ends, strict=True):
             known += found.tolist()
@@ -81,6 +80,16 @@ class SampleExtremes:
             return low, high
         factor = _GUMBEL * math.log(ENOUGH / len(lows))
         return low - factor * lows.std(), high + factor * highs.std()
+
+
+def as_it_lies(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """A value with its channels last if they lie next to each other, so that it can be flattened.
+
+    Args:
+        value: A batch of values.
+    """
+    lies = value.movedim(1, -1) if value.ndim > _ROWS else value
+    return lies if lies.is_contiguous() else value
 
 
 def has_margin(value: fx.Node) -> bool:

@@ -18,7 +18,7 @@ from tersor.graph.network import Network
 from tersor.quant.placement.quantizer import FakeQuantize
 from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.ranges.calibrate import set_activation
-from tersor.quant.ranges.margin import SampleExtremes, has_margin
+from tersor.quant.ranges.margin import SampleExtremes, as_it_lies, has_margin
 from tersor.quant.ranges.read_range import cut_by_readers
 from tersor.quant.scheme import WIDE
 
@@ -35,7 +35,7 @@ class SeenValues:
             are_counted: Whether other methods than `MinMax` are to choose ranges.
         """
         self._network, self._values = network, {value.name: value for value in values}
-        self._seen = {name: _Seen(Counter() if are_counted else None) for name in self._values}
+        self._seen = {name: Seen(are_counted) for name in self._values}
         self._count = 0
 
     def add(self, batches: Sequence[Batch]) -> None:
@@ -62,8 +62,7 @@ class SeenValues:
         if not self._count:
             raise InvalidInputError("there is no batch to calibrate with; give at least one sample")
         value = self._values[name]
-        ends = self._seen[name].range(value, grid, method)
-        return cut_by_readers(self._network, value, ends, grid)
+        return self._seen[name].range(self._network, value, grid, method)
 
     def set(
         self,
@@ -83,19 +82,67 @@ class SeenValues:
             set_activation(network, value, quantizer, ends, _what(self._count))
 
 
+class Seen:
+    """What has been seen of one value: its ends, batch by batch, and how often it is where."""
+
+    def __init__(self, is_counted: bool) -> None:
+        """Start with no batch.
+
+        Args:
+            is_counted: Whether another method than `MinMax` is to choose its range.
+        """
+        self._extremes = dict[int, SampleExtremes]()
+        self._counter = Counter() if is_counted else None
+
+    def __call__(self, value: Tensor, batch: int | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            value: The value.
+            batch: The number of the batch, if batches come in another order.
+        """
+        value = as_it_lies(value)
+        seen = self._extremes[len(self._extremes) if batch is None else batch] = SampleExtremes()
+        seen(value)
+        if self._counter is not None:
+            self._counter(value)
+
+    def range(self, network: Network, value: fx.Node, grid: Grid, method: ActivationRange) -> Ends:
+        """Choose a range.
+
+        Args:
+            network: The network.
+            value: The value in it.
+            grid: What it is to be rounded to.
+            method: How to choose a range.
+        """
+        extremes = SampleExtremes.joined(self._extremes[batch] for batch in sorted(self._extremes))
+        if self._counter is None or isinstance(method, MinMax):
+            ends = _whole(value, extremes, grid)
+        else:
+            ends = method.of(self._counter.histogram(*extremes.ends()), grid)
+        return cut_by_readers(network, value, ends, grid)
+
+
 def set_seen(
-    network: Network, value: fx.Node, quantizer: FakeQuantize, seen: SampleExtremes, samples: int
+    network: Network,
+    value: fx.Node,
+    quantizer: FakeQuantize,
+    seen: Seen,
+    method: ActivationRange,
+    samples: int,
 ) -> None:
-    """Set the min-max range of one activation quantizer from what was seen of its value.
+    """Set the range of one activation quantizer from what was seen of its value.
 
     Args:
         network: Edited in place.
         value: The activation.
         quantizer: Its quantizer.
-        seen: The ends of its values.
+        seen: What was seen.
+        method: How to choose a range.
         samples: The number of samples, for the record.
     """
-    ends = cut_by_readers(network, value, _whole(value, seen, quantizer.grid), quantizer.grid)
+    ends = seen.range(network, value, quantizer.grid, method)
     set_activation(network, value, quantizer, ends, _what(samples))
 
 
@@ -106,20 +153,3 @@ def _what(samples: int) -> str:
 def _whole(value: fx.Node, seen: SampleExtremes, grid: Grid) -> Ends:
     """With few bits, a finer step is worth more than a value that may come."""
     return seen.widened() if has_margin(value) and grid.bits >= WIDE else seen.ends()
-
-
-class _Seen:
-    """What has been seen of one value."""
-
-    def __init__(self, counter: Counter | None) -> None:
-        self._extremes, self._counter = SampleExtremes(), counter
-
-    def __call__(self, value: Tensor) -> None:
-        self._extremes(value)
-        if self._counter is not None:
-            self._counter(value)
-
-    def range(self, value: fx.Node, grid: Grid, method: ActivationRange) -> Ends:
-        if self._counter is None or isinstance(method, MinMax):
-            return _whole(value, self._extremes, grid)
-        return method.of(self._counter.histogram(*self._extremes.ends()), grid)

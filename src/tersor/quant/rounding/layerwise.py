@@ -33,6 +33,7 @@ from tersor.graph.nodes import operand
 from tersor.quant.placement.float_layers import NEAREST
 from tersor.quant.placement.place import weight_quantizer
 from tersor.quant.placement.quantizer import FakeQuantize
+from tersor.quant.range_methods import ActivationRange
 from tersor.quant.rounding.layer_task import LayerTask, restore, state
 from tersor.quant.rounding.live_streams import LiveStream
 from tersor.quant.rounding.shared_calls import gather, with_all_calls
@@ -52,8 +53,8 @@ class Setting:
         on_layer: Called after each layer with its number, the total number, and its record.
         journal: Saves finished layers, which are then not solved again.
         shelf: Keeps the values of both networks; by default one that has room for all.
-        ranges: Whether activations get min-max ranges on the way, and biases are made to fit; see
-            `tersor.quant.rounding.streamed_ranges`. Else ranges are there.
+        ranges: How the ranges of activations are chosen on the way, where biases are made to fit,
+            too; see `tersor.quant.rounding.streamed_ranges`. None if ranges are there.
     """
 
     held_back: int = 0
@@ -61,7 +62,7 @@ class Setting:
     on_layer: OnLayer | None = None
     journal: Journal | None = None
     shelf: Shelf | None = None
-    ranges: bool = False
+    ranges: ActivationRange | None = None
 
 
 class Solver(Protocol):
@@ -112,7 +113,8 @@ def round_layers(
     shelf = setting.shelf or Shelf()
     floating = LiveStream(shared_copy(network), batches, shelf, simulate=False)
     quantized = LiveStream(network, batches, shelf, simulate=True)
-    ranges = StreamedRanges(network, floating, batches) if setting.ranges else None
+    method = setting.ranges
+    ranges = None if method is None else StreamedRanges(network, floating, batches, method)
     todo = {layer.node.name: layer for layer in layers(network)}
     twins = zip(floating.network.graph.nodes, list(network.graph.nodes), strict=True)
     done, rounded = 0, set[fx.Node]()

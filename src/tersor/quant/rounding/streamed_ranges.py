@@ -1,6 +1,6 @@
 """Sets the ranges of activations while samples are on their way, without a pass of their own.
 
-Min-max ranges are those of the float network, whose values a walk over the layers reads anyway. A
+Ranges are those of the float network, whose values a walk over the layers reads anyway. A
 range is needed when the quantized network comes to a quantizer: what nobody has read of the value
 until then is read for it.
 
@@ -11,7 +11,7 @@ then. If it does not fit, that of the output counts as well, and is computed ahe
 from collections import defaultdict
 from collections.abc import Sequence
 
-from torch import Tensor, fx
+from torch import fx
 
 from tersor.data.given.sample_rows import sample_counts
 from tersor.data.walk.observe import Batch
@@ -21,10 +21,10 @@ from tersor.data.walk.watched import Watched
 from tersor.graph.layers import Layer, is_layer, layers
 from tersor.graph.network import Network
 from tersor.quant.placement.quantizer import FakeQuantize, quantizer_at
+from tersor.quant.range_methods import ActivationRange, MinMax
 from tersor.quant.ranges.calibrate import activation_quantizers
-from tersor.quant.ranges.margin import SampleExtremes
 from tersor.quant.ranges.overflow import guard_bias, overflows, quantizer_behind
-from tersor.quant.ranges.seen_values import set_seen
+from tersor.quant.ranges.seen_values import Seen, set_seen
 from tersor.quant.rounding.shared_calls import other_calls
 
 
@@ -37,40 +37,39 @@ def can_be_streamed(network: Network) -> bool:
     return not any(other_calls(layer) for layer in layers(network))
 
 
-class _Seen:
-    """A value whose range is wanted, and what has been seen of it, batch by batch."""
+class _Watch:
+    """A value whose range is wanted, and what has been seen of it by whoever reads it."""
 
-    def __init__(self, value: fx.Node, values: Values) -> None:
-        self.value, self.watched = value, Watched(values, self._add)
-        self._parts = dict[int, SampleExtremes]()
-
-    def _add(self, batch: int, value: Tensor) -> None:
-        self._parts[batch] = SampleExtremes()
-        self._parts[batch](value)
-
-    def extremes(self) -> SampleExtremes:
-        """Those of all batches, in order."""
-        self.watched.look()
-        return SampleExtremes.joined(self._parts[batch] for batch in sorted(self._parts))
+    def __init__(self, value: fx.Node, values: Values, is_counted: bool) -> None:
+        seen = Seen(is_counted)
+        self.value, self.seen = value, seen
+        self.values = Watched(values, lambda batch, found: seen(found, batch))
 
 
 class StreamedRanges:
     """Sets the range of every activation quantizer while two streams run."""
 
-    def __init__(self, network: Network, floating: Stream, batches: Sequence[Batch]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        floating: Stream,
+        batches: Sequence[Batch],
+        method: ActivationRange,
+    ) -> None:
         """Start with no range.
 
         Args:
             network: The network that is quantized; edited in place.
             floating: The stream of the float network.
             batches: The samples in it.
+            method: How to choose a range.
         """
-        self._network, self._floating = network, floating
+        self._network, self._floating, self._method = network, floating, method
         self._samples, self._first = sum(sample_counts(batches)), len(network.records)
         self._wanted = defaultdict[fx.Node, list[FakeQuantize]](list)
         for value, quantizer in activation_quantizers(network):
             self._wanted[value].append(quantizer)
-        self._seen = dict[FakeQuantize, _Seen]()
+        self._watches = dict[FakeQuantize, _Watch]()
         self._twins = {node.name: node for node in floating.network.graph.nodes}
 
     def run(self, float_node: fx.Node, node: fx.Node) -> None:
@@ -115,14 +114,17 @@ class StreamedRanges:
         self._set(node)
 
     def _watch(self, value: fx.Node) -> Watched:
-        seen = _Seen(value, self._floating.of(self._twins[value.name]))
+        is_counted = not isinstance(self._method, MinMax)
+        watch = _Watch(value, self._floating.of(self._twins[value.name]), is_counted)
         for quantizer in self._wanted.pop(value):
-            self._seen[quantizer] = seen
-        return seen.watched
+            self._watches[quantizer] = watch
+        return watch.values
 
     def _set(self, node: fx.Node) -> None:
         """Set the range of a quantizer, if the node calls one that has none."""
         quantizer = quantizer_at(self._network, node)
-        seen = None if quantizer is None else self._seen.pop(quantizer, None)
-        if quantizer is not None and seen is not None:
-            set_seen(self._network, seen.value, quantizer, seen.extremes(), self._samples)
+        watch = None if quantizer is None else self._watches.pop(quantizer, None)
+        if quantizer is not None and watch is not None:
+            watch.values.look()
+            parts = watch.seen, self._method, self._samples
+            set_seen(self._network, watch.value, quantizer, *parts)
