@@ -3,8 +3,9 @@
 128 images of COCO train2017 calibrate, 128 of val2017 judge. A seed draws the positions in the
 images that a solver sees. With `--halves`, all 256 images judge: a seed draws two halves, and each
 is judged by the file that the other has calibrated. With `--average`, each layer has its own bits,
-which `search_bits` chooses for each seed; `--weights` does not count then. In brackets are 95 %
-intervals of what is lost, over drawings of the images.
+which `search_bits` chooses for each seed; `--weights` does not count then. Weights of 8 bits are
+those of the default command. In brackets are 95 % intervals of what is lost, over drawings of the
+images.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from tersor.quant.range_methods import MSE, MinMax
 
 RANGES = {"auto": "auto", "minmax": MinMax(), "mse": MSE()}
 _DRAWINGS = 1000
+_DEFAULT = 8  # bits of the scheme
 
 
 def main() -> None:
@@ -104,8 +106,11 @@ def _quantized(
     given: dict[str, Any] = {"data": data, "options": options}
     if args.average is not None:
         bits = tersor.search_bits(model, example, average=args.average, **given)
-    tolerance = None if args.every_layer else "auto"
-    return tersor.quantize(model, example, weights=bits, tolerance=tolerance, **given)
+    if args.every_layer:
+        given["tolerance"] = None
+    elif bits == _DEFAULT:
+        bits = None  # as by the default command, which leaves layers in float where that helps
+    return tersor.quantize(model, example, weights=bits, **given)
 
 
 def _matched(path: Path, photographs: Sequence[Photograph], config: Config = ()) -> list[Matched]:

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 _LEAVES = 150
@@ -35,8 +35,8 @@ def dead_leaves(
         width: Their width.
         generator: Draws the numbers.
     """
-    drawn = [_picture(colours, height, width, generator) for _ in range(count)]
-    return torch.stack(drawn)
+    drawn = [_leaves(colours, height, width, generator) for _ in range(count)]
+    return torch.stack([_painted(leaves, height, width) for leaves in drawn])
 
 
 @dataclass(frozen=True)
@@ -76,33 +76,38 @@ def _leaves(colours: int, height: int, width: int, generator: torch.Generator) -
     )
 
 
-def _picture(colours: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    leaves = _leaves(colours, height, width, generator)
-    picture = leaves.shades[0][:, None, None].repeat(1, height, width)
-    for leaf in range(1, _LEAVES):
-        row, column = leaves.centres[leaf].tolist()
-        reach = math.sqrt(2) * float(leaves.axes[leaf].max())
-        rows, columns = _near(row, reach, height), _near(column, reach, width)
-        y = torch.arange(rows.start, rows.stop)[:, None] - row
-        x = torch.arange(columns.start, columns.stop) - column
-        is_hidden = _is_inside(leaves, leaf, y, x)
-        part = picture[:, rows, columns]
-        part.copy_(torch.where(is_hidden, leaves.shades[leaf][:, None, None], part))
-    return picture
+def _painted(leaves: _Leaves, height: int, width: int) -> Float[Tensor, "colours height width"]:
+    """Each place has the colour of the leaf on top, of those that cover it."""
+    top = torch.zeros(height * width, dtype=torch.int64)  # the lowest leaf is the background
+    reach = math.sqrt(2) * leaves.axes.amax(1)
+    reach[0] = 0
+    near = 1
+    while near < 2 * reach.max():
+        chosen = ((near / 2 < reach) & (reach <= near)).nonzero()[:, 0]
+        if len(chosen):
+            places, numbers = _covered(leaves, chosen, min(near, max(height, width)), height, width)
+            top.scatter_reduce_(0, places, numbers, "amax")
+        near *= 2
+    return leaves.shades[top].T.reshape(-1, height, width)
 
 
-def _near(centre: float, reach: float, size: int) -> slice:
-    """The rows or columns that a leaf may cover."""
-    return slice(max(math.floor(centre - reach), 0), min(math.ceil(centre + reach), size))
-
-
-def _is_inside(
-    leaves: _Leaves, leaf: int, y: Float[Tensor, "rows 1"], x: Float[Tensor, " columns"]
-) -> Bool[Tensor, "rows columns"]:
-    """Whether each place, seen from the centre of a leaf, is inside it."""
-    angle, (length, breadth) = leaves.angles[leaf], leaves.axes[leaf]
-    along = (x * angle.cos() + y * angle.sin()) / length
-    across = (y * angle.cos() - x * angle.sin()) / breadth
-    if leaves.is_round[leaf]:
-        return along.square() + across.square() < 1
-    return (along.abs() < 1) & (across.abs() < 1)
+def _covered(
+    leaves: _Leaves, chosen: Int64[Tensor, " some"], near: int, height: int, width: int
+) -> tuple[Int64[Tensor, " places"], Int64[Tensor, " places"]]:
+    """Each place that some leaves cover, all within a distance of their centres, and the leaf."""
+    window = torch.arange(-near, near + 1)
+    (row, column), (length, breadth) = leaves.centres[chosen].T, leaves.axes[chosen].T
+    rows, columns = (centre.long()[:, None] + window for centre in (row, column))
+    y, x = (rows - row[:, None])[:, :, None], (columns - column[:, None])[:, None]
+    cos, sin = (f(leaves.angles[chosen])[:, None, None] for f in (torch.cos, torch.sin))
+    along = (x * cos + y * sin) / length[:, None, None]
+    across = (y * cos - x * sin) / breadth[:, None, None]
+    is_round = leaves.is_round[chosen][:, None, None]
+    distance = torch.where(
+        is_round, along.square() + across.square(), along.abs().max(across.abs())
+    )
+    inside = distance < 1
+    inside &= ((rows >= 0) & (rows < height))[:, :, None]
+    inside &= ((columns >= 0) & (columns < width))[:, None]
+    places = (rows * width)[:, :, None] + columns[:, None]
+    return places[inside], chosen[:, None, None].expand_as(inside)[inside]

@@ -264,4 +264,5 @@ def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
     """
     if not is_picture_shape(shape):
         return torch.randn(shape, generator=generator)
-    return dead_leaves(*shape, generator)
+    count, colours, height, width = shape
+    return dead_leaves(count, colours, height, width, generator)
