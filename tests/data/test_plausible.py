@@ -6,7 +6,7 @@ from torch import nn
 
 import tersor
 from tersor.core.neighbours import neighbour_correlation
-from tersor.data.invented.plausible import Assumed, plausible, worst_plausible
+from tersor.data.invented.plausible import Assumed, picture_noise, plausible, worst_plausible
 from tersor.data.pictures import photographs as shipped
 from tersor.frontend.capture import capture
 
@@ -81,3 +81,20 @@ def test_a_verification_says_what_it_was_made_on_and_what_is_doubtful(tmp_path):
     assert given.inputs == ""
     (doubt,) = given.doubts
     assert "lie outside" in doubt
+
+
+def test_a_verification_on_own_inputs_says_that_most_ranges_are_guesses(tmp_path):
+    q = tersor.quantize(NETWORK, input_range=(0.0, 1.0))
+    path = q.export(tmp_path / "q.onnx").path
+    (doubt,) = q.verify(path, latency=False).doubts
+    assert "2 of 3 ranges are guessed" in doubt
+    assert q.verify(path, torch.rand(4, 3, 20, 24), latency=False).doubts == ()
+
+
+def test_noise_has_the_spectrum_of_photographs():
+    x = picture_noise((40, 3, 64, 64), torch.Generator().manual_seed(0))
+    power = torch.fft.rfft2(x).abs().square().mean((0, 1))
+    frequency = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.rfftfreq(64).expand(64, -1))
+    low, high = (power[(frequency * 64 - f).abs() < 0.5].mean() for f in (4, 16))
+    # Amplitude 1/f: four times the frequency, 16 times less power.
+    assert low / high == pytest.approx(16, rel=0.2)

@@ -16,7 +16,6 @@ from tersor.data.invented.synthetic import (
     Synthetic,
     example_inputs,
     is_picture,
-    picture_noise,
     synthetic_batches,
 )
 from tersor.data.outputs.outputs import noise_to_signal
@@ -27,6 +26,7 @@ from tersor.data.walk.one_at_a_time import outputs_of
 from tersor.graph.network import Network
 
 _SEED = 1  # ranges come from seed 0
+_OWN_COLOUR = 0.35  # of the amplitude that the channels share
 _BATCHES = 2
 USUAL = (UNIT, NORMALIZED, SIGNED, PIXELS)
 Ends = tuple[float, float]
@@ -157,3 +157,27 @@ def _replaced(
                 leaves[index] = ways[name].apply(rows).to(leaves[index])
         found.append(pytree.tree_unflatten(leaves, structure))
     return found
+
+
+def picture_noise(shape: Sequence[int], generator: torch.Generator) -> Float[Tensor, "n c h w"]:
+    """Draw noise of mean 0 and deviation 1 with the spectrum of photographs, an amplitude of 1/f.
+
+    Field, 1987, "Relations between the statistics of natural images and the response properties of
+    cortical cells". The channels share most of their signal, like the colours of a photograph.
+
+    Args:
+        shape: The shape, with the batch first and the colours second.
+        generator: Draws the numbers.
+    """
+    batch, channels, height, width = shape
+    common = _pink(torch.randn(batch, 1, height, width, generator=generator))
+    own = _pink(torch.randn(batch, channels, height, width, generator=generator))
+    mixed = common + _OWN_COLOUR * own
+    return (mixed - mixed.mean()) / mixed.std()
+
+
+def _pink(white: Tensor) -> Tensor:
+    height, width = white.shape[-2:]
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
+    frequency = torch.hypot(rows, columns.expand(height, -1)).clamp(min=1 / max(height, width))
+    return torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(height, width))

@@ -10,6 +10,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from tersor.core.whole_range import whole_range
+from tersor.data.invented.dead_leaves import dead_leaves
 from tersor.data.walk.observe import Batch
 from tersor.frontend.drawn import draw
 from tersor.graph.network import Network
@@ -17,7 +18,6 @@ from tersor.graph.nodes import source
 
 _COLOURS = (1, 3, 4)
 _SMALLEST_PICTURE = 16
-_OWN_COLOUR = 0.35  # of the amplitude that the channels share
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def synthetic_batches(
     """Generate random inputs in the shapes, and with the statistics, of the example inputs.
 
     Floating-point inputs and 8-bit integers are Gaussian with the example's mean and standard
-    deviation, clipped to their range if it is given, or to that of the 8 bits. Images have the
-    spectrum of photographs. Token numbers, which are integers that an embedding looks up, are
+    deviation, clipped to their range if it is given, or to that of the 8 bits. Pictures have things
+    in front of each other. Token numbers, which are integers that an embedding looks up, are
     uniform over the rows of its table. Wider integers of zeros and ones are masks: they stay as in
     the example, as does anything that is not a number. Other integers are uniform between the
     example's smallest and largest value, or within their range if it is given.
@@ -256,34 +256,13 @@ def _moments(example: Tensor, limits: tuple[float, float] | None) -> tuple[Any, 
 
 
 def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Draw standard normal noise; for images with the spectrum of photographs (amplitude 1/f).
+    """Draw numbers about 0 with a deviation of about 1: white noise, or dead leaves for pictures.
 
-    White noise has hardly any low frequencies, so a network without BatchNorm statistics would get
-    ranges far below those on real images (Field, 1987, "Relations between the statistics of natural
-    images and the response properties of cortical cells"). The channels share most of their signal,
-    like the colours of a photograph.
+    White noise has hardly any low frequencies, and noise with the spectrum of photographs has no
+    edges, so a network without BatchNorm statistics would get ranges far below those on real
+    pictures.
     """
     if not is_picture_shape(shape):
         return torch.randn(shape, generator=generator)
-    return picture_noise(shape, generator)
-
-
-def picture_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Draw noise with the spectrum of photographs, of mean 0 and standard deviation 1.
-
-    Args:
-        shape: The shape, with the batch first and the colours second.
-        generator: Draws the numbers.
-    """
-    batch, channels, height, width = shape
-    common = _pink(torch.randn(batch, 1, height, width, generator=generator))
-    own = _pink(torch.randn(batch, channels, height, width, generator=generator))
-    mixed = common + _OWN_COLOUR * own
-    return (mixed - mixed.mean()) / mixed.std()
-
-
-def _pink(white: Tensor) -> Tensor:
-    height, width = white.shape[-2:]
-    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
-    frequency = torch.hypot(rows, columns.expand(height, -1)).clamp(min=1 / max(height, width))
-    return torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(height, width))
+    count, colours, height, width = shape
+    return dead_leaves(count, colours, height, width, generator)

@@ -26,6 +26,7 @@ from tersor.graph.ops import LINEAR
 from tersor.quant.placement.place import quantizers
 from tersor.quant.placement.quantizer import FakeQuantize, adds_pairs
 from tersor.quant.range_methods import MSE, MinMax, Range, RangeMethod
+from tersor.quant.ranges.input_range import GUESS
 from tersor.quant.ranges.read_range import cut_by_readers
 
 # Masks for softmax: the lowest float32, or infinity. Beside it, one step would be larger than
@@ -34,7 +35,11 @@ _MASK = 1e30
 # Real inputs make a classifier surer than random ones do: its results would be clipped, and a
 # step twice as large costs little where nothing is computed any more.
 _BEYOND = 1.0
-
+_MANY = 0.5  # of the ranges: if more are guessed, the outputs are less sure than a test says
+_GUESSED = (
+    "ranges are guessed on random inputs, as no norm tells them: a few samples may do much better, "
+    "in Python as data=, on the command line as --data"
+)
 
 _OTHER_RANGE = (
     "weight_range= was not used: its 8-bit weights have the largest range in which no pair of "
@@ -123,7 +128,8 @@ def data_free_ranges(
     """Set the range of every activation quantizer from what is known about its input.
 
     If nothing is known, or only a guess, random inputs are run as well, and the wider range is
-    used. One record per quantizer names the source of its range.
+    used. One record per quantizer names the source of its range, and one more tells if most are
+    guesses.
 
     Args:
         network: Edited in place.
@@ -131,8 +137,8 @@ def data_free_ranges(
         inputs: Input name → smallest and largest value; random inputs are clipped to it.
         options: The random inputs.
     """
-    uncertain = []
-    for value, quantizer in activation_quantizers(network):
+    uncertain, activations = [], activation_quantizers(network)
+    for value, quantizer in activations:
         known = distributions.get(value.name)
         ends = _known_range(known, value, quantizer)
         ends = ends and cut_by_readers(network, value, ends, quantizer.grid)
@@ -145,6 +151,9 @@ def data_free_ranges(
             what = "the range of the input" if of_input else "range from the statistics of norms"
             set_activation(network, value, quantizer, ends, what)
     _run_synthetic(network, uncertain, inputs, options)
+    if len(uncertain) > _MANY * len(activations):
+        words = f"{len(uncertain)} of {len(activations)} {_GUESSED}"
+        network.records.append(Skipped(uncertain[0][0].name, GUESS, words))
 
 
 def _run_synthetic(
