@@ -101,7 +101,8 @@ def costs(text: str) -> dict[str, float]:
     """Network → the points that half of its multiplications cost, in the words of a page."""
     words = re.search(r"half of the multiplications costs ([^)]*)\)", " ".join(text.split()))
     assert words is not None
-    return {name: float(cost) for name, cost in re.findall(r"(ResNet-\d+) (\d\.\d+)", words[1])}
+    found = re.findall(r"(ResNet-\d+) (−?\d\.\d+)", words[1])
+    return {name: float(cost.replace("−", "-")) for name, cost in found}
 
 
 def _networks(said: dict[str, dict[str, str]], args: object) -> Iterator[Figure]:

@@ -67,7 +67,7 @@ def test_compression_costs_what_the_results_say():
     )
     lost = {row.split(",")[0]: cells["lost"] for row, cells in found.items()}
     words = re.search(r"half of the multiplications costs ([^)]*)\)", " ".join(README.split()))[1]
-    costs = re.findall(r"(ResNet-\d+) (\d\.\d+)", words)
+    costs = re.findall(r"(ResNet-\d+) (−?\d\.\d+)", words)
     assert {network.lower().replace("-", ""): cost for network, cost in costs} == lost
 
 
