@@ -7,6 +7,7 @@ seed of a step determines the rest, such as the noise of a loss; it does not aff
 import contextlib
 import random
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -35,29 +36,30 @@ def seed_epoch(seed: int, epoch: int, batches: Any) -> None:
                 generator.manual_seed(number)
 
 
-@contextlib.contextmanager
-def step_randomness(seed: int, step: int) -> Iterator[None]:
+def step_randomness(seed: int, step: int) -> AbstractContextManager[None]:
     """Make what torch draws inside depend on the number of the step only.
 
     Args:
         seed: Seed of the run.
         step: Number of the step.
     """
-    with torch.random.fork_rng(_devices()):
-        torch.manual_seed(_mixed(seed, _STEPS, step))
-        yield
+    return _drawn_for(seed, _STEPS, step)
 
 
-@contextlib.contextmanager
-def mixup_randomness(seed: int, step: int) -> Iterator[None]:
+def mixup_randomness(seed: int, step: int) -> AbstractContextManager[None]:
     """The same for what mixes the batch of a step, so that other draws do not depend on it.
 
     Args:
         seed: Seed of the run.
         step: Number of the step.
     """
+    return _drawn_for(seed, _MIXES, step)
+
+
+@contextlib.contextmanager
+def _drawn_for(seed: int, kind: int, number: int) -> Iterator[None]:
     with torch.random.fork_rng(_devices()):
-        torch.manual_seed(_mixed(seed, _MIXES, step))
+        torch.manual_seed(_mixed(seed, kind, number))
         yield
 
 
