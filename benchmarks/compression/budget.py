@@ -105,7 +105,8 @@ class Runs:
 
     def _trained(self, way: Way, start: Found | None) -> Found:
         networks, top1 = list[Compressed](), list[float]()
-        for seed in range(self.args.seeds):
+        first = self.args.first_seed
+        for seed in range(first, first + self.args.seeds):
             progress(way, "seed", seed)
             networks.append(_trained(self.task, way, start, self.args, seed))
             top1.append(self.task.task.top1(networks[-1].network))
@@ -254,6 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bits", nargs="*", type=int, default=[], help="of weights, afterwards")
     parser.add_argument("--runtime", action="store_true", help="integers in onnxruntime")
     parser.add_argument("--seeds", type=int, default=1, help="of the training")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the training")
     parser.add_argument("--seed", type=int, default=0, help="of the images of level 2")
     tested = parser.add_mutually_exclusive_group()
     tested.add_argument("--limit", type=int, help="test images")
