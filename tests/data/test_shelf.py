@@ -76,3 +76,14 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "numpy", full)
     with pytest.raises(ExportError, match=r"No space left.*memory=, or fewer samples="):
         Shelf(0, Path(tmp_path)).put(image())
+
+
+def test_the_folder_for_files_is_made(tmp_path):
+    item = Shelf(0, tmp_path / "run" / "first").put(image())
+    assert torch.equal(item.value(), image())
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match="file.* cannot keep files .*give another folder="):
+        Shelf(0, tmp_path / "file").put(image())

@@ -135,7 +135,15 @@ class Shelf:
     def _path(self) -> Path:
         if self._folder is None:
             stack = ExitStack()
-            self._folder = stack.enter_context(temporary_folder(self._parent))
+            try:
+                if self._parent is not None:
+                    Path(self._parent).mkdir(parents=True, exist_ok=True)
+                self._folder = stack.enter_context(temporary_folder(self._parent))
+            except OSError as error:
+                raise ExportError(
+                    f"{str(self._parent or 'the folder for temporary files')!r} cannot keep files "
+                    f"({error}): give another folder=, more memory=, or fewer samples="
+                ) from error
             weakref.finalize(self, stack.close)
         return self._folder / f"{next(self._names)}"
 
