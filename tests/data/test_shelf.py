@@ -85,5 +85,5 @@ def test_the_folder_for_files_is_made(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ExportError, match="file.* cannot keep files .*give another folder="):
+    with pytest.raises(ExportError, match=r"file.* cannot keep files .*give another folder="):
         Shelf(0, tmp_path / "file").put(image())
